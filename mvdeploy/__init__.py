@@ -1,0 +1,2 @@
+"""mvdeploy."""
+__version__ = "0.1.0"

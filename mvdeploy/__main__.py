@@ -1,0 +1,6 @@
+"""`python -m mvdeploy`."""
+
+from mvdeploy.cli import main
+
+if __name__ == "__main__":
+    main()

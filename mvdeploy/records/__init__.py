@@ -1,0 +1,77 @@
+"""The nouns: frozen dataclasses that every room reads and writes, JSON both ways.
+
+=========================  ==========================================================
+`ModelSpec`                which network
+`Artifact`                 an exported model and its manifest
+`Parity`                   whether it still computes the same
+`Device`, `DeviceState`    where it runs, and in what condition
+`Plan`                     how to measure
+`Job`, `JobResult`         what a runner is to do, and what it saw
+`Measurement`              every sample of one case
+`Trace`, `Breakdown`       operator times, and where the latency goes
+`Comparison`               two cases that took turns
+`Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
+=========================  ==========================================================
+"""
+
+from mvdeploy.records.artifact import (
+    Artifact,
+    ModuleInfo,
+    Operator,
+    PassReport,
+    Preprocessing,
+    TensorInfo,
+)
+from mvdeploy.records.category import Category, OperatorKind
+from mvdeploy.records.comparison import Comparison, PairGroup
+from mvdeploy.records.device import UNAVAILABLE, Device, DeviceProfile, DeviceState, Reading
+from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
+from mvdeploy.records.measurement import Finding, Level, Measurement, Session
+from mvdeploy.records.parity import Parity, ParityInput
+from mvdeploy.records.plan import Plan, Warmup
+from mvdeploy.records.run import Case, Failure, Run, SavedRun
+from mvdeploy.records.spec import ModelSpec, PatchSize, WeightsFile
+from mvdeploy.records.trace import Breakdown, BreakdownRow, TimeKind, Trace, TraceEvent
+
+__all__ = [
+    "UNAVAILABLE",
+    "Artifact",
+    "Breakdown",
+    "BreakdownRow",
+    "Case",
+    "Category",
+    "Comparison",
+    "Device",
+    "DeviceProfile",
+    "DeviceState",
+    "Failure",
+    "Finding",
+    "Job",
+    "JobModel",
+    "JobResult",
+    "Level",
+    "Measurement",
+    "ModelResult",
+    "ModelSpec",
+    "ModuleInfo",
+    "Operator",
+    "OperatorKind",
+    "PairGroup",
+    "Parity",
+    "ParityInput",
+    "PassReport",
+    "PatchSize",
+    "Plan",
+    "Preprocessing",
+    "Reading",
+    "Run",
+    "Samples",
+    "SavedRun",
+    "Session",
+    "TensorInfo",
+    "TimeKind",
+    "Trace",
+    "TraceEvent",
+    "Warmup",
+    "WeightsFile",
+]

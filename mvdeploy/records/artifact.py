@@ -1,0 +1,126 @@
+"""`Artifact`: an exported model and all that is known about it (its manifest)."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from mvdeploy.records.category import Category
+from mvdeploy.records.spec import ModelSpec
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """An input or output: name, shape, element type (``float32``)."""
+
+    name: str
+    shape: tuple[int, ...]
+    dtype: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Operator:
+    """One operator of the exported program and the module it came from.
+
+    Attributes:
+        name: unique in the program.
+        type: the format's own name for it, such as ``Conv``.
+        module: dotted path of the module whose forward made it; empty for the network itself.
+        outputs: names of the tensors it makes: the key that survives an engine's own rewriting.
+    """
+
+    name: str
+    type: str
+    module: str
+    outputs: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleInfo:
+    """A module: its class and the category it or its nearest ancestor declares."""
+
+    class_name: str
+    category: Category | None
+
+
+@dataclasses.dataclass(frozen=True)
+class PassReport:
+    """What a pass did.
+
+    Attributes:
+        name: the pass.
+        changed: one line for each change; empty when there was nothing to do.
+        left: one line for each place that was left alone, with the reason.
+        max_abs_difference: of the outputs before and after, on the pass's own check.
+    """
+
+    name: str
+    changed: tuple[str, ...] = ()
+    left: tuple[str, ...] = ()
+    max_abs_difference: float = 0.0
+
+
+@dataclasses.dataclass(frozen=True)
+class Preprocessing:
+    """How a photograph becomes the input tensor, in this order.
+
+    Attributes:
+        resize: height and width that the image is made to cover, keeping its proportions.
+        crop: height and width of the centre crop: the network's input.
+        interpolation: ``bilinear`` or ``bicubic``.
+        channel_order: ``RGB`` or ``BGR``.
+        scale: factor on the 0..255 values.
+        mean: subtracted from each channel after scaling, in channel order.
+        std: each channel is divided by it after that.
+    """
+
+    resize: tuple[int, int]
+    crop: tuple[int, int]
+    interpolation: str = "bilinear"
+    channel_order: str = "RGB"
+    scale: float = 1 / 255
+    mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
+    std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+
+
+@dataclasses.dataclass(frozen=True)
+class Artifact:
+    """An exported model. Saved as ``<file>.json`` beside the file it describes.
+
+    Attributes:
+        path: the file's name, relative to the manifest.
+        sha256: of the file.
+        size_bytes: of the file.
+        format: name of the export format.
+        precision: ``fp32``.
+        spec: the network.
+        passes: what was done to it before the export, in order.
+        inputs: in order.
+        outputs: in order.
+        preprocessing: how images are fed.
+        versions: the programs that made it.
+        operators: every operator of the exported program, in order.
+        modules: by dotted path.
+        parameters: trainable numbers of the network before any pass.
+        macs: multiply-accumulates of one inference, as torch's counter has them; None if unknown.
+    """
+
+    path: str
+    sha256: str
+    size_bytes: int
+    format: str
+    precision: str
+    spec: ModelSpec
+    passes: tuple[PassReport, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    preprocessing: Preprocessing
+    versions: dict[str, str]
+    operators: tuple[Operator, ...]
+    modules: dict[str, ModuleInfo]
+    parameters: int
+    macs: int | None = None
+
+    def category(self, module: str) -> Category | None:
+        """Return the declared category of a module path, or None if nothing declares one."""
+        info = self.modules.get(module)
+        return info.category if info else None

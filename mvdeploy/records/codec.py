@@ -1,0 +1,236 @@
+"""Records to JSON and back: strict both ways, standard library only.
+
+A field that is missing, unknown or of another type is refused with its path, so a file is either
+read as it was meant or not at all.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import functools
+import json
+import os
+import types
+import typing
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar, Union
+
+from mvdeploy.errors import UsageError
+
+SCHEMA_VERSION = 1
+"""Version of every saved JSON file.
+
+History: 1 (first release).
+"""
+
+T = TypeVar("T")
+
+
+class RecordError(UsageError):
+    """A saved record cannot be read."""
+
+
+def encode(value: Any) -> Any:
+    """Turn a record (or a container of records) into plain JSON values."""
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        return {f.name: encode(getattr(value, f.name)) for f in dataclasses.fields(value)}
+    if isinstance(value, enum.Enum):
+        return value.value
+    if isinstance(value, dict):
+        return {str(k): encode(v) for k, v in value.items()}
+    if isinstance(value, tuple | list):
+        return [encode(v) for v in value]
+    return value
+
+
+def decode(cls: type[T], data: Any, where: str = "") -> T:
+    """Build a record of type `cls` from plain JSON values.
+
+    Raises:
+        RecordError: a field is missing, unknown, or not of its declared type; names the field.
+    """
+    return typing.cast(T, _decode(cls, data, where or getattr(cls, "__name__", "value")))
+
+
+def dumps(record: Any, *, indent: int | None = None) -> str:
+    """Return the saved form of a record: its fields, its kind and the schema version.
+
+    Floats that are no numbers are refused: JSON has no word for them.
+    """
+    body = {"schema_version": SCHEMA_VERSION, "record": type(record).__name__, **encode(record)}
+    return json.dumps(body, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def loads(cls: type[T], text: str, source: str) -> T:
+    """Read a record from its saved form.
+
+    Args:
+        cls: the record type.
+        text: what `dumps` wrote.
+        source: where the text comes from, for messages.
+
+    Raises:
+        RecordError: not JSON, another schema version, another record, or malformed fields.
+    """
+    try:
+        data = json.loads(text)
+    except ValueError as error:
+        raise RecordError(
+            f"{source} is not valid JSON ({error}).",
+            "It may be truncated: make the file again.",
+        ) from error
+    if not isinstance(data, dict) or "schema_version" not in data:
+        raise RecordError(
+            f"{source} is not a record of mvdeploy (it has no 'schema_version').",
+            "Give a file that mvdeploy wrote.",
+        )
+    version, kind = data.pop("schema_version"), data.pop("record", None)
+    if version != SCHEMA_VERSION:
+        raise RecordError(
+            f"{source} has schema version {version}; this mvdeploy reads {SCHEMA_VERSION}.",
+            "Read it with the mvdeploy release that wrote it, or make it again.",
+        )
+    if kind != cls.__name__:
+        raise RecordError(
+            f"{source} holds a record of kind '{kind}', not '{cls.__name__}'.",
+            "Give the file that belongs here.",
+        )
+    return decode(cls, data, source)
+
+
+def save(record: Any, path: Path, *, indent: int | None = 1) -> None:
+    """Write a record to a file, in one step: a reader sees the old file or the new one."""
+    write_text(path, dumps(record, indent=indent) + "\n")
+
+
+def load(cls: type[T], path: Path) -> T:
+    """Read a record from a file.
+
+    Raises:
+        RecordError: the file is missing, unreadable or malformed.
+    """
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecordError(
+            f"{path} cannot be read ({error}).", "Check the path and that the file is text."
+        ) from error
+    return loads(cls, text, str(path))
+
+
+def write_text(path: Path, text: str) -> None:
+    """Write a text file through a temporary name, so that no half file is ever seen."""
+    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
+
+
+def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
+    """Let `write` fill a temporary file beside `path`, then rename it over `path`.
+
+    If `write` fails, the old file stays whole and the temporary one is removed.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    try:
+        write(part)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def _decode(kind: Any, data: Any, where: str) -> Any:
+    origin = typing.get_origin(kind)
+    if kind is Any:
+        return data
+    if origin in (Union, types.UnionType):
+        return _decode_union(typing.get_args(kind), data, where)
+    if origin is tuple:
+        return _decode_tuple(typing.get_args(kind), data, where)
+    if origin is dict:
+        if not isinstance(data, dict):
+            raise _mismatch(where, "an object", data)
+        item = typing.get_args(kind)[1]
+        return {k: _decode(item, v, f"{where}.{k}") for k, v in data.items()}
+    if dataclasses.is_dataclass(kind):
+        return _decode_dataclass(kind, data, where)
+    return _decode_scalar(kind, data, where)
+
+
+def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        try:
+            return kind(data)
+        except ValueError:
+            raise _mismatch(where, f"one of {[m.value for m in kind]}", data) from None
+    if kind is float and isinstance(data, int) and not isinstance(data, bool):
+        return float(data)
+    if kind is type(None):
+        if data is not None:
+            raise _mismatch(where, "null", data)
+        return None
+    # bool is a subclass of int, but true is no number.
+    if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
+        raise _mismatch(where, kind.__name__, data)
+    return data
+
+
+def _decode_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if data is None and type(None) in kinds:
+        return None
+    error: RecordError | None = None
+    for kind in kinds:
+        if kind is type(None):
+            continue
+        try:
+            return _decode(kind, data, where)
+        except RecordError as failed:
+            error = error or failed
+    raise error or _mismatch(where, "null", data)
+
+
+def _decode_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
+    if not isinstance(data, list | tuple):
+        raise _mismatch(where, "a list", data)
+    if len(kinds) == 2 and kinds[1] is Ellipsis:
+        kind = kinds[0]
+        # Sample lists are long and flat: check them without a call for each number.
+        if kind is int and set(map(type, data)) <= {int}:
+            return tuple(data)
+        return tuple(_decode(kind, v, f"{where}[{i}]") for i, v in enumerate(data))
+    if len(data) != len(kinds):
+        raise _mismatch(where, f"a list of {len(kinds)}", data)
+    return tuple(
+        _decode(k, v, f"{where}[{i}]") for i, (k, v) in enumerate(zip(kinds, data, strict=True))
+    )
+
+
+@functools.cache
+def _field_types(kind: Any) -> dict[str, Any]:
+    return typing.get_type_hints(kind)
+
+
+def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
+    if not isinstance(data, dict):
+        raise _mismatch(where, f"an object ({kind.__name__})", data)
+    hints = _field_types(kind)
+    fields = {f.name: f for f in dataclasses.fields(kind)}
+    unknown = sorted(set(data) - set(fields))
+    if unknown:
+        raise RecordError(
+            f"{where} has the unknown field '{unknown[0]}'.",
+            f"Known fields are: {', '.join(fields)}.",
+        )
+    values = {}
+    for name, field in fields.items():
+        if name in data:
+            values[name] = _decode(hints[name], data[name], f"{where}.{name}")
+        elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
+            raise RecordError(f"{where} lacks the field '{name}'.", "Add it, or make it again.")
+    return kind(**values)
+
+
+def _mismatch(where: str, expected: str, data: Any) -> RecordError:
+    shown = repr(data)
+    shown = shown if len(shown) <= 60 else shown[:57] + "..."
+    return RecordError(f"{where} should be {expected}, not {shown}.", "Correct it.")

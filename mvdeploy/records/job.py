@@ -1,0 +1,205 @@
+"""`Job` and `JobResult`: the contract with every runner, whatever language it is written in.
+
+A runner reads one job (JSON) and prints events, one JSON object on each line:
+
+==============  =====================================================================
+``hello``       runner, versions, process id, clock: it started and understood the job
+``loaded``      model index, load time, memory before and after
+``first``       model index, wall and CPU time of the first inference
+``warmup``      model index, wall and CPU times of the warm-up inferences
+``samples``     position in the order, wall and CPU times from there on
+``output``      model index, sha256 of the output tensors' bytes after the last inference
+``profile``     model index, file with the engine's own profile
+``error``       what failed; the last event
+``done``        peak memory; the last event
+==============  =====================================================================
+
+Times are nanoseconds, memory is bytes.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from typing import Any
+
+from mvdeploy.errors import EngineError
+from mvdeploy.records.codec import RecordError, decode
+from mvdeploy.records.plan import Warmup
+
+
+@dataclasses.dataclass(frozen=True)
+class JobModel:
+    """A model for a runner to load.
+
+    Attributes:
+        engine: which engine runs it.
+        path: the artifact, where the runner can read it.
+        sha256: of that file; a runner refuses a file that differs.
+        inputs: input name → file (NumPy ``.npy``) with the tensor.
+        profile_to: folder for the engine's own profile, or None to run without.
+    """
+
+    engine: str
+    path: str
+    sha256: str
+    inputs: dict[str, str]
+    profile_to: str | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Job:
+    """What a runner is to do.
+
+    Attributes:
+        models: loaded in this order.
+        order: index of the model for each measured inference, in sequence.
+        threads: inference threads of every engine session.
+        warmup: how each model is warmed up, after its first inference.
+        cores: CPU numbers to run on; empty for all.
+    """
+
+    models: tuple[JobModel, ...]
+    order: tuple[int, ...]
+    threads: int
+    warmup: Warmup
+    cores: tuple[int, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Samples:
+    """Inference times in nanoseconds, in the order they were taken.
+
+    Attributes:
+        wall_ns: by the monotonic clock.
+        cpu_ns: CPU time of the thread that called the engine: all of the work when it runs on one
+            thread, a part of it otherwise.
+    """
+
+    wall_ns: tuple[int, ...] = ()
+    cpu_ns: tuple[int, ...] = ()
+
+    def __len__(self) -> int:
+        return len(self.wall_ns)
+
+    def __add__(self, other: Samples) -> Samples:
+        return Samples(self.wall_ns + other.wall_ns, self.cpu_ns + other.cpu_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelResult:
+    """What a runner saw of one model.
+
+    Attributes:
+        load_ns: from the file to a session that can run.
+        first: the first inference.
+        warmup: the warm-up inferences.
+        memory_before: resident bytes before loading.
+        memory_after: resident bytes after loading and warm-up.
+        output_sha256: of the output tensors' bytes.
+        profile: the engine's profile file.
+    """
+
+    load_ns: int
+    first: Samples
+    warmup: Samples
+    memory_before: int
+    memory_after: int
+    output_sha256: str
+    profile: str | None
+
+
+@dataclasses.dataclass(frozen=True)
+class JobResult:
+    """What a runner saw.
+
+    Attributes:
+        hello: the runner's own description: program, versions, clock, cores it may use.
+        models: in the job's order.
+        order: the job's order.
+        samples: one for each entry of `order`.
+        peak_memory: largest resident bytes of the runner's process.
+    """
+
+    hello: dict[str, Any]
+    models: tuple[ModelResult, ...]
+    order: tuple[int, ...]
+    samples: Samples
+    peak_memory: int
+
+    def samples_of(self, model: int, start: int = 0, stop: int | None = None) -> Samples:
+        """Return the samples of one model between two positions of the order."""
+        stop = len(self.order) if stop is None else stop
+        positions = [i for i in range(start, stop) if self.order[i] == model]
+        return Samples(
+            tuple(self.samples.wall_ns[i] for i in positions),
+            tuple(self.samples.cpu_ns[i] for i in positions),
+        )
+
+
+def parse_events(lines: Iterable[str], job: Job) -> JobResult:
+    """Put a runner's events together.
+
+    Raises:
+        EngineError: the runner reported an error, stopped early, or did not keep the contract.
+    """
+    events: dict[str, list[dict[str, Any]]] = {}
+    for line in lines:
+        event = _parse_line(line)
+        events.setdefault(event["event"], []).append(event)
+    for error in events.get("error", ()):
+        raise EngineError(str(error.get("message")), str(error.get("remedy")))
+    if "done" not in events:
+        raise EngineError(
+            "The runner stopped before it was done.", "Run again with --debug to see its output."
+        )
+    try:
+        models = tuple(_model_result(events, i) for i in range(len(job.models)))
+        samples = sum((_samples(e) for e in events.get("samples", ())), Samples())
+        result = JobResult(
+            events["hello"][0], models, job.order, samples, events["done"][0]["peak_memory"]
+        )
+    except (KeyError, IndexError, TypeError, RecordError) as error:
+        raise _broken(f"an event lacks {error}") from error
+    if not len(job.order) == len(samples.wall_ns) == len(samples.cpu_ns):
+        raise _broken(f"{len(job.order)} inferences were asked for, {len(samples)} came back")
+    return result
+
+
+def _parse_line(line: str) -> dict[str, Any]:
+    try:
+        event = json.loads(line)
+    except ValueError as error:
+        raise _broken(f"it printed {line[:80]!r}") from error
+    if not isinstance(event, dict) or not isinstance(event.get("event"), str):
+        raise _broken(f"it printed {line[:80]!r}")
+    return event
+
+
+def _model_result(events: dict[str, list[dict[str, Any]]], index: int) -> ModelResult:
+    def of(kind: str) -> dict[str, Any]:
+        return next((e for e in events.get(kind, ()) if e["model"] == index), {})
+
+    loaded = of("loaded")
+    return ModelResult(
+        load_ns=loaded["load_ns"],
+        first=_samples(of("first")),
+        warmup=_samples(of("warmup")),
+        memory_before=loaded["memory_before"],
+        memory_after=of("output")["memory"],
+        output_sha256=of("output")["sha256"],
+        profile=of("profile").get("path"),
+    )
+
+
+def _samples(event: dict[str, Any]) -> Samples:
+    body = {"wall_ns": event["wall_ns"], "cpu_ns": event["cpu_ns"]}
+    return decode(Samples, body, f"runner event '{event.get('event')}'")
+
+
+def _broken(what: str) -> EngineError:
+    return EngineError(
+        f"The runner did not keep its contract: {what}.",
+        "Check that the runner and mvdeploy are of the same release.",
+    )

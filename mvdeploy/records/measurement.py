@@ -1,0 +1,85 @@
+"""`Measurement` and `Finding`: what was seen of one case, as it was seen."""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+
+from mvdeploy.records.device import DeviceState, Reading
+from mvdeploy.records.job import Samples
+
+
+class Level(enum.StrEnum):
+    """How much a finding matters to who reads the number."""
+
+    NOTE = "note"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+@dataclasses.dataclass(frozen=True)
+class Finding:
+    """Something a reader of the numbers should know.
+
+    Attributes:
+        code: what was found; reports hold the sentence for it.
+        level: how much it matters.
+        values: the figures in that sentence.
+    """
+
+    code: str
+    level: Level
+    values: dict[str, str | int | float] = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass(frozen=True)
+class Session:
+    """One life of an engine session.
+
+    Attributes:
+        created: position in which this case's session was made in its process; 0 is first.
+        load_ns: from the file to a session that can run.
+        first: the first inference.
+        warmup: inferences until it counted as warm.
+        steady: measured inferences, in blocks of this case alone.
+    """
+
+    created: int
+    load_ns: int
+    first: Samples
+    warmup: Samples
+    steady: Samples
+
+
+@dataclasses.dataclass(frozen=True)
+class Measurement:
+    """Every sample of one case. Nothing here is derived.
+
+    Attributes:
+        engine: name of the engine.
+        conditions: engine version and options, threads, clock, what else decides the number.
+        sessions: in the order they ran.
+        load_ns: load time in a process of its own.
+        first: first inference in a process of its own.
+        peak_memory_bytes: largest resident size of a process that ran this case alone.
+        baseline_memory_bytes: resident size of that process before the model was loaded.
+        before: the device before the first session.
+        after: the device after the last.
+        findings: what to know about these samples.
+    """
+
+    engine: str
+    conditions: dict[str, Reading]
+    sessions: tuple[Session, ...]
+    load_ns: int
+    first: Samples
+    peak_memory_bytes: int
+    baseline_memory_bytes: int
+    before: DeviceState
+    after: DeviceState
+    findings: tuple[Finding, ...] = ()
+
+    @property
+    def steady(self) -> Samples:
+        """The measured inferences of all sessions."""
+        return sum((s.steady for s in self.sessions), Samples())

@@ -1,0 +1,174 @@
+"""`Run` and `Case`: one call of ``mvdeploy bench``, as it is saved.
+
+A run is a folder::
+
+    run.json                     the Run
+    cases/<slug>/case.json       the Case: measurement or error
+    cases/<slug>/artifact.json   the Artifact
+    cases/<slug>/parity.json     the Parity
+    cases/<slug>/trace.json      the Trace
+    comparisons.json             the Comparisons
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import codec
+from mvdeploy.records.artifact import Artifact
+from mvdeploy.records.comparison import Comparison
+from mvdeploy.records.device import Device
+from mvdeploy.records.measurement import Finding, Measurement
+from mvdeploy.records.parity import Parity
+from mvdeploy.records.plan import Plan
+from mvdeploy.records.trace import Trace
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+    """Why a case has no result: what happened, what to do, and the exit code it asks for."""
+
+    message: str
+    remedy: str
+    exit_code: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    """One model in one format on one engine.
+
+    Attributes:
+        slug: unique in the run; its folder.
+        label: its name in tables.
+        engine: engine that runs it.
+        artifact: what was run; None when the export failed.
+        parity: the check after the export; None when there was none.
+        measurement: None while it is not measured, or when it failed.
+        trace: None without a profile.
+        failure: why there is no measurement.
+    """
+
+    slug: str
+    label: str
+    engine: str
+    artifact: Artifact | None = None
+    parity: Parity | None = None
+    measurement: Measurement | None = None
+    trace: Trace | None = None
+    failure: Failure | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Run:
+    """The whole of one call: conditions that all cases share.
+
+    Attributes:
+        name: of the folder.
+        created: ISO 8601, UTC.
+        mvdeploy: version.
+        command: the command line.
+        device: where it ran.
+        plan: how it was measured.
+        environment: the machine that drove it.
+        input: what the models were fed.
+        cases: slugs, in order.
+        findings: what to know about the run as a whole.
+    """
+
+    name: str
+    created: str
+    mvdeploy: str
+    command: tuple[str, ...]
+    device: Device
+    plan: Plan
+    environment: dict[str, str]
+    input: str
+    cases: tuple[str, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class _CaseFile:
+    """What ``case.json`` holds: a case without its large parts, which have files of their own."""
+
+    slug: str
+    label: str
+    engine: str
+    measurement: Measurement | None
+    failure: Failure | None
+
+
+@dataclasses.dataclass(frozen=True)
+class _ComparisonsFile:
+    comparisons: tuple[Comparison, ...]
+
+
+_PARTS: dict[str, type] = {"artifact": Artifact, "parity": Parity, "trace": Trace}
+
+
+@dataclasses.dataclass(frozen=True)
+class SavedRun:
+    """A run and all its cases in memory."""
+
+    run: Run
+    cases: tuple[Case, ...]
+    comparisons: tuple[Comparison, ...] = ()
+
+
+def save_run(run: Run, folder: Path) -> None:
+    """Write ``run.json``."""
+    codec.save(run, folder / "run.json")
+
+
+def save_case(case: Case, folder: Path) -> None:
+    """Write all that is known of a case so far; what was saved before is replaced file by file."""
+    home = folder / "cases" / case.slug
+    for part in _PARTS:
+        record = getattr(case, part)
+        if record is not None:
+            codec.save(record, home / f"{part}.json", indent=None)
+    body = _CaseFile(case.slug, case.label, case.engine, case.measurement, case.failure)
+    codec.save(body, home / "case.json", indent=None)
+
+
+def save_comparisons(comparisons: tuple[Comparison, ...], folder: Path) -> None:
+    """Write the paired samples of a run."""
+    codec.save(_ComparisonsFile(comparisons), folder / "comparisons.json", indent=None)
+
+
+def load_run(folder: Path) -> SavedRun:
+    """Read a run with every case that was saved.
+
+    Raises:
+        UsageError: the folder holds no run, or a file in it cannot be read.
+    """
+    if not (folder / "run.json").is_file():
+        raise UsageError(
+            f"{folder} is not the folder of a run (it has no run.json).",
+            "Give a folder that 'mvdeploy bench' wrote, such as reports/<run>.",
+        )
+    run = codec.load(Run, folder / "run.json")
+    saved = [s for s in run.cases if (folder / "cases" / s / "case.json").is_file()]
+    comparisons: tuple[Comparison, ...] = ()
+    if (folder / "comparisons.json").is_file():
+        comparisons = codec.load(_ComparisonsFile, folder / "comparisons.json").comparisons
+    return SavedRun(run, tuple(_load_case(folder / "cases" / s) for s in saved), comparisons)
+
+
+def _load_case(home: Path) -> Case:
+    body = codec.load(_CaseFile, home / "case.json")
+    parts = {
+        part: codec.load(kind, home / f"{part}.json")
+        for part, kind in _PARTS.items()
+        if (home / f"{part}.json").is_file()
+    }
+    return Case(
+        body.slug,
+        body.label,
+        body.engine,
+        measurement=body.measurement,
+        failure=body.failure,
+        **parts,
+    )

@@ -1,0 +1,109 @@
+"""`ModelSpec`: everything that decides which network is built."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+
+from mvdeploy.errors import UsageError
+
+_PATCH = re.compile(r"(\d+)(?:x(\d+))?")
+
+
+@dataclasses.dataclass(frozen=True)
+class PatchSize:
+    """Height and width, in pixels of the feature map, of the patches one stage unfolds into."""
+
+    height: int
+    width: int
+
+    def __str__(self) -> str:
+        if self.height == self.width:
+            return str(self.height)
+        return f"{self.height}x{self.width}"
+
+
+@dataclasses.dataclass(frozen=True)
+class WeightsFile:
+    """A checkpoint: where it was and what it contained."""
+
+    path: str
+    sha256: str
+
+
+@dataclasses.dataclass(frozen=True)
+class ModelSpec:
+    """Which network: the same spec and the same versions give the same network.
+
+    Attributes:
+        model: a name such as ``mobilevit_xs``.
+        patches: one patch size for each stage that has them; empty for networks without patches.
+        image_size: height and width of the input image, pixels.
+        task: ``classify``.
+        num_classes: outputs of the classifier.
+        batch: images in one inference.
+        weights: the checkpoint, or None for seeded random weights that carry signal.
+        seed: seed of those random weights.
+    """
+
+    model: str
+    patches: tuple[PatchSize, ...]
+    image_size: tuple[int, int]
+    task: str = "classify"
+    num_classes: int = 1000
+    batch: int = 1
+    weights: WeightsFile | None = None
+    seed: int = 0
+
+    @property
+    def patches_text(self) -> str:
+        """The patch sizes as they are typed: ``8,4,2``."""
+        return ",".join(map(str, self.patches))
+
+    @property
+    def label(self) -> str:
+        """A short name for tables: ``mobilevit_xs 8,4,2``."""
+        return f"{self.model} {self.patches_text}".strip()
+
+    @property
+    def slug(self) -> str:
+        """The spec as part of a file name: ``mobilevit_xs-p8-4-2-256``."""
+        height, width = self.image_size
+        size = str(height) if height == width else f"{height}x{width}"
+        patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
+        name = re.sub(r"[^A-Za-z0-9._]+", "-", self.model)
+        return "-".join([name, *patches, size])
+
+
+def parse_patches(text: str) -> tuple[PatchSize, ...]:
+    """Read per-stage patch sizes: ``2,2,2``, ``8,4,2`` or ``4x2,2,2`` (height x width).
+
+    Raises:
+        UsageError: an entry is no positive whole number and no ``HxW`` pair of them.
+    """
+    sizes = []
+    for entry in text.split(","):
+        match = _PATCH.fullmatch(entry.strip())
+        height, width = (int(match[1]), int(match[2] or match[1])) if match else (0, 0)
+        if height < 1 or width < 1:
+            raise UsageError(
+                f"'{text}' is no list of patch sizes: '{entry}' is not a positive whole number.",
+                "Give one size for each stage, as in 2,2,2 or 8,4,2 or 4x2,2,2 (height x width).",
+            )
+        sizes.append(PatchSize(height, width))
+    return tuple(sizes)
+
+
+def parse_image_size(text: str) -> tuple[int, int]:
+    """Read an image size in pixels: ``256``, or height and width as in ``256,320``.
+
+    Raises:
+        UsageError: not one or two positive whole numbers.
+    """
+    parts = re.split(r"[,x]", text)
+    if len(parts) > 2 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+        raise UsageError(
+            f"'{text}' is no image size.",
+            "Give one number of pixels, as in 256, or height and width, as in 256,320.",
+        )
+    return int(parts[0]), int(parts[-1])
