@@ -1,1 +1,74 @@
-"""."""
+"""nn.Module → nn.Module, each step with a contract that is checked when it runs.
+
+A pass is one file in this folder with:
+
+``TOLERANCE``
+    how far the outputs may move, relative to the largest of them.
+``requires(network)``
+    raises `UsageError` when the network is not in the state that the pass needs.
+``rewrite(network, example)``
+    changes the network it is given (a copy) and returns ``(changed, left)``: a line for each change
+    and for each place left alone, with the reason.
+``ensures(network, example)``
+    raises `CheckFailed` when something is left that the pass promises to remove.
+
+It runs when its name stands in `ORDER`.
+"""
+
+from __future__ import annotations
+
+import copy
+from typing import TYPE_CHECKING
+
+from mvdeploy import plugins
+from mvdeploy.errors import CheckFailed
+from mvdeploy.records import PassReport
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+ORDER: tuple[str, ...] = (
+    "fold_batchnorm",  # first: what follows sees convolutions with their final weights
+)
+
+
+def apply(
+    network: nn.Module, example: Tensor, names: tuple[str, ...] = ORDER
+) -> tuple[nn.Module, tuple[PassReport, ...]]:
+    """Run passes in order, each on a copy; the network that is given stays as it is.
+
+    Args:
+        network: in eval mode.
+        example: an input to check outputs with, (batch, 3, height, width).
+        names: which passes.
+
+    Raises:
+        UsageError: a requirement is not met.
+        CheckFailed: a pass did not keep its promise.
+    """
+    reports = []
+    for name in names:
+        network, report = _run(name, network, example)
+        reports.append(report)
+    return network, tuple(reports)
+
+
+def _run(name: str, network: nn.Module, example: Tensor) -> tuple[nn.Module, PassReport]:
+    import torch
+
+    step = plugins.load(__name__, name, "pass")
+    step.requires(network)
+    result = copy.deepcopy(network)
+    changed, left = step.rewrite(result, example)
+    step.ensures(result, example)
+    with torch.inference_mode():
+        before, after = network(example), result(example)
+    difference = float((before - after).abs().max())
+    allowed = step.TOLERANCE * max(1.0, float(before.abs().max()))
+    # Written so that a NaN fails too.
+    if not difference <= allowed:
+        raise CheckFailed(
+            f"The pass {name} moved the outputs by {difference:.2g}; {allowed:.2g} is allowed.",
+            "Leave the pass out, and report the network that shows it.",
+        )
+    return result, PassReport(name, tuple(changed), tuple(left), difference)

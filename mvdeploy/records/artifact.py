@@ -25,12 +25,15 @@ class Operator:
         name: unique in the program.
         type: the format's own name for it, such as ``Conv``.
         module: dotted path of the module whose forward made it; empty for the network itself.
-        outputs: names of the tensors it makes: the key that survives an engine's own rewriting.
+        inputs: names of the tensors it reads, weights among them.
+        outputs: names of the tensors it makes. Tensors tell what an engine made of the program
+            when it fuses and renames operators.
     """
 
     name: str
     type: str
     module: str
+    inputs: tuple[str, ...]
     outputs: tuple[str, ...]
 
 

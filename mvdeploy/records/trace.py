@@ -27,7 +27,8 @@ class TraceEvent:
         kind: what it computes.
         modules: module paths it came from, the one it is counted under first; more than one when
             the engine fused across modules; empty when it cannot be placed.
-        placed_by: how the modules are known: ``name``, ``output``, ``neighbour``, or empty.
+        placed_by: how the modules are known: ``name``, ``output``, ``tensor`` (what it reads),
+            ``neighbour``, or empty.
         samples_ns: one time for each profiled inference.
     """
 

@@ -1,1 +1,96 @@
-"""."""
+"""Engines: how each runs an artifact, and how its profile is read.
+
+An engine is one file in this folder. It is light to import (the engine itself is imported when a
+session is opened) and has:
+
+``FORMATS``
+    the export formats it runs.
+``version()``
+    the engine's version, without importing the engine.
+``open_session(path, inputs, threads, profile_to)``
+    an `EngineSession` ready to run; called in a runner's own process.
+``read_profile(artifact, path, runs)``
+    the `TraceEvent` list of the last `runs` inferences in the profile file `path`; called where
+    the report is made, without the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mvdeploy import plugins
+from mvdeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    from mvdeploy.records import Artifact, TraceEvent
+
+    Tensor = npt.NDArray[np.generic]
+
+
+class EngineSession(Protocol):
+    """A loaded model with its input in place.
+
+    Attributes:
+        infer: runs one inference and returns when its outputs are there. A plain callable, so that
+            the timed loop pays for nothing else.
+    """
+
+    infer: Callable[[], object]
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+
+    def end_profile(self) -> Path | None:
+        """Finish the engine's profile and return its file; None when it was not profiled."""
+
+
+class Runtime(Protocol):
+    """What an engine's file has; see the module's docstring."""
+
+    FORMATS: tuple[str, ...]
+
+    def version(self) -> str:
+        """Return the engine's version."""
+
+    def open_session(
+        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+    ) -> EngineSession:
+        """Load an artifact."""
+
+    def read_profile(self, artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+        """Read what `EngineSession.end_profile` left."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return plugins.names(__name__)
+
+
+def get(name: str) -> Runtime:
+    """Return an engine by name.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    return cast(Runtime, plugins.load(__name__, name, "engine"))
+
+
+def for_format(format_name: str, engines: tuple[str, ...]) -> str:
+    """Return the first of a device's engines that runs a format.
+
+    Raises:
+        UsageError: none of them does.
+    """
+    for name in engines:
+        if format_name in get(name).FORMATS:
+            return name
+    formats = sorted({f for name in engines for f in get(name).FORMATS})
+    raise UsageError(
+        f"No engine of this device runs the format '{format_name}'.",
+        f"Formats it runs: {', '.join(formats)}.",
+    )

@@ -1,0 +1,130 @@
+"""ONNX, by torch's exporter (torch.export based)."""
+
+from __future__ import annotations
+
+import ast
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import onnx
+import torch
+from torch import Tensor, nn
+
+from mvdeploy.errors import EngineError
+from mvdeploy.export import INPUT, OUTPUT
+from mvdeploy.records import Operator
+
+SUFFIX = ".onnx"
+PACKAGES = ("torch", "onnx", "onnxscript")
+
+MODULE_KEY = "mvdeploy.module"
+"""Node metadata: dotted path of the module that the node came from."""
+
+_SCOPES_KEY = "pkg.torch.onnx.name_scopes"
+
+
+def write(
+    network: nn.Module, example: Tensor, path: Path, facts: dict[str, str]
+) -> tuple[Operator, ...]:
+    """Write an ONNX file that onnx.checker accepts, every node with its module path.
+
+    Raises:
+        EngineError: the exporter or the checker failed, or a node cannot be placed.
+    """
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                network,
+                (example,),
+                dynamo=True,
+                input_names=[INPUT],
+                output_names=[OUTPUT],
+                verbose=False,
+            )
+        if program is None:
+            raise RuntimeError("torch.onnx.export returned no program")
+        model = program.model_proto
+        modules = _modules(model.graph)
+        _label(model, modules, facts)
+        onnx.checker.check_model(model, full_check=True)
+    except EngineError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"The ONNX exporter failed: {error}",
+            "Run again with --debug for its traceback; the network may use an unsupported operator.",
+        ) from error
+    onnx.save(model, path)
+    return tuple(
+        Operator(node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output))
+        for node, module in zip(model.graph.node, modules, strict=True)
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what torch's exporter says about itself and about packages that are not needed."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated tree specifications.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _modules(graph: onnx.GraphProto) -> list[str]:
+    """Return the module path of each node, from the exporter's scopes.
+
+    A node that an optimiser added without scopes belongs where its result goes, or else where its
+    input comes from.
+    """
+    scopes = [_scope(node) for node in graph.node]
+    maker = {out: i for i, node in enumerate(graph.node) for out in node.output}
+    for i, node in reversed(list(enumerate(graph.node))):
+        for name in node.input:
+            if name in maker and scopes[maker[name]] is None:
+                scopes[maker[name]] = scopes[i]
+    for i, node in enumerate(graph.node):
+        if scopes[i] is None:
+            found = (scopes[maker[name]] for name in node.input if name in maker)
+            scopes[i] = next((scope for scope in found if scope is not None), None)
+    missing = [node.name for node, scope in zip(graph.node, scopes, strict=True) if scope is None]
+    if missing:
+        raise EngineError(
+            f"The exported node '{missing[0]}' cannot be traced to a module.",
+            "Report the network that shows it.",
+        )
+    return [scope or "" for scope in scopes]
+
+
+def _scope(node: onnx.NodeProto) -> str | None:
+    for entry in node.metadata_props:
+        if entry.key == _SCOPES_KEY:
+            # ['', 'layer_1', 'layer_1.0', 'add']: modules from the outside in, then the operator.
+            scopes = ast.literal_eval(entry.value)
+            return str(scopes[-2]) if len(scopes) > 1 else ""
+    return None
+
+
+def _label(model: onnx.ModelProto, modules: list[str], facts: dict[str, str]) -> None:
+    """Replace the exporter's notes (among them paths of the machine) by the module paths."""
+    for node, module in zip(model.graph.node, modules, strict=True):
+        del node.metadata_props[:]
+        node.metadata_props.add(key=MODULE_KEY, value=module)
+    graph = model.graph
+    for value in (*graph.value_info, *graph.input, *graph.output, *graph.initializer):
+        del value.metadata_props[:]
+    del graph.metadata_props[:]
+    del model.metadata_props[:]
+    model.graph.name = facts["mvdeploy.model"]
+    for key, fact in facts.items():
+        model.metadata_props.add(key=key, value=fact)

@@ -1,0 +1,44 @@
+"""PyTorch's own program format (``.pt2``, torch.export): the host's reference engine runs it."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx, nn
+
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Operator
+
+SUFFIX = ".pt2"
+PACKAGES = ("torch",)
+
+
+def write(
+    network: nn.Module, example: Tensor, path: Path, facts: dict[str, str]
+) -> tuple[Operator, ...]:
+    """Write an exported program.
+
+    Raises:
+        EngineError: torch.export could not trace the network.
+    """
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated tree specifications.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+            program = torch.export.export(network, (example,))
+            torch.export.save(program, path, extra_files=facts)
+    except Exception as error:
+        raise EngineError(
+            f"torch.export failed: {error}",
+            "Run again with --debug for its traceback; the network may branch on its input.",
+        ) from error
+    return tuple(_operator(node) for node in program.graph.nodes if node.op == "call_function")
+
+
+def _operator(node: fx.Node) -> Operator:
+    stack = list(node.meta.get("nn_module_stack", {}).values())
+    module = stack[-1][0] if stack else ""
+    inputs = tuple(argument.name for argument in node.all_input_nodes)
+    return Operator(node.name, str(node.target), module, inputs, (node.name,))

@@ -1,0 +1,118 @@
+"""MobileViT (Mehta & Rastegari, ICLR 2022): what can be asked for, known without torch.
+
+Architecture: the paper's Table 4 and Figure 1b, as CVNets (tag v0.1) builds it. Patch sizes are free
+for each stage that has patches; the weights do not depend on them.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import ModelSpec, PatchSize, Preprocessing
+from mvdeploy.records.spec import parse_patches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+@dataclasses.dataclass(frozen=True)
+class Variant:
+    """The sizes of one network.
+
+    Attributes:
+        channels: output channels of conv_1 and layer_1 … layer_5.
+        dims: token dimensions of the transformers in layer_3, layer_4 and layer_5.
+        expansion: ratio of the hidden to the input channels in inverted residual blocks.
+    """
+
+    channels: tuple[int, int, int, int, int, int]
+    dims: tuple[int, int, int]
+    expansion: int
+
+
+VARIANTS = {
+    "mobilevit_xxs": Variant((16, 16, 24, 48, 64, 80), (64, 80, 96), 2),
+    "mobilevit_xs": Variant((16, 32, 48, 64, 80, 96), (96, 120, 144), 4),
+    "mobilevit_s": Variant((16, 32, 64, 96, 128, 160), (144, 192, 240), 4),
+}
+
+PATCH_STRIDES = (8, 16, 32)
+"""Output strides of the stages that unfold their map into patches: layer_3, layer_4, layer_5."""
+
+CONFIG_A = parse_patches("2,2,2")
+"""The paper's Config-A, its default."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the models of this family."""
+    return tuple(VARIANTS)
+
+
+def defaults(name: str) -> ModelSpec:
+    """Return the spec of a model as the paper has it."""
+    return ModelSpec(model=name, patches=CONFIG_A, image_size=(256, 256))
+
+
+def describe(name: str) -> str:
+    """Return one line on a model for listings."""
+    variant = VARIANTS[name]
+    channels = ", ".join(map(str, variant.channels))
+    dims = ", ".join(map(str, variant.dims))
+    return f"MobileViT, channels {channels}, transformer dimensions {dims}"
+
+
+def check(spec: ModelSpec) -> None:
+    """Refuse a spec that cannot be built.
+
+    Raises:
+        UsageError: another number of patch sizes than stages, or a patch larger than its map.
+    """
+    if len(spec.patches) != len(PATCH_STRIDES):
+        raise UsageError(
+            f"{spec.model} takes {len(PATCH_STRIDES)} patch sizes, not {len(spec.patches)} "
+            f"('{spec.patches_text}').",
+            "Give one for each output stride 8, 16 and 32, as in --patches 8,4,2.",
+        )
+    for stride, patch in zip(PATCH_STRIDES, spec.patches, strict=True):
+        _check_patch(patch, stride, spec)
+
+
+def _check_patch(patch: PatchSize, stride: int, spec: ModelSpec) -> None:
+    # Every halving is a 3x3 convolution of stride 2 with padding 1: it rounds up.
+    height, width = (-(-side // stride) for side in spec.image_size)
+    if patch.height > height or patch.width > width:
+        raise UsageError(
+            f"The patch {patch} is larger than the {height}x{width} map at output stride {stride} "
+            f"of a {spec.image_size[0]}x{spec.image_size[1]} image.",
+            "Give a smaller patch with --patches or a larger image with --image-size.",
+        )
+
+
+def preprocessing(spec: ModelSpec) -> Preprocessing:
+    """Return how images are fed: CVNets' rule (32 pixels of margin, values 0..1, no mean or std).
+
+    Seeded weights know no channel order; they are fed RGB.
+    """
+    height, width = spec.image_size
+    return Preprocessing(resize=(height + 32, width + 32), crop=spec.image_size)
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Build the network, with freshly initialised weights.
+
+    The input is (batch, 3, height, width), the output (batch, classes).
+    """
+    from mvdeploy.models.families.mobilevit.network import MobileViT
+
+    return MobileViT(VARIANTS[spec.model], spec.patches, spec.num_classes)
+
+
+def set_patches(network: nn.Module, patches: tuple[PatchSize, ...]) -> None:
+    """Change the patch sizes of a built network; its weights stay as they are."""
+    from mvdeploy.models.families.mobilevit.network import MobileViT
+
+    if not isinstance(network, MobileViT):
+        raise TypeError(f"expected a MobileViT, not {type(network).__name__}")
+    network.set_patches(patches)

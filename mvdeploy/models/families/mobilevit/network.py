@@ -1,0 +1,269 @@
+"""The MobileViT network.
+
+Stages carry the names of CVNets and of the paper's tables: ``conv_1``, ``layer_1`` … ``layer_5``,
+``conv_1x1_exp``, ``classifier``. Every class declares the category its time is counted under;
+modules without one belong to the nearest that has.
+
+Shapes: B images, C channels, H x W map, d token dimension, P pixels in a patch, N patches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+
+from mvdeploy.records import Category, PatchSize
+
+if TYPE_CHECKING:
+    from mvdeploy.models.families.mobilevit import Variant
+
+HEADS = 4
+EXPANDED_MAX = 960  # width of conv_1x1_exp: four times the last stage, at most this
+
+
+class ConvLayer(nn.Module):
+    """Convolution, then BatchNorm and SiLU unless left out; padding keeps the map at stride 1."""
+
+    category = Category.CONVOLUTION
+
+    def __init__(
+        self,
+        cin: int,
+        cout: int,
+        kernel: int,
+        *,
+        stride: int = 1,
+        groups: int = 1,
+        norm: bool = True,
+        act: bool = True,
+    ) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(
+            cin, cout, kernel, stride, padding=kernel // 2, groups=groups, bias=False
+        )
+        self.norm = nn.BatchNorm2d(cout) if norm else nn.Identity()
+        self.act = nn.SiLU() if act else nn.Identity()
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.act(self.norm(self.conv(x)))
+        return out
+
+
+class InvertedResidual(nn.Module):
+    """MobileNetV2 block: expand, depthwise 3x3, project; residual where the shapes allow."""
+
+    category = Category.CONVOLUTION
+
+    def __init__(self, cin: int, cout: int, *, stride: int, expansion: int) -> None:
+        super().__init__()
+        hidden = make_divisible(cin * expansion, 8)
+        self.expand = ConvLayer(cin, hidden, 1)
+        self.depthwise = ConvLayer(hidden, hidden, 3, stride=stride, groups=hidden)
+        self.project = ConvLayer(hidden, cout, 1, act=False)
+        self.residual = stride == 1 and cin == cout
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.project(self.depthwise(self.expand(x)))
+        return x + out if self.residual else out
+
+
+class Attention(nn.Module):
+    """Pre-norm multi-head self-attention with its residual, over N tokens: (B·P, N, d) → same."""
+
+    category = Category.ATTENTION
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.qkv = nn.Linear(dim, 3 * dim)
+        self.proj = nn.Linear(dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        heads = (batch, tokens, HEADS, dim // HEADS)
+        q, k, v = self.qkv(self.norm(x)).split(dim, dim=-1)
+        q = (q * (dim // HEADS) ** -0.5).reshape(heads).transpose(1, 2)
+        k = k.reshape(heads).permute(0, 2, 3, 1)
+        v = v.reshape(heads).transpose(1, 2)
+        mixed = torch.softmax(q @ k, dim=-1) @ v
+        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
+        return x + out
+
+
+class FeedForward(nn.Module):
+    """Pre-norm two-layer perceptron with its residual: (B·P, N, d) → same; hidden width 2·d."""
+
+    category = Category.FFN
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim)
+        self.fc1 = nn.Linear(dim, 2 * dim)
+        self.act = nn.SiLU()
+        self.fc2 = nn.Linear(2 * dim, dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc2(self.act(self.fc1(self.norm(x))))
+        return x + out
+
+
+class OutputNorm(nn.LayerNorm):
+    """The LayerNorm that closes the transformer; it serves the last FFN's output."""
+
+    category = Category.FFN
+
+
+class TransformerLayer(nn.Module):
+    """Attention, then FFN."""
+
+    def __init__(self, dim: int) -> None:
+        super().__init__()
+        self.attention = Attention(dim)
+        self.ffn = FeedForward(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.ffn(self.attention(x))
+        return out
+
+
+class Unfold(nn.Module):
+    """(B, d, H, W) → (B·P, N, d): attention then mixes pixels at the same place of each patch.
+
+    Pixel (i, j) becomes token (i div ph)·nw + (j div pw) of row (i mod ph)·pw + (j mod pw). A map
+    that is no multiple of the patch is resized up to one first, as the reference does.
+    """
+
+    category = Category.FOLD
+
+    def __init__(self, patch: PatchSize) -> None:
+        super().__init__()
+        self.patch = patch
+
+    def forward(self, x: Tensor) -> Tensor:
+        ph, pw = self.patch.height, self.patch.width
+        batch, dim, height, width = x.shape
+        nh, nw = -(-height // ph), -(-width // pw)
+        if (nh * ph, nw * pw) != (height, width):
+            x = F.interpolate(x, (nh * ph, nw * pw), mode="bilinear", align_corners=False)
+        # Channels go last first: engines move whole pixels from there on.
+        x = x.permute(0, 2, 3, 1).reshape(batch, nh, ph, nw, pw, dim).permute(0, 2, 4, 1, 3, 5)
+        return x.reshape(batch * ph * pw, nh * nw, dim)
+
+
+class Fold(nn.Module):
+    """The inverse of `Unfold`: (B·P, N, d) → (B, d, H, W), resized back to H x W if need be."""
+
+    category = Category.FOLD
+
+    def __init__(self, patch: PatchSize) -> None:
+        super().__init__()
+        self.patch = patch
+
+    def forward(self, x: Tensor, height: int, width: int) -> Tensor:
+        ph, pw = self.patch.height, self.patch.width
+        nh, nw = -(-height // ph), -(-width // pw)
+        dim = x.shape[-1]
+        x = x.reshape(-1, ph, pw, nh, nw, dim).permute(0, 3, 1, 4, 2, 5)
+        x = x.reshape(-1, nh * ph, nw * pw, dim).permute(0, 3, 1, 2)
+        if (nh * ph, nw * pw) != (height, width):
+            x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
+        return x
+
+
+class MobileViTBlock(nn.Module):
+    """Local convolutions, a transformer over unfolded patches, and fusion with the input.
+
+    Its own operator, the concatenation, feeds the fusing convolution and counts as such.
+    """
+
+    category = Category.CONVOLUTION
+
+    def __init__(self, channels: int, dim: int, depth: int, patch: PatchSize) -> None:
+        super().__init__()
+        self.local = ConvLayer(channels, channels, 3)
+        self.project_in = ConvLayer(channels, dim, 1, norm=False, act=False)
+        self.unfold = Unfold(patch)
+        self.transformer = nn.Sequential(*(TransformerLayer(dim) for _ in range(depth)))
+        self.norm = OutputNorm(dim)
+        self.fold = Fold(patch)
+        self.project_out = ConvLayer(dim, channels, 1)
+        self.fuse = ConvLayer(2 * channels, channels, 3)
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tokens = self.unfold(self.project_in(self.local(x)))
+        tokens = self.norm(self.transformer(tokens))
+        mixed = self.project_out(self.fold(tokens, height, width))
+        out: Tensor = self.fuse(torch.cat((x, mixed), dim=1))
+        return out
+
+
+class Classifier(nn.Module):
+    """Mean over the map, then a linear layer: (B, C, H, W) → (B, classes)."""
+
+    category = Category.PRE_AND_POST
+
+    def __init__(self, channels: int, num_classes: int) -> None:
+        super().__init__()
+        self.dropout = nn.Dropout(0.1)
+        self.fc = nn.Linear(channels, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(self.dropout(x.mean((2, 3))))
+        return out
+
+
+class MobileViT(nn.Module):
+    """(B, 3, H, W) in 0..1 → (B, classes)."""
+
+    category = Category.PRE_AND_POST
+
+    def __init__(
+        self, variant: Variant, patches: Sequence[PatchSize], num_classes: int = 1000
+    ) -> None:
+        super().__init__()
+        c1, c2, c3, c4, c5, c6 = variant.channels
+        d3, d4, d5 = variant.dims
+        p3, p4, p5 = patches
+        t = variant.expansion
+        self.conv_1 = ConvLayer(3, c1, 3, stride=2)
+        self.layer_1 = nn.Sequential(InvertedResidual(c1, c2, stride=1, expansion=t))
+        self.layer_2 = nn.Sequential(
+            InvertedResidual(c2, c3, stride=2, expansion=t),
+            InvertedResidual(c3, c3, stride=1, expansion=t),
+            InvertedResidual(c3, c3, stride=1, expansion=t),
+        )
+        self.layer_3 = nn.Sequential(
+            InvertedResidual(c3, c4, stride=2, expansion=t), MobileViTBlock(c4, d3, 2, p3)
+        )
+        self.layer_4 = nn.Sequential(
+            InvertedResidual(c4, c5, stride=2, expansion=t), MobileViTBlock(c5, d4, 4, p4)
+        )
+        self.layer_5 = nn.Sequential(
+            InvertedResidual(c5, c6, stride=2, expansion=t), MobileViTBlock(c6, d5, 3, p5)
+        )
+        expanded = min(4 * c6, EXPANDED_MAX)
+        self.conv_1x1_exp = ConvLayer(c6, expanded, 1)
+        self.classifier = Classifier(expanded, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.layer_2(self.layer_1(self.conv_1(x)))
+        x = self.layer_5(self.layer_4(self.layer_3(x)))
+        out: Tensor = self.classifier(self.conv_1x1_exp(x))
+        return out
+
+    def set_patches(self, patches: Sequence[PatchSize]) -> None:
+        """Change the patch sizes of layer_3, layer_4 and layer_5."""
+        blocks = [m for m in self.modules() if isinstance(m, MobileViTBlock)]
+        for block, patch in zip(blocks, patches, strict=True):
+            block.unfold.patch = block.fold.patch = patch
+
+
+def make_divisible(value: int, divisor: int) -> int:
+    """Round to a multiple of `divisor`, but never down by more than a tenth (MobileNet's rule)."""
+    rounded = max(divisor, (value + divisor // 2) // divisor * divisor)
+    return rounded + divisor if rounded < 0.9 * value else rounded

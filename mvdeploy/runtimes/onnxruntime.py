@@ -1,0 +1,294 @@
+"""ONNX Runtime on the CPU, at its default optimisation level.
+
+The engine rewrites the graph when it loads it: nodes are fused, renamed and re-laid-out, so the
+names in its profile are not those of the exported file. They are placed by what they compute: each
+node of the rewritten graph is anchored to an exported node, by its name or by a tensor that both
+graphs have, and then takes in the exported nodes around it that no other node stands for.
+"""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Artifact, Operator, OperatorKind, TraceEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    import onnx
+
+    from mvdeploy.runtimes import Tensor
+
+FORMATS = ("onnx",)
+
+_GRAPH = "optimised.onnx"
+_WEIGHTS = "optimised.data"
+
+_KINDS = {
+    OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention",
+    OperatorKind.CONV: "Conv FusedConv ConvTranspose",
+    OperatorKind.SOFTMAX: "Softmax LogSoftmax",
+    OperatorKind.LAYERNORM: "LayerNormalization SkipLayerNormalization SimplifiedLayerNormalization"
+    " SkipSimplifiedLayerNormalization BatchNormalization InstanceNormalization GroupNorm",
+    OperatorKind.ACTIVATION: "QuickGelu Gelu FastGelu BiasGelu Sigmoid Relu HardSwish HardSigmoid"
+    " Clip Tanh Erf Swish Silu LeakyRelu Elu",
+    OperatorKind.DATA_MOVEMENT: "Transpose Reshape Squeeze Unsqueeze Slice Split Concat Gather"
+    " GatherND Expand Flatten Pad Tile Identity Cast ReorderInput ReorderOutput Shape DepthToSpace"
+    " SpaceToDepth ScatterND",
+}
+_KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+
+def version() -> str:
+    """Return the version of ONNX Runtime."""
+    return importlib.metadata.version("onnxruntime")
+
+
+class OrtSession:
+    """One ONNX Runtime session with its input and output buffers bound."""
+
+    def __init__(
+        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+    ) -> None:
+        import onnxruntime as ort
+
+        options = ort.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.inter_op_num_threads = 1
+        options.log_severity_level = 3  # errors only: warnings are about its own graph file
+        self._profile_to = profile_to
+        if profile_to is not None:
+            profile_to.mkdir(parents=True, exist_ok=True)
+            options.enable_profiling = True
+            options.profile_file_prefix = str(profile_to / "ort")
+            options.optimized_model_filepath = str(profile_to / _GRAPH)
+            options.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", _WEIGHTS
+            )
+        self._session = ort.InferenceSession(
+            str(path), options, providers=["CPUExecutionProvider"]
+        )
+        self._output_names = [output.name for output in self._session.get_outputs()]
+        self._binding = self._session.io_binding()
+        # Kept: a binding points into the caller's memory.
+        self._inputs = inputs
+        for name, tensor in inputs.items():
+            self._binding.bind_cpu_input(name, tensor)
+        for name in self._output_names:
+            self._binding.bind_output(name, "cpu")
+        # The bound method of the engine itself, so that the timed loop runs no Python of ours.
+        raw, binding, run_options = self._session._sess, self._binding._iobinding, None
+        self.infer = lambda: raw.run_with_iobinding(binding, run_options)
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+        values = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._output_names, values, strict=True))
+
+    def end_profile(self) -> Path | None:
+        """Finish the profile and return its file."""
+        if self._profile_to is None:
+            return None
+        return Path(self._session.end_profiling())
+
+
+def open_session(
+    path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+) -> OrtSession:
+    """Load an ONNX file."""
+    return OrtSession(path, inputs, threads, profile_to)
+
+
+def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+    """Read the engine's profile and place its nodes in the network's modules.
+
+    Raises:
+        EngineError: the profile is incomplete or does not fit its graph.
+    """
+    import onnx
+
+    durations = _durations(path)
+    graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
+    nodes = [n for n in graph.node if n.name in durations]
+    if len(nodes) != len(durations):
+        extra = sorted(set(durations) - {n.name for n in nodes})
+        raise _broken(f"it times '{(extra or ['the same name twice'])[0]}', no node of the graph")
+    placement = _Placement(artifact.operators, graph.node)
+    events = []
+    for node in graph.node:
+        modules, placed_by = placement.place(node)
+        if node.name not in durations:
+            continue
+        samples = durations[node.name]
+        if len(samples) < runs:
+            raise _broken(f"it has {len(samples)} times of '{node.name}' for {runs} inferences")
+        kind = _KIND_OF.get(node.op_type, OperatorKind.OTHER)
+        events.append(
+            TraceEvent(node.name, node.op_type, kind, modules, placed_by, samples[-runs:])
+        )
+    return tuple(placement.fill(events))
+
+
+def _durations(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return node name → nanoseconds of every inference, in the order they ran."""
+    try:
+        entries = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(f"it cannot be read ({error})") from error
+    suffix = "_kernel_time"
+    times: dict[str, list[int]] = defaultdict(list)
+    for entry in entries:
+        if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
+            times[entry["name"].removesuffix(suffix)].append(int(entry["dur"]) * 1000)
+    if not times:
+        raise _broken("it has no node in it")
+    return {name: tuple(values) for name, values in times.items()}
+
+
+def _broken(what: str) -> EngineError:
+    return EngineError(
+        f"The profile of ONNX Runtime cannot be used: {what}.",
+        "Use --no-breakdown, or report this with the versions of onnxruntime and mvdeploy.",
+    )
+
+
+class _Placement:
+    """Finds the exported operators that each node of the rewritten graph stands for.
+
+    Nodes have to be placed in topological order: what a tensor of the rewritten graph holds is
+    known from the node that makes it.
+    """
+
+    def __init__(self, operators: tuple[Operator, ...], nodes: Sequence[onnx.NodeProto]) -> None:
+        self._by_name = {op.name: op for op in operators}
+        self._maker = {out: op for op in operators for out in op.outputs}
+        self._users: dict[str, list[Operator]] = defaultdict(list)
+        for op in operators:
+            for name in op.inputs:
+                self._users[name].append(op)
+        self._holds: dict[str, str] = {}  # tensor of the rewritten graph → exported tensor
+        self._taken: set[str] = set()  # exported operators that a node stands for
+        self._nodes = nodes
+        anchors = (self._anchor(node)[0] for node in nodes)
+        self._anchors = {op.name for op in anchors if op is not None}
+
+    def place(self, node: onnx.NodeProto) -> tuple[tuple[str, ...], str]:
+        """Return the module paths of a node, its own first, and how they are known."""
+        anchor, placed_by = self._anchor(node)
+        reads = {self._held(name) for name in node.input if name}
+        region = self._region(anchor, reads) if anchor else self._absorbed(node)
+        if not region:
+            # A change of layout alone: the tensor holds the same values.
+            if node.input and node.output:
+                self._holds[node.output[0]] = self._held(node.input[0])
+            return (), ""
+        self._taken.update(op.name for op in region)
+        for out, result in zip(node.output, region[-1].outputs, strict=False):
+            self._holds[out] = result
+        first = anchor or region[0]
+        modules = dict.fromkeys([first.module, *(op.module for op in region)])
+        return tuple(modules), placed_by or "tensor"
+
+    def fill(self, events: list[TraceEvent]) -> list[TraceEvent]:
+        """Place what has no anchor with its neighbours: the node that reads it, else that feeds it.
+
+        Such nodes are changes of shape or layout that the engine added for a neighbour's sake.
+        """
+        modules = {event.name: event.modules[:1] for event in events}
+        maker = {out: n.name for n in self._nodes for out in n.output}
+        readers: dict[str, list[str]] = defaultdict(list)
+        for node in self._nodes:
+            for name in node.input:
+                if name in maker:
+                    readers[maker[name]].append(node.name)
+        inputs = {n.name: [maker[i] for i in n.input if i in maker] for n in self._nodes}
+        for around in (readers, inputs):
+            # From the last node on, so that a chain of added nodes finds its end.
+            for event in reversed(events):
+                if not modules[event.name]:
+                    found = (modules.get(name, ()) for name in around[event.name])
+                    modules[event.name] = next((m for m in found if m), ())
+        return [
+            event
+            if event.modules
+            else TraceEvent(
+                event.name,
+                event.type,
+                event.kind,
+                modules[event.name],
+                "neighbour" if modules[event.name] else "",
+                event.samples_ns,
+            )
+            for event in events
+        ]
+
+    def _held(self, tensor: str) -> str:
+        return self._holds.get(tensor, tensor)
+
+    def _anchor(self, node: onnx.NodeProto) -> tuple[Operator | None, str]:
+        name = re.sub(r"(_token_\d+)+$", "", node.name)
+        name = name.split("/")[0].removesuffix("_nchwc")
+        found = self._by_name.get(name) or self._maker.get(name)
+        if found is not None:
+            return found, "name"
+        for out in node.output:
+            if out in self._maker:
+                return self._maker[out], "output"
+        return None, ""
+
+    def _absorbed(self, node: onnx.NodeProto) -> list[Operator]:
+        """Return the exported operators that a node without an anchor does on the way.
+
+        The engine drops a transposition before a change of layout and does both at once: the
+        operator that reads the tensor is then no node's anchor.
+        """
+        region: list[Operator] = []
+        tensor = self._held(node.input[0]) if node.input else ""
+        while True:
+            users = self._users[tensor]
+            if len(users) != 1 or users[0].name in self._anchors:
+                return region
+            others = [name for name in users[0].inputs if name in self._maker and name != tensor]
+            if others:
+                return region
+            region.append(users[0])
+            tensor = users[0].outputs[0]
+
+    def _region(self, anchor: Operator, reads: set[str]) -> list[Operator]:
+        """Return the exported operators between what a node reads and what it makes, in order.
+
+        Backwards from the anchor as far as the tensors that the node reads; then forwards, as long
+        as the result goes to one operator alone whose other inputs the node has.
+        """
+        region = self._backwards(anchor, reads)
+        inside = {out for op in region for out in op.outputs}
+        result = region[-1]
+        while True:
+            users = self._users[result.outputs[0]]
+            if len(users) != 1 or not self._completes(users[0], reads, inside):
+                return region
+            result = users[0]
+            region.append(result)
+            inside.update(result.outputs)
+
+    def _backwards(self, anchor: Operator, reads: set[str]) -> list[Operator]:
+        region, pending = [anchor], [anchor]
+        while pending:
+            for name in pending.pop().inputs:
+                maker = self._maker.get(name)
+                if name in reads or maker is None or maker in region or maker.name in self._taken:
+                    continue
+                region.insert(0, maker)
+                pending.append(maker)
+        return region
+
+    def _completes(self, op: Operator, reads: set[str], inside: set[str]) -> bool:
+        """Whether a node that reads a second tensor does so in order to compute `op` as well."""
+        others = [name for name in op.inputs if name in self._maker and name not in inside]
+        return bool(others) and all(name in reads for name in others)

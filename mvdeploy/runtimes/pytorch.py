@@ -1,0 +1,155 @@
+"""PyTorch in eager mode, running an exported program operator by operator."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Artifact, OperatorKind, TraceEvent, codec
+
+if TYPE_CHECKING:
+    from torch import fx
+
+    from mvdeploy.runtimes import Tensor
+
+FORMATS = ("pytorch",)
+
+_PROFILE = "pytorch.json"
+
+_KINDS = {
+    OperatorKind.MATMUL: "linear matmul mm bmm addmm einsum baddbmm scaled_dot_product_attention",
+    OperatorKind.CONV: "conv1d conv2d conv3d convolution conv_transpose2d",
+    OperatorKind.SOFTMAX: "softmax _softmax log_softmax",
+    OperatorKind.LAYERNORM: "layer_norm native_layer_norm batch_norm group_norm rms_norm",
+    OperatorKind.ACTIVATION: "silu silu_ relu relu_ gelu sigmoid hardswish hardsigmoid hardtanh"
+    " relu6 tanh leaky_relu",
+    OperatorKind.DATA_MOVEMENT: "reshape view permute transpose split unbind chunk getitem slice"
+    " select cat stack expand contiguous clone squeeze unsqueeze flatten unflatten roll pad"
+    " pixel_shuffle pixel_unshuffle to _to_copy alias unfold",
+}
+_KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+
+def version() -> str:
+    """Return the version of torch."""
+    return importlib.metadata.version("torch")
+
+
+class TorchSession:
+    """A loaded program in inference mode."""
+
+    def __init__(
+        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(threads)
+        # Inference mode is a state of the thread: entered once here, it costs the loop nothing.
+        self._mode = torch.inference_mode()
+        self._mode.__enter__()
+        self._torch = torch
+        self._arguments = tuple(torch.from_numpy(t.copy()) for t in inputs.values())
+        module: Any = torch.export.load(path).module()
+        self._profile_to = profile_to
+        self._result: Any = None
+        self._profiler = _Profiler(module) if profile_to is not None else None
+        run = self._profiler.run if self._profiler else module
+        arguments = self._arguments
+
+        def infer() -> None:
+            self._result = run(*arguments)
+
+        self.infer = infer
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+        result = self._result
+        tensors = result if isinstance(result, tuple | list) else (result,)
+        names = ["logits"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
+        return {name: t.numpy().copy() for name, t in zip(names, tensors, strict=True)}
+
+    def end_profile(self) -> Path | None:
+        """Write the operators' times and return the file."""
+        if self._profile_to is None or self._profiler is None:
+            return None
+        path = self._profile_to / _PROFILE
+        codec.write_text(path, json.dumps(self._profiler.times()))
+        return path
+
+
+class _Profiler:
+    """Runs a graph node by node and takes the time of each operator."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        from torch import fx
+
+        times: dict[str, list[int]] = {}
+
+        class Timed(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                start = time.perf_counter_ns()
+                result = super().run_node(n)
+                stop = time.perf_counter_ns()
+                if n.op == "call_function":
+                    times.setdefault(n.name, []).append(stop - start)
+                return result
+
+        self._times = times
+        self.run = Timed(module).run
+
+    def times(self) -> dict[str, list[int]]:
+        return self._times
+
+
+def open_session(
+    path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+) -> TorchSession:
+    """Load a ``.pt2`` file."""
+    return TorchSession(path, inputs, threads, profile_to)
+
+
+def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+    """Read the operators' times; their names are those of the exported program.
+
+    Raises:
+        EngineError: the profile is incomplete.
+    """
+    try:
+        times: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise _broken(f"it cannot be read ({error})") from error
+    operators = {op.name: op for op in artifact.operators}
+    events = []
+    for name, samples in times.items():
+        if len(samples) < runs:
+            raise _broken(f"it has {len(samples)} times of '{name}' for {runs} inferences")
+        op = operators.get(name)
+        kind = _kind(op.type) if op else OperatorKind.OTHER
+        events.append(
+            TraceEvent(
+                name,
+                op.type if op else "",
+                kind,
+                (op.module,) if op else (),
+                "name" if op else "",
+                tuple(samples[-runs:]),
+            )
+        )
+    return tuple(events)
+
+
+def _kind(operator: str) -> OperatorKind:
+    """Map ``aten.conv2d.default`` or ``<built-in function getitem>`` to what it computes."""
+    name = operator.split(".")[1] if operator.startswith("aten.") else operator
+    name = name.removeprefix("<built-in function ").removesuffix(">")
+    return _KIND_OF.get(name, OperatorKind.OTHER)
+
+
+def _broken(what: str) -> EngineError:
+    return EngineError(
+        f"The profile of PyTorch cannot be used: {what}.", "Use --no-breakdown, or report this."
+    )
