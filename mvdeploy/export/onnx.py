@@ -55,11 +55,13 @@ def write(
     except Exception as error:
         raise EngineError(
             f"The ONNX exporter failed: {error}",
-            "Run again with --debug for its traceback; the network may use an unsupported operator.",
+            "Run again with --debug; the network may use an operator that ONNX lacks.",
         ) from error
     onnx.save(model, path)
     return tuple(
-        Operator(node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output))
+        Operator(
+            node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output)
+        )
         for node, module in zip(model.graph.node, modules, strict=True)
     )
 

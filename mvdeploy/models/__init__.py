@@ -58,7 +58,8 @@ def make_spec(
     given = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
-    spec = dataclasses.replace(family.defaults(name), task=task, seed=seed, **given)
+    plain: ModelSpec = family.defaults(name)
+    spec = dataclasses.replace(plain, task=task, seed=seed, **given)  # type: ignore[arg-type]
     family.check(spec)
     return spec
 

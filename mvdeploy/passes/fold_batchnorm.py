@@ -73,11 +73,11 @@ class _Pair:
     layer: nn.Module
 
 
-class _Uses(TorchDispatchMode):
+class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
     """Counts how often each tensor is an operator's argument. Keeps them, so that ids stay true."""
 
     def __init__(self) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()
         self.kept: list[Any] = []
 

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
+from typing import Any
 
 from mvdeploy.errors import UsageError
 from mvdeploy.records import codec
@@ -159,7 +160,7 @@ def load_run(folder: Path) -> SavedRun:
 
 def _load_case(home: Path) -> Case:
     body = codec.load(_CaseFile, home / "case.json")
-    parts = {
+    parts: dict[str, Any] = {
         part: codec.load(kind, home / f"{part}.json")
         for part, kind in _PARTS.items()
         if (home / f"{part}.json").is_file()

@@ -5,8 +5,12 @@ session is opened) and has:
 
 ``FORMATS``
     the export formats it runs.
+``PROFILE_COMPANIONS``
+    names of the files beside a profile that are needed to read it.
 ``version()``
     the engine's version, without importing the engine.
+``start()``
+    imports the engine, so that its import does not count as loading a model.
 ``open_session(path, inputs, threads, profile_to)``
     an `EngineSession` ready to run; called in a runner's own process.
 ``read_profile(artifact, path, runs)``
@@ -16,7 +20,7 @@ session is opened) and has:
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -53,12 +57,16 @@ class Runtime(Protocol):
     """What an engine's file has; see the module's docstring."""
 
     FORMATS: tuple[str, ...]
+    PROFILE_COMPANIONS: tuple[str, ...]
+
+    def start(self) -> None:
+        """Import the engine."""
 
     def version(self) -> str:
         """Return the engine's version."""
 
     def open_session(
-        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
     ) -> EngineSession:
         """Load an artifact."""
 

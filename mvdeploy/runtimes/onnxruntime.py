@@ -8,6 +8,7 @@ graphs have, and then takes in the exported nodes around it that no other node s
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import re
@@ -19,7 +20,7 @@ from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Operator, OperatorKind, TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Mapping, Sequence
 
     import onnx
 
@@ -29,6 +30,8 @@ FORMATS = ("onnx",)
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
+
+PROFILE_COMPANIONS = (_GRAPH,)
 
 _KINDS = {
     OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention",
@@ -50,11 +53,16 @@ def version() -> str:
     return importlib.metadata.version("onnxruntime")
 
 
+def start() -> None:
+    """Import ONNX Runtime."""
+    importlib.import_module("onnxruntime")
+
+
 class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
     def __init__(
-        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
     ) -> None:
         import onnxruntime as ort
 
@@ -71,9 +79,7 @@ class OrtSession:
             options.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
-        self._session = ort.InferenceSession(
-            str(path), options, providers=["CPUExecutionProvider"]
-        )
+        self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
         # Kept: a binding points into the caller's memory.
@@ -99,7 +105,7 @@ class OrtSession:
 
 
 def open_session(
-    path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
 ) -> OrtSession:
     """Load an ONNX file."""
     return OrtSession(path, inputs, threads, profile_to)

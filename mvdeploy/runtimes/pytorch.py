@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.metadata
 import json
 import time
@@ -12,11 +13,14 @@ from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, TraceEvent, codec
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from torch import fx
 
     from mvdeploy.runtimes import Tensor
 
 FORMATS = ("pytorch",)
+PROFILE_COMPANIONS = ()
 
 _PROFILE = "pytorch.json"
 
@@ -39,11 +43,16 @@ def version() -> str:
     return importlib.metadata.version("torch")
 
 
+def start() -> None:
+    """Import torch."""
+    importlib.import_module("torch.export")
+
+
 class TorchSession:
     """A loaded program in inference mode."""
 
     def __init__(
-        self, path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
     ) -> None:
         import torch
 
@@ -106,7 +115,7 @@ class _Profiler:
 
 
 def open_session(
-    path: Path, inputs: dict[str, Tensor], threads: int, profile_to: Path | None
+    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
 ) -> TorchSession:
     """Load a ``.pt2`` file."""
     return TorchSession(path, inputs, threads, profile_to)

@@ -1,1 +1,1 @@
-"""."""
+"""Artifact and reference network → Parity: whether the export still computes the same."""

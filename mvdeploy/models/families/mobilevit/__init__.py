@@ -1,7 +1,7 @@
 """MobileViT (Mehta & Rastegari, ICLR 2022): what can be asked for, known without torch.
 
-Architecture: the paper's Table 4 and Figure 1b, as CVNets (tag v0.1) builds it. Patch sizes are free
-for each stage that has patches; the weights do not depend on them.
+Architecture: the paper's Table 4 and Figure 1b, as CVNets (tag v0.1) builds it. Patch sizes are
+free for each stage that has patches; the weights do not depend on them.
 """
 
 from __future__ import annotations

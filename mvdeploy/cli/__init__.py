@@ -1,0 +1,87 @@
+"""The command line: one file for each command, imported only when it is asked for."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+import traceback
+from typing import NoReturn
+
+import click
+
+import mvdeploy
+from mvdeploy import plugins
+from mvdeploy.errors import MvdeployError
+
+COMMANDS = {
+    "models": "List the models that can be built.",
+    "devices": "List the devices that can be measured on.",
+    "export": "Build, fold, export and verify a model.",
+    "bench": "Measure models or exported files; write a report.",
+    "report": "Render saved results again.",
+}
+"""Verb → help line. The verb's file is ``mvdeploy/cli/<verb>.py``."""
+
+_INTERNAL_ERROR = 70
+_INTERRUPTED = 130
+
+
+class _Verbs(click.Group):
+    """Imports a command's file when the command is used, and none of them for ``--help``."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            raise plugins.unknown("command", cmd_name, tuple(COMMANDS))
+        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        command: click.Command = module.command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+@click.command(cls=_Verbs, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(mvdeploy.__version__, "--version", prog_name="mvdeploy")
+def cli() -> None:
+    """Deploy light vision transformers, and measure where their latency goes."""
+
+
+def main() -> NoReturn:
+    """Run the command line and end the process.
+
+    Exit status: 0 done; 1 a check failed; 2 wrong usage or input; 3 device not reachable; 4 an
+    engine failed; 70 a defect of mvdeploy; 130 interrupted.
+    """
+    debug = "--debug" in sys.argv[1:]
+    try:
+        status = cli.main(prog_name="mvdeploy", standalone_mode=False)
+        sys.exit(status if isinstance(status, int) else 0)
+    except MvdeployError as error:
+        _fail(error.message, error.remedy, error.exit_code, debug)
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "mvdeploy"
+        message = error.format_message().rstrip(".") + "."
+        _fail(message, f"'{where} --help' lists what can be given.", 2, debug)
+    except (KeyboardInterrupt, click.Abort):
+        _fail("Interrupted.", "What was finished before is saved.", _INTERRUPTED, debug)
+    except BrokenPipeError:
+        # The reader of our output is gone; nobody is left to tell.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
+    except click.exceptions.Exit as error:
+        sys.exit(error.exit_code)
+    except Exception as error:
+        what = f"mvdeploy itself failed ({type(error).__name__}: {error})."
+        _fail(what, "Please report it with the output of --debug.", _INTERNAL_ERROR, debug)
+
+
+def _fail(message: str, remedy: str, status: int, debug: bool) -> NoReturn:
+    if debug:
+        traceback.print_exc()
+    click.echo(f"Error: {message}\n{remedy}", err=True)
+    sys.exit(status)

@@ -1,0 +1,123 @@
+"""``mvdeploy export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mvdeploy import export, models
+from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
+from mvdeploy.records import ModelSpec
+
+if TYPE_CHECKING:
+    from mvdeploy.pipeline.export import Exported
+
+
+@click.command("export")
+@click.argument("model", default=models.DEFAULT, metavar="[MODEL]")
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    default=["onnx"],
+    show_default=True,
+    metavar="FORMAT",
+    help="onnx or pytorch. Repeat it for several.",
+)
+@options.network
+@click.option("--precision", default="fp32", show_default=True, metavar="NAME")
+@click.option(
+    "--input",
+    "photograph",
+    type=click.Path(path_type=Path),
+    help="Photograph that the export is verified on, among other inputs.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="FILE|DIR",
+    help="Where to write; in a folder, the file is named after the model.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
+@options.debug
+def command(
+    model: str,
+    formats: tuple[str, ...],
+    patches: tuple[str, ...],
+    image_size: str | None,
+    task: str,
+    num_classes: int | None,
+    seed: int,
+    precision: str,
+    photograph: Path | None,
+    output: Path,
+    as_json: bool,
+) -> None:
+    """Build MODEL, fold its BatchNorm, export it, and verify the file against PyTorch.
+
+    The file and its manifest (FILE.json) appear only when the outputs agree.
+    """
+    for name in formats:
+        export.check(name, precision)
+    specs = options.specs((model,), patches, image_size, task, num_classes, seed)
+    jobs = [
+        (spec, name, _target(output, spec, name, precision)) for spec in specs for name in formats
+    ]
+    if len(jobs) > 1 and not _is_folder(output):
+        raise UsageError(
+            f"{output} is one file, but {len(jobs)} exports are asked for.",
+            "Give a folder with -o.",
+        )
+
+    from mvdeploy.cli.progress import steps
+    from mvdeploy.models.preprocess import sample_photograph
+    from mvdeploy.pipeline.export import Builder
+
+    image = photograph or sample_photograph()
+    done = []
+    with steps(len(specs) + 2 * len(jobs)) as announce:
+        builders = {spec: Builder(spec, image, announce) for spec in dict.fromkeys(specs)}
+        for spec, name, path in jobs:
+            done.append(builders[spec].export(name, path))
+            if not as_json:
+                _show(done[-1])
+    if as_json:
+        import json
+
+        from mvdeploy.records import codec
+
+        click.echo(json.dumps([codec.encode(exported.artifact) for exported in done], indent=1))
+
+
+def _target(output: Path, spec: ModelSpec, format_name: str, precision: str) -> Path:
+    if not _is_folder(output):
+        return output
+    # The suffix of a format is in its file, which imports the exporter.
+    return output / f"{spec.slug}-{precision}{export.suffix(format_name)}"
+
+
+def _is_folder(output: Path) -> bool:
+    return output.is_dir() or not output.suffix
+
+
+def _show(exported: Exported) -> None:
+    artifact, parity = exported.artifact, exported.parity
+    worst = parity.worst
+    snr = "identical" if worst.snr_db is None else f"SNR {worst.snr_db:.0f} dB"
+    folded = sum(len(report.changed) for report in artifact.passes)
+    left = sum(len(report.left) for report in artifact.passes)
+    click.echo(f"{exported.path}  ({artifact.size_bytes / 1e6:.1f} MB)")
+    click.echo(
+        f"  {artifact.spec.label}, {artifact.parameters:,} parameters, "
+        f"{len(artifact.operators)} operators, {folded} BatchNorms folded"
+        + (f", {left} left" if left else "")
+    )
+    click.echo(
+        f"  parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
+        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}"
+    )

@@ -1,0 +1,93 @@
+"""Options that several commands share."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+
+from mvdeploy import models
+from mvdeploy.errors import UsageError
+from mvdeploy.records import ModelSpec
+from mvdeploy.records.spec import parse_image_size, parse_patches
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def debug(command: F) -> F:
+    """Add ``--debug``; `mvdeploy.cli.main` looks for it."""
+    return click.option(
+        "--debug", is_flag=True, expose_value=False, help="Show the traceback of an error."
+    )(command)
+
+
+def network(command: F) -> F:
+    """Add the options that say which network is built."""
+    for option in reversed(
+        (
+            click.option(
+                "--patches",
+                multiple=True,
+                metavar="P3,P4,P5",
+                help="Patch sizes at output strides 8, 16, 32: 2,2,2 or 8,4,2 or 4x2,2,2 "
+                "(height x width). Repeat it for several configurations.",
+            ),
+            click.option("--image-size", metavar="N|H,W", help="Input size in pixels."),
+            click.option("--task", default="classify", show_default=True, metavar="TASK"),
+            click.option("--num-classes", type=int, help="Outputs of the classifier."),
+            click.option(
+                "--seed",
+                type=int,
+                default=0,
+                show_default=True,
+                help="Seed of the weights and of the measuring order.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+def specs(
+    names: tuple[str, ...],
+    patches: tuple[str, ...],
+    image_size: str | None,
+    task: str,
+    num_classes: int | None,
+    seed: int,
+) -> tuple[ModelSpec, ...]:
+    """Return a spec for every model in every patch configuration.
+
+    Raises:
+        UsageError: one of them cannot be built.
+    """
+    size = parse_image_size(image_size) if image_size is not None else None
+    configurations = tuple(parse_patches(text) for text in patches) or (None,)
+    return tuple(
+        models.make_spec(
+            name,
+            patches=configuration,
+            image_size=size,
+            num_classes=num_classes,
+            task=task,
+            seed=seed,
+        )
+        for name in names
+        for configuration in configurations
+    )
+
+
+def file_argument(text: str) -> Path | None:
+    """Return a path when an argument names a file rather than a model.
+
+    Raises:
+        UsageError: it looks like a file, but there is none.
+    """
+    path = Path(text)
+    if path.is_file():
+        return path
+    if path.suffix or len(path.parts) > 1:
+        raise UsageError(f"There is no file {text}.", "Check the path, or give a model's name.")
+    return None

@@ -1,0 +1,36 @@
+"""Progress of long work: a bar on a terminal, plain lines elsewhere; always on standard error."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+
+import click
+
+
+@contextmanager
+def steps(total: int | None = None) -> Iterator[Callable[[str], None]]:
+    """Give a function that announces the next step.
+
+    Args:
+        total: how many steps there will be, about; None when that is not known.
+    """
+    if not sys.stderr.isatty():
+        yield lambda text: click.echo(text, err=True)
+        return
+    from rich.console import Console
+    from rich.markup import escape
+    from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
+
+    columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task("start", total=total)
+        begun = 0
+
+        def announce(text: str) -> None:
+            nonlocal begun
+            progress.update(task, description=escape(text), completed=begun)
+            begun += 1
+
+        yield announce

@@ -1,0 +1,47 @@
+"""Saved run → pages, tables and pictures. Needs no device and no torch."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvdeploy import attribute, report
+from mvdeploy.records import Breakdown, Case, SavedRun
+from mvdeploy.records.run import load_run
+from mvdeploy.report.view import View, view_of
+
+
+def view(folder: Path) -> View:
+    """Read a run and work out everything that reports show of it.
+
+    Raises:
+        UsageError: the folder holds no run.
+    """
+    saved = load_run(folder)
+    return view_of(saved, breakdowns(saved))
+
+
+def render(folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ...]:
+    """Write the reports of a saved run into its folder.
+
+    Raises:
+        UsageError: the folder holds no run, or a format does not exist.
+    """
+    saved = load_run(folder)
+    return report.render(saved, breakdowns(saved), folder, formats)
+
+
+def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:
+    """Return the breakdown of every case that was measured and profiled."""
+    found = ((case.slug, _breakdown(case)) for case in saved.cases)
+    return {slug: breakdown for slug, breakdown in found if breakdown is not None}
+
+
+def _breakdown(case: Case) -> Breakdown | None:
+    if case.trace is None or case.artifact is None or case.measurement is None:
+        return None
+    samples = case.measurement.steady.wall_ns
+    if not samples:
+        return None
+    return attribute.break_down(case.trace, case.artifact, statistics.median(samples))

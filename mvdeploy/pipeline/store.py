@@ -1,0 +1,124 @@
+"""The folder of a run while it grows: whatever is known of a case is on disk at once."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import importlib.metadata
+import platform
+from collections.abc import Sequence
+from pathlib import Path
+
+import mvdeploy
+from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.records import Case, Comparison, Device, Failure, Finding, Measurement, Plan, Run
+from mvdeploy.records import run as saved
+
+_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "executorch", "coremltools", "numpy")
+
+
+class Store:
+    """A run and its cases, saved at every change.
+
+    Args:
+        run: as far as it is known at the start.
+        folder: of the run.
+        cases: all cases, nothing known of them yet.
+    """
+
+    def __init__(self, run: Run, folder: Path, cases: Sequence[Case]) -> None:
+        self.folder = folder
+        self._run = run
+        self._cases = {case.slug: case for case in cases}
+        self._comparisons: tuple[Comparison, ...] = ()
+        saved.save_run(run, folder)
+
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """All cases as they are known now."""
+        return tuple(self._cases.values())
+
+    def case(self, slug: str) -> Case:
+        """Return a case as it is known now."""
+        return self._cases[slug]
+
+    def update(self, slug: str, **known: object) -> None:
+        """Add to what is known of a case, and save it."""
+        case = dataclasses.replace(self._cases[slug], **known)  # type: ignore[arg-type]
+        self._cases[slug] = case
+        saved.save_case(case, self.folder)
+
+    def measured(self, slug: str, measurement: Measurement) -> None:
+        """Keep what was measured of a case so far."""
+        self.update(slug, measurement=measurement)
+
+    def failed(self, slug: str, error: MvdeployError) -> None:
+        """Keep the reason why a case has no result, or no more of it."""
+        self.update(slug, failure=Failure(error.message, error.remedy, error.exit_code))
+
+    def compared(self, comparisons: Sequence[Comparison]) -> None:
+        """Keep paired samples."""
+        self._comparisons += tuple(comparisons)
+        saved.save_comparisons(self._comparisons, self.folder)
+
+    def found(self, finding: Finding) -> None:
+        """Keep a finding on the run as a whole."""
+        self._run = dataclasses.replace(self._run, findings=(*self._run.findings, finding))
+        saved.save_run(self._run, self.folder)
+
+
+def create(
+    root: Path,
+    title: str,
+    cases: Sequence[Case],
+    *,
+    device: Device,
+    plan: Plan,
+    command: tuple[str, ...],
+    image: str,
+) -> Store:
+    """Make the folder of a new run below `root`; no two runs share one.
+
+    Raises:
+        UsageError: the folder cannot be made.
+    """
+    now = datetime.datetime.now(datetime.UTC)
+    folder = _new_folder(root, f"{now:%Y%m%d-%H%M%S}-{device.profile.name}-{title}")
+    run = Run(
+        name=folder.name,
+        created=now.isoformat(timespec="seconds"),
+        mvdeploy=mvdeploy.__version__,
+        command=command,
+        device=device,
+        plan=plan,
+        environment=_environment(),
+        input=image,
+        cases=tuple(case.slug for case in cases),
+    )
+    return Store(run, folder, cases)
+
+
+def _new_folder(root: Path, name: str) -> Path:
+    for number in range(1, 100):
+        folder = root / (name if number == 1 else f"{name}-{number}")
+        try:
+            folder.mkdir(parents=True)
+        except FileExistsError as error:
+            if not folder.is_dir():
+                raise UsageError(
+                    f"{root} is a file, not a folder.", "Give a folder with -o."
+                ) from error
+        except OSError as error:
+            raise UsageError(
+                f"The folder {folder} cannot be made ({error.strerror}).",
+                "Give another place with -o.",
+            ) from error
+        else:
+            return folder
+    raise UsageError(f"{root} has too many runs of this second.", "Give another place with -o.")
+
+
+def _environment() -> dict[str, str]:
+    installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
+    versions = {name: installed.get(name, "unavailable") for name in _PACKAGES}
+    return {"python": platform.python_version(), "system": platform.platform(), **versions}
