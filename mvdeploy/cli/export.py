@@ -95,10 +95,16 @@ def command(
 
 
 def _target(output: Path, spec: ModelSpec, format_name: str, precision: str) -> Path:
-    if not _is_folder(output):
-        return output
     # The suffix of a format is in its file, which imports the exporter.
-    return output / f"{spec.slug}-{precision}{export.suffix(format_name)}"
+    suffix = export.suffix(format_name)
+    if _is_folder(output):
+        return output / f"{spec.slug}-{precision}{suffix}"
+    if output.suffix != suffix:
+        raise UsageError(
+            f"{output} does not end in '{suffix}', as files of the format {format_name} do.",
+            f"Give a name that ends in {suffix}, or a folder.",
+        )
+    return output
 
 
 def _is_folder(output: Path) -> bool:

@@ -101,7 +101,6 @@ def run(request: Request, on_step: OnStep) -> Store:
             image=photograph.name,
         )
         try:
-            _note_weights(wanted, store)
             files = {w.case.slug: f for w in wanted if (f := _file(w, builders, store)) is not None}
             entries = _upload(files, photograph, link, store)
             listener = Listener(store.measured, store.failed, on_step)
@@ -144,14 +143,6 @@ def _title(wanted: Sequence[_Wanted]) -> str:
     )
     title = "-".join(names) if len(names) < 4 else f"{len(names)}-models"
     return re.sub(r"[^A-Za-z0-9._]+", "-", title)
-
-
-def _note_weights(wanted: Sequence[_Wanted], store: Store) -> None:
-    seeds = {
-        w.source.seed for w in wanted if isinstance(w.source, ModelSpec) and not w.source.weights
-    }
-    for seed in sorted(seeds):
-        store.found(Finding("random_weights", Level.NOTE, {"seed": seed}))
 
 
 def _file(wanted: _Wanted, builders: dict[ModelSpec, Builder], store: Store) -> Path | None:

@@ -70,9 +70,9 @@ class Builder:
         """
         from mvdeploy.verify import inputs, parity
 
-        source, network = self._build()
         engine = runtimes.for_format(format_name, HOST_ENGINES)
         with staged(path) as part:
+            source, network = self._build()
             self._step(f"{self._spec.label}: export to {format_name}")
             artifact = formats.write(source, format_name, part)
             self._step(f"{self._spec.label}: verify {format_name} against PyTorch")

@@ -1,18 +1,23 @@
 """`Job` and `JobResult`: the contract with every runner, whatever language it is written in.
 
-A runner reads one job (JSON) and prints events, one JSON object on each line:
+A runner reads one job (JSON) and prints events, one JSON object on each line, each with its kind
+in ``event``. They come in this order:
 
-==============  =====================================================================
-``hello``       runner, versions, process id, clock: it started and understood the job
-``loaded``      model index, load time, memory before and after
-``first``       model index, wall and CPU time of the first inference
-``warmup``      model index, wall and CPU times of the warm-up inferences
-``samples``     position in the order, wall and CPU times from there on
-``output``      model index, sha256 of the output tensors' bytes after the last inference
-``profile``     model index, file with the engine's own profile
-``error``       what failed; the last event
-``done``        peak memory; the last event
-==============  =====================================================================
+==============  ==================================================================================
+``hello``       ``runner``, ``mvdeploy``, ``pid``, ``engines``, ``cores``, ``clock``: it started
+                and understood the job
+``loaded``      for each model in turn: ``model`` (index), ``load_ns``, ``memory_before``,
+                ``memory_after``; all models are loaded before the first inference
+``first``       for each model in turn, before its ``warmup``: ``model``, ``wall_ns``, ``cpu_ns``
+                of the first inference, as lists
+``warmup``      for each model: ``model``, ``wall_ns``, ``cpu_ns`` of the warm-up inferences
+``samples``     any number: ``start`` (position in the order), ``wall_ns``, ``cpu_ns`` from there on
+``output``      for each model: ``model``, ``sha256`` of the output tensors' bytes in the order of
+                their names, ``shape`` by name, ``finite``, ``memory``
+``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
+``done``        ``peak_memory``; the last event
+``error``       instead of the rest: ``kind`` (load, run, input, memory), ``message``, ``remedy``
+==============  ==================================================================================
 
 Times are nanoseconds, memory is bytes.
 """
@@ -156,12 +161,13 @@ def parse_events(lines: Iterable[str], job: Job) -> JobResult:
         )
     try:
         models = tuple(_model_result(events, i) for i in range(len(job.models)))
-        samples = sum((_samples(e) for e in events.get("samples", ())), Samples())
-        result = JobResult(
-            events["hello"][0], models, job.order, samples, events["done"][0]["peak_memory"]
-        )
-    except (KeyError, IndexError, TypeError, RecordError) as error:
+        samples = _all_samples(events.get("samples", ()))
+        peak = decode(int, events["done"][0]["peak_memory"], "peak_memory")
+        result = JobResult(events["hello"][0], models, job.order, samples, peak)
+    except (KeyError, IndexError, TypeError) as error:
         raise _broken(f"an event lacks {error}") from error
+    except RecordError as error:
+        raise _broken(error.message.rstrip(".")) from error
     if not len(job.order) == len(samples.wall_ns) == len(samples.cpu_ns):
         raise _broken(f"{len(job.order)} inferences were asked for, {len(samples)} came back")
     return result
@@ -170,7 +176,7 @@ def parse_events(lines: Iterable[str], job: Job) -> JobResult:
 def _parse_line(line: str) -> dict[str, Any]:
     try:
         event = json.loads(line)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise _broken(f"it printed {line[:80]!r}") from error
     if not isinstance(event, dict) or not isinstance(event.get("event"), str):
         raise _broken(f"it printed {line[:80]!r}")
@@ -181,21 +187,44 @@ def _model_result(events: dict[str, list[dict[str, Any]]], index: int) -> ModelR
     def of(kind: str) -> dict[str, Any]:
         return next((e for e in events.get(kind, ()) if e["model"] == index), {})
 
-    loaded = of("loaded")
-    return ModelResult(
-        load_ns=loaded["load_ns"],
-        first=_samples(of("first")),
-        warmup=_samples(of("warmup")),
-        memory_before=loaded["memory_before"],
-        memory_after=of("output")["memory"],
-        output_sha256=of("output")["sha256"],
-        profile=of("profile").get("path"),
-    )
+    loaded, output = of("loaded"), of("output")
+    body = {
+        "load_ns": loaded["load_ns"],
+        "first": _times(of("first")),
+        "warmup": _times(of("warmup")),
+        "memory_before": loaded["memory_before"],
+        "memory_after": output["memory"],
+        "output_sha256": output["sha256"],
+        "profile": of("profile").get("path"),
+    }
+    result = decode(ModelResult, body, f"model {index}")
+    for samples in (result.first, result.warmup):
+        _check_times(samples)
+    return result
 
 
-def _samples(event: dict[str, Any]) -> Samples:
-    body = {"wall_ns": event["wall_ns"], "cpu_ns": event["cpu_ns"]}
-    return decode(Samples, body, f"runner event '{event.get('event')}'")
+def _all_samples(events: Iterable[dict[str, Any]]) -> Samples:
+    wall: list[int] = []
+    cpu: list[int] = []
+    for event in events:
+        if event["start"] != len(wall):
+            raise _broken(f"samples from {event['start']} on came after {len(wall)} of them")
+        part = decode(Samples, _times(event), "runner event 'samples'")
+        _check_times(part)
+        wall += part.wall_ns
+        cpu += part.cpu_ns
+    return Samples(tuple(wall), tuple(cpu))
+
+
+def _times(event: dict[str, Any]) -> dict[str, Any]:
+    return {"wall_ns": event["wall_ns"], "cpu_ns": event["cpu_ns"]}
+
+
+def _check_times(samples: Samples) -> None:
+    if len(samples.wall_ns) != len(samples.cpu_ns):
+        raise _broken("it has not as many CPU times as wall times")
+    if min((*samples.wall_ns, *samples.cpu_ns), default=0) < 0:
+        raise _broken("a time is negative")
 
 
 def _broken(what: str) -> EngineError:

@@ -1,1 +1,179 @@
-"""."""
+"""Device links: how a device is reached, and how a runner is started there.
+
+A link is one file in this folder. It is light to import and has:
+
+``connect(profile)``
+    a `Link` to the device of a profile; nothing is contacted before `Link.open`.
+
+Links give the same things the same names, each with its unit. Counters grow from the start of the
+system on; what happened in between is the difference of two states.
+
+===========================  ======================================================================
+`Link.identity`
+===========================  ======================================================================
+``cpu``                      model
+``cores_physical``           number, as is ``cores_logical``
+``architecture``             such as ``x86_64``
+``memory_bytes``             installed
+``machine``                  model of the whole device
+``os``                       name and version, as is ``kernel``
+``hypervisor``               ``yes`` when the processor says that it is a virtual one, or ``no``
+``boost``                    whether clocks may rise above the nominal one: ``on`` or ``off``
+``python``                   version
+===========================  ======================================================================
+
+===========================  ======================================================================
+`Link.state`
+===========================  ======================================================================
+``loadavg_1``                processes that run or wait to run, mean of one minute; also ``_5``,
+                             ``_15``
+``governor``                 for each core; as are the clocks
+``cpu_khz``                  clock now
+``cpu_max_khz``              clock that is allowed now
+``cpu_hardware_max_khz``     clock that the processor could reach
+``steal_ticks``              counter: ticks the hypervisor gave to others, summed over cores
+``idle_ticks``               counter: ticks without work
+``total_ticks``              counter: all ticks
+``context_switches``         counter
+``psi_cpu_some_us``          counter: microseconds in which some task waited for a core
+``run_delay_ns``             counter: nanoseconds that tasks waited for a core, summed over cores
+``page_faults``              counter
+``temperatures_c``           ``sensor=degrees`` for each sensor
+``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
+``memory_available_bytes``   what can be had without swapping
+``affinity``                 numbers of the cores that this process may use
+``background_process``       the process that computes most now, other than mvdeploy; ``none``
+``background_cpu_share``     its share of one core, 0 to 1 (more with threads)
+===========================  ======================================================================
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Protocol, Self, cast
+
+from mvdeploy import plugins
+from mvdeploy.errors import EngineError
+from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
+
+OnEvent = Callable[[dict[str, Any]], None]
+"""Is given each event of a runner as it arrives; what it raises ends the run."""
+
+
+class RunnerFailed(EngineError):
+    """A runner reported an error, died, hung, or did not keep its contract.
+
+    Attributes:
+        events: what it had reported until then, in order.
+        output: the end of what it wrote to its standard error.
+    """
+
+    def __init__(
+        self, message: str, remedy: str, events: Sequence[dict[str, Any]] = (), output: str = ""
+    ) -> None:
+        super().__init__(message, remedy)
+        self.events = tuple(events)
+        self.output = output
+
+
+class Link(Protocol):
+    """A connection to one device: open, upload, run (and fetch) as often as needed, close.
+
+    A link is a context manager: it is opened on entry and closed on exit, whatever happened.
+
+    Attributes:
+        profile: the device it leads to.
+    """
+
+    profile: DeviceProfile
+
+    def open(self) -> None:
+        """Reach the device.
+
+        Raises:
+            DeviceUnavailable: it does not answer.
+        """
+
+    def identity(self) -> dict[str, Reading]:
+        """Return what the device is: what stays as it is while it is switched on.
+
+        What cannot be read is ``unavailable``.
+        """
+
+    def state(self) -> DeviceState:
+        """Return the condition the device is in now: clocks, heat, load, counters.
+
+        What cannot be read is ``unavailable``.
+        """
+
+    def upload(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Bring files to the device, and return where each is there: a path for a `Job`.
+
+        Raises:
+            UsageError: a file is not there to be sent.
+            DeviceUnavailable: the device is gone.
+        """
+
+    def scratch(self) -> str:
+        """Return a folder on the device, made by this link and removed by `close`.
+
+        It is for what a runner writes: ``JobModel.profile_to``.
+        """
+
+    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
+        """Have a runner do a job in a fresh process, and wait for it.
+
+        However this returns, nothing of that process is left on the device.
+
+        Args:
+            job: its paths are paths on the device.
+            limit_s: seconds after which the runner counts as hung and is killed.
+            on_event: is given each event as it arrives.
+
+        Raises:
+            RunnerFailed: the runner failed, died, or did not finish in time.
+            DeviceUnavailable: the device is gone.
+        """
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file from the device.
+
+        Args:
+            remote: path on the device, such as `ModelResult.profile`.
+            local: the copy; its folder is made if need be.
+
+        Raises:
+            EngineError: there is no such file on the device.
+            DeviceUnavailable: the device is gone.
+        """
+
+    def close(self) -> None:
+        """Remove what this link has left on the device, and part from it. May be called again."""
+
+    def __enter__(self) -> Self:
+        self.open()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+
+class _LinkFile(Protocol):
+    def connect(self, profile: DeviceProfile) -> Link: ...
+
+
+def get(profile: DeviceProfile) -> Link:
+    """Return the link to a device, not yet opened.
+
+    Raises:
+        UsageError: the profile names a link that there is not.
+    """
+    file = cast(_LinkFile, plugins.load(__name__, profile.link, "device link"))
+    return file.connect(profile)

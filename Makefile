@@ -1,0 +1,33 @@
+# `make report` and `make test` do all the set-up on a fresh machine: a virtual environment, the
+# installation, and then the work. They need Python 3.11 or newer.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+
+.PHONY: report test lint clean
+
+report: $(VENV)/.installed
+	$(BIN)/mvdeploy bench mobilevit_s --patches 2,2,2 --patches 8,4,2 --format onnx --threads 1
+
+test: $(VENV)/.developed
+	$(BIN)/python -m pytest
+
+lint: $(VENV)/.developed
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+clean:
+	rm -rf $(VENV)
+
+$(BIN)/python:
+	$(PYTHON) -m venv $(VENV)
+
+$(VENV)/.installed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable .
+	touch $@
+
+$(VENV)/.developed: pyproject.toml | $(BIN)/python
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@ $(VENV)/.installed

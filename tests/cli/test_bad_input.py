@@ -1,0 +1,84 @@
+"""Bad input: exit status 2, one sentence on what is wrong and one on what to do, nothing written."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (["frobnicate"], "frobnicate"),
+        (["bench", "--bogus"], "--bogus"),
+        (["bench", "mobilvit_s"], "mobilvit_s"),
+        (["bench", "no/such.onnx"], "no/such.onnx"),
+        (["bench", "--format", "onx"], "onx"),
+        (["bench", "--device", "nokia3310"], "nokia3310"),
+        (["bench", "--patches", "0,2,2"], "0,2,2"),
+        (["bench", "--patches", "a,b,c"], "a,b,c"),
+        (["bench", "--patches", "2,2"], "2,2"),
+        (["bench", "--patches", "64,2,2"], "64"),
+        (["bench", "--patches", "2,2,2x9"], "2x9"),
+        (["bench", "--image-size", "0"], "0"),
+        (["bench", "--image-size", "256,256,3"], "256,256,3"),
+        (["bench", "--threads", "0"], "threads"),
+        (["bench", "--cores", "one"], "one"),
+        (["bench", "--iterations", "0"], "iterations"),
+        (["bench", "--min-time", "0"], "min-time"),
+        (["bench", "--input", "notes.txt"], "notes.txt"),
+        (["bench", "--input", "missing.jpg"], "missing.jpg"),
+        (["bench", "bare.onnx"], "bare.onnx"),
+        (["export", "--precision", "int3"], "int3"),
+        (["export", "--task", "translate"], "translate"),
+        (["export", "--num-classes", "0"], "0 classes"),
+        (["export", "-o", "model.txt"], "model.txt"),
+        (["export", "-o", "m.onnx", "--patches", "2,2,2", "--patches", "8,4,2"], "m.onnx"),
+        (["report", "empty"], "empty"),
+    ],
+    ids=" ".join,
+)
+def test_bad_input(mvdeploy: Mvdeploy, tmp_path: Path, arguments: list[str], named: str) -> None:
+    (tmp_path / "notes.txt").write_text("no picture")
+    (tmp_path / "bare.onnx").write_bytes(b"no manifest")
+    (tmp_path / "empty").mkdir()
+    before = sorted(tmp_path.rglob("*"))
+    done = mvdeploy(*arguments)
+    assert done.returncode == 2
+    assert done.stdout == ""
+    lines = [line for line in done.stderr.splitlines() if ": build" not in line]
+    assert len(lines) == 2, done.stderr
+    what, remedy = lines
+    assert what.startswith("Error: ")
+    assert what.endswith(".")
+    assert named in what
+    assert remedy.endswith((".", ".json."))
+    assert sorted(tmp_path.rglob("*")) == before
+
+
+def test_debug_shows_the_traceback(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("bench", "mobilvit_s", "--debug")
+    assert done.returncode == 2
+    assert "Traceback" in done.stderr
+
+
+def test_an_unwritable_place_is_an_error_before_any_work(
+    mvdeploy: Mvdeploy, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    done = mvdeploy("export", "mobilevit_xxs", "-o", "file/model.onnx")
+    assert done.returncode == 2
+    assert "file" in done.stderr
+    assert "build" not in done.stderr
+
+
+def test_a_run_folder_in_the_way_of_a_file(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    (tmp_path / "reports").write_text("in the way")
+    done = mvdeploy("bench", "mobilevit_xxs", "--image-size", "64")
+    assert done.returncode == 2
+    assert (tmp_path / "reports").read_text() == "in the way"

@@ -1,0 +1,86 @@
+from __future__ import annotations
+
+import importlib
+import pkgutil
+import subprocess
+import sys
+
+import click
+import pytest
+
+import mvdeploy.cli
+from mvdeploy.cli import COMMANDS
+
+HEAVY = [
+    "torch",
+    "onnx",
+    "onnxscript",
+    "onnxruntime",
+    "executorch",
+    "coremltools",
+    "scipy",
+    "pandas",
+    "matplotlib",
+    "numpy",
+    "rich",
+    "jinja2",
+    "PIL",
+    "psutil",
+]
+
+
+def loaded_by(*arguments: str) -> tuple[int, set[str]]:
+    """Return the exit status of a command and the heavy modules it had loaded at its end."""
+    code = (
+        "import sys; sys.argv = ['mvdeploy', *sys.argv[1:]]\n"
+        "from mvdeploy.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end:\n"
+        f"    heavy = [m for m in {HEAVY!r} if m in sys.modules]\n"
+        "    print('LOADED', end.code, *heavy)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    words = done.stdout.splitlines()[-1].split()
+    assert words[0] == "LOADED", done
+    return int(words[1]), set(words[2:])
+
+
+@pytest.mark.parametrize(
+    ("arguments", "status"),
+    [
+        (["--help"], 0),
+        (["--version"], 0),
+        (["bench", "--help"], 0),
+        (["export", "--help"], 0),
+        (["models"], 0),
+        (["report", "."], 2),
+        (["frobnicate"], 2),
+        (["bench", "--bogus"], 2),
+        (["bench", "mobilvit_s"], 2),
+        (["bench", "--patches", "64,2,2"], 2),
+        (["bench", "--device", "nokia3310"], 2),
+        (["export", "--format", "onx"], 2),
+        (["export", "--patches", "0,2,2"], 2),
+    ],
+)
+def test_help_and_usage_errors_load_nothing_heavy(arguments: list[str], status: int) -> None:
+    assert loaded_by(*arguments) == (status, set())
+
+
+def test_the_check_above_sees_heavy_modules() -> None:
+    status, heavy = loaded_by("bench", "--input", __file__)
+    assert status == 2
+    assert "PIL" in heavy
+
+
+def test_every_command_has_a_file_and_every_file_a_command() -> None:
+    helpers = {"options", "progress"}
+    files = {info.name for info in pkgutil.iter_modules(mvdeploy.cli.__path__)} - helpers
+    assert files == set(COMMANDS)
+    for name in COMMANDS:
+        command = importlib.import_module(f"mvdeploy.cli.{name}").command
+        assert isinstance(command, click.Command)
+        assert command.help
+        assert "--debug" in {o for p in command.params for o in p.opts}

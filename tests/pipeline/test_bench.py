@@ -1,0 +1,173 @@
+"""The main job as a user runs it: real exports, real engines, a real report; only smaller."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from mvdeploy.pipeline.report import breakdowns
+from mvdeploy.records import Category
+from mvdeploy.records.run import load_run
+
+SMALL = ("mobilevit_xxs", "--image-size", "64", "--min-time", "0.2", "--sessions", "2")
+Finished = tuple[Path, str]
+
+
+def test_every_case_is_measured_and_attributed(finished: Finished) -> None:
+    saved = load_run(finished[0])
+    assert [case.label for case in saved.cases] == [
+        "mobilevit_xxs 2,2,2 onnx",
+        "mobilevit_xxs 8,4,2 onnx",
+        "mobilevit_xxs 2,2,2 pytorch",
+        "mobilevit_xxs 8,4,2 pytorch",
+    ]
+    found = breakdowns(saved)
+    for case in saved.cases:
+        assert case.failure is None
+        assert case.parity is not None and case.parity.passed
+        assert case.measurement is not None
+        assert len(case.measurement.sessions) == 2
+        assert all(len(session.steady) > 0 for session in case.measurement.sessions)
+        breakdown = found[case.slug]
+        assert breakdown.coverage >= 0.999
+        assert all(breakdown.by_category()[category] > 0 for category in Category)
+
+
+def test_cases_of_one_engine_are_compared_in_both_creation_orders(finished: Finished) -> None:
+    saved = load_run(finished[0])
+    pairs = {(c.a, c.b): c for c in saved.comparisons}
+    slugs = saved.run.cases
+    assert set(pairs) == {(slugs[0], slugs[1]), (slugs[2], slugs[3])}
+    for comparison in pairs.values():
+        assert sorted(group.first_created for group in comparison.groups) == [-1, 1]
+        assert all(len(group.a) == len(group.b) > 0 for group in comparison.groups)
+
+
+def test_the_terminal_shows_coverage_ratio_and_report(finished: Finished) -> None:
+    folder, out = finished
+    shares = [float(s) for s in re.findall(r"([\d.]+)\s%\sattributed", out)]
+    assert len(shares) == 4
+    assert min(shares) >= 99.9
+    assert "95 % interval" in out
+    assert str(Path("out") / folder.name / "report.html") in out.replace("\n", "")
+    assert (folder / "report.html").is_file()
+
+
+def test_it_renders_again_without_torch(finished: Finished, tmp_path: Path) -> None:
+    folder = tmp_path / "moved"
+    shutil.copytree(finished[0], folder, ignore=shutil.ignore_patterns("*.onnx", "*.pt2"))
+    before = (folder / "report.md").read_text()
+    (folder / "report.md").unlink()
+    code = (
+        "import sys\n"
+        "for name in ('torch', 'onnx', 'onnxruntime', 'psutil'): sys.modules[name] = None\n"
+        "sys.argv = ['mvdeploy', *sys.argv[1:]]\n"
+        "from mvdeploy.cli import main\nmain()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, "report", str(folder)], capture_output=True, text=True
+    )
+    assert done.returncode == 0, done.stderr
+    assert (folder / "report.md").read_text() == before
+
+
+def test_json_has_the_raw_samples(finished: Finished) -> None:
+    command = [sys.executable, "-m", "mvdeploy", "report", "--json", str(finished[0])]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    case = json.loads(done.stdout)["cases"][0]
+    assert case["latency_ms"]["p50"] > 0
+    assert len(case["raw_samples_ms"]) >= 2
+
+
+def test_an_exported_file_is_measured_as_it_is(finished: Finished, tmp_path: Path) -> None:
+    (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
+    for file in (source, source.with_name(source.name + ".json")):
+        shutil.copy(file, tmp_path)
+    done = bench(tmp_path, source.name, "--iterations", "7", "--no-breakdown", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    (case,) = load_run(folder).cases
+    assert case.measurement is not None
+    assert len(case.measurement.steady) == 7
+    assert case.trace is None
+
+
+def test_a_changed_file_is_refused(finished: Finished, tmp_path: Path) -> None:
+    (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
+    for file in (source, source.with_name(source.name + ".json")):
+        shutil.copy(file, tmp_path)
+    data = bytearray((tmp_path / source.name).read_bytes())
+    data[-100] ^= 1
+    (tmp_path / source.name).write_bytes(data)
+    done = bench(tmp_path, source.name)
+    assert done.returncode == 2
+    assert "sha256" in done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_run_keeps_what_was_finished(tmp_path: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "mvdeploy", "bench", *SMALL[:3], "--sessions", "40"]
+    process = subprocess.Popen(
+        [*command, "--min-time", "40", "-o", "out"],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    try:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("session 3"):
+                break
+        process.send_signal(number)
+        _, err = process.communicate(timeout=60)
+    finally:
+        process.kill()
+    (folder,) = (tmp_path / "out").iterdir()
+    (case,) = load_run(folder).cases
+    assert case.measurement is not None
+    assert len(case.measurement.sessions) >= 2
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert "saved" in err
+        assert [f.code for f in load_run(folder).run.findings] == ["interrupted"]
+    assert not _runners_of(process.pid)
+    report = [sys.executable, "-m", "mvdeploy", "report", str(folder)]
+    assert subprocess.run(report, capture_output=True).returncode == 0
+
+
+def _runners_of(pid: int) -> list[int]:
+    """Return runner processes of this user that are still alive, a moment later."""
+    import psutil
+
+    deadline = time.monotonic() + 10
+    while True:
+        alive = [
+            p.pid
+            for p in psutil.process_iter(["cmdline", "uids", "ppid"])
+            if "mvdeploy.runners.host" in " ".join(p.info["cmdline"] or ())
+            and p.info["uids"].real == os.getuid()
+            and p.info["ppid"] in (1, pid)
+        ]
+        if not alive or time.monotonic() > deadline:
+            return alive
+        time.sleep(0.1)
+
+
+def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "mvdeploy", "bench", *arguments],
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )

@@ -1,0 +1,92 @@
+from __future__ import annotations
+
+import importlib
+import json
+import os
+import subprocess
+import sys
+import sysconfig
+import venv
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+
+pytestmark = pytest.mark.slow
+
+
+def run(*words, cwd):
+    """Run a program without what this interpreter's environment says about paths."""
+    env = {key: value for key, value in os.environ.items() if not key.startswith("PYTHON")}
+    done = subprocess.run(
+        list(map(str, words)), cwd=cwd, env=env, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("wheel")
+    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", out, ROOT, cwd=out)
+    (path,) = out.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def python(wheel, tmp_path_factory):
+    """A fresh environment with the wheel in it."""
+    home = tmp_path_factory.mktemp("venv")
+    venv.create(home, with_pip=False, symlinks=True)
+    program = home / ("Scripts" if os.name == "nt" else "bin") / "python"
+    pip = [sys.executable, "-m", "pip", "--python", program, "--disable-pip-version-check"]
+    run(*pip, "install", "--quiet", "--no-deps", "--no-index", wheel, cwd=home)
+    # The dependencies are those of this interpreter: what is tested is the wheel, not the download
+    # of torch. A folder named in a .pth file comes after the environment's own packages, and .pth
+    # files inside it are not followed, so an mvdeploy that is installed there is not seen.
+    site = Path(
+        run(program, "-c", "import sysconfig as s; print(s.get_path('purelib'))", cwd=home).strip()
+    )
+    (site / "dependencies.pth").write_text("\n".join(sorted(dependency_folders())))
+    return program
+
+
+def dependency_folders():
+    modules = ("psutil", "platformdirs", "numpy")
+    found = {str(Path(importlib.import_module(name).__file__).parents[1]) for name in modules}
+    return found | {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+
+
+def test_the_wheel_holds_the_profiles(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+    shipped = {f"mvdeploy/_devices/{path.name}" for path in (ROOT / "devices").glob("*.toml")}
+    assert shipped <= names
+    assert not [name for name in names if name.startswith(("tests/", "devices/", "docs/"))]
+
+
+def test_an_installed_mvdeploy_finds_its_own_profiles(python, tmp_path):
+    script = (
+        "import json, mvdeploy.devices as d; "
+        "print(json.dumps([d.__file__, str(d.folders()[-1]), sorted(d.profiles())]))"
+    )
+    file, folder, names = json.loads(run(python, "-c", script, cwd=tmp_path))
+    home = python.parents[1]
+    assert Path(file).is_relative_to(home)
+    assert Path(folder) == Path(file).parent / "_devices"
+    assert set(names) >= {path.stem for path in (ROOT / "devices").glob("*.toml")}
+
+
+def test_an_installed_mvdeploy_finds_its_own_runner(python, tmp_path):
+    script = """
+from mvdeploy import devices, transports
+from mvdeploy.records import Job, Warmup
+with transports.get(devices.get("host")) as link:
+    try:
+        link.run(Job((), (), 1, Warmup()), 100)
+    except transports.RunnerFailed as failed:
+        print(failed.message)
+"""
+    assert "The job cannot be done: it has no models." in run(python, "-c", script, cwd=tmp_path)
