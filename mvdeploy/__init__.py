@@ -1,17 +1,55 @@
 """mvdeploy: deploy light vision transformers, and measure where their latency goes.
 
-The pipeline::
+The pipeline, a line for each stage::
 
-    spec = models.make_spec("mobilevit_s", patches=...)   which network
-    network = models.build(spec)                          nn.Module, eval mode
-    network, report = passes.apply(network, example)      BatchNorm folded, checked
-    artifact = export.write(source, "onnx", path)         a file and its manifest
-    parity = verify.parity.check(artifact, ...)           does it still compute the same?
-    measure(entries, link, plan, listener)                samples, on a device
-    breakdown = attribute.break_down(trace, artifact, t)  where the latency goes
-    report.render(saved, breakdowns, folder)              Markdown, HTML, CSV, PNG
+    spec     ─ models.build ──────────▶ network              nn.Module in eval mode
+    network  ─ passes.apply ──────────▶ network, reports     BatchNorm folded, checked
+    network  ─ export.write ──────────▶ artifact             a file and its manifest
+    artifact ─ verify.parity.check ───▶ parity               does it still compute the same?
+    artifact ─ bench.measure.measure ─▶ measurement          every sample, on a device
+    trace    ─ attribute.break_down ──▶ breakdown            where the latency goes
+    run      ─ report.render ─────────▶ md, html, csv, png
 
-`mvdeploy.pipeline` runs these stages; the commands call it.
+`mvdeploy.pipeline` runs these stages and the commands call it. From Python::
+
+    import mvdeploy
+    from pathlib import Path
+
+    spec = mvdeploy.make_spec("mobilevit_xs", patches=mvdeploy.parse_patches("8,4,2"))
+    exported = mvdeploy.Builder(spec).export("onnx", Path("mobilevit_xs.onnx"))
+    print(exported.parity.worst)
 """
 
+from __future__ import annotations
+
+import importlib
+from typing import Any
+
 __version__ = "0.1.0"
+
+_API = {
+    "Builder": "mvdeploy.pipeline.export",
+    "ModelSpec": "mvdeploy.records",
+    "MvdeployError": "mvdeploy.errors",
+    "Plan": "mvdeploy.records",
+    "Request": "mvdeploy.pipeline.bench",
+    "build": "mvdeploy.models",
+    "load_run": "mvdeploy.records.run",
+    "make_spec": "mvdeploy.models",
+    "parse_patches": "mvdeploy.records.spec",
+    "render": "mvdeploy.pipeline.report",
+    "run": "mvdeploy.pipeline.bench",
+}
+"""Public name → module; nothing is imported before it is used."""
+
+__all__ = ["__version__", *_API]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _API:
+        raise AttributeError(f"module 'mvdeploy' has no attribute '{name}'")
+    return getattr(importlib.import_module(_API[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

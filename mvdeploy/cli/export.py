@@ -75,13 +75,11 @@ def command(
         )
 
     from mvdeploy.cli.progress import steps
-    from mvdeploy.models.preprocess import sample_photograph
     from mvdeploy.pipeline.export import Builder
 
-    image = photograph or sample_photograph()
     done = []
     with steps(len(specs) + 2 * len(jobs)) as announce:
-        builders = {spec: Builder(spec, image, announce) for spec in dict.fromkeys(specs)}
+        builders = {spec: Builder(spec, photograph, announce) for spec in dict.fromkeys(specs)}
         for spec, name, path in jobs:
             done.append(builders[spec].export(name, path))
             if not as_json:

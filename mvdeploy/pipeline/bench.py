@@ -75,7 +75,7 @@ def step_count(request: Request) -> int:
     return len(request.specs) + 2 * exports + cases + request.plan.sessions * groups + profiles
 
 
-def run(request: Request, on_step: OnStep) -> Store:
+def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     """Export, verify, measure and profile every case; return the saved run.
 
     A case that fails is saved with its reason, and the others go on.

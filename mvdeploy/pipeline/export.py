@@ -44,17 +44,23 @@ class Builder:
 
     Args:
         spec: the network.
-        photograph: an image that parity is checked on, among other inputs.
+        photograph: an image that parity is checked on, among other inputs; None for one that is
+            always there.
         on_step: is told what happens.
     """
 
-    def __init__(self, spec: ModelSpec, photograph: Path, on_step: OnStep = lambda _: None) -> None:
-        from mvdeploy.models.preprocess import load_image
+    def __init__(
+        self,
+        spec: ModelSpec,
+        photograph: Path | None = None,
+        on_step: OnStep = lambda _: None,
+    ) -> None:
+        from mvdeploy.models.preprocess import load_image, sample_photograph
 
         self._spec = spec
         self._step = on_step
         self._rule = models.preprocessing(spec)
-        self._image = load_image(photograph, self._rule, spec.batch)
+        self._image = load_image(photograph or sample_photograph(), self._rule, spec.batch)
         self._network: nn.Module | None = None
         self._source: formats.Source | None = None
 

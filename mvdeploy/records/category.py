@@ -20,7 +20,7 @@ class Category(enum.StrEnum):
     FFN = "ffn"
 
     @property
-    def title(self) -> str:
+    def heading(self) -> str:
         """The name as reports print it."""
         return _TITLES[self]
 

@@ -10,6 +10,7 @@ import dataclasses
 import enum
 import functools
 import json
+import math
 import os
 import types
 import typing
@@ -75,8 +76,8 @@ def loads(cls: type[T], text: str, source: str) -> T:
         RecordError: not JSON, another schema version, another record, or malformed fields.
     """
     try:
-        data = json.loads(text)
-    except ValueError as error:
+        data = json.loads(text, parse_constant=_finite, parse_float=_finite)
+    except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{source} is not valid JSON ({error}).",
             "It may be truncated: make the file again.",
@@ -87,7 +88,7 @@ def loads(cls: type[T], text: str, source: str) -> T:
             "Give a file that mvdeploy wrote.",
         )
     version, kind = data.pop("schema_version"), data.pop("record", None)
-    if version != SCHEMA_VERSION:
+    if type(version) is not int or version != SCHEMA_VERSION:
         raise RecordError(
             f"{source} has schema version {version}; this mvdeploy reads {SCHEMA_VERSION}.",
             "Read it with the mvdeploy release that wrote it, or make it again.",
@@ -163,8 +164,8 @@ def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
             return kind(data)
         except ValueError:
             raise _mismatch(where, f"one of {[m.value for m in kind]}", data) from None
-    if kind is float and isinstance(data, int) and not isinstance(data, bool):
-        return float(data)
+    if kind is float:
+        return _decode_float(data, where)
     if kind is type(None):
         if data is not None:
             raise _mismatch(where, "null", data)
@@ -173,6 +174,26 @@ def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise _mismatch(where, kind.__name__, data)
     return data
+
+
+def _decode_float(data: Any, where: str) -> float:
+    if isinstance(data, bool) or not isinstance(data, int | float):
+        raise _mismatch(where, "float", data)
+    try:
+        number = float(data)
+    except OverflowError:
+        number = math.inf
+    if not math.isfinite(number):
+        raise _mismatch(where, "a finite number", data)
+    return number
+
+
+def _finite(text: str) -> float:
+    """Read a number of a JSON text; Python would take ``NaN``, and ``1e999`` as infinity."""
+    number = float(text)
+    if not math.isfinite(number):
+        raise ValueError(f"{text} is no finite number")
+    return number
 
 
 def _decode_union(kinds: tuple[Any, ...], data: Any, where: str) -> Any:

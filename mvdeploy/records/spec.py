@@ -7,7 +7,8 @@ import re
 
 from mvdeploy.errors import UsageError
 
-_PATCH = re.compile(r"(\d+)(?:x(\d+))?")
+_NUMBER = r"[0-9]{1,9}"
+_PATCH = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,7 +102,7 @@ def parse_image_size(text: str) -> tuple[int, int]:
         UsageError: not one or two positive whole numbers.
     """
     parts = re.split(r"[,x]", text)
-    if len(parts) > 2 or not all(p.strip().isdigit() and int(p) > 0 for p in parts):
+    if len(parts) > 2 or not all(re.fullmatch(_NUMBER, p.strip()) and int(p) > 0 for p in parts):
         raise UsageError(
             f"'{text}' is no image size.",
             "Give one number of pixels, as in 256, or height and width, as in 256,320.",

@@ -1,0 +1,218 @@
+"""What a report says, in order, whatever it is written in."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+
+from mvdeploy.records import Reading
+from mvdeploy.report import prose
+from mvdeploy.report.findings import FindingGroup, grouped
+from mvdeploy.report.tables import breakdown, conditions, latency
+from mvdeploy.report.tables.table import Table, facts_table
+from mvdeploy.report.view import View
+from mvdeploy.report.words import clean, milliseconds, percent
+
+
+@dataclasses.dataclass(frozen=True)
+class Paragraphs:
+    """Plain sentences."""
+
+    texts: tuple[str, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Terms:
+    """Terms and what they mean."""
+
+    pairs: tuple[tuple[str, str], ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Findings:
+    """What was found, with remedies."""
+
+    groups: tuple[FindingGroup, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Picture:
+    """A figure.
+
+    Attributes:
+        name: of the file in `mvdeploy.report.figures` that draws it.
+        title: what it shows.
+        alt: what a reader who cannot see it should know.
+    """
+
+    name: str
+    title: str
+    alt: str
+
+
+Block = Paragraphs | Terms | Findings | Picture | Table
+
+
+@dataclasses.dataclass(frozen=True)
+class Section:
+    """A part of the report.
+
+    Attributes:
+        anchor: its name in links.
+        title: its heading.
+        blocks: what it holds, in order.
+    """
+
+    anchor: str
+    title: str
+    blocks: tuple[Block, ...]
+
+
+def title(view: View) -> str:
+    """Return the title of a report."""
+    return clean(f"Latency report: {view.run.name}")
+
+
+def about(view: View) -> str:
+    """Return when, where and with what the report's numbers were taken, on one line."""
+    run = view.run
+    return clean(f"{run.created} · {run.device.profile.title} · mvdeploy {run.mvdeploy}")
+
+
+def sections(view: View) -> tuple[Section, ...]:
+    """Return all parts of a report that have something to say."""
+    made = (
+        Section("summary", "Summary", (Paragraphs(prose.summary(view)),)),
+        Section("latency", "Latency", tuple(_latency(view))),
+        Section(
+            "findings", "Findings", (Findings(grouped(view.findings)),) if view.findings else ()
+        ),
+        Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
+        Section("operators", "Operators and modules", tuple(_operators(view))),
+        Section("samples", "Samples over time", tuple(_samples(view))),
+        Section("parity", "Parity", (latency.parity(view),)),
+        Section("conditions", "Conditions", tuple(_conditions(view))),
+        Section("reading", "How to read this report", (Terms(prose.how_to_read()),)),
+    )
+    return tuple(section for section in made if section.blocks)
+
+
+def pictures(view: View) -> tuple[Picture, ...]:
+    """Return all figures of a report, in order."""
+    return tuple(b for s in sections(view) for b in s.blocks if isinstance(b, Picture))
+
+
+def _latency(view: View) -> Iterator[Block]:
+    yield latency.latency(view)
+    if view.comparisons:
+        yield latency.ratios(view)
+    if absent := prose.missing(view):
+        yield Paragraphs(absent)
+    if view.measured:
+        yield _distribution(view)
+        yield latency.more_latency(view)
+
+
+def _breakdown(view: View) -> Iterator[Block]:
+    if not view.profiled:
+        yield Paragraphs(("No case has a breakdown: there is no profile.",))
+        return
+    yield Paragraphs(prose.reconciliation(view))
+    yield Picture("categories", "Latency by category", _categories_alt(view))
+    yield from breakdown.categories(view)
+    for pair in view.differences:
+        yield breakdown.difference(view, pair)
+
+
+def _operators(view: View) -> Iterator[Block]:
+    if not view.profiled:
+        return
+    yield from breakdown.kinds(view)
+    yield Picture(
+        "modules",
+        "Modules that take longest",
+        "Horizontal bars of the time in the modules that take longest, for every case; the same "
+        "values are in the table of modules.",
+    )
+    yield from breakdown.modules(view)
+    for case in view.profiled:
+        yield breakdown.operators(view, case)
+
+
+def _samples(view: View) -> Iterator[Block]:
+    if view.measured:
+        yield Picture(
+            "timeline",
+            "Every sample in the order it was taken",
+            "Wall time of every inference over measured time, one panel for each case, sessions "
+            "apart with the median of each; a slope or a step is drift.",
+        )
+
+
+def _distribution(view: View) -> Picture:
+    said = [
+        f"{case.name}: p50 {milliseconds(t.wall.p50)} ms, p90 {milliseconds(t.wall.p90)} ms, "
+        f"p99 {milliseconds(t.wall.p99)} ms"
+        for case in view.measured
+        if (t := case.timing)
+    ]
+    return Picture(
+        "latency", "Distribution of the samples", f"Distribution of wall times. {'; '.join(said)}."
+    )
+
+
+def _categories_alt(view: View) -> str:
+    said = [
+        f"{case.name}, {milliseconds(shares.total_ns)} ms: "
+        + ", ".join(f"{p.title} {percent(p.share)}" for p in shares.parts)
+        for case in view.profiled
+        if (shares := case.shares)
+    ]
+    return f"Stacked bars of the latency by category. {'; '.join(said)}."
+
+
+def _conditions(view: View) -> Iterator[Block]:
+    run, profile = view.run, view.run.device.profile
+    about: dict[str, Reading] = {
+        "run": run.name,
+        "created": run.created,
+        "mvdeploy": run.mvdeploy,
+        "command": " ".join(run.command),
+        "input": run.input,
+    }
+    device: dict[str, Reading] = {
+        "device": profile.title,
+        "profile": profile.name,
+        "link": profile.link,
+        "emulated": "yes" if run.device.emulated else "no",
+        **run.device.identity,
+    }
+    if profile.notes:
+        device["notes"] = profile.notes
+    yield from conditions.artifacts(view)
+    yield from conditions.conditions(view)
+    yield facts_table("Run", about)
+    yield facts_table("Plan", _plan(view))
+    yield facts_table("Device", device)
+    if run.environment:
+        yield facts_table("Environment of the machine that drove it", dict(run.environment))
+    yield from conditions.device_states(view)
+
+
+def _plan(view: View) -> dict[str, Reading]:
+    plan, warmup = view.run.plan, view.run.plan.warmup
+    rule = (
+        f"at least {warmup.min_iterations} inferences and {warmup.min_seconds:g} s, until two "
+        f"medians over {warmup.window_seconds:g} s agree within {percent(warmup.tolerance, 0)}, "
+        f"at most {warmup.max_seconds:g} s"
+    )
+    length = f"at least {plan.min_time_s:g} s of each case over all sessions"
+    return {
+        "threads": plan.threads,
+        "warm-up": rule if warmup.iterations is None else f"{warmup.iterations} inferences",
+        "measured": length if plan.iterations is None else f"{plan.iterations} of each case",
+        "sessions": plan.sessions,
+        "cores": ", ".join(map(str, plan.cores)) or "all",
+        "seed of the order": plan.seed,
+        "profiled inferences": plan.profile_iterations,
+    }

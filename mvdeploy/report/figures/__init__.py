@@ -1,0 +1,35 @@
+"""The figures of a report, one file for each, with a function ``draw(view)``.
+
+Every figure is drawn without pyplot, so nothing is kept open and no display is needed.
+"""
+
+from __future__ import annotations
+
+import functools
+import io
+from typing import Literal
+
+from mvdeploy import plugins
+from mvdeploy.report.view import View
+
+DPI = 160
+"""Resolution of the PNG files."""
+
+
+@functools.lru_cache(maxsize=16)
+def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
+    """Draw a figure.
+
+    Args:
+        view: what to draw.
+        name: of a file in this folder.
+        kind: file format; SVG holds its text as shapes, so that it looks the same everywhere.
+    """
+    from mvdeploy.report.figures import _style
+
+    drawer = plugins.load("mvdeploy.report.figures", name, "figure")
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    target = io.BytesIO()
+    with _style.applied():
+        drawer.draw(view).savefig(target, format=kind, dpi=DPI, metadata=metadata)
+    return target.getvalue()

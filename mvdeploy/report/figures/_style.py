@@ -1,0 +1,144 @@
+"""The look that all figures share."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import warnings
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+from matplotlib.layout_engine import ConstrainedLayoutEngine
+
+from mvdeploy.report.cases import CaseView
+from mvdeploy.report.shares import OUTSIDE, UNPLACED
+from mvdeploy.report.view import View
+from mvdeploy.report.words import elide
+
+WIDTH = 10.0
+"""Inches."""
+
+INK = "#222222"
+FAINT = "#d0d0d0"
+
+PART_LOOKS = {
+    "pre-and-post": ("#56B4E9", "//"),
+    "convolution": ("#0072B2", ""),
+    "fold": ("#F0E442", ".."),
+    "attention": ("#D55E00", "\\\\"),
+    "ffn": ("#009E73", "xx"),
+    UNPLACED: ("#CC79A7", "oo"),
+    OUTSIDE: ("#BBBBBB", "--"),
+}
+"""Colour (Okabe-Ito, safe for the colour-blind) and hatching (for grey prints) of every part."""
+
+_GAP = 4
+"""Pixels at 100 dpi that stay free beside a label."""
+
+_CASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442")
+_CASE_HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++")
+
+_RC: dict[str, Any] = {
+    "font.family": "DejaVu Sans",
+    "font.size": 9.0,
+    "text.usetex": False,
+    # Names from files may hold dollar signs, which are no mathematics.
+    "text.parse_math": False,
+    "text.color": INK,
+    "axes.labelcolor": INK,
+    "axes.edgecolor": "#888888",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.axisbelow": True,
+    "axes.titlesize": 9.5,
+    "axes.formatter.useoffset": False,
+    "axes.formatter.use_mathtext": False,
+    "axes.unicode_minus": True,
+    "xtick.color": INK,
+    "ytick.color": INK,
+    "grid.color": FAINT,
+    "grid.linewidth": 0.6,
+    "hatch.linewidth": 0.7,
+    "legend.frameon": False,
+    "figure.facecolor": "white",
+    "savefig.facecolor": "white",
+    "savefig.bbox": None,
+    "svg.fonttype": "path",
+    "svg.hashsalt": "mvdeploy",
+}
+
+
+@contextlib.contextmanager
+def applied() -> Iterator[None]:
+    """Draw and save with this look, whatever the user's own matplotlib settings are."""
+    defaults = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
+    settings: dict[Any, Any] = {**defaults, **_RC}
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # A sign that the font lacks is drawn as a box; the tables have it as text.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        yield
+
+
+def figure(height: float) -> Figure:
+    """Return an empty figure.
+
+    Args:
+        height: inches.
+    """
+    layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
+    return Figure(figsize=(WIDTH, height), layout=layout)
+
+
+def case_label(view: View, case: CaseView, width: int = 26, lines: int = 3) -> str:
+    """Return a case's key and name on a few short lines."""
+    name = f"{case.key}: {case.name}" if len(view.cases) > 1 else case.name
+    return wrapped(name, width, lines)
+
+
+def wrapped(text: str, width: int, lines: int) -> str:
+    """Break text into at most so many lines, leaving out its middle where it is too long."""
+    broken = _broken(text, width)
+    for room in range(width * lines, width, -2):
+        if len(broken) <= lines:
+            break
+        broken = _broken(elide(text, room), width)
+    return "\n".join(broken[:lines])
+
+
+def _broken(text: str, width: int) -> list[str]:
+    """Break after spaces and the signs between the parts of a name, within a part if need be."""
+    lines = [""]
+    for part in re.findall(r"[^\s_./:,-]*[\s_./:,-]?", text):
+        while len(lines[-1]) + len(part.rstrip()) > width:
+            if lines[-1]:
+                lines.append("")
+            else:
+                lines[-1], part = part[:width], part[width:]
+        lines[-1] += part
+    return [line.strip() for line in lines]
+
+
+def case_look(view: View, case: CaseView) -> tuple[str, str]:
+    """Return colour and hatching of a case."""
+    index = view.cases.index(case)
+    return (
+        _CASE_COLOURS[index % len(_CASE_COLOURS)],
+        _CASE_HATCHES[index % len(_CASE_HATCHES)],
+    )
+
+
+def fit(made: Figure, labels: Sequence[tuple[Any, Any]]) -> None:
+    """Turn labels that are wider than the bars they stand on; hide those that still do not fit.
+
+    Args:
+        made: the figure, complete.
+        labels: pairs of a text of one or more lines, and its bar.
+    """
+    made.draw_without_rendering()
+    for label, bar in labels:
+        width = bar.get_window_extent().width
+        if label.get_window_extent().width + _GAP > width:
+            label.set(text=label.get_text().splitlines()[0], rotation=90, rotation_mode="default")
+            label.set_visible(label.get_window_extent().width + _GAP <= width)

@@ -1,0 +1,156 @@
+"""`ComparisonView`: two cases that took turns, and where their difference comes from."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+
+from mvdeploy.records import Comparison
+from mvdeploy.report.cases import CaseView, cpu_complete, samples_complete
+from mvdeploy.report.words import percent
+from mvdeploy.stats.paired import Clock, ClockChoice, RatioEstimate, choose_clock, ratio
+
+CLOCK_NAMES: dict[Clock, str] = {"wall": "wall time", "cpu": "CPU time"}
+
+
+@dataclasses.dataclass(frozen=True)
+class ComparisonView:
+    """Two cases that took turns.
+
+    Attributes:
+        a: the reference.
+        b: the other.
+        choice: which clock decides, and why.
+        estimate: the ratio by that clock; None when there is none.
+        other: the ratio by the other clock, where it means something.
+        problem: why there is no ratio; empty when there is one.
+    """
+
+    a: CaseView
+    b: CaseView
+    choice: ClockChoice
+    estimate: RatioEstimate | None
+    other: RatioEstimate | None
+    problem: str
+
+    @property
+    def sentence(self) -> str:
+        """The verdict in words."""
+        if self.estimate is None:
+            return f"{self.b.name} and {self.a.name} cannot be compared: {self.problem}."
+        return f"{self._verdict(self.estimate)} ({self._evidence(self.estimate)})."
+
+    def _verdict(self, estimate: RatioEstimate) -> str:
+        if estimate.verdict == "faster":
+            return f"{self.b.name} is {_times(1 / estimate.ratio)} as fast as {self.a.name}"
+        if estimate.verdict == "slower":
+            return f"{self.b.name} takes {_times(estimate.ratio)} as long as {self.a.name}"
+        return f"No difference detected between {self.b.name} and {self.a.name}"
+
+    def _evidence(self, estimate: RatioEstimate) -> str:
+        parts = [
+            f"ratio {ratio_text(estimate)}",
+            f"{estimate.level:.0%} interval {interval_text(estimate)}".replace("%", " %"),
+            CLOCK_NAMES[estimate.clock],
+            f"{estimate.groups} groups with {estimate.pairs:,} pairs",
+            f"detectable from {percent(estimate.detectable, 2)} on",
+        ]
+        if not estimate.between_groups:
+            parts.append("too few groups: the interval counts only the spread within them")
+        return ", ".join(parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class DifferenceRow:
+    """A part of the latency in two cases.
+
+    Attributes:
+        title: of the part.
+        a_ns: nanoseconds in the reference.
+        b_ns: nanoseconds in the other.
+        change: the difference, as a share of the reference's whole latency.
+    """
+
+    title: str
+    a_ns: float
+    b_ns: float
+    change: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Difference:
+    """Where the difference between two cases comes from; the last row is the sum of the others."""
+
+    a: CaseView
+    b: CaseView
+    rows: tuple[DifferenceRow, ...]
+
+
+def comparison_views(
+    comparisons: Sequence[Comparison], cases: Mapping[str, CaseView], threads: int
+) -> tuple[ComparisonView, ...]:
+    """Derive every comparison whose two cases are in the run."""
+    return tuple(
+        _comparison_view(c, cases[c.a], cases[c.b], threads)
+        for c in comparisons
+        if c.a in cases and c.b in cases
+    )
+
+
+def differences(
+    comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
+) -> tuple[Difference, ...]:
+    """Set the breakdowns of compared cases side by side; without comparisons, first and others."""
+    profiled = [case for case in cases if case.shares]
+    pairs = [(c.a, c.b) for c in comparisons] or [(profiled[0], b) for b in profiled[1:]]
+    return tuple(_difference(a, b) for a, b in pairs if a.shares and b.shares)
+
+
+def ratio_text(estimate: RatioEstimate) -> str:
+    """Return a ratio with as many digits as its interval bears."""
+    return f"{estimate.ratio:.{_digits(estimate)}f}"
+
+
+def interval_text(estimate: RatioEstimate) -> str:
+    """Return the interval of a ratio with as many digits as it bears."""
+    digits = _digits(estimate)
+    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f}"
+
+
+def _digits(estimate: RatioEstimate) -> int:
+    return 3 if estimate.high - estimate.low >= 0.002 else 4
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f}×" if factor >= 1.05 else f"{factor:.3f}×"
+
+
+def _comparison_view(
+    comparison: Comparison, a: CaseView, b: CaseView, threads: int
+) -> ComparisonView:
+    complete = (
+        cpu_complete(a.case)
+        and cpu_complete(b.case)
+        and all(samples_complete(s) for g in comparison.groups for s in (g.a, g.b))
+    )
+    choice = choose_clock(threads, cpu_complete=complete)
+    try:
+        estimate = ratio(comparison.groups, choice.clock)
+        other = ratio(comparison.groups, "wall") if choice.clock == "cpu" else None
+    except ValueError as error:
+        # Too little data is no fault of the report: the reader gets the reason instead.
+        return ComparisonView(a, b, choice, None, None, str(error))
+    return ComparisonView(a, b, choice, estimate, other, "")
+
+
+def _difference(a: CaseView, b: CaseView) -> Difference:
+    before, after = a.shares, b.shares
+    if before is None or after is None:
+        raise ValueError("a difference needs two breakdowns")
+    rows = [(p.title, p.ns, q.ns) for p, q in zip(before.parts, after.parts, strict=True)]
+    rows.append(("Latency", before.total_ns, after.total_ns))
+    return Difference(
+        a,
+        b,
+        tuple(DifferenceRow(t, x, y, (y - x) / (before.total_ns or 1.0)) for t, x, y in rows),
+    )

@@ -1,0 +1,150 @@
+"""The numbers as CSV files: one row for each case, part, operator or sample."""
+
+from __future__ import annotations
+
+import csv
+import functools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mvdeploy.records.codec import write_atomically
+from mvdeploy.report.cases import CaseView
+from mvdeploy.report.view import View
+from mvdeploy.report.words import clean
+
+Row = dict[str, Any]
+
+_FORMULA = ("=", "+", "-", "@")
+
+
+def render(view: View, folder: Path) -> tuple[Path, ...]:
+    """Write ``latency.csv``, ``breakdown.csv``, ``operators.csv`` and ``samples.csv``."""
+    tables = {
+        "latency": (_LATENCY, (_latency(case) for case in view.cases)),
+        "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
+        "operators": (_OPERATORS, _each(view, _operators)),
+        "samples": (_SAMPLES, _each(view, _samples)),
+    }
+    return tuple(
+        _write(folder / f"{name}.csv", columns, rows) for name, (columns, rows) in tables.items()
+    )
+
+
+_CASE = ("case", "label", "format", "engine")
+_STATISTICS = ("mean", "std", "min", "p10", "p50", "p90", "p95", "p99", "max")
+_LATENCY = (
+    *_CASE,
+    "samples",
+    *(f"{name}_ms" for name in _STATISTICS),
+    *("interval_low_ms", "interval_high_ms", "interval_level"),
+    *("cpu_p50_ms", "load_ms", "first_inference_ms"),
+    *("peak_memory_mb", "memory_over_baseline_mb", "problem"),
+)
+_BREAKDOWN = (*_CASE, "grouping", "part", "ms", "share", "time_kind")
+_OPERATORS = (
+    *_CASE,
+    *("position", "operator", "type", "kind", "category", "module", "fused_modules"),
+    *("ms", "share", "time_kind"),
+)
+_SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
+
+
+def _each(view: View, rows: Callable[[CaseView], Iterator[Row]]) -> Iterator[Row]:
+    for case in view.cases:
+        yield from rows(case)
+
+
+def _case(case: CaseView) -> Row:
+    record = case.case
+    return {
+        "case": record.slug,
+        "label": record.label,
+        "format": record.artifact.format if record.artifact else "",
+        "engine": record.engine,
+    }
+
+
+def _latency(case: CaseView) -> Row:
+    row = {**_case(case), "problem": case.reason}
+    timing = case.timing
+    if timing is None:
+        return row
+    row |= {f"{name}_ms": value for name, value in timing.wall.as_ms().items()}
+    if timing.interval:
+        row["interval_low_ms"] = timing.interval.low / 1e6
+        row["interval_high_ms"] = timing.interval.high / 1e6
+        row["interval_level"] = timing.interval.level
+    if timing.peak_memory_bytes:
+        row["peak_memory_mb"] = timing.peak_memory_bytes / 1e6
+        row["memory_over_baseline_mb"] = timing.added_memory_bytes / 1e6
+    return {
+        **row,
+        "samples": timing.wall.count,
+        "cpu_p50_ms": timing.cpu.p50 / 1e6 if timing.cpu else None,
+        "load_ms": timing.load_ns / 1e6,
+        "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
+    }
+
+
+def _breakdown(case: CaseView) -> Iterator[Row]:
+    shares = case.shares
+    if shares is None:
+        return
+    head = {**_case(case), "time_kind": shares.time_kind}
+    for grouping, parts in (("category", shares.parts), ("kind", shares.kinds)):
+        for part in parts:
+            sums = {"part": part.key, "ms": part.ns / 1e6, "share": part.share}
+            yield {**head, "grouping": grouping, **sums}
+    for module in shares.modules:
+        sums = {"part": module.path, "ms": module.ns / 1e6, "share": module.share}
+        yield {**head, "grouping": "module", **sums}
+
+
+def _operators(case: CaseView) -> Iterator[Row]:
+    shares = case.shares
+    if shares is None:
+        return
+    for operator in sorted(shares.operators, key=lambda o: o.position):
+        row = operator.row
+        yield {
+            **_case(case),
+            "position": operator.position,
+            "operator": row.name,
+            "type": row.type,
+            "kind": row.kind,
+            "category": row.category or "unplaced",
+            "module": row.modules[0] if row.modules else "",
+            "fused_modules": " ".join(row.modules[1:]),
+            "ms": row.ns / 1e6,
+            "share": operator.share,
+            "time_kind": shares.time_kind,
+        }
+
+
+def _samples(case: CaseView) -> Iterator[Row]:
+    head = _case(case)
+    for number, session in enumerate(case.timing.sessions if case.timing else (), 1):
+        cpu = session.cpu_ns if len(session.cpu_ns) == len(session) else (None,) * len(session)
+        for i, (wall_ns, cpu_ns) in enumerate(zip(session.wall_ns, cpu, strict=True), 1):
+            yield {**head, "session": number, "sample": i, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+
+
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> Path:
+    write_atomically(path, functools.partial(_fill, columns, rows))
+    return path
+
+
+def _fill(columns: Sequence[str], rows: Iterable[Row], path: Path) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
+        writer.writeheader()
+        writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
+
+
+def _safe(value: Any) -> Any:
+    """Keep a spreadsheet from taking text out of a file for a formula."""
+    if not isinstance(value, str):
+        return value
+    text = clean(value)
+    return f"'{text}" if text.startswith(_FORMULA) else text

@@ -1,0 +1,91 @@
+"""The report as Markdown, with its figures beside it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+from mvdeploy.records.codec import write_text
+from mvdeploy.report import document
+from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Terms
+from mvdeploy.report.findings import FindingGroup
+from mvdeploy.report.renderers import png
+from mvdeploy.report.tables.table import Table
+from mvdeploy.report.view import View
+from mvdeploy.report.words import clean
+
+_ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
+_MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
+_LINKS = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)
+_LINE_START = re.compile(r"^(?:#{1,6}(?=\s|$)|[+-](?=\s|$)|[=-]+$|\d+[.)](?=\s|$))")
+
+
+def render(view: View, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.md`` and the figures it shows."""
+    lines = [f"# {escape(document.title(view))}", "", escape(document.about(view)), ""]
+    for section in document.sections(view):
+        lines += [f"## {section.title}", ""]
+        for block in section.blocks:
+            lines += _block(block)
+    path = folder / "report.md"
+    write_text(path, "\n".join(lines).rstrip("\n") + "\n")
+    return (path, *png.render(view, folder))
+
+
+def escape(text: str) -> str:
+    """Return text that Markdown shows as it is: no tables, links, HTML or mathematics in it."""
+    plain = "".join(_ENTITIES.get(c, c) for c in clean(text))
+    marked = _MARKS.sub(lambda match: f"\\{match[0]}", plain)
+    unlinked = _LINKS.sub(lambda match: f"&#{ord(match[0])};", marked)
+    return _LINE_START.sub(lambda match: f"{match[0][:-1]}\\{match[0][-1]}", unlinked)
+
+
+def _block(block: Block) -> Iterator[str]:
+    if isinstance(block, Table):
+        yield from _table(block)
+    elif isinstance(block, Paragraphs):
+        for text in block.texts:
+            yield from (escape(text), "")
+    elif isinstance(block, Terms):
+        for term, meaning in block.pairs:
+            yield f"- **{escape(term)}**: {escape(meaning)}"
+        yield ""
+    elif isinstance(block, Findings):
+        for group in block.groups:
+            yield from _findings(group)
+        yield ""
+    elif isinstance(block, Picture):
+        yield f"**{escape(block.title)}**"
+        yield ""
+        yield f"![{escape(block.alt)}](figures/{block.name}.png)"
+        yield ""
+
+
+def _table(table: Table) -> Iterator[str]:
+    yield f"### {escape(table.title)}"
+    yield ""
+    yield _row(escape(column.title) for column in table.columns)
+    yield _row("---:" if column.numeric else "---" for column in table.columns)
+    last = len(table.rows) - 1
+    for i, row in enumerate(table.rows):
+        cells = [escape(cell) for cell in row]
+        if table.total and i == last:
+            cells = [f"**{cell}**" if cell else "" for cell in cells]
+        yield _row(cells)
+    yield ""
+    if table.note:
+        yield escape(table.note)
+        yield ""
+
+
+def _row(cells: Iterator[str] | list[str]) -> str:
+    return f"| {' | '.join(cells)} |"
+
+
+def _findings(group: FindingGroup) -> Iterator[str]:
+    yield f"- **{group.level}** ({escape(group.code)})"
+    for subject, sentence in group.lines:
+        yield f"  - {escape(f'{subject}: {sentence}' if subject else sentence)}"
+    if group.remedy:
+        yield f"  - What to do: {escape(group.remedy)}"

@@ -1,0 +1,148 @@
+"""Findings that follow from the samples, made when the report is made.
+
+A finding that the run itself recorded is not made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+import statistics
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from mvdeploy.records import Finding, Level, Run
+from mvdeploy.report.cases import CaseView
+
+Values = dict[str, str | int | float]
+
+_WIDE = 0.02
+_PREEMPTED = (1.10, 1.30)
+_DRIFT = (0.02, 0.05)
+_DRIFT_NEEDS = 20
+_UNPLACED = 0.01
+_EXCEEDS = 1.02
+
+
+def case_findings(case: CaseView) -> tuple[Finding, ...]:
+    """Return what is to be known of one case: recorded findings first, then derived ones."""
+    measurement, trace = case.case.measurement, case.case.trace
+    recorded = [
+        *(measurement.findings if measurement else ()),
+        *(trace.findings if trace else ()),
+    ]
+    derived = itertools.chain.from_iterable(sign(case) for sign in _CASE_SIGNS)
+    return _without_repeats(recorded, derived)
+
+
+def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Finding, ...]:
+    """Return what is to be known of the run as a whole: recorded first, then derived.
+
+    Args:
+        run: the run.
+        cases: all of its cases.
+        compared: number of comparisons.
+    """
+    return _without_repeats(run.findings, _run_signs(run, cases, compared))
+
+
+def _without_repeats(
+    recorded: Iterable[Finding], derived: Iterable[Finding]
+) -> tuple[Finding, ...]:
+    found = list(recorded)
+    codes = {finding.code for finding in found}
+    return (*found, *(finding for finding in derived if finding.code not in codes))
+
+
+def _run_signs(run: Run, cases: Sequence[CaseView], compared: int) -> Iterator[Finding]:
+    if run.device.emulated:
+        yield Finding("emulated", Level.WARNING)
+    waiting = [c.name for c in cases if not (c.case.measurement or c.case.failure)]
+    if waiting:
+        yield Finding("interrupted", Level.WARNING, {"cases": ", ".join(waiting)})
+    if sum(case.timing is not None for case in cases) > 1 and not compared:
+        reason = "the run holds no paired samples"
+        yield Finding("not_interleaved", Level.WARNING, {"reason": reason})
+
+
+def _parity(case: CaseView) -> Iterator[Finding]:
+    parity = case.case.parity
+    if parity is None or not parity.inputs:
+        return
+    if not parity.passed:
+        values = {"max_abs": parity.worst.max_abs, "threshold": parity.max_abs_threshold}
+        yield Finding("parity_failed", Level.ERROR, {**values, "input": parity.worst.name})
+    if len(parity.inputs) > 1 and parity.output_spread <= parity.max_abs_threshold:
+        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread})
+
+
+def _weights(case: CaseView) -> Iterator[Finding]:
+    artifact = case.case.artifact
+    if artifact and artifact.spec.weights is None:
+        yield Finding("random_weights", Level.NOTE, {"seed": artifact.spec.seed})
+
+
+def _few_samples(case: CaseView) -> Iterator[Finding]:
+    if case.timing and case.timing.wall.p99_is_max:
+        yield Finding("p99_is_maximum", Level.NOTE, {"count": case.timing.wall.count})
+
+
+def _interval(case: CaseView) -> Iterator[Finding]:
+    interval = case.timing.interval if case.timing else None
+    if interval and interval.half_width_relative > _WIDE:
+        width: Values = {"percent": 100 * interval.half_width_relative}
+        yield Finding("wide_interval", Level.WARNING, width)
+
+
+def _preempted(case: CaseView) -> Iterator[Finding]:
+    if case.timing is None or case.timing.cpu is None:
+        return
+    ratio = case.timing.wall.mean / case.timing.cpu.mean
+    yield from _graded("preempted", ratio, _PREEMPTED, {"ratio": ratio})
+
+
+def _drift(case: CaseView) -> Iterator[Finding]:
+    times = case.timing.wall_ns if case.timing else ()
+    if len(times) < _DRIFT_NEEDS:
+        return
+    middle = len(times) // 2
+    drift = statistics.median(times[middle:]) / max(statistics.median(times[:middle]), 1) - 1
+    yield from _graded("drift", abs(drift), _DRIFT, {"percent": 100 * drift})
+
+
+def _graded(
+    code: str, value: float, limits: tuple[float, float], values: Values
+) -> Iterator[Finding]:
+    warn, error = limits
+    if value > warn:
+        yield Finding(code, Level.ERROR if value > error else Level.WARNING, values)
+
+
+def _breakdown(case: CaseView) -> Iterator[Finding]:
+    shares = case.shares
+    if shares is None:
+        return
+    rows = [operator.row for operator in shares.operators]
+    operators = sum(row.ns for row in rows) or 1.0
+    fused = [row.ns for row in rows if len(row.modules) > 1]
+    unplaced = [row.ns for row in rows if row.category is None]
+    if fused:
+        share = 100 * sum(fused) / operators
+        values: Values = {"percent": share, "count": len(fused)}
+        yield Finding("fused_across_modules", Level.NOTE, values)
+    if unplaced:
+        share = sum(unplaced) / operators
+        level = Level.WARNING if share > _UNPLACED else Level.NOTE
+        yield Finding("unplaced_operators", level, {"percent": 100 * share, "count": len(unplaced)})
+    if shares.operator_share > _EXCEEDS:
+        excess: Values = {"percent": 100 * (shares.operator_share - 1)}
+        yield Finding("operators_exceed_latency", Level.WARNING, excess)
+
+
+_CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
+    _parity,
+    _preempted,
+    _drift,
+    _interval,
+    _few_samples,
+    _breakdown,
+    _weights,
+)

@@ -1,0 +1,155 @@
+"""Where the latency goes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+
+from mvdeploy.report.cases import CaseView
+from mvdeploy.report.ratios import Difference
+from mvdeploy.report.shares import ModuleShare, Part, Shares
+from mvdeploy.report.tables.table import (
+    SIDE_BY_SIDE,
+    Column,
+    Table,
+    batches,
+    side_note,
+    tagged,
+    text,
+)
+from mvdeploy.report.view import View
+from mvdeploy.report.words import (
+    NONE,
+    milliseconds,
+    percent,
+    signed_milliseconds,
+    signed_percent,
+)
+
+_TOP = 12
+
+
+def categories(view: View, side_by_side: int = SIDE_BY_SIDE) -> Iterator[Table]:
+    """List the milliseconds and share of every category, cases side by side."""
+    yield from _parts_tables(view, "Latency by category", lambda shares: shares.parts, side_by_side)
+
+
+def kinds(view: View) -> Iterator[Table]:
+    """List the milliseconds and share of every kind of operator, cases side by side."""
+    yield from _parts_tables(
+        view, "Latency by kind of operator", lambda shares: shares.kinds, SIDE_BY_SIDE
+    )
+
+
+def _parts_tables(
+    view: View, title: str, parts: Callable[[Shares], tuple[Part, ...]], side_by_side: int
+) -> Iterator[Table]:
+    for cases in batches(view.profiled, side_by_side):
+        sides = [(case, case.shares) for case in cases if case.shares]
+        rows = [
+            (row[0].title, *(t for p in row for t in (milliseconds(p.ns), percent(p.share))))
+            for row in zip(*(parts(shares) for _, shares in sides), strict=True)
+        ]
+        totals = [
+            (milliseconds(s.total_ns), percent(1.0 if s.total_ns else None)) for _, s in sides
+        ]
+        rows.append(("Latency (p50)", *(t for pair in totals for t in pair)))
+        yield Table(
+            title,
+            (text("Part"), *_case_columns(view, cases)),
+            tuple(rows),
+            note=side_note(view, cases),
+            total=True,
+        )
+
+
+def difference(view: View, pair: Difference) -> Table:
+    """Show which part of the latency the difference between two cases comes from."""
+    a, b = pair.a.key, pair.b.key
+    return Table(
+        f"From {a} to {b}: where the difference comes from",
+        (
+            text("Part"),
+            Column(f"{a}, ms"),
+            Column(f"{b}, ms"),
+            Column("difference, ms"),
+            Column(f"of {a}'s latency"),
+        ),
+        tuple(
+            (
+                row.title,
+                milliseconds(row.a_ns),
+                milliseconds(row.b_ns),
+                signed_milliseconds(row.b_ns - row.a_ns),
+                signed_percent(row.change),
+            )
+            for row in pair.rows
+        ),
+        note=(
+            f"{side_note(view, (pair.a, pair.b))} The parts add up to the difference of the "
+            "medians; whether there is a difference is for the paired ratio to say."
+        ),
+        total=True,
+    )
+
+
+def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
+    """List the operators of one case that take longest."""
+    shares = case.shares
+    found = shares.operators[:top] if shares else ()
+    of = f" of {len(shares.operators)}" if shares else ""
+    return Table(
+        f"Top operators: {tagged(view, case)}",
+        (
+            *(text(t) for t in ("Operator", "Type", "Kind", "Category", "Module")),
+            Column("ms"),
+            Column("share"),
+        ),
+        tuple(
+            (
+                o.row.name,
+                o.row.type,
+                o.row.kind,
+                o.category,
+                o.module,
+                milliseconds(o.row.ns),
+                percent(o.share),
+            )
+            for o in found
+        ),
+        note=f"The first {len(found)}{of}, {shares.time_kind if shares else ''}; all are in "
+        "operators.csv.",
+    )
+
+
+def modules(view: View) -> Iterator[Table]:
+    """List the modules that take longest in any case, cases side by side."""
+    for cases in batches(view.profiled):
+        by_path = [{m.path: m for m in c.shares.modules} for c in cases if c.shares]
+        yield Table(
+            "Top modules",
+            (text("Module"), text("Category"), *_case_columns(view, cases)),
+            tuple(_module_row(path, by_path) for path in top_modules(cases, _TOP)),
+            note=f"{side_note(view, cases)} Operators count under the module whose code made them.",
+        )
+
+
+def top_modules(cases: Sequence[CaseView], top: int) -> list[str]:
+    """Return the module paths with the largest times in any of the cases, largest first."""
+    largest: dict[str, float] = {}
+    for case in cases:
+        for module in case.shares.modules if case.shares else ():
+            largest[module.path] = max(largest.get(module.path, 0.0), module.ns)
+    return sorted(largest, key=lambda path: -largest[path])[:top]
+
+
+def _module_row(path: str, by_path: Sequence[dict[str, ModuleShare]]) -> tuple[str, ...]:
+    found = [modules.get(path) for modules in by_path]
+    categories = dict.fromkeys(m.category for m in found if m)
+    cells = [(milliseconds(m.ns), percent(m.share)) if m else (NONE, NONE) for m in found]
+    return (path, ", ".join(categories), *(cell for pair in cells for cell in pair))
+
+
+def _case_columns(view: View, cases: Sequence[CaseView]) -> tuple[Column, ...]:
+    if len(view.cases) == 1:
+        return (Column("ms"), Column("share"))
+    return tuple(Column(f"{c.key}, {unit}") for c in cases for unit in ("ms", "share"))

@@ -1,0 +1,72 @@
+"""What was measured, with what, and in what condition the device was."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mvdeploy.records import Reading
+from mvdeploy.report.cases import CaseView
+from mvdeploy.report.tables.table import Table, facts_by_case, text
+from mvdeploy.report.view import View
+from mvdeploy.report.words import reading
+
+
+def artifacts(view: View) -> Iterator[Table]:
+    """Show what every case is: file, size, network."""
+    yield from facts_by_case(view, "Models", _artifact_facts)
+
+
+def _artifact_facts(case: CaseView) -> dict[str, Reading]:
+    artifact = case.case.artifact
+    if artifact is None:
+        return {}
+    weights = artifact.spec.weights
+    return {
+        "format, precision": f"{artifact.format}, {artifact.precision}",
+        "file": artifact.path,
+        "size": f"{artifact.size_bytes / 1e6:.2f} MB",
+        "sha256": artifact.sha256,
+        "parameters": f"{artifact.parameters:,}",
+        "multiply-accumulates": f"{artifact.macs:,}" if artifact.macs else "unavailable",
+        "input": ", ".join(f"{t.name} {'×'.join(map(str, t.shape))}" for t in artifact.inputs),
+        "weights": f"{weights.path} ({weights.sha256[:12]})"
+        if weights
+        else f"random, seed {artifact.spec.seed}",
+        "passes": ", ".join(p.name for p in artifact.passes) or "none",
+        "operators": f"{len(artifact.operators):,}",
+    }
+
+
+def conditions(view: View) -> Iterator[Table]:
+    """Show engine version and options of every case."""
+    yield from facts_by_case(view, "Engines", _conditions)
+
+
+def _conditions(case: CaseView) -> dict[str, Reading]:
+    measurement = case.case.measurement
+    return {"engine": measurement.engine, **measurement.conditions} if measurement else {}
+
+
+def device_states(view: View) -> Iterator[Table]:
+    """Show the device before and after; cases that were measured together share a table."""
+    together: dict[str, list[CaseView]] = {}
+    for case in view.cases:
+        if found := case.case.measurement:
+            together.setdefault(repr((found.before, found.after)), []).append(case)
+    for cases in together.values():
+        if found := cases[0].case.measurement:
+            before, after = found.before, found.after
+            names = dict.fromkeys((*before.readings, *after.readings))
+            taken = ("taken at", before.taken_at, after.taken_at)
+            about = f" ({', '.join(case.key for case in cases)})" if len(together) > 1 else ""
+            yield Table(
+                f"Device before and after{about}",
+                (text("Reading"), text("before"), text("after")),
+                (
+                    taken,
+                    *(
+                        (n, *(reading(s.readings.get(n, "unavailable")) for s in (before, after)))
+                        for n in names
+                    ),
+                ),
+            )

@@ -1,0 +1,153 @@
+"""How fast, how sure, and whether it still computes the same."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from mvdeploy.report.cases import CaseView, Timing
+from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.report.tables.table import Column, Table, tagged, text
+from mvdeploy.report.view import View
+from mvdeploy.report.words import NONE, megabytes, milliseconds, percent
+
+
+def latency(view: View) -> Table:
+    """Show every case with its latency, or with the reason why there is none."""
+    numbers = ("p50", "p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
+    return Table(
+        "Latency, ms",
+        (text("Case"), text("Engine"), *map(Column, (*numbers, "peak memory, MB"))),
+        tuple(_latency_row(view, case) for case in view.cases),
+        note=(
+            "Wall time of one inference, measured; p50 is the headline. The interval is of p50 and "
+            "holds within this run only. Load and first inference are from a process of their own; "
+            "peak memory is of a process that ran this case alone (MB = 1,000,000 bytes)."
+        ),
+    )
+
+
+def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
+    head = (tagged(view, case), case.case.engine or NONE)
+    if case.timing is None:
+        return (*head, *[NONE] * 9)
+    wall, interval = case.timing.wall, case.timing.interval
+    return (
+        *head,
+        *map(milliseconds, (wall.p50, wall.p90, wall.p95, wall.p99)),
+        f"{milliseconds(interval.low)}–{milliseconds(interval.high)}" if interval else NONE,
+        percent(interval.half_width_relative, 2) if interval else NONE,
+        milliseconds(case.timing.load_ns),
+        milliseconds(case.timing.first_ns),
+        megabytes(case.timing.peak_memory_bytes),
+    )
+
+
+def more_latency(view: View) -> Table:
+    """Show mean, deviation, extremes, CPU time and memory."""
+    numbers = ("samples", "mean", "std", "min", "p10", "max", "CPU p50", "wall ÷ CPU")
+    memory = "memory over baseline, MB"
+    return Table(
+        "More of the latency, ms, and memory",
+        (text("Case"), *map(Column, (*numbers, memory))),
+        tuple(_more_row(view, case, case.timing) for case in view.cases if case.timing),
+        note=(
+            "CPU time is shown where it holds all of the work, that is with one thread. The "
+            "memory baseline is the same process before the model was loaded."
+        ),
+    )
+
+
+def _more_row(view: View, case: CaseView, timing: Timing) -> tuple[str, ...]:
+    wall, cpu = timing.wall, timing.cpu
+    return (
+        tagged(view, case),
+        f"{wall.count:,}",
+        *map(milliseconds, (wall.mean, wall.std, wall.min, wall.p10, wall.max)),
+        milliseconds(cpu.p50 if cpu else None),
+        f"{wall.mean / cpu.mean:.3f}" if cpu else NONE,
+        megabytes(timing.added_memory_bytes) if timing.peak_memory_bytes else NONE,
+    )
+
+
+def ratios(view: View) -> Table:
+    """Show every comparison by the clock that decides, with the other clock beside it."""
+    return Table(
+        "Paired ratios",
+        (
+            text("Case"),
+            text("compared with"),
+            Column("ratio"),
+            Column("95 % interval"),
+            text("verdict"),
+            text("clock"),
+            Column("by wall time"),
+            Column("detectable from"),
+            Column("groups"),
+            Column("pairs"),
+        ),
+        tuple(_ratio_row(view, c) for c in view.comparisons),
+        note=_clock_note(view.comparisons),
+    )
+
+
+def _ratio_row(view: View, c: ComparisonView) -> tuple[str, ...]:
+    cases = (tagged(view, c.b), tagged(view, c.a))
+    if c.estimate is None:
+        return (*cases, NONE, NONE, f"none: {c.problem}", NONE, NONE, NONE, NONE, NONE)
+    wall = c.other or c.estimate
+    return (
+        *cases,
+        ratio_text(c.estimate),
+        interval_text(c.estimate) + ("" if c.estimate.between_groups else " *"),
+        c.estimate.verdict,
+        CLOCK_NAMES[c.estimate.clock],
+        f"{ratio_text(wall)} ({interval_text(wall)})",
+        percent(c.estimate.detectable, 2),
+        str(c.estimate.groups),
+        f"{c.estimate.pairs:,}",
+    )
+
+
+def _clock_note(comparisons: Sequence[ComparisonView]) -> str:
+    reasons = dict.fromkeys(
+        f"{CLOCK_NAMES[c.choice.clock]} decides, because {c.choice.reason}." for c in comparisons
+    )
+    notes = ["The ratio is time of the case ÷ time of the one it is compared with."]
+    notes += [r[0].upper() + r[1:] for r in reasons]
+    notes.append("'Detectable from' is the difference that is found with 80 % power.")
+    if any(c.estimate and not c.estimate.between_groups for c in comparisons):
+        notes.append("* Too few groups: the interval counts only the spread within them.")
+    return " ".join(notes)
+
+
+def parity(view: View) -> Table:
+    """Show how far every artifact is from the PyTorch reference."""
+    return Table(
+        "Parity with the PyTorch reference",
+        (
+            *(text(t) for t in ("Case", "Input", "Result", "Checked with")),
+            *map(Column, ("max abs difference", "allowed", "SNR, dB", "cosine")),
+            text("Top-1"),
+        ),
+        tuple(row for case in view.cases for row in _parity_rows(view, case)),
+    )
+
+
+def _parity_rows(view: View, case: CaseView) -> Iterator[tuple[str, ...]]:
+    found = case.case.parity
+    if found is None or not found.inputs:
+        yield (tagged(view, case), NONE, "not checked", NONE, NONE, NONE, NONE, NONE, NONE)
+        return
+    for i in found.inputs:
+        fine = i.max_abs <= found.max_abs_threshold
+        yield (
+            tagged(view, case),
+            i.name,
+            "passed" if fine and found.passed else "FAILED" if not fine else "not sufficient",
+            found.engine,
+            f"{i.max_abs:.2e}",
+            f"{found.max_abs_threshold:.0e}",
+            "identical" if i.snr_db is None else f"{i.snr_db:.1f}",
+            f"{i.cosine:.7f}",
+            "agrees" if i.top1_agrees else "DIFFERS",
+        )

@@ -1,0 +1,106 @@
+"""`Table`, and what the tables of a report have in common."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
+
+from mvdeploy.records import Reading
+from mvdeploy.report.cases import CaseView
+from mvdeploy.report.view import View
+from mvdeploy.report.words import NONE, clean, reading
+
+T = TypeVar("T")
+
+SIDE_BY_SIDE = 4
+"""Cases that fit beside each other in a table; more are put into further tables."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column: its title, and whether it holds numbers."""
+
+    title: str
+    numeric: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Table:
+    """A table of text.
+
+    Attributes:
+        title: what it shows.
+        columns: from left to right.
+        rows: as many cells in each as there are columns.
+        note: what a reader of the table has to know.
+        total: the last row is the sum of the others.
+    """
+
+    title: str
+    columns: tuple[Column, ...]
+    rows: tuple[tuple[str, ...], ...]
+    note: str = ""
+    total: bool = False
+
+    def __post_init__(self) -> None:
+        for row in self.rows:
+            if len(row) != len(self.columns):
+                raise ValueError(f"table '{self.title}' has a row of {len(row)} cells")
+        object.__setattr__(self, "rows", tuple(tuple(map(clean, row)) for row in self.rows))
+
+
+def text(title: str) -> Column:
+    """Return a column of words."""
+    return Column(title, numeric=False)
+
+
+def facts_table(title: str, values: dict[str, Reading]) -> Table:
+    """Return names and values as a table."""
+    rows = tuple((name, reading(value)) for name, value in values.items())
+    return Table(title, (text(""), text("")), rows)
+
+
+def tagged(view: View, case: CaseView) -> str:
+    """Return a case's key and name; the name alone when there is only one case."""
+    return f"{case.key}: {case.name}" if len(view.cases) > 1 else case.name
+
+
+def side_note(view: View, cases: Sequence[CaseView]) -> str:
+    """Say which case is which column, and whether operator times are measured or estimated."""
+    kinds = {case.shares.time_kind for case in cases if case.shares}
+    said = f"Operator times are {kinds.pop()}." if len(kinds) == 1 else ""
+    if kinds and not said:
+        said = " ".join(
+            f"Operator times of {c.key} are {c.shares.time_kind}." for c in cases if c.shares
+        )
+    return f"{key_note(view, cases)} {said}".strip()
+
+
+def key_note(view: View, cases: Sequence[CaseView]) -> str:
+    """Say which case is which column."""
+    if len(view.cases) == 1:
+        return ""
+    return "; ".join(f"{case.key} = {case.name}" for case in cases) + "."
+
+
+def batches(items: Sequence[T], size: int = SIDE_BY_SIDE) -> Iterator[Sequence[T]]:
+    """Cut a list into pieces of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def facts_by_case(
+    view: View, title: str, facts: Callable[[CaseView], dict[str, Reading]]
+) -> Iterator[Table]:
+    """Set names and values of several cases side by side."""
+    known = [case for case in view.cases if facts(case)]
+    for cases in batches(known):
+        found = [facts(case) for case in cases]
+        names = dict.fromkeys(name for case in found for name in case)
+        yield Table(
+            title,
+            (text(""), *(text(case.key) for case in cases)),
+            tuple((n, *(reading(f.get(n, NONE)) for f in found)) for n in names),
+            note=key_note(view, cases),
+        )

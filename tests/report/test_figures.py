@@ -1,0 +1,127 @@
+from __future__ import annotations
+
+import io
+import itertools
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+from matplotlib.figure import Figure
+from matplotlib.text import Text
+from PIL import Image
+
+from mvdeploy import plugins
+from mvdeploy.report import document, figures
+from mvdeploy.report.figures import _style
+
+NAMES = ("categories", "latency", "modules", "timeline")
+STORIES = ("two", "single", "four", "eight", "trouble", "hostile_story")
+
+
+def drawn(view: Any, name: str) -> Figure:
+    made: Figure = plugins.load("mvdeploy.report.figures", name, "figure").draw(view)
+    made.draw_without_rendering()
+    return made
+
+
+def texts(made: Figure) -> list[tuple[str, Any]]:
+    """Every text that is seen, with its box in pixels."""
+    found = []
+    outside = set()
+    for axes in made.axes:
+        for axis in (axes.xaxis, axes.yaxis):
+            low, high = sorted(axis.get_view_interval())
+            for tick in axis.get_major_ticks():
+                if not low <= tick.get_loc() <= high:
+                    outside |= {tick.label1, tick.label2}
+    for text in made.findobj(Text):
+        if text.get_visible() and text.get_text().strip() and text not in outside:
+            box = text.get_window_extent()
+            found.append((text.get_text(), box))
+    return found
+
+
+def test_every_figure_of_a_report_has_a_file(two: Any, view_for: Any) -> None:
+    pictures = document.pictures(view_for(two))
+    assert {p.name for p in pictures} == set(NAMES) == set(plugins.names("mvdeploy.report.figures"))
+    assert all(p.alt.endswith(".") and len(p.alt) > 60 for p in pictures)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize("story", STORIES)
+def test_no_text_overlaps_another_or_leaves_the_figure(
+    name: str, story: str, view_for: Any, request: pytest.FixtureRequest
+) -> None:
+    view = view_for(request.getfixturevalue(story))
+    with _style.applied():
+        made = drawn(view, name)
+        found = texts(made)
+    assert len(found) > 3
+    edge = made.bbox
+    for text, box in found:
+        assert edge.x0 - 1 <= box.x0 and box.x1 <= edge.x1 + 1, text
+        assert edge.y0 - 1 <= box.y0 and box.y1 <= edge.y1 + 1, text
+    for (a, box), (b, other) in itertools.combinations(found, 2):
+        wide = min(box.x1, other.x1) - max(box.x0, other.x0)
+        high = min(box.y1, other.y1) - max(box.y0, other.y0)
+        assert wide <= 1 or high <= 1, f"{a!r} overlaps {b!r}"
+
+
+def test_segments_and_totals_are_labelled(two: Any, view_for: Any) -> None:
+    view = view_for(two)
+    with _style.applied():
+        said = " ".join(text for text, _ in texts(drawn(view, "categories")))
+    for case in view.cases:
+        assert f"{case.shares.total_ns / 1e6:.3f} ms" in said
+        assert f"{case.shares.parts[1].ns / 1e6:.3f}\n" in said
+
+
+def test_dollar_signs_are_no_mathematics(hostile_story: Any, view_for: Any) -> None:
+    with _style.applied():
+        said = [text for text, _ in texts(drawn(view_for(hostile_story), "timeline"))]
+        made = drawn(view_for(hostile_story), "timeline")
+    assert any("$" in text for text in said)
+    assert not any(text.get_parse_math() for text in made.findobj(Text))
+
+
+def test_png_has_its_resolution_and_is_the_same_each_time(single: Any, view_for: Any) -> None:
+    first, again = (figures.image(view_for(single), "categories", "png") for _ in range(2))
+    assert first == again
+    image = Image.open(io.BytesIO(first))
+    assert image.width == figures.DPI * _style.WIDTH
+    assert round(image.info["dpi"][0]) == figures.DPI
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_svg_is_well_formed_and_needs_nothing_from_outside(
+    hostile_story: Any, view_for: Any, name: str
+) -> None:
+    svg = figures.image(view_for(hostile_story), name, "svg")
+    tags = {element.tag.rpartition("}")[2] for element in ElementTree.fromstring(svg).iter()}
+    # Text is drawn as shapes, so that it looks the same everywhere.
+    assert not tags & {"script", "text", "foreignObject", "a"}
+    assert b"font-family" not in svg
+
+
+def test_user_settings_do_not_matter(single: Any, view_for: Any) -> None:
+    import matplotlib as mpl
+
+    plain = figures.image(view_for(single), "modules", "png")
+    with mpl.rc_context({"font.size": 30, "axes.facecolor": "black", "text.parse_math": True}):
+        assert figures.image(view_for(single), "modules", "png") == plain
+
+
+@pytest.mark.parametrize(
+    ("text", "lines"),
+    [
+        ("short", ["short"]),
+        ("a_long_name.of_a_thing", ["a_long_", "name.of_", "a_thing"]),
+        ("x" * 20, ["x" * 9, "x" * 9, "xx"]),
+        ("x" * 200, None),
+    ],
+)
+def test_wrapping(text: str, lines: list[str] | None) -> None:
+    made = _style.wrapped(text, 9, 3).split("\n")
+    assert len(made) <= 3
+    assert max(map(len, made)) <= 9
+    assert made == lines or (lines is None and "…" in "".join(made))
