@@ -129,11 +129,11 @@ def _wanted(request: Request) -> list[_Wanted]:
 
     for format_name in request.formats:
         for spec in request.specs:
-            add(f"{spec.slug}-{format_name}", f"{spec.label} {format_name}", format_name, spec)
+            add(f"{spec.slug}-{format_name}", spec.label, format_name, spec)
     for path in request.artifacts:
         artifact = export.read(path)
         slug = re.sub(r"[^A-Za-z0-9._]+", "-", path.name)
-        add(slug, f"{artifact.spec.label} {path.name}", artifact.format, path)
+        add(slug, f"{artifact.spec.label} ({path.name})", artifact.format, path)
     return found
 
 

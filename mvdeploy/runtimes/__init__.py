@@ -46,6 +46,9 @@ class EngineSession(Protocol):
 
     infer: Callable[[], object]
 
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
 

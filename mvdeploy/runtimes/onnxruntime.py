@@ -82,15 +82,19 @@ class OrtSession:
         self._session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
-        # Kept: a binding points into the caller's memory.
-        self._inputs = inputs
-        for name, tensor in inputs.items():
-            self._binding.bind_cpu_input(name, tensor)
+        self.feed(inputs)
         for name in self._output_names:
             self._binding.bind_output(name, "cpu")
         # The bound method of the engine itself, so that the timed loop runs no Python of ours.
         raw, binding, run_options = self._session._sess, self._binding._iobinding, None
         self.infer = lambda: raw.run_with_iobinding(binding, run_options)
+
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+        # Kept: a binding points into the caller's memory.
+        self._inputs = inputs
+        for name, tensor in inputs.items():
+            self._binding.bind_cpu_input(name, tensor)
 
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
@@ -120,7 +124,10 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent,
     import onnx
 
     durations = _durations(path)
-    graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
+    try:
+        graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
+    except Exception as error:  # a missing file, or whatever protobuf says of a broken one
+        raise _broken(f"its graph cannot be read ({error})") from error
     nodes = [n for n in graph.node if n.name in durations]
     if len(nodes) != len(durations):
         extra = sorted(set(durations) - {n.name for n in nodes})
@@ -143,15 +150,14 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent,
 
 def _durations(path: Path) -> dict[str, tuple[int, ...]]:
     """Return node name → nanoseconds of every inference, in the order they ran."""
-    try:
-        entries = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise _broken(f"it cannot be read ({error})") from error
     suffix = "_kernel_time"
     times: dict[str, list[int]] = defaultdict(list)
-    for entry in entries:
-        if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
-            times[entry["name"].removesuffix(suffix)].append(int(entry["dur"]) * 1000)
+    try:
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
+                times[entry["name"].removesuffix(suffix)].append(int(entry["dur"]) * 1000)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _broken(f"it cannot be read ({error})") from error
     if not times:
         raise _broken("it has no node in it")
     return {name: tuple(values) for name, values in times.items()}

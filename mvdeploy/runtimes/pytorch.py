@@ -57,22 +57,23 @@ class TorchSession:
         import torch
 
         torch.set_num_threads(threads)
-        # Inference mode is a state of the thread: entered once here, it costs the loop nothing.
-        self._mode = torch.inference_mode()
-        self._mode.__enter__()
-        self._torch = torch
-        self._arguments = tuple(torch.from_numpy(t.copy()) for t in inputs.values())
+        self._from_numpy = torch.from_numpy
+        self.feed(inputs)
         module: Any = torch.export.load(path).module()
         self._profile_to = profile_to
         self._result: Any = None
         self._profiler = _Profiler(module) if profile_to is not None else None
         run = self._profiler.run if self._profiler else module
-        arguments = self._arguments
 
+        @torch.inference_mode()
         def infer() -> None:
-            self._result = run(*arguments)
+            self._result = run(*self._arguments)
 
         self.infer = infer
+
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+        self._arguments = tuple(self._from_numpy(tensor.copy()) for tensor in inputs.values())
 
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
@@ -125,29 +126,24 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent,
     """Read the operators' times; their names are those of the exported program.
 
     Raises:
-        EngineError: the profile is incomplete.
+        EngineError: the profile is incomplete or does not fit the program.
     """
     try:
-        times: dict[str, list[int]] = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        times = codec.decode(dict[str, tuple[int, ...]], json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError, codec.RecordError) as error:
         raise _broken(f"it cannot be read ({error})") from error
+    if not times:
+        raise _broken("it has no operator in it")
     operators = {op.name: op for op in artifact.operators}
     events = []
     for name, samples in times.items():
+        op = operators.get(name)
+        if op is None:
+            raise _broken(f"it times '{name}', no operator of the program")
         if len(samples) < runs:
             raise _broken(f"it has {len(samples)} times of '{name}' for {runs} inferences")
-        op = operators.get(name)
-        kind = _kind(op.type) if op else OperatorKind.OTHER
-        events.append(
-            TraceEvent(
-                name,
-                op.type if op else "",
-                kind,
-                (op.module,) if op else (),
-                "name" if op else "",
-                tuple(samples[-runs:]),
-            )
-        )
+        kind, modules = _kind(op.type), (op.module,)
+        events.append(TraceEvent(name, op.type, kind, modules, "name", samples[-runs:]))
     return tuple(events)
 
 

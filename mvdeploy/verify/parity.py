@@ -42,19 +42,18 @@ def check(
     """
     import torch
 
-    expected, results = [], []
-    for name, image in inputs.items():
-        with torch.inference_mode():
-            wanted = reference(torch.from_numpy(image)).numpy()
-        got = _run(artifact, path, image, engine)
-        expected.append(wanted)
-        results.append(_compare(name, wanted, got))
-    spread = _spread(np.stack(expected))
+    threads = torch.get_num_threads()
+    try:
+        wanted, got = _run_both(artifact, path, reference, inputs, engine)
+    finally:
+        torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
+    results = tuple(_compare(name, wanted[name], got[name]) for name in inputs)
+    spread = _spread(np.stack(list(wanted.values())))
     limit = MAX_ABS[artifact.precision]
     # Written so that a NaN fails.
     good = all(r.max_abs <= limit and r.top1_agrees for r in results) and spread >= BLIND
     version = runtimes.get(engine).version()
-    return Parity(f"{engine} {version}", tuple(results), limit, spread, good)
+    return Parity(f"{engine} {version}", results, limit, spread, good)
 
 
 def demand(parity: Parity, label: str) -> None:
@@ -79,15 +78,30 @@ def demand(parity: Parity, label: str) -> None:
     )
 
 
-def _run(artifact: Artifact, path: Path, image: Array, engine: str) -> Array:
-    tensors = {artifact.inputs[0].name: image}
-    session = runtimes.get(engine).open_session(path, tensors, 1, None)
-    session.infer()
-    outputs = session.outputs()
+def _run_both(
+    artifact: Artifact, path: Path, reference: nn.Module, inputs: dict[str, Array], engine: str
+) -> tuple[dict[str, Array], dict[str, Array]]:
+    """Return the outputs of the reference and of the artifact, by input."""
+    import torch
+
+    wanted, got = {}, {}
+    key = artifact.inputs[0].name
+    first = next(iter(inputs.values()))
+    session = runtimes.get(engine).open_session(path, {key: first}, 1, None)
+    for name, image in inputs.items():
+        with torch.inference_mode():
+            wanted[name] = reference(torch.from_numpy(image)).numpy()
+        session.feed({key: image})
+        session.infer()
+        got[name] = _output(artifact, session.outputs())
+    return wanted, got
+
+
+def _output(artifact: Artifact, outputs: dict[str, npt.NDArray[np.generic]]) -> Array:
     name = artifact.outputs[0].name
     if name not in outputs:
         raise CheckFailed(
-            f"{path.name} has no output '{name}' (it has {', '.join(outputs)}).",
+            f"{artifact.path} has no output '{name}' (it has {', '.join(outputs)}).",
             "Export the model again.",
         )
     return np.asarray(outputs[name], dtype=np.float32)

@@ -24,11 +24,11 @@ Finished = tuple[Path, str]
 
 def test_every_case_is_measured_and_attributed(finished: Finished) -> None:
     saved = load_run(finished[0])
-    assert [case.label for case in saved.cases] == [
-        "mobilevit_xxs 2,2,2 onnx",
-        "mobilevit_xxs 8,4,2 onnx",
-        "mobilevit_xxs 2,2,2 pytorch",
-        "mobilevit_xxs 8,4,2 pytorch",
+    assert [(case.label, case.engine) for case in saved.cases] == [
+        ("mobilevit_xxs 2,2,2", "onnxruntime"),
+        ("mobilevit_xxs 8,4,2", "onnxruntime"),
+        ("mobilevit_xxs 2,2,2", "pytorch"),
+        ("mobilevit_xxs 8,4,2", "pytorch"),
     ]
     found = breakdowns(saved)
     for case in saved.cases:
@@ -139,7 +139,7 @@ def test_a_killed_run_keeps_what_was_finished(tmp_path: Path, number: signal.Sig
     if number == signal.SIGINT:
         assert process.returncode == 130
         assert "saved" in err
-        assert [f.code for f in load_run(folder).run.findings] == ["interrupted"]
+        assert [finding.code for finding in load_run(folder).run.findings] == ["interrupted"]
     assert not _runners_of(process.pid)
     report = [sys.executable, "-m", "mvdeploy", "report", str(folder)]
     assert subprocess.run(report, capture_output=True).returncode == 0
