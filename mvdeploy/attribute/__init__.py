@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import statistics
 
+from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Breakdown, BreakdownRow, Category, Trace, TraceEvent
 
 
@@ -22,7 +23,14 @@ def break_down(trace: Trace, artifact: Artifact, latency_ns: float) -> Breakdown
         trace: the profiled job.
         artifact: says which category each module has.
         latency_ns: the latency without the profiler (wall median), nanoseconds.
+
+    Raises:
+        EngineError: the trace lacks the times that its operators are scaled by.
     """
+    if not trace.plain_ns or not trace.profiled_ns or statistics.median(trace.plain_ns) <= 0:
+        raise EngineError(
+            f"The trace of {trace.engine} has no times of whole inferences.", "Profile again."
+        )
     plain = statistics.median(trace.plain_ns)
     medians = [float(statistics.median(event.samples_ns)) for event in trace.events]
     operators = sum(medians)

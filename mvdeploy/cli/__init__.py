@@ -16,8 +16,11 @@ from mvdeploy.errors import MvdeployError
 
 COMMANDS = {
     "models": "List the models that can be built.",
+    "describe": "Show a model's stages: shapes, parameters, MACs, patches.",
+    "convert": "Rewrite a checkpoint in another library's layout.",
     "devices": "List the devices that can be measured on.",
     "export": "Build, fold, export and verify a model.",
+    "verify": "Compare an exported file with PyTorch, module by module.",
     "bench": "Measure models or exported files; write a report.",
     "report": "Render saved results again.",
 }

@@ -95,6 +95,8 @@ def command(
     image_size: str | None,
     task: str,
     num_classes: int | None,
+    weights: Path | None,
+    channel_order: str | None,
     precision: str,
     output: Path,
     photograph: Path | None,
@@ -114,10 +116,14 @@ def command(
         names = (models.DEFAULT,)
     formats = _formats(formats, profile, precision)
 
+    specs = options.specs(
+        names, patches, image_size, task, num_classes, seed, weights, channel_order
+    )
+
     from mvdeploy.pipeline.bench import Request
 
     request = Request(
-        specs=options.specs(names, patches, image_size, task, num_classes, seed) if names else (),
+        specs=specs,
         artifacts=tuple(path for path in files.values() if path is not None),
         formats=formats,
         device=profile,

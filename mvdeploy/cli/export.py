@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,14 @@ if TYPE_CHECKING:
 )
 @options.network
 @click.option("--precision", default="fp32", show_default=True, metavar="NAME")
+@click.option("--opset", type=int, help="ONNX operator set. [default: the exporter's]")
+@click.option(
+    "--batch",
+    default="1",
+    show_default=True,
+    metavar="N|dynamic",
+    help="Images in one inference; 'dynamic' for any number.",
+)
 @click.option(
     "--input",
     "photograph",
@@ -53,7 +62,11 @@ def command(
     task: str,
     num_classes: int | None,
     seed: int,
+    weights: Path | None,
+    channel_order: str | None,
     precision: str,
+    opset: int | None,
+    batch: str,
     photograph: Path | None,
     output: Path,
     as_json: bool,
@@ -64,7 +77,12 @@ def command(
     """
     for name in formats:
         export.check(name, precision)
-    specs = options.specs((model,), patches, image_size, task, num_classes, seed)
+    specs = options.specs(
+        (model,), patches, image_size, task, num_classes, seed, weights, channel_order
+    )
+    images = _batch(batch)
+    specs = tuple(dataclasses.replace(spec, batch=images or 1) for spec in specs)
+    chosen = export.Options(opset=opset, dynamic_batch=images is None)
     jobs = [
         (spec, name, _target(output, spec, name, precision)) for spec in specs for name in formats
     ]
@@ -81,7 +99,7 @@ def command(
     with steps(len(specs) + 2 * len(jobs)) as announce:
         builders = {spec: Builder(spec, photograph, announce) for spec in dict.fromkeys(specs)}
         for spec, name, path in jobs:
-            done.append(builders[spec].export(name, path))
+            done.append(builders[spec].export(name, path, chosen))
             if not as_json:
                 _show(done[-1])
     if as_json:
@@ -105,6 +123,15 @@ def _target(output: Path, spec: ModelSpec, format_name: str, precision: str) -> 
     return output
 
 
+def _batch(text: str) -> int | None:
+    """Return a number of images, or None for any."""
+    if text == "dynamic":
+        return None
+    if not text.isdigit() or int(text) < 1:
+        raise UsageError(f"'{text}' is no number of images.", "Give --batch 1 or --batch dynamic.")
+    return int(text)
+
+
 def _is_folder(output: Path) -> bool:
     return output.is_dir() or not output.suffix
 
@@ -118,10 +145,16 @@ def _show(exported: Exported) -> None:
     click.echo(f"{exported.path}  ({artifact.size_bytes / 1e6:.1f} MB)")
     click.echo(
         f"  {artifact.spec.label}, {artifact.parameters:,} parameters, "
-        f"{len(artifact.operators)} operators, {folded} BatchNorms folded"
+        + (f"{artifact.macs / 1e6:,.1f} M MACs, " if artifact.macs else "")
+        + f"{len(artifact.operators)} operators, {folded} BatchNorms folded"
         + (f", {left} left" if left else "")
     )
     click.echo(
         f"  parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
-        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}"
+        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}; "
+        f"{len(parity.modules)} tensors inside"
     )
+    if exported.changes is not None:
+        same = "the same, byte for byte, as the file that was there"
+        differs = f"replaces a file that differs in: {'; '.join(exported.changes)}"
+        click.echo(f"  {differs if exported.changes else same}")

@@ -23,6 +23,17 @@ def debug(command: F) -> F:
     )(command)
 
 
+def channel_order(command: F) -> F:
+    """Add ``--channel-order``; its value is the word in capitals, or None."""
+    return click.option(
+        "--channel-order",
+        type=click.Choice(models.CHANNEL_ORDERS, case_sensitive=False),
+        metavar="rgb|bgr",
+        help="What the checkpoint is fed. [default: rgb for timm's, bgr for the others, or what "
+        "its preprocessor_config.json says]",
+    )(command)
+
+
 def network(command: F) -> F:
     """Add the options that say which network is built."""
     for option in reversed(
@@ -36,7 +47,19 @@ def network(command: F) -> F:
             ),
             click.option("--image-size", metavar="N|H,W", help="Input size in pixels."),
             click.option("--task", default="classify", show_default=True, metavar="TASK"),
-            click.option("--num-classes", type=int, help="Outputs of the classifier."),
+            click.option(
+                "--num-classes",
+                type=int,
+                help="Outputs of the classifier. [default: 1000, or the checkpoint's]",
+            ),
+            click.option(
+                "--weights",
+                type=click.Path(path_type=Path),
+                metavar="FILE|DIR",
+                help="Checkpoint of timm, CVNets or transformers: .pt, .pth, .bin, .safetensors, "
+                "or a folder. [default: random weights]",
+            ),
+            channel_order,
             click.option(
                 "--seed",
                 type=int,
@@ -57,12 +80,19 @@ def specs(
     task: str,
     num_classes: int | None,
     seed: int,
+    weights: Path | None = None,
+    channel_order: str | None = None,
 ) -> tuple[ModelSpec, ...]:
     """Return a spec for every model in every patch configuration.
 
     Raises:
-        UsageError: one of them cannot be built.
+        UsageError: one of them cannot be built, or there is a checkpoint for none.
     """
+    if not names and (weights is not None or channel_order is not None):
+        raise UsageError(
+            "--weights and --channel-order are for models, but only exported files are given.",
+            "Give the model's name as well, or leave them out.",
+        )
     size = parse_image_size(image_size) if image_size is not None else None
     configurations = tuple(parse_patches(text) for text in patches) or (None,)
     return tuple(
@@ -73,6 +103,8 @@ def specs(
             num_classes=num_classes,
             task=task,
             seed=seed,
+            weights=weights,
+            channel_order=channel_order,
         )
         for name in names
         for configuration in configurations
@@ -85,6 +117,8 @@ def file_argument(text: str) -> Path | None:
     Raises:
         UsageError: it looks like a file, but there is none.
     """
+    if ":" in text:
+        return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
     path = Path(text)
     if path.is_file():
         return path

@@ -6,9 +6,10 @@ A format is one file in this folder with:
     of the files it writes.
 ``PACKAGES``
     the distributions that make them; their versions go into the manifest.
-``write(network, example, path, facts)``
+``write(network, example, path, facts, options)``
     writes the program to `path` and returns its operators, each with the module it came from.
-    `facts` are strings to store in the file where the format can hold them.
+    `facts` are strings to store in the file where the format can hold them; it raises `UsageError`
+    for `Options` that the format does not have.
 """
 
 from __future__ import annotations
@@ -37,7 +38,26 @@ if TYPE_CHECKING:
     from torch import nn
 
 INPUT, OUTPUT = "image", "logits"
+DYNAMIC = "batch"
+"""Stands in a shape where any number will do."""
+
 PRECISIONS = ("fp32",)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen about a file beyond its format.
+
+    Attributes:
+        opset: version of the ONNX operator set; None for the exporter's default.
+        dynamic_batch: any number of images can be fed, instead of as many as the spec says.
+    """
+
+    opset: int | None = None
+    dynamic_batch: bool = False
+
+
+DEFAULTS = Options()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,6 +71,8 @@ class Source:
         parameters: of the network as it was built.
         passes: what was done to it.
         preprocessing: how it is fed.
+        macs: of one inference of the network as it was built; None when an operator of it has no
+            counting rule.
     """
 
     spec: ModelSpec
@@ -59,6 +81,7 @@ class Source:
     parameters: int
     passes: tuple[PassReport, ...]
     preprocessing: Preprocessing
+    macs: int | None = None
 
 
 def names() -> tuple[str, ...]:
@@ -89,21 +112,26 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".json")
 
 
-def write(source: Source, format_name: str, path: Path) -> Artifact:
+def write(source: Source, format_name: str, path: Path, options: Options | None = None) -> Artifact:
     """Export a network to `path` and its manifest beside it.
 
     Neither is checked yet: write to a place of your own, verify, then move both.
 
     Raises:
-        UsageError: there is no such format.
+        UsageError: there is no such format, or it does not have these options.
     """
     import torch
 
+    options = options or DEFAULTS
+
     exporter = plugins.load(__name__, format_name, "format")
     spec = source.spec
-    example = torch.zeros(spec.batch, 3, *spec.image_size)
+    # A batch of one would be taken for a constant.
+    batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
+    example = torch.zeros(batch, 3, *spec.image_size)
     facts = {"mvdeploy.version": mvdeploy.__version__, "mvdeploy.model": spec.label}
-    operators = exporter.write(source.network, example, path, facts)
+    size = DYNAMIC if options.dynamic_batch else spec.batch
+    operators = exporter.write(source.network, example, path, facts, options)
     artifact = Artifact(
         path=path.name,
         sha256=file_sha256(path),
@@ -112,13 +140,14 @@ def write(source: Source, format_name: str, path: Path) -> Artifact:
         precision="fp32",
         spec=spec,
         passes=source.passes,
-        inputs=(TensorInfo(INPUT, tuple(example.shape), "float32"),),
-        outputs=(TensorInfo(OUTPUT, (spec.batch, spec.num_classes), "float32"),),
+        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
+        outputs=(TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
         preprocessing=source.preprocessing,
         versions=_versions(exporter.PACKAGES),
         operators=operators,
         modules=source.modules,
         parameters=source.parameters,
+        macs=source.macs,
     )
     codec.save(artifact, manifest_path(path))
     return artifact

@@ -12,9 +12,10 @@ from pathlib import Path
 import onnx
 import torch
 from torch import Tensor, nn
+from torch.export import Dim
 
-from mvdeploy.errors import EngineError
-from mvdeploy.export import INPUT, OUTPUT
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.export import DEFAULTS, DYNAMIC, INPUT, OUTPUT, Options
 from mvdeploy.records import Operator
 
 SUFFIX = ".onnx"
@@ -23,17 +24,26 @@ PACKAGES = ("torch", "onnx", "onnxscript")
 MODULE_KEY = "mvdeploy.module"
 """Node metadata: dotted path of the module that the node came from."""
 
+OLDEST_OPSET = 18
+"""The oldest operator set that torch's exporter writes without converting the model down."""
+
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
 def write(
-    network: nn.Module, example: Tensor, path: Path, facts: dict[str, str]
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    facts: dict[str, str],
+    options: Options = DEFAULTS,
 ) -> tuple[Operator, ...]:
     """Write an ONNX file that onnx.checker accepts, every node with its module path.
 
     Raises:
+        UsageError: the exporter has no such opset.
         EngineError: the exporter or the checker failed, or a node cannot be placed.
     """
+    _check_opset(options.opset)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -42,6 +52,8 @@ def write(
                 dynamo=True,
                 input_names=[INPUT],
                 output_names=[OUTPUT],
+                opset_version=options.opset,
+                dynamic_shapes=({0: Dim(DYNAMIC)},) if options.dynamic_batch else None,
                 verbose=False,
             )
         if program is None:
@@ -64,6 +76,15 @@ def write(
         )
         for node, module in zip(model.graph.node, modules, strict=True)
     )
+
+
+def _check_opset(opset: int | None) -> None:
+    newest = onnx.defs.onnx_opset_version()
+    if opset is not None and not OLDEST_OPSET <= opset <= newest:
+        raise UsageError(
+            f"ONNX files cannot be written with opset {opset}.",
+            f"Give one from {OLDEST_OPSET} to {newest} after --opset, or leave it out.",
+        )
 
 
 @contextmanager

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import torch
 from torch import Tensor, fx, nn
+from torch.export import Dim
 
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.export import DEFAULTS, DYNAMIC, Options
 from mvdeploy.records import Operator
 
 SUFFIX = ".pt2"
@@ -16,18 +18,28 @@ PACKAGES = ("torch",)
 
 
 def write(
-    network: nn.Module, example: Tensor, path: Path, facts: dict[str, str]
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    facts: dict[str, str],
+    options: Options = DEFAULTS,
 ) -> tuple[Operator, ...]:
     """Write an exported program.
 
     Raises:
+        UsageError: an opset was asked for.
         EngineError: torch.export could not trace the network.
     """
+    if options.opset is not None:
+        raise UsageError("PyTorch programs have no opset.", "Leave --opset out, or use onnx.")
+    shapes = ({0: Dim(DYNAMIC)},) if options.dynamic_batch else None
     try:
         with warnings.catch_warnings():
             # torch 2.13 copies its own deprecated tree specifications.
             warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
-            program = torch.export.export(network, (example,))
+            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
+            for node in program.graph.nodes:
+                node.meta.pop("stack_trace", None)  # paths of the machine
             torch.export.save(program, path, extra_files=facts)
     except Exception as error:
         raise EngineError(

@@ -12,24 +12,32 @@ A model family is one file (or folder) in ``families/``, importable without torc
     how images are fed.
 ``build(spec)``, ``set_patches(network, patches)``
     the network; module classes declare their `Category` as ``category``.
+``tensors(name, num_classes)``
+    name and shape of every tensor; a family without it takes no checkpoints.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import functools
+from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.models import zoo
 from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.models.checkpoints import Candidates, Converted
+
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
 TASKS = ("classify",)
+CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 def catalogue() -> dict[str, str]:
@@ -45,23 +53,93 @@ def make_spec(
     num_classes: int | None = None,
     task: str = "classify",
     seed: int = 0,
+    weights: Path | None = None,
+    channel_order: str | None = None,
 ) -> ModelSpec:
     """Return a spec that can be built: the model's defaults with what is asked for instead.
 
+    Args:
+        name: of the model.
+        patches: one for each stage that has them.
+        image_size: height and width, pixels.
+        num_classes: of the classifier; a checkpoint must have as many.
+        task: one of `TASKS`.
+        seed: of random weights.
+        weights: a checkpoint: a file, or a folder as transformers saves it. Its names and shapes
+            are checked here, its values when the network is built.
+        channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
+
     Raises:
-        UsageError: an unknown model or task, or sizes that do not fit.
+        UsageError: an unknown model or task, sizes that do not fit, or a checkpoint that is damaged
+            or of another network.
     """
     family = _family(name)
     if task not in TASKS:
         raise plugins.unknown("task", task, TASKS)
+    if channel_order not in (None, *CHANNEL_ORDERS):
+        raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
+    if channel_order is not None and weights is None:
+        raise UsageError(
+            "Random weights know no channel order.", "Give a checkpoint with --weights as well."
+        )
     asked = {"patches": patches, "image_size": image_size, "num_classes": num_classes}
-    given = {field: value for field, value in asked.items() if value is not None}
+    given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
     plain: ModelSpec = family.defaults(name)
-    spec = dataclasses.replace(plain, task=task, seed=seed, **given)  # type: ignore[arg-type]
+    if weights is not None:
+        plain = _with_checkpoint(plain, weights, num_classes, channel_order)
+    own_weights = hasattr(family, "has_weights") and family.has_weights(plain)
+    spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
     family.check(spec)
     return spec
+
+
+def _with_checkpoint(
+    plain: ModelSpec, weights: Path, num_classes: int | None, channel_order: str | None
+) -> ModelSpec:
+    """Return the defaults of a model with those of its checkpoint."""
+    from mvdeploy.models import checkpoints
+
+    candidates = _candidates()
+    if plain.model not in candidates:
+        raise UsageError(
+            f"No layout of checkpoints is known for {plain.model}.", "Leave out --weights."
+        )
+    found = checkpoints.inspect(weights, candidates)
+    checkpoints.demand(found, plain.model, candidates)
+    if num_classes not in (None, found.num_classes):
+        raise UsageError(
+            f"{found} has {found.num_classes} classes, not {num_classes}.",
+            f"Leave out --num-classes, or give {found.num_classes}.",
+        )
+    patch = found.patch_size
+    return dataclasses.replace(
+        plain,
+        patches=plain.patches if patch is None else (PatchSize(patch, patch),) * len(plain.patches),
+        image_size=found.feed.image_size or plain.image_size,
+        num_classes=found.num_classes,
+        weights=found.weights(channel_order),
+    )
+
+
+def convert(source: Path, layout: str, target: Path, channel_order: str | None = None) -> Converted:
+    """Write a checkpoint in another library's layout, with the same values.
+
+    Args:
+        source: a checkpoint of any known layout.
+        layout: of the result: ``timm``, ``cvnets`` or ``transformers``.
+        target: a .pt, .pth or .safetensors file; for transformers also the name of a new folder.
+        channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
+
+    Raises:
+        UsageError: the checkpoint cannot be used, or the target not written.
+    """
+    from mvdeploy.models import checkpoints
+
+    if channel_order not in (None, *CHANNEL_ORDERS):
+        raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
+    return checkpoints.convert(source, layout, target, _candidates(), channel_order)
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
@@ -76,31 +154,61 @@ def build(spec: ModelSpec) -> nn.Module:
     Without a checkpoint the weights are seeded random ones that carry signal. They depend on the
     model, its classes and the seed, not on patches or image size, so that two patch configurations
     are compared with equal weights.
+
+    Raises:
+        UsageError: the spec cannot be built, or its checkpoint is gone, has changed or holds values
+            that are no finite numbers.
     """
-    from mvdeploy.models import alive
+    import torch
+
+    from mvdeploy.models import alive, checkpoints
 
     family = _family(spec.model)
     family.check(spec)
+    configurable = hasattr(family, "set_patches")
     plain = dataclasses.replace(family.defaults(spec.model), num_classes=spec.num_classes)
-    network: nn.Module = family.build(plain)
-    alive.initialise(network, spec.seed)
-    family.set_patches(network, spec.patches)
+    with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
+        network: nn.Module = family.build(plain if configurable else spec)
+    if spec.weights is not None:
+        checkpoints.load(network, spec.weights, spec.model, _candidates())
+    elif configurable:
+        alive.initialise(network, spec.seed or 0)
+    elif spec.seed is not None:
+        alive.initialise(network, spec.seed, spec.image_size)
+    if configurable:
+        family.set_patches(network, spec.patches)
     return network.eval()
 
 
 def module_table(network: nn.Module) -> dict[str, ModuleInfo]:
     """Return every module's class and category by dotted path; the network itself is ``""``.
 
-    A module whose class declares no category has that of its nearest ancestor that does.
+    A module whose class declares no category has that of its nearest ancestor that does. In a
+    network of another library, where no class declares one, a table by class name stands in, and
+    the modules are marked so.
     """
+    from mvdeploy.models.zoo import categories
+
+    declares = any(_declared(module) is not None for module in network.modules())
     table: dict[str, ModuleInfo] = {}
     for path, module in network.named_modules():
-        declared = getattr(type(module), "category", None)
-        if not isinstance(declared, Category):
-            parent = path.rpartition(".")[0]
-            declared = table[parent].category if path else None
-        table[path] = ModuleInfo(type(module).__name__, declared)
+        parent, _, child = path.rpartition(".")
+        class_name = type(module).__name__
+        if declares:
+            category = _declared(module)
+        else:
+            around = table[parent].class_name if path else ""
+            by_child = categories.BY_CHILD.get((around, child))
+            category = by_child or categories.BY_CLASS.get(class_name)
+        if category is None and path:
+            category = table[parent].category
+        table[path] = ModuleInfo(class_name, category, declared=declares)
     return table
+
+
+def _declared(module: nn.Module) -> Category | None:
+    found = getattr(type(module), "category", None)
+    return found if isinstance(found, Category) else None
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -115,7 +223,19 @@ def _by_name() -> dict[str, ModuleType]:
     return {name: family for family in families for name in family.names()}
 
 
+def _candidates() -> Candidates:
+    """Return the networks that a checkpoint may be of."""
+    return {
+        name: functools.partial(family.tensors, name)
+        for name, family in _by_name().items()
+        if hasattr(family, "tensors")
+    }
+
+
 def _family(name: str) -> ModuleType:
+    foreign = zoo.find(name)
+    if foreign is not None:
+        return foreign
     known = _by_name()
     if name not in known:
         raise plugins.unknown("model", name, tuple(known))

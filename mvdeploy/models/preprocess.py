@@ -38,14 +38,14 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
     Raises:
         UsageError: the file is missing or no image.
     """
-    from PIL import Image, ImageOps, UnidentifiedImageError
+    from PIL import Image, ImageOps
 
     try:
         with Image.open(path) as opened:
             image = ImageOps.exif_transpose(opened).convert("RGB")
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.", "Check the path after --input.") from error
-    except (UnidentifiedImageError, OSError, ValueError, Image.DecompressionBombError) as error:
+    except Exception as error:  # Pillow lets out whatever a damaged file makes its readers run into
         raise UsageError(
             f"{path} cannot be read as an image ({error}).",
             "Give a JPEG, PNG or other picture after --input.",

@@ -10,8 +10,8 @@ Result::
 
 What feeds what is read off a real forward pass, tensor by tensor, so that containers, branches and
 shape arithmetic in Python are no obstacle. A BatchNorm stays where folding would change the result:
-when its input is no layer's output, when that output is used elsewhere too, or when either of the
-two runs more than once.
+when its input is no layer's output, when that output is used elsewhere too, when either of the two
+runs more than once, or when either computes more than its parameters say (a subclass, a hook).
 """
 
 from __future__ import annotations
@@ -24,6 +24,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.utils import parametrize
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
@@ -46,13 +47,16 @@ def requires(network: nn.Module) -> None:
 
 def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     """Fold in place; see the module's docstring."""
-    foldable, left = _survey(network, example)
-    changed = []
-    for pair in foldable:
-        _fold(pair.layer, pair.norm)
-        _replace(network, pair.norm_path, nn.Identity())
-        changed.append(f"{pair.norm_path} into {pair.layer_path}")
-    return changed, left
+    changed: list[str] = []
+    while True:
+        foldable, left = _survey(network, example)
+        if not foldable:
+            return changed, left
+        # A BatchNorm behind one that is folded now can be folded in the next round.
+        for pair in foldable:
+            _fold(pair.layer, pair.norm)
+            _replace(network, pair.norm, nn.Identity())
+            changed.append(f"{pair.norm_path} into {pair.layer_path}")
 
 
 def ensures(network: nn.Module, example: Tensor) -> None:
@@ -108,13 +112,16 @@ def _survey(network: nn.Module, example: Tensor) -> tuple[list[_Pair], list[str]
     calls: dict[nn.Module, _Calls] = {}
     uses = _Uses()
 
-    def record(module: nn.Module, args: tuple[Any, ...], output: Any) -> None:
+    def record(
+        module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
+    ) -> None:
         seen = calls.setdefault(module, _Calls())
-        seen.inputs.extend(args[:1])
+        seen.inputs.extend((*args, *kwargs.values())[:1])
         seen.outputs.append(output)
 
     watched = [m for m in network.modules() if _is_norm(m) or isinstance(m, _LAYERS)]
-    hooks = [module.register_forward_hook(record) for module in watched]
+    plain = {m for m in watched if _is_plain(m)}
+    hooks = [module.register_forward_hook(record, with_kwargs=True) for module in watched]
     try:
         with torch.no_grad(), uses:
             result = network(example)
@@ -127,7 +134,7 @@ def _survey(network: nn.Module, example: Tensor) -> tuple[list[_Pair], list[str]
     makers = {
         id(output): module
         for module, seen in calls.items()
-        if isinstance(module, _LAYERS)
+        if isinstance(module, _LAYERS) and module in plain
         for output in seen.outputs
     }
     foldable, left = [], []
@@ -136,7 +143,11 @@ def _survey(network: nn.Module, example: Tensor) -> tuple[list[_Pair], list[str]
             continue
         seen = calls.get(norm, _Calls())
         layer = makers.get(id(seen.inputs[0])) if seen.inputs else None
-        reason = _why_not(norm, seen, layer, calls, uses.count)
+        reason = (
+            _why_not(norm, seen, layer, calls, uses.count)
+            if norm in plain
+            else "its class or a hook makes it compute more than a BatchNorm does"
+        )
         if reason or layer is None:
             left.append(f"{path}: {reason}")
         else:
@@ -189,9 +200,21 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
         layer.bias = nn.Parameter(shift.to(weight.dtype), weight.requires_grad)
 
 
-def _replace(network: nn.Module, path: str, module: nn.Module) -> None:
-    parent, _, name = path.rpartition(".")
-    setattr(network.get_submodule(parent), name, module.eval())
+def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
+    """Put a module in the place of another, under every name that it has."""
+    new.eval()
+    for path, module in list(network.named_modules(remove_duplicate=False)):
+        if module is old:
+            parent, _, name = path.rpartition(".")
+            setattr(network.get_submodule(parent), name, new)
+
+
+def _is_plain(module: nn.Module) -> bool:
+    """Whether a module computes what its class in torch does, with the parameters that it has."""
+    kinds = (_BatchNorm, *_LAYERS)
+    known = any(type(module).forward is kind.forward for kind in kinds)
+    hooked = bool(module._forward_hooks or module._forward_pre_hooks)
+    return known and not hooked and not parametrize.is_parametrized(module)
 
 
 def _is_norm(module: nn.Module) -> bool:

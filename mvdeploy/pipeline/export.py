@@ -16,7 +16,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec, Parity
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 HOST_ENGINES = ("onnxruntime", "pytorch")
 """Engines of this machine that an export is verified with."""
@@ -32,11 +32,14 @@ class Exported:
         path: the file; its manifest lies beside it.
         artifact: the manifest.
         parity: the check it passed.
+        changes: what differs from the file that was there before; empty when it is the same byte
+            for byte, None when there was none.
     """
 
     path: Path
     artifact: Artifact
     parity: Parity
+    changes: tuple[str, ...] | None = None
 
 
 class Builder:
@@ -64,7 +67,9 @@ class Builder:
         self._network: nn.Module | None = None
         self._source: formats.Source | None = None
 
-    def export(self, format_name: str, path: Path) -> Exported:
+    def export(
+        self, format_name: str, path: Path, options: formats.Options | None = None
+    ) -> Exported:
         """Export to `path`, verified.
 
         If anything fails, what was there before stays, and nothing new does.
@@ -80,12 +85,13 @@ class Builder:
         with staged(path) as part:
             source, network = self._build()
             self._step(f"{self._spec.label}: export to {format_name}")
-            artifact = formats.write(source, format_name, part)
+            artifact = formats.write(source, format_name, part, options)
             self._step(f"{self._spec.label}: verify {format_name} against PyTorch")
             images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
-            result = parity.check(artifact, part, network, images, engine)
+            result = parity.check(artifact, part, network, images, engine, rewritten=source.network)
             parity.demand(result, f"{self._spec.label} in {format_name}")
-        return Exported(path, artifact, result)
+            changes = _changes(path, artifact)
+        return Exported(path, artifact, result, changes)
 
     def _build(self) -> tuple[formats.Source, nn.Module]:
         import torch
@@ -101,8 +107,39 @@ class Builder:
                 parameters=models.parameter_count(self._network),
                 passes=reports,
                 preprocessing=self._rule,
+                macs=_macs(self._network, torch.from_numpy(self._image)),
             )
         return self._source, self._network
+
+
+def _macs(network: nn.Module, image: Tensor) -> int | None:
+    from mvdeploy.models import macs
+
+    forward = macs.observe(network, image)
+    return None if forward.uncounted else forward.total
+
+
+def _changes(path: Path, artifact: Artifact) -> tuple[str, ...] | None:
+    """Return in what an artifact differs from the file that it will replace."""
+    if not path.exists():
+        return None
+    try:
+        old = formats.read(path)
+    except UsageError:
+        return ("the file before had no manifest of its own",)
+    if old.sha256 == artifact.sha256:
+        return ()
+    pairs = [(name, old.versions.get(name), artifact.versions.get(name)) for name in old.versions]
+    changes = [f"{name} {before} → {now}" for name, before, now in pairs if before != now]
+    fields = ("spec", "format", "precision", "inputs", "outputs", "preprocessing")
+    changes += [name for name in fields if getattr(old, name) != getattr(artifact, name)]
+    if _passes(old) != _passes(artifact):
+        changes.append("passes")
+    return tuple(changes) or ("the bytes, though spec and versions are the same",)
+
+
+def _passes(artifact: Artifact) -> list[tuple[str, tuple[str, ...]]]:
+    return [(report.name, report.changed) for report in artifact.passes]
 
 
 @contextmanager
@@ -110,22 +147,21 @@ def staged(path: Path) -> Iterator[Path]:
     """Give a place to write an artifact and its manifest, and move both to `path` on success.
 
     Raises:
-        UsageError: the folder cannot be written to.
+        UsageError: the place cannot be written to, or is full.
     """
     folder = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
-        try:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            folder.mkdir()
-        except OSError as error:
-            raise UsageError(
-                f"{path.parent} cannot be written to ({error.strerror}).",
-                "Give another place with -o.",
-            ) from error
+        path.parent.mkdir(parents=True, exist_ok=True)
+        folder.mkdir()
         part = folder / path.name
         yield part
         # The manifest goes last: until it is there, the sha256 in the old one refuses the new file.
         part.replace(path)
         formats.manifest_path(part).replace(formats.manifest_path(path))
+    except OSError as error:
+        raise UsageError(
+            f"{path} cannot be written ({error.strerror or error}).",
+            "Give another place with -o, or make room there.",
+        ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)

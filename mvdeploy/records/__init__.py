@@ -27,10 +27,10 @@ from mvdeploy.records.comparison import Comparison, PairGroup
 from mvdeploy.records.device import UNAVAILABLE, Device, DeviceProfile, DeviceState, Reading
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session
-from mvdeploy.records.parity import Parity, ParityInput
+from mvdeploy.records.parity import ModuleParity, Parity, ParityInput
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
-from mvdeploy.records.spec import ModelSpec, PatchSize, WeightsFile
+from mvdeploy.records.spec import ImageRule, ModelSpec, PatchSize, WeightsFile
 from mvdeploy.records.trace import Breakdown, BreakdownRow, TimeKind, Trace, TraceEvent
 
 __all__ = [
@@ -46,6 +46,7 @@ __all__ = [
     "DeviceState",
     "Failure",
     "Finding",
+    "ImageRule",
     "Job",
     "JobModel",
     "JobResult",
@@ -54,6 +55,7 @@ __all__ = [
     "ModelResult",
     "ModelSpec",
     "ModuleInfo",
+    "ModuleParity",
     "Operator",
     "OperatorKind",
     "PairGroup",

@@ -10,10 +10,13 @@ from mvdeploy.records.spec import ModelSpec
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
-    """An input or output: name, shape, element type (``float32``)."""
+    """An input or output: name, shape, element type (``float32``).
+
+    A dimension that is free has a name in the shape instead of a number: ``batch``.
+    """
 
     name: str
-    shape: tuple[int, ...]
+    shape: tuple[int | str, ...]
     dtype: str
 
 
@@ -39,10 +42,18 @@ class Operator:
 
 @dataclasses.dataclass(frozen=True)
 class ModuleInfo:
-    """A module: its class and the category it or its nearest ancestor declares."""
+    """A module.
+
+    Attributes:
+        class_name: its class.
+        category: that it or its nearest ancestor declares.
+        declared: false when the category is from a table by class name, as for networks of other
+            libraries.
+    """
 
     class_name: str
     category: Category | None
+    declared: bool = True
 
 
 @dataclasses.dataclass(frozen=True)
@@ -104,7 +115,8 @@ class Artifact:
         operators: every operator of the exported program, in order.
         modules: by dotted path.
         parameters: trainable numbers of the network before any pass.
-        macs: multiply-accumulates of one inference, as torch's counter has them; None if unknown.
+        macs: multiply-accumulates of one inference, with its batch, by the true rule of
+            docs/models.md; None if an operator has no rule.
     """
 
     path: str

@@ -25,6 +25,27 @@ class ParityInput:
 
 
 @dataclasses.dataclass(frozen=True)
+class ModuleParity:
+    """The comparison of one tensor inside the network.
+
+    Attributes:
+        module: path of the module that makes it.
+        tensor: its name in the exported program.
+        max_abs: largest absolute difference; None when a value is no finite number.
+        snr_db: signal power over the power of the difference, dB; None when that is no number.
+        input_snr_db: the lowest of the compared tensors that it is computed from.
+        diverges: it differs far more than what it is computed from.
+    """
+
+    module: str
+    tensor: str
+    max_abs: float | None
+    snr_db: float | None
+    input_snr_db: float | None
+    diverges: bool
+
+
+@dataclasses.dataclass(frozen=True)
 class Parity:
     """All inputs of one comparison and the demands on them.
 
@@ -35,6 +56,8 @@ class Parity:
         output_spread: standard deviation of the reference's outputs between the inputs; near zero
             would mean that the check is blind, because nothing depends on the input.
         passed: every demand is met.
+        modules: tensors inside the network, in the order they are computed; empty when the engine
+            does not show them.
     """
 
     engine: str
@@ -42,6 +65,12 @@ class Parity:
     max_abs_threshold: float
     output_spread: float
     passed: bool
+    modules: tuple[ModuleParity, ...] = ()
+
+    @property
+    def first_diverging(self) -> ModuleParity | None:
+        """The first tensor, in the order they are computed, that departs from the reference."""
+        return next((m for m in self.modules if m.diverges), None)
 
     @property
     def worst(self) -> ParityInput:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import re
 
 from mvdeploy.errors import UsageError
@@ -25,11 +26,43 @@ class PatchSize:
 
 
 @dataclasses.dataclass(frozen=True)
+class ImageRule:
+    """How the images of a checkpoint are prepared, whatever their size.
+
+    Attributes:
+        crop_share: side of the centre crop as a share of that of the resized image.
+        margin: pixels by which the resized image is larger than the crop, besides.
+        interpolation: ``bilinear``, ``bicubic`` or another filter's name.
+        scale: factor on the 0..255 values; there is no mean and no std.
+    """
+
+    crop_share: float = 1.0
+    margin: int = 32
+    interpolation: str = "bilinear"
+    scale: float = 1 / 255
+
+    def resized(self, side: int) -> int:
+        """Return what a side is resized to, in pixels, when `side` is left after the crop."""
+        return max(1, math.floor(side / self.crop_share) + self.margin)
+
+
+@dataclasses.dataclass(frozen=True)
 class WeightsFile:
-    """A checkpoint: where it was and what it contained."""
+    """A checkpoint: where it was, what it contained and what it is to be fed.
+
+    Attributes:
+        path: a file, or a folder as transformers saves it.
+        sha256: of the file; of a folder, over the names and sha256 of the files that are read.
+        layout: whose names its tensors have: ``cvnets``, ``timm`` or ``transformers``.
+        channel_order: ``RGB`` or ``BGR``.
+        images: the rest of the preprocessing.
+    """
 
     path: str
     sha256: str
+    layout: str
+    channel_order: str
+    images: ImageRule = ImageRule()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -44,7 +77,7 @@ class ModelSpec:
         num_classes: outputs of the classifier.
         batch: images in one inference.
         weights: the checkpoint, or None for seeded random weights that carry signal.
-        seed: seed of those random weights.
+        seed: seed of those random weights; None when the network comes with weights of its own.
     """
 
     model: str
@@ -54,7 +87,7 @@ class ModelSpec:
     num_classes: int = 1000
     batch: int = 1
     weights: WeightsFile | None = None
-    seed: int = 0
+    seed: int | None = 0
 
     @property
     def patches_text(self) -> str:

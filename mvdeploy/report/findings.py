@@ -63,7 +63,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     "random_weights": (
         "The weights are random (seed {seed}): the latency is that of the network, its predictions "
         "mean nothing.",
-        "Take latency from it, not accuracy.",
+        "Give a checkpoint with --weights to have predictions that mean something.",
+    ),
+    "categories_by_table": (
+        "The network's classes declare no categories; they are from a table by class name.",
+        "Read the categories as a classification of another library's modules.",
     ),
     "preempted": (
         "Other programs took the processor: the sum of wall times is {ratio} times the sum of CPU "

@@ -76,8 +76,14 @@ def _parity(case: CaseView) -> Iterator[Finding]:
 
 def _weights(case: CaseView) -> Iterator[Finding]:
     artifact = case.case.artifact
-    if artifact and artifact.spec.weights is None:
+    if artifact and artifact.spec.weights is None and artifact.spec.seed is not None:
         yield Finding("random_weights", Level.NOTE, {"seed": artifact.spec.seed})
+
+
+def _foreign(case: CaseView) -> Iterator[Finding]:
+    artifact = case.case.artifact
+    if artifact and not all(module.declared for module in artifact.modules.values()):
+        yield Finding("categories_by_table", Level.NOTE)
 
 
 def _few_samples(case: CaseView) -> Iterator[Finding]:
@@ -145,4 +151,5 @@ _CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _few_samples,
     _breakdown,
     _weights,
+    _foreign,
 )

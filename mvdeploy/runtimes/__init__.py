@@ -13,6 +13,8 @@ session is opened) and has:
     imports the engine, so that its import does not count as loading a model.
 ``open_session(path, inputs, threads, profile_to)``
     an `EngineSession` ready to run; called in a runner's own process.
+``read_tensors(path, inputs, names)``
+    tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
     the `TraceEvent` list of the last `runs` inferences in the profile file `path`; called where
     the report is made, without the engine.
@@ -20,7 +22,7 @@ session is opened) and has:
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -72,6 +74,11 @@ class Runtime(Protocol):
         self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
     ) -> EngineSession:
         """Load an artifact."""
+
+    def read_tensors(
+        self, path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Run an artifact once and return those of its inner tensors that it has."""
 
     def read_profile(self, artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
         """Read what `EngineSession.end_profile` left."""

@@ -20,7 +20,7 @@ from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Operator, OperatorKind, TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     import onnx
 
@@ -83,8 +83,6 @@ class OrtSession:
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
         self.feed(inputs)
-        for name in self._output_names:
-            self._binding.bind_output(name, "cpu")
         # The bound method of the engine itself, so that the timed loop runs no Python of ours.
         raw, binding, run_options = self._session._sess, self._binding._iobinding, None
         self.infer = lambda: raw.run_with_iobinding(binding, run_options)
@@ -95,6 +93,10 @@ class OrtSession:
         self._inputs = inputs
         for name, tensor in inputs.items():
             self._binding.bind_cpu_input(name, tensor)
+        # The engine keeps an output's buffer; another batch size needs another one.
+        self._binding.clear_binding_outputs()
+        for name in self._output_names:
+            self._binding.bind_output(name, "cpu")
 
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
@@ -113,6 +115,32 @@ def open_session(
 ) -> OrtSession:
     """Load an ONNX file."""
     return OrtSession(path, inputs, threads, profile_to)
+
+
+def read_tensors(
+    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Run an ONNX file once and return those of its inner tensors that it has.
+
+    What is looked at cannot be fused away, so this is the file's own graph, not the one that the
+    engine makes of it.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    model = onnx.load(str(path))
+    made = {out for node in model.graph.node for out in node.output}
+    there = {output.name for output in model.graph.output}
+    wanted = [name for name in names if name in made]
+    model.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in there
+    )
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), options, providers=["CPUExecutionProvider"]
+    )
+    return dict(zip(wanted, session.run(wanted, dict(inputs)), strict=True))
 
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
@@ -203,7 +231,9 @@ class _Placement:
         self._taken.update(op.name for op in region)
         for out, result in zip(node.output, region[-1].outputs, strict=False):
             self._holds[out] = result
-        first = anchor or region[0]
+        # A convolution that took in its activation bears the activation's name.
+        kind = node.op_type.removeprefix("Fused").removeprefix("Skip")
+        first = next((op for op in region if op.type == kind), anchor or region[0])
         modules = dict.fromkeys([first.module, *(op.module for op in region)])
         return tuple(modules), placed_by or "tensor"
 

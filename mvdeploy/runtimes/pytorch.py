@@ -13,7 +13,7 @@ from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, TraceEvent, codec
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Collection, Mapping
 
     from torch import fx
 
@@ -120,6 +120,29 @@ def open_session(
 ) -> TorchSession:
     """Load a ``.pt2`` file."""
     return TorchSession(path, inputs, threads, profile_to)
+
+
+def read_tensors(
+    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Run a program once and return those of its inner tensors that it has."""
+    import torch
+    from torch import fx
+
+    wanted = set(names)
+    found: dict[str, Tensor] = {}
+
+    class Keeping(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            result = super().run_node(n)
+            if n.name in wanted and isinstance(result, torch.Tensor):
+                found[n.name] = result.numpy().copy()
+            return result
+
+    module = torch.export.load(path).module()
+    with torch.inference_mode():
+        Keeping(module).run(*(torch.from_numpy(tensor.copy()) for tensor in inputs.values()))
+    return found
 
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:

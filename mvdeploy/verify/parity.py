@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -9,8 +11,9 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy import runtimes
-from mvdeploy.errors import CheckFailed
-from mvdeploy.records import Artifact, Parity, ParityInput
+from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
+from mvdeploy.records import Artifact, ModuleParity, Parity, ParityInput
+from mvdeploy.verify import localise
 
 if TYPE_CHECKING:
     from torch import nn
@@ -26,9 +29,18 @@ an export that ignored its input would pass."""
 
 
 def check(
-    artifact: Artifact, path: Path, reference: nn.Module, inputs: dict[str, Array], engine: str
+    artifact: Artifact,
+    path: Path,
+    reference: nn.Module,
+    inputs: dict[str, Array],
+    engine: str,
+    *,
+    rewritten: nn.Module | None = None,
 ) -> Parity:
     """Compare an artifact with its reference.
+
+    Outputs are compared with the network as it was built, so that the passes are checked too. What
+    is inside is compared with the network as it was exported, on the first of the inputs.
 
     Args:
         artifact: the manifest.
@@ -36,6 +48,7 @@ def check(
         reference: the network before any pass, in eval mode.
         inputs: by name, each of the artifact's input shape; two at least.
         engine: what runs the artifact.
+        rewritten: the reference after the passes; None to leave out the inside.
 
     Raises:
         EngineError: the engine cannot run the artifact.
@@ -45,6 +58,8 @@ def check(
     threads = torch.get_num_threads()
     try:
         wanted, got = _run_both(artifact, path, reference, inputs, engine)
+        image = next(iter(inputs.values()))
+        modules = _inside(artifact, path, rewritten, image, engine) if rewritten else ()
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     results = tuple(_compare(name, wanted[name], got[name]) for name in inputs)
@@ -52,8 +67,9 @@ def check(
     limit = MAX_ABS[artifact.precision]
     # Written so that a NaN fails.
     good = all(r.max_abs <= limit and r.top1_agrees for r in results) and spread >= BLIND
+    good = good and not any(module.diverges for module in modules)
     version = runtimes.get(engine).version()
-    return Parity(f"{engine} {version}", results, limit, spread, good)
+    return Parity(f"{engine} {version}", results, limit, spread, good, modules)
 
 
 def demand(parity: Parity, label: str) -> None:
@@ -73,9 +89,28 @@ def demand(parity: Parity, label: str) -> None:
         )
     raise CheckFailed(
         f"{label} does not compute what the PyTorch network computes: on the input '{worst.name}' "
-        f"the outputs differ by {worst.max_abs:.2g} ({parity.max_abs_threshold:.0e} is allowed).",
-        "The file was not kept; report the model, the format and the versions.",
+        f"the outputs differ by {worst.max_abs:.2g} ({parity.max_abs_threshold:.0e} is allowed)"
+        f"{_where(parity)}.",
+        "Do not use the file; report the model, the format and the versions.",
     )
+
+
+def _where(parity: Parity) -> str:
+    first = parity.first_diverging
+    if first is None:
+        return ""
+    return f"; the first module that departs is '{first.module}'"
+
+
+def _inside(
+    artifact: Artifact, path: Path, network: nn.Module, image: Array, engine: str
+) -> tuple[ModuleParity, ...]:
+    import torch
+
+    capture = localise.Capture(network, torch.from_numpy(image))
+    names = localise.references(artifact.operators, capture)
+    tensors = runtimes.get(engine).read_tensors(path, {artifact.inputs[0].name: image}, names)
+    return localise.compare(artifact.operators, capture, tensors, artifact.precision)
 
 
 def _run_both(
@@ -87,14 +122,31 @@ def _run_both(
     wanted, got = {}, {}
     key = artifact.inputs[0].name
     first = next(iter(inputs.values()))
-    session = runtimes.get(engine).open_session(path, {key: first}, 1, None)
+    with _engine_errors(engine, artifact):
+        session = runtimes.get(engine).open_session(path, {key: first}, 1, None)
     for name, image in inputs.items():
         with torch.inference_mode():
             wanted[name] = reference(torch.from_numpy(image)).numpy()
-        session.feed({key: image})
-        session.infer()
-        got[name] = _output(artifact, session.outputs())
+        with _engine_errors(engine, artifact):
+            session.feed({key: image})
+            session.infer()
+            outputs = session.outputs()
+        got[name] = _output(artifact, outputs)
     return wanted, got
+
+
+@contextmanager
+def _engine_errors(engine: str, artifact: Artifact) -> Iterator[None]:
+    """Turn whatever an engine raises into an `EngineError`."""
+    try:
+        yield
+    except MvdeployError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"{engine} cannot run {artifact.path} ({error}).",
+            "Export it again; if it stays so, report the model, the format and the versions.",
+        ) from error
 
 
 def _output(artifact: Artifact, outputs: dict[str, npt.NDArray[np.generic]]) -> Array:

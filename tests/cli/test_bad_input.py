@@ -1,4 +1,4 @@
-"""Bad input: exit status 2, one sentence on what is wrong and one on what to do, nothing written."""
+"""Bad input: exit status 2, one sentence on what is wrong, one on what to do, nothing written."""
 
 from __future__ import annotations
 

@@ -298,7 +298,9 @@ def case(slug: str, label: str, seed: int, ms: float, patches: tuple[int, int, i
         slug,
         label,
         "onnxruntime",
-        artifact=artifact(patches, WeightsFile("mobilevit_xxs.safetensors", "ab" * 32)),
+        artifact=artifact(
+            patches, WeightsFile("mobilevit_xxs.safetensors", "ab" * 32, "cvnets", "BGR")
+        ),
         parity=parity(),
         measurement=measurement(seed, ms),
     )

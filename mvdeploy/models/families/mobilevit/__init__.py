@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.errors import UsageError
 from mvdeploy.records import ModelSpec, PatchSize, Preprocessing
-from mvdeploy.records.spec import parse_patches
+from mvdeploy.records.spec import ImageRule, parse_patches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -91,12 +91,27 @@ def _check_patch(patch: PatchSize, stride: int, spec: ModelSpec) -> None:
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Return how images are fed: CVNets' rule (32 pixels of margin, values 0..1, no mean or std).
+    """Return how images are fed: as the checkpoint says, without mean and std.
 
-    Seeded weights know no channel order; they are fed RGB.
+    Seeded weights know no channel order: they are fed RGB, otherwise by CVNets' rule (32 pixels of
+    margin, values 0..1).
     """
+    rule = spec.weights.images if spec.weights else ImageRule()
     height, width = spec.image_size
-    return Preprocessing(resize=(height + 32, width + 32), crop=spec.image_size)
+    return Preprocessing(
+        resize=(rule.resized(height), rule.resized(width)),
+        crop=spec.image_size,
+        interpolation=rule.interpolation,
+        channel_order=spec.weights.channel_order if spec.weights else "RGB",
+        scale=rule.scale,
+    )
+
+
+def tensors(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
+    """Return name and shape of every tensor of a network, without torch."""
+    from mvdeploy.models.families.mobilevit import shapes
+
+    return shapes.tensors(VARIANTS[name], num_classes)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -1,0 +1,199 @@
+"""``mvdeploy describe``."""
+
+from __future__ import annotations
+
+import shutil
+import textwrap
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from mvdeploy import models
+from mvdeploy.cli import options
+from mvdeploy.records import Finding, ModelSpec, PassReport
+from mvdeploy.report.words import NONE, percent
+
+if TYPE_CHECKING:
+    from mvdeploy.models.stages import Description, Stage, Totals
+
+_TRUE, _CVNETS = "true", "cvnets"
+_FOLD = "fold_batchnorm"
+
+_TITLES = {_TRUE: "MACs (M)", _CVNETS: "CVNets MACs (M)"}
+
+_WHY = (
+    "The CVNets profiler, whose log is often quoted, takes each attention product as B·P·N·d·d "
+    "where B·P·N²·d is right; all else is counted alike."
+)
+
+_LEGEND = (
+    "N: patches, the tokens of an attention. P: pixels of a patch. Coverage: share of the map that "
+    "can influence one pixel of the transformer's output, mean over its pixels."
+)
+
+_SENTENCES = {
+    "patch_exceeds_kernel": (
+        "In {stage} a pixel is reached by only {mean} of the map ({min} at worst): the {patch} "
+        "patch is larger than the {kernel} window of the convolutions before it."
+    ),
+    "edge_out_of_reach": (
+        "In {stage} a pixel is reached by {mean} of the map ({min} at worst): the {patch} patch is "
+        "no larger than the {kernel} window of the convolutions before it, but at the map's border "
+        "some pixels lie in no window."
+    ),
+    "uncounted_operators": (
+        "No rule counts these operators, whose work is missing in the MACs: {operators}."
+    ),
+}
+
+_PUBLISHED = "Published cost of such patches: {published} ({source})."
+
+
+@click.command("describe")
+@click.argument("model", default=models.DEFAULT, metavar="[MODEL]")
+@options.network
+@click.option(
+    "--macs",
+    "rule",
+    type=click.Choice((_TRUE, _CVNETS)),
+    help="Rule that the stages' multiply-accumulates are counted by: true (the default) or that "
+    "of the CVNets log.",
+)
+@click.option("--fused", is_flag=True, help="List which BatchNorms are folded, and which are not.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON, with both counts.")
+@options.debug
+def command(model: str, rule: str | None, fused: bool, as_json: bool, **network: Any) -> None:
+    """Show MODEL stage by stage: shapes, parameters, MACs, patches and what they see.
+
+    Nothing is measured. With several --patches, there is a table for each.
+    """
+    specs = options.specs((model,), **network)
+    described = [_describe(spec, fused) for spec in specs]
+    if as_json:
+        _print_json(described)
+        return
+    for i, (description, reports) in enumerate(described):
+        if i:
+            click.echo()
+        _show(description, rule, reports)
+
+
+def _describe(spec: ModelSpec, fused: bool) -> tuple[Description, tuple[PassReport, ...]]:
+    import torch
+
+    from mvdeploy import passes
+    from mvdeploy.models import stages
+
+    built = models.build(spec)
+    shape = (spec.batch, 3, *spec.image_size)
+    example = torch.rand(shape, generator=torch.Generator().manual_seed(spec.seed or 0))
+    reports = passes.apply(built, example, (_FOLD,))[1] if fused else ()
+    return stages.describe(built, spec, example), reports
+
+
+def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> None:
+    import json
+
+    from mvdeploy.records import codec
+
+    printed = []
+    for description, reports in described:
+        body = {"schema_version": codec.SCHEMA_VERSION, **codec.encode(description)}
+        for finding, encoded in zip(description.findings, body["findings"], strict=True):
+            encoded["sentence"] = _sentence(finding)
+        if reports:
+            body["passes"] = codec.encode(reports)
+        printed.append(body)
+    click.echo(json.dumps(printed, indent=1, ensure_ascii=False))
+
+
+def _show(description: Description, rule: str | None, reports: tuple[PassReport, ...]) -> None:
+    spec, totals = description.spec, description.totals
+    height, width = spec.image_size
+    click.echo(f"{spec.label}, input {spec.batch}x3x{height}x{width}\n")
+    for line in _aligned(_rows(description, rule or _TRUE)):
+        click.echo(line)
+    if description.coverage:
+        _say(_LEGEND)
+    if rule is None and totals.macs != totals.macs_cvnets:
+        _say(
+            f"MACs: {_millions(totals.macs)} M by the true rule, {_millions(totals.macs_cvnets)} M "
+            f"by the rule of the CVNets log (--macs cvnets). {_WHY}"
+        )
+    elif rule == _CVNETS:
+        _say(f"By the true rule: {_millions(totals.macs)} M. {_WHY}")
+    for sentence in _sentences(description.findings):
+        _say(sentence)
+    for report in reports:
+        _show_folding(report)
+
+
+def _rows(description: Description, rule: str) -> list[tuple[str, ...]]:
+    def counted(row: Stage | Totals) -> str:
+        return _millions(row.macs if rule == _TRUE else row.macs_cvnets)
+
+    titles = ("stage", "output", "parameters", _TITLES[rule], "N", "P", "coverage")
+    rows: list[tuple[str, ...]] = [titles]
+    for stage in description.stages:
+        output = "x".join(map(str, stage.output[1:])) or NONE
+        numbers = (f"{stage.parameters:,}", counted(stage))
+        rows.append((stage.name, output, *numbers, *_patch_cells(stage)))
+    totals = description.totals
+    rows.append(("total", "", f"{totals.parameters:,}", counted(totals), "", "", ""))
+    return rows if description.coverage else [row[:4] for row in rows]
+
+
+def _patch_cells(stage: Stage) -> tuple[str, ...]:
+    unfolding = stage.unfolding
+    if unfolding is None:
+        return ("", "", "")
+    return (str(unfolding.tokens), str(unfolding.pixels), percent(unfolding.coverage.mean))
+
+
+def _aligned(rows: list[tuple[str, ...]]) -> Iterator[str]:
+    """Set rows of cells in columns: the first two of words, the others of numbers."""
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        cells = (
+            cell.ljust(width) if i < 2 else cell.rjust(width)
+            for i, (cell, width) in enumerate(zip(row, widths, strict=True))
+        )
+        yield "  ".join(cells).rstrip()
+
+
+def _sentences(findings: tuple[Finding, ...]) -> Iterator[str]:
+    yield from map(_sentence, findings)
+    # The same for every stage: once is enough.
+    published = (_PUBLISHED.format(**f.values) for f in findings if "published" in f.values)
+    yield from dict.fromkeys(published)
+
+
+def _sentence(finding: Finding) -> str:
+    values = {
+        name: percent(value) if isinstance(value, float) else value
+        for name, value in finding.values.items()
+    }
+    return _SENTENCES[finding.code].format(**values)
+
+
+def _show_folding(report: PassReport) -> None:
+    changed, left = len(report.changed), len(report.left)
+    _say(
+        f"BatchNorm: {changed} folded, {left} left. The outputs moved by "
+        f"{report.max_abs_difference:.1e} at most."
+    )
+    for line in report.changed:
+        click.echo(f"  folded  {line}")
+    for line in report.left:
+        click.echo(f"  left    {line}")
+
+
+def _say(text: str) -> None:
+    """Print a paragraph, broken at the terminal's width."""
+    width = min(shutil.get_terminal_size().columns, 100)
+    click.echo(f"\n{textwrap.fill(text, width, break_long_words=False)}")
+
+
+def _millions(count: int) -> str:
+    return f"{count / 1e6:,.3f}"

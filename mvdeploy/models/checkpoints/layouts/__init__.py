@@ -1,0 +1,1 @@
+"""Layouts of checkpoints: one file each, with a `Layout` named ``LAYOUT``."""

@@ -1,0 +1,105 @@
+"""The language of name maps: a table of module names there and here.
+
+A name is a pattern with fields in braces. A field stands for a number, the same on both sides of a
+row; ``{late-1}`` is one less than ``{late}``, because some count stages from 0. The last part of a
+tensor's name (``weight``, ``running_mean``) is the same everywhere.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import re
+from collections.abc import Iterable
+
+from mvdeploy.records.spec import ImageRule
+
+_FIELDS = {
+    "stage": "[1-5]",
+    "early": "[12]",  # stages without patches
+    "late": "[345]",  # stages with them
+    "block": "[0-9]+",
+    "layer": "[0-9]+",
+}
+_FIELD = re.compile(r"\{(\w+)(-1)?\}")
+
+
+@dataclasses.dataclass(frozen=True)
+class Rule:
+    """One row: a module there and here.
+
+    Attributes:
+        theirs: its name in the layout. Several names are a transform: the tensors of these modules,
+            stacked along their first dimension, are ours.
+        ours: its name in mvdeploy's network.
+    """
+
+    theirs: str | tuple[str, ...]
+    ours: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Form:
+    """Another form in which a layout's names are met, told by a prefix.
+
+    Attributes:
+        prefix: what names begin with in this form.
+        plain: what they begin with in the table instead.
+        meaning: what a checkpoint in this form is.
+    """
+
+    prefix: str
+    plain: str
+    meaning: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Layout:
+    """How one library names the tensors of a MobileViT, and what it feeds it.
+
+    Attributes:
+        rules: the name map.
+        channel_order: ``RGB`` or ``BGR``.
+        images: the rest of its preprocessing.
+        forms: other forms of its names.
+        heads: what a checkpoint is that has tensors with these prefixes besides.
+        has_settings: its folders hold config.json and preprocessor_config.json of transformers.
+    """
+
+    rules: tuple[Rule, ...]
+    channel_order: str
+    images: ImageRule
+    forms: tuple[Form, ...] = ()
+    heads: tuple[tuple[str, str], ...] = ()
+    has_settings: bool = False
+
+    def theirs(self, ours: str) -> tuple[str, ...]:
+        """Return the names that stand in this layout for one of our tensors: one, or its parts.
+
+        Raises:
+            KeyError: the table has no row for it.
+        """
+        module, _, leaf = ours.rpartition(".")
+        for rule in self.rules:
+            match = _pattern(rule.ours).fullmatch(module)
+            if match:
+                names = (rule.theirs,) if isinstance(rule.theirs, str) else rule.theirs
+                return tuple(f"{_fill(name, match)}.{leaf}" for name in names)
+        raise KeyError(ours)
+
+    def table(self, ours: Iterable[str]) -> dict[str, tuple[str, ...]]:
+        """Return `theirs` of every name."""
+        return {name: self.theirs(name) for name in ours}
+
+
+@functools.cache
+def _pattern(text: str) -> re.Pattern[str]:
+    pieces, end = [], 0
+    for field in _FIELD.finditer(text):
+        pieces += [re.escape(text[end : field.start()]), f"(?P<{field[1]}>{_FIELDS[field[1]]})"]
+        end = field.end()
+    return re.compile("".join(pieces) + re.escape(text[end:]))
+
+
+def _fill(text: str, values: re.Match[str]) -> str:
+    return _FIELD.sub(lambda field: str(int(values[field[1]]) - bool(field[2])), text)

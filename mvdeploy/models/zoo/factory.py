@@ -1,0 +1,127 @@
+"""``FILE.py:FACTORY``: a network that a function of the user's makes.
+
+The function takes no argument and returns an ``nn.Module`` that maps (batch, 3, height, width) to
+(batch, classes). It may carry ``image_size`` (height, width) and ``mvdeploy_preprocessing``
+(`mvdeploy.records.Preprocessing`) as attributes; else the input is 224 x 224, values 0..1. Its
+module classes may declare ``category`` as mvdeploy's own do. Its weights are taken as they are; an
+untrained network can be made testable with ``mvdeploy.models.alive.initialise(network, seed)``.
+"""
+
+from __future__ import annotations
+
+import functools
+import importlib.util
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.errors import UsageError
+from mvdeploy.models.zoo import without_patches
+from mvdeploy.records import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+IMAGE_SIZE = (224, 224)
+
+
+def defaults(name: str) -> ModelSpec:
+    """Return the spec of what a factory makes; runs the user's file."""
+    size = tuple(getattr(_factory(name), "image_size", IMAGE_SIZE))
+    classes = _classes(name, size)
+    return ModelSpec(model=name, patches=(), image_size=(size[0], size[1]), num_classes=classes)
+
+
+def check(spec: ModelSpec) -> None:
+    """Refuse what a factory cannot be asked for."""
+    without_patches(spec)
+    plain = defaults(spec.model)
+    if spec.num_classes != plain.num_classes:
+        raise UsageError(
+            f"{spec.model} has {plain.num_classes} outputs, not {spec.num_classes}.",
+            "Leave out --num-classes, or change the factory.",
+        )
+
+
+def preprocessing(spec: ModelSpec) -> Preprocessing:
+    """Return how images are fed."""
+    found = getattr(_factory(spec.model), "mvdeploy_preprocessing", None)
+    if isinstance(found, Preprocessing):
+        return found
+    height, width = spec.image_size
+    return Preprocessing(resize=(height, width), crop=spec.image_size)
+
+
+def has_weights(spec: ModelSpec) -> bool:
+    """Return true: what the factory returns is taken as it is."""
+    return True
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Call the factory."""
+    return _network(spec.model)
+
+
+@functools.cache
+def _factory(name: str) -> Callable[[], Any]:
+    file, _, attribute = name.rpartition(":")
+    path = Path(file)
+    if not path.is_file():
+        raise UsageError(f"There is no file {file}.", "Give FILE.py:FACTORY with a path that is.")
+    spec = importlib.util.spec_from_file_location(f"mvdeploy_factory_{path.stem}", path)
+    if spec is None or spec.loader is None:
+        raise UsageError(f"{file} cannot be read as Python.", "Give a .py file.")
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module  # dataclasses and pickle look their module up here
+    try:
+        spec.loader.exec_module(module)
+    except Exception as error:
+        raise UsageError(
+            f"{file} failed: {type(error).__name__}: {error}.", "Mend it; --debug shows where."
+        ) from error
+    factory = getattr(module, attribute, None)
+    if not callable(factory):
+        raise UsageError(f"{file} has no function '{attribute}'.", "Give one that it has.")
+    found: Callable[[], Any] = factory
+    return found
+
+
+def _network(name: str) -> nn.Module:
+    from torch import nn
+
+    try:
+        network = _factory(name)()
+    except UsageError:
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"{name} failed: {type(error).__name__}: {error}.", "Mend it; --debug shows where."
+        ) from error
+    if not isinstance(network, nn.Module):
+        raise UsageError(
+            f"{name} returned a {type(network).__name__}, not an nn.Module.",
+            "Return the network itself.",
+        )
+    return network
+
+
+@functools.cache
+def _classes(name: str, size: tuple[int, ...]) -> int:
+    import torch
+
+    network = _network(name).eval()
+    try:
+        with torch.inference_mode():
+            output = network(torch.zeros(1, 3, *size))
+    except Exception as error:
+        raise UsageError(
+            f"{name} does not take a (1, 3, {size[0]}, {size[1]}) image: {error}.",
+            "Give the factory an attribute image_size, or mend the network.",
+        ) from error
+    if not isinstance(output, torch.Tensor) or output.dim() != 2:
+        raise UsageError(
+            f"{name} does not return one tensor of (batch, classes).",
+            "Wrap the network so that it does.",
+        )
+    return int(output.shape[1])

@@ -1,0 +1,78 @@
+"""``timm:NAME``: networks of timm (PyTorch Image Models), without downloading weights."""
+
+from __future__ import annotations
+
+import functools
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy import plugins
+from mvdeploy.models.zoo import missing, without_patches
+from mvdeploy.records import ModelSpec, Preprocessing
+
+if TYPE_CHECKING:
+    from torch import nn
+
+
+def defaults(name: str) -> ModelSpec:
+    """Return the spec of a network with timm's own input size and class count."""
+    config = _config(name)
+    _, height, width = config["input_size"]
+    return ModelSpec(
+        model=name, patches=(), image_size=(height, width), num_classes=config["num_classes"]
+    )
+
+
+def check(spec: ModelSpec) -> None:
+    """Refuse what cannot be built."""
+    without_patches(spec)
+
+
+def preprocessing(spec: ModelSpec) -> Preprocessing:
+    """Return timm's own rule: the crop is ``crop_pct`` of the resized image."""
+    config = _config(spec.model)
+    height, width = spec.image_size
+    share = config["crop_pct"]
+    return Preprocessing(
+        resize=(int(height / share), int(width / share)),
+        crop=spec.image_size,
+        interpolation=config["interpolation"],
+        mean=config["mean"],
+        std=config["std"],
+    )
+
+
+def has_weights(spec: ModelSpec) -> bool:
+    """Return false: weights would have to be downloaded."""
+    return False
+
+
+def build(spec: ModelSpec) -> nn.Module:
+    """Build the network."""
+    timm = _timm()
+    known = _config(spec.model)["input_size"][1:]
+    sized = {} if tuple(known) == spec.image_size else {"img_size": spec.image_size}
+    name = spec.model.partition(":")[2]
+    try:
+        network: nn.Module = timm.create_model(name, num_classes=spec.num_classes, **sized)
+    except TypeError:
+        # A convolutional network takes any size and has no such argument.
+        network = timm.create_model(name, num_classes=spec.num_classes)
+    return network
+
+
+@functools.cache
+def _config(name: str) -> dict[str, Any]:
+    timm = _timm()
+    short = name.partition(":")[2]
+    if not timm.is_model(short):
+        raise plugins.unknown("network in timm", short, tuple(timm.list_models()))
+    config: dict[str, Any] = timm.get_pretrained_cfg(short).to_dict()
+    return config
+
+
+def _timm() -> Any:
+    try:
+        import timm
+    except (ImportError, RuntimeError) as error:
+        raise missing("timm", ImportError(str(error))) from error
+    return timm

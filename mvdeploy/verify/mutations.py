@@ -1,0 +1,192 @@
+"""Break copies of an ONNX export on purpose, to see that the check notices and names the module.
+
+A check that has never failed proves nothing. Each mutation here is a fault that exporters, passes
+or hand-written conversions have really made.
+"""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+import onnx
+from onnx import helper, numpy_helper
+
+from mvdeploy.records import Artifact
+
+if TYPE_CHECKING:
+    from torch import nn
+
+MODULE_KEY = "mvdeploy.module"
+
+Mutation = Callable[["Editor", onnx.NodeProto], None]
+
+WRONG_EPS = 1e-3
+"""Another framework's default for BatchNorm, where MobileViT has 1e-5."""
+
+
+class Editor:
+    """A copy of an exported model, to be changed.
+
+    Args:
+        model: is copied.
+        network: the network before any pass; its BatchNorms tell what was folded.
+    """
+
+    def __init__(self, model: onnx.ModelProto, network: nn.Module) -> None:
+        self.model = copy.deepcopy(model)
+        self.network = network
+        self._initializers = {i.name: i for i in self.model.graph.initializer}
+
+    @property
+    def nodes(self) -> list[onnx.NodeProto]:
+        """The nodes, in the order they run."""
+        return list(self.model.graph.node)
+
+    def constant(self, name: str) -> np.ndarray | None:
+        """Return the value of a weight or constant; None for a computed tensor."""
+        found = self._initializers.get(name)
+        return None if found is None else numpy_helper.to_array(found)
+
+    def replace_input(self, node: onnx.NodeProto, index: int, value: np.ndarray) -> None:
+        """Give a node a constant of its own; other users of the old one keep it."""
+        name = f"{node.input[index]}__mutated"
+        self.model.graph.initializer.append(numpy_helper.from_array(value, name))
+        node.input[index] = name
+
+    def producer(self, tensor: str) -> onnx.NodeProto | None:
+        """Return the node that makes a tensor."""
+        return next((n for n in self.model.graph.node if tensor in n.output), None)
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    """Return the module path that an exported node carries."""
+    return next((p.value for p in node.metadata_props if p.key == MODULE_KEY), "")
+
+
+def drop_bias(editor: Editor, node: onnx.NodeProto) -> None:
+    """A convolution loses its bias."""
+    bias = editor.constant(node.input[2])
+    if bias is not None:
+        editor.replace_input(node, 2, np.zeros_like(bias))
+
+
+def change_softmax_axis(editor: Editor, node: onnx.NodeProto) -> None:
+    """Softmax runs over the queries instead of the keys."""
+    _set_attribute(node, "axis", -2)
+
+
+def silu_to_relu(editor: Editor, node: onnx.NodeProto) -> None:
+    """The activation x·sigmoid(x) becomes max(x, 0)."""
+    sigmoid = next(n for n in editor.nodes if n.op_type == "Sigmoid" and n.output[0] in node.input)
+    node.op_type = "Relu"
+    del node.input[:]
+    node.input.append(sigmoid.input[0])
+    editor.model.graph.node.remove(sigmoid)
+
+
+def scale_attention(editor: Editor, node: onnx.NodeProto) -> None:
+    """The queries are scaled by 1.1 times what they should be."""
+    for index, name in enumerate(node.input):
+        value = editor.constant(name)
+        if value is not None:
+            editor.replace_input(node, index, (value * 1.1).astype(value.dtype))
+
+
+def swap_q_and_v(editor: Editor, node: onnx.NodeProto) -> None:
+    """Queries and values are taken from each other's place of the packed projection."""
+    q, k, v = node.output
+    del node.output[:]
+    node.output.extend((v, k, q))
+
+
+def enlarge_layernorm_eps(editor: Editor, node: onnx.NodeProto) -> None:
+    """LayerNorm's epsilon is 100 times too large."""
+    _set_attribute(node, "epsilon", 1e-3)
+
+
+def exchange_height_and_width(editor: Editor, node: onnx.NodeProto) -> None:
+    """Patches are unfolded column by column instead of row by row."""
+    _set_attribute(node, "perm", [0, 4, 2, 3, 1, 5])
+
+
+def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
+    """A BatchNorm was folded with another epsilon than its own."""
+    parent = module_of(node).rpartition(".")[0]
+    norm = editor.network.get_submodule(f"{parent}.norm")
+    variance = np.asarray(norm.running_var, dtype=np.float64)
+    eps = float(norm.eps)  # type: ignore[arg-type]
+    beta = np.asarray(norm.bias.detach(), dtype=np.float64)  # type: ignore[operator]
+    factor = np.sqrt((variance + eps) / (variance + WRONG_EPS))
+    weight, bias = editor.constant(node.input[1]), editor.constant(node.input[2])
+    if weight is None or bias is None:
+        raise ValueError(f"{node.name} has no constant weight and bias")
+    editor.replace_input(node, 1, (weight * factor[:, None, None, None]).astype(weight.dtype))
+    editor.replace_input(node, 2, (beta + (bias - beta) * factor).astype(bias.dtype))
+
+
+def _has_bias(editor: Editor, node: onnx.NodeProto) -> bool:
+    return node.op_type == "Conv" and len(node.input) > 2
+
+
+def _is_silu(editor: Editor, node: onnx.NodeProto) -> bool:
+    makers = [editor.producer(name) for name in node.input]
+    return node.op_type == "Mul" and any(m is not None and m.op_type == "Sigmoid" for m in makers)
+
+
+def _is_scale(editor: Editor, node: onnx.NodeProto) -> bool:
+    constants = [editor.constant(name) for name in node.input]
+    return node.op_type == "Mul" and any(c is not None and c.size == 1 for c in constants)
+
+
+def _is_unfold(editor: Editor, node: onnx.NodeProto) -> bool:
+    perm = next((list(a.ints) for a in node.attribute if a.name == "perm"), [])
+    return perm == [0, 2, 4, 1, 3, 5] and module_of(node).endswith("unfold")
+
+
+_MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]] = {
+    "bias dropped": (drop_bias, _has_bias),
+    "softmax axis": (change_softmax_axis, lambda _, n: n.op_type == "Softmax"),
+    "SiLU → ReLU": (silu_to_relu, _is_silu),
+    "attention scale × 1.1": (scale_attention, _is_scale),
+    "q and v swapped": (swap_q_and_v, lambda _, n: n.op_type == "Split" and len(n.output) == 3),
+    "LayerNorm eps × 100": (
+        enlarge_layernorm_eps,
+        lambda _, n: n.op_type == "LayerNormalization",
+    ),
+    "unfold: height and width exchanged": (exchange_height_and_width, _is_unfold),
+    "BatchNorm folded with eps 1e-3": (fold_with_wrong_eps, _has_bias),
+}
+
+
+def mutants(
+    model: onnx.ModelProto, artifact: Artifact, network: nn.Module
+) -> Iterator[tuple[str, str, onnx.ModelProto]]:
+    """Make broken copies: every mutation at the first, the middle and the last place it fits.
+
+    Args:
+        model: the exported model.
+        artifact: its manifest.
+        network: the network before any pass.
+
+    Yields:
+        the mutation, the module it is in, the model.
+    """
+    for name, (mutate, fits) in _MUTATIONS.items():
+        plain = Editor(model, network)
+        places = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
+        chosen = dict.fromkeys(places[i] for i in (0, len(places) // 2, -1)) if places else ()
+        for index in chosen:
+            editor = Editor(model, network)
+            node = editor.nodes[index]
+            module = module_of(node)
+            mutate(editor, node)
+            yield name, module, editor.model
+
+
+def _set_attribute(node: onnx.NodeProto, name: str, value: object) -> None:
+    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    del node.attribute[:]
+    node.attribute.extend([*kept, helper.make_attribute(name, value)])

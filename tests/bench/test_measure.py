@@ -1,0 +1,361 @@
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mvdeploy.bench.measure import Entry, Listener, by_engine, measure
+from mvdeploy.errors import DeviceUnavailable, MvdeployError
+from mvdeploy.records import Job, JobModel, Level, Measurement, Plan, Warmup
+from mvdeploy.transports import RunnerFailed
+
+MS = 1_000_000
+DEAD = RunnerFailed("The runner was killed by SIGSEGV.", "Report it.")
+PLAN = Plan(iterations=40, sessions=4, warmup=Warmup(iterations=3))
+
+
+@dataclasses.dataclass
+class Heard:
+    """Everything a listener was told, in order."""
+
+    calls: list[tuple[str, str, object]] = dataclasses.field(default_factory=list)
+
+    @property
+    def listener(self) -> Listener:
+        return Listener(
+            measured=lambda slug, found: self.calls.append(("measured", slug, found)),
+            failed=lambda slug, error: self.calls.append(("failed", slug, error)),
+            step=lambda text: self.calls.append(("step", text, None)),
+        )
+
+    def of(self, kind: str) -> list[tuple[str, object]]:
+        return [(slug, what) for name, slug, what in self.calls if name == kind]
+
+    def measurements(self, slug: str) -> list[Measurement]:
+        return [m for s, m in self.of("measured") if s == slug and isinstance(m, Measurement)]
+
+    def failures(self) -> dict[str, object]:
+        return dict(self.of("failed"))
+
+
+@pytest.fixture
+def heard() -> Heard:
+    return Heard()
+
+
+def cases(job: Job) -> list[int]:
+    return [int(model.path[4:-5]) for model in job.models]
+
+
+def joint(job: Job) -> bool:
+    return len(job.models) > 1
+
+
+# The plain way
+
+
+def test_every_case_is_probed_alone_first(make_link, make_entries, heard: Heard) -> None:
+    link, plan = make_link(), dataclasses.replace(PLAN, threads=3, cores=(1, 2))
+    entries = make_entries(3)
+    measure(entries, link, plan, heard.listener)
+    probes, sessions = link.jobs[:3], link.jobs[3:]
+    assert [job.models for job in probes] == [(entry.model,) for entry in entries]
+    assert all(job.order == () for job in probes)
+    assert len(sessions) == 4
+    assert all(sorted(cases(job)) == [0, 1, 2] for job in sessions)
+    for job in link.jobs:
+        assert (job.threads, job.cores, job.warmup) == (3, (1, 2), PLAN.warmup)
+    found = heard.measurements("c1")[-1]
+    assert (found.load_ns, found.first.wall_ns) == (101, (2 * MS,))
+    assert (found.peak_memory_bytes, found.baseline_memory_bytes) == (1002, 10)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.integers(0, 60),
+    st.integers(1, 7),
+    st.lists(st.integers(1, 3000), min_size=1, max_size=4),
+    st.integers(0, 9),
+)
+def test_the_number_of_iterations_is_exact(
+    make_link, make_entries, iterations: int, sessions: int, times: list[int], seed: int
+) -> None:
+    heard = Heard()
+    link = make_link(inference_ns=[ms * MS for ms in times])
+    plan = dataclasses.replace(PLAN, iterations=iterations, sessions=sessions, seed=seed)
+    measure(make_entries(len(times)), link, plan, heard.listener)
+    for case in range(len(times)):
+        found = heard.measurements(f"c{case}")[-1]
+        assert len(found.sessions) == sessions
+        assert len(found.steady) == iterations
+        # CPU times carry the case: no sample is another case's.
+        assert set(found.steady.cpu_ns) <= {case}
+        for session in found.sessions:
+            assert session.load_ns == 100 + case
+            assert set(session.warmup.cpu_ns) == {case}
+
+
+def test_time_decides_where_iterations_do_not(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[2 * MS, 500 * MS])
+    plan = dataclasses.replace(PLAN, iterations=None, min_time_s=8.0)
+    measure(make_entries(2), link, plan, heard.listener)
+    lengths = [[len(s.steady) for s in heard.measurements(f"c{i}")[-1].sessions] for i in (0, 1)]
+    assert lengths == [[1000] * 4, [4] * 4]
+
+
+def test_a_very_slow_case_still_runs(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[90_000 * MS])
+    plan = dataclasses.replace(PLAN, iterations=None, min_time_s=1.0)
+    measure(make_entries(1), link, plan, heard.listener)
+    assert len(heard.measurements("c0")[-1].steady) == 4
+
+
+def test_samples_are_heard_of_after_every_session(make_link, make_entries, heard: Heard) -> None:
+    measure(make_entries(2), make_link(), PLAN, heard.listener)
+    for slug in ("c0", "c1"):
+        found = heard.measurements(slug)
+        assert [len(m.sessions) for m in found] == [1, 2, 3, 4]
+        assert [m.sessions for m in found] == [found[-1].sessions[:i] for i in (1, 2, 3, 4)]
+        assert len({m.before.taken_at for m in found}) == 1
+        assert len({m.after.taken_at for m in found}) == 4
+        assert all(m.findings == () for m in found)
+    kinds = [kind for kind, _, _ in heard.calls]
+    assert kinds == ["step"] * 2 + ["step", "measured", "measured"] * 4
+    assert not heard.failures()
+
+
+def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
+    measure(make_entries(2), make_link(), PLAN, heard.listener)
+    assert heard.measurements("c1")[-1].conditions == {
+        "engine": "fast",
+        "engine_version": "7.1",
+        "runner": "fake 1",
+        "threads": 1,
+        "cores": ("0", "3"),
+        "clock": "ticks",
+        "clock_resolution_s": 1e-9,
+        "artifact_sha256": "sha1",
+        "output_sha256": "out1",
+    }
+
+
+def test_what_a_runner_does_not_tell_is_unavailable(make_link, make_entries, heard: Heard) -> None:
+    measure(make_entries(1), make_link(hello={}), PLAN, heard.listener)
+    conditions = heard.measurements("c0")[-1].conditions
+    for key in ("engine_version", "runner", "cores", "clock", "clock_resolution_s"):
+        assert conditions[key] == "unavailable"
+
+
+# Pairs
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.integers(2, 4), st.integers(1, 40), st.integers(0, 9))
+def test_pairs_are_turns_of_one_round(
+    make_link, make_entries, count: int, iterations: int, seed: int
+) -> None:
+    link = make_link(inference_ns=[(case + 1) * 40 * MS for case in range(count)])
+    plan = dataclasses.replace(PLAN, iterations=iterations, seed=seed)
+    made = measure(make_entries(count), link, plan, Heard().listener)
+    assert [(c.a, c.b) for c in made] == [("c0", f"c{i}") for i in range(1, count)]
+    sessions = link.jobs[count:]
+    for case, comparison in enumerate(made, start=1):
+        groups = iter(comparison.groups)
+        for number, job in enumerate(sessions):
+            per_session = iterations // 4 + (number < iterations % 4)
+            if not per_session:
+                continue  # no turns, so no pairs
+            group = next(groups)
+            assert len(group.a) == len(group.b) == per_session
+            assert set(group.a.cpu_ns) == {0}
+            assert set(group.b.cpu_ns) == {case}
+            # Wall times carry the position in the job's order.
+            steady = len(job.order) - per_session * count
+            rounds = [[(p - steady) // count for p in s.wall_ns] for s in (group.a, group.b)]
+            assert rounds == [list(range(per_session))] * 2
+            positions = cases(job)
+            assert group.first_created == (1 if positions.index(0) < positions.index(case) else -1)
+        assert next(groups, None) is None
+
+
+def test_every_case_is_created_first_as_often_as_last(
+    make_link, make_entries, heard: Heard
+) -> None:
+    made = measure(make_entries(3), make_link(), PLAN, heard.listener)
+    for comparison in made:
+        assert sorted(group.first_created for group in comparison.groups) == [-1, -1, 1, 1]
+    for slug in ("c0", "c1", "c2"):
+        created = [s.created for s in heard.measurements(slug)[-1].sessions]
+        assert [a + b for a, b in zip(created[::2], created[1::2], strict=True)] == [2, 2]
+
+
+def test_steady_samples_are_not_turns(make_link, make_entries, heard: Heard) -> None:
+    link = make_link()
+    made = measure(make_entries(2), link, PLAN, heard.listener)
+    for case, slug in enumerate(("c0", "c1")):
+        for session, group in zip(
+            heard.measurements(slug)[-1].sessions, made[0].groups, strict=True
+        ):
+            turns = (group.a, group.b)[case].wall_ns
+            assert max(session.steady.wall_ns) < 20 <= min(turns)
+
+
+def test_one_case_has_no_pairs_and_no_turns(make_link, make_entries, heard: Heard) -> None:
+    link = make_link()
+    assert measure(make_entries(1), link, PLAN, heard.listener) == ()
+    assert [len(job.order) for job in link.jobs] == [0, 10, 10, 10, 10]
+
+
+def test_no_case_is_no_work(make_link, heard: Heard) -> None:
+    link = make_link()
+    assert measure([], link, PLAN, heard.listener) == ()
+    assert link.jobs == []
+
+
+def test_the_seed_decides_the_order(make_link, make_entries) -> None:
+    def orders(seed: int) -> list[tuple[int, ...]]:
+        link = make_link(inference_ns=[50 * MS] * 3)
+        plan = dataclasses.replace(PLAN, seed=seed)
+        measure(make_entries(3), link, plan, Heard().listener)
+        return [job.order for job in link.jobs]
+
+    assert orders(1) == orders(1)
+    assert orders(1) != orders(2)
+    sessions = orders(1)[3:]
+    assert len(set(sessions)) == 4
+
+
+# Failures
+
+
+def test_a_case_that_does_not_load_leaves_the_others(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD if cases(job) == [1] else None)
+    made = measure(make_entries(3), link, PLAN, heard.listener)
+    assert heard.failures() == {"c1": DEAD}
+    assert heard.measurements("c1") == []
+    assert [len(heard.measurements(s)[-1].steady) for s in ("c0", "c2")] == [40, 40]
+    assert [(c.a, c.b) for c in made] == [("c0", "c2")]
+    assert all(sorted(cases(job)) == [0, 2] for job in link.jobs[3:])
+
+
+def crash(culprit: int, session: int) -> Callable[[Job, int], MvdeployError | None]:
+    """The culprit takes every runner down that has it, from a session on; probes are fine."""
+    seen: list[int] = []
+
+    def fault(job: Job, number: int) -> MvdeployError | None:
+        if job.order and joint(job):
+            seen.append(number)
+        return DEAD if culprit in cases(job) and job.order and len(seen) > session else None
+
+    return fault
+
+
+def test_a_crash_is_traced_to_its_case(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=crash(1, session=2))
+    made = measure(make_entries(3), link, PLAN, heard.listener)
+    assert heard.failures() == {"c1": DEAD}
+    # What the culprit had before stays.
+    assert [len(m.sessions) for m in heard.measurements("c1")] == [1, 2]
+    for slug in ("c0", "c2"):
+        found = heard.measurements(slug)[-1]
+        assert len(found.steady) == 40
+        (finding,) = found.findings
+        assert (finding.code, finding.level, finding.values) == (
+            "not_interleaved",
+            Level.WARNING,
+            {"session": 3},
+        )
+    # Session 3 was tried together, then each alone; session 4 goes without the culprit.
+    tried = [sorted(cases(job)) for job in link.jobs[3:]]
+    assert tried == [[0, 1, 2], [0, 1, 2], [0, 1, 2], [0], [1], [2], [0, 2]]
+    groups = {(c.a, c.b): len(c.groups) for c in made}
+    assert groups == {("c0", "c1"): 2, ("c0", "c2"): 3}
+
+
+def test_when_the_reference_dies_the_next_case_takes_its_place(
+    make_link, make_entries, heard: Heard
+) -> None:
+    link = make_link(fault=crash(0, session=1))
+    made = measure(make_entries(3), link, PLAN, heard.listener)
+    assert heard.failures() == {"c0": DEAD}
+    groups = {(c.a, c.b): len(c.groups) for c in made}
+    assert groups == {("c0", "c1"): 1, ("c0", "c2"): 1, ("c1", "c2"): 2}
+    (last,) = [c for c in made if c.a == "c1"]
+    for group in last.groups:
+        assert (set(group.a.cpu_ns), set(group.b.cpu_ns)) == ({1}, {2})
+
+
+def test_cases_that_only_fail_together_all_go_on(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD if joint(job) else None)
+    assert measure(make_entries(2), link, PLAN, heard.listener) == ()
+    assert not heard.failures()
+    for slug in ("c0", "c1"):
+        found = heard.measurements(slug)[-1]
+        assert len(found.steady) == 40
+        assert [f.values["session"] for f in found.findings] == [1, 2, 3, 4]
+
+
+def test_when_the_last_case_dies_the_work_ends(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD if n >= 3 else None)
+    measure(make_entries(1), link, PLAN, heard.listener)
+    assert heard.failures() == {"c0": DEAD}
+    assert [len(m.sessions) for m in heard.measurements("c0")] == [1, 2]
+    assert len(link.jobs) == 4
+
+
+def test_each_failure_is_told_once(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD)
+    assert measure(make_entries(3), link, PLAN, heard.listener) == ()
+    assert [slug for slug, _ in heard.of("failed")] == ["c0", "c1", "c2"]
+    assert heard.of("measured") == []
+
+
+def test_a_device_that_is_gone_ends_everything(make_link, make_entries, heard: Heard) -> None:
+    gone = DeviceUnavailable("It was unplugged.", "Plug it in.")
+    link = make_link(fault=lambda job, n: gone if n == 4 else None)
+    with pytest.raises(DeviceUnavailable):
+        measure(make_entries(2), link, PLAN, heard.listener)
+    assert len(heard.measurements("c0")[-1].sessions) == 2
+    assert not heard.failures()
+
+
+def test_an_interruption_is_not_a_failure_of_a_case(make_link, make_entries, heard: Heard) -> None:
+    def stop(job: Job, number: int) -> MvdeployError | None:
+        if number == 3:
+            raise KeyboardInterrupt
+        return None
+
+    with pytest.raises(KeyboardInterrupt):
+        measure(make_entries(2), make_link(fault=stop), PLAN, heard.listener)
+    assert len(heard.measurements("c1")) == 1
+    assert not heard.failures()
+
+
+# Limits
+
+
+def test_a_given_limit_is_kept_to(make_link, make_entries, heard: Heard) -> None:
+    link = make_link()
+    measure(make_entries(2), link, dataclasses.replace(PLAN, time_limit_s=7.5), heard.listener)
+    assert set(link.limits) == {7.5}
+
+
+def test_a_limit_leaves_room_for_what_is_expected(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[3000 * MS, 100 * MS])
+    measure(make_entries(2), link, PLAN, heard.listener)
+    for job, limit in zip(link.jobs[2:], link.limits[2:], strict=True):
+        seconds = sum(3 if cases(job)[i] == 0 else 0.1 for i in job.order)
+        assert limit > 5 * seconds + 30
+
+
+def test_engines_are_measured_apart() -> None:
+    def entry(slug: str, engine: str) -> Entry:
+        return Entry(slug, JobModel(engine, "", "", {}))
+
+    made = [entry("a", "x"), entry("b", "y"), entry("c", "x"), entry("d", "y")]
+    groups = [[e.slug for e in group] for group in by_engine(made)]
+    assert groups == [["a", "c"], ["b", "d"]]
+    assert by_engine([]) == []

@@ -1,0 +1,58 @@
+from __future__ import annotations
+
+import dataclasses
+
+import pytest
+
+from mvdeploy.bench.profile import profile
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Plan
+from mvdeploy.transports import RunnerFailed
+
+PLAN = Plan(profile_iterations=30, threads=2, cores=(1,))
+
+
+def test_profiled_and_plain_inferences_take_turns(make_link, make_entries) -> None:
+    link, (entry,) = make_link(), make_entries(1)
+    found = profile(entry, link, PLAN)
+    (job,) = link.jobs
+    plain, profiled = job.models
+    assert plain == entry.model
+    assert profiled == dataclasses.replace(entry.model, profile_to="/scratch/profile-c0")
+    assert (job.threads, job.cores) == (2, (1,))
+    pairs = list(zip(job.order[::2], job.order[1::2], strict=True))
+    assert len(pairs) == 30
+    assert all(sorted(pair) == [0, 1] for pair in pairs)
+    assert 5 < sum(pair == (0, 1) for pair in pairs) < 25  # in random order
+    assert found is not None
+    assert found.path == "/scratch/profile-c0/profile.json"
+    assert found.runs == 30
+    # Wall times carry the position in the order.
+    assert found.plain_ns == tuple(i for i, model in enumerate(job.order) if model == 0)
+    assert found.profiled_ns == tuple(i for i, model in enumerate(job.order) if model == 1)
+
+
+def test_the_seed_decides_the_turns(make_link, make_entries) -> None:
+    orders = []
+    for seed in (1, 1, 2):
+        link = make_link()
+        profile(make_entries(1)[0], link, dataclasses.replace(PLAN, seed=seed))
+        orders.append(link.jobs[0].order)
+    assert orders[0] == orders[1] != orders[2]
+
+
+def test_an_engine_without_a_profile_gives_none(make_link, make_entries) -> None:
+    assert profile(make_entries(1)[0], make_link(profile_name=None), PLAN) is None
+
+
+def test_a_failed_job_is_an_engine_error(make_link, make_entries) -> None:
+    dead = RunnerFailed("It died.", "Mend it.")
+    with pytest.raises(EngineError, match="It died"):
+        profile(make_entries(1)[0], make_link(fault=lambda job, n: dead), PLAN)
+
+
+def test_limits(make_link, make_entries) -> None:
+    link, (entry,) = make_link(), make_entries(1)
+    profile(entry, link, PLAN, 12.0)
+    profile(entry, link, dataclasses.replace(PLAN, time_limit_s=3.0), 12.0)
+    assert link.limits == [12, 3]

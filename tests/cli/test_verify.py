@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mvdeploy import export
+from mvdeploy.verify.mutations import mutants
+
+
+def verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "mvdeploy", "verify", *map(str, arguments)]
+    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+
+@pytest.fixture
+def good(exported, tmp_path: Path) -> Path:
+    path = exported().path
+    for file in (path, export.manifest_path(path)):
+        shutil.copy(file, tmp_path)
+    return tmp_path / path.name
+
+
+def test_a_good_file(good: Path) -> None:
+    done = verify(good)
+    assert done.returncode == 0, done.stderr
+    assert "agrees with PyTorch" in done.stdout
+    assert "photograph" in done.stdout
+
+
+def test_a_broken_file_exits_1_and_names_the_module(good: Path, exported) -> None:
+    source = exported()
+    mutations = mutants(onnx.load(str(source.path)), source.artifact, source.network)
+    module, model = next((m, broken) for name, m, broken in mutations if name == "softmax axis")
+    onnx.save(model, str(good))
+    manifest = export.manifest_path(good)
+    known = json.loads(manifest.read_text())
+    manifest.write_text(json.dumps({**known, "sha256": export.file_sha256(good)}))
+    done = verify(good)
+    assert done.returncode == 1
+    assert "DOES NOT agree" in done.stdout
+    assert f"The first module that departs is {module} " in done.stdout
+    assert "<- departs" in done.stdout
+    body = json.loads(verify(good, "--json").stdout)
+    assert body["passed"] is False
+    assert next(m["module"] for m in body["modules"] if m["diverges"]) == module
+
+
+def test_a_file_that_is_not_the_manifests_is_refused(good: Path) -> None:
+    data = bytearray(good.read_bytes())
+    data[len(data) // 2] ^= 1
+    good.write_bytes(data)
+    done = verify(good)
+    assert done.returncode == 2
+    assert "sha256" in done.stderr
+
+
+def test_a_manifest_of_another_schema_is_refused_by_name(good: Path) -> None:
+    manifest = export.manifest_path(good)
+    manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
+    done = verify(good)
+    assert done.returncode == 2
+    assert "schema version 99" in done.stderr

@@ -1,0 +1,88 @@
+"""What tests of several rooms share: networks are built and exported once."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import settings
+
+from mvdeploy import export, models
+from mvdeploy.records import Artifact, ModelSpec, Parity
+from mvdeploy.records.spec import parse_image_size, parse_patches
+
+if TYPE_CHECKING:
+    from torch import nn
+
+# Threads of torch that wait for a core which another process has turn milliseconds into seconds.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+# A shared machine stalls now and then; that is no property of the code.
+settings.register_profile("mvdeploy", deadline=None)
+settings.load_profile("mvdeploy")
+
+
+@dataclasses.dataclass(frozen=True)
+class Export:
+    """A verified export and the network it must agree with."""
+
+    spec: ModelSpec
+    path: Path
+    artifact: Artifact
+    parity: Parity
+    network: nn.Module
+
+
+MakeExport = Callable[..., Export]
+MakeNetwork = Callable[..., "nn.Module"]
+
+
+@pytest.fixture(scope="session")
+def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
+    """Return a function that exports a network, once for the whole session."""
+    from mvdeploy.models.preprocess import sample_photograph
+    from mvdeploy.pipeline.export import Builder
+
+    folder = tmp_path_factory.mktemp("exports")
+
+    @functools.cache
+    def builder(spec: ModelSpec) -> tuple[Builder, nn.Module]:
+        return Builder(spec, sample_photograph()), models.build(spec)
+
+    @functools.cache
+    def once(format_name: str, model: str, patches: str, size: str) -> Export:
+        spec = models.make_spec(
+            model, patches=parse_patches(patches), image_size=parse_image_size(size)
+        )
+        build, network = builder(spec)
+        done = build.export(format_name, folder / f"{spec.slug}{export.suffix(format_name)}")
+        return Export(spec, done.path, done.artifact, done.parity, network)
+
+    def make(
+        format_name: str = "onnx",
+        *,
+        model: str = "mobilevit_xxs",
+        patches: str = "4x2,2,2",
+        size: str = "96",
+    ) -> Export:
+        # The default has a patch that is not square, and a map of layer_5 that its patches do not
+        # divide (3 by 2), so that every path of the fold is in it.
+        return once(format_name, model, patches, size)
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def built() -> MakeNetwork:
+    """Return a function that builds a network once; who changes it works on a copy."""
+
+    @functools.cache
+    def make(model: str = "mobilevit_xxs", classes: int = 1000) -> nn.Module:
+        return models.build(models.make_spec(model, num_classes=classes))
+
+    return make

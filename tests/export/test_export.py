@@ -1,0 +1,81 @@
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import export
+from mvdeploy.errors import UsageError
+from mvdeploy.records import codec
+
+
+@pytest.fixture
+def copied(exported, tmp_path: Path) -> Path:
+    """A copy of an export that may be spoilt."""
+    small = exported()
+    for path in (small.path, export.manifest_path(small.path)):
+        shutil.copy(path, tmp_path)
+    return tmp_path / small.path.name
+
+
+def test_a_manifest_is_read_as_it_was_written(exported, copied: Path) -> None:
+    assert export.read(copied) == exported().artifact
+
+
+def test_a_changed_file_is_refused(copied: Path) -> None:
+    data = bytearray(copied.read_bytes())
+    data[len(data) // 2] ^= 1
+    copied.write_bytes(data)
+    with pytest.raises(UsageError, match=r"is not the file that .*\.onnx\.json describes"):
+        export.read(copied)
+
+
+def test_a_file_without_its_manifest_is_refused(copied: Path) -> None:
+    export.manifest_path(copied).unlink()
+    with pytest.raises(UsageError, match=r"has no manifest \(.*\.onnx\.json\)"):
+        export.read(copied)
+
+
+def test_a_missing_file_is_refused(copied: Path, tmp_path: Path) -> None:
+    copied.unlink()
+    for path in (copied, tmp_path):
+        with pytest.raises(UsageError, match="There is no file"):
+            export.read(path)
+
+
+def test_a_broken_manifest_is_refused(copied: Path) -> None:
+    manifest = export.manifest_path(copied)
+    manifest.write_text(manifest.read_text()[:-100])
+    with pytest.raises(codec.RecordError, match="is not valid JSON"):
+        export.read(copied)
+
+
+def test_formats_are_known_without_importing_them() -> None:
+    assert export.names() == ("onnx", "pytorch")
+    export.check("onnx")
+    export.check("pytorch", "fp32")
+
+
+@pytest.mark.parametrize(
+    ("asked", "message"),
+    [
+        (("onxx",), "There is no format 'onxx'. Did you mean 'onnx'"),
+        (("",), "There is no format ''"),
+        (("onnx", "fp64"), "There is no precision 'fp64'. Choose one of"),
+    ],
+)
+def test_what_does_not_exist_is_refused(asked: tuple[str, ...], message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export.check(*asked)
+
+
+def test_an_unknown_format_has_no_suffix() -> None:
+    with pytest.raises(UsageError, match="There is no format 'tflite'"):
+        export.suffix("tflite")
+
+
+def test_names_of_files() -> None:
+    assert export.suffix("onnx") == ".onnx"
+    assert export.suffix("pytorch") == ".pt2"
+    assert export.manifest_path(Path("a/b.onnx")) == Path("a/b.onnx.json")

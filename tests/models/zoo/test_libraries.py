@@ -1,0 +1,83 @@
+"""timm's and transformers' networks go through the same path, built without downloads."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import models
+from mvdeploy.errors import UsageError
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.records import Category
+
+
+def test_a_network_of_timm(references, tmp_path: Path) -> None:
+    spec = models.make_spec("timm:mobilevit_xxs", image_size=(64, 64))
+    assert models.preprocessing(spec).interpolation == "bicubic"
+    network = models.build(spec)
+    assert models.parameter_count(network) == 1_272_024
+    table = models.module_table(network)
+    assert not any(module.declared for module in table.values())
+    assert {module.category for module in table.values()} >= {
+        Category.ATTENTION,
+        Category.FFN,
+        Category.CONVOLUTION,
+        Category.FOLD,
+        Category.PRE_AND_POST,
+    }
+    exported = Builder(spec).export("onnx", tmp_path / "timm.onnx")
+    assert exported.parity.passed
+    assert exported.parity.modules
+    # timm's BatchNorm has the activation inside; ONNX's exporter folds what the pass leaves.
+    assert len(exported.artifact.passes[0].left) > 0
+
+
+def test_a_vision_transformer_of_timm_at_its_own_size(references) -> None:
+    spec = models.make_spec("timm:deit_tiny_patch16_224")
+    assert spec.image_size == (224, 224)
+    table = models.module_table(models.build(spec))
+    assert table["blocks.0.norm1"].category is Category.ATTENTION
+    assert table["blocks.0.norm2"].category is Category.FFN
+    assert table["patch_embed.proj"].category is not None
+
+
+def test_a_type_of_transformers(references, tmp_path: Path) -> None:
+    spec = models.make_spec("hf:mobilevit", image_size=(64, 64), num_classes=10)
+    assert spec.seed == 0
+    assert models.preprocessing(spec).channel_order == "BGR"
+    exported = Builder(spec).export("onnx", tmp_path / "hf.onnx")
+    assert exported.parity.passed
+    assert exported.artifact.outputs[0].shape == (1, 10)
+
+
+def test_a_folder_of_transformers_keeps_its_weights(references, tmp_path: Path) -> None:
+    import torch
+
+    configuration = references.transformers.MobileViTConfig(num_labels=7, image_size=64)
+    saved = references.transformers.MobileViTForImageClassification(configuration).eval()
+    saved.save_pretrained(tmp_path / "saved")
+    spec = models.make_spec(f"hf:{tmp_path / 'saved'}")
+    assert (spec.num_classes, spec.image_size, spec.seed) == (7, (64, 64), None)
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    with torch.inference_mode():
+        torch.testing.assert_close(models.build(spec)(image), saved(image).logits)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("timm:mobilevit_xxl", "no network in timm 'mobilevit_xxl'"),
+        ("hf:mobilevitt", "no image classifier in transformers 'mobilevitt'"),
+    ],
+)
+def test_an_unknown_name_is_refused(references, name: str, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        models.make_spec(name)
+
+
+def test_patches_are_refused(references) -> None:
+    from mvdeploy.records.spec import parse_patches
+
+    with pytest.raises(UsageError, match="no patch sizes"):
+        models.make_spec("timm:deit_tiny_patch16_224", patches=parse_patches("2,2,2"))

@@ -1,0 +1,295 @@
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+
+import pytest
+import torch
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
+from torch.nn.utils import parametrizations
+
+from mvdeploy import passes
+from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.passes import fold_batchnorm
+from mvdeploy.records import PassReport
+
+NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+
+
+CONV = {
+    "plain": lambda: nn.Conv2d(3, 4, 3),
+    "without bias": lambda: nn.Conv2d(3, 4, 3, bias=False),
+    "strided": lambda: nn.Conv2d(3, 4, 3, stride=2, padding=1, dilation=2),
+    "padded with the edge": lambda: nn.Conv2d(3, 4, 3, padding=1, padding_mode="replicate"),
+    "depthwise": lambda: nn.Conv2d(3, 3, 3, groups=3),
+    "depthwise without bias": lambda: nn.Conv2d(3, 6, 3, groups=3, bias=False),
+    "grouped": lambda: nn.Conv2d(3, 6, 1, groups=3),
+}
+NORM: dict[str, Callable[[int], nn.Module]] = {
+    "plain": lambda n: nn.BatchNorm2d(n),
+    "without affine": lambda n: nn.BatchNorm2d(n, affine=False),
+    "large eps": lambda n: nn.BatchNorm2d(n, eps=0.5),
+}
+
+
+@pytest.mark.parametrize("conv", CONV)
+@pytest.mark.parametrize("norm", NORM)
+def test_folds_into_every_kind_of_convolution(alive, fold, images, conv: str, norm: str) -> None:
+    layer = CONV[conv]()
+    network = alive(nn.Sequential(layer, NORM[norm](layer.out_channels), nn.SiLU()))
+    folded, report = fold(network, images())
+    assert report.changed == ("1 into 0",)
+    assert isinstance(folded.get_submodule("1"), nn.Identity)
+    assert folded.get_submodule("0").bias is not None
+
+
+@pytest.mark.parametrize(
+    ("layers", "shape"),
+    [
+        ([nn.Linear(5, 7), nn.BatchNorm1d(7)], (4, 5)),
+        ([nn.Linear(5, 7, bias=False), nn.BatchNorm1d(7)], (4, 5)),
+        ([nn.Conv1d(5, 7, 3), nn.BatchNorm1d(7)], (2, 5, 8)),
+        ([nn.Conv3d(2, 3, 3), nn.BatchNorm3d(3)], (2, 2, 4, 4, 4)),
+    ],
+)
+def test_folds_in_other_dimensions(
+    alive, fold, images, layers: list[nn.Module], shape: tuple[int, ...]
+) -> None:
+    _, report = fold(alive(nn.Sequential(*layers)), images(*shape))
+    assert report.changed == ("1 into 0",)
+
+
+class Net(nn.Module):
+    """A network with a forward of its own."""
+
+    def __init__(self, forward: Callable[[Net, Tensor], Tensor], **modules: nn.Module) -> None:
+        super().__init__()
+        self._forward = forward
+        for name, module in modules.items():
+            self.add_module(name, module)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._forward(self, x)
+
+
+def c(cin: int = 3, cout: int = 3) -> nn.Module:
+    return nn.Conv2d(cin, cout, 3, padding=1)
+
+
+def b(n: int = 3, **options: object) -> nn.Module:
+    return nn.BatchNorm2d(n, **options)  # type: ignore[arg-type]
+
+
+class Doubling(nn.Conv2d):
+    """A convolution that computes more than its weights say."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return 2 * super().forward(x).tanh()
+
+
+class Activating(nn.BatchNorm2d):
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x).relu()
+
+
+def hooked() -> nn.Module:
+    conv = c()
+    conv.register_forward_hook(lambda module, args, out: out.tanh())
+    return conv
+
+
+STAYS = {
+    "before the convolution": (nn.Sequential(b(), c()), "no convolution"),
+    "after an activation": (nn.Sequential(c(), nn.ReLU(), b()), "no convolution"),
+    "after an activation in place": (nn.Sequential(c(), nn.ReLU(inplace=True), b()), "used else"),
+    "after pooling": (nn.Sequential(c(), nn.MaxPool2d(2), b()), "no convolution"),
+    "after a transposed convolution": (
+        nn.Sequential(nn.ConvTranspose2d(3, 3, 3), b()),
+        "no convolution",
+    ),
+    "no statistics": (nn.Sequential(c(), b(track_running_stats=False)), "no running statistics"),
+    "shared normalisation": (
+        Net(lambda m, x: m.n(m.a(x)) + m.n(m.b(x)), a=c(), b=c(), n=b()),
+        "it runs more than once",
+    ),
+    "shared normalisation, called by name": (
+        Net(lambda m, x: m.n(m.a(x)) + m.n(input=m.b(x)), a=c(), b=c(), n=b()),
+        "it runs more than once",
+    ),
+    "shared convolution": (
+        Net(lambda m, x: m.n(m.a(x)) + m.a(x + 1), a=c(), n=b()),
+        "the layer before it is shared",
+    ),
+    "output used twice": (Net(lambda m, x: (y := m.a(x)) + m.n(y), a=c(), n=b()), "used elsewhere"),
+    "output used twice, as a view": (
+        Net(lambda m, x: m.n(y := m.a(x)) + y.flatten(2).mean(), a=c(), n=b()),
+        "used elsewhere",
+    ),
+    "output used before": (
+        Net(lambda m, x: (y := m.a(x)).mean() + m.n(y), a=c(), n=b()),
+        "used elsewhere",
+    ),
+    "output of the network": (
+        Net(lambda m, x: (y := m.a(x), m.n(y))[0], a=c(), n=b()),
+        "used elsewhere",
+    ),
+    "output written to": (
+        Net(lambda m, x: m.n(m.a(x).mul_(3)), a=c(), n=b()),
+        "used elsewhere",
+    ),
+    "never runs": (Net(lambda m, x: m.a(x), a=c(), n=b()), "did not run"),
+    "another axis": (
+        Net(lambda m, x: m.n(m.a(x)), a=nn.Linear(5, 4), n=nn.BatchNorm1d(6)),
+        "another axis",
+    ),
+    "weights shared by hand": (
+        Net(lambda m, x: m.n(m.a(x)) + F.conv2d(x, m.a.weight, padding=1), a=c(), n=b()),
+        None,
+    ),
+    "a convolution of another kind": (nn.Sequential(Doubling(3, 3, 3), b()), "no convolution"),
+    "a normalisation of another kind": (nn.Sequential(c(), Activating(3)), "its class"),
+    "a hook on the convolution": (nn.Sequential(hooked(), b()), "no convolution"),
+    "weights that are computed": (
+        nn.Sequential(parametrizations.weight_norm(c()), b()),
+        "no convolution",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", STAYS)
+def test_a_batchnorm_that_cannot_go_stays_with_a_reason(alive, fold, images, case: str) -> None:
+    made, reason = STAYS[case]
+    example = images(2, 6, 5) if case == "another axis" else images()
+    network = alive(copy.deepcopy(made))
+    if case == "weights shared by hand":
+        # Reading another module's weights cannot be seen in the tensors that flow.
+        with pytest.raises(CheckFailed, match="moved the outputs"):
+            passes.apply(network, example)
+        return
+    _, report = fold(network, example)
+    assert report.changed == ()
+    assert reason in report.left[0]
+
+
+def test_two_convolutions_that_share_a_weight_fold_apart(alive, fold, images) -> None:
+    network = alive(Net(lambda m, x: m.n(m.a(x)) + m.o(m.b(x)), a=c(), b=c(), n=b(), o=b()))
+    network.b.weight = network.a.weight  # type: ignore[union-attr]
+    _, report = fold(network, images())
+    assert report.changed == ("n into a", "o into b")
+
+
+def test_a_batchnorm_with_two_names_goes_from_both(alive, fold, images) -> None:
+    norm = b()
+    network = alive(Net(lambda m, x: m.all(x), n=norm, all=nn.Sequential(c(), norm)))
+    folded, report = fold(network, images())
+    assert report.changed == ("n into all.0",)
+    assert isinstance(folded.get_submodule("all.1"), nn.Identity)
+
+
+def test_a_row_of_batchnorms_goes_as_a_whole(alive, fold, images) -> None:
+    network = alive(nn.Sequential(c(), b(), nn.Identity(), b(), b()))
+    _, report = fold(network, images())
+    assert report.changed == ("1 into 0", "3 into 0", "4 into 0")
+
+
+@pytest.mark.parametrize("part", ["all", "norm"])
+def test_training_mode_is_refused(alive, images, part: str) -> None:
+    network = alive(nn.Sequential(nn.Sequential(c(), b())))
+    network.train() if part == "all" else network.get_submodule("0.1").train()
+    with pytest.raises(UsageError, match=r"training mode \('0\.1'\)"):
+        passes.apply(network, images())
+
+
+def test_training_mode_without_a_batchnorm_is_refused(images) -> None:
+    with pytest.raises(UsageError, match=r"training mode\."):
+        passes.apply(nn.Sequential(c()).double().train(), images())
+
+
+def test_a_network_without_batchnorm_stays_as_it_is(alive, fold, images) -> None:
+    _, report = fold(alive(nn.Sequential(c())), images())
+    assert report == PassReport("fold_batchnorm")
+
+
+# The real network, and folds that are wrong
+
+
+def test_every_batchnorm_of_mobilevit_goes(built) -> None:
+    network = built()
+    count = sum(isinstance(m, NORMS) for m in network.modules())
+    folded, (report,) = passes.apply(network, torch.rand(1, 3, 64, 64))
+    assert (len(report.changed), report.left) == (count, ())
+    assert count == 32
+    assert not any(isinstance(m, NORMS) for m in folded.modules())
+    assert any(isinstance(m, NORMS) for m in network.modules())
+    assert 0 < report.max_abs_difference < 1e-4
+
+
+def without_eps(layer: nn.Module, norm: nn.Module) -> None:
+    norm.eps = 0.0  # type: ignore[assignment]
+    RIGHT(layer, norm)  # type: ignore[arg-type]
+
+
+def without_mean(layer: nn.Module, norm: nn.Module) -> None:
+    norm.running_mean.zero_()  # type: ignore[union-attr, operator]
+    RIGHT(layer, norm)  # type: ignore[arg-type]
+
+
+def without_root(layer: nn.Module, norm: nn.Module) -> None:
+    norm.running_var.square_()  # type: ignore[union-attr, operator]
+    RIGHT(layer, norm)  # type: ignore[arg-type]
+
+
+def with_nan(layer: nn.Module, norm: nn.Module) -> None:
+    RIGHT(layer, norm)  # type: ignore[arg-type]
+    with torch.no_grad():
+        layer.bias[0] = torch.nan  # type: ignore[index]
+
+
+RIGHT = fold_batchnorm._fold
+
+
+@pytest.mark.parametrize("wrong", [without_eps, without_mean, without_root, with_nan])
+def test_a_wrong_fold_is_caught(
+    built, monkeypatch: pytest.MonkeyPatch, wrong: Callable[[nn.Module, nn.Module], None]
+) -> None:
+    network, example = copy.deepcopy(built()), torch.rand(1, 3, 64, 64)
+    for module in network.modules():
+        if isinstance(module, NORMS):
+            module.eps = 1e-3
+    passes.apply(network, example)
+    monkeypatch.setattr(fold_batchnorm, "_fold", wrong)
+    with pytest.raises(CheckFailed, match="The pass fold_batchnorm moved the outputs by"):
+        passes.apply(network, example)
+
+
+def test_a_fold_that_does_not_happen_is_caught(
+    alive, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(fold_batchnorm, "rewrite", lambda network, example: ([], []))
+    with pytest.raises(CheckFailed, match="BatchNorm '1' could be folded but was not"):
+        passes.apply(alive(nn.Sequential(c(), b())), images())
+
+
+def test_a_network_that_gives_nan_passes_no_check(alive, images) -> None:
+    network = alive(nn.Sequential(c(), b()))
+    network.get_submodule("0").bias.data[0] = torch.nan  # type: ignore[union-attr, index]
+    with pytest.raises(CheckFailed, match="by nan"):
+        passes.apply(network, images())
+
+
+def test_an_unknown_pass_is_refused(images) -> None:
+    with pytest.raises(UsageError, match="There is no pass 'fold_layernorm'"):
+        passes.apply(nn.Identity().eval(), images(), ("fold_layernorm",))
+
+
+def test_every_pass_in_the_order_exists() -> None:
+    from mvdeploy import plugins
+
+    assert set(passes.ORDER) == set(plugins.names("mvdeploy.passes"))
+
+
+def test_passes_run_in_the_order_that_is_asked_for(alive, images) -> None:
+    network = alive(nn.Sequential(c(), b()))
+    _, reports = passes.apply(network, images(), ("fold_batchnorm", "fold_batchnorm"))
+    assert [len(report.changed) for report in reports] == [1, 0]

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import dataclasses
+import errno
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import mvdeploy
+from mvdeploy import export
+from mvdeploy.errors import CheckFailed, EngineError, UsageError
+from mvdeploy.export import Options
+from mvdeploy.pipeline.export import Builder, staged
+from mvdeploy.records import Artifact, codec
+
+
+@pytest.fixture(scope="module")
+def builder() -> Builder:
+    return Builder(mvdeploy.make_spec("mobilevit_xxs", image_size=(64, 64)))
+
+
+@pytest.fixture
+def old(tmp_path: Path) -> Path:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"the old file")
+    export.manifest_path(path).write_text("the old manifest")
+    return path
+
+
+def untouched(old: Path) -> bool:
+    names = sorted(p.name for p in old.parent.iterdir())
+    return (
+        old.read_bytes() == b"the old file"
+        and export.manifest_path(old).read_text() == "the old manifest"
+        and names == ["model.onnx", "model.onnx.json"]
+    )
+
+
+def test_exporting_again_gives_the_same_bytes_and_says_so(builder: Builder, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    first = builder.export("onnx", path)
+    again = Builder(first.artifact.spec).export("onnx", path)
+    assert first.changes is None
+    assert again.changes == ()
+    assert again.artifact == first.artifact
+
+
+def test_what_differs_from_the_file_before_is_named(builder: Builder, tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    builder.export("onnx", path)
+    other = mvdeploy.make_spec("mobilevit_xxs", image_size=(64, 64), seed=7)
+    assert Builder(other).export("onnx", path).changes == ("spec",)
+    manifest = export.manifest_path(path)
+    known = codec.load(Artifact, manifest)
+    codec.save(dataclasses.replace(known, versions={**known.versions, "torch": "1.0"}), manifest)
+    changes = builder.export("onnx", path).changes
+    assert changes is not None
+    assert [c.split()[:2] for c in changes] == [["torch", "1.0"], ["spec"]]
+
+
+def test_a_file_without_a_manifest_is_replaced_and_said_so(
+    builder: Builder, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_bytes(b"something")
+    assert builder.export("onnx", path).changes == ("the file before had no manifest of its own",)
+    assert export.read(path).format == "onnx"
+
+
+def test_a_failed_parity_leaves_the_old_file(
+    builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(mvdeploy.verify.parity.MAX_ABS, "fp32", 0.0)
+    with pytest.raises(CheckFailed, match="does not compute"):
+        builder.export("onnx", old)
+    assert untouched(old)
+
+
+def test_a_failed_exporter_leaves_the_old_file(
+    builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import torch
+
+    def fail(*_: object, **__: object) -> None:
+        raise RuntimeError("no such operator")
+
+    monkeypatch.setattr(torch.onnx, "export", fail)
+    with pytest.raises(EngineError, match="no such operator"):
+        builder.export("onnx", old)
+    assert untouched(old)
+
+
+def test_a_full_disk_leaves_the_old_file(
+    builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import onnx
+
+    def full(*_: object, **__: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr(onnx, "save", full)
+    with pytest.raises(UsageError, match="No space left"):
+        builder.export("onnx", old)
+    assert untouched(old)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+def test_a_killed_export_leaves_the_old_file(old: Path, number: signal.Signals) -> None:
+    command = [sys.executable, "-m", "mvdeploy", "export", "mobilevit_xxs", "--image-size", "64"]
+    process = subprocess.Popen([*command, "-o", str(old)], stderr=subprocess.PIPE, text=True)
+    assert process.stderr is not None
+    for line in process.stderr:
+        if "export to onnx" in line:
+            break
+    process.send_signal(number)
+    process.communicate(timeout=60)
+    assert old.read_bytes() == b"the old file"
+    assert export.manifest_path(old).read_text() == "the old manifest"
+    if number == signal.SIGINT:
+        assert process.returncode == 130
+        assert untouched(old)
+
+
+def test_staging_cleans_up_whatever_happens(old: Path) -> None:
+    with pytest.raises(KeyboardInterrupt), staged(old) as part:
+        part.write_bytes(b"half")
+        raise KeyboardInterrupt
+    assert untouched(old)
+
+
+@pytest.mark.parametrize("name", ["onnx", "pytorch"])
+def test_a_dynamic_batch_takes_any_number_of_images(
+    builder: Builder, tmp_path: Path, name: str
+) -> None:
+    import numpy as np
+
+    from mvdeploy import runtimes
+
+    path = tmp_path / f"model{export.suffix(name)}"
+    artifact = builder.export(name, path, Options(dynamic_batch=True)).artifact
+    assert artifact.inputs[0].shape == ("batch", 3, 64, 64)
+    engine = runtimes.get(runtimes.for_format(name, ("onnxruntime", "pytorch")))
+    images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
+    session = engine.open_session(path, {"image": images}, 1, None)
+    session.infer()
+    together = session.outputs()["logits"]
+    session.feed({"image": images[1:2]})
+    session.infer()
+    np.testing.assert_allclose(session.outputs()["logits"], together[1:2], atol=1e-5)
+
+
+def test_an_opset_is_kept_and_an_impossible_one_refused(builder: Builder, tmp_path: Path) -> None:
+    import onnx
+
+    path = tmp_path / "model.onnx"
+    builder.export("onnx", path, Options(opset=18))
+    assert onnx.load(str(path)).opset_import[0].version == 18
+    with pytest.raises(UsageError, match="opset 3"):
+        builder.export("onnx", path, Options(opset=3))
+    with pytest.raises(UsageError, match="no opset"):
+        builder.export("pytorch", tmp_path / "model.pt2", Options(opset=18))

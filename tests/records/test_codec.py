@@ -1,0 +1,300 @@
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import math
+import types
+import typing
+from pathlib import Path
+from typing import Any, Union
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvdeploy import records
+from mvdeploy.records import (
+    Breakdown,
+    Device,
+    Finding,
+    JobResult,
+    Level,
+    Measurement,
+    ModelSpec,
+    PatchSize,
+    Plan,
+    Preprocessing,
+    Samples,
+    TraceEvent,
+    codec,
+)
+from mvdeploy.records.codec import RecordError
+
+RECORDS = [
+    kind
+    for name in records.__all__
+    if dataclasses.is_dataclass(kind := getattr(records, name)) and kind is not Breakdown
+]
+# `Breakdown` is derived, never saved, and refuses most combinations of numbers.
+
+json_values = st.recursive(
+    st.none()
+    | st.booleans()
+    | st.integers()
+    | st.floats(allow_nan=False, allow_infinity=False)
+    | st.text(max_size=5),
+    lambda inner: (
+        st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=3), inner, max_size=3)
+    ),
+    max_leaves=4,
+)
+
+
+def values(kind: Any) -> st.SearchStrategy[Any]:
+    """Values of a field's declared type."""
+    origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin in (Union, types.UnionType):
+        return st.one_of([values(k) for k in arguments])
+    if origin is tuple and arguments[-1] is Ellipsis:
+        return st.lists(values(arguments[0]), max_size=3).map(tuple)
+    if origin is tuple:
+        return st.tuples(*map(values, arguments))
+    if origin is dict:
+        return st.dictionaries(st.text(max_size=5), values(arguments[1]), max_size=3)
+    if dataclasses.is_dataclass(kind):
+        hints = typing.get_type_hints(kind)
+        fields = {f.name: values(hints[f.name]) for f in dataclasses.fields(kind)}
+        return st.fixed_dictionaries(fields).map(lambda found: kind(**found))
+    if isinstance(kind, type) and issubclass(kind, enum.Enum):
+        return st.sampled_from(list(kind))
+    scalars: dict[Any, st.SearchStrategy[Any]] = {
+        Any: json_values,
+        type(None): st.none(),
+        str: st.text(max_size=8),
+        int: st.integers(),
+        float: st.floats(allow_nan=False, allow_infinity=False),
+        bool: st.booleans(),
+    }
+    return scalars[kind]
+
+
+@pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
+def test_every_record_comes_back_as_it_went(kind: type) -> None:
+    @settings(max_examples=30)
+    @given(values(kind), st.sampled_from([None, 1]))
+    def holds(record: Any, indent: int | None) -> None:
+        assert codec.loads(kind, codec.dumps(record, indent=indent), "test") == record
+
+    holds()
+
+
+def test_types_survive_where_several_are_allowed() -> None:
+    readings = {"a": "1", "b": 1, "c": 1.0, "d": ("x", "1")}
+    device = records.DeviceState("now", readings)
+    back = codec.loads(records.DeviceState, codec.dumps(device), "test")
+    assert {k: type(v) for k, v in back.readings.items()} == {
+        k: type(v) for k, v in readings.items()
+    }
+
+
+def test_a_whole_number_is_a_float_where_one_is_asked_for() -> None:
+    plan = codec.decode(Plan, {**codec.encode(Plan()), "min_time_s": 3})
+    assert (plan.min_time_s, type(plan.min_time_s)) == (3.0, float)
+
+
+@st.composite
+def damaged(draw: st.DrawFn) -> tuple[type, Any]:
+    """A saved record in which one value somewhere is another, missing, or too many."""
+    kind = draw(st.sampled_from(RECORDS))
+    data = codec.encode(draw(values(kind)))
+    place = data
+    while True:
+        keys = list(place) if isinstance(place, dict) else list(range(len(place)))
+        if not keys:
+            return kind, {"unknown": 1}
+        key = draw(st.sampled_from(keys))
+        if isinstance(place[key], dict | list) and place[key] and draw(st.booleans()):
+            place = place[key]
+            continue
+        change = draw(st.sampled_from(["set", "remove", "add"]))
+        if change == "set":
+            place[key] = draw(json_values | st.just(math.inf))
+        elif change == "remove":
+            del place[key]
+        elif isinstance(place, dict):
+            place[draw(st.text(max_size=5))] = draw(json_values)
+        else:
+            place.append(draw(json_values))
+        return kind, data
+
+
+@given(damaged())
+def test_damaged_records_are_refused_or_whole(case: tuple[type, Any]) -> None:
+    kind, data = case
+    try:
+        record = codec.decode(kind, data)
+    except RecordError as error:
+        assert error.message.startswith(kind.__name__)
+        assert error.remedy
+    else:
+        assert codec.decode(kind, codec.encode(record)) == record
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"sessions": "4"}, r"Plan\.sessions should be int, not '4'"),
+        ({"sessions": 4.0}, r"Plan\.sessions should be int, not 4\.0"),
+        ({"sessions": True}, r"Plan\.sessions should be int, not True"),
+        ({"sessions": None}, r"Plan\.sessions should be int, not None"),
+        ({"min_time_s": "1"}, r"Plan\.min_time_s should be float, not '1'"),
+        ({"min_time_s": math.nan}, r"Plan\.min_time_s should be a finite number, not nan"),
+        ({"min_time_s": -math.inf}, r"Plan\.min_time_s should be a finite number, not -inf"),
+        ({"min_time_s": 10**400}, r"Plan\.min_time_s should be a finite number, not 1000"),
+        ({"cores": [0, 1.5]}, r"Plan\.cores\[1\] should be int, not 1\.5"),
+        ({"cores": [0, True]}, r"Plan\.cores\[1\] should be int, not True"),
+        ({"cores": 3}, r"Plan\.cores should be a list, not 3"),
+        ({"warmup": []}, r"Plan\.warmup should be an object \(Warmup\), not \[\]"),
+        ({"warmup": {"window": 1}}, r"Plan\.warmup has the unknown field 'window'"),
+        ({"warmup": {"tolerance": []}}, r"Plan\.warmup\.tolerance should be float, not \[\]"),
+        ({"iterations": "many"}, r"Plan\.iterations should be int, not 'many'"),
+        ({"threads ": 1}, r"Plan has the unknown field 'threads '"),
+    ],
+)
+def test_the_message_names_the_field(change: dict[str, Any], message: str) -> None:
+    with pytest.raises(RecordError, match=message):
+        codec.decode(Plan, {**codec.encode(Plan()), **change})
+
+
+def test_a_missing_field_is_named() -> None:
+    with pytest.raises(RecordError, match="PatchSize lacks the field 'width'"):
+        codec.decode(PatchSize, {"height": 2})
+
+
+def test_a_list_of_another_length_is_refused() -> None:
+    rule = {**codec.encode(Preprocessing((1, 2), (3, 4))), "resize": [1, 2, 3]}
+    with pytest.raises(RecordError, match=r"Preprocessing\.resize should be a list of 2"):
+        codec.decode(Preprocessing, rule)
+
+
+def test_an_unknown_word_is_refused_with_the_known_ones() -> None:
+    finding = {"code": "c", "level": "loud", "values": {}}
+    with pytest.raises(RecordError, match=r"Finding\.level should be one of \['note', 'warning'"):
+        codec.decode(Finding, finding)
+    for odd in ([], {}, 1, None):
+        with pytest.raises(RecordError, match=r"Finding\.level"):
+            codec.decode(Finding, {**finding, "level": odd})
+
+
+def test_long_values_are_cut_in_messages() -> None:
+    with pytest.raises(RecordError) as caught:
+        codec.decode(PatchSize, {"height": "x" * 10_000, "width": 1})
+    assert len(caught.value.message) < 200
+
+
+def saved(**changes: Any) -> str:
+    return json.dumps({**json.loads(codec.dumps(PatchSize(1, 2))), **changes})
+
+
+@pytest.mark.parametrize("version", [0, 2, 99, "1", 1.0, True, None])
+def test_another_schema_version_is_refused_by_number(version: Any) -> None:
+    with pytest.raises(RecordError, match=rf"has schema version {version}; .* reads 1\."):
+        codec.loads(PatchSize, saved(schema_version=version), "test")
+
+
+def test_another_kind_of_record_is_refused() -> None:
+    with pytest.raises(RecordError, match="holds a record of kind 'PatchSize', not 'Plan'"):
+        codec.loads(Plan, saved(), "test")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("", "[]", "null", "1", "{}", '"x"', "{'a': 1}", "[" * 100_000),
+        '{"schema_version": 1, "record": "PatchSize", "height": NaN, "width": 1}',
+    ],
+)
+def test_what_is_no_record_is_refused(text: str) -> None:
+    with pytest.raises(RecordError, match=r"^test (is not|has)"):
+        codec.loads(PatchSize, text, "test")
+
+
+@given(st.data())
+def test_a_truncated_file_is_refused(data: st.DataObject) -> None:
+    text = codec.dumps(Measurement("e", {}, (), 1, Samples((1,), (1,)), 2, 3, STATE, STATE))
+    end = data.draw(st.integers(0, len(text) - 1))
+    with pytest.raises(RecordError, match="may be truncated"):
+        codec.loads(Measurement, text[:end], "test")
+
+
+STATE = records.DeviceState("now", {"x": 1})
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf, -math.inf])
+def test_what_is_no_number_is_never_written(number: float) -> None:
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        codec.dumps(Finding("c", Level.NOTE, {"x": number}))
+
+
+@pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
+def test_what_is_no_number_is_never_read(word: str) -> None:
+    text = codec.dumps(Plan()).replace('"min_time_s": 10.0', f'"min_time_s": {word}')
+    assert word in text
+    with pytest.raises(RecordError):
+        codec.loads(Plan, text, "test")
+    loose = codec.dumps(JobResult({"x": 7}, (), (), Samples(), 1)).replace("7", word)
+    with pytest.raises(RecordError):
+        codec.loads(JobResult, loose, "test")
+
+
+def test_a_file_is_saved_and_read(tmp_path: Path) -> None:
+    path = tmp_path / "new" / "folder" / "spec.json"
+    spec = ModelSpec("m", (PatchSize(1, 2),), (3, 4))
+    codec.save(spec, path)
+    assert codec.load(ModelSpec, path) == spec
+    assert path.read_text().endswith("}\n")
+
+
+@pytest.mark.parametrize("content", [None, b"\xff\xfe", b"\x00"])
+def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | None) -> None:
+    path = tmp_path / "a.json"
+    if content is not None:
+        path.write_bytes(content)
+    with pytest.raises(RecordError, match=r"a\.json"):
+        codec.load(Plan, path)
+
+
+def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    codec.save(Plan(seed=1), path)
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        codec.save(Plan(min_time_s=math.nan), path)
+
+    def half(part: Path) -> None:
+        part.write_text("half")
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        codec.write_atomically(path, half)
+    assert codec.load(Plan, path).seed == 1
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    codec.save(Plan(seed=1), path)
+
+    def write(part: Path) -> None:
+        part.write_text("half")
+        assert codec.load(Plan, path).seed == 1
+        part.write_text(codec.dumps(Plan(seed=2)))
+
+    codec.write_atomically(path, write)
+    assert codec.load(Plan, path).seed == 2
+
+
+def test_records_are_plain_values_when_encoded() -> None:
+    encoded = codec.encode({"a": (Finding("c", Level.NOTE), [TraceEvent.__name__])})
+    assert encoded == {"a": [{"code": "c", "level": "note", "values": {}}, ["TraceEvent"]]}
+    assert Device in RECORDS

@@ -1,0 +1,135 @@
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import (
+    Artifact,
+    Case,
+    Comparison,
+    Device,
+    DeviceProfile,
+    DeviceState,
+    Failure,
+    Measurement,
+    ModelSpec,
+    OperatorKind,
+    PairGroup,
+    Parity,
+    ParityInput,
+    Plan,
+    Preprocessing,
+    Run,
+    Samples,
+    Session,
+    TimeKind,
+    Trace,
+    TraceEvent,
+)
+from mvdeploy.records.run import load_run, save_case, save_comparisons, save_run
+
+STATE = DeviceState("2026-01-01T00:00:00+00:00", {"governor": ("a", "b"), "x": 1.5})
+TIMES = Samples((3, 4), (2, 3))
+RUN = Run(
+    name="r",
+    created="2026-01-01T00:00:00+00:00",
+    mvdeploy="0",
+    command=("mvdeploy", "bench"),
+    device=Device(DeviceProfile("host", "Host", "host", ("onnxruntime",)), {"cpu": "x"}),
+    plan=Plan(),
+    environment={"python": "3"},
+    input="photograph.jpg",
+    cases=("full", "failed", "missing"),
+)
+FULL = Case(
+    "full",
+    "Full",
+    "onnxruntime",
+    artifact=Artifact(
+        "a.onnx",
+        "00",
+        1,
+        "onnx",
+        "fp32",
+        ModelSpec("m", (), (2, 2)),
+        passes=(),
+        inputs=(),
+        outputs=(),
+        preprocessing=Preprocessing((2, 2), (2, 2)),
+        versions={},
+        operators=(),
+        modules={},
+        parameters=1,
+    ),
+    parity=Parity("e", (ParityInput("noise", 0.0, None, 1.0, True),), 1e-4, 0.5, True),
+    measurement=Measurement(
+        "onnxruntime", {}, (Session(0, 1, TIMES, TIMES, TIMES),), 1, TIMES, 2, 1, STATE, STATE
+    ),
+    trace=Trace(
+        "onnxruntime",
+        TimeKind.MEASURED,
+        (TraceEvent("n", "Conv", OperatorKind.CONV, ("a",), "name", (1, 2)),),
+        (5, 6),
+        (4, 5),
+    ),
+)
+FAILED = Case("failed", "Failed", "onnxruntime", failure=Failure("It fell.", "Catch it.", 4))
+COMPARED = (Comparison("full", "failed", (PairGroup(1, TIMES, TIMES),)),)
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    save_run(RUN, tmp_path)
+    save_case(FULL, tmp_path)
+    save_case(FAILED, tmp_path)
+    save_comparisons(COMPARED, tmp_path)
+    return tmp_path
+
+
+def test_a_run_is_read_as_far_as_it_was_saved(folder: Path) -> None:
+    saved = load_run(folder)
+    assert saved.run == RUN
+    assert saved.cases == (FULL, FAILED)
+    assert saved.comparisons == COMPARED
+
+
+def test_a_run_without_results_is_a_run(tmp_path: Path) -> None:
+    save_run(RUN, tmp_path)
+    saved = load_run(tmp_path)
+    assert (saved.run, saved.cases, saved.comparisons) == (RUN, (), ())
+
+
+def test_a_case_grows_and_keeps_what_it_had(tmp_path: Path) -> None:
+    save_run(RUN, tmp_path)
+    save_case(dataclasses.replace(FULL, measurement=None, trace=None), tmp_path)
+    assert load_run(tmp_path).cases[0].measurement is None
+    save_case(FULL, tmp_path)
+    assert load_run(tmp_path).cases == (FULL,)
+
+
+def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
+    for place in (tmp_path, tmp_path / "none"):
+        with pytest.raises(UsageError, match=r"is not the folder of a run"):
+            load_run(place)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        "run.json",
+        "comparisons.json",
+        *(f"cases/full/{part}.json" for part in ("case", "artifact", "parity", "trace")),
+    ],
+)
+def test_a_broken_file_is_named(folder: Path, file: str) -> None:
+    path = folder / file
+    path.write_text(path.read_text()[:-5])
+    with pytest.raises(UsageError, match=f"{file.replace('.', '[.]')} is not valid JSON"):
+        load_run(folder)
+    path.write_text(json.dumps({"schema_version": 2, "record": "x"}))
+    with pytest.raises(UsageError, match=f"{file.replace('.', '[.]')} has schema version 2"):
+        load_run(folder)

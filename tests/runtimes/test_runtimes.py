@@ -1,0 +1,75 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mvdeploy import runtimes
+from mvdeploy.errors import UsageError
+
+FORMAT = {"onnxruntime": "onnx", "pytorch": "pytorch"}
+
+
+def image(seed: int) -> dict[str, np.ndarray]:
+    return {"image": np.random.default_rng(seed).random((1, 3, 96, 96), dtype=np.float32)}
+
+
+def test_engines() -> None:
+    assert runtimes.names() == tuple(FORMAT)
+    for name, format_name in FORMAT.items():
+        engine = runtimes.get(name)
+        assert list(engine.FORMATS) == [format_name]
+        assert engine.version()[0].isdigit()
+        assert runtimes.for_format(format_name, tuple(FORMAT)) == name
+    with pytest.raises(UsageError, match=r"There is no engine 'onnxruntim'\. Did you mean"):
+        runtimes.get("onnxruntim")
+
+
+def test_a_format_that_no_engine_of_the_device_runs_is_refused() -> None:
+    with pytest.raises(UsageError, match=r"runs the format 'onnx'\. Formats it runs: pytorch"):
+        runtimes.for_format("onnx", ("pytorch",))
+
+
+@pytest.mark.parametrize("engine", FORMAT)
+def test_a_session_computes_what_the_network_does(exported, engine: str) -> None:
+    small = exported(FORMAT[engine])
+    given = [image(0), image(1)]
+    with torch.inference_mode():
+        wanted = [small.network(torch.from_numpy(i["image"])).numpy() for i in given]
+    assert np.abs(wanted[0] - wanted[1]).max() > 0.01
+    threads = torch.get_num_threads()
+    try:
+        session = runtimes.get(engine).open_session(small.path, given[0], 1, None)
+        for each, expected in zip([*given, given[0]], [*wanted, wanted[0]], strict=True):
+            session.feed(each)
+            session.infer()
+            outputs = session.outputs()
+            assert list(outputs) == ["logits"]
+            np.testing.assert_allclose(outputs["logits"], expected, atol=1e-4, rtol=0)
+        assert session.end_profile() is None
+        assert not torch.is_inference_mode_enabled()
+    finally:
+        torch.set_num_threads(threads)
+
+
+@pytest.mark.parametrize("engine", FORMAT)
+def test_outputs_are_not_overwritten_by_the_next_inference(exported, engine: str) -> None:
+    small = exported(FORMAT[engine])
+    session = runtimes.get(engine).open_session(small.path, image(0), 1, None)
+    session.infer()
+    first = session.outputs()["logits"]
+    kept = first.copy()
+    session.feed(image(1))
+    session.infer()
+    np.testing.assert_array_equal(first, kept)
+
+
+def test_the_profiled_engine_computes_the_same(exported, tmp_path) -> None:
+    for engine, format_name in FORMAT.items():
+        small = exported(format_name)
+        results = []
+        for place in (None, tmp_path / engine):
+            session = runtimes.get(engine).open_session(small.path, image(3), 1, place)
+            session.infer()
+            results.append(session.outputs()["logits"])
+        np.testing.assert_allclose(*results, atol=1e-5, rtol=0)

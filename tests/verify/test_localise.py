@@ -1,0 +1,109 @@
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import nn
+
+from mvdeploy.records import Operator
+from mvdeploy.verify import localise
+
+
+class Twice(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Linear(3, 3)
+        self.two = nn.Linear(3, 3)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.two(torch.relu(self.one(x)))
+
+
+OPERATORS = (
+    Operator("n1", "Gemm", "one", ("x", "w1"), ("a",)),
+    Operator("n2", "Relu", "", ("a",), ("b",)),
+    Operator("n3", "Gemm", "two", ("b", "w2"), ("c",)),
+)
+
+
+def setup() -> tuple[localise.Capture, dict[str, np.ndarray]]:
+    torch.manual_seed(0)
+    network, x = Twice().eval(), torch.rand(1, 3)
+    capture = localise.Capture(network, x)
+    return capture, dict(localise.references(OPERATORS, capture))
+
+
+def test_inputs_and_outputs_of_modules_are_paired_with_tensors() -> None:
+    capture, values = setup()
+    assert set(values) == {"a", "b", "c"}
+    np.testing.assert_array_equal(values["b"], capture.inputs["two"])
+    np.testing.assert_array_equal(values["c"], capture.outputs["two"])
+
+
+def test_a_boundary_knows_what_it_is_computed_from() -> None:
+    found = localise.boundaries(OPERATORS, ["a", "b", "c"])
+    assert [(b.tensor, b.module, b.inputs) for b in found] == [
+        ("a", "one", ()),
+        ("b", "", ("a",)),
+        ("c", "two", ("b",)),
+    ]
+    assert localise.boundaries(OPERATORS, ["c"])[0].inputs == ()
+
+
+def test_equal_tensors_do_not_diverge() -> None:
+    capture, values = setup()
+    results = localise.compare(OPERATORS, capture, values)
+    assert [r.diverges for r in results] == [False, False, False]
+
+
+def test_only_the_first_wrong_tensor_diverges() -> None:
+    capture, values = setup()
+    wrong = {**values, "b": values["b"] * 1.01, "c": values["c"] * 1.01}
+    results = localise.compare(OPERATORS, capture, wrong)
+    assert [(r.tensor, r.diverges) for r in results] == [("a", False), ("b", True), ("c", False)]
+    assert 39 < (results[1].snr_db or 0) < 41
+
+
+def test_rounding_that_grows_slowly_is_no_fault() -> None:
+    capture, values = setup()
+    noisy = {
+        name: value * (1 + 1e-6 * factor)
+        for (name, value), factor in zip(values.items(), (1, 3, 9), strict=True)
+    }
+    assert not any(r.diverges for r in localise.compare(OPERATORS, capture, noisy))
+
+
+def test_values_that_are_no_numbers_diverge() -> None:
+    capture, values = setup()
+    wrong = {**values, "b": np.full_like(values["b"], np.nan)}
+    results = localise.compare(OPERATORS, capture, wrong)
+    assert results[1].diverges
+    assert results[1].max_abs is None
+
+
+def test_a_tensor_of_another_shape_is_left_out() -> None:
+    capture, values = setup()
+    results = localise.compare(OPERATORS, capture, {**values, "b": values["b"][:, :2]})
+    assert [r.tensor for r in results] == ["a", "c"]
+
+
+def test_what_a_batchnorm_reads_is_left_out() -> None:
+    network = nn.Sequential(nn.Conv2d(3, 3, 1), nn.BatchNorm2d(3), nn.ReLU()).eval()
+    capture = localise.Capture(network, torch.rand(1, 3, 2, 2))
+    assert set(capture.outputs) == {"1", "2"}
+    assert set(capture.inputs) == {"0", "2"}
+
+
+def test_what_works_in_place_does_not_change_what_was_seen() -> None:
+    network = nn.Sequential(nn.Linear(3, 3), nn.ReLU(inplace=True)).eval()
+    capture = localise.Capture(network, -torch.ones(1, 3))
+    assert (capture.outputs["0"] < 0).any()
+    assert (capture.inputs["1"] < 0).any()
+    assert (capture.outputs["1"] >= 0).all()
+
+
+def test_a_module_that_runs_twice_is_left_out() -> None:
+    shared = nn.Linear(3, 3)
+    network = nn.Sequential(shared, nn.ReLU(), shared).eval()
+    capture = localise.Capture(network, torch.rand(1, 3))
+    assert set(capture.outputs) == {"1"}
+    assert not shared._forward_hooks

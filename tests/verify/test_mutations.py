@@ -1,0 +1,95 @@
+"""Exports broken on purpose: each fault is caught, and the module named is the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import onnx
+import pytest
+
+from mvdeploy.errors import UsageError
+from mvdeploy.pipeline.verify import MutationResult, Verifier
+from mvdeploy.verify.mutations import module_of, mutants
+
+
+@pytest.fixture(scope="module")
+def results(exported) -> tuple[MutationResult, ...]:
+    return Verifier(exported().path).mutations()
+
+
+def test_every_kind_of_mutation_is_made(results: tuple[MutationResult, ...]) -> None:
+    places = {}
+    for result in results:
+        places.setdefault(result.mutation, []).append(result.module)
+    assert set(places) == {
+        "bias dropped",
+        "softmax axis",
+        "SiLU → ReLU",
+        "attention scale × 1.1",
+        "q and v swapped",
+        "LayerNorm eps × 100",
+        "unfold: height and width exchanged",
+        "BatchNorm folded with eps 1e-3",
+    }
+    assert all(len(set(modules)) == 3 for modules in places.values())
+
+
+def test_every_mutation_is_caught(results: tuple[MutationResult, ...]) -> None:
+    assert [(r.mutation, r.module) for r in results if not r.caught] == []
+
+
+def test_the_right_module_is_named(results: tuple[MutationResult, ...]) -> None:
+    assert [(r.mutation, r.module, r.named) for r in results if r.named != r.module] == []
+
+
+def test_only_modules_from_the_mutation_on_differ(results: tuple[MutationResult, ...]) -> None:
+    for result in results:
+        before = []
+        for module in result.parity.modules:
+            if module.diverges:
+                break
+            before.append(module)
+        assert all(m.snr_db is not None and m.snr_db > 95 for m in before), result.mutation
+
+
+def test_a_mutant_leaves_the_model_as_it_was(exported) -> None:
+    export = exported()
+    model = onnx.load(str(export.path))
+    before = model.SerializeToString()
+    for _, module, mutant in mutants(model, export.artifact, export.network):
+        assert mutant.SerializeToString() != before
+        assert module in export.artifact.modules
+    assert model.SerializeToString() == before
+    assert module_of(model.graph.node[0]) == "conv_1.conv"
+
+
+def test_the_unbroken_file_passes_with_every_module_compared(exported) -> None:
+    export = exported()
+    parity = Verifier(export.path).check()
+    assert parity.passed
+    assert parity.first_diverging is None
+    made = {op.module for op in export.artifact.operators}
+    assert {module.module for module in parity.modules} == made
+    assert min(m.snr_db or 0 for m in parity.modules) > 95
+
+
+def test_mutations_are_made_in_onnx_only(exported) -> None:
+    with pytest.raises(UsageError, match="not in the format pytorch"):
+        Verifier(exported("pytorch").path).mutations()
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
+@pytest.mark.parametrize("patches", ["2,2,2", "8,4,2", "3,3,3"])
+def test_no_module_is_accused_without_reason(exported, model: str, patches: str) -> None:
+    """Rounding alone, at the full size, must not look like a fault."""
+    parity = exported("onnx", model=model, patches=patches, size="256").parity
+    assert parity.modules
+    assert parity.first_diverging is None
+
+
+def test_a_wrong_photograph_is_refused(exported, tmp_path: Path) -> None:
+    text = tmp_path / "notes.txt"
+    text.write_text("no picture")
+    with pytest.raises(UsageError, match=r"notes\.txt"):
+        Verifier(exported().path, text)

@@ -1,0 +1,312 @@
+"""Parity has to catch what exporters and engines have got wrong."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import onnx
+import onnxruntime
+import pytest
+import torch
+from onnx import numpy_helper
+
+from mvdeploy.errors import CheckFailed, EngineError
+from mvdeploy.records import Parity
+from mvdeploy.verify import inputs, parity
+
+Mutate = Callable[[onnx.GraphProto], None]
+
+
+def module_of(node: onnx.NodeProto) -> str:
+    return next(p.value for p in node.metadata_props if p.key == "mvdeploy.module")
+
+
+def node(graph: onnx.GraphProto, op_type: str, module: str, index: int = 0) -> onnx.NodeProto:
+    return [n for n in graph.node if n.op_type == op_type and module_of(n) == module][index]
+
+
+def change(graph: onnx.GraphProto, name: str, how: Callable[[np.ndarray], object]) -> None:
+    """Change a constant."""
+    (tensor,) = [t for t in graph.initializer if t.name == name]
+    values = numpy_helper.to_array(tensor).copy()
+    how(values)
+    tensor.CopyFrom(numpy_helper.from_array(values, name))
+
+
+def attribute(made: onnx.NodeProto, name: str, value: object) -> None:
+    kept = [a for a in made.attribute if a.name != name]
+    del made.attribute[:]
+    made.attribute.extend([*kept, onnx.helper.make_attribute(name, value)])
+
+
+def drop_bias(name: str) -> Mutate:
+    def mutate(graph: onnx.GraphProto) -> None:
+        change(graph, name, lambda values: values.fill(0))
+
+    mutate.__name__ = f"no_{name}"
+    return mutate
+
+
+def softmax_axis(graph: onnx.GraphProto) -> None:
+    attribute(node(graph, "Softmax", "layer_4.1.transformer.1.attention"), "axis", 2)
+
+
+def relu_for_silu(module: str) -> Mutate:
+    def mutate(graph: onnx.GraphProto) -> None:
+        product, sigmoid = node(graph, "Mul", module), node(graph, "Sigmoid", module)
+        source = sigmoid.input[0]
+        del product.input[:], product.attribute[:]
+        product.input.append(source)
+        product.op_type = "Relu"
+
+    mutate.__name__ = f"relu_for_silu_in_{module}"
+    return mutate
+
+
+def attention_scale(graph: onnx.GraphProto) -> None:
+    product = node(graph, "Mul", "layer_3.1.transformer.1.attention")
+    constants = {t.name for t in graph.initializer}
+    (name,) = [i for i in product.input if i in constants]
+    # The constant may serve several layers; only one of them goes wrong.
+    (tensor,) = [t for t in graph.initializer if t.name == name]
+    larger = numpy_helper.from_array(np.float32(1.1) * numpy_helper.to_array(tensor), "larger")
+    graph.initializer.append(larger)
+    product.input[list(product.input).index(name)] = "larger"
+
+
+def permuted(module: str, a: int, b: int) -> Mutate:
+    """Swap two axes of the larger transposition of an unfold or fold."""
+
+    def mutate(graph: onnx.GraphProto) -> None:
+        found = [n for n in graph.node if n.op_type == "Transpose" and module_of(n) == module]
+        (big,) = [n for n in found if len(n.attribute[0].ints) == 6]
+        perm = list(big.attribute[0].ints)
+        perm[a], perm[b] = perm[b], perm[a]
+        attribute(big, "perm", perm)
+
+    mutate.__name__ = f"axes_{a}_{b}_of_{module}"
+    return mutate
+
+
+def norm_eps(graph: onnx.GraphProto) -> None:
+    attribute(node(graph, "LayerNormalization", "layer_5.1.norm"), "epsilon", 1e-1)
+
+
+def resize_corners(graph: onnx.GraphProto) -> None:
+    made = node(graph, "Resize", "layer_5.1.unfold")
+    attribute(made, "coordinate_transformation_mode", "align_corners")
+
+
+def concat_order(graph: onnx.GraphProto) -> None:
+    made = node(graph, "Concat", "layer_4.1")
+    made.input[0], made.input[1] = made.input[1], made.input[0]
+
+
+def lost_residual(graph: onnx.GraphProto) -> None:
+    made = node(graph, "Add", "layer_2.1")
+    made.input[0] = made.input[1]
+
+
+def shifted_pads(graph: onnx.GraphProto) -> None:
+    attribute(node(graph, "Conv", "layer_4.0.depthwise.conv"), "pads", [0, 0, 2, 2])
+
+
+MUTATIONS = [
+    drop_bias("layer_2.0.project.conv.bias"),
+    drop_bias("layer_4.1.transformer.2.attention.qkv.bias"),
+    drop_bias("layer_5.1.transformer.0.ffn.fc2.bias"),
+    drop_bias("layer_3.1.norm.bias"),
+    drop_bias("classifier.fc.bias"),
+    softmax_axis,
+    relu_for_silu("conv_1.act"),
+    relu_for_silu("layer_5.1.transformer.2.ffn.act"),
+    attention_scale,
+    permuted("layer_3.1.unfold", 1, 2),
+    permuted("layer_3.1.unfold", 3, 4),
+    permuted("layer_3.1.fold", 2, 4),
+    norm_eps,
+    resize_corners,
+    concat_order,
+    lost_residual,
+    shifted_pads,
+]
+
+
+@pytest.fixture
+def check(exported, tmp_path: Path):
+    """Return a function that checks the exported file after a change of its graph."""
+    small = exported()
+
+    def run(mutate: Mutate | None = None, **changes: object) -> Parity:
+        model = onnx.load(small.path)
+        if mutate is not None:
+            mutate(model.graph)
+            # Neither the file format nor the engine sees anything wrong with it.
+            onnx.checker.check_model(model)
+        path = tmp_path / "mutated.onnx"
+        onnx.save(model, path)
+        given = {
+            "artifact": small.artifact,
+            "path": path,
+            "reference": small.network,
+            "inputs": inputs.synthetic((1, 3, 96, 96)),
+            "engine": "onnxruntime",
+            **changes,
+        }
+        return parity.check(**given)  # type: ignore[arg-type]
+
+    return run
+
+
+def test_an_honest_export_passes(check) -> None:
+    found = check()
+    assert found.passed
+    parity.demand(found, "it")
+    assert found.worst.max_abs < 3e-5
+    assert found.output_spread > 0.3
+    assert found.engine == f"onnxruntime {onnxruntime.__version__}"
+    assert [i.name for i in found.inputs] == list(inputs.synthetic((1, 3, 4, 4)))
+
+
+@pytest.mark.parametrize("mutate", MUTATIONS, ids=lambda m: m.__name__)
+def test_a_fault_in_the_graph_is_caught(check, mutate: Mutate) -> None:
+    found = check(mutate)
+    assert not found.passed
+    assert found.worst.max_abs > 10 * found.max_abs_threshold
+    with pytest.raises(CheckFailed, match=f"on the input '{found.worst.name}' the outputs differ"):
+        parity.demand(found, "it")
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "pytorch"])
+def test_the_figures_are_those_of_the_outputs(exported, format_name: str) -> None:
+    small = exported(format_name)
+    image = inputs.synthetic((1, 3, 96, 96))["noise"]
+    with torch.inference_mode():
+        wanted = small.network(torch.from_numpy(image)).numpy().astype(np.float64)
+    if format_name == "onnx":
+        session = onnxruntime.InferenceSession(small.path)
+        (got,) = session.run(None, {"image": image})
+    else:
+        got = torch.export.load(small.path).module()(torch.from_numpy(image)).detach().numpy()
+    error = np.abs(wanted - got)
+    (found,) = [i for i in small.parity.inputs if i.name == "noise"]
+    assert found.max_abs == pytest.approx(error.max(), abs=2e-6)
+    assert found.max_abs > 0
+    assert found.cosine == pytest.approx(1, abs=1e-9)
+    assert found.snr_db == pytest.approx(10 * np.log10((wanted**2).sum() / (error**2).sum()), abs=3)
+    assert found.top1_agrees
+
+
+def test_the_threshold_is_the_threshold(check) -> None:
+    limit = parity.MAX_ABS["fp32"]
+
+    def nudge(by: float) -> Mutate:
+        def add(values: np.ndarray) -> None:
+            values[7] += by
+
+        return lambda graph: change(graph, "classifier.fc.bias", add)
+
+    assert check(nudge(0.5 * limit)).passed
+    assert not check(nudge(1.5 * limit)).passed
+
+
+def test_another_winner_fails_even_when_the_difference_is_small(
+    check, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(parity.MAX_ABS, "fp32", 1e9)
+    assert check().passed
+
+    def crown(values: np.ndarray) -> None:
+        values[7] += 1e6
+
+    found = check(lambda graph: change(graph, "classifier.fc.bias", crown))
+    assert not found.passed
+    assert not found.worst.top1_agrees
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf])
+def test_outputs_that_are_no_numbers_are_caught(check, value: float) -> None:
+    def spoil(values: np.ndarray) -> None:
+        values[3] = value
+
+    with pytest.raises(CheckFailed, match="values that are no finite numbers"):
+        check(lambda graph: change(graph, "classifier.fc.bias", spoil))
+
+
+def test_a_reference_that_gives_nan_is_caught(check, exported) -> None:
+    broken = copy.deepcopy(exported().network)
+    broken.classifier.fc.bias.data[0] = torch.nan
+    with pytest.raises(CheckFailed, match="values that are no finite numbers"):
+        check(reference=broken)
+
+
+def test_another_shape_is_caught(check, exported) -> None:
+    other = copy.deepcopy(exported().network)
+    other.classifier.fc = torch.nn.Linear(320, 999)
+    with pytest.raises(
+        CheckFailed, match=r"has the shape \(1, 1000\), the network's is \(1, 999\)"
+    ):
+        check(reference=other)
+
+
+def test_another_output_name_is_caught(check) -> None:
+    def rename(graph: onnx.GraphProto) -> None:
+        graph.output[0].name = graph.node[-1].output[0] = "scores"
+
+    with pytest.raises(CheckFailed, match=r"has no output 'logits' \(it has scores\)"):
+        check(rename)
+
+
+def test_a_network_that_ignores_its_input_cannot_be_judged(check, exported) -> None:
+    blind = copy.deepcopy(exported().network)
+    blind.classifier.fc.weight.data.zero_()
+
+    def erase(graph: onnx.GraphProto) -> None:
+        change(graph, "classifier.fc.weight", lambda values: values.fill(0))
+
+    found = check(erase, reference=blind)
+    assert found.worst.max_abs == 0
+    assert found.worst.snr_db is None
+    assert not found.passed
+    with pytest.raises(CheckFailed, match="cannot be judged: the outputs hardly depend"):
+        parity.demand(found, "it")
+
+
+def test_one_input_alone_proves_nothing(check) -> None:
+    noise = inputs.synthetic((1, 3, 96, 96))["noise"]
+    assert not check(inputs={"noise": noise}).passed
+
+
+def test_an_engine_that_cannot_run_the_file_is_an_engine_error(
+    check, exported, tmp_path: Path
+) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exported().path.read_bytes()[:1000])
+    for path in (broken, tmp_path / "none.onnx"):
+        with pytest.raises(EngineError, match="onnxruntime cannot run"):
+            check(path=path)
+    with pytest.raises(EngineError, match="onnxruntime cannot run"):
+        check(inputs=inputs.synthetic((1, 3, 64, 64)))
+    small = exported()
+    other = dataclasses.replace(small.artifact.inputs[0], name="picture")
+    with pytest.raises(EngineError, match="onnxruntime cannot run"):
+        check(artifact=dataclasses.replace(small.artifact, inputs=(other,)))
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "pytorch"])
+def test_torch_is_left_as_it_was(exported, format_name: str) -> None:
+    small = exported(format_name)
+    engine = "onnxruntime" if format_name == "onnx" else "pytorch"
+    threads = torch.get_num_threads()
+    try:
+        torch.set_num_threads(2)
+        noise = {"noise": inputs.synthetic((1, 3, 96, 96))["noise"]}
+        parity.check(small.artifact, small.path, small.network, noise, engine)
+        assert torch.get_num_threads() == 2
+        assert not torch.is_inference_mode_enabled()
+    finally:
+        torch.set_num_threads(threads)
