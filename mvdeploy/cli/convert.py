@@ -41,7 +41,7 @@ def command(
 
         click.echo(json.dumps(_facts(done), indent=1))
     else:
-        _show(done)
+        _show(done, channel_order is not None)
 
 
 def _facts(done: Converted) -> dict[str, object]:
@@ -58,7 +58,7 @@ def _facts(done: Converted) -> dict[str, object]:
     }
 
 
-def _show(done: Converted) -> None:
+def _show(done: Converted, order_given: bool) -> None:
     source = done.source
     entry = f", entry '{source.entry}'" if source.entry else ""
     click.echo(f"{done.path}")
@@ -66,9 +66,18 @@ def _show(done: Converted) -> None:
         f"  {source.layout_name}{entry} → {done.layout}: {done.tensors} tensors of {done.model}, "
         f"{source.num_classes} classes"
     )
-    click.echo(f"  expects {done.channel_order} images, as before")
+    click.echo(f"  expects {done.channel_order} images, {_reason(done, order_given)}")
     if done.channel_order != done.plain_order:
         click.echo(
             f"  which is not usual in this layout: give --channel-order "
             f"{done.channel_order.lower()} when you use it with mvdeploy"
         )
+
+
+def _reason(done: Converted, order_given: bool) -> str:
+    """Say where the channel order is known from: the tensors do not tell."""
+    if order_given:
+        return "as --channel-order says"
+    if done.source.says_its_feed:
+        return "as preprocessor_config.json says"
+    return f"as is usual in the layout {done.source.layout_name} (--channel-order says otherwise)"

@@ -64,7 +64,8 @@ def _cover_and_crop(image: Image.Image, rule: Preprocessing) -> Image.Image:
 
     height, width = rule.resize
     factor = max(height / image.height, width / image.width)
-    size = (max(width, round(image.width * factor)), max(height, round(image.height * factor)))
+    # The longer side is rounded down, as torchvision does.
+    size = (max(width, int(image.width * factor)), max(height, int(image.height * factor)))
     image = image.resize(size, Image.Resampling[rule.interpolation.upper()])
     crop_height, crop_width = rule.crop
     left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2

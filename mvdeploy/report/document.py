@@ -70,13 +70,15 @@ class Section:
 
 def title(view: View) -> str:
     """Return the title of a report."""
-    return clean(f"Latency report: {view.run.name}")
+    names = [case.name for case in view.cases]
+    what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
+    return clean(f"Latency of {what} on {view.run.device.profile.title}")
 
 
 def about(view: View) -> str:
     """Return when, where and with what the report's numbers were taken, on one line."""
     run = view.run
-    return clean(f"{run.created} · {run.device.profile.title} · mvdeploy {run.mvdeploy}")
+    return clean(f"{run.created} · {run.name} · mvdeploy {run.mvdeploy}")
 
 
 def sections(view: View) -> tuple[Section, ...]:

@@ -36,7 +36,7 @@ def test_what_was_done_is_said(mvdeploy: Mvdeploy, tmp_path: Path, checkpoint: P
     assert done.stdout.splitlines() == [
         "x.safetensors",
         "  timm, entry 'state_dict' → cvnets: 311 tensors of mobilevit_xxs, 7 classes",
-        "  expects RGB images, as before",
+        "  expects RGB images, as is usual in the layout timm (--channel-order says otherwise)",
         "  which is not usual in this layout: give --channel-order rgb when you use it with "
         "mvdeploy",
     ]
@@ -61,9 +61,15 @@ def test_what_was_done_is_said(mvdeploy: Mvdeploy, tmp_path: Path, checkpoint: P
 def test_the_usual_order_needs_no_hint(mvdeploy: Mvdeploy, checkpoint: Path) -> None:
     order = ("--channel-order", "bgr")
     done = mvdeploy("convert", str(checkpoint), "--to", "cvnets", "-o", "x.pt", *order)
-    assert done.stdout.splitlines()[2:] == ["  expects BGR images, as before"]
+    assert done.stdout.splitlines()[2:] == ["  expects BGR images, as --channel-order says"]
     done = mvdeploy("convert", str(checkpoint), "--to", "transformers", "-o", "folder")
-    assert done.stdout.splitlines()[2:] == ["  expects RGB images, as before"]
+    assert done.stdout.splitlines()[2:] == [
+        "  expects RGB images, as is usual in the layout timm (--channel-order says otherwise)"
+    ]
+    done = mvdeploy("convert", "folder", "--to", "timm", "-o", "y.pt")
+    assert done.stdout.splitlines()[2:] == [
+        "  expects RGB images, as preprocessor_config.json says"
+    ]
 
 
 @pytest.mark.parametrize(

@@ -21,6 +21,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "steal": {"percent": 1.4},
     "blind_parity": {"spread": 0.0},
     "random_weights": {"seed": 7},
+    "categories_by_table": {},
     "profile_failed": {"reason": "it crashed."},
     "interrupted": {"cases": "a, b"},
     "emulated": {},

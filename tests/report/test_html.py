@@ -131,7 +131,7 @@ def test_nothing_is_requested_and_nothing_runs(browser: Any, pages: dict[str, Pa
     browser.get_log("performance")
     browser.get_log("browser")
     browser.get(pages["hostile"].as_uri())
-    assert browser.title.startswith("Latency report: <script>")
+    assert browser.title.startswith("Latency of 3 cases on <script>")
     assert browser.execute_script("return document.scripts.length") == 0
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
     requested = [

@@ -75,6 +75,11 @@ class Checkpoint:
         rows = self.shapes.get(weight, self.shapes.get(bias, ()))[:1]
         return rows[0] if rows else 0
 
+    @property
+    def says_its_feed(self) -> bool:
+        """It has a preprocessor_config.json, so that `feed` is not just what is usual."""
+        return self.layout.has_settings and files.PREPROCESSOR in self.source.settings
+
     def plain(self, held: Mapping[str, V]) -> dict[str, V]:
         """Bring names that a file has into the layout's plain form."""
         return plain(held, self.form)
