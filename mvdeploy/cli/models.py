@@ -23,3 +23,4 @@ def command(as_json: bool) -> None:
     for name, line in catalogue.items():
         default = " (default)" if name == models.DEFAULT else ""
         click.echo(f"{name:<{width}}  {line}{default}")
+    click.echo("Also: timm:NAME, hf:TYPE (extra 'zoo'), and FILE.py:FACTORY for your own.")

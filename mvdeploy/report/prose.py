@@ -119,7 +119,8 @@ def how_to_read() -> tuple[tuple[str, str], ...]:
             "Categories",
             "Declared where the network's modules are defined, never guessed from operator names. "
             "LayerNorm and residual additions belong to the attention or FFN they serve. Pre- and "
-            "post-processing holds stem, head and classifier.",
+            "post-processing holds pooling and classifier, and a patch embedding where there is "
+            "one.",
         ),
         (
             "Unattributed",

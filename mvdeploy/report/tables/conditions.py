@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mvdeploy.records import Reading
+from mvdeploy.records import ModelSpec, Reading
 from mvdeploy.report.cases import CaseView
 from mvdeploy.report.tables.table import Table, facts_by_case, text
 from mvdeploy.report.view import View
@@ -20,7 +20,6 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
     artifact = case.case.artifact
     if artifact is None:
         return {}
-    weights = artifact.spec.weights
     return {
         "format, precision": f"{artifact.format}, {artifact.precision}",
         "file": artifact.path,
@@ -29,12 +28,18 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
         "parameters": f"{artifact.parameters:,}",
         "multiply-accumulates": f"{artifact.macs:,}" if artifact.macs else "unavailable",
         "input": ", ".join(f"{t.name} {'×'.join(map(str, t.shape))}" for t in artifact.inputs),
-        "weights": f"{weights.path} ({weights.sha256[:12]})"
-        if weights
-        else f"random, seed {artifact.spec.seed}",
+        "weights": _weights(artifact.spec),
         "passes": ", ".join(p.name for p in artifact.passes) or "none",
         "operators": f"{len(artifact.operators):,}",
     }
+
+
+def _weights(spec: ModelSpec) -> str:
+    if spec.weights is not None:
+        found = spec.weights
+        fed = f"layout {found.layout}, fed {found.channel_order}"
+        return f"{found.path} ({found.sha256[:12]}; {fed})"
+    return "its own" if spec.seed is None else f"random, seed {spec.seed}"
 
 
 def conditions(view: View) -> Iterator[Table]:
