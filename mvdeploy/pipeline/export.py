@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
@@ -152,6 +153,7 @@ def staged(path: Path) -> Iterator[Path]:
     folder = path.parent / f".{path.name}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
+        _remove_left_over(path)
         folder.mkdir()
         part = folder / path.name
         yield part
@@ -165,3 +167,13 @@ def staged(path: Path) -> Iterator[Path]:
         ) from error
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def _remove_left_over(path: Path) -> None:
+    """Remove what an export to the same place left behind when it was killed."""
+    import psutil
+
+    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+        number = folder.name.removesuffix(".part").rpartition(".")[2]
+        if number.isdigit() and not psutil.pid_exists(int(number)):
+            shutil.rmtree(folder, ignore_errors=True)

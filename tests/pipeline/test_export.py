@@ -132,6 +132,17 @@ def test_staging_cleans_up_whatever_happens(old: Path) -> None:
     assert untouched(old)
 
 
+def test_what_a_killed_export_left_is_removed_by_the_next(old: Path) -> None:
+    gone = subprocess.Popen([sys.executable, "-c", ""])
+    gone.wait()
+    for pid in (gone.pid, os.getppid()):
+        (old.parent / f".model.onnx.{pid}.part").mkdir()
+    with pytest.raises(KeyboardInterrupt), staged(old):
+        raise KeyboardInterrupt
+    left = [p.name for p in old.parent.iterdir() if p.name.endswith(".part")]
+    assert left == [f".model.onnx.{os.getppid()}.part"]
+
+
 @pytest.mark.parametrize("name", ["onnx", "pytorch"])
 def test_a_dynamic_batch_takes_any_number_of_images(
     builder: Builder, tmp_path: Path, name: str
