@@ -16,6 +16,7 @@ from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options
 from mvdeploy.pipeline.export import Builder, staged
 from mvdeploy.records import Artifact, codec
+from mvdeploy.verify import parity
 
 
 @pytest.fixture(scope="module")
@@ -74,7 +75,7 @@ def test_a_file_without_a_manifest_is_replaced_and_said_so(
 def test_a_failed_parity_leaves_the_old_file(
     builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(mvdeploy.verify.parity.MAX_ABS, "fp32", 0.0)
+    monkeypatch.setitem(parity.MAX_ABS, "fp32", 0.0)
     with pytest.raises(CheckFailed, match="does not compute"):
         builder.export("onnx", old)
     assert untouched(old)
