@@ -19,7 +19,7 @@ from mvdeploy.verify import inputs
 from mvdeploy.verify.parity import BLIND, MAX_ABS
 
 NAMES = tuple(VARIANTS)
-CLEAR = 50 * 1e-4  # fifty times what parity accepts
+CLEAR = 50 * MAX_ABS["fp32"]
 """A fault has to move the logits by this much, so that no tolerance could hide it."""
 
 
