@@ -86,14 +86,13 @@ def _show_modules(parity: Parity) -> None:
     for module in parity.modules:
         numbers = (
             f"{module.max_abs:>9.1e}" if module.max_abs is not None else f"{'-':>9}",
-            *(f"{db:>7.1f}" if db is not None else f"{'-':>7}" for db in _ratios(module)),
+            *(
+                f"{db:>7.1f}" if db is not None else f"{'-':>7}"
+                for db in (module.snr_db, module.input_snr_db)
+            ),
         )
         mark = "  <- departs" if module.diverges else ""
         click.echo(f"{module.module:<{width}} {' '.join(numbers)}{mark}")
-
-
-def _ratios(module: object) -> tuple[float | None, float | None]:
-    return getattr(module, "snr_db", None), getattr(module, "input_snr_db", None)
 
 
 def _mutation_table(results: Sequence[MutationResult]) -> str:
