@@ -1,6 +1,6 @@
 """What folding BatchNorm gives on each engine: the same network with and without it, paired.
 
-    python benchmarks/folding.py [--model mobilevit_xxs] [--seconds 10]
+    python benchmarks/folding.py [--model mobilevit_xxs] [--seconds 60]
 
 Both exports take turns, inference by inference, in sessions made anew in both orders. ONNX's
 exporter folds BatchNorm by itself; its row shows that there is nothing left to gain.
@@ -25,10 +25,12 @@ from mvdeploy.stats.paired import choose_clock, ratio
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--model", default="mobilevit_xxs")
-    parser.add_argument("--seconds", type=float, default=10.0, help="measured seconds a case")
+    parser.add_argument("--seconds", type=float, default=60.0, help="of turns at most")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    plan = Plan(threads=arguments.threads, min_time_s=arguments.seconds, sessions=6)
+    plan = Plan(
+        threads=arguments.threads, session_time_s=0.0, max_time_s=arguments.seconds, groups=10
+    )
     clock = choose_clock(plan.threads).clock
     with tempfile.TemporaryDirectory() as name, transports.get(devices.get("host")) as link:
         folder = Path(name)

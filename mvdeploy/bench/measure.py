@@ -2,7 +2,8 @@
 
 Every case is first probed alone, in a process of its own: that shows whether it runs at all, what
 one inference takes, and its load time, first inference and memory undisturbed. Then the cases of
-one engine share a number of sessions (see `mvdeploy.bench.schedule`).
+one engine share sessions (see `mvdeploy.bench.schedule`), until every median and every ratio is
+known as well as the plan asks for, or its time is up.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import dataclasses
 import itertools
 import random
 import statistics
+import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mvdeploy.bench import schedule
@@ -29,7 +31,12 @@ from mvdeploy.records import (
     Reading,
     Session,
 )
+from mvdeploy.stats import paired, stopping
+from mvdeploy.stats.interval import median_interval
 from mvdeploy.transports import Link
+
+_STATE_EVERY_S = 5.0
+"""Seconds after which the device's state is read again."""
 
 _SLACK_S, _SLACK_FACTOR = 60.0, 10.0
 """A job counts as hung after this many seconds plus this many times its expected length."""
@@ -37,6 +44,8 @@ _SLACK_S, _SLACK_FACTOR = 60.0, 10.0
 OnMeasurement = Callable[[str, Measurement], None]
 OnFailure = Callable[[str, EngineError], None]
 OnStep = Callable[[str], None]
+OnComparison = Callable[[tuple[Comparison, ...]], None]
+Clock = Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +69,13 @@ class Listener:
         measured: a case has new samples; called again after each of its sessions.
         failed: a case is given up.
         step: a part of the work begins.
+        compared: a comparison has new pairs; called again after each session.
     """
 
     measured: OnMeasurement
     failed: OnFailure
     step: OnStep
+    compared: OnComparison = lambda _: None
 
 
 @dataclasses.dataclass
@@ -83,6 +94,26 @@ class _Progress:
         model = self.probe.models[0]
         return statistics.median((model.warmup.wall_ns or model.first.wall_ns)[-20:])
 
+    def count(self, plan: Plan, number: int) -> int:
+        """Return how often this case is to run in its blocks of a session; 0 when it has enough."""
+        if plan.iterations is not None:
+            shares = schedule.split(plan.iterations, plan.sessions)
+            return shares[number] if number < plan.sessions else 0
+        if plan.pairs_only or (number >= plan.sessions and self._stop(plan) is not None):
+            return 0
+        return max(1, round(plan.session_time_s * 1e9 / max(self.estimate_ns, 1.0)))
+
+    def _stop(self, plan: Plan) -> stopping.Stop | None:
+        samples = [session.steady.wall_ns for session in self.sessions]
+        interval = median_interval(samples)
+        return stopping.decide(
+            interval.half_width_relative if interval else None,
+            plan.target,
+            sum(map(sum, samples)) / 1e9,
+            plan.max_time_s,
+            plan.session_time_s,
+        )
+
     def measurement(self, plan: Plan, after: DeviceState) -> Measurement:
         model = self.probe.models[0]
         return Measurement(
@@ -100,7 +131,12 @@ class _Progress:
 
 
 def measure(
-    entries: Sequence[Entry], link: Link, plan: Plan, listener: Listener
+    entries: Sequence[Entry],
+    link: Link,
+    plan: Plan,
+    listener: Listener,
+    anchor: Entry | None = None,
+    clock: Clock = time.monotonic,
 ) -> tuple[Comparison, ...]:
     """Measure cases that can share a runner: of one engine, with one number of threads.
 
@@ -109,117 +145,221 @@ def measure(
         link: an open link to the device.
         plan: how.
         listener: gets the measurements and failures.
+        anchor: a small network that runs between the blocks of the cases, as a yardstick.
+        clock: seconds, for the time limits.
 
     Returns:
         The paired samples of the first case with each other one.
     """
     runs = [run for entry in entries if (run := _probe(entry, link, plan, listener)) is not None]
-    groups: dict[tuple[str, str], list[PairGroup]] = {}
-    for number in range(plan.sessions):
-        runs = _session(runs, number, link, plan, listener, groups)
-        after = link.state()
-        for run in runs:
-            listener.measured(run.entry.slug, run.measurement(plan, after))
-    return tuple(Comparison(a, b, tuple(found)) for (a, b), found in groups.items())
+    work = _Work(runs, link, plan, listener, clock)
+    if anchor is not None and runs:
+        work.set_anchor(anchor)
+    while any(counts := work.counts()) or not work.settled():
+        work.session(counts)
+    work.tell(final=True)
+    return work.comparisons()
 
 
 def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> _Progress | None:
     listener.step(f"{entry.slug}: load and warm up")
     before = link.state()
-    job = Job((entry.model,), (), plan.threads, plan.warmup, plan.cores)
     try:
-        result = link.run(job, plan.time_limit_s or _SLACK_S + _SLACK_FACTOR * 30)
+        return _Progress(entry, _load(entry, link, plan), before)
     except EngineError as error:
         listener.failed(entry.slug, error)
         return None
-    return _Progress(entry, result, before)
 
 
-def _session(
-    runs: list[_Progress],
-    number: int,
-    link: Link,
-    plan: Plan,
-    listener: Listener,
-    groups: dict[tuple[str, str], list[PairGroup]],
-) -> list[_Progress]:
-    """Run one session of all cases; return those that are still alive."""
-    if not runs:
-        return []
-    listener.step(f"session {number + 1} of {plan.sessions}")
-    try:
-        _together(runs, number, link, plan, groups)
-        return runs
-    except EngineError as error:
-        if len(runs) == 1:
-            listener.failed(runs[0].entry.slug, error)
-            return []
-    # One of them took the runner down with it. Alone, each answers for itself.
-    alive = []
-    for run in runs:
-        listener.step(f"session {number + 1} of {plan.sessions}: {run.entry.slug} alone")
+def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
+    job = Job((entry.model,), (), plan.threads, plan.warmup, plan.cores)
+    return link.run(job, plan.time_limit_s or _SLACK_S + _SLACK_FACTOR * 30)
+
+
+class _Work:
+    """Sessions that cases share, one after the other."""
+
+    def __init__(
+        self, runs: list[_Progress], link: Link, plan: Plan, listener: Listener, clock: Clock
+    ) -> None:
+        self._runs = runs
+        self._link, self._plan, self._listener, self._clock = link, plan, listener, clock
+        self._anchor: _Progress | None = None
+        self._number = 0
+        self._groups: dict[tuple[str, str], list[PairGroup]] = {}
+        self._interleaved = True
+        # Of the sessions that had nothing but turns: seconds of all of them, and of the longest.
+        self._pairs_s, self._longest_s = 0.0, plan.pair_time_s
+        self._told: tuple[float, DeviceState] | None = None
+
+    def set_anchor(self, entry: Entry) -> None:
+        """Use an anchor; without one that runs, its cases are told."""
+        self._listener.step(f"{entry.slug}: load and warm up")
+        before = self._link.state()
         try:
-            _together([run], number, link, plan, groups)
+            self._anchor = _Progress(entry, _load(entry, self._link, self._plan), before)
         except EngineError as error:
-            listener.failed(run.entry.slug, error)
-        else:
-            run.findings.append(Finding("not_interleaved", Level.WARNING, {"session": number + 1}))
-            alive.append(run)
-    return alive
+            for run in self._runs:
+                values = {"reason": error.message}
+                run.findings.append(Finding("anchor_failed", Level.WARNING, dict(values)))
+
+    def counts(self) -> list[int]:
+        """Return how often each case is to run in its blocks of the next session."""
+        return [run.count(self._plan, self._number) for run in self._runs]
+
+    def settled(self) -> bool:
+        """Say whether the comparisons need no further session."""
+        plan = self._plan
+        if plan.iterations is not None:
+            return self._number >= plan.sessions or not self._runs
+        if len(self._runs) < 2 or not self._interleaved:
+            return True
+        if self._number < plan.groups or self._number % 2:
+            return False
+        alive = {run.entry.slug for run in self._runs}
+        # An odd number of sessions would leave one order of creation ahead of the other.
+        return all(
+            self._stop(groups) is not None
+            for (a, b), groups in self._groups.items()
+            if {a, b} <= alive
+        )
+
+    def _stop(self, groups: Sequence[PairGroup]) -> stopping.Stop | None:
+        plan = self._plan
+        choice = paired.clock_of(groups, plan.threads)
+        try:
+            width = paired.ratio(groups, choice.clock).half_width
+        except ValueError:
+            width = None  # too few pairs, or times of zero: more of them may mend it
+        target = plan.pair_target or paired.TARGETS[choice.clock]
+        return stopping.decide(width, target, self._pairs_s, plan.max_time_s, 2 * self._longest_s)
+
+    def session(self, counts: Sequence[int]) -> None:
+        """Run one session of all cases; those that do not survive it are given up."""
+        began = self._clock()
+        name = f"session {self._number + 1}"
+        self._listener.step(name)
+        try:
+            self._together(self._runs, counts)
+        except EngineError as error:
+            if len(self._runs) == 1:
+                self._listener.failed(self._runs[0].entry.slug, error)
+                self._runs = []
+            else:
+                # One of them took the runner down with it. Alone, each answers for itself.
+                self._apart(counts, name)
+        if not any(counts):
+            self._pairs_s += self._clock() - began
+            self._longest_s = max(self._longest_s, self._clock() - began)
+        self._number += 1
+        self.tell()
+
+    def _apart(self, counts: Sequence[int], name: str) -> None:
+        alive = []
+        for run, count in zip(self._runs, counts, strict=True):
+            self._listener.step(f"{name}: {run.entry.slug} alone")
+            try:
+                self._together([run], [count])
+            except EngineError as error:
+                self._listener.failed(run.entry.slug, error)
+            else:
+                values = {"session": self._number + 1}
+                run.findings.append(Finding("not_interleaved", Level.WARNING, dict(values)))
+                alive.append(run)
+        # If all of them are well alone, trying again will not make them take turns.
+        self._interleaved = len(alive) < len(self._runs)
+        self._runs = alive
+
+    def _together(self, runs: Sequence[_Progress], counts: Sequence[int]) -> None:
+        """Run one session of these cases in one process and keep its samples."""
+        plan, estimates = self._plan, [run.estimate_ns for run in runs]
+        rng = random.Random(f"{plan.seed}/{self._number}")
+        anchor = self._anchor if any(counts) else None
+        turns = self._turns(counts, estimates) if len(runs) > 1 else 0
+        pace = anchor.estimate_ns if anchor else None
+        order = schedule.session_schedule(counts, estimates, turns, rng, pace)
+        created = schedule.creation_order(len(runs), self._number, plan.seed)
+        models = [runs[case].entry.model for case in created]
+        position = {case: i for i, case in enumerate(created)}
+        position[len(runs)] = len(runs)
+        if anchor:
+            models.append(anchor.entry.model)
+        job = Job(
+            models=tuple(models),
+            order=tuple(position[case] for case in order.order),
+            threads=plan.threads,
+            warmup=plan.warmup,
+            cores=plan.cores,
+            warmup_order=tuple(rng.sample(range(len(models)), len(models))),
+        )
+        result = self._link.run(job, _limit(plan, order, [*estimates, pace or 0.0]))
+        for case, run in enumerate(runs):
+            anchors = order.anchors_of(case, len(runs)) if anchor else ()
+            run.sessions.append(_session(result, position[case], order.steady, anchors))
+        if turns:
+            sizes = schedule.turn_sizes(estimates)
+            self._keep_pairs(runs, result, order.steady, position, sizes)
+
+    def _turns(self, counts: Sequence[int], estimates: Sequence[float]) -> int:
+        if self._plan.iterations is None:
+            return schedule.rounds(estimates, self._plan.pair_time_s)
+        sizes = schedule.turn_sizes(estimates)
+        return max(
+            min(count // size for count, size in zip(counts, sizes, strict=True)),
+            min(1, *counts),
+        )
+
+    def _keep_pairs(
+        self,
+        runs: Sequence[_Progress],
+        result: JobResult,
+        steady: int,
+        position: Mapping[int, int],
+        sizes: Sequence[int],
+    ) -> None:
+        reference = result.samples_of(position[0], steady)
+        for case in range(1, len(runs)):
+            group = PairGroup(
+                first_created=1 if position[0] < position[case] else -1,
+                a=reference,
+                b=result.samples_of(position[case], steady),
+                block_a=sizes[0],
+                block_b=sizes[case],
+            )
+            pair = runs[0].entry.slug, runs[case].entry.slug
+            self._groups.setdefault(pair, []).append(group)
+
+    def tell(self, *, final: bool = False) -> None:
+        """Tell the listener what is known."""
+        after = self._state(final)
+        for run in self._runs:
+            self._listener.measured(run.entry.slug, run.measurement(self._plan, after))
+        self._listener.compared(self.comparisons())
+
+    def _state(self, final: bool) -> DeviceState:
+        # Reading the state takes a while, in which nothing is measured.
+        now = self._clock()
+        if final or self._told is None or now - self._told[0] > _STATE_EVERY_S:
+            self._told = (now, self._link.state())
+        return self._told[1]
+
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """Return the paired samples so far."""
+        return tuple(Comparison(a, b, tuple(found)) for (a, b), found in self._groups.items())
 
 
-def _together(
-    runs: Sequence[_Progress],
-    number: int,
-    link: Link,
-    plan: Plan,
-    groups: dict[tuple[str, str], list[PairGroup]],
-) -> None:
-    """Run one session of these cases in one process and keep its samples."""
-    estimates = [run.estimate_ns for run in runs]
-    counts = [_count(plan, number, estimate) for estimate in estimates]
-    turns = min(counts) if len(runs) > 1 else 0
-    order = schedule.session_schedule(
-        counts, estimates, turns, random.Random(f"{plan.seed}/{number}")
+def _session(result: JobResult, index: int, steady: int, anchors: Sequence[int]) -> Session:
+    model = result.models[index]
+    return Session(
+        created=index,
+        load_ns=model.load_ns,
+        first=model.first,
+        warmup=model.warmup,
+        steady=result.samples_of(index, 0, steady),
+        anchor=result.samples_at(anchors),
+        usage=result.usage,
+        measured_ns=sum(result.samples.wall_ns),
     )
-    created = schedule.creation_order(len(runs), number, plan.seed)
-    position = {case: i for i, case in enumerate(created)}
-    job = Job(
-        models=tuple(runs[case].entry.model for case in created),
-        order=tuple(position[case] for case in order.order),
-        threads=plan.threads,
-        warmup=plan.warmup,
-        cores=plan.cores,
-    )
-    result = link.run(job, _limit(plan, order, estimates))
-    for case, run in enumerate(runs):
-        index = position[case]
-        model = result.models[index]
-        steady = result.samples_of(index, 0, order.steady)
-        run.sessions.append(Session(index, model.load_ns, model.first, model.warmup, steady))
-    if turns:
-        _keep_pairs(runs, result, order, position, groups)
-
-
-def _keep_pairs(
-    runs: Sequence[_Progress],
-    result: JobResult,
-    order: schedule.Schedule,
-    position: Mapping[int, int],
-    groups: dict[tuple[str, str], list[PairGroup]],
-) -> None:
-    reference = result.samples_of(position[0], order.steady)
-    for case in range(1, len(runs)):
-        first = 1 if position[0] < position[case] else -1
-        group = PairGroup(first, reference, result.samples_of(position[case], order.steady))
-        groups.setdefault((runs[0].entry.slug, runs[case].entry.slug), []).append(group)
-
-
-def _count(plan: Plan, number: int, estimate_ns: float) -> int:
-    """Return how often one case runs in its blocks of one session."""
-    if plan.iterations is not None:
-        return schedule.split(plan.iterations, plan.sessions)[number]
-    return max(1, round(plan.min_time_s / plan.sessions * 1e9 / max(estimate_ns, 1.0)))
 
 
 def _limit(plan: Plan, order: schedule.Schedule, estimates_ns: Sequence[float]) -> float:
@@ -237,6 +377,7 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
     return {
         "engine": engine,
         "engine_version": str(hello.get("engines", {}).get(engine, "unavailable")),
+        "engine_options": _options(hello.get("engine_options", {}).get(engine)),
         "runner": f"{hello.get('runner', 'unavailable')} {hello.get('mvdeploy', '')}".strip(),
         "threads": plan.threads,
         "cores": tuple(str(core) for core in hello.get("cores") or ()) or "unavailable",
@@ -245,6 +386,12 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
         "artifact_sha256": entry.model.sha256,
         "output_sha256": result.models[0].output_sha256,
     }
+
+
+def _options(options: dict[str, str | int] | None) -> Reading:
+    if not options:
+        return "unavailable"
+    return tuple(f"{name}={value}" for name, value in options.items())
 
 
 def by_engine(entries: Sequence[Entry]) -> list[list[Entry]]:

@@ -1,16 +1,16 @@
-"""One job with the engine's profiler, in turns with the same model without it."""
+"""One job with the engine's profiler, in turns with the same models without it."""
 
 from __future__ import annotations
 
 import dataclasses
 import random
+from collections.abc import Sequence
 
 from mvdeploy.bench.measure import Entry
-from mvdeploy.records import Job, Plan, Warmup
+from mvdeploy.records import Job, JobModel, Plan, Warmup
 from mvdeploy.transports import Link
 
 _WARMUP = Warmup(iterations=5)
-_PLAIN, _PROFILED = 0, 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,32 +30,39 @@ class Profile:
     plain_ns: tuple[int, ...]
 
 
-def profile(entry: Entry, link: Link, plan: Plan, limit_s: float = 600.0) -> Profile | None:
-    """Profile a case; None when the engine left no profile.
+def profile(
+    entries: Sequence[Entry], link: Link, plan: Plan, limit_s: float = 600.0
+) -> dict[str, Profile]:
+    """Profile cases, all of them in turns in one process, so that they meet the same disturbances.
 
     Args:
-        entry: the case.
+        entries: the cases.
         link: an open link to the device.
-        plan: ``profile_iterations`` says how many inferences are profiled.
+        plan: ``profile_iterations`` says how many inferences of each case are profiled.
         limit_s: seconds after which the job counts as hung.
+
+    Returns:
+        Profiles by the case's slug, of those whose engine left one.
 
     Raises:
         EngineError: the job failed.
     """
-    folder = f"{link.scratch()}/profile-{entry.slug}"
-    profiled = dataclasses.replace(entry.model, profile_to=folder)
+    models: list[JobModel] = []
+    for entry in entries:
+        folder = f"{link.scratch()}/profile-{entry.slug}"
+        models += (entry.model, dataclasses.replace(entry.model, profile_to=folder))
     rng = random.Random(plan.seed)
     order: list[int] = []
     for _ in range(plan.profile_iterations):
-        order += rng.sample((_PLAIN, _PROFILED), 2)
-    job = Job((entry.model, profiled), tuple(order), plan.threads, _WARMUP, plan.cores)
+        order += rng.sample(range(len(models)), len(models))
+    job = Job(tuple(models), tuple(order), plan.threads, _WARMUP, plan.cores)
     result = link.run(job, plan.time_limit_s or limit_s)
-    path = result.models[_PROFILED].profile
-    if path is None:
-        return None
-    return Profile(
-        path,
-        plan.profile_iterations,
-        result.samples_of(_PROFILED).wall_ns,
-        result.samples_of(_PLAIN).wall_ns,
-    )
+    found = {}
+    for i, entry in enumerate(entries):
+        path = result.models[2 * i + 1].profile
+        if path is not None:
+            profiled, plain = result.samples_of(2 * i + 1), result.samples_of(2 * i)
+            found[entry.slug] = Profile(
+                path, plan.profile_iterations, profiled.wall_ns, plain.wall_ns
+            )
+    return found

@@ -22,6 +22,7 @@ COMMANDS = {
     "export": "Build, fold, export and verify a model.",
     "verify": "Compare an exported file with PyTorch, module by module.",
     "bench": "Measure models or exported files; write a report.",
+    "compare": "Say which of two is faster, and how sure that is.",
     "report": "Render saved results again.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/<verb>.py``."""

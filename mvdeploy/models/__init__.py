@@ -41,8 +41,10 @@ CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 def catalogue() -> dict[str, str]:
-    """Return every model that can be built, with a line on each."""
-    return {name: family.describe(name) for name, family in _by_name().items()}
+    """Return every model that can be built, with a line on each; the default's family first."""
+    known = _by_name()
+    ordered = sorted(known, key=lambda name: known[name] is not known[DEFAULT])
+    return {name: known[name].describe(name) for name in ordered}
 
 
 def make_spec(

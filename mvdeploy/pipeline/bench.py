@@ -2,27 +2,28 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-import itertools
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import export, runtimes, transports
+from mvdeploy import runtimes, transports
 from mvdeploy.bench.measure import Entry, Listener, by_engine, measure
-from mvdeploy.bench.profile import profile
-from mvdeploy.errors import MvdeployError
+from mvdeploy.bench.profile import Profile, profile
+from mvdeploy.errors import EngineError, MvdeployError
+from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
-    Artifact,
     Case,
     Device,
     DeviceProfile,
     Finding,
-    JobModel,
     Level,
+    Measurement,
     ModelSpec,
     Plan,
     TimeKind,
@@ -37,8 +38,8 @@ class Request:
     """What is to be measured.
 
     Attributes:
-        specs: networks to export and measure, each in all of `formats`.
-        artifacts: exported files to measure as they are.
+        subjects: networks to export and measure, each in all of `formats`, and exported files to
+            measure as they are.
         formats: of the networks.
         device: where.
         plan: how.
@@ -47,8 +48,7 @@ class Request:
         command: the command line, for the record.
     """
 
-    specs: tuple[ModelSpec, ...]
-    artifacts: tuple[Path, ...]
+    subjects: tuple[ModelSpec | Path, ...]
     formats: tuple[str, ...]
     device: DeviceProfile
     plan: Plan
@@ -56,23 +56,29 @@ class Request:
     photograph: Path | None = None
     command: tuple[str, ...] = ()
 
+    @property
+    def cases(self) -> tuple[Case, ...]:
+        """The cases to come.
 
-@dataclasses.dataclass(frozen=True)
-class _Wanted:
-    """A case to come: what it is made of."""
+        Raises:
+            UsageError: a file is no artifact, or the device has no engine for one of them.
+        """
+        return tuple(w.case for w in prepare.wanted(self.subjects, self.formats, self.device))
 
-    case: Case
-    source: ModelSpec | Path
-    format: str
+    @property
+    def specs(self) -> tuple[ModelSpec, ...]:
+        """The networks, each once."""
+        return tuple(dict.fromkeys(s for s in self.subjects if isinstance(s, ModelSpec)))
 
 
 def step_count(request: Request) -> int:
-    """Return how many steps `run` will announce, for a progress bar."""
-    exports = len(request.specs) * len(request.formats)
-    cases = exports + len(request.artifacts)
-    profiles = cases if request.plan.profile_iterations else 0
-    groups = max(1, len(request.formats))
-    return len(request.specs) + 2 * exports + cases + request.plan.sessions * groups + profiles
+    """Return how many steps `run` will announce at least, for a progress bar."""
+    plan, exports = request.plan, len(request.specs) * len(request.formats)
+    cases = len(request.cases)
+    profiles = cases if plan.profile_iterations else 0
+    groups = 1 if plan.pairs_only else max(1, len(request.formats))
+    sessions = max(plan.sessions, plan.groups if cases > groups else 0)
+    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
 
 
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
@@ -87,9 +93,9 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     from mvdeploy.models.preprocess import sample_photograph
 
     photograph = request.photograph or sample_photograph()
-    wanted = _wanted(request)
+    wanted = prepare.wanted(request.subjects, request.formats, request.device)
     # Reads the image for every network now: a wrong file should not cost an export first.
-    builders = {spec: Builder(spec, photograph, on_step) for spec in dict.fromkeys(request.specs)}
+    builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
     with transports.get(request.device) as link:
         store = stores.create(
             request.root,
@@ -101,43 +107,23 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             image=photograph.name,
         )
         try:
-            files = {w.case.slug: f for w in wanted if (f := _file(w, builders, store)) is not None}
-            entries = _upload(files, photograph, link, store)
-            listener = Listener(store.measured, store.failed, on_step)
-            for group in by_engine(entries):
-                store.compared(measure(group, link, request.plan, listener))
-            for entry in entries:
-                if request.plan.profile_iterations and _is_measured(store.case(entry.slug)):
-                    _trace(entry, link, request.plan, store, on_step)
+            preparation = Preparation(builders, photograph, link, store)
+            entries = preparation.entries(wanted)
+            listener = Listener(store.measured, store.failed, on_step, store.compared)
+            for group in [entries] if request.plan.pairs_only else by_engine(entries):
+                anchor = preparation.anchor(group) if request.plan.anchor and group else None
+                measure(group, link, request.plan, listener, anchor)
+            if request.plan.profile_iterations:
+                measured = [entry for entry in entries if _is_measured(store, entry.slug)]
+                _trace(measured, link, request.plan, store, on_step)
         except KeyboardInterrupt:
-            done = sum(_is_measured(case) for case in store.cases)
+            done = sum(_is_measured(store, case.slug) for case in store.cases)
             store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
             raise
     return store
 
 
-def _wanted(request: Request) -> list[_Wanted]:
-    """List the cases, each with a slug of its own and an engine of the device."""
-    found: list[_Wanted] = []
-
-    def add(slug: str, label: str, format_name: str, source: ModelSpec | Path) -> None:
-        engine = runtimes.for_format(format_name, request.device.engines)
-        taken = {w.case.slug for w in found}
-        numbered = (f"{slug}-{n}" for n in itertools.count(2))
-        slug = slug if slug not in taken else next(n for n in numbered if n not in taken)
-        found.append(_Wanted(Case(slug, label, engine), source, format_name))
-
-    for format_name in request.formats:
-        for spec in request.specs:
-            add(f"{spec.slug}-{format_name}", spec.label, format_name, spec)
-    for path in request.artifacts:
-        artifact = export.read(path)
-        slug = re.sub(r"[^A-Za-z0-9._]+", "-", path.name)
-        add(slug, f"{artifact.spec.label} ({path.name})", artifact.format, path)
-    return found
-
-
-def _title(wanted: Sequence[_Wanted]) -> str:
+def _title(wanted: Sequence[Wanted]) -> str:
     names = dict.fromkeys(
         w.source.model if isinstance(w.source, ModelSpec) else w.source.stem for w in wanted
     )
@@ -145,79 +131,64 @@ def _title(wanted: Sequence[_Wanted]) -> str:
     return re.sub(r"[^A-Za-z0-9._]+", "-", title)
 
 
-def _file(wanted: _Wanted, builders: dict[ModelSpec, Builder], store: Store) -> Path | None:
-    """Return the artifact of a case, exporting it if need be; None when that failed."""
-    slug = wanted.case.slug
-    if isinstance(wanted.source, Path):
-        store.update(slug, artifact=export.read(wanted.source))
-        return wanted.source
-    path = store.folder / "artifacts" / f"{slug}{export.suffix(wanted.format)}"
-    try:
-        exported = builders[wanted.source].export(wanted.format, path)
-    except MvdeployError as error:
-        store.failed(slug, error)
-        return None
-    store.update(slug, artifact=exported.artifact, parity=exported.parity)
-    return path
+def _is_measured(store: Store, slug: str) -> bool:
+    measurement = store.case(slug).measurement
+    if measurement is None:
+        return False
+    compared = any(slug in (c.a, c.b) for c in store.comparisons)
+    return compared or len(measurement.steady) > 0
 
 
-def _upload(
-    files: dict[str, Path], photograph: Path, link: transports.Link, store: Store
-) -> list[Entry]:
-    """Bring the artifacts and their inputs to the device."""
-    entries = []
-    for slug, path in files.items():
-        artifact = store.case(slug).artifact
-        if artifact is None:
-            raise ValueError(f"case {slug} has a file but no manifest")
-        image = store.folder / "inputs" / f"{slug}.npy"
-        _write_input(image, photograph, artifact)
-        places = link.upload((path, image))
-        inputs = {artifact.inputs[0].name: places[image]}
-        engine = store.case(slug).engine
-        entries.append(Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs)))
-    return entries
+def _trace(
+    entries: Sequence[Entry], link: transports.Link, plan: Plan, store: Store, on_step: OnStep
+) -> None:
+    """Profile cases: those that are only compared in one job, others each in their own.
+
+    What goes wrong is a finding; the measurement stands without it.
+    """
+    if plan.pairs_only and len(entries) > 1:
+        on_step("profile in turns")
+        with contextlib.suppress(EngineError):  # alone, the case that failed says so itself
+            profiles = profile(entries, link, plan)
+            for entry in entries:
+                _keep_trace(entry, profiles, link, store)
+            return
+    for entry in entries:
+        on_step(f"{entry.slug}: profile")
+        try:
+            _keep_trace(entry, profile([entry], link, plan), link, store)
+        except MvdeployError as error:
+            finding = Finding("profile_failed", Level.WARNING, {"reason": error.message})
+            measurement = _measurement(store, entry.slug)
+            findings = (*measurement.findings, finding)
+            store.measured(entry.slug, dataclasses.replace(measurement, findings=findings))
 
 
-def _write_input(path: Path, photograph: Path, artifact: Artifact) -> None:
-    import numpy as np
-
-    from mvdeploy.models.preprocess import load_image
-
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, load_image(photograph, artifact.preprocessing, artifact.spec.batch))
-
-
-def _is_measured(case: Case) -> bool:
-    return case.measurement is not None and len(case.measurement.steady) > 0
-
-
-def _trace(entry: Entry, link: transports.Link, plan: Plan, store: Store, on_step: OnStep) -> None:
-    """Profile a case; what goes wrong is a finding, the measurement stands without it."""
-    on_step(f"{entry.slug}: profile")
-    case = store.case(entry.slug)
-    if case.artifact is None or case.measurement is None:
-        raise ValueError(f"case {case.slug} has not been measured")
+def _keep_trace(
+    entry: Entry, profiles: Mapping[str, Profile], link: transports.Link, store: Store
+) -> None:
+    """Fetch a profile, read it, and save it as a trace."""
+    artifact = store.case(entry.slug).artifact
+    if entry.slug not in profiles or artifact is None:
+        return
+    profiled = profiles[entry.slug]
     runtime = runtimes.get(entry.model.engine)
     folder = store.folder / "cases" / entry.slug / "profile"
-    try:
-        profiled = profile(entry, link, plan)
-        if profiled is None:
-            return
-        remote = Path(profiled.path)
-        for name in (remote.name, *runtime.PROFILE_COMPANIONS):
-            link.fetch(str(remote.with_name(name)), folder / name)
-        events = runtime.read_profile(case.artifact, folder / remote.name, profiled.runs)
-    except MvdeployError as error:
-        finding = Finding("profile_failed", Level.WARNING, {"reason": error.message})
-        findings = (*case.measurement.findings, finding)
-        store.measured(entry.slug, dataclasses.replace(case.measurement, findings=findings))
-        return
+    remote = Path(profiled.path)
+    for name in (remote.name, *runtime.PROFILE_COMPANIONS):
+        link.fetch(str(remote.with_name(name)), folder / name)
     trace = Trace(
         engine=entry.model.engine,
         time_kind=TimeKind.MEASURED,
-        events=events,
+        events=runtime.read_profile(artifact, folder / remote.name, profiled.runs),
         profiled_ns=profiled.profiled_ns,
         plain_ns=profiled.plain_ns,
     )
     store.update(entry.slug, trace=trace)
+
+
+def _measurement(store: Store, slug: str) -> Measurement:
+    found = store.case(slug).measurement
+    if found is None:
+        raise ValueError(f"case {slug} has not been measured")
+    return found

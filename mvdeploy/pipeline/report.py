@@ -7,8 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, report
-from mvdeploy.records import Breakdown, Case, SavedRun
+from mvdeploy.records import Breakdown, Case, Samples, SavedRun
 from mvdeploy.records.run import load_run
+from mvdeploy.report.cases import turns_of
 from mvdeploy.report.view import View, view_of
 
 
@@ -34,14 +35,16 @@ def render(folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ..
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:
     """Return the breakdown of every case that was measured and profiled."""
-    found = ((case.slug, _breakdown(case)) for case in saved.cases)
+    found = ((case.slug, _breakdown(case, saved)) for case in saved.cases)
     return {slug: breakdown for slug, breakdown in found if breakdown is not None}
 
 
-def _breakdown(case: Case) -> Breakdown | None:
+def _breakdown(case: Case, saved: SavedRun) -> Breakdown | None:
     if case.trace is None or case.artifact is None or case.measurement is None:
         return None
     samples = case.measurement.steady.wall_ns
+    if not samples:  # it only took turns
+        samples = sum(turns_of(saved, case.slug), Samples()).wall_ns
     if not samples:
         return None
     return attribute.break_down(case.trace, case.artifact, statistics.median(samples))

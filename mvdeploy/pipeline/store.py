@@ -30,7 +30,7 @@ class Store:
         self.folder = folder
         self._run = run
         self._cases = {case.slug: case for case in cases}
-        self._comparisons: tuple[Comparison, ...] = ()
+        self._comparisons: dict[tuple[str, str], Comparison] = {}
         saved.save_run(run, folder)
 
     @property
@@ -56,10 +56,16 @@ class Store:
         """Keep the reason why a case has no result, or no more of it."""
         self.update(slug, failure=Failure(error.message, error.remedy, error.exit_code))
 
+    @property
+    def comparisons(self) -> tuple[Comparison, ...]:
+        """The paired samples as they are known now."""
+        return tuple(self._comparisons.values())
+
     def compared(self, comparisons: Sequence[Comparison]) -> None:
-        """Keep paired samples."""
-        self._comparisons += tuple(comparisons)
-        saved.save_comparisons(self._comparisons, self.folder)
+        """Keep paired samples; those of a pair replace what was known of it."""
+        if comparisons:
+            self._comparisons.update({(c.a, c.b): c for c in comparisons})
+            saved.save_comparisons(self.comparisons, self.folder)
 
     def found(self, finding: Finding) -> None:
         """Keep a finding on the run as a whole."""

@@ -11,6 +11,7 @@
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Comparison`               two cases that took turns
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
+`Baseline`                 what later runs are held against
 =========================  ==========================================================
 """
 
@@ -22,6 +23,7 @@ from mvdeploy.records.artifact import (
     Preprocessing,
     TensorInfo,
 )
+from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
 from mvdeploy.records.comparison import Comparison, PairGroup
 from mvdeploy.records.device import UNAVAILABLE, Device, DeviceProfile, DeviceState, Reading
@@ -36,6 +38,8 @@ from mvdeploy.records.trace import Breakdown, BreakdownRow, TimeKind, Trace, Tra
 __all__ = [
     "UNAVAILABLE",
     "Artifact",
+    "Baseline",
+    "BaselineCase",
     "Breakdown",
     "BreakdownRow",
     "Case",

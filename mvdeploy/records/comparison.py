@@ -13,13 +13,18 @@ class PairGroup:
 
     Attributes:
         first_created: 1 when case A's session was created before case B's, else −1.
-        a: times of case A; entry i is the turn next to entry i of `b`.
-        b: times of case B.
+        a: times of case A, `block_a` for each turn; turn i lies next to turn i of `b`.
+        b: times of case B, `block_b` for each turn.
+        block_a: inferences in one turn of case A; more than one for inferences too short to be
+            compared one by one.
+        block_b: the same of case B.
     """
 
     first_created: int
     a: Samples
     b: Samples
+    block_a: int = 1
+    block_b: int = 1
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,14 +4,15 @@ A runner reads one job (JSON) and prints events, one JSON object on each line, e
 in ``event``. They come in this order:
 
 ==============  ==================================================================================
-``hello``       ``runner``, ``mvdeploy``, ``pid``, ``engines``, ``cores``, ``clock``: it started
-                and understood the job
+``hello``       ``runner``, ``mvdeploy``, ``pid``, ``engines`` (versions), ``engine_options``,
+                ``cores``, ``clock``: it started and understood the job
 ``loaded``      for each model in turn: ``model`` (index), ``load_ns``, ``memory_before``,
                 ``memory_after``; all models are loaded before the first inference
-``first``       for each model in turn, before its ``warmup``: ``model``, ``wall_ns``, ``cpu_ns``
-                of the first inference, as lists
+``first``       for each model in the order of warming up, before its ``warmup``: ``model``,
+                ``wall_ns``, ``cpu_ns`` of the first inference, as lists
 ``warmup``      for each model: ``model``, ``wall_ns``, ``cpu_ns`` of the warm-up inferences
 ``samples``     any number: ``start`` (position in the order), ``wall_ns``, ``cpu_ns`` from there on
+``usage``       ``counters`` of the process while it measured, by name (see `JobResult`); optional
 ``output``      for each model: ``model``, ``sha256`` of the output tensors' bytes in the order of
                 their names, ``shape`` by name, ``finite``, ``memory``
 ``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
@@ -26,7 +27,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mvdeploy.errors import EngineError
@@ -63,6 +64,8 @@ class Job:
         threads: inference threads of every engine session.
         warmup: how each model is warmed up, after its first inference.
         cores: CPU numbers to run on; empty for all.
+        warmup_order: the models in the order in which they are warmed up; empty for the order in
+            which they are loaded.
     """
 
     models: tuple[JobModel, ...]
@@ -70,6 +73,7 @@ class Job:
     threads: int
     warmup: Warmup
     cores: tuple[int, ...] = ()
+    warmup_order: tuple[int, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +129,9 @@ class JobResult:
         order: the job's order.
         samples: one for each entry of `order`.
         peak_memory: largest resident bytes of the runner's process.
+        usage: what the process used while it measured: ``run_delay_ns`` (its threads, ready to
+            run, waited for a core), ``switches_voluntary``, ``switches_involuntary``,
+            ``faults_minor``, ``faults_major``; ``unavailable`` where the system does not tell.
     """
 
     hello: dict[str, Any]
@@ -132,11 +139,15 @@ class JobResult:
     order: tuple[int, ...]
     samples: Samples
     peak_memory: int
+    usage: dict[str, int | str] = dataclasses.field(default_factory=dict)
 
     def samples_of(self, model: int, start: int = 0, stop: int | None = None) -> Samples:
         """Return the samples of one model between two positions of the order."""
         stop = len(self.order) if stop is None else stop
-        positions = [i for i in range(start, stop) if self.order[i] == model]
+        return self.samples_at([i for i in range(start, stop) if self.order[i] == model])
+
+    def samples_at(self, positions: Sequence[int]) -> Samples:
+        """Return the samples at some positions of the order."""
         return Samples(
             tuple(self.samples.wall_ns[i] for i in positions),
             tuple(self.samples.cpu_ns[i] for i in positions),
@@ -163,7 +174,8 @@ def parse_events(lines: Iterable[str], job: Job) -> JobResult:
         models = tuple(_model_result(events, i) for i in range(len(job.models)))
         samples = _all_samples(events.get("samples", ()))
         peak = decode(int, events["done"][0]["peak_memory"], "peak_memory")
-        result = JobResult(events["hello"][0], models, job.order, samples, peak)
+        usage = decode(dict[str, int | str], _usage(events), "usage")
+        result = JobResult(events["hello"][0], models, job.order, samples, peak, usage)
     except (KeyError, IndexError, TypeError) as error:
         raise _broken(f"an event lacks {error}") from error
     except RecordError as error:
@@ -201,6 +213,12 @@ def _model_result(events: dict[str, list[dict[str, Any]]], index: int) -> ModelR
     for samples in (result.first, result.warmup):
         _check_times(samples)
     return result
+
+
+def _usage(events: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    found = events.get("usage")
+    counters: dict[str, Any] = found[0]["counters"] if found else {}
+    return counters
 
 
 def _all_samples(events: Iterable[dict[str, Any]]) -> Samples:

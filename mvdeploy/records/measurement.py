@@ -42,6 +42,9 @@ class Session:
         first: the first inference.
         warmup: inferences until it counted as warm.
         steady: measured inferences, in blocks of this case alone.
+        anchor: inferences of the anchor between those blocks, in order; empty without an anchor.
+        usage: what the process used while it measured all its cases; see `JobResult.usage`.
+        measured_ns: wall time of all inferences that it measured, of all cases.
     """
 
     created: int
@@ -49,6 +52,9 @@ class Session:
     first: Samples
     warmup: Samples
     steady: Samples
+    anchor: Samples = dataclasses.field(default_factory=Samples)
+    usage: dict[str, int | str] = dataclasses.field(default_factory=dict)
+    measured_ns: int = 0
 
 
 @dataclasses.dataclass(frozen=True)

@@ -37,9 +37,19 @@ class Plan:
         threads: inference threads.
         warmup: see `Warmup`.
         iterations: measured inferences of each case over all sessions; None to go by time.
-        min_time_s: measured seconds of each case over all sessions, when `iterations` is None.
-        sessions: how often the engine sessions are made anew; even, so that every case is created
-            first as often as last.
+        session_time_s: measured seconds of each case in one session; 0 for cases that only take
+            turns, which have no latency of their own.
+        max_time_s: measured seconds of each case over all sessions, at most; seconds spent on
+            nothing but turns, at most.
+        target: half the width of the median's interval, as a share of the median, at which a case
+            has been measured long enough.
+        sessions: how often the engine sessions are made anew, at least; even, so that every case
+            is created first as often as last.
+        groups: sessions in which cases take turns, at least, when there are several cases.
+        pair_time_s: seconds of turns in one session, for each pair of cases.
+        pair_target: the same as `target` for paired ratios; None for what the clock that decides
+            can give.
+        anchor: whether a fixed small network runs between the cases as a yardstick.
         cores: CPU numbers the runner is bound to; empty for all.
         seed: of the order in which cases take turns.
         profile_iterations: inferences under the engine's profiler; 0 for no breakdown.
@@ -49,9 +59,20 @@ class Plan:
     threads: int = 1
     warmup: Warmup = Warmup()
     iterations: int | None = None
-    min_time_s: float = 10.0
+    session_time_s: float = 2.5
+    max_time_s: float = 60.0
+    target: float = 0.02
     sessions: int = 4
+    groups: int = 6
+    pair_time_s: float = 1.0
+    pair_target: float | None = None
+    anchor: bool = False
     cores: tuple[int, ...] = ()
     seed: int = 0
     profile_iterations: int = 100
     time_limit_s: float | None = None
+
+    @property
+    def pairs_only(self) -> bool:
+        """Whether cases only take turns."""
+        return self.iterations is None and self.session_time_s == 0

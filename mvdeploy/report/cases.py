@@ -11,6 +11,8 @@ from mvdeploy.records import Breakdown, Case, Measurement, Run, Samples, SavedRu
 from mvdeploy.report.shares import Shares, shares_of
 from mvdeploy.report.words import clean
 from mvdeploy.stats.interval import Interval, median_interval
+from mvdeploy.stats.paired import cpu_times_complete
+from mvdeploy.stats.reliability import Verdict, judge
 from mvdeploy.stats.summary import LatencySummary, summarise
 
 
@@ -27,6 +29,8 @@ class Timing:
         peak_memory_bytes: largest resident size of a process that ran this case alone.
         baseline_memory_bytes: resident size of that process before the model was loaded.
         sessions: measured inferences of each session.
+        in_turns: whether it has only inferences that took turns with another case's, which are
+            slightly slower than they would be alone.
     """
 
     wall: LatencySummary
@@ -37,6 +41,7 @@ class Timing:
     peak_memory_bytes: int
     baseline_memory_bytes: int
     sessions: tuple[Samples, ...]
+    in_turns: bool = False
 
     @property
     def added_memory_bytes(self) -> int:
@@ -59,6 +64,7 @@ class CaseView:
         title: label, format and engine, and the precision unless it is fp32.
         case: the record; empty but for the slug when the run ended before the case's turn.
         timing: None without samples.
+        verdict: whether the latency can be relied on; None without samples of the case alone.
         shares: None without a profile.
         reason: why there is no latency; empty when there is one.
         remedy: what to do about that.
@@ -69,6 +75,7 @@ class CaseView:
     title: str
     case: Case
     timing: Timing | None
+    verdict: Verdict | None
     shares: Shares | None
     reason: str
     remedy: str
@@ -86,14 +93,17 @@ def case_views(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> tuple[Ca
     slugs = [*saved.run.cases, *(slug for slug in known if slug not in saved.run.cases)]
     cases = [known.get(slug) or Case(slug, label=slug, engine="") for slug in slugs]
     return tuple(
-        _case_view(case, key, name, saved.run, breakdowns.get(case.slug), case.slug in missing)
+        _case_view(
+            case,
+            key,
+            name,
+            saved.run,
+            breakdowns.get(case.slug),
+            turns_of(saved, case.slug),
+            case.slug in missing,
+        )
         for case, key, name in zip(cases, _keys(), _names(cases), strict=False)
     )
-
-
-def samples_complete(samples: Samples) -> bool:
-    """Say whether every sample has a CPU time."""
-    return len(samples.cpu_ns) == len(samples.wall_ns) and all(t > 0 for t in samples.cpu_ns)
 
 
 def cpu_complete(case: Case) -> bool:
@@ -101,13 +111,20 @@ def cpu_complete(case: Case) -> bool:
     if case.measurement is None:
         return False
     partial = any(f.code == "cpu_time_partial" for f in case.measurement.findings)
-    return not partial and samples_complete(case.measurement.steady)
+    return not partial and cpu_times_complete(case.measurement.steady)
 
 
 def _case_view(
-    case: Case, key: str, name: str, run: Run, breakdown: Breakdown | None, missing: bool
+    case: Case,
+    key: str,
+    name: str,
+    run: Run,
+    breakdown: Breakdown | None,
+    turns: tuple[Samples, ...],
+    missing: bool,
 ) -> CaseView:
-    timing = _timing(case, case.measurement, run.plan.threads) if case.measurement else None
+    measurement = case.measurement
+    timing = _timing(case, measurement, turns, run.plan.threads) if measurement else None
     reason, remedy = ("", "") if timing else _no_latency(case, missing)
     return CaseView(
         key=key,
@@ -115,6 +132,9 @@ def _case_view(
         title=_title(case),
         case=case,
         timing=timing,
+        verdict=judge(measurement, run.plan)
+        if measurement and timing and not timing.in_turns
+        else None,
         shares=shares_of(breakdown) if breakdown else None,
         reason=reason,
         remedy=remedy,
@@ -127,25 +147,40 @@ def _no_latency(case: Case, missing: bool) -> tuple[str, str]:
     if missing:
         return "The run ended before this case's turn.", "Run the same command again."
     if case.measurement:
-        return "No inference was measured.", "Raise --min-time or --iterations."
+        return "No inference was measured.", "Raise --max-time or --iterations."
     return "It was not measured.", "Run the same command again."
 
 
-def _timing(case: Case, measurement: Measurement, threads: int) -> Timing | None:
-    steady = measurement.steady
-    if not len(steady):
+def turns_of(saved: SavedRun, slug: str) -> tuple[Samples, ...]:
+    """Return the turns of a case, by group, of the first comparison it is in."""
+    for comparison in saved.comparisons:
+        if slug in (comparison.a, comparison.b):
+            return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
+    return ()
+
+
+def _timing(
+    case: Case, measurement: Measurement, turns: tuple[Samples, ...], threads: int
+) -> Timing | None:
+    sessions = tuple(s.steady for s in measurement.sessions)
+    in_turns = not any(map(len, sessions))
+    if in_turns:
+        sessions = turns
+    if not any(map(len, sessions)):
         return None
-    cpu = threads == 1 and cpu_complete(case)
+    samples = sum(sessions, Samples())
+    cpu = threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
     first = measurement.first.wall_ns
     return Timing(
-        wall=summarise(steady.wall_ns),
-        cpu=summarise(steady.cpu_ns) if cpu else None,
-        interval=median_interval([s.steady.wall_ns for s in measurement.sessions]),
+        wall=summarise(samples.wall_ns),
+        cpu=summarise(samples.cpu_ns) if cpu else None,
+        interval=median_interval([s.wall_ns for s in sessions]),
         load_ns=measurement.load_ns,
         first_ns=first[0] if first else None,
         peak_memory_bytes=measurement.peak_memory_bytes,
         baseline_memory_bytes=measurement.baseline_memory_bytes,
-        sessions=tuple(s.steady for s in measurement.sessions),
+        sessions=sessions,
+        in_turns=in_turns,
     )
 
 
@@ -168,14 +203,14 @@ _NAMES: tuple[Callable[[Case], str], ...] = (
     lambda case: clean(case.label),
     lambda case: clean(f"{case.label} {_where(case)}"),
     _title,
-    lambda case: clean(f"{case.label} ({case.slug})"),
 )
 
 
 def _names(cases: Sequence[Case]) -> list[str]:
-    """Return the shortest kind of name that differs between all cases."""
-    for name in _NAMES:
-        names = [name(case) for case in cases]
-        if len(set(names)) == len(names):
-            return names
-    return [f"{name} #{i}" for i, name in enumerate(names, 1)]
+    """Return the shortest kind of name that tells most cases apart; the same are numbered."""
+    kinds = [[name(case) for case in cases] for name in _NAMES]
+    names = max(kinds, key=lambda kind: len(set(kind)))
+    return [
+        f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]

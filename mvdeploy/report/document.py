@@ -5,13 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from mvdeploy.records import Reading
+from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
 from mvdeploy.report.findings import FindingGroup, grouped
 from mvdeploy.report.tables import breakdown, conditions, latency
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.view import View
 from mvdeploy.report.words import clean, milliseconds, percent
+from mvdeploy.stats.paired import TARGETS
 
 
 @dataclasses.dataclass(frozen=True)
@@ -208,13 +209,39 @@ def _plan(view: View) -> dict[str, Reading]:
         f"medians over {warmup.window_seconds:g} s agree within {percent(warmup.tolerance, 0)}, "
         f"at most {warmup.max_seconds:g} s"
     )
-    length = f"at least {plan.min_time_s:g} s of each case over all sessions"
     return {
         "threads": plan.threads,
         "warm-up": rule if warmup.iterations is None else f"{warmup.iterations} inferences",
-        "measured": length if plan.iterations is None else f"{plan.iterations} of each case",
-        "sessions": plan.sessions,
+        "measured": _length(plan),
+        "turns": _turns(plan),
+        "anchor": "yes" if plan.anchor else "no",
         "cores": ", ".join(map(str, plan.cores)) or "all",
         "seed of the order": plan.seed,
         "profiled inferences": plan.profile_iterations,
     }
+
+
+def _length(plan: Plan) -> str:
+    if plan.iterations is not None:
+        return f"{plan.iterations} inferences of each case in {plan.sessions} sessions"
+    if plan.pairs_only:
+        return "nothing but turns"
+    return (
+        f"{plan.session_time_s:g} s of each case in each of {plan.sessions} sessions; further "
+        f"sessions until its median is known to ±{percent(plan.target)}, at most "
+        f"{plan.max_time_s:g} s"
+    )
+
+
+def _turns(plan: Plan) -> str:
+    if plan.iterations is not None:
+        return "as many of each case as in its blocks"
+    known = (
+        percent(plan.pair_target)
+        if plan.pair_target is not None
+        else f"{percent(TARGETS['cpu'])} by CPU time, {percent(TARGETS['wall'])} by wall time"
+    )
+    return (
+        f"{plan.pair_time_s:g} s of each pair of cases in each of {plan.groups} sessions; further "
+        f"sessions until the ratio is known to ±{known}, at most {plan.max_time_s:g} s"
+    )

@@ -49,6 +49,11 @@ class FindingGroup:
     remedy: str
 
 
+_FREE_THE_CORES = (
+    "Close other programs, first of all one that is named here, or bind the run to free cores with "
+    "--cores, and measure again; judge differences by the paired ratio only."
+)
+
 _WORDS: dict[str, tuple[str, str]] = {
     "parity_failed": (
         "The exported model is numerically broken: on input '{input}' its outputs differ from the "
@@ -70,26 +75,77 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Read the categories as a classification of another library's modules.",
     ),
     "preempted": (
-        "Other programs took the processor: the sum of wall times is {ratio} times the sum of CPU "
-        "times.",
-        "Close other programs, bind the run to cores that are free, and measure again; judge "
-        "differences by the paired ratio only.",
+        "Other programs took the processor: inferences took {ratio} times as long as undisturbed "
+        "ones, going by {basis}; below {fine_below} is fine, above {bad_above} unreliable.",
+        _FREE_THE_CORES,
+    ),
+    "preempted_samples": (
+        "{percent} % of the inferences lost the processor to other programs on their way; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
+        _FREE_THE_CORES,
     ),
     "drift": (
-        "The median changed by {percent} % from the first half of the samples to the second.",
-        "Let the device cool down or warm up longer (--warmup), and measure longer (--min-time).",
+        "The median changed by {percent} % from the first half of the samples to the second; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "warm up longer with --warmup, and give it more time with --max-time.",
     ),
     "steal": (
-        "The hypervisor took {percent} % of the processor time for other machines.",
+        "The hypervisor took {percent} % of the processor time for other machines; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
         "Measure on a machine of your own, or when the host is idle.",
     ),
+    "anchor": (
+        "The anchor, a fixed network that runs in between, changed by {percent} % from the start "
+        "to the end, so the machine itself did; below {fine_below} % is fine, above {bad_above} % "
+        "unreliable.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "and measure again; judge differences by the paired ratio only.",
+    ),
+    "anchor_failed": (
+        "The anchor, a fixed network that shows how steady the machine is, did not run: {reason}.",
+        "The latencies are not affected; run again with --debug to see the engine's own output.",
+    ),
+    "throttled": (
+        "The device changed its speed while it was measured: {changes}; none of these may change.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "have it charged or on mains, and measure again.",
+    ),
+    "unchecked": (
+        "Not checked, as the system does not tell or there are too few samples: {signals}.",
+        "Watch the device with its own tools while it measures, or judge by paired ratios, whose "
+        "cases meet the same conditions.",
+    ),
     "wide_interval": (
-        "The median is known to ±{percent} % only, even within this run.",
-        "Measure longer with --min-time, on a device that does nothing else.",
+        "The median is known to ±{percent} % only, even within this run; the target is "
+        "±{target} %.",
+        "Give it more time with --max-time, close other programs, or bind the run to free cores "
+        "with --cores.",
+    ),
+    "no_interval": (
+        "How well the median is known cannot be told from {count} samples; the target is "
+        "±{target} %.",
+        "Take more samples with --iterations, or give it more time with --max-time.",
+    ),
+    "wide_ratio": (
+        "The ratio is known to ±{percent} % only; the target is ±{target} %.",
+        "Give it more time with --max-time, close other programs, or bind the run to free cores "
+        "with --cores.",
+    ),
+    "few_groups": (
+        "The sessions in which the cases took turns are too few, or all of one order ({groups} of "
+        "them): the ratio's interval counts only the spread within sessions, and is too narrow if "
+        "sessions differ.",
+        "Give it more time with --max-time, and let it finish.",
+    ),
+    "latency_in_turns": (
+        "The cases only took turns: their latencies are slightly above what each has alone, as the "
+        "first inference after a switch is a little slower.",
+        "Compare by the ratio; 'mvdeploy bench' gives the latency that a case has alone.",
     ),
     "p99_is_maximum": (
         "There are only {count} samples, so p99 says no more than the maximum.",
-        "Take 100 samples or more with --iterations or --min-time.",
+        "Take 100 samples or more with --iterations.",
     ),
     "not_interleaved": (
         "The cases did not take turns: {reason}.",
@@ -129,6 +185,11 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
 }
 
+_BUSIEST = "The busiest other process used {share} of a core: {process}."
+
+_IF_KNOWN = {"preempted": _BUSIEST, "preempted_samples": _BUSIEST}
+"""A second sentence, for findings that have its figures as well."""
+
 _ORDER = {Level.ERROR: 0, Level.WARNING: 1, Level.NOTE: 2}
 
 
@@ -141,17 +202,23 @@ def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
     """
     values = {name: _shown(value) for name, value in finding.values.items()}
     sentence, remedy = _WORDS.get(finding.code, ("", ""))
-    try:
-        sentence = sentence.format_map(values)
-    except KeyError:
-        sentence = ""
-    if not sentence:
+    if sentence := _filled(sentence, values):
+        sentence = f"{sentence} {_filled(_IF_KNOWN.get(finding.code, ''), values)}".rstrip()
+    else:
         remedy = ""
         listed = ", ".join(f"{name} = {value}" for name, value in values.items())
         sentence = f"Recorded as '{clean(finding.code)}'" + (f": {listed}." if listed else ".")
     return WordedFinding(
         finding.level, clean(finding.code), subjects, clean(sentence), remedy, finding.values
     )
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """Return a sentence with its figures; empty when it lacks one."""
+    try:
+        return template.format_map(values)
+    except KeyError:
+        return ""
 
 
 def word_all(

@@ -7,12 +7,13 @@ from typing import Any
 
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report.cases import CaseView, Timing
-from mvdeploy.report.ratios import ComparisonView
+from mvdeploy.report.ratios import ComparisonView, Difference
 from mvdeploy.report.shares import Part, Shares
 from mvdeploy.report.view import View
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
+from mvdeploy.stats.reliability import Verdict
 from mvdeploy.stats.summary import DDOF
 
 
@@ -39,6 +40,7 @@ def as_json(view: View) -> dict[str, Any]:
         },
         "cases": [_case(case) for case in view.cases],
         "comparisons": [_comparison(c) for c in view.comparisons],
+        "differences": [_difference(d) for d in view.differences],
         "findings": [
             {
                 "code": f.code,
@@ -66,6 +68,7 @@ def _case(case: CaseView) -> dict[str, Any]:
         "parameters": artifact.parameters if artifact else None,
         "macs": artifact.macs if artifact else None,
         **_timing(case.timing),
+        "reliability": _verdict(case.verdict),
         "breakdown": _breakdown(case.shares) if case.shares else None,
         "parity": encode(record.parity),
         "conditions": encode(measurement.conditions) if measurement else None,
@@ -83,7 +86,7 @@ def _failure(case: CaseView) -> dict[str, Any] | None:
 
 
 def _timing(timing: Timing | None) -> dict[str, Any]:
-    names = ("latency_ms", "cpu_ms", "interval", "load_ms", "first_inference_ms")
+    names = ("latency_ms", "cpu_ms", "interval", "in_turns", "load_ms", "first_inference_ms")
     memory = ("peak_memory_mb", "memory_over_baseline_mb")
     if timing is None:
         return {**dict.fromkeys((*names, *memory)), "raw_samples_ms": [], "raw_cpu_samples_ms": []}
@@ -99,6 +102,7 @@ def _timing(timing: Timing | None) -> dict[str, Any]:
             "level": interval.level,
             "scope": "within this run",
         },
+        "in_turns": timing.in_turns,
         "load_ms": timing.load_ns / 1e6,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
         "peak_memory_mb": timing.peak_memory_bytes / 1e6 if known else None,
@@ -143,7 +147,40 @@ def _comparison(comparison: ComparisonView) -> dict[str, Any]:
         "clock_reason": comparison.choice.reason,
         "estimate": _estimate(decided),
         "wall": _estimate(comparison.other or decided),
+        "reliability": _verdict(comparison.reliability),
         "summary": comparison.sentence,
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    *parts, total = (
+        {"part": row.title, "a_ms": row.a_ns / 1e6, "b_ms": row.b_ns / 1e6, "change": row.change}
+        for row in difference.rows
+    )
+    return {
+        "a": difference.a.slug,
+        "b": difference.b.slug,
+        "paired": difference.paired,
+        "parts": parts,
+        "total": total,
+    }
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "verdict": str(verdict.grade),
+        "signals": [
+            {
+                "code": s.code,
+                "verdict": str(s.grade) if s.checked else None,
+                "value": s.value,
+                "doubtful_from": s.warn,
+                "unreliable_above": s.bad,
+            }
+            for s in verdict.signals
+        ],
     }
 
 

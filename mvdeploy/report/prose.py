@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from mvdeploy.records import Level
 from mvdeploy.report.cases import CaseView
+from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.view import View
 from mvdeploy.report.words import clean, count, join, milliseconds, percent, reading, signed_percent
@@ -14,7 +15,7 @@ from mvdeploy.stats.summary import DDOF
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
-    return (_setting(view), *_headlines(view), *_ratios(view), *_standing(view))
+    return (_setting(view), *_headlines(view), *_ratios(view), *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:
@@ -36,7 +37,8 @@ def _setting(view: View) -> str:
 
 def _headlines(view: View) -> tuple[str, ...]:
     said = [_headline(view, case) for case in view.measured]
-    return (f"Median latency (p50): {'; '.join(said)}.",) if said else ()
+    kind = " in turns" if any(c.timing and c.timing.in_turns for c in view.measured) else ""
+    return (f"Median latency{kind} (p50): {'; '.join(said)}.",) if said else ()
 
 
 def _headline(view: View, case: CaseView) -> str:
@@ -49,6 +51,26 @@ def _headline(view: View, case: CaseView) -> str:
 
 def _ratios(view: View) -> tuple[str, ...]:
     return tuple(comparison.sentence for comparison in view.comparisons)
+
+
+def clocks(view: View) -> tuple[str, ...]:
+    """Say of every ratio which clock decided, why, and what the other one says."""
+    return tuple(_clocks(c) for c in view.comparisons if c.estimate)
+
+
+def _clocks(comparison: ComparisonView) -> str:
+    choice, other = comparison.choice, comparison.other
+    said = f"{CLOCK_NAMES[choice.clock]} decides, because {choice.reason}"
+    said = said[0].upper() + said[1:]
+    if other is None:
+        return f"{said}."
+    return f"{said}; by {CLOCK_NAMES[other.clock]}: {ratio_text(other)} ({interval_text(other)})."
+
+
+def verdicts(view: View) -> tuple[str, ...]:
+    """Say of every latency and every ratio whether it can be relied on."""
+    said = [f"{name}: {verdict.grade}" for name, verdict in view.verdicts]
+    return (f"Can it be relied on? {'; '.join(said)}.",) if said else ()
 
 
 def _standing(view: View) -> tuple[str, ...]:
@@ -108,6 +130,13 @@ def how_to_read() -> tuple[tuple[str, str], ...]:
             "A t interval on the logarithms of block medians: how far the median wandered within "
             "this run. It does not promise that another run gives the same; only paired ratios "
             "judge differences.",
+        ),
+        (
+            "Verdict",
+            "Reliable, doubtful or unreliable, by the gravest of these signs: time lost to other "
+            "programs, drift of the median between the halves of the run, time that a hypervisor "
+            "took, drift of the anchor, a changed clock limit or thermal status, and an interval "
+            "that stayed wider than its target. What could not be read is named under Findings.",
         ),
         (
             "Paired ratio",

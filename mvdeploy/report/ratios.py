@@ -5,10 +5,11 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from mvdeploy.records import Comparison
-from mvdeploy.report.cases import CaseView, cpu_complete, samples_complete
+from mvdeploy.records import Comparison, Plan
+from mvdeploy.report.cases import CaseView, cpu_complete
 from mvdeploy.report.words import percent
-from mvdeploy.stats.paired import Clock, ClockChoice, RatioEstimate, choose_clock, ratio
+from mvdeploy.stats.paired import Clock, ClockChoice, RatioEstimate, choose_clock, clock_of, ratio
+from mvdeploy.stats.reliability import Verdict, judge_comparison
 
 CLOCK_NAMES: dict[Clock, str] = {"wall": "wall time", "cpu": "CPU time"}
 
@@ -23,6 +24,7 @@ class ComparisonView:
         choice: which clock decides, and why.
         estimate: the ratio by that clock; None when there is none.
         other: the ratio by the other clock, where it means something.
+        reliability: whether the ratio can be relied on; None when there is none.
         problem: why there is no ratio; empty when there is one.
     """
 
@@ -31,7 +33,13 @@ class ComparisonView:
     choice: ClockChoice
     estimate: RatioEstimate | None
     other: RatioEstimate | None
+    reliability: Verdict | None
     problem: str
+
+    @property
+    def name(self) -> str:
+        """What is compared with what."""
+        return f"{self.b.name} ÷ {self.a.name}"
 
     @property
     def sentence(self) -> str:
@@ -79,19 +87,28 @@ class DifferenceRow:
 
 @dataclasses.dataclass(frozen=True)
 class Difference:
-    """Where the difference between two cases comes from; the last row is the sum of the others."""
+    """Where the difference between two cases comes from.
+
+    Attributes:
+        a: the reference.
+        b: the other.
+        rows: parts of the latency; the last row is the sum of the others.
+        paired: whether B's latency is A's times the paired ratio, so that the rows add up to the
+            difference that was found in turns; otherwise to that of the two medians.
+    """
 
     a: CaseView
     b: CaseView
     rows: tuple[DifferenceRow, ...]
+    paired: bool
 
 
 def comparison_views(
-    comparisons: Sequence[Comparison], cases: Mapping[str, CaseView], threads: int
+    comparisons: Sequence[Comparison], cases: Mapping[str, CaseView], plan: Plan
 ) -> tuple[ComparisonView, ...]:
     """Derive every comparison whose two cases are in the run."""
     return tuple(
-        _comparison_view(c, cases[c.a], cases[c.b], threads)
+        _comparison_view(c, cases[c.a], cases[c.b], plan)
         for c in comparisons
         if c.a in cases and c.b in cases
     )
@@ -102,8 +119,9 @@ def differences(
 ) -> tuple[Difference, ...]:
     """Set the breakdowns of compared cases side by side; without comparisons, first and others."""
     profiled = [case for case in cases if case.shares]
-    pairs = [(c.a, c.b) for c in comparisons] or [(profiled[0], b) for b in profiled[1:]]
-    return tuple(_difference(a, b) for a, b in pairs if a.shares and b.shares)
+    pairs = [(c.a, c.b, c.estimate) for c in comparisons]
+    pairs = pairs or [(profiled[0], b, None) for b in profiled[1:]]
+    return tuple(_difference(a, b, found) for a, b, found in pairs if a.shares and b.shares)
 
 
 def ratio_text(estimate: RatioEstimate) -> str:
@@ -126,31 +144,33 @@ def _times(factor: float) -> str:
 
 
 def _comparison_view(
-    comparison: Comparison, a: CaseView, b: CaseView, threads: int
+    comparison: Comparison, a: CaseView, b: CaseView, plan: Plan
 ) -> ComparisonView:
-    complete = (
-        cpu_complete(a.case)
-        and cpu_complete(b.case)
-        and all(samples_complete(s) for g in comparison.groups for s in (g.a, g.b))
-    )
-    choice = choose_clock(threads, cpu_complete=complete)
+    choice = clock_of(comparison.groups, plan.threads)
+    if not (cpu_complete(a.case) and cpu_complete(b.case)):
+        choice = choose_clock(plan.threads, cpu_complete=False)
     try:
         estimate = ratio(comparison.groups, choice.clock)
         other = ratio(comparison.groups, "wall") if choice.clock == "cpu" else None
     except ValueError as error:
         # Too little data is no fault of the report: the reader gets the reason instead.
-        return ComparisonView(a, b, choice, None, None, str(error))
-    return ComparisonView(a, b, choice, estimate, other, "")
+        return ComparisonView(a, b, choice, None, None, None, str(error))
+    reliability = judge_comparison(estimate, plan.pair_target)
+    return ComparisonView(a, b, choice, estimate, other, reliability, "")
 
 
-def _difference(a: CaseView, b: CaseView) -> Difference:
+def _difference(a: CaseView, b: CaseView, estimate: RatioEstimate | None) -> Difference:
     before, after = a.shares, b.shares
     if before is None or after is None:
         raise ValueError("a difference needs two breakdowns")
-    rows = [(p.title, p.ns, q.ns) for p, q in zip(before.parts, after.parts, strict=True)]
-    rows.append(("Latency", before.total_ns, after.total_ns))
+    # Two medians wander apart with the machine; the paired ratio does not.
+    total = after.total_ns if estimate is None else before.total_ns * estimate.ratio
+    scale = total / after.total_ns if after.total_ns else 1.0
+    rows = [(p.title, p.ns, q.ns * scale) for p, q in zip(before.parts, after.parts, strict=True)]
+    rows.append(("Latency", before.total_ns, total))
     return Difference(
         a,
         b,
         tuple(DifferenceRow(t, x, y, (y - x) / (before.total_ns or 1.0)) for t, x, y in rows),
+        paired=estimate is not None,
     )

@@ -6,18 +6,16 @@ A finding that the run itself recorded is not made again.
 from __future__ import annotations
 
 import itertools
-import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.records import Finding, Level, Run
 from mvdeploy.report.cases import CaseView
+from mvdeploy.report.words import join
+from mvdeploy.stats.reliability import Grade, Verdict
 
 Values = dict[str, str | int | float]
 
-_WIDE = 0.02
-_PREEMPTED = (1.10, 1.30)
-_DRIFT = (0.02, 0.05)
-_DRIFT_NEEDS = 20
+_LEVELS = {Grade.DOUBTFUL: Level.WARNING, Grade.UNRELIABLE: Level.ERROR}
 _UNPLACED = 0.01
 _EXCEEDS = 1.02
 
@@ -31,6 +29,25 @@ def case_findings(case: CaseView) -> tuple[Finding, ...]:
     ]
     derived = itertools.chain.from_iterable(sign(case) for sign in _CASE_SIGNS)
     return _without_repeats(recorded, derived)
+
+
+def verdict_findings(verdict: Verdict) -> Iterator[Finding]:
+    """Give what a verdict found, with what it could not look for as one note."""
+    for signal in verdict.reasons:
+        yield Finding(signal.code, _LEVELS[signal.grade], signal.values)
+    if verdict.unchecked:
+        names = [_SIGNALS.get(code, code) for code in verdict.unchecked]
+        yield Finding("unchecked", Level.NOTE, {"signals": join(names)})
+
+
+_SIGNALS = {
+    "preempted": "time lost to other programs",
+    "preempted_samples": "inferences that lost the processor",
+    "drift": "drift of the median",
+    "steal": "time that a hypervisor took",
+    "anchor": "drift of the anchor",
+    "throttled": "changes of clock limits and heat",
+}
 
 
 def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Finding, ...]:
@@ -58,6 +75,8 @@ def _run_signs(run: Run, cases: Sequence[CaseView], compared: int) -> Iterator[F
     waiting = [c.name for c in cases if not (c.case.measurement or c.case.failure)]
     if waiting:
         yield Finding("interrupted", Level.WARNING, {"cases": ", ".join(waiting)})
+    if any(case.timing and case.timing.in_turns for case in cases):
+        yield Finding("latency_in_turns", Level.NOTE)
     if sum(case.timing is not None for case in cases) > 1 and not compared:
         reason = "the run holds no paired samples"
         yield Finding("not_interleaved", Level.WARNING, {"reason": reason})
@@ -91,35 +110,9 @@ def _few_samples(case: CaseView) -> Iterator[Finding]:
         yield Finding("p99_is_maximum", Level.NOTE, {"count": case.timing.wall.count})
 
 
-def _interval(case: CaseView) -> Iterator[Finding]:
-    interval = case.timing.interval if case.timing else None
-    if interval and interval.half_width_relative > _WIDE:
-        width: Values = {"percent": 100 * interval.half_width_relative}
-        yield Finding("wide_interval", Level.WARNING, width)
-
-
-def _preempted(case: CaseView) -> Iterator[Finding]:
-    if case.timing is None or case.timing.cpu is None:
-        return
-    ratio = case.timing.wall.mean / case.timing.cpu.mean
-    yield from _graded("preempted", ratio, _PREEMPTED, {"ratio": ratio})
-
-
-def _drift(case: CaseView) -> Iterator[Finding]:
-    times = case.timing.wall_ns if case.timing else ()
-    if len(times) < _DRIFT_NEEDS:
-        return
-    middle = len(times) // 2
-    drift = statistics.median(times[middle:]) / max(statistics.median(times[:middle]), 1) - 1
-    yield from _graded("drift", abs(drift), _DRIFT, {"percent": 100 * drift})
-
-
-def _graded(
-    code: str, value: float, limits: tuple[float, float], values: Values
-) -> Iterator[Finding]:
-    warn, error = limits
-    if value > warn:
-        yield Finding(code, Level.ERROR if value > error else Level.WARNING, values)
+def _reliability(case: CaseView) -> Iterator[Finding]:
+    if case.verdict:
+        yield from verdict_findings(case.verdict)
 
 
 def _breakdown(case: CaseView) -> Iterator[Finding]:
@@ -145,9 +138,7 @@ def _breakdown(case: CaseView) -> Iterator[Finding]:
 
 _CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _parity,
-    _preempted,
-    _drift,
-    _interval,
+    _reliability,
     _few_samples,
     _breakdown,
     _weights,

@@ -36,22 +36,35 @@ def show(view: View, console: Console) -> None:
 
 
 def _blocks(view: View, width: int) -> Iterator[RenderableType]:
-    yield _table(_latency(view))
+    pairs_only = view.run.plan.pairs_only
+    if pairs_only:
+        yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+        yield from _lines(prose.clocks(view))
+        yield ""
+    yield _table(_in_turns(view) if pairs_only else _latency(view))
     yield from _lines(prose.missing(view), "red")
-    for table in breakdown.categories(view, max(1, (width - _PART_WIDTH) // _CASE_WIDTH)):
+    for table in _parts(view, width):
         yield ""
         yield _table(table)
     yield ""
     yield from _lines(tuple(prose.attribution(case) for case in view.measured))
-    yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+    if not pairs_only:
+        yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+    yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
+
+
+def _parts(view: View, width: int) -> Iterator[Table]:
+    if view.run.plan.pairs_only:
+        return (breakdown.difference(view, pair) for pair in view.differences)
+    return breakdown.categories(view, max(1, (width - _PART_WIDTH) // _CASE_WIDTH))
 
 
 def _latency(view: View) -> Table:
     numbers = ("p50", "p90", "p99", "±", "load", "first", "peak MB")
     return Table(
         "Latency, ms (wall time, measured; ± is the 95 % interval within this run)",
-        (text("Case"), *map(Column, numbers)),
+        (text("Case"), *map(Column, numbers), text("verdict")),
         tuple(_latency_row(view, case) for case in view.cases),
     )
 
@@ -59,7 +72,7 @@ def _latency(view: View) -> Table:
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     timing = case.timing
     if timing is None:
-        return (tagged(view, case), *[NONE] * 7)
+        return (tagged(view, case), *[NONE] * 8)
     wall, interval = timing.wall, timing.interval
     return (
         tagged(view, case),
@@ -68,7 +81,26 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         milliseconds(timing.load_ns),
         milliseconds(timing.first_ns),
         megabytes(timing.peak_memory_bytes),
+        case.verdict.grade if case.verdict else "in turns",
     )
+
+
+def _in_turns(view: View) -> Table:
+    numbers = ("p50", "p90", "p99", "CPU p50")
+    return Table(
+        "Latency in turns, ms (wall time, measured)",
+        (text("Case"), *map(Column, numbers)),
+        tuple(_in_turns_row(view, case) for case in view.cases),
+    )
+
+
+def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
+    timing = case.timing
+    if timing is None:
+        return (tagged(view, case), *[NONE] * 4)
+    wall, cpu = timing.wall, timing.cpu
+    times = (wall.p50, wall.p90, wall.p99, cpu.p50 if cpu else None)
+    return (tagged(view, case), *map(milliseconds, times))
 
 
 def _table(table: Table) -> rich.table.Table:

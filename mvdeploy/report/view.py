@@ -6,13 +6,14 @@ Renderers read a view and compute nothing, so all formats agree.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from mvdeploy.records import Breakdown, Run, SavedRun
 from mvdeploy.report.cases import CaseView, case_views
 from mvdeploy.report.findings import WordedFinding, word_all
 from mvdeploy.report.ratios import ComparisonView, Difference, comparison_views, differences
-from mvdeploy.report.signs import case_findings, run_findings
+from mvdeploy.report.signs import case_findings, run_findings, verdict_findings
+from mvdeploy.stats.reliability import Grade, Verdict
 
 
 # Compared by identity, so that drawn figures can be kept for it.
@@ -49,6 +50,28 @@ class View:
         """Inference threads of every case."""
         return self.run.plan.threads
 
+    @property
+    def verdicts(self) -> tuple[tuple[str, Verdict], ...]:
+        """Every latency and every ratio that was judged: its name, and how it was judged."""
+        latencies = [(case.name, case.verdict) for case in self.cases if case.verdict]
+        ratios = [(c.name, c.reliability) for c in self.comparisons if c.reliability]
+        return (*latencies, *ratios)
+
+    @property
+    def unreliable(self) -> tuple[str, ...]:
+        """One line on every result that is unreliable, with the reasons."""
+        return tuple(
+            f"{name} is unreliable: {' '.join(self._reasons(name, verdict))}"
+            for name, verdict in self.verdicts
+            if verdict.grade is Grade.UNRELIABLE
+        )
+
+    def _reasons(self, name: str, verdict: Verdict) -> Iterator[str]:
+        codes = [s.code for s in verdict.reasons if s.grade is Grade.UNRELIABLE]
+        for finding in self.findings:
+            if name in finding.subjects and finding.code in codes:
+                yield finding.sentence
+
     def findings_of(self, case: CaseView) -> tuple[WordedFinding, ...]:
         """Return the findings about one case."""
         return tuple(f for f in self.findings if case.name in f.subjects)
@@ -63,7 +86,7 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
     """
     cases = case_views(saved, breakdowns)
     by_slug = {case.slug: case for case in cases}
-    comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan.threads)
+    comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan)
     return View(
         run=saved.run,
         cases=cases,
@@ -71,6 +94,13 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         differences=differences(comparisons, cases),
         findings=word_all(
             run_findings(saved.run, cases, len(comparisons)),
-            tuple((case.name, case_findings(case)) for case in cases),
+            (
+                *((case.name, case_findings(case)) for case in cases),
+                *(
+                    (c.name, tuple(verdict_findings(c.reliability)))
+                    for c in comparisons
+                    if c.reliability
+                ),
+            ),
         ),
     )

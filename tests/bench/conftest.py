@@ -32,6 +32,8 @@ class FakeLink(Link):
     """Answers every job; entry i of its order takes ``i`` wall ns and ``case`` CPU ns.
 
     Attributes:
+        times: of one inference instead, by number of the job, case and position in the order.
+        now: seconds by a clock that only jobs move.
         fault: is given each job and its number, and returns what is to be raised.
         inference_ns: of each case, as its warm-up shows it.
         jobs: all that was asked for.
@@ -47,11 +49,14 @@ class FakeLink(Link):
             "mvdeploy": "1",
             "cores": [0, 3],
             "engines": {"fast": "7.1"},
+            "engine_options": {"fast": {"spinning": "off"}},
             "clock": {"wall": {"implementation": "ticks", "resolution_s": 1e-9}},
         }
     )
     jobs: list[Job] = dataclasses.field(default_factory=list)
     limits: list[float] = dataclasses.field(default_factory=list)
+    times: Callable[[int, int, int], int] | None = None
+    now: float = 0.0
     states: int = 0
     profile: DeviceProfile = PROFILE
 
@@ -81,12 +86,19 @@ class FakeLink(Link):
         if error is not None:
             raise error
         cases = [case_of(model) for model in job.models]
+        samples = Samples(tuple(range(len(job.order))), tuple(cases[i] for i in job.order))
+        if self.times is not None:
+            number = len(self.jobs)
+            times = tuple(self.times(number, cases[i], at) for at, i in enumerate(job.order))
+            samples = Samples(times, times)
+        self.now += sum(samples.wall_ns) / 1e9 + 0.5
         return JobResult(
             hello=self.hello,
             models=tuple(self._model(model) for model in job.models),
             order=job.order,
-            samples=Samples(tuple(range(len(job.order))), tuple(cases[i] for i in job.order)),
+            samples=samples,
             peak_memory=1000 + len(self.jobs),
+            usage={"run_delay_ns": len(self.jobs)},
         )
 
     def _model(self, model: JobModel) -> ModelResult:

@@ -1,7 +1,8 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
+import random
+from collections.abc import Callable, Sequence
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -9,7 +10,9 @@ from hypothesis import strategies as st
 
 from mvdeploy.bench.measure import Entry, Listener, by_engine, measure
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
-from mvdeploy.records import Job, JobModel, Level, Measurement, Plan, Warmup
+from mvdeploy.records import Comparison, Job, JobModel, Level, Measurement, Plan, Warmup
+from mvdeploy.stats.interval import median_interval
+from mvdeploy.stats.paired import ratio
 from mvdeploy.transports import RunnerFailed
 
 MS = 1_000_000
@@ -29,7 +32,12 @@ class Heard:
             measured=lambda slug, found: self.calls.append(("measured", slug, found)),
             failed=lambda slug, error: self.calls.append(("failed", slug, error)),
             step=lambda text: self.calls.append(("step", text, None)),
+            compared=lambda found: self.calls.append(("compared", "", found)),
         )
+
+    def comparisons(self) -> list[Comparison]:
+        """The first pair at every time it was told of."""
+        return [c[0] for _, c in self.of("compared") if isinstance(c, tuple) and c]
 
     def of(self, kind: str) -> list[tuple[str, object]]:
         return [(slug, what) for name, slug, what in self.calls if name == kind]
@@ -100,7 +108,7 @@ def test_the_number_of_iterations_is_exact(
 
 def test_time_decides_where_iterations_do_not(make_link, make_entries, heard: Heard) -> None:
     link = make_link(inference_ns=[2 * MS, 500 * MS])
-    plan = dataclasses.replace(PLAN, iterations=None, min_time_s=8.0)
+    plan = dataclasses.replace(PLAN, iterations=None, session_time_s=2.0, groups=4, max_time_s=0.0)
     measure(make_entries(2), link, plan, heard.listener)
     lengths = [[len(s.steady) for s in heard.measurements(f"c{i}")[-1].sessions] for i in (0, 1)]
     assert lengths == [[1000] * 4, [4] * 4]
@@ -108,7 +116,7 @@ def test_time_decides_where_iterations_do_not(make_link, make_entries, heard: He
 
 def test_a_very_slow_case_still_runs(make_link, make_entries, heard: Heard) -> None:
     link = make_link(inference_ns=[90_000 * MS])
-    plan = dataclasses.replace(PLAN, iterations=None, min_time_s=1.0)
+    plan = dataclasses.replace(PLAN, iterations=None, session_time_s=0.25, max_time_s=0.0)
     measure(make_entries(1), link, plan, heard.listener)
     assert len(heard.measurements("c0")[-1].steady) == 4
 
@@ -117,14 +125,24 @@ def test_samples_are_heard_of_after_every_session(make_link, make_entries, heard
     measure(make_entries(2), make_link(), PLAN, heard.listener)
     for slug in ("c0", "c1"):
         found = heard.measurements(slug)
-        assert [len(m.sessions) for m in found] == [1, 2, 3, 4]
-        assert [m.sessions for m in found] == [found[-1].sessions[:i] for i in (1, 2, 3, 4)]
+        assert [len(m.sessions) for m in found] == [1, 2, 3, 4, 4]
+        assert [m.sessions for m in found] == [found[-1].sessions[:i] for i in (1, 2, 3, 4, 4)]
         assert len({m.before.taken_at for m in found}) == 1
-        assert len({m.after.taken_at for m in found}) == 4
         assert all(m.findings == () for m in found)
     kinds = [kind for kind, _, _ in heard.calls]
-    assert kinds == ["step"] * 2 + ["step", "measured", "measured"] * 4
+    told = ["measured", "measured", "compared"]
+    assert kinds == ["step"] * 2 + ["step", *told] * 4 + told
+    assert [len(c.groups) for c in heard.comparisons()] == [1, 2, 3, 4, 4]
     assert not heard.failures()
+
+
+def test_the_last_state_is_that_of_the_end(make_link, make_entries, heard: Heard) -> None:
+    link = make_link()
+    measure(make_entries(2), link, PLAN, heard.listener, clock=lambda: link.now)
+    # Jobs take half a second each, and a state holds for five: first probes, start, end.
+    assert link.states == 4
+    assert heard.measurements("c0")[-1].after.taken_at == "4"
+    assert [s.usage["run_delay_ns"] for s in heard.measurements("c0")[-1].sessions] == [3, 4, 5, 6]
 
 
 def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
@@ -132,6 +150,7 @@ def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
     assert heard.measurements("c1")[-1].conditions == {
         "engine": "fast",
         "engine_version": "7.1",
+        "engine_options": ("spinning=off",),
         "runner": "fake 1",
         "threads": 1,
         "cores": ("0", "3"),
@@ -145,7 +164,14 @@ def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
 def test_what_a_runner_does_not_tell_is_unavailable(make_link, make_entries, heard: Heard) -> None:
     measure(make_entries(1), make_link(hello={}), PLAN, heard.listener)
     conditions = heard.measurements("c0")[-1].conditions
-    for key in ("engine_version", "runner", "cores", "clock", "clock_resolution_s"):
+    for key in (
+        "engine_version",
+        "engine_options",
+        "runner",
+        "cores",
+        "clock",
+        "clock_resolution_s",
+    ):
         assert conditions[key] == "unavailable"
 
 
@@ -226,6 +252,159 @@ def test_the_seed_decides_the_order(make_link, make_entries) -> None:
     assert orders(1) != orders(2)
     sessions = orders(1)[3:]
     assert len(set(sessions)) == 4
+
+
+# When to stop
+
+
+TIMED = Plan(warmup=Warmup(iterations=3), session_time_s=2.5, max_time_s=60.0)
+
+
+def noisy(spread: float, ns: Sequence[int] = (10 * MS, 10 * MS)) -> Callable[[int, int, int], int]:
+    """Times whose level changes from session to session, the same way for all cases."""
+
+    def times(job: int, case: int, position: int) -> int:
+        level = 1 + spread * (-1) ** (job // 2)
+        return int(ns[case] * level * (1 + 0.001 * random.Random(f"{job}/{position}").random()))
+
+    return times
+
+
+def measured_s(found: Measurement) -> float:
+    return sum(found.steady.wall_ns) / 1e9
+
+
+def test_a_steady_case_stops_after_ten_seconds(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[10 * MS], times=noisy(0.0))
+    measure(make_entries(1), link, TIMED, heard.listener, clock=lambda: link.now)
+    found = heard.measurements("c0")[-1]
+    assert len(found.sessions) == 4
+    assert 9.9 < measured_s(found) < 10.1
+
+
+def test_a_case_that_wanders_goes_on_to_the_limit(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[10 * MS], times=noisy(0.3))
+    measure(make_entries(1), link, TIMED, heard.listener, clock=lambda: link.now)
+    assert 55 < measured_s(heard.measurements("c0")[-1]) < 60.5
+
+
+def test_a_case_stops_as_soon_as_its_interval_is_narrow(
+    make_link, make_entries, heard: Heard
+) -> None:
+    link = make_link(inference_ns=[10 * MS], times=noisy(0.04))
+    measure(make_entries(1), link, TIMED, heard.listener, clock=lambda: link.now)
+    widths = [
+        interval.half_width_relative
+        for m in heard.measurements("c0")[3:-1]
+        if (interval := median_interval([s.steady.wall_ns for s in m.sessions]))
+    ]
+    assert len(widths) > 1
+    assert all(width > 0.02 for width in widths[:-1])
+    assert widths[-1] <= 0.02
+
+
+def test_only_the_case_that_wanders_gets_more_blocks(make_link, make_entries, heard: Heard) -> None:
+    wild = noisy(0.3)
+    link = make_link(
+        inference_ns=[10 * MS] * 2,
+        times=lambda job, case, at: wild(job, case, at) if case else 10 * MS + at % 7,
+    )
+    measure(make_entries(2), link, TIMED, heard.listener, clock=lambda: link.now)
+    calm, moved = (heard.measurements(slug)[-1] for slug in ("c0", "c1"))
+    assert [len(s.steady) for s in calm.sessions][:5] == [250, 250, 250, 250, 0]
+    assert len(calm.sessions) == len(moved.sessions)
+    assert measured_s(moved) > 50
+
+
+def test_turns_go_on_until_the_ratio_is_known(make_link, make_entries, heard: Heard) -> None:
+    # The ratio itself differs from group to group.
+    def times(job: int, case: int, at: int) -> int:
+        jitter = random.Random(f"{job}/{case}").gauss(0, 0.015)
+        return int(10 * MS * (1 + jitter))
+
+    link = make_link(inference_ns=[10 * MS] * 2, times=times)
+    plan = dataclasses.replace(TIMED, session_time_s=0.0, groups=6)
+    (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
+    assert len(found.groups) > 6
+    assert len(found.groups) % 2 == 0
+    orders = [group.first_created for group in found.groups]
+    assert sum(orders) == 0
+    half = [ratio(found.groups[:n], "cpu").half_width for n in range(6, len(found.groups) + 1, 2)]
+    assert all(width > 0.01 for width in half[:-1])
+    assert half[-1] <= 0.01 or link.now > 55
+    # Neither case has a latency of its own.
+    assert all(len(heard.measurements(slug)[-1].steady) == 0 for slug in ("c0", "c1"))
+
+
+def test_turns_end_with_the_time(make_link, make_entries, heard: Heard) -> None:
+    def times(job: int, case: int, at: int) -> int:
+        return int(10 * MS * (1 + random.Random(f"{job}/{case}").gauss(0, 0.3)))
+
+    link = make_link(inference_ns=[10 * MS] * 2, times=times)
+    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=30.0)
+    measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
+    assert 24 < link.now < 31.5  # two probes of half a second come before
+
+
+def test_pairs_need_two_that_run(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD if cases(job) == [1] else None)
+    plan = dataclasses.replace(TIMED, session_time_s=0.0)
+    assert measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now) == ()
+    assert heard.failures() == {"c1": DEAD}
+    assert len(link.jobs) == 2
+
+
+def test_pairs_that_cannot_take_turns_end_at_once(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(fault=lambda job, n: DEAD if joint(job) else None)
+    plan = dataclasses.replace(TIMED, session_time_s=0.0)
+    assert measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now) == ()
+    assert [f.code for f in heard.measurements("c0")[-1].findings] == ["not_interleaved"]
+
+
+def test_fast_cases_take_turns_of_25_ms(make_link, make_entries, heard: Heard) -> None:
+    link = make_link(inference_ns=[MS // 4, 5 * MS])
+    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=0.0)
+    (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
+    for group in found.groups:
+        assert (group.block_a, group.block_b) == (100, 5)
+        assert len(group.a) // 100 == len(group.b) // 5 == 20
+
+
+def test_models_are_warmed_up_in_random_order(make_link, make_entries, heard: Heard) -> None:
+    link = make_link()
+    measure(make_entries(3), link, PLAN, heard.listener)
+    orders = [job.warmup_order for job in link.jobs[3:]]
+    assert all(sorted(order) == [0, 1, 2] for order in orders)
+    assert len(set(orders)) > 1
+
+
+# The anchor
+
+
+def test_the_anchor_runs_between_the_blocks(make_link, make_entries, heard: Heard) -> None:
+    *entries, anchor = make_entries(3)
+    link = make_link(inference_ns=[10 * MS, 20 * MS, MS], times=lambda j, case, at: case * MS + 1)
+    measure(entries, link, TIMED, heard.listener, anchor, clock=lambda: link.now)
+    first = link.jobs[3]
+    assert cases(first)[-1] == 2
+    assert sorted(first.warmup_order) == [0, 1, 2]
+    steady = {slug: heard.measurements(slug)[-1].sessions for slug in ("c0", "c1")}
+    for slug, ms in (("c0", 10), ("c1", 20)):
+        for session in steady[slug][:4]:
+            assert set(session.anchor.wall_ns) == {2 * MS + 1}
+            # 250 ms of the case, then 25 ms of the anchor.
+            assert len(session.anchor) == pytest.approx(len(session.steady) * ms * 0.1, rel=0.05)
+    assert "c2" not in {slug for slug, _ in heard.of("measured")}
+
+
+def test_an_anchor_that_fails_leaves_the_cases(make_link, make_entries, heard: Heard) -> None:
+    *entries, anchor = make_entries(3)
+    link = make_link(fault=lambda job, n: DEAD if 2 in cases(job) else None)
+    measure(entries, link, PLAN, heard.listener, anchor)
+    assert not heard.failures()
+    found = heard.measurements("c1")[-1]
+    assert len(found.steady) == 40
+    assert [f.code for f in found.findings] == ["anchor_failed"]
 
 
 # Failures

@@ -1,32 +1,75 @@
 from __future__ import annotations
 
 import itertools
+import operator
 import random
 from collections import Counter
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from mvdeploy.bench import schedule
 
 MS = 1_000_000
-estimates = st.floats(0, 1e10)
+estimates = st.floats(1e5, 1e10) | st.sampled_from([0.0, 1.0, 5e3])
 cases = st.lists(st.tuples(st.integers(0, 400), estimates), min_size=1, max_size=5)
 
 
-@given(cases, st.integers(0, 50), st.integers(0, 99))
+@given(cases, st.integers(0, 3), st.integers(0, 99))
 def test_counts_are_honoured(made: list[tuple[int, float]], turns: int, seed: int) -> None:
     counts, times = [c for c, _ in made], [t for _, t in made]
     found = schedule.session_schedule(counts, times, turns, random.Random(seed))
     steady = Counter(found.order[: found.steady])
     assert [steady[case] for case in range(len(counts))] == counts
-    assert len(found.order) == sum(counts) + turns * len(counts)
-    # Every round of turns has every case once.
+    sizes = schedule.turn_sizes(times)
+    assert len(found.order) == sum(counts) + turns * sum(sizes)
+    # Every round of turns has every case once, its inferences next to each other.
     rest = found.order[found.steady :]
-    for start in range(0, len(rest), len(counts)):
-        assert sorted(rest[start : start + len(counts)]) == list(range(len(counts)))
+    for start in range(0, len(rest), sum(sizes)):
+        turn = rest[start : start + sum(sizes)]
+        assert Counter(turn) == Counter(dict(enumerate(sizes)))
+        assert len(list(itertools.groupby(turn))) == len(sizes)
     again = schedule.session_schedule(counts, times, turns, random.Random(seed))
     assert again == found
+
+
+@given(st.lists(estimates, min_size=2, max_size=5), st.floats(0.1, 5))
+def test_turns_are_single_inferences_or_25_ms(times: list[float], seconds: float) -> None:
+    sizes = schedule.turn_sizes(times)
+    if min(times) >= schedule.FAST_NS:
+        assert set(sizes) == {1}
+    for size, time in zip(sizes, times, strict=True):
+        if min(times) < schedule.FAST_NS and 1000 <= time <= schedule.TURN_NS:
+            assert size * time == pytest.approx(schedule.TURN_NS, rel=0.5)
+    rounds = schedule.rounds(times, seconds)
+    assert rounds >= 5
+    pair_s = sum(map(operator.mul, sizes, times)) * 2 / len(times) / 1e9
+    if rounds > 5 and min(times) >= 1000:
+        assert rounds * pair_s == pytest.approx(seconds, rel=0.1)
+
+
+@given(cases, st.floats(1e5, 1e9), st.integers(0, 9))
+def test_the_anchor_follows_every_block(
+    made: list[tuple[int, float]], pace: float, seed: int
+) -> None:
+    counts, times = [c for c, _ in made], [t for _, t in made]
+    found = schedule.session_schedule(counts, times, 0, random.Random(seed), pace)
+    anchor = len(counts)
+    plain = [case for case in found.order if case != anchor]
+    assert Counter(plain) == Counter({c: n for c, n in enumerate(counts) if n})
+    assert not plain or found.order[-1] == anchor
+    positions = [found.anchors_of(case, anchor) for case in range(anchor)]
+    assert sorted(p for own in positions for p in own) == [
+        i for i, case in enumerate(found.order) if case == anchor
+    ]
+    for case, own in enumerate(positions):
+        assert bool(own) == bool(counts[case])
+    blocks = [(c, len(list(g))) for c, g in itertools.groupby(found.order)]
+    for (case, length), (then, anchors) in itertools.pairwise(blocks):
+        if case != anchor:
+            assert then == anchor
+            assert anchors == 1 or anchors * pace <= 0.1001 * length * times[case]
 
 
 @given(cases)

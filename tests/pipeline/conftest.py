@@ -6,7 +6,17 @@ from pathlib import Path
 
 import pytest
 
-SMALL = ("mobilevit_xxs", "--image-size", "64", "--min-time", "0.2", "--sessions", "2")
+SMALL = (
+    "mobilevit_xxs",
+    "--image-size",
+    "64",
+    "--min-time",
+    "0.2",
+    "--max-time",
+    "0.2",
+    "--sessions",
+    "2",
+)
 
 
 def bench(folder: Path, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:

@@ -18,7 +18,17 @@ from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category
 from mvdeploy.records.run import load_run
 
-SMALL = ("mobilevit_xxs", "--image-size", "64", "--min-time", "0.2", "--sessions", "2")
+SMALL = (
+    "mobilevit_xxs",
+    "--image-size",
+    "64",
+    "--min-time",
+    "0.2",
+    "--max-time",
+    "0.2",
+    "--sessions",
+    "2",
+)
 Finished = tuple[Path, str]
 
 

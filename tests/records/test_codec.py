@@ -99,8 +99,8 @@ def test_types_survive_where_several_are_allowed() -> None:
 
 
 def test_a_whole_number_is_a_float_where_one_is_asked_for() -> None:
-    plan = codec.decode(Plan, {**codec.encode(Plan()), "min_time_s": 3})
-    assert (plan.min_time_s, type(plan.min_time_s)) == (3.0, float)
+    plan = codec.decode(Plan, {**codec.encode(Plan()), "max_time_s": 3})
+    assert (plan.max_time_s, type(plan.max_time_s)) == (3.0, float)
 
 
 @st.composite
@@ -148,10 +148,10 @@ def test_damaged_records_are_refused_or_whole(case: tuple[type, Any]) -> None:
         ({"sessions": 4.0}, r"Plan\.sessions should be int, not 4\.0"),
         ({"sessions": True}, r"Plan\.sessions should be int, not True"),
         ({"sessions": None}, r"Plan\.sessions should be int, not None"),
-        ({"min_time_s": "1"}, r"Plan\.min_time_s should be float, not '1'"),
-        ({"min_time_s": math.nan}, r"Plan\.min_time_s should be a finite number, not nan"),
-        ({"min_time_s": -math.inf}, r"Plan\.min_time_s should be a finite number, not -inf"),
-        ({"min_time_s": 10**400}, r"Plan\.min_time_s should be a finite number, not 1000"),
+        ({"max_time_s": "1"}, r"Plan\.max_time_s should be float, not '1'"),
+        ({"max_time_s": math.nan}, r"Plan\.max_time_s should be a finite number, not nan"),
+        ({"max_time_s": -math.inf}, r"Plan\.max_time_s should be a finite number, not -inf"),
+        ({"max_time_s": 10**400}, r"Plan\.max_time_s should be a finite number, not 1000"),
         ({"cores": [0, 1.5]}, r"Plan\.cores\[1\] should be int, not 1\.5"),
         ({"cores": [0, True]}, r"Plan\.cores\[1\] should be int, not True"),
         ({"cores": 3}, r"Plan\.cores should be a list, not 3"),
@@ -239,7 +239,7 @@ def test_what_is_no_number_is_never_written(number: float) -> None:
 
 @pytest.mark.parametrize("word", ["NaN", "Infinity", "-Infinity", "1e999"])
 def test_what_is_no_number_is_never_read(word: str) -> None:
-    text = codec.dumps(Plan()).replace('"min_time_s": 10.0', f'"min_time_s": {word}')
+    text = codec.dumps(Plan()).replace('"max_time_s": 60.0', f'"max_time_s": {word}')
     assert word in text
     with pytest.raises(RecordError):
         codec.loads(Plan, text, "test")
@@ -269,7 +269,7 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     codec.save(Plan(seed=1), path)
     with pytest.raises(ValueError, match="not JSON compliant"):
-        codec.save(Plan(min_time_s=math.nan), path)
+        codec.save(Plan(max_time_s=math.nan), path)
 
     def half(part: Path) -> None:
         part.write_text("half")

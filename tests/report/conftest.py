@@ -118,11 +118,13 @@ def state(moment: str, clock: int) -> DeviceState:
     return DeviceState(
         moment,
         {
-            "cpu_clock_mhz": (str(clock), str(clock), "2400", "2400"),
-            "governor": "schedutil",
-            "temperature_c": 41.25,
-            "load_average": 0.42,
-            "steal_percent": 0.0,
+            "cpu_khz": (str(clock), str(clock), "2400000", "2400000"),
+            "cpu_max_khz": ("2400000",) * 4,
+            "governor": ("schedutil",) * 4,
+            "temperatures_c": ("k10temp=41.25",),
+            "loadavg_1": 0.42,
+            "steal_ticks": 1200,
+            "total_ticks": 500_000 + clock // 1000,
             "battery_percent": 87,
             "thermal_status": "unavailable",
         },
@@ -145,8 +147,8 @@ def measurement(seed: int, ms: float, count: int = 260, sessions: int = 4) -> Me
         first=samples(rng, 1, 1.7 * ms),
         peak_memory_bytes=142_600_000 + seed * 1_000_000,
         baseline_memory_bytes=88_100_000,
-        before=state("2026-03-04T10:00:00+00:00", 1800),
-        after=state("2026-03-04T10:01:00+00:00", 2400),
+        before=state("2026-03-04T10:00:00+00:00", 1_800_000),
+        after=state("2026-03-04T10:01:00+00:00", 2_400_000),
     )
 
 
@@ -285,7 +287,7 @@ def run(slugs: tuple[str, ...], **changes: object) -> Run:
         mvdeploy="0.1.0",
         command=("mvdeploy", "bench", "mobilevit_xxs", "--patches", "2,2,2"),
         device=device(),
-        plan=Plan(min_time_s=5.0),
+        plan=Plan(session_time_s=1.25),
         environment={"cpu": "AMD EPYC 7B13", "python": "3.11.9", "onnxruntime": "1.24.1"},
         input="seeded noise, seed 0",
         cases=slugs,
@@ -345,6 +347,10 @@ def several_cases(count: int) -> Story:
     return Story(saved, {c.slug: _times(c, attention=0.5 + i / 4) for i, c in enumerate(made)})
 
 
+def limits(fine: float, bad: float) -> dict[str, str | int | float]:
+    return {"fine_below": fine, "bad_above": bad}
+
+
 def troubled() -> Story:
     """A case that failed, one that drifts, one without profile, one the run did not come to."""
     rng = np.random.default_rng(9)
@@ -359,9 +365,9 @@ def troubled() -> Story:
         measurement(1, 5.0),
         sessions=(Session(0, 1, Samples(), Samples(), samples(rng, 400, 5.0, drift=0.3)),),
         findings=(
-            Finding("steal", Level.WARNING, {"percent": 1.4}),
+            Finding("steal", Level.WARNING, {"percent": 1.4, **limits(0.5, 2.0)}),
             Finding("code_from_the_future", Level.NOTE, {"depth": 3}),
-            Finding("drift", Level.ERROR, {"percent": 14.25}),
+            Finding("drift", Level.ERROR, {"percent": 14.25, **limits(2.0, 5.0)}),
         ),
     )
     plain = dataclasses.replace(

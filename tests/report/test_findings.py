@@ -8,17 +8,29 @@ from mvdeploy.records import Finding, Level
 from mvdeploy.report import findings
 from mvdeploy.report.findings import grouped, word, word_all
 
+GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad_above": 5.0}
+WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
+
 VALUES: dict[str, dict[str, str | int | float]] = {
     "p99_is_maximum": {"count": 40},
-    "wide_interval": {"percent": 3.2},
+    "wide_interval": WIDTH,
+    "no_interval": {"count": 12, "target": 2.0},
+    "wide_ratio": WIDTH,
+    "few_groups": {"groups": 2},
+    "latency_in_turns": {},
     "not_interleaved": {"reason": "the devices differ"},
     "cpu_time_partial": {"threads": 4},
     "fused_across_modules": {"percent": 1.5, "count": 5},
     "unplaced_operators": {"percent": 0.4, "count": 25},
     "operators_exceed_latency": {"percent": 12.0},
-    "preempted": {"ratio": 1.21},
-    "drift": {"percent": -2.5},
-    "steal": {"percent": 1.4},
+    "preempted": {"ratio": 1.21, "basis": "both clocks", "fine_below": 1.1, "bad_above": 1.3},
+    "preempted_samples": GRADED,
+    "drift": GRADED,
+    "steal": GRADED,
+    "anchor": GRADED,
+    "anchor_failed": {"reason": "it crashed."},
+    "throttled": {"changes": "governor from a to b"},
+    "unchecked": {"signals": "steal and heat"},
     "blind_parity": {"spread": 0.0},
     "random_weights": {"seed": 7},
     "categories_by_table": {},
@@ -46,8 +58,32 @@ def test_every_code_has_a_sentence_with_its_figures_and_a_remedy(code: str) -> N
         }
 
 
-def test_figures_are_in_the_sentence() -> None:
-    assert "changed by −2.5 %" in word(Finding("drift", Level.WARNING, {"percent": -2.5})).sentence
+@pytest.mark.parametrize("code", VALUES)
+def test_every_figure_is_in_the_sentence(code: str) -> None:
+    sentence = word(Finding(code, Level.WARNING, VALUES[code])).sentence
+    for value in VALUES[code].values():
+        assert str(value).replace("-", "−").rstrip(".").removesuffix(".0") in sentence
+
+
+def test_what_was_seen_stands_beside_its_limits() -> None:
+    assert word(Finding("drift", Level.WARNING, GRADED)).sentence == (
+        "The median changed by −2.5 % from the first half of the samples to the second; "
+        "below 2 % is fine, above 5 % unreliable."
+    )
+
+
+@pytest.mark.parametrize("code", ["preempted", "preempted_samples"])
+def test_the_program_that_disturbs_is_named_when_it_is_known(code: str) -> None:
+    plain = word(Finding(code, Level.ERROR, VALUES[code]))
+    values = {**VALUES[code], "process": "a.out\n", "share": 0.87}
+    named = word(Finding(code, Level.ERROR, values))
+    more = " The busiest other process used 0.87 of a core: a.out."
+    assert named.sentence == plain.sentence + more
+    assert named.remedy == plain.remedy
+    assert "--cores" in plain.remedy
+    lacking = word(Finding(code, Level.ERROR, {"process": "a.out", "share": 0.87}))
+    assert lacking.sentence.startswith("Recorded as")
+    assert lacking.remedy == ""
 
 
 @pytest.mark.parametrize(
@@ -70,7 +106,7 @@ def test_braces_in_values_are_text() -> None:
 
 def test_the_same_finding_of_several_cases_is_told_once() -> None:
     same = Finding("random_weights", Level.NOTE, {"seed": 0})
-    other = Finding("drift", Level.ERROR, {"percent": 9.0})
+    other = Finding("drift", Level.ERROR, {**GRADED, "percent": 9.0})
     run = Finding("emulated", Level.WARNING)
     worded = word_all((run,), (("A", (same,)), ("B", (same, other))))
     assert [(w.code, w.subjects) for w in worded] == [
@@ -84,7 +120,7 @@ def test_groups_share_a_remedy() -> None:
     worded = word_all(
         (),
         tuple(
-            (c, (Finding("drift", Level.WARNING, {"percent": p}),))
+            (c, (Finding("drift", Level.WARNING, {**GRADED, "percent": p}),))
             for c, p in (("A", 3.0), ("B", 4.0))
         ),
     )

@@ -12,7 +12,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.report import figures
 
 FILES = {
-    "csv": {"latency.csv", "breakdown.csv", "operators.csv", "samples.csv"},
+    "csv": {"latency.csv", "comparisons.csv", "breakdown.csv", "operators.csv", "samples.csv"},
     "html": {"report.html"},
     "markdown": {
         "report.md",

@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from mvdeploy.records import Comparison, Finding, Level, PairGroup, Samples
+from mvdeploy.records import Comparison, DeviceState, Finding, Level, PairGroup, Samples
+from mvdeploy.report import findings, signs
+from mvdeploy.stats.reliability import LIMITS, Grade
 
 
 def test_latency_is_derived_from_all_sessions(two: Any, view_for: Any) -> None:
@@ -156,41 +158,93 @@ def test_derived_findings(trouble: Any, view_for: Any) -> None:
 def test_recorded_findings_are_not_made_again(trouble: Any, view_for: Any) -> None:
     view = view_for(trouble)
     drifts = [f for f in view.findings_of(view.cases[1]) if f.code == "drift"]
-    assert [f.values for f in drifts] == [{"percent": 14.25}]
+    assert [f.values["percent"] for f in drifts] == [14.25]
 
 
 @pytest.mark.parametrize(
-    ("slope", "stolen", "expected"),
+    ("slope", "stolen", "grade", "expected"),
     [
-        (1.0, 1.0, {}),
-        (1.03, 1.0, {"drift": Level.WARNING}),
-        (1.08, 1.0, {"drift": Level.ERROR}),
-        (1.0, 1.2, {"preempted": Level.WARNING}),
-        (1.0, 1.4, {"preempted": Level.ERROR}),
+        (1.0, 1.0, Grade.RELIABLE, {}),
+        (1.03, 1.0, Grade.DOUBTFUL, {"drift": Level.WARNING}),
+        (1.08, 1.0, Grade.UNRELIABLE, {"drift": Level.ERROR, "wide_interval": Level.ERROR}),
+        (1.0, 1.2, Grade.DOUBTFUL, {"preempted": Level.WARNING}),
+        (1.0, 1.4, Grade.UNRELIABLE, {"preempted": Level.ERROR}),
+        (1.03, 1.4, Grade.UNRELIABLE, {"drift": Level.WARNING, "preempted": Level.ERROR}),
     ],
 )
-def test_signs_of_trouble(
-    two: Any, view_for: Any, slope: float, stolen: float, expected: dict[str, Level]
+def test_the_findings_are_those_of_the_verdict(
+    two: Any,
+    view_for: Any,
+    slope: float,
+    stolen: float,
+    grade: Grade,
+    expected: dict[str, Level],
 ) -> None:
-    cpu = [5_000_000] * 100 + [int(5_000_000 * slope)] * 100
+    cpu = [15_000_000] * 100 + [int(15_000_000 * slope)] * 100
     steady = Samples(tuple(int(t * stolen) for t in cpu), tuple(cpu))
-    found = view_for(_with_samples(two, steady)).findings
-    levels = {f.code: f.level for f in found if f.code in ("drift", "preempted")}
-    assert levels == expected
+    view = view_for(_with_samples(two, steady))
+    case = view.cases[0]
+    assert case.verdict.grade is grade
+    reasons = {s.code: s.values for s in case.verdict.reasons}
+    found = [f for f in view.findings_of(case) if f.code in LIMITS or f.code in reasons]
+    assert {f.code: f.level for f in found} == expected
+    assert {f.code: f.values for f in found} == reasons
+
+
+def test_a_verdict_needs_samples_of_the_case_alone(trouble: Any, two: Any, view_for: Any) -> None:
+    failed, drifting, plain, waiting = view_for(trouble).cases
+    assert (failed.verdict, waiting.verdict) == (None, None)
+    assert drifting.verdict.grade is Grade.UNRELIABLE
+    assert plain.verdict.grade is Grade.RELIABLE
+    in_turns, measured = view_for(_with_samples(two, Samples())).cases
+    assert in_turns.timing.in_turns
+    assert in_turns.verdict is None
+    assert measured.verdict is not None
+
+
+def test_the_target_of_the_plan_counts(two: Any, view_for: Any) -> None:
+    plan = dataclasses.replace(two.saved.run.plan, target=0.0001)
+    run = dataclasses.replace(two.saved.run, plan=plan)
+    view = view_for(dataclasses.replace(two, saved=dataclasses.replace(two.saved, run=run)))
+    assert {f.level for f in view.findings if f.code == "wide_interval"} == {Level.ERROR}
+
+
+def test_what_could_not_be_checked_is_a_note(two: Any, view_for: Any) -> None:
+    a, b = two.saved.cases
+    blank = DeviceState("2026-03-04T10:00:00+00:00", {"steal_ticks": "unavailable"})
+    a = dataclasses.replace(a, measurement=dataclasses.replace(a.measurement, before=blank))
+    saved = dataclasses.replace(two.saved, cases=(a, b))
+    view = view_for(dataclasses.replace(two, saved=saved))
+    (note,) = [f for f in view.findings if f.code == "unchecked"]
+    assert (note.level, note.subjects) == (Level.NOTE, (view.cases[0].name,))
+    assert note.sentence.endswith(
+        "time that a hypervisor took and changes of clock limits and heat."
+    )
+    assert view.cases[0].verdict.grade is Grade.RELIABLE
+
+
+def test_every_signal_has_a_name_for_the_note_and_words() -> None:
+    assert set(signs._SIGNALS) == set(LIMITS)
+    alone = {"wide_interval", "no_interval", "wide_ratio", "few_groups"}
+    assert {*LIMITS, *alone} <= set(findings._WORDS)
 
 
 def test_few_samples(two: Any, view_for: Any) -> None:
     story = _with_samples(two, Samples((5, 6, 7), (5, 6, 7)))
     view = view_for(story)
     assert view.cases[0].timing.interval is None
-    assert {"p99_is_maximum"} == {
-        f.code for f in view.findings_of(view.cases[0]) if f.code.startswith("p99")
+    assert {"p99_is_maximum", "no_interval", "unchecked"} <= {
+        f.code for f in view.findings_of(view.cases[0])
     }
+    assert view.cases[0].verdict.grade is Grade.UNRELIABLE
 
 
 def test_no_samples_is_a_reason(two: Any, view_for: Any) -> None:
-    case = view_for(_with_samples(two, Samples())).cases[0]
+    story = _with_samples(two, Samples())
+    alone = dataclasses.replace(story.saved, comparisons=())
+    case = view_for(dataclasses.replace(story, saved=alone)).cases[0]
     assert case.timing is None
+    assert case.verdict is None
     assert case.reason == "No inference was measured."
 
 

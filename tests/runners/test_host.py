@@ -11,7 +11,7 @@ import numpy as np
 import psutil
 import pytest
 
-from mvdeploy.records import Warmup
+from mvdeploy.records import UNAVAILABLE, Warmup
 from mvdeploy.records.job import parse_events
 from mvdeploy.runners import host
 
@@ -26,7 +26,7 @@ def test_the_events_of_a_job_come_in_the_contracts_order(make_job, run):
     assert ended.status == 0, ended.stderr
     assert ended.kinds == [
         *("hello", "loaded", "loaded", "first", "warmup", "first", "warmup"),
-        *("samples", "output", "output", "done"),
+        *("samples", "usage", "output", "output", "done"),
     ]
     assert ended.stderr == ""
 
@@ -51,6 +51,7 @@ def test_hello_describes_the_runner(make_job, run):
     (hello,) = run(make_job("steady")).of("hello")
     assert hello["runner"] == "host"
     assert hello["engines"] == {"steady": "1.2"}
+    assert hello["engine_options"] == {"steady": {"intra_op_num_threads": 1, "spinning": "off"}}
     assert hello["clock"]["wall"]["resolution_s"] < 1e-3
     assert hello["clock"]["cpu"]["function"] == "thread_time"
     assert hello["pid"] != os.getpid()
@@ -65,6 +66,40 @@ def test_models_are_run_in_the_order_of_the_job(make_job, run, tmp_path):
     calls = json.loads(Path(profile["path"]).read_text())
     first_and_warmup = ["model0.fake"] * 3 + ["model1.fake"] * 3
     assert calls == first_and_warmup + [f"model{index}.fake" for index in order]
+
+
+def test_an_engine_need_not_tell_its_options(make_job, run):
+    (hello,) = run(make_job("recorder")).of("hello")
+    assert hello["engine_options"] == {"recorder": {}}
+
+
+def test_models_are_warmed_up_in_the_order_of_the_job(make_job, run, tmp_path):
+    job = make_job("recorder", "recorder", "recorder", order=(0, 1), warmup_order=(2, 0, 1))
+    ended = run(with_model(job, profile_to=str(tmp_path / "p")))
+    assert [event["model"] for event in ended.of("loaded")] == [0, 1, 2]
+    for kind in ("first", "warmup"):
+        assert [event["model"] for event in ended.of(kind)] == [2, 0, 1]
+    assert [event["model"] for event in ended.of("output")] == [0, 1, 2]
+    calls = json.loads(Path(ended.of("profile")[0]["path"]).read_text())
+    assert calls[:9] == ["model2.fake"] * 3 + ["model0.fake"] * 3 + ["model1.fake"] * 3
+    result = parse_events(map(json.dumps, ended.events), job)
+    assert [len(model.warmup) for model in result.models] == [2, 2, 2]
+
+
+COUNTERS = {
+    *("run_delay_ns", "switches_voluntary", "switches_involuntary"),
+    *("faults_minor", "faults_major"),
+}
+
+
+@pytest.mark.parametrize("order", [(0,) * 50, ()])
+def test_what_the_process_used_is_told(make_job, run, order):
+    job = make_job("steady", order=order)
+    usage = parse_events(map(json.dumps, run(job).events), job).usage
+    assert set(usage) == COUNTERS
+    if usage["run_delay_ns"] == UNAVAILABLE:
+        usage = {**usage, "run_delay_ns": 0}
+    assert all(isinstance(count, int) and count >= 0 for count in usage.values())
 
 
 def test_the_output_event_tells_of_the_tensors(make_job, run):
@@ -215,6 +250,9 @@ def test_a_malformed_job_is_an_error_event(run, text):
         ({"order": (0, 1)}, "a model it lacks"),
         ({"order": (-1,)}, "a model it lacks"),
         ({"threads": 0}, "less than one thread"),
+        ({"warmup_order": (0, 0)}, "each model once"),
+        ({"warmup_order": (1,)}, "each model once"),
+        ({"warmup_order": (-1,)}, "each model once"),
     ],
 )
 def test_a_job_that_makes_no_sense_is_refused(make_job, run, fields, words):

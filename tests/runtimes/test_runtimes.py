@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import numpy as np
+import onnxruntime
 import pytest
 import torch
 
@@ -73,3 +74,68 @@ def test_the_profiled_engine_computes_the_same(exported, tmp_path) -> None:
             session.infer()
             results.append(session.outputs()["logits"])
         np.testing.assert_allclose(*results, atol=1e-5, rtol=0)
+
+
+def test_options_are_what_a_session_is_opened_with(exported, monkeypatch) -> None:
+    ort = runtimes.get("onnxruntime")
+    path = exported("onnx").path
+    usual = ort.options(2)
+    assert runtimes.options(ort, 2) == usual
+    assert settings_of(ort.open_session(path, image(0), 2, None)) == usual
+    # Not a second list beside the one that is used: what it says is what is done.
+    other = {
+        **usual,
+        "intra_op_num_threads": 1,
+        "inter_op_num_threads": 2,
+        "graph_optimization_level": "ORT_ENABLE_BASIC",
+        "execution_mode": "ORT_PARALLEL",
+        "spinning": "off",
+    }
+    monkeypatch.setattr(ort, "options", lambda threads: other)
+    assert settings_of(ort.open_session(path, image(0), 2, None)) == other
+
+
+def settings_of(session) -> dict[str, str | int]:
+    """Ask ONNX Runtime itself."""
+    told = session._session.get_session_options()
+    spinning = told.get_session_config_entry("session.intra_op.allow_spinning")
+    (provider,) = session._session.get_providers()
+    return {
+        "provider": provider,
+        "intra_op_num_threads": told.intra_op_num_threads,
+        "inter_op_num_threads": told.inter_op_num_threads,
+        "graph_optimization_level": told.graph_optimization_level.name,
+        "execution_mode": told.execution_mode.name,
+        "spinning": {"1": "on", "0": "off"}[spinning],
+    }
+
+
+def test_the_defaults_of_onnx_runtime_are_kept() -> None:
+    made, plain = onnxruntime_options(1), onnxruntime.SessionOptions()
+    assert made.graph_optimization_level == plain.graph_optimization_level
+    assert made.execution_mode == plain.execution_mode
+
+
+def onnxruntime_options(threads: int):
+    ort = runtimes.get("onnxruntime")
+    return ort._session_options(ort.options(threads))
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_torch_runs_as_its_options_say(exported, threads: int) -> None:
+    engine = runtimes.get("pytorch")
+    told = runtimes.options(engine, threads)
+    before = torch.get_num_threads()
+    try:
+        session = engine.open_session(exported("pytorch").path, image(0), threads, None)
+        session.infer()
+        assert told == {
+            "num_threads": torch.get_num_threads(),
+            "mode": "eager, inference_mode" if session._result.is_inference() else "eager",
+        }
+    finally:
+        torch.set_num_threads(before)
+
+
+def test_an_engine_need_not_have_options() -> None:
+    assert runtimes.options(object(), 1) == {}

@@ -10,6 +10,7 @@ from typing import Any
 
 from mvdeploy.records.codec import write_atomically
 from mvdeploy.report.cases import CaseView
+from mvdeploy.report.ratios import ComparisonView
 from mvdeploy.report.view import View
 from mvdeploy.report.words import clean
 
@@ -19,9 +20,10 @@ _FORMULA = ("=", "+", "-", "@")
 
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
-    """Write ``latency.csv``, ``breakdown.csv``, ``operators.csv`` and ``samples.csv``."""
+    """Write ``latency.csv``, ``comparisons.csv``, ``breakdown.csv`` and the like."""
     tables = {
         "latency": (_LATENCY, (_latency(case) for case in view.cases)),
+        "comparisons": (_COMPARISONS, (_comparison(c) for c in view.comparisons)),
         "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _each(view, _samples)),
@@ -39,7 +41,11 @@ _LATENCY = (
     *(f"{name}_ms" for name in _STATISTICS),
     *("interval_low_ms", "interval_high_ms", "interval_level"),
     *("cpu_p50_ms", "load_ms", "first_inference_ms"),
-    *("peak_memory_mb", "memory_over_baseline_mb", "problem"),
+    *("peak_memory_mb", "memory_over_baseline_mb", "in_turns", "verdict", "problem"),
+)
+_COMPARISONS = (
+    *("a", "b", "verdict", "clock", "ratio", "low", "high", "level", "detectable"),
+    *("groups", "pairs", "reliability", "problem"),
 )
 _BREAKDOWN = (*_CASE, "grouping", "part", "ms", "share", "time_kind")
 _OPERATORS = (
@@ -81,9 +87,25 @@ def _latency(case: CaseView) -> Row:
     return {
         **row,
         "samples": timing.wall.count,
+        "in_turns": timing.in_turns,
+        "verdict": case.verdict.grade if case.verdict else None,
         "cpu_p50_ms": timing.cpu.p50 / 1e6 if timing.cpu else None,
         "load_ms": timing.load_ns / 1e6,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
+    }
+
+
+def _comparison(comparison: ComparisonView) -> Row:
+    row: Row = {"a": comparison.a.slug, "b": comparison.b.slug, "problem": comparison.problem}
+    estimate, reliability = comparison.estimate, comparison.reliability
+    if estimate is None or reliability is None:
+        return row
+    names = ("clock", "ratio", "low", "high", "level", "detectable", "groups", "pairs")
+    return {
+        **row,
+        **{name: getattr(estimate, name) for name in names},
+        "verdict": estimate.verdict,
+        "reliability": reliability.grade,
     }
 
 

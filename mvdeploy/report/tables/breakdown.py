@@ -85,8 +85,14 @@ def difference(view: View, pair: Difference) -> Table:
             for row in pair.rows
         ),
         note=(
-            f"{side_note(view, (pair.a, pair.b))} The parts add up to the difference of the "
-            "medians; whether there is a difference is for the paired ratio to say."
+            f"{side_note(view, (pair.a, pair.b))} "
+            + (
+                f"The latency of {b} is that of {a} times the paired ratio, so the parts add up to "
+                "the difference that was found in turns; the parts carry no interval of their own."
+                if pair.paired
+                else "The parts add up to the difference of the medians, which were not taken in "
+                "turns."
+            )
         ),
         total=True,
     )

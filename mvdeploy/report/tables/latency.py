@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from mvdeploy.report.cases import CaseView, Timing
 from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
-from mvdeploy.report.tables.table import Column, Table, tagged, text
+from mvdeploy.report.tables.table import Column, Table, key_note, tagged, text
 from mvdeploy.report.view import View
 from mvdeploy.report.words import NONE, megabytes, milliseconds, percent
 
@@ -14,14 +14,16 @@ from mvdeploy.report.words import NONE, megabytes, milliseconds, percent
 def latency(view: View) -> Table:
     """Show every case with its latency, or with the reason why there is none."""
     numbers = ("p50", "p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
+    columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
-        "Latency, ms",
-        (text("Case"), text("Engine"), *map(Column, (*numbers, "peak memory, MB"))),
+        latency_title(view),
+        (text("Case"), text("Engine"), *columns),
         tuple(_latency_row(view, case) for case in view.cases),
         note=(
             "Wall time of one inference, measured; p50 is the headline. The interval is of p50 and "
             "holds within this run only. Load and first inference are from a process of their own; "
-            "peak memory is of a process that ran this case alone (MB = 1,000,000 bytes)."
+            "peak memory is of a process that ran this case alone (MB = 1,000,000 bytes). The "
+            "verdict says whether the latency can be relied on; its reasons are under Findings."
         ),
     )
 
@@ -29,7 +31,7 @@ def latency(view: View) -> Table:
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     head = (tagged(view, case), case.case.engine or NONE)
     if case.timing is None:
-        return (*head, *[NONE] * 9)
+        return (*head, *[NONE] * 10)
     wall, interval = case.timing.wall, case.timing.interval
     return (
         *head,
@@ -39,7 +41,15 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         milliseconds(case.timing.load_ns),
         milliseconds(case.timing.first_ns),
         megabytes(case.timing.peak_memory_bytes),
+        case.verdict.grade if case.verdict else "in turns only",
     )
+
+
+def latency_title(view: View) -> str:
+    """Say what kind of latency there is."""
+    if any(case.timing and case.timing.in_turns for case in view.cases):
+        return "Latency in turns, ms"
+    return "Latency, ms"
 
 
 def more_latency(view: View) -> Table:
@@ -74,37 +84,38 @@ def ratios(view: View) -> Table:
     return Table(
         "Paired ratios",
         (
-            text("Case"),
-            text("compared with"),
+            text("Ratio"),
+            text("verdict"),
             Column("ratio"),
             Column("95 % interval"),
-            text("verdict"),
             text("clock"),
             Column("by wall time"),
             Column("detectable from"),
             Column("groups"),
             Column("pairs"),
+            text("this is"),
         ),
-        tuple(_ratio_row(view, c) for c in view.comparisons),
-        note=_clock_note(view.comparisons),
+        tuple(_ratio_row(c) for c in view.comparisons),
+        note=f"{key_note(view, view.cases)} {_clock_note(view.comparisons)}".strip(),
     )
 
 
-def _ratio_row(view: View, c: ComparisonView) -> tuple[str, ...]:
-    cases = (tagged(view, c.b), tagged(view, c.a))
+def _ratio_row(c: ComparisonView) -> tuple[str, ...]:
+    pair = f"{c.b.key} ÷ {c.a.key}"
     if c.estimate is None:
-        return (*cases, NONE, NONE, f"none: {c.problem}", NONE, NONE, NONE, NONE, NONE)
+        return (pair, f"none: {c.problem}", *[NONE] * 8)
     wall = c.other or c.estimate
     return (
-        *cases,
+        pair,
+        c.estimate.verdict,
         ratio_text(c.estimate),
         interval_text(c.estimate) + ("" if c.estimate.between_groups else " *"),
-        c.estimate.verdict,
         CLOCK_NAMES[c.estimate.clock],
         f"{ratio_text(wall)} ({interval_text(wall)})",
         percent(c.estimate.detectable, 2),
         str(c.estimate.groups),
         f"{c.estimate.pairs:,}",
+        c.reliability.grade if c.reliability else NONE,
     )
 
 
@@ -112,7 +123,7 @@ def _clock_note(comparisons: Sequence[ComparisonView]) -> str:
     reasons = dict.fromkeys(
         f"{CLOCK_NAMES[c.choice.clock]} decides, because {c.choice.reason}." for c in comparisons
     )
-    notes = ["The ratio is time of the case ÷ time of the one it is compared with."]
+    notes = ["The ratio is time ÷ time: below 1 the first case is faster."]
     notes += [r[0].upper() + r[1:] for r in reasons]
     notes.append("'Detectable from' is the difference that is found with 80 % power.")
     if any(c.estimate and not c.estimate.between_groups for c in comparisons):

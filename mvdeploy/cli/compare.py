@@ -1,0 +1,130 @@
+"""``mvdeploy compare``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from mvdeploy.cli import measuring, options
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Plan, Warmup
+
+_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
+"""Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
+
+_GROUPS = 10
+
+
+@click.command("compare")
+@click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
+@measuring.where
+@options.network
+@measuring.conditions
+@click.option(
+    "--max-time",
+    type=click.FloatRange(0, min_open=True),
+    default=Plan.max_time_s,
+    show_default=True,
+    metavar="SECONDS",
+    help="Seconds of turns at most, when the interval stays wide.",
+)
+@click.option(
+    "--target",
+    type=click.FloatRange(0, 100, min_open=True),
+    metavar="PERCENT",
+    help="Stop when the ratio is known to ± this. [default: 1 by CPU time, 3 by wall time]",
+)
+@click.option(
+    "--groups",
+    type=click.IntRange(4),
+    default=_GROUPS,
+    show_default=True,
+    help="How often both engine sessions are made anew, at least; an even number.",
+)
+@measuring.results
+def command(
+    models_or_files: tuple[str, ...],
+    patches: tuple[str, ...],
+    image_size: str | None,
+    task: str,
+    num_classes: int | None,
+    weights: Path | None,
+    channel_order: str | None,
+    max_time: float,
+    target: float | None,
+    groups: int,
+    seed: int,
+    **others: Any,
+) -> int:
+    """Say which of two is faster, by how much, and how sure that is.
+
+    Two models or exported files, or one model with two --patches or two --format, take turns,
+    inference by inference; the first is the reference. Give the same twice to see what the
+    machine can tell.
+
+    A RESULT is the folder of a run or a saved baseline: two of them are compared as they are.
+    """
+    results = [text for text in models_or_files if _is_result(text)]
+    if results:
+        return _compare_results(models_or_files, results, others)
+    asked = measuring.read(seed=seed, warmup_rule=_WARMUP, **others)
+    subjects = measuring.subjects(
+        models_or_files,
+        patches=patches,
+        image_size=image_size,
+        task=task,
+        num_classes=num_classes,
+        seed=seed,
+        weights=weights,
+        channel_order=channel_order,
+    )
+    plan = Plan(
+        session_time_s=0.0,
+        max_time_s=max_time,
+        groups=groups + groups % 2,
+        pair_target=target / 100 if target is not None else None,
+        **asked.common,
+    )
+    request = asked.request(subjects, plan)
+    if len(request.cases) != 2:
+        names = ", ".join(case.label for case in request.cases)
+        raise UsageError(
+            f"Two are compared at a time, but this makes {len(request.cases)} ({names}).",
+            "Give two models or files, or one model with two --patches or two --format.",
+        )
+    asked.demands.check_reference(comparing=True)
+    return measuring.measure(request, asked)
+
+
+def _is_result(text: str) -> bool:
+    path = Path(text)
+    return path.is_dir() or (path.is_file() and path.suffix == ".json")
+
+
+def _compare_results(texts: tuple[str, ...], results: list[str], others: dict[str, Any]) -> int:
+    if len(texts) != 2 or len(results) != 2:
+        raise UsageError(
+            f"A result is compared with one other result, not with {len(texts) - 1} other things."
+            if len(texts) != 2
+            else f"{results[0]} is a result, and the other is none.",
+            "Give two folders of runs, or two models or exported files.",
+        )
+    if others["fail_on"] or others["require_reliable"]:
+        raise UsageError(
+            "Saved results are not held against --fail-on or --require-reliable.",
+            "Use 'mvdeploy bench --baseline FILE' for that, or compare the exported files.",
+        )
+    from mvdeploy.pipeline.compare import compare_results
+
+    found = compare_results(Path(results[0]), Path(results[1]))
+    if others["as_json"]:
+        import json
+
+        click.echo(json.dumps([comparison.as_json() for comparison in found], indent=1))
+        return 0
+    for comparison in found:
+        click.echo(comparison.sentence)
+    click.echo(found[0].warning)
+    return 0

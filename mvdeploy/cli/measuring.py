@@ -1,0 +1,380 @@
+"""What the commands that measure have in common: their options, and how they end."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mvdeploy import devices, export, models, runtimes
+from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
+from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
+
+if TYPE_CHECKING:
+    from mvdeploy.pipeline.bench import Request
+    from mvdeploy.pipeline.store import Store
+    from mvdeploy.records import Baseline, Plan
+    from mvdeploy.report.gates import Gate
+    from mvdeploy.report.view import View
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_CHECK_FAILED = 1
+
+
+def where(command: F) -> F:
+    """Add the options that say where is measured, and in which format."""
+    return _add(
+        command,
+        click.option(
+            "-d",
+            "--device",
+            default="host",
+            show_default=True,
+            help="'mvdeploy devices' lists them.",
+        ),
+        click.option(
+            "--devices-dir",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Folder with more device profiles.",
+        ),
+        click.option(
+            "--format",
+            "formats",
+            multiple=True,
+            metavar="FORMAT",
+            help="onnx or pytorch; default: what the device's first engine runs. Repeat it for "
+            "several.",
+        ),
+        click.option("--precision", default="fp32", show_default=True, metavar="NAME"),
+    )
+
+
+def conditions(command: F) -> F:
+    """Add the options that say under which conditions is measured."""
+    return _add(
+        command,
+        click.option(
+            "--threads", type=click.IntRange(1), help="Inference threads. [default: the device's]"
+        ),
+        click.option("--cores", metavar="N,N", help="CPU numbers to run on. [default: all]"),
+        click.option(
+            "--warmup",
+            type=click.IntRange(0),
+            help="Warm-up inferences of each session. [default: until the time is steady]",
+        ),
+        click.option(
+            "--input", "photograph", type=click.Path(path_type=Path), help="Photograph to run on."
+        ),
+        click.option(
+            "--breakdown/--no-breakdown",
+            default=True,
+            show_default=True,
+            help="Time every operator.",
+        ),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            help="When one runner counts as hung. [default: ten times what is expected]",
+        ),
+    )
+
+
+def results(command: F) -> F:
+    """Add the options that say where the result goes, and what is demanded of it."""
+    return _add(
+        command,
+        click.option(
+            "--fail-on",
+            multiple=True,
+            metavar="METRIC:LIMIT",
+            help="Exit with status 1 when a limit is passed: p50:5% (slower than the reference), "
+            "p99:20ms, memory:200MB, attention:40% (of the latency). Repeat it for several.",
+        ),
+        click.option(
+            "--require-reliable",
+            is_flag=True,
+            help="Exit with status 1 when a result is unreliable.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            default=Path("reports"),
+            show_default=True,
+            metavar="DIR",
+            help="The run gets a folder of its own in DIR.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        options.debug,
+    )
+
+
+def _add(command: F, *decorators: Callable[[F], F]) -> F:
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def subjects(texts: Sequence[str], **network: Any) -> tuple[ModelSpec | Path, ...]:
+    """Return what is to be measured, in the order it was typed; the default model for nothing.
+
+    Args:
+        texts: names of models and of exported files.
+        network: the options of `options.network`.
+
+    Raises:
+        UsageError: one of them is neither, or cannot be built.
+    """
+    given = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
+    if all(path is not None for _, path in given):
+        options.specs((), **network)  # refuses what is for models only
+    found: list[ModelSpec | Path] = []
+    for text, path in given:
+        found += options.specs((text,), **network) if path is None else [path]
+    return tuple(found)
+
+
+def formats_for(asked: Sequence[str], profile: DeviceProfile, precision: str) -> tuple[str, ...]:
+    """Return the formats to measure in, each once.
+
+    Raises:
+        UsageError: there is no such format or precision, or the device has no engine for it.
+    """
+    formats = tuple(dict.fromkeys(asked)) or runtimes.get(profile.engines[0]).FORMATS[:1]
+    for name in formats:
+        export.check(name, precision)
+        runtimes.for_format(name, profile.engines)
+    return formats
+
+
+def core_numbers(text: str | None) -> tuple[int, ...]:
+    """Read a list of CPU numbers such as ``0,1``; empty for None.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    parts = text.split(",") if text is not None else []
+    if not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"'{text}' is no list of CPU numbers.", "Give it as in --cores 0,1.")
+    return tuple(int(part) for part in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a command that measures was given, beside what it measures and how long.
+
+    Attributes:
+        profile: of the device.
+        formats: of networks.
+        common: fields of the plan.
+        photograph: what the models are fed; None for the one that is always there.
+        root: where the run's folder goes.
+        as_json: print the result as JSON.
+        demands: what is demanded of the result.
+    """
+
+    profile: DeviceProfile
+    formats: tuple[str, ...]
+    common: dict[str, Any]
+    photograph: Path | None
+    root: Path
+    as_json: bool
+    demands: Demands
+
+    def request(self, subjects: tuple[ModelSpec | Path, ...], plan: Plan) -> Request:
+        """Return what is to be measured."""
+        from mvdeploy.pipeline.bench import Request
+
+        return Request(
+            subjects=subjects,
+            formats=self.formats,
+            device=self.profile,
+            plan=plan,
+            root=self.root,
+            photograph=self.photograph,
+            command=("mvdeploy", *sys.argv[1:]),
+        )
+
+
+def read(
+    *,
+    device: str,
+    devices_dir: tuple[Path, ...],
+    formats: tuple[str, ...],
+    precision: str,
+    threads: int | None,
+    cores: str | None,
+    warmup: int | None,
+    photograph: Path | None,
+    breakdown: bool,
+    time_limit: float | None,
+    fail_on: tuple[str, ...],
+    require_reliable: bool,
+    output: Path,
+    as_json: bool,
+    seed: int,
+    baseline: Path | None = None,
+    save_baseline: Path | None = None,
+    warmup_rule: Warmup | None = None,
+) -> Options:
+    """Check the options of `where`, `conditions` and `results`.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    profile = devices.get(device, devices_dir)
+    common: dict[str, Any] = {
+        "threads": threads or profile.threads,
+        "cores": core_numbers(cores),
+        "seed": seed,
+        "time_limit_s": time_limit,
+    }
+    if warmup is not None:
+        common["warmup"] = Warmup(iterations=warmup)
+    elif warmup_rule is not None:
+        common["warmup"] = warmup_rule
+    if not breakdown:
+        common["profile_iterations"] = 0
+    return Options(
+        profile=profile,
+        formats=formats_for(formats, profile, precision),
+        common=common,
+        photograph=photograph,
+        root=output,
+        as_json=as_json,
+        demands=Demands.read(fail_on, require_reliable, baseline, save_baseline),
+    )
+
+
+@dataclasses.dataclass(frozen=True)
+class Demands:
+    """What is demanded of a result, and what it is held against.
+
+    Attributes:
+        gates: limits.
+        reliable: whether every result has to be reliable.
+        baseline: an earlier result.
+        keep: where the result is kept as a baseline, if it passes.
+    """
+
+    gates: tuple[Gate, ...]
+    reliable: bool
+    baseline: Baseline | None = None
+    keep: Path | None = None
+
+    @classmethod
+    def read(
+        cls,
+        fail_on: Sequence[str],
+        reliable: bool,
+        baseline: Path | None = None,
+        keep: Path | None = None,
+    ) -> Demands:
+        """Read gates and baseline.
+
+        Raises:
+            UsageError: one of them is none, or the new baseline has no place.
+        """
+        gates: tuple[Gate, ...] = ()
+        if fail_on:
+            from mvdeploy.report.gates import parse
+
+            gates = tuple(map(parse, fail_on))
+        if keep is not None and (keep.is_dir() or not keep.absolute().parent.is_dir()):
+            raise UsageError(
+                f"The baseline cannot be kept as {keep}, which is no file in a folder.",
+                "Give the name of a file with --save-baseline.",
+            )
+        if baseline is None:
+            return cls(gates, reliable, keep=keep)
+        from mvdeploy.records.baseline import load_baseline
+
+        return cls(gates, reliable, load_baseline(baseline), keep)
+
+    def check_reference(self, *, comparing: bool) -> None:
+        """Refuse gates that will have nothing to be held against.
+
+        Args:
+            comparing: whether cases will take turns.
+
+        Raises:
+            UsageError: a gate has no reference.
+        """
+        if self.gates:
+            from mvdeploy.report.gates import demand_reference
+
+            known = self.baseline is not None
+            demand_reference(self.gates, baseline=known, comparing=comparing)
+
+    def failures(self, view: View) -> list[str]:
+        """Return one line on everything that does not come up to what is demanded."""
+        lines: list[str] = []
+        if self.gates:
+            from mvdeploy.report.gates import check
+
+            for result in check(self.gates, view, self.baseline):
+                line = " ".join(filter(None, (f"Gate {result.sentence}", result.note)))
+                if result.passed:
+                    click.echo(line, err=True)
+                else:
+                    lines.append(line)
+        if self.reliable:
+            lines += view.unreliable
+        return lines
+
+
+def measure(request: Request, asked: Options) -> int:
+    """Measure, report, and hold the result against the demands; return the exit status."""
+    from mvdeploy.cli.progress import steps
+    from mvdeploy.pipeline import bench, report
+
+    with steps(bench.step_count(request) + 1) as announce:
+        store = bench.run(request, announce)
+        announce("write the report")
+        paths = report.render(store.folder)
+    view = report.view(store.folder)
+    if asked.as_json:
+        import json
+
+        from mvdeploy.report.machine import as_json as to_json
+
+        click.echo(json.dumps(to_json(view), indent=1))
+    else:
+        from rich.console import Console
+
+        from mvdeploy.report.terminal import show
+
+        show(view, Console())
+        click.echo(f"\nReport: {next(p for p in paths if p.name == 'report.html')}")
+    return max(_failures(store), _demands(view, asked.demands))
+
+
+def _failures(store: Store) -> int:
+    """Print why cases have no result; return the exit status they ask for."""
+    failures = [(case.label, case.failure) for case in store.cases if case.failure is not None]
+    for label, failure in failures:
+        click.echo(f"Error: {label}: {failure.message}\n{failure.remedy}", err=True)
+    return max((failure.exit_code for _, failure in failures), default=0)
+
+
+def _demands(view: View, demands: Demands) -> int:
+    lines = demands.failures(view)
+    for line in lines:
+        click.echo(line, err=True)
+    if demands.keep is not None and not lines:
+        from mvdeploy.records.baseline import save_baseline
+        from mvdeploy.report.baselines import baseline_of
+
+        save_baseline(baseline_of(view), demands.keep)
+        click.echo(f"Baseline: {demands.keep}", err=True)
+    elif demands.keep is not None:
+        click.echo(f"The baseline {demands.keep} was left as it was.", err=True)
+    return _CHECK_FAILED if lines else 0

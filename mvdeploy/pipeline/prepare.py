@@ -1,0 +1,157 @@
+"""What a run measures: cases made of networks and files, exported, verified, on the device."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from mvdeploy import export, models, runtimes
+from mvdeploy.bench.measure import Entry
+from mvdeploy.errors import MvdeployError
+from mvdeploy.pipeline.export import Builder, Exported
+from mvdeploy.pipeline.store import Store
+from mvdeploy.records import (
+    Artifact,
+    Case,
+    DeviceProfile,
+    Finding,
+    JobModel,
+    Level,
+    ModelSpec,
+)
+from mvdeploy.transports import Link
+
+
+@dataclasses.dataclass(frozen=True)
+class Wanted:
+    """A case to come.
+
+    Attributes:
+        case: nothing is known of it yet.
+        source: a network, or an exported file.
+        format: that it is measured in.
+    """
+
+    case: Case
+    source: ModelSpec | Path
+    format: str
+
+
+def wanted(
+    subjects: Sequence[ModelSpec | Path], formats: Sequence[str], device: DeviceProfile
+) -> list[Wanted]:
+    """List the cases, each with a slug of its own and an engine of the device.
+
+    Args:
+        subjects: networks, and exported files to take as they are.
+        formats: of the networks.
+        device: which engines there are.
+
+    Raises:
+        UsageError: a file is no artifact, or the device runs none of its kind.
+    """
+    found: list[Wanted] = []
+
+    def add(slug: str, label: str, format_name: str, source: ModelSpec | Path) -> None:
+        engine = runtimes.for_format(format_name, device.engines)
+        taken = {w.case.slug for w in found}
+        numbered = (f"{slug}-{n}" for n in itertools.count(2))
+        slug = slug if slug not in taken else next(n for n in numbered if n not in taken)
+        found.append(Wanted(Case(slug, label, engine), source, format_name))
+
+    for number, format_name in enumerate(formats):
+        for subject in subjects:
+            if isinstance(subject, ModelSpec):
+                add(f"{subject.slug}-{format_name}", subject.label, format_name, subject)
+            elif number == 0:
+                artifact = export.read(subject)
+                slug = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name)
+                add(slug, f"{artifact.spec.label} ({subject.name})", artifact.format, subject)
+    return found
+
+
+class Preparation:
+    """Exports every network to every format once, however many cases it is in.
+
+    Args:
+        builders: of the networks.
+        photograph: what the models are fed.
+        link: to the device.
+        store: the run; artifacts and inputs go into its folder.
+    """
+
+    def __init__(
+        self,
+        builders: Mapping[ModelSpec, Builder],
+        photograph: Path,
+        link: Link,
+        store: Store,
+    ) -> None:
+        self._builders, self._photograph = builders, photograph
+        self._link, self._store = link, store
+        self._exported: dict[tuple[ModelSpec, str], Exported] = {}
+
+    def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
+        """Bring the cases to the device; those whose export fails are saved with the reason."""
+        files = {w.case.slug: self._file(w) for w in wanted}
+        return [self._entry(slug, path) for slug, path in files.items() if path is not None]
+
+    def _file(self, wanted: Wanted) -> Path | None:
+        slug, source = wanted.case.slug, wanted.source
+        if isinstance(source, Path):
+            self._store.update(slug, artifact=export.read(source))
+            return source
+        try:
+            exported = self._export(source, wanted.format, slug)
+        except MvdeployError as error:
+            self._store.failed(slug, error)
+            return None
+        self._store.update(slug, artifact=exported.artifact, parity=exported.parity)
+        return exported.path
+
+    def _export(self, spec: ModelSpec, format_name: str, name: str) -> Exported:
+        if (spec, format_name) not in self._exported:
+            builder = self._builders.get(spec) or Builder(spec, self._photograph)
+            path = self._store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
+            self._exported[spec, format_name] = builder.export(format_name, path)
+        return self._exported[spec, format_name]
+
+    def anchor(self, cases: Sequence[Entry]) -> Entry | None:
+        """Return the yardstick for cases of one engine; None, with a finding, when it fails."""
+        first = self._store.case(cases[0].slug)
+        if first.artifact is None:
+            raise ValueError(f"case {first.slug} is on the device but has no manifest")
+        spec = models.make_spec("anchor")
+        name = f"anchor-{first.artifact.format}"
+        try:
+            exported = self._export(spec, first.artifact.format, name)
+        except MvdeployError as error:
+            values: dict[str, str | int | float] = {"reason": error.message}
+            self._store.found(Finding("anchor_failed", Level.WARNING, values))
+            return None
+        return self._upload(name, exported.path, exported.artifact, first.engine)
+
+    def _entry(self, slug: str, path: Path) -> Entry:
+        case = self._store.case(slug)
+        if case.artifact is None:
+            raise ValueError(f"case {slug} has a file but no manifest")
+        return self._upload(slug, path, case.artifact, case.engine)
+
+    def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
+        image = self._store.folder / "inputs" / f"{slug}.npy"
+        _write_input(image, self._photograph, artifact)
+        places = self._link.upload((path, image))
+        inputs = {artifact.inputs[0].name: places[image]}
+        return Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs))
+
+
+def _write_input(path: Path, photograph: Path, artifact: Artifact) -> None:
+    import numpy as np
+
+    from mvdeploy.models.preprocess import load_image
+
+    path.parent.mkdir(parents=True, exist_ok=True)
+    np.save(path, load_image(photograph, artifact.preprocessing, artifact.spec.batch))

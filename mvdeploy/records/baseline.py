@@ -1,0 +1,97 @@
+"""`Baseline`: what ``--save-baseline`` keeps of a run for later runs to be held against."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator
+from pathlib import Path
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import codec
+from mvdeploy.records.device import Reading
+
+_LARGEST_NS = 2**63
+_REMEDY = "Make it again: 'mvdeploy bench' with --save-baseline and this file."
+
+
+@dataclasses.dataclass(frozen=True)
+class BaselineCase:
+    """One case as it was measured. The times are raw samples; statistics are derived from them.
+
+    Attributes:
+        slug: of the case in its run.
+        label: its name in tables.
+        conditions: what a result must share with it to be compared.
+        sessions: wall times of the measured inferences of each session, nanoseconds; sessions
+            without any are left out.
+        loads_ns: load time in each session.
+        firsts_ns: wall time of the first inference in each session.
+        parts_ns: nanoseconds of one inference, by part of the latency; empty without a breakdown.
+        peak_memory_bytes: largest resident size of a process that ran this case alone.
+    """
+
+    slug: str
+    label: str
+    conditions: dict[str, Reading]
+    sessions: tuple[tuple[int, ...], ...]
+    loads_ns: tuple[int, ...]
+    firsts_ns: tuple[int, ...]
+    parts_ns: dict[str, float]
+    peak_memory_bytes: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Baseline:
+    """The measured cases of one run, in one file.
+
+    Attributes:
+        name: of the run.
+        created: when the run was, ISO 8601, UTC.
+        mvdeploy: version that measured.
+        cases: in the order of the run.
+    """
+
+    name: str
+    created: str
+    mvdeploy: str
+    cases: tuple[BaselineCase, ...]
+
+
+def save_baseline(baseline: Baseline, path: Path) -> None:
+    """Write a baseline to a file, in one step; folders are made if need be.
+
+    Raises:
+        UsageError: the file cannot be written.
+    """
+    try:
+        codec.save(baseline, path, indent=None)
+    except OSError as error:
+        raise UsageError(
+            f"The baseline {path} cannot be written ({error.strerror or error}).",
+            "Give a file in a folder that may be written to.",
+        ) from error
+
+
+def load_baseline(path: Path) -> Baseline:
+    """Read a baseline from a file.
+
+    Raises:
+        UsageError: the file is missing, is no baseline, or holds what no run could have measured.
+    """
+    baseline = codec.load(Baseline, path)
+    for problem in _problems(baseline):
+        raise UsageError(f"{path} is no usable baseline: {problem}.", _REMEDY)
+    return baseline
+
+
+def _problems(baseline: Baseline) -> Iterator[str]:
+    if not baseline.cases:
+        yield "it holds no case"
+    seen: set[str] = set()
+    for case in baseline.cases:
+        if case.slug in seen:
+            yield f"it holds the case {case.slug!r} twice"
+        seen.add(case.slug)
+        times = (*case.loads_ns, *case.firsts_ns, *(t for s in case.sessions for t in s))
+        if not all(0 <= t < _LARGEST_NS for t in times):
+            yield f"the case {case.slug!r} holds a time that is negative or absurdly long"

@@ -1,0 +1,35 @@
+"""When to stop measuring: by the width of the interval, never by where it lies.
+
+Whoever stops as soon as a difference looks significant calls equal models different in one of five
+comparisons (Wald's sequential problem); the width knows nothing of the difference.
+"""
+
+from __future__ import annotations
+
+import enum
+
+
+class Stop(enum.StrEnum):
+    """Why measuring ended."""
+
+    TARGET = "target reached"
+    LIMIT = "time limit"
+
+
+def decide(
+    half_width: float | None, target: float, spent_s: float, limit_s: float, next_s: float = 0.0
+) -> Stop | None:
+    """Say whether to stop; None to go on.
+
+    Args:
+        half_width: of the interval, as a share of the estimate; None while there is none.
+        target: half width that is enough.
+        spent_s: seconds spent so far.
+        limit_s: seconds that may be spent.
+        next_s: seconds that the next step will take.
+    """
+    if half_width is not None and half_width <= target:
+        return Stop.TARGET
+    if spent_s + next_s > limit_s:
+        return Stop.LIMIT
+    return None
