@@ -55,8 +55,7 @@ class Heavier(nn.Module):
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--runs", type=int, default=20, help="of each kind")
-    parser.add_argument("--seconds", type=float, default=13.0, help="for each run, at most")
-    parser.add_argument("--groups", type=int, default=8, help="at least")
+    parser.add_argument("--seconds", type=float, default=13.0, help="of turns in each run, at most")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
@@ -71,7 +70,6 @@ def main() -> None:
                     threads=arguments.threads,
                     warmup=WARMUP,
                     session_time_s=0.0,
-                    groups=arguments.groups,
                     max_time_s=arguments.seconds,
                     seed=run,
                 )

@@ -38,6 +38,9 @@ from mvdeploy.transports import Link
 _STATE_EVERY_S = 5.0
 """Seconds after which the device's state is read again."""
 
+_LEAST_GROUPS = 4
+"""Groups without which the spread between them cannot be told; they may exceed the time."""
+
 _SLACK_S, _SLACK_FACTOR = 60.0, 10.0
 """A job counts as hung after this many seconds plus this many times its expected length."""
 
@@ -214,17 +217,17 @@ class _Work:
             return self._number >= plan.sessions or not self._runs
         if len(self._runs) < 2 or not self._interleaved:
             return True
-        if self._number < plan.groups or self._number % 2:
+        # An odd number of sessions would leave one order of creation ahead of the other.
+        if self._number < min(plan.groups, _LEAST_GROUPS) or self._number % 2:
             return False
         alive = {run.entry.slug for run in self._runs}
-        # An odd number of sessions would leave one order of creation ahead of the other.
-        return all(
-            self._stop(groups) is not None
-            for (a, b), groups in self._groups.items()
-            if {a, b} <= alive
-        )
+        groups = [found for pair, found in self._groups.items() if alive >= {*pair}]
+        if self._number < plan.groups:
+            return self._stop(()) is not None
+        return all(self._stop(found) is not None for found in groups)
 
     def _stop(self, groups: Sequence[PairGroup]) -> stopping.Stop | None:
+        """Say whether a comparison has gone on for long enough; without groups, by time alone."""
         plan = self._plan
         choice = paired.clock_of(groups, plan.threads)
         try:

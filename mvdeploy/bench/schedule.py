@@ -62,7 +62,7 @@ def creation_order(cases: int, session: int, rng_seed: int) -> tuple[int, ...]:
     reverse of the order before, so that each case comes before each other equally often.
     """
     order = list(range(cases))
-    random.Random(f"{rng_seed}/{session // 2}").shuffle(order)
+    random.Random(f"{rng_seed}/created/{session // 2}").shuffle(order)
     return tuple(order if session % 2 == 0 else reversed(order))
 
 

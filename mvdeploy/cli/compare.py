@@ -14,8 +14,6 @@ from mvdeploy.records import Plan, Warmup
 _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 """Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
 
-_GROUPS = 10
-
 
 @click.command("compare")
 @click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
@@ -39,9 +37,10 @@ _GROUPS = 10
 @click.option(
     "--groups",
     type=click.IntRange(4),
-    default=_GROUPS,
+    default=Plan.groups,
     show_default=True,
-    help="How often both engine sessions are made anew, at least; an even number.",
+    help="How often both engine sessions are made anew, at least, if there is time; an even "
+    "number. Fewer make false alarms likelier.",
 )
 @measuring.results
 def command(

@@ -45,7 +45,8 @@ class Plan:
             has been measured long enough.
         sessions: how often the engine sessions are made anew, at least; even, so that every case
             is created first as often as last.
-        groups: sessions in which cases take turns, at least, when there are several cases.
+        groups: sessions in which cases take turns, at least, when there are several cases and time
+            for them; with fewer, stopping at the target makes false alarms likelier.
         pair_time_s: seconds of turns in one session, for each pair of cases.
         pair_target: the same as `target` for paired ratios; None for what the clock that decides
             can give.
@@ -63,7 +64,7 @@ class Plan:
     max_time_s: float = 60.0
     target: float = 0.02
     sessions: int = 4
-    groups: int = 6
+    groups: int = 10
     pair_time_s: float = 1.0
     pair_target: float | None = None
     anchor: bool = False

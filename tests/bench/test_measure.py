@@ -346,6 +346,20 @@ def test_turns_end_with_the_time(make_link, make_entries, heard: Heard) -> None:
     assert 24 < link.now < 31.5  # two probes of half a second come before
 
 
+def test_time_ends_turns_before_there_are_as_many_groups_as_planned(
+    make_link, make_entries, heard: Heard
+) -> None:
+    link = make_link(inference_ns=[10 * MS] * 2, times=noisy(0.0))
+    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=13.0)
+    (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
+    # A group takes 1.5 s: of ten that are planned, eight fit, in pairs.
+    assert len(found.groups) == 8
+    link = make_link(inference_ns=[10 * MS] * 2, times=noisy(0.0))
+    plan = dataclasses.replace(plan, max_time_s=0.1)
+    (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
+    assert len(found.groups) == 4
+
+
 def test_pairs_need_two_that_run(make_link, make_entries, heard: Heard) -> None:
     link = make_link(fault=lambda job, n: DEAD if cases(job) == [1] else None)
     plan = dataclasses.replace(TIMED, session_time_s=0.0)
