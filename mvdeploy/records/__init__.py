@@ -17,11 +17,13 @@
 
 from mvdeploy.records.artifact import (
     Artifact,
+    Delegation,
     ModuleInfo,
     Operator,
     PassReport,
     Preprocessing,
     TensorInfo,
+    Undelegated,
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
@@ -45,6 +47,7 @@ __all__ = [
     "Case",
     "Category",
     "Comparison",
+    "Delegation",
     "Device",
     "DeviceProfile",
     "DeviceState",
@@ -78,6 +81,7 @@ __all__ = [
     "TimeKind",
     "Trace",
     "TraceEvent",
+    "Undelegated",
     "Warmup",
     "WeightsFile",
 ]

@@ -31,6 +31,8 @@ class Operator:
         inputs: names of the tensors it reads, weights among them.
         outputs: names of the tensors it makes. Tensors tell what an engine made of the program
             when it fuses and renames operators.
+        delegate: number of the delegate that it runs in, in the order in which the program calls
+            them; None outside of delegates, and in formats that have none.
     """
 
     name: str
@@ -38,6 +40,42 @@ class Operator:
     module: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
+    delegate: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class Undelegated:
+    """Operators that the engine runs one by one because no delegate takes them.
+
+    Attributes:
+        operator: their type.
+        module: dotted path of the module that they came from.
+        count: how many.
+    """
+
+    operator: str
+    module: str
+    count: int
+
+
+@dataclasses.dataclass(frozen=True)
+class Delegation:
+    """How much of a program runs in delegates.
+
+    Attributes:
+        delegates: number of delegates.
+        delegated: operators in them.
+        undelegated: the others.
+    """
+
+    delegates: int
+    delegated: int
+    undelegated: tuple[Undelegated, ...] = ()
+
+    @property
+    def full(self) -> bool:
+        """Whether one delegate holds the whole program."""
+        return self.delegates == 1 and not self.undelegated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -117,6 +155,10 @@ class Artifact:
         parameters: trainable numbers of the network before any pass.
         macs: multiply-accumulates of one inference, with its batch, by the true rule of
             docs/models.md; None if an operator has no rule.
+        backend: what the program was lowered to; empty for formats without a choice.
+        runs_on: what it takes to run it, such as ``an Apple device``; empty where an engine of the
+            format is enough.
+        delegation: how much of it runs in delegates; None for formats without them.
     """
 
     path: str
@@ -134,6 +176,9 @@ class Artifact:
     modules: dict[str, ModuleInfo]
     parameters: int
     macs: int | None = None
+    backend: str = ""
+    runs_on: str = ""
+    delegation: Delegation | None = None
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""
