@@ -71,9 +71,11 @@ class Section:
 
 def title(view: View) -> str:
     """Return the title of a report."""
-    names = [case.name for case in view.cases]
+    names, where = [case.name for case in view.cases], view.run.device.profile.title
+    if view.run.plan.pairs_only and len(names) == 2:
+        return clean(f"{names[1]} compared with {names[0]} on {where}")
     what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
-    return clean(f"Latency of {what} on {view.run.device.profile.title}")
+    return clean(f"Latency of {what} on {where}")
 
 
 def about(view: View) -> str:

@@ -15,7 +15,10 @@ from mvdeploy.stats.summary import DDOF
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
-    return (_setting(view), *_headlines(view), *_ratios(view), *verdicts(view), *_standing(view))
+    ratios, headlines = _ratios(view), _headlines(view)
+    # What was asked for comes first.
+    found = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
+    return (_setting(view), *found, *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:

@@ -228,3 +228,19 @@ def test_a_run_of_turns_is_no_result_by_itself(compared: Finished) -> None:
     done = mvdeploy(compared[0].parent, "compare", str(compared[0]), str(compared[0]))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
+
+
+def test_the_anchor_runs_between_the_blocks(exported: Path, tmp_path: Path) -> None:
+    times = ("--min-time", "1", "--max-time", "1", "--sessions", "2", "--no-breakdown")
+    done = mvdeploy(tmp_path, "bench", str(exported), "--anchor", *times)
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "reports").iterdir()
+    (case,) = load_run(folder).cases
+    assert case.measurement is not None
+    for session in case.measurement.sessions:
+        assert len(session.anchor) > 0
+        # A tenth of the time, give or take what an inference of each takes.
+        assert sum(session.anchor.wall_ns) < 0.3 * sum(session.steady.wall_ns)
+    (judged,) = view(folder).cases
+    assert judged.verdict is not None
+    assert "anchor" in {signal.code for signal in judged.verdict.signals}

@@ -93,7 +93,7 @@ def ratios(view: View) -> Table:
             Column("detectable from"),
             Column("groups"),
             Column("pairs"),
-            text("this is"),
+            text("reliability"),
         ),
         tuple(_ratio_row(c) for c in view.comparisons),
         note=f"{key_note(view, view.cases)} {_clock_note(view.comparisons)}".strip(),
