@@ -30,7 +30,7 @@ from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records import JobModel, Plan, Warmup
 from mvdeploy.stats.paired import RatioEstimate, clock_of, ratio
 
-EXTRA = 0.0125  # of the multiply-accumulates; about 2 % of the time, as this convolution is slow
+EXTRA = 0.0095  # of the multiply-accumulates; some 2 % of the time, as this convolution is slow
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 
 

@@ -62,37 +62,21 @@ from mvdeploy.records import Plan
 @measuring.results
 def command(
     models_or_files: tuple[str, ...],
-    patches: tuple[str, ...],
-    image_size: str | None,
-    task: str,
-    num_classes: int | None,
-    weights: Path | None,
-    channel_order: str | None,
     iterations: int | None,
     min_time: float,
     max_time: float | None,
     target: float,
     sessions: int | None,
     anchor: bool,
-    seed: int,
-    **others: Any,
+    **given: Any,
 ) -> int:
     """Measure models, or files that 'mvdeploy export' wrote, and write a report.
 
     Cases of one run take turns, so that two patch configurations are compared under the same
     conditions. Results are saved after every session in DIR/<run>.
     """
-    asked = measuring.read(seed=seed, **others)
-    subjects = measuring.subjects(
-        models_or_files,
-        patches=patches,
-        image_size=image_size,
-        task=task,
-        num_classes=num_classes,
-        seed=seed,
-        weights=weights,
-        channel_order=channel_order,
-    )
+    asked = measuring.read(given)
+    subjects = measuring.subjects(models_or_files, given)
     times = _times(iterations, min_time, max_time, sessions)
     plan = Plan(iterations=iterations, target=target / 100, anchor=anchor, **times, **asked.common)
     request = asked.request(subjects, plan)

@@ -45,17 +45,10 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 @measuring.results
 def command(
     models_or_files: tuple[str, ...],
-    patches: tuple[str, ...],
-    image_size: str | None,
-    task: str,
-    num_classes: int | None,
-    weights: Path | None,
-    channel_order: str | None,
     max_time: float,
     target: float | None,
     groups: int,
-    seed: int,
-    **others: Any,
+    **given: Any,
 ) -> int:
     """Say which of two is faster, by how much, and how sure that is.
 
@@ -67,18 +60,9 @@ def command(
     """
     results = [text for text in models_or_files if _is_result(text)]
     if results:
-        return _compare_results(models_or_files, results, others)
-    asked = measuring.read(seed=seed, warmup_rule=_WARMUP, **others)
-    subjects = measuring.subjects(
-        models_or_files,
-        patches=patches,
-        image_size=image_size,
-        task=task,
-        num_classes=num_classes,
-        seed=seed,
-        weights=weights,
-        channel_order=channel_order,
-    )
+        return _compare_results(models_or_files, results, given)
+    asked = measuring.read(given, _WARMUP)
+    subjects = measuring.subjects(models_or_files, given)
     plan = Plan(
         session_time_s=0.0,
         max_time_s=max_time,
@@ -102,7 +86,7 @@ def _is_result(text: str) -> bool:
     return path.is_dir() or (path.is_file() and path.suffix == ".json")
 
 
-def _compare_results(texts: tuple[str, ...], results: list[str], others: dict[str, Any]) -> int:
+def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str, Any]) -> int:
     if len(texts) != 2 or len(results) != 2:
         raise UsageError(
             f"A result is compared with one other result, not with {len(texts) - 1} other things."
@@ -110,7 +94,7 @@ def _compare_results(texts: tuple[str, ...], results: list[str], others: dict[st
             else f"{results[0]} is a result, and the other is none.",
             "Give two folders of runs, or two models or exported files.",
         )
-    if others["fail_on"] or others["require_reliable"]:
+    if given["fail_on"] or given["require_reliable"]:
         raise UsageError(
             "Saved results are not held against --fail-on or --require-reliable.",
             "Use 'mvdeploy bench --baseline FILE' for that, or compare the exported files.",
@@ -118,7 +102,7 @@ def _compare_results(texts: tuple[str, ...], results: list[str], others: dict[st
     from mvdeploy.pipeline.compare import compare_results
 
     found = compare_results(Path(results[0]), Path(results[1]))
-    if others["as_json"]:
+    if given["as_json"]:
         import json
 
         click.echo(json.dumps([comparison.as_json() for comparison in found], indent=1))

@@ -123,21 +123,22 @@ def _add(command: F, *decorators: Callable[[F], F]) -> F:
     return command
 
 
-def subjects(texts: Sequence[str], **network: Any) -> tuple[ModelSpec | Path, ...]:
+def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | Path, ...]:
     """Return what is to be measured, in the order it was typed; the default model for nothing.
 
     Args:
         texts: names of models and of exported files.
-        network: the options of `options.network`.
+        given: all options; those of `options.network` are used.
 
     Raises:
         UsageError: one of them is neither, or cannot be built.
     """
-    given = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
-    if all(path is not None for _, path in given):
+    network = {name: given[name] for name in options.NETWORK}
+    paths = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
+    if all(path is not None for _, path in paths):
         options.specs((), **network)  # refuses what is for models only
     found: list[ModelSpec | Path] = []
-    for text, path in given:
+    for text, path in paths:
         found += options.specs((text,), **network) if path is None else [path]
     return tuple(found)
 
@@ -204,7 +205,21 @@ class Options:
         )
 
 
-def read(
+def read(given: dict[str, Any], warmup_rule: Warmup | None = None) -> Options:
+    """Check the options of `where`, `conditions` and `results`.
+
+    Args:
+        given: all options; those of `options.network` but the seed are left alone.
+        warmup_rule: the default of the warm-up; None for that of the plan.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    own = {k: v for k, v in given.items() if k == "seed" or k not in options.NETWORK}
+    return _read(**own, warmup_rule=warmup_rule)
+
+
+def _read(
     *,
     device: str,
     devices_dir: tuple[Path, ...],
@@ -225,11 +240,6 @@ def read(
     save_baseline: Path | None = None,
     warmup_rule: Warmup | None = None,
 ) -> Options:
-    """Check the options of `where`, `conditions` and `results`.
-
-    Raises:
-        UsageError: one of them cannot be used.
-    """
     profile = devices.get(device, devices_dir)
     common: dict[str, Any] = {
         "threads": threads or profile.threads,

@@ -73,6 +73,10 @@ def network(command: F) -> F:
     return command
 
 
+NETWORK = ("patches", "image_size", "task", "num_classes", "seed", "weights", "channel_order")
+"""Names of the values that `network` adds, as `specs` takes them."""
+
+
 def specs(
     names: tuple[str, ...],
     patches: tuple[str, ...],
