@@ -45,7 +45,8 @@ def test_every_case_is_measured_and_attributed(finished: Finished) -> None:
         assert case.failure is None
         assert case.parity is not None and case.parity.passed
         assert case.measurement is not None
-        assert len(case.measurement.sessions) == 2
+        # More than the two asked for, when inferences were faster than the probe had promised.
+        assert len(case.measurement.sessions) in (2, 4)
         assert all(len(session.steady) > 0 for session in case.measurement.sessions)
         breakdown = found[case.slug]
         assert breakdown.coverage >= 0.999
@@ -58,8 +59,10 @@ def test_cases_of_one_engine_are_compared_in_both_creation_orders(finished: Fini
     slugs = saved.run.cases
     assert set(pairs) == {(slugs[0], slugs[1]), (slugs[2], slugs[3])}
     for comparison in pairs.values():
-        assert sorted(group.first_created for group in comparison.groups) == [-1, 1]
-        assert all(len(group.a) == len(group.b) > 0 for group in comparison.groups)
+        assert len(comparison.groups) in (2, 4)
+        assert sum(group.first_created for group in comparison.groups) == 0
+        for group in comparison.groups:
+            assert len(group.a) // group.block_a == len(group.b) // group.block_b > 0
 
 
 def test_the_terminal_shows_coverage_ratio_and_report(finished: Finished) -> None:
