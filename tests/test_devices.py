@@ -51,7 +51,7 @@ def write(folder, stem, **keys):
 def test_the_machine_itself_is_shipped():
     assert devices.get("host") == devices.profiles()["host"]
     assert devices.get("host").link == "host"
-    assert devices.get("host").engines == ("onnxruntime", "pytorch")
+    assert devices.get("host").engines == ("onnxruntime", "executorch", "pytorch")
     assert devices.get("host").threads == 1
 
 

@@ -49,8 +49,8 @@ def where(command: F) -> F:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help="onnx or pytorch; default: what the device's first engine runs. Repeat it for "
-            "several.",
+            help="onnx, executorch or pytorch; default: what the device's first engine runs. "
+            "Repeat it for several.",
         ),
         click.option("--precision", default="fp32", show_default=True, metavar="NAME"),
     )

@@ -7,9 +7,13 @@ A format is one file in this folder with:
 ``PACKAGES``
     the distributions that make them; their versions go into the manifest.
 ``write(network, example, path, facts, options)``
-    writes the program to `path` and returns its operators, each with the module it came from.
-    `facts` are strings to store in the file where the format can hold them; it raises `UsageError`
-    for `Options` that the format does not have.
+    writes the program to `path` and returns what was `Written`. `facts` are strings to store in the
+    file where the format can hold them.
+``check(options)``
+    raises `UsageError` for `Options` that the format does not have.
+``formulation(options)``
+    one of `mvdeploy.passes.FORMULATIONS`: how the network is best written for the format. A format
+    without it takes the network as its class is written.
 """
 
 from __future__ import annotations
@@ -26,8 +30,10 @@ from mvdeploy import plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.records import (
     Artifact,
+    Delegation,
     ModelSpec,
     ModuleInfo,
+    Operator,
     PassReport,
     Preprocessing,
     TensorInfo,
@@ -51,13 +57,38 @@ class Options:
     Attributes:
         opset: version of the ONNX operator set; None for the exporter's default.
         dynamic_batch: any number of images can be fed, instead of as many as the spec says.
+        formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
+        backend: what the program is lowered to; None for the format's default.
+        full_delegation: it is an error if one delegate does not hold the whole program.
     """
 
     opset: int | None = None
     dynamic_batch: bool = False
+    formulation: str | None = None
+    backend: str | None = None
+    full_delegation: bool = False
 
 
 DEFAULTS = Options()
+
+
+@dataclasses.dataclass(frozen=True)
+class Written:
+    """What a format says of the file that it wrote.
+
+    Attributes:
+        operators: of the program, each with the module it came from.
+        backend: what it was lowered to; empty for formats without a choice.
+        runs_on: what it takes to run it; empty where an engine of the format is enough.
+        delegation: how much of it runs in delegates; None for formats without them.
+        packages: distributions that made it, besides those of the format.
+    """
+
+    operators: tuple[Operator, ...]
+    backend: str = ""
+    runs_on: str = ""
+    delegation: Delegation | None = None
+    packages: tuple[str, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -67,7 +98,8 @@ class Source:
     Attributes:
         spec: the network.
         network: after all passes, in eval mode.
-        modules: classes and categories of the network as it was built.
+        modules: classes and categories of the network as it was built, and of those modules that
+            the passes added.
         parameters: of the network as it was built.
         passes: what was done to it.
         preprocessing: how it is fed.
@@ -101,6 +133,40 @@ def check(format_name: str, precision: str = "fp32") -> None:
         raise plugins.unknown("precision", precision, PRECISIONS)
 
 
+def check_options(format_name: str, options: Options) -> None:
+    """Refuse options that a format does not have. It is imported, and its exporter with it.
+
+    Raises:
+        UsageError: names the option.
+    """
+    exporter = plugins.load(__name__, format_name, "format")
+    if not hasattr(exporter, "BACKEND"):
+        if options.backend is not None:
+            raise UsageError(
+                f"The format {format_name} has no backends to choose from.",
+                "Leave --backend out, or use --format executorch.",
+            )
+        if options.full_delegation:
+            raise UsageError(
+                f"Programs in the format {format_name} have no delegates.",
+                "Leave --require-full-delegation out, or use --format executorch.",
+            )
+    exporter.check(options)
+
+
+def formulation(format_name: str, options: Options) -> str | None:
+    """Return how the network is to be written: as is asked for, or as suits the format best.
+
+    Returns:
+        One of `mvdeploy.passes.FORMULATIONS`; None if the format takes the network as it is.
+    """
+    if options.formulation is not None:
+        return options.formulation
+    best = getattr(plugins.load(__name__, format_name, "format"), "formulation", None)
+    found: str | None = best(options) if best is not None else None
+    return found
+
+
 def suffix(format_name: str) -> str:
     """Return the file name ending of a format, with its dot."""
     ending: str = plugins.load(__name__, format_name, "format").SUFFIX
@@ -123,7 +189,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     import torch
 
     options = options or DEFAULTS
-
+    check_options(format_name, options)
     exporter = plugins.load(__name__, format_name, "format")
     spec = source.spec
     # A batch of one would be taken for a constant.
@@ -131,7 +197,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     example = torch.zeros(batch, 3, *spec.image_size)
     facts = {"mvdeploy.version": mvdeploy.__version__, "mvdeploy.model": spec.label}
     size = DYNAMIC if options.dynamic_batch else spec.batch
-    operators = exporter.write(source.network, example, path, facts, options)
+    written: Written = exporter.write(source.network, example, path, facts, options)
     artifact = Artifact(
         path=path.name,
         sha256=file_sha256(path),
@@ -143,11 +209,14 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
         inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
         outputs=(TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
         preprocessing=source.preprocessing,
-        versions=_versions(exporter.PACKAGES),
-        operators=operators,
+        versions=_versions(exporter.PACKAGES + written.packages),
+        operators=written.operators,
         modules=source.modules,
         parameters=source.parameters,
         macs=source.macs,
+        backend=written.backend,
+        runs_on=written.runs_on,
+        delegation=written.delegation,
     )
     codec.save(artifact, manifest_path(path))
     return artifact

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.export import Dim
 
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.export import DEFAULTS, DYNAMIC, INPUT, OUTPUT, Options
+from mvdeploy.export import DEFAULTS, DYNAMIC, INPUT, OUTPUT, Options, Written
 from mvdeploy.records import Operator
 
 SUFFIX = ".onnx"
@@ -36,14 +36,14 @@ def write(
     path: Path,
     facts: dict[str, str],
     options: Options = DEFAULTS,
-) -> tuple[Operator, ...]:
+) -> Written:
     """Write an ONNX file that onnx.checker accepts, every node with its module path.
 
     Raises:
         UsageError: the exporter has no such opset.
         EngineError: the exporter or the checker failed, or a node cannot be placed.
     """
-    _check_opset(options.opset)
+    check(options)
     try:
         with _quiet():
             program = torch.onnx.export(
@@ -70,16 +70,23 @@ def write(
             "Run again with --debug; the network may use an operator that ONNX lacks.",
         ) from error
     onnx.save(model, path)
-    return tuple(
-        Operator(
-            node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output)
+    return Written(
+        tuple(
+            Operator(
+                node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output)
+            )
+            for node, module in zip(model.graph.node, modules, strict=True)
         )
-        for node, module in zip(model.graph.node, modules, strict=True)
     )
 
 
-def _check_opset(opset: int | None) -> None:
-    newest = onnx.defs.onnx_opset_version()
+def check(options: Options) -> None:
+    """Refuse an opset that the exporter cannot write.
+
+    Raises:
+        UsageError: names those that it can.
+    """
+    newest, opset = onnx.defs.onnx_opset_version(), options.opset
     if opset is not None and not OLDEST_OPSET <= opset <= newest:
         raise UsageError(
             f"ONNX files cannot be written with opset {opset}.",

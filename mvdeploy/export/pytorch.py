@@ -10,7 +10,7 @@ from torch import Tensor, fx, nn
 from torch.export import Dim
 
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.export import DEFAULTS, DYNAMIC, Options
+from mvdeploy.export import DEFAULTS, DYNAMIC, Options, Written
 from mvdeploy.records import Operator
 
 SUFFIX = ".pt2"
@@ -23,15 +23,14 @@ def write(
     path: Path,
     facts: dict[str, str],
     options: Options = DEFAULTS,
-) -> tuple[Operator, ...]:
+) -> Written:
     """Write an exported program.
 
     Raises:
         UsageError: an opset was asked for.
         EngineError: torch.export could not trace the network.
     """
-    if options.opset is not None:
-        raise UsageError("PyTorch programs have no opset.", "Leave --opset out, or use onnx.")
+    check(options)
     shapes = ({0: Dim(DYNAMIC)},) if options.dynamic_batch else None
     try:
         with warnings.catch_warnings():
@@ -46,7 +45,18 @@ def write(
             f"torch.export failed: {error}",
             "Run again with --debug for its traceback; the network may branch on its input.",
         ) from error
-    return tuple(_operator(node) for node in program.graph.nodes if node.op == "call_function")
+    nodes = program.graph.nodes
+    return Written(tuple(_operator(node) for node in nodes if node.op == "call_function"))
+
+
+def check(options: Options) -> None:
+    """Refuse an opset.
+
+    Raises:
+        UsageError: there is one.
+    """
+    if options.opset is not None:
+        raise UsageError("PyTorch programs have no opset.", "Leave --opset out, or use onnx.")
 
 
 def _operator(node: fx.Node) -> Operator:

@@ -208,8 +208,21 @@ def module_table(network: nn.Module) -> dict[str, ModuleInfo]:
     return table
 
 
+def with_added(table: dict[str, ModuleInfo], network: nn.Module) -> dict[str, ModuleInfo]:
+    """Return the table of a network, with the modules that passes have added to it since.
+
+    They have the category of the nearest module around them that was there before.
+    """
+    whole = dict(table)
+    for path, module in network.named_modules():
+        if path not in whole:
+            around = whole[path.rpartition(".")[0]]
+            whole[path] = dataclasses.replace(around, class_name=type(module).__name__)
+    return whole
+
+
 def _declared(module: nn.Module) -> Category | None:
-    found = getattr(type(module), "category", None)
+    found = getattr(module, "category", None)
     return found if isinstance(found, Category) else None
 
 

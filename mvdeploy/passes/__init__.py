@@ -12,7 +12,8 @@ A pass is one file in this folder with:
 ``ensures(network, example)``
     raises `CheckFailed` when something is left that the pass promises to remove.
 
-It runs when its name stands in `ORDER`.
+A formulation is a way to write a network: a list of passes. Weights and outputs stay the same; what
+differs is which operators an exporter finds. A pass runs when its name stands in the formulation.
 """
 
 from __future__ import annotations
@@ -27,9 +28,30 @@ from mvdeploy.records import PassReport
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-ORDER: tuple[str, ...] = (
-    "fold_batchnorm",  # first: what follows sees convolutions with their final weights
-)
+PLAIN = "plain"
+DELEGABLE = "delegable"
+
+FORMULATIONS: dict[str, tuple[str, ...]] = {
+    # As the network's class is written.
+    PLAIN: (
+        "fold_batchnorm",  # first: what follows sees convolutions with their final weights
+    ),
+    # Nothing but operators that delegates such as XNNPACK take.
+    DELEGABLE: ("fold_batchnorm", "separate_attention", "explicit_layernorm"),
+}
+"""Passes of each formulation, in order."""
+
+ORDER = FORMULATIONS[PLAIN]
+
+
+def check(formulation: str) -> None:
+    """Refuse a formulation that does not exist.
+
+    Raises:
+        UsageError: there is none of this name.
+    """
+    if formulation not in FORMULATIONS:
+        raise plugins.unknown("formulation", formulation, tuple(FORMULATIONS))
 
 
 def apply(
@@ -40,7 +62,7 @@ def apply(
     Args:
         network: in eval mode.
         example: an input to check outputs with, (batch, 3, height, width).
-        names: which passes.
+        names: which passes: one of the `FORMULATIONS`, or any of them.
 
     Raises:
         UsageError: a requirement is not met.

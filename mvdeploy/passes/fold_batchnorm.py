@@ -29,6 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.passes._modules import replace
 
 TOLERANCE = 1e-5
 
@@ -55,7 +56,7 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
         # A BatchNorm behind one that is folded now can be folded in the next round.
         for pair in foldable:
             _fold(pair.layer, pair.norm)
-            _replace(network, pair.norm, nn.Identity())
+            replace(network, pair.norm, nn.Identity())
             changed.append(f"{pair.norm_path} into {pair.layer_path}")
 
 
@@ -198,15 +199,6 @@ def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
         folded = weight.double() * scale.reshape(shape)
         layer.weight = nn.Parameter(folded.to(weight.dtype), weight.requires_grad)
         layer.bias = nn.Parameter(shift.to(weight.dtype), weight.requires_grad)
-
-
-def _replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
-    """Put a module in the place of another, under every name that it has."""
-    new.eval()
-    for path, module in list(network.named_modules(remove_duplicate=False)):
-        if module is old:
-            parent, _, name = path.rpartition(".")
-            setattr(network.get_submodule(parent), name, new)
 
 
 def _is_plain(module: nn.Module) -> bool:

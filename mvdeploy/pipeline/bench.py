@@ -177,12 +177,14 @@ def _keep_trace(
     remote = Path(profiled.path)
     for name in (remote.name, *runtime.PROFILE_COMPANIONS):
         link.fetch(str(remote.with_name(name)), folder / name)
+    times = runtime.read_profile(artifact, folder / remote.name, profiled.runs)
     trace = Trace(
         engine=entry.model.engine,
         time_kind=TimeKind.MEASURED,
-        events=runtime.read_profile(artifact, folder / remote.name, profiled.runs),
+        events=times.events,
         profiled_ns=profiled.profiled_ns,
         plain_ns=profiled.plain_ns,
+        findings=times.findings,
     )
     store.update(entry.slug, trace=trace)
 

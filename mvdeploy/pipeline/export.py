@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 from mvdeploy import export as formats
 from mvdeploy import models, passes, runtimes
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Artifact, ModelSpec, Parity
+from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-HOST_ENGINES = ("onnxruntime", "pytorch")
+HOST_ENGINES = ("onnxruntime", "pytorch", "executorch")
 """Engines of this machine that an export is verified with."""
 
 OnStep = Callable[[str], None]
@@ -27,24 +27,26 @@ OnStep = Callable[[str], None]
 
 @dataclasses.dataclass(frozen=True)
 class Exported:
-    """A verified export.
+    """An export.
 
     Attributes:
         path: the file; its manifest lies beside it.
         artifact: the manifest.
-        parity: the check it passed.
+        parity: the check it passed; None when nothing of this machine can run the file.
         changes: what differs from the file that was there before; empty when it is the same byte
             for byte, None when there was none.
     """
 
     path: Path
     artifact: Artifact
-    parity: Parity
+    parity: Parity | None
     changes: tuple[str, ...] | None = None
 
 
 class Builder:
-    """Exports one network to any number of formats; it is built and rewritten once.
+    """Exports one network to any number of formats.
+
+    It is built once, and rewritten once for each formulation that the formats ask for.
 
     Args:
         spec: the network.
@@ -65,52 +67,82 @@ class Builder:
         self._step = on_step
         self._rule = models.preprocessing(spec)
         self._image = load_image(photograph or sample_photograph(), self._rule, spec.batch)
-        self._network: nn.Module | None = None
-        self._source: formats.Source | None = None
+        self._built: _Built | None = None
+        self._sources: dict[str, formats.Source] = {}
 
     def export(
         self, format_name: str, path: Path, options: formats.Options | None = None
     ) -> Exported:
-        """Export to `path`, verified.
+        """Export to `path`, verified if an engine of this machine runs the file.
 
         If anything fails, what was there before stays, and nothing new does.
 
         Raises:
-            CheckFailed: the export does not compute what the network does.
+            CheckFailed: the export does not compute what the network does, or is not delegated as
+                a whole though it has to be.
             EngineError: the exporter or the engine failed.
-            UsageError: the file cannot be written.
+            UsageError: the format does not have these options, or the file cannot be written.
         """
-        from mvdeploy.verify import inputs, parity
-
+        options = options or formats.DEFAULTS
         engine = runtimes.for_format(format_name, HOST_ENGINES)
+        formats.check_options(format_name, options)
+        formulation = formats.formulation(format_name, options) or passes.PLAIN
+        passes.check(formulation)
         with staged(path) as part:
-            source, network = self._build()
+            built, source = self._source(formulation)
             self._step(f"{self._spec.label}: export to {format_name}")
             artifact = formats.write(source, format_name, part, options)
-            self._step(f"{self._spec.label}: verify {format_name} against PyTorch")
-            images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
-            result = parity.check(artifact, part, network, images, engine, rewritten=source.network)
-            parity.demand(result, f"{self._spec.label} in {format_name}")
+            result = None
+            if not artifact.runs_on:
+                self._step(f"{self._spec.label}: verify {format_name} against PyTorch")
+                result = self._verify(artifact, part, built, source, engine)
             changes = _changes(path, artifact)
         return Exported(path, artifact, result, changes)
 
-    def _build(self) -> tuple[formats.Source, nn.Module]:
+    def _verify(
+        self, artifact: Artifact, path: Path, built: _Built, source: formats.Source, engine: str
+    ) -> Parity:
+        from mvdeploy.verify import inputs, parity
+
+        images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
+        result = parity.check(
+            artifact, path, built.network, images, engine, rewritten=source.network
+        )
+        parity.demand(result, f"{self._spec.label} in {artifact.format}")
+        return result
+
+    def _source(self, formulation: str) -> tuple[_Built, formats.Source]:
+        """Build the network, and rewrite it, where that was not done before."""
         import torch
 
-        if self._source is None or self._network is None:
+        image = torch.from_numpy(self._image)
+        if self._built is None:
             self._step(f"{self._spec.label}: build")
-            self._network = models.build(self._spec)
-            network, reports = passes.apply(self._network, torch.from_numpy(self._image))
-            self._source = formats.Source(
+            network = models.build(self._spec)
+            self._built = _Built(network, models.module_table(network), _macs(network, image))
+        built = self._built
+        if formulation not in self._sources:
+            names = passes.FORMULATIONS[formulation]
+            network, reports = passes.apply(built.network, image, names)
+            self._sources[formulation] = formats.Source(
                 spec=self._spec,
                 network=network,
-                modules=models.module_table(self._network),
-                parameters=models.parameter_count(self._network),
+                modules=models.with_added(built.modules, network),
+                parameters=models.parameter_count(built.network),
                 passes=reports,
                 preprocessing=self._rule,
-                macs=_macs(self._network, torch.from_numpy(self._image)),
+                macs=built.macs,
             )
-        return self._source, self._network
+        return built, self._sources[formulation]
+
+
+@dataclasses.dataclass(frozen=True)
+class _Built:
+    """A network before any pass, its module table and multiply-accumulates."""
+
+    network: nn.Module
+    modules: dict[str, ModuleInfo]
+    macs: int | None
 
 
 def _macs(network: nn.Module, image: Tensor) -> int | None:
@@ -132,7 +164,7 @@ def _changes(path: Path, artifact: Artifact) -> tuple[str, ...] | None:
         return ()
     pairs = [(name, old.versions.get(name), artifact.versions.get(name)) for name in old.versions]
     changes = [f"{name} {before} → {now}" for name, before, now in pairs if before != now]
-    fields = ("spec", "format", "precision", "inputs", "outputs", "preprocessing")
+    fields = ("spec", "format", "precision", "inputs", "outputs", "preprocessing", "backend")
     changes += [name for name in fields if getattr(old, name) != getattr(artifact, name)]
     if _passes(old) != _passes(artifact):
         changes.append("passes")

@@ -28,7 +28,7 @@ class TraceEvent:
         modules: module paths it came from, the one it is counted under first; more than one when
             the engine fused across modules; empty when it cannot be placed.
         placed_by: how the modules are known: ``name``, ``output``, ``tensor`` (what it reads),
-            ``neighbour``, or empty.
+            ``neighbour``, ``order`` (in which it runs), or empty.
         samples_ns: one time for each profiled inference.
     """
 

@@ -166,6 +166,22 @@ _WORDS: dict[str, tuple[str, str]] = {
         "({count} of them); it is shown as unattributed.",
         "Look them up in operators.csv; they are usually made by the engine itself.",
     ),
+    "unmatched_operators": (
+        "{count} operators are not placed in modules, because what ran is not what was recorded "
+        "when the program was made: {reason}.",
+        "Export the model again with the installed version of executorch; if that does not help, "
+        "report the network that shows it.",
+    ),
+    "merged_operators": (
+        "The engine merged {count} changes of layout with the operators beside them.",
+        "Nothing is to be done: their time is in those operators.",
+    ),
+    "coarse_times": (
+        "The engine gives the times of {count} operators in whole microseconds and cuts off the "
+        "rest: up to {percent} % of the operator time is missing from them, and is counted outside "
+        "operators.",
+        "Take shares of small operators with that uncertainty; a larger image makes it smaller.",
+    ),
     "operators_exceed_latency": (
         "The operator times add up to {percent} % more than the latency, and were scaled down to "
         "it.",

@@ -19,24 +19,24 @@ session is opened) and has:
 ``read_tensors(path, inputs, names)``
     tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
-    the `TraceEvent` list of the last `runs` inferences in the profile file `path`; called where
-    the report is made, without the engine.
+    the `OperatorTimes` of the last `runs` inferences in the profile file `path`; called where the
+    report is made, without the engine.
 """
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.records import Artifact, Finding, TraceEvent
 
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
-
-    from mvdeploy.records import Artifact, TraceEvent
 
     Tensor = npt.NDArray[np.generic]
 
@@ -61,6 +61,19 @@ class EngineSession(Protocol):
         """Finish the engine's profile and return its file; None when it was not profiled."""
 
 
+@dataclasses.dataclass(frozen=True)
+class OperatorTimes:
+    """What an engine's profile says.
+
+    Attributes:
+        events: every operator, in execution order.
+        findings: what to know about them.
+    """
+
+    events: tuple[TraceEvent, ...]
+    findings: tuple[Finding, ...] = ()
+
+
 class Runtime(Protocol):
     """What an engine's file has; see the module's docstring, also for what it may lack."""
 
@@ -83,7 +96,7 @@ class Runtime(Protocol):
     ) -> dict[str, Tensor]:
         """Run an artifact once and return those of its inner tensors that it has."""
 
-    def read_profile(self, artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+    def read_profile(self, artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
         """Read what `EngineSession.end_profile` left."""
 
 

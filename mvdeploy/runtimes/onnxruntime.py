@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, TraceEvent
+from mvdeploy.runtimes import OperatorTimes
 from mvdeploy.runtimes._placement import Placement
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def read_tensors(
     return dict(zip(wanted, session.run(wanted, dict(inputs)), strict=True))
 
 
-def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """Read the engine's profile and place its nodes in the network's modules.
 
     Raises:
@@ -195,7 +196,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent,
         events.append(
             TraceEvent(node.name, node.op_type, kind, modules, placed_by, samples[-runs:])
         )
-    return tuple(placement.fill(events))
+    return OperatorTimes(tuple(placement.fill(events)))
 
 
 def _durations(path: Path) -> dict[str, tuple[int, ...]]:

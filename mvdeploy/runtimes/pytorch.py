@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, TraceEvent, codec
+from mvdeploy.runtimes import OperatorTimes
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
@@ -150,7 +151,7 @@ def read_tensors(
     return found
 
 
-def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent, ...]:
+def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """Read the operators' times; their names are those of the exported program.
 
     Raises:
@@ -172,7 +173,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> tuple[TraceEvent,
             raise _broken(f"it has {len(samples)} times of '{name}' for {runs} inferences")
         kind, modules = _kind(op.type), (op.module,)
         events.append(TraceEvent(name, op.type, kind, modules, "name", samples[-runs:]))
-    return tuple(events)
+    return OperatorTimes(tuple(events))
 
 
 def _kind(operator: str) -> OperatorKind:

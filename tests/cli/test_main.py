@@ -62,6 +62,10 @@ def loaded_by(*arguments: str) -> tuple[int, set[str]]:
         (["bench", "--patches", "64,2,2"], 2),
         (["bench", "--device", "nokia3310"], 2),
         (["export", "--format", "onx"], 2),
+        (["export", "--bogus"], 2),
+        (["export", "--formulation", "plane"], 2),
+        (["export", "--format", "executorch", "--backend", "xnnpak"], 2),
+        (["export", "--format", "executorch", "--batch", "dynamic"], 2),
         (["export", "--patches", "0,2,2"], 2),
     ],
 )

@@ -37,7 +37,7 @@ def builder(exported, monkeypatch: pytest.MonkeyPatch):
         model = onnx.load(small.path)
         change[0](model)
         onnx.save(model, path)
-        return small.artifact.operators
+        return export.Written(small.artifact.operators)
 
     change: list[Callable[[onnx.ModelProto], None]] = [lambda model: None]
     monkeypatch.setattr(exporter, "write", write)
@@ -121,8 +121,8 @@ def test_a_broken_network_leaves_nothing(
 
     real = passes.apply
 
-    def breaking(network: nn.Module, example: Tensor):
-        result, reports = real(network, example)
+    def breaking(network: nn.Module, example: Tensor, names: tuple[str, ...]):
+        result, reports = real(network, example, names)
         result.classifier.fc.bias.data.zero_()  # type: ignore[union-attr, operator]
         return result, reports
 

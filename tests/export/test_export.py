@@ -7,6 +7,7 @@ import pytest
 
 from mvdeploy import export
 from mvdeploy.errors import UsageError
+from mvdeploy.export import Options
 from mvdeploy.records import codec
 
 
@@ -52,7 +53,7 @@ def test_a_broken_manifest_is_refused(copied: Path) -> None:
 
 
 def test_formats_are_known_without_importing_them() -> None:
-    assert export.names() == ("onnx", "pytorch")
+    assert export.names() == ("executorch", "onnx", "pytorch")
     export.check("onnx")
     export.check("pytorch", "fp32")
 
@@ -78,4 +79,28 @@ def test_an_unknown_format_has_no_suffix() -> None:
 def test_names_of_files() -> None:
     assert export.suffix("onnx") == ".onnx"
     assert export.suffix("pytorch") == ".pt2"
+    assert export.suffix("executorch") == ".pte"
     assert export.manifest_path(Path("a/b.onnx")) == Path("a/b.onnx.json")
+
+
+@pytest.mark.parametrize("name", ["onnx", "pytorch"])
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(backend="xnnpack"), "has no backends to choose from"),
+        (Options(full_delegation=True), "have no delegates"),
+    ],
+)
+def test_formats_without_delegates_refuse_their_options(
+    name: str, options: Options, message: str
+) -> None:
+    with pytest.raises(UsageError, match=message):
+        export.check_options(name, options)
+
+
+def test_a_format_says_how_the_network_is_best_written_for_it() -> None:
+    assert export.formulation("onnx", Options()) is None
+    assert export.formulation("executorch", Options()) == "delegable"
+    assert export.formulation("executorch", Options(backend="portable")) == "plain"
+    assert export.formulation("executorch", Options(formulation="plain")) == "plain"
+    assert export.formulation("onnx", Options(formulation="delegable")) == "delegable"

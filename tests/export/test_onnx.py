@@ -84,7 +84,7 @@ def test_every_block_has_its_operators(exported) -> None:
     assert "BatchNormalization" not in {kind for _, kind in made}
 
 
-@pytest.mark.parametrize("format_name", ["onnx", "pytorch"])
+@pytest.mark.parametrize("format_name", ["onnx", "pytorch", "executorch"])
 def test_nothing_of_the_machine_is_in_the_file(exported, format_name: str) -> None:
     small = exported(format_name)
     machine = {
@@ -156,9 +156,8 @@ class Tiny(nn.Module):
 
 def test_operators_of_the_network_itself_have_an_empty_path(tmp_path: Path) -> None:
     example = torch.rand(1, 3, 8, 8)
-    operators = exporter.write(
-        Tiny().eval(), example, tmp_path / "a.onnx", {"mvdeploy.model": "tiny"}
-    )
+    facts = {"mvdeploy.model": "tiny"}
+    operators = exporter.write(Tiny().eval(), example, tmp_path / "a.onnx", facts).operators
     modules = {op.type: op.module for op in operators}
     assert modules["Conv"] == "inner.0"
     assert modules["Gemm"] == "inner.2"

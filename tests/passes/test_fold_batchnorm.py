@@ -283,12 +283,6 @@ def test_an_unknown_pass_is_refused(images) -> None:
         passes.apply(nn.Identity().eval(), images(), ("fold_layernorm",))
 
 
-def test_every_pass_in_the_order_exists() -> None:
-    from mvdeploy import plugins
-
-    assert set(passes.ORDER) == set(plugins.names("mvdeploy.passes"))
-
-
 def test_passes_run_in_the_order_that_is_asked_for(alive, images) -> None:
     network = alive(nn.Sequential(c(), b()))
     _, reports = passes.apply(network, images(), ("fold_batchnorm", "fold_batchnorm"))

@@ -66,7 +66,7 @@ def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
                 session.infer()
             profile = session.end_profile()
             assert profile is not None
-            events = ENGINE.read_profile(made.artifact, profile, RUNS)
+            events = ENGINE.read_profile(made.artifact, profile, RUNS).events
             known[key] = Profiled(made.artifact, made.path, profile, events, image)
         return known[key]
 
@@ -307,7 +307,7 @@ def plain(exported, tmp_path: Path) -> tuple[Artifact, Path]:
 
 def test_without_a_rewrite_every_node_is_its_own_module(plain: tuple[Artifact, Path]) -> None:
     artifact, path = plain
-    events = ENGINE.read_profile(artifact, path, 2)
+    events = ENGINE.read_profile(artifact, path, 2).events
     assert [e.name for e in events] == [op.name for op in artifact.operators]
     assert [e.modules for e in events] == [(op.module,) for op in artifact.operators]
     assert {e.placed_by for e in events} == {"name"}
@@ -325,7 +325,7 @@ def test_what_was_computed_beforehand_is_not_counted(plain: tuple[Artifact, Path
     del model.graph.node[0]
     onnx.save(model, graph)
     edited(path, lambda es: [e for e in es if e["name"] != f"{first.name}_kernel_time"])
-    events = ENGINE.read_profile(artifact, path, 2)
+    events = ENGINE.read_profile(artifact, path, 2).events
     assert [e.modules for e in events] == [(op.module,) for op in artifact.operators[1:]]
 
 
@@ -388,6 +388,6 @@ def test_a_node_that_stands_alone_stays_unplaced(plain: tuple[Artifact, Path]) -
     model.graph.node.append(onnx.helper.make_node("Odd", [], ["nowhere"], "stranger"))
     onnx.save(model, graph)
     edited(path, lambda es: es + [{"cat": "Node", "name": "stranger_kernel_time", "dur": 7}] * 4)
-    events = ENGINE.read_profile(artifact, path, 2)
+    events = ENGINE.read_profile(artifact, path, 2).events
     assert events[-1] == TraceEvent("stranger", "Odd", OperatorKind.OTHER, (), "", (7000, 7000))
     assert all(event.modules for event in events[:-1])

@@ -31,7 +31,7 @@ def profile(exported, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifac
 
 @pytest.fixture
 def events(profile: tuple[Artifact, Path]) -> tuple[TraceEvent, ...]:
-    return ENGINE.read_profile(*profile, RUNS)
+    return ENGINE.read_profile(*profile, RUNS).events
 
 
 def test_every_operator_is_one_event_in_its_module(

@@ -8,7 +8,7 @@ import torch
 from mvdeploy import runtimes
 from mvdeploy.errors import UsageError
 
-FORMAT = {"onnxruntime": "onnx", "pytorch": "pytorch"}
+FORMAT = {"executorch": "executorch", "onnxruntime": "onnx", "pytorch": "pytorch"}
 
 
 def image(seed: int) -> dict[str, np.ndarray]:

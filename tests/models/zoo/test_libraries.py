@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
+from torch import nn
 
-from mvdeploy import models
+from mvdeploy import models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category
@@ -81,3 +83,17 @@ def test_patches_are_refused(references) -> None:
 
     with pytest.raises(UsageError, match="no patch sizes"):
         models.make_spec("timm:deit_tiny_patch16_224", patches=parse_patches("2,2,2"))
+
+
+def test_layernorms_of_timm_are_written_out(references) -> None:
+    """Its classes have a forward of their own; its attention stays as it is."""
+    spec = models.make_spec("timm:mobilevit_xxs", image_size=(64, 64))
+    network, example = models.build(spec), torch.rand(1, 3, 64, 64)
+    norms = {path for path, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
+    written, reports = passes.apply(network, example, passes.FORMULATIONS["delegable"])
+    changed = {report.name: set(report.changed) for report in reports}
+    assert changed["explicit_layernorm"] == norms
+    assert len(norms) == 21
+    assert changed["separate_attention"] == set()
+    built = models.module_table(network)
+    assert models.with_added(built, written) == built

@@ -93,6 +93,49 @@ class Attention(nn.Module):
         out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
         return x + out
 
+    def separated(self) -> SeparateAttention:
+        """Return the same attention with projections of their own for q, k and v."""
+        return SeparateAttention(self)
+
+
+class SeparateAttention(nn.Module):
+    """`Attention` of three-dimensional tensors only, the scale in q's projection.
+
+    Engines that take no tensors of four dimensions in a matrix product take this one.
+    """
+
+    category = Category.ATTENTION
+
+    def __init__(self, packed: Attention) -> None:
+        super().__init__()
+        self.norm, self.proj = packed.norm, packed.proj
+        dim = packed.proj.in_features
+        scales = ((dim // HEADS) ** -0.5, 1.0, 1.0)
+        weights, biases = (p.chunk(3) for p in (packed.qkv.weight, packed.qkv.bias))
+        self.q, self.k, self.v = (
+            _scaled_linear(*part) for part in zip(weights, biases, scales, strict=True)
+        )
+
+    def forward(self, x: Tensor) -> Tensor:
+        batch, tokens, dim = x.shape
+        width = dim // HEADS
+        heads, rows = (batch, tokens, HEADS, width), batch * HEADS
+        normed = self.norm(x)
+        q = self.q(normed).reshape(heads).transpose(1, 2).reshape(rows, tokens, width)
+        k = self.k(normed).reshape(heads).permute(0, 2, 3, 1).reshape(rows, width, tokens)
+        v = self.v(normed).reshape(heads).transpose(1, 2).reshape(rows, tokens, width)
+        mixed = torch.bmm(torch.softmax(torch.bmm(q, k), dim=-1), v)
+        mixed = mixed.reshape(batch, HEADS, tokens, width).transpose(1, 2)
+        out: Tensor = self.proj(mixed.reshape(batch, tokens, dim))
+        return x + out
+
+
+def _scaled_linear(weight: Tensor, bias: Tensor, scale: float) -> nn.Linear:
+    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
+    layer.weight = nn.Parameter((weight.detach().double() * scale).to(weight.dtype))
+    layer.bias = nn.Parameter((bias.detach().double() * scale).to(bias.dtype))
+    return layer
+
 
 class FeedForward(nn.Module):
     """Pre-norm two-layer perceptron with its residual: (B·P, N, d) → same; hidden width 2·d."""

@@ -1,0 +1,142 @@
+"""ExecuTorch (``.pte``): torch.export, then lowered to a backend that takes the operators it can.
+
+What a backend takes runs inside one delegate, without a call for each operator and without a copy
+between them. A network written for it (`formulation`) fits into one delegate as a whole.
+"""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+from mvdeploy import plugins
+from mvdeploy.errors import CheckFailed, EngineError, MvdeployError, UsageError
+from mvdeploy.export import DEFAULTS, Options, Written
+from mvdeploy.records import Delegation
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+    from torch.export import ExportedProgram
+
+SUFFIX = ".pte"
+PACKAGES = ("torch", "executorch")
+
+_BACKENDS = "mvdeploy.export.executorch.backends"
+BACKEND = "xnnpack"
+"""What a program is lowered to when nothing is asked for."""
+
+NAMED = 3
+"""Undelegated operators that an error names."""
+
+
+def check(options: Options) -> None:
+    """Refuse options that the format does not have; nothing heavy is imported.
+
+    Raises:
+        UsageError: there is no such backend, or an opset or any number of images is asked for.
+    """
+    _backend(options)
+    if options.opset is not None:
+        raise UsageError("ExecuTorch programs have no opset.", "Leave --opset out, or use onnx.")
+    if options.dynamic_batch:
+        raise UsageError(
+            "ExecuTorch programs are made for a fixed number of images.",
+            "Give the number after --batch.",
+        )
+
+
+def formulation(options: Options) -> str:
+    """Return how the network is written for the backend."""
+    found: str = _backend(options).FORMULATION
+    return found
+
+
+def write(
+    network: nn.Module,
+    example: Tensor,
+    path: Path,
+    facts: dict[str, str],
+    options: Options = DEFAULTS,
+) -> Written:
+    """Write a ``.pte`` file.
+
+    Raises:
+        UsageError: see `check`.
+        CheckFailed: full delegation is required, but not reached.
+        EngineError: torch.export or the lowering failed.
+    """
+    check(options)
+    backend = _backend(options)
+    try:
+        with _quiet():
+            from mvdeploy.export.executorch import lowering, pooling
+
+            program = _program(network, example)
+            pooling.keep_axes(program)
+            methods = {name.replace(".", "_"): fact for name, fact in facts.items()}
+            lowered = lowering.lower(program, backend, methods)
+    except MvdeployError:
+        raise
+    except Exception as error:
+        raise EngineError(
+            f"ExecuTorch failed to lower the network ({str(error).partition(chr(10))[0]}).",
+            "Run again with --debug; the network may use an operator that ExecuTorch lacks.",
+        ) from error
+    if options.full_delegation:
+        _demand(lowered.delegation)
+    path.write_bytes(lowered.data)
+    return Written(
+        operators=lowered.operators,
+        backend=options.backend or BACKEND,
+        runs_on=backend.RUNS_ON,
+        delegation=lowered.delegation,
+        packages=backend.PACKAGES,
+    )
+
+
+def _backend(options: Options) -> ModuleType:
+    return plugins.load(_BACKENDS, options.backend or BACKEND, "backend")
+
+
+def _program(network: nn.Module, example: Tensor) -> ExportedProgram:
+    import torch
+
+    program = torch.export.export(network, (example,))
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)  # paths of the machine
+    return program
+
+
+def _demand(delegation: Delegation) -> None:
+    """Raise if more or less than one delegate holds the program."""
+    if delegation.full:
+        return
+    left = [f"{u.operator} in '{u.module}'" for u in delegation.undelegated]
+    named = "; ".join(left[:NAMED])
+    more = f"; and {len(left) - NAMED} more" if len(left) > NAMED else ""
+    raise CheckFailed(
+        f"The program is not delegated as a whole: {delegation.delegates} delegates, "
+        f"{sum(u.count for u in delegation.undelegated)} operators outside of them"
+        + (f" ({named}{more})." if named else "."),
+        "Leave out --require-full-delegation, or use another --formulation or --backend.",
+    )
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep back what torch, ExecuTorch and coremltools say about themselves."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.WARNING)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated tree specifications.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            yield
+    finally:
+        logging.disable(disabled)

@@ -1,0 +1,16 @@
+"""What a program is lowered to.
+
+A backend is one file in this folder. It is light to import and has:
+
+``RUNS_ON``
+    what it takes to run such a program, such as ``an Apple device``; empty where the ExecuTorch of
+    this machine is enough.
+``FORMULATION``
+    how the network is written for it: one of `mvdeploy.passes.FORMULATIONS`.
+``PACKAGES``
+    distributions that make the program, besides torch and executorch.
+``partitioners()``
+    what chooses the operators that it takes.
+``lowering()``
+    a context that the lowering runs in; a backend without a need may lack it.
+"""

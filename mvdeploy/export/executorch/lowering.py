@@ -1,0 +1,155 @@
+"""Exported program → ``.pte``, and what is in it.
+
+Operators are listed delegate by delegate, each in the order in which it runs, and then those that
+no delegate took, in the order of the program.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Any
+
+import torch
+from executorch.exir import EdgeCompileConfig, memory, to_edge_transform_and_lower
+from executorch.exir.delegate import executorch_call_delegate
+from torch import fx
+from torch.export import ExportedProgram
+
+from mvdeploy.errors import EngineError
+from mvdeploy.export.executorch import recording
+from mvdeploy.export.executorch.recording import Defined
+from mvdeploy.records import Delegation, Operator, Undelegated
+
+
+@dataclasses.dataclass(frozen=True)
+class Lowered:
+    """A lowered program.
+
+    Attributes:
+        data: the ``.pte`` file.
+        operators: see the module's docstring.
+        delegation: how much of it runs in delegates.
+    """
+
+    data: bytes
+    operators: tuple[Operator, ...]
+    delegation: Delegation
+
+
+def lower(program: ExportedProgram, backend: ModuleType, facts: dict[str, str]) -> Lowered:
+    """Lower a program.
+
+    Args:
+        program: of the network.
+        backend: a file of `mvdeploy.export.executorch.backends`.
+        facts: strings that the program returns by methods of their names.
+
+    Raises:
+        EngineError: this ExecuTorch cannot be watched, or an operator cannot be placed.
+    """
+    context: AbstractContextManager[None] = getattr(backend, "lowering", nullcontext)()
+    with context:
+        edge = to_edge_transform_and_lower(
+            program,
+            partitioner=backend.partitioners(),
+            constant_methods=dict(facts),
+            compile_config=EdgeCompileConfig(_check_ir_validity=False),
+        )
+        manager = edge.to_executorch()
+    graph = manager.exported_program().graph_module
+    delegates = [_delegate(graph, node) for node in _calls(graph)]
+    kernels = list(_kernels(graph))
+    _check(manager.executorch_program, len(delegates), kernels)
+    return Lowered(
+        data=manager.buffer,
+        operators=_operators(delegates, kernels),
+        delegation=_delegation(delegates, kernels),
+    )
+
+
+def _calls(graph: fx.GraphModule) -> Iterator[fx.Node]:
+    return (n for n in graph.graph.nodes if n.target is executorch_call_delegate)
+
+
+def _delegate(graph: fx.GraphModule, call: fx.Node) -> list[Defined]:
+    """Return the operators of a delegate: as recorded, or else those that were given to it."""
+    lowered: Any = getattr(graph, call.args[0].target)  # type: ignore[union-attr, arg-type]
+    recorded = recording.of(lowered)
+    if recorded is not None:
+        return recorded.operators
+    nodes = lowered.original_module.graph.nodes
+    return [_defined(node) for node in nodes if node.op == "call_function"]
+
+
+def _kernels(graph: fx.GraphModule) -> Iterator[Defined]:
+    """Yield what runs outside of delegates."""
+    for node in graph.graph.nodes:
+        if node.op == "call_function" and isinstance(node.target, torch._ops.OpOverload):
+            yield _defined(node)
+
+
+def _defined(node: fx.Node) -> Defined:
+    # Where its result goes is not what it reads.
+    inputs = tuple(n.name for n in node.all_input_nodes if n.target is not memory.alloc)
+    return Defined(node.name, recording.type_of(node), recording.module_of(node), inputs)
+
+
+def _check(program: Any, delegates: int, kernels: list[Defined]) -> None:
+    """Check against the instructions that were written to the file."""
+    (plan,) = (plan for plan in program.execution_plan if plan.name == "forward")
+    written: list[str] = []
+    calls = 0
+    for instruction in (i for chain in plan.chains for i in chain.instructions):
+        arguments = instruction.instr_args
+        if hasattr(arguments, "delegate_index"):
+            calls += 1
+        elif hasattr(arguments, "op_index"):
+            op = plan.operators[arguments.op_index]
+            written.append(f"{op.name.replace('::', '.')}.{op.overload or 'default'}")
+    if calls != delegates or written != [kernel.type for kernel in kernels]:
+        raise EngineError(
+            "The instructions of the lowered program are not those of its graph.",
+            "Report the network that shows it, with the version of executorch.",
+        )
+
+
+def _operators(delegates: list[list[Defined]], kernels: list[Defined]) -> tuple[Operator, ...]:
+    taken: set[str] = set()
+    found: list[Operator] = []
+    for number, made in (*enumerate(delegates), (None, kernels)):
+        names = {op.name: _unused(op.name, taken, number) for op in made}
+        taken |= set(names.values())
+        seen: Counter[str] = Counter()
+        for op in made:
+            name = names[op.name]
+            seen[name] += 1
+            found.append(
+                Operator(
+                    # A node that became several operators gives its name to the last of them.
+                    name=name if seen[name] == 1 else f"{name}:{seen[name]}",
+                    type=op.type,
+                    module=op.module,
+                    inputs=tuple(names.get(i, i) for i in op.inputs),
+                    outputs=(name,),
+                    delegate=number,
+                )
+            )
+    return tuple(found)
+
+
+def _unused(name: str, taken: set[str], number: int | None) -> str:
+    """Names are unique within a delegate only."""
+    return name if name not in taken else f"{name}@{number}"
+
+
+def _delegation(delegates: list[list[Defined]], kernels: list[Defined]) -> Delegation:
+    counts = Counter((kernel.type, kernel.module) for kernel in kernels)
+    return Delegation(
+        delegates=len(delegates),
+        delegated=sum(map(len, delegates)),
+        undelegated=tuple(Undelegated(*key, count) for key, count in counts.items()),
+    )

@@ -1,0 +1,50 @@
+"""Give attention projections of its own for queries, keys and values, and three dimensions.
+
+Given one packed projection and products of (B, heads, N, d)::
+
+    q, k, v = split(qkv(x));  softmax(q·s @ kᵀ) @ v
+
+Result, the scale in q's weights and every product one of (B·heads, N, d)::
+
+    q(x), k(x), v(x);  bmm(softmax(bmm(q, kᵀ)), v)
+
+Engines without products of four dimensions run this as it is. A module says itself how it is
+written so: its method ``separated()`` returns what goes into its place, with the same weights.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from torch import Tensor, nn
+
+from mvdeploy.errors import CheckFailed
+from mvdeploy.passes._modules import replace
+
+TOLERANCE = 1e-5
+
+
+def requires(network: nn.Module) -> None:
+    """Every network will do."""
+
+
+def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
+    """Replace every module that has ``separated``; attention of other libraries has not."""
+    changed = []
+    for path, module in list(_packed(network)):
+        replace(network, module, module.separated())  # type: ignore[operator]
+        changed.append(f"{path} into q, k and v")
+    return changed, []
+
+
+def ensures(network: nn.Module, example: Tensor) -> None:
+    """Check that no packed projection is left."""
+    for path, _ in _packed(network):
+        raise CheckFailed(
+            f"The attention '{path}' could be separated but was not.",
+            "Report the network that shows it.",
+        )
+
+
+def _packed(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    return ((path, m) for path, m in network.named_modules() if hasattr(type(m), "separated"))

@@ -1,0 +1,121 @@
+"""What XNNPACK calls the operators that a network's become, and what they compute."""
+
+from __future__ import annotations
+
+import re
+
+from mvdeploy.records import OperatorKind
+
+# A convolution of 1 by 1 is a matrix product of the pixels; a product with itself is a square;
+# _to_copy is a change of layout that ExecuTorch inserts.
+_NAMES = """
+linear: Fully Connected, Dynamic Fully Connected
+mm addmm: Fully Connected
+bmm: Batch Matrix Multiply
+convolution: Convolution, Fully Connected, Deconvolution
+_softmax: Softmax
+sigmoid: Sigmoid
+tanh: TanH
+gelu: GELU, ApproxGELU
+elu: ELU
+hardswish: HardSwish
+leaky_relu: LeakyReLU
+prelu: PReLU
+relu hardtanh clamp: Clamp
+_to_copy permute_copy: Transpose
+view_copy squeeze_copy: Static Reshape
+unsqueeze_copy: Static Reshape, Static Expand Dims
+slice_copy: Slice
+cat clone: Copy
+constant_pad_nd: Constant Pad
+add: Add
+sub: Subtract
+mul: Multiply, Square
+div: Divide
+maximum: Maximum
+minimum: Minimum
+pow: Square
+sqrt: Square Root
+rsqrt: Reciprocal Square Root
+exp: Exp
+log: Log
+abs: Abs
+neg: Negate
+ceil: Ceiling
+floor: Floor
+sin: Sine
+cos: Cosine
+mean: Mean
+amax max_pool2d: Max Pooling
+max: Max Pooling, ArgMax Pooling
+avg_pool2d: Average Pooling
+upsample_bilinear2d: Resize Bilinear
+quantize_per_tensor quantize_per_token quantize_per_channel quantize_per_channel_group: Convert
+dequantize_per_tensor dequantize_per_token dequantize_per_channel: Convert
+dequantize_per_channel_group quantize_affine dequantize_affine: Convert
+"""
+_RUNS_AS = {
+    operator: tuple(names.strip().split(", "))
+    for operators, _, names in (line.partition(":") for line in _NAMES.split("\n"))
+    for operator in operators.split()
+}
+"""Operator of the network → names of XNNPACK's operators that it can become."""
+
+_LAYOUT = {"_to_copy", "permute_copy", "view_copy", "squeeze_copy", "unsqueeze_copy", "clone"}
+
+_KINDS = {
+    OperatorKind.MATMUL: "linear mm bmm addmm matmul",
+    OperatorKind.CONV: "convolution",
+    OperatorKind.SOFTMAX: "_softmax _log_softmax",
+    OperatorKind.LAYERNORM: "native_layer_norm native_group_norm"
+    " _native_batch_norm_legit_no_training",
+    OperatorKind.ACTIVATION: "sigmoid tanh gelu elu hardswish hardsigmoid leaky_relu prelu relu"
+    " hardtanh clamp",
+    OperatorKind.DATA_MOVEMENT: "_to_copy _to_dim_order_copy _clone_dim_order permute_copy"
+    " view_copy slice_copy cat clone squeeze_copy unsqueeze_copy constant_pad_nd expand_copy"
+    " select_copy split_copy split_with_sizes_copy transpose_copy t_copy as_strided_copy repeat"
+    " stack unbind_copy pixel_shuffle pixel_unshuffle gather index",
+}
+_KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+_WRITTEN_OUT = {"LayerNorm": OperatorKind.LAYERNORM, "SiLU": OperatorKind.ACTIVATION}
+"""Ends of the names of classes whose forward is written with operators of other kinds."""
+
+
+def base_name(operator: str) -> str:
+    """``aten.convolution.default`` → ``convolution``."""
+    parts = operator.split(".")
+    return parts[1] if len(parts) > 1 else operator
+
+
+def type_name(name: str) -> str:
+    """``Fully Connected (NC, F32) GEMM #12`` → ``Fully Connected (NC, F32) GEMM``."""
+    return re.sub(r" #\d+$", "", name)
+
+
+def can_run_as(operator: str, name: str) -> bool:
+    """Whether an operator of the network can become the operator that XNNPACK calls by a name."""
+    return name.split(" (")[0] in _RUNS_AS.get(base_name(operator), ())
+
+
+def can_merge(operator: str) -> bool:
+    """Whether XNNPACK may merge an operator of the network with its neighbours."""
+    return base_name(operator) in _LAYOUT
+
+
+def kind(operator: str, class_name: str = "") -> OperatorKind:
+    """Return what an operator of the network computes.
+
+    Args:
+        operator: such as ``aten.linear.default``.
+        class_name: of the module it is in. All operators of a LayerNorm that is written with
+            others are counted as LayerNorm, as they are where an engine has one operator for it.
+    """
+    written_out = (k for end, k in _WRITTEN_OUT.items() if class_name.endswith(end))
+    return next(written_out, None) or _KIND_OF.get(base_name(operator), OperatorKind.OTHER)
+
+
+def kind_of_name(name: str) -> OperatorKind:
+    """Return what an operator computes of which no more is known than XNNPACK's name for it."""
+    known = (op for op, names in _RUNS_AS.items() if name.split(" (")[0] in names)
+    return _KIND_OF.get(next(known, ""), OperatorKind.OTHER)

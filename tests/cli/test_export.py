@@ -1,0 +1,51 @@
+"""What ``mvdeploy export --format executorch`` says, on a small network."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
+SMALL = ("export", "anchor", "--format", "executorch")
+
+
+def test_the_delegation_is_printed_and_stored(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy(*SMALL, "--require-full-delegation")
+    assert done.returncode == 0, done.stderr
+    (path,) = tmp_path.glob("*-fp32.pte")
+    manifest = json.loads(path.with_name(path.name + ".json").read_text())
+    assert manifest["delegation"] == {"delegates": 1, "delegated": 7, "undelegated": []}
+    assert manifest["backend"] == "xnnpack"
+    assert "  xnnpack: 1 delegate, 7 operators delegated, 0 undelegated" in done.stdout
+    assert "parity with PyTorch on 5 inputs by executorch" in done.stdout
+    assert "Warning" not in done.stderr
+    assert "torchao" not in done.stderr
+
+
+def test_undelegated_operators_are_named_by_module(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy(*SMALL, "--backend", "portable")
+    assert done.returncode == 0, done.stderr
+    assert "  portable: 0 delegates, 0 operators delegated, 7 undelegated" in done.stdout
+    assert "undelegated: 2 aten.convolution.out in conv_1x1, conv_3x3" in done.stdout
+    assert [p.name for p in tmp_path.glob("*.pte")] == [f"{_stem(tmp_path)}-portable-fp32.pte"]
+
+
+def _stem(folder: Path) -> str:
+    (path,) = folder.glob("*.pte")
+    return path.name.removesuffix("-portable-fp32.pte")
+
+
+def test_a_missing_full_delegation_is_a_failed_check(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy(*SMALL, "--backend", "portable", "--require-full-delegation")
+    assert done.returncode == 1
+    assert "aten.convolution.out in 'conv_1x1'" in done.stderr
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_what_runs_elsewhere_is_said_to_be_unverified(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy(*SMALL, "--backend", "coreml", "-o", "a.pte")
+    assert done.returncode == 0, done.stderr
+    assert "  not verified here: runs on an Apple device" in done.stdout
+    assert json.loads((tmp_path / "a.pte.json").read_text())["runs_on"] == "an Apple device"

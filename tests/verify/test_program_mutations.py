@@ -1,0 +1,49 @@
+from __future__ import annotations
+
+import itertools
+
+import pytest
+import torch
+
+from mvdeploy import models, passes
+from mvdeploy.verify import inputs
+from mvdeploy.verify.parity import MAX_ABS
+from mvdeploy.verify.program_mutations import mutants, names
+
+# torch 2.13 copies its own deprecated tree specifications.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+
+
+@pytest.fixture(scope="module")
+def program() -> torch.export.ExportedProgram:
+    spec = models.make_spec("mobilevit_xxs", image_size=(64, 96))
+    example = torch.rand(1, 3, 64, 96)
+    network, _ = passes.apply(models.build(spec), example, passes.FORMULATIONS["delegable"])
+    return torch.export.export(network, (example,))
+
+
+@pytest.mark.parametrize("name", names())
+def test_every_mutation_moves_the_outputs_beyond_the_limit(
+    program: torch.export.ExportedProgram, name: str
+) -> None:
+    """On one of the inputs that parity is checked on; the program itself stays as it is."""
+    images = [torch.from_numpy(i) for i in inputs.synthetic((1, 3, 64, 96)).values()]
+    before = run(program, images)
+    found = list(mutants(program, (name,)))
+    assert 1 <= len(found) <= 3
+    for _, module, mutant in found:
+        assert module
+        after = run(mutant, images)
+        moved = [float((a - b).abs().max()) for a, b in zip(after, before, strict=True)]
+        assert max(moved) > MAX_ABS["fp32"], (module, moved)
+    assert all(map(torch.equal, before, run(program, images)))
+
+
+def run(program: torch.export.ExportedProgram, images: list[torch.Tensor]) -> list[torch.Tensor]:
+    with torch.inference_mode():
+        return [program.module()(image) for image in images]
+
+
+def test_mutations_are_made_at_several_places(program: torch.export.ExportedProgram) -> None:
+    found = [(name, module) for name, module, _ in itertools.islice(mutants(program), 12)]
+    assert len({module for _, module in found}) > 6
