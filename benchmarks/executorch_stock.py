@@ -11,25 +11,25 @@ Ours is what 'mvdeploy export --format executorch' writes. Each pair takes turns
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import tempfile
 import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
 from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import to_edge_transform_and_lower
 from torch import Tensor, nn
 
+from benchmarks import zoo
+from benchmarks.common import case, photograph, silent
 from mvdeploy import devices, models, transports
-from mvdeploy.bench.measure import Entry, Listener, measure
-from mvdeploy.models.preprocess import load_image, sample_photograph
+from mvdeploy.bench.case import Entry
+from mvdeploy.bench.measure import measure
 from mvdeploy.pipeline.export import Builder
-from mvdeploy.records import JobModel, Plan, Warmup
+from mvdeploy.records import Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
 
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
@@ -90,7 +90,7 @@ def export_ours(model: str, folder: Path) -> Entry:
     if found is not None:
         said = f"{found.delegates} delegate(s), {sum(u.count for u in found.undelegated)}"
         print(f"ours: {said} undelegated, {time.monotonic() - began:.0f} s with verification")
-    return entry("ours", path, artifact.inputs[0].name, folder)
+    return case(path, "executorch", artifact.inputs[0].name, photograph(spec, folder))
 
 
 def export_stock(library: str, model: str, folder: Path) -> Entry:
@@ -105,13 +105,12 @@ def export_stock(library: str, model: str, folder: Path) -> Entry:
         f"{library}: {found.num_delegated_subgraphs} delegates, {found.num_non_delegated_nodes} "
         f"undelegated, {time.monotonic() - began:.0f} s"
     )
-    return entry(library, path, "x", folder)
+    image = photograph(models.make_spec(model, image_size=(SIZE, SIZE)), folder)
+    return case(path, "executorch", "x", image)
 
 
 def timm_network(model: str) -> nn.Module:
-    import timm
-
-    network: nn.Module = timm.create_model(model, pretrained=False)
+    network: nn.Module = zoo.timm().create_model(model, pretrained=False)
     return network.eval()
 
 
@@ -128,8 +127,7 @@ class _Logits(nn.Module):
 
 
 def transformers_network(model: str) -> nn.Module:
-    from transformers import MobileViTConfig, MobileViTForImageClassification
-
+    library = zoo.transformers()
     sizes = {
         "mobilevit_xxs": {
             "hidden_sizes": [64, 80, 96],
@@ -142,24 +140,8 @@ def transformers_network(model: str) -> nn.Module:
         },
         "mobilevit_s": {},
     }
-    config = MobileViTConfig(num_labels=1000, **sizes[model])
-    return _Logits(MobileViTForImageClassification(config)).eval()
-
-
-def entry(name: str, path: Path, input_name: str, folder: Path) -> Entry:
-    image = folder / "image.npy"
-    if not image.exists():
-        spec = models.make_spec("mobilevit_s", image_size=(SIZE, SIZE))
-        np.save(image, load_image(sample_photograph(), models.preprocessing(spec)))
-    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
-    return Entry(name, JobModel("executorch", str(path), sha256, {input_name: str(image)}))
-
-
-def silent() -> Listener:
-    def failed(slug: str, error: Exception) -> None:
-        raise error
-
-    return Listener(lambda *_: None, failed, lambda _: None)
+    config = library.MobileViTConfig(num_labels=1000, **sizes[model])
+    return _Logits(library.MobileViTForImageClassification(config)).eval()
 
 
 if __name__ == "__main__":

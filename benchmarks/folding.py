@@ -12,13 +12,11 @@ import argparse
 import tempfile
 from pathlib import Path
 
-import numpy as np
-import torch
-
-from mvdeploy import devices, export, models, passes, runtimes, transports
-from mvdeploy.bench.measure import Entry, Listener, measure
-from mvdeploy.models.preprocess import load_image, sample_photograph
-from mvdeploy.records import JobModel, Plan
+from benchmarks.common import exported, silent
+from mvdeploy import devices, export, models, passes, transports
+from mvdeploy.bench.case import Entry
+from mvdeploy.bench.measure import measure
+from mvdeploy.records import Plan
 from mvdeploy.stats.paired import choose_clock, ratio
 
 
@@ -48,27 +46,14 @@ def exports(model: str, format_name: str, folder: Path) -> list[Entry]:
     """Export the network without and with folding."""
     spec = models.make_spec(model)
     network = models.build(spec)
-    rule = models.preprocessing(spec)
-    image = load_image(sample_photograph(), rule)
-    np.save(folder / "image.npy", image)
-    engine = runtimes.for_format(format_name, ("onnxruntime", "pytorch"))
-    entries = []
-    for label, names in (("unfolded", ()), ("folded", ("fold_batchnorm",))):
-        rewritten, reports = passes.apply(network, torch.from_numpy(image), names)
-        table, parameters = models.module_table(network), models.parameter_count(network)
-        source = export.Source(spec, rewritten, table, parameters, reports, rule)
-        path = folder / f"{label}{export.suffix(format_name)}"
-        artifact = export.write(source, format_name, path)
-        inputs = {artifact.inputs[0].name: str(folder / "image.npy")}
-        entries.append(Entry(label, JobModel(engine, str(path), artifact.sha256, inputs)))
-    return entries
-
-
-def silent() -> Listener:
-    def failed(slug: str, error: Exception) -> None:
-        raise error
-
-    return Listener(lambda *_: None, failed, lambda _: None)
+    formulation = export.formulation(format_name, export.DEFAULTS) or passes.PLAIN
+    first, *others = passes.FORMULATIONS[formulation]
+    assert first == "fold_batchnorm"
+    suffix = export.suffix(format_name)
+    return [
+        exported(spec, network, format_name, folder / f"{label}{suffix}", (*names, *others))
+        for label, names in (("unfolded", ()), ("folded", (first,)))
+    ]
 
 
 if __name__ == "__main__":

@@ -23,11 +23,12 @@ import psutil
 import torch
 from torch import Tensor, nn
 
-from mvdeploy import devices, export, models, passes, transports
-from mvdeploy.bench.measure import Entry, Listener, measure
+from benchmarks.common import exported, photograph, silent
+from mvdeploy import devices, models, transports
+from mvdeploy.bench.case import Entry
+from mvdeploy.bench.measure import measure
 from mvdeploy.models import macs
-from mvdeploy.models.preprocess import load_image, sample_photograph
-from mvdeploy.records import JobModel, Plan, Warmup
+from mvdeploy.records import Plan, Warmup
 from mvdeploy.stats.paired import RatioEstimate, clock_of, ratio
 
 EXTRA = 0.0095  # of the multiply-accumulates; some 2 % of the time, as this convolution is slow
@@ -93,24 +94,16 @@ def exports(folder: Path) -> tuple[Entry, Entry, float]:
     """Export the network, and the heavier one; say how much more work that is."""
     spec = models.make_spec("mobilevit_xxs", image_size=(160, 160))
     network = models.build(spec)
-    rule = models.preprocessing(spec)
-    image = load_image(sample_photograph(), rule)
-    np.save(folder / "image.npy", image)
-    x = torch.from_numpy(image)
+    x = torch.from_numpy(np.load(photograph(spec, folder)))
     work = macs.observe(network, x).total
     torch.manual_seed(0)
     channels = max(1, round(EXTRA * work / (40 * 40 * 3 * 9)))
     heavier = Heavier(network, channels).eval()
     share = macs.observe(heavier, x).total / work - 1
-    entries = []
-    for name, module in (("plain", network), ("heavier", heavier)):
-        rewritten, reports = passes.apply(module, x)
-        table, parameters = models.module_table(module), models.parameter_count(module)
-        source = export.Source(spec, rewritten, table, parameters, reports, rule)
-        artifact = export.write(source, "onnx", folder / f"{name}.onnx")
-        inputs = {artifact.inputs[0].name: str(folder / "image.npy")}
-        path = str(folder / f"{name}.onnx")
-        entries.append(Entry(name, JobModel("onnxruntime", path, artifact.sha256, inputs)))
+    entries = [
+        exported(spec, module, "onnx", folder / f"{name}.onnx")
+        for name, module in (("plain", network), ("heavier", heavier))
+    ]
     return entries[0], entries[1], share
 
 
@@ -145,13 +138,6 @@ def machine() -> str:
     cpu = transports.get(devices.get("host")).identity()["cpu"]
     load = ", ".join(f"{load:.2f}" for load in psutil.getloadavg())
     return f"{cpu}, {psutil.cpu_count()} cores, {platform.system()}, load {load}"
-
-
-def silent() -> Listener:
-    def failed(slug: str, error: Exception) -> None:
-        raise error
-
-    return Listener(lambda *_: None, failed, lambda _: None)
 
 
 if __name__ == "__main__":

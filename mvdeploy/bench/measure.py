@@ -9,30 +9,26 @@ known as well as the plan asks for, or its time is up.
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import random
-import statistics
 import time
 from collections.abc import Callable, Mapping, Sequence
 
 from mvdeploy.bench import schedule
+from mvdeploy.bench.case import Entry, Progress
 from mvdeploy.errors import EngineError
 from mvdeploy.records import (
     Comparison,
     DeviceState,
     Finding,
     Job,
-    JobModel,
     JobResult,
     Level,
     Measurement,
     PairGroup,
     Plan,
-    Reading,
     Session,
 )
 from mvdeploy.stats import paired, stopping
-from mvdeploy.stats.interval import median_interval
 from mvdeploy.transports import Link
 
 _STATE_EVERY_S = 5.0
@@ -52,19 +48,6 @@ Clock = Callable[[], float]
 
 
 @dataclasses.dataclass(frozen=True)
-class Entry:
-    """A case as bench sees it.
-
-    Attributes:
-        slug: its name in the run.
-        model: what a runner has to load.
-    """
-
-    slug: str
-    model: JobModel
-
-
-@dataclasses.dataclass(frozen=True)
 class Listener:
     """Is told what happens, as it happens, so that nothing finished is ever lost.
 
@@ -79,58 +62,6 @@ class Listener:
     failed: OnFailure
     step: OnStep
     compared: OnComparison = lambda _: None
-
-
-@dataclasses.dataclass
-class _Progress:
-    """What is known of one case so far."""
-
-    entry: Entry
-    probe: JobResult
-    before: DeviceState
-    sessions: list[Session] = dataclasses.field(default_factory=list)
-    findings: list[Finding] = dataclasses.field(default_factory=list)
-
-    @property
-    def estimate_ns(self) -> float:
-        """Nanoseconds of one warm inference, about."""
-        model = self.probe.models[0]
-        return statistics.median((model.warmup.wall_ns or model.first.wall_ns)[-20:])
-
-    def count(self, plan: Plan, number: int) -> int:
-        """Return how often this case is to run in its blocks of a session; 0 when it has enough."""
-        if plan.iterations is not None:
-            shares = schedule.split(plan.iterations, plan.sessions)
-            return shares[number] if number < plan.sessions else 0
-        if plan.pairs_only or (number >= plan.sessions and self._stop(plan) is not None):
-            return 0
-        return max(1, round(plan.session_time_s * 1e9 / max(self.estimate_ns, 1.0)))
-
-    def _stop(self, plan: Plan) -> stopping.Stop | None:
-        samples = [session.steady.wall_ns for session in self.sessions]
-        interval = median_interval(samples)
-        return stopping.decide(
-            interval.half_width_relative if interval else None,
-            plan.target,
-            sum(map(sum, samples)) / 1e9,
-            plan.max_time_s,
-            plan.session_time_s,
-        )
-
-    def measurement(self, plan: Plan, after: DeviceState) -> Measurement:
-        model = self.probe.models[0]
-        return Measurement(
-            engine=self.entry.model.engine,
-            conditions=_conditions(self.probe, self.entry, plan),
-            sessions=tuple(self.sessions),
-            load_ns=model.load_ns,
-            first=model.first,
-            peak_memory_bytes=self.probe.peak_memory,
-            baseline_memory_bytes=model.memory_before,
-            before=self.before,
-            after=after,
-            findings=tuple(self.findings),
-        )
 
 
 def measure(
@@ -164,11 +95,11 @@ def measure(
     return work.comparisons()
 
 
-def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> _Progress | None:
+def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress | None:
     listener.step(f"{entry.slug}: load and warm up")
     before = link.state()
     try:
-        return _Progress(entry, _load(entry, link, plan), before)
+        return Progress(entry, _load(entry, link, plan), before)
     except EngineError as error:
         listener.failed(entry.slug, error)
         return None
@@ -183,11 +114,11 @@ class _Work:
     """Sessions that cases share, one after the other."""
 
     def __init__(
-        self, runs: list[_Progress], link: Link, plan: Plan, listener: Listener, clock: Clock
+        self, runs: list[Progress], link: Link, plan: Plan, listener: Listener, clock: Clock
     ) -> None:
         self._runs = runs
         self._link, self._plan, self._listener, self._clock = link, plan, listener, clock
-        self._anchor: _Progress | None = None
+        self._anchor: Progress | None = None
         self._number = 0
         self._groups: dict[tuple[str, str], list[PairGroup]] = {}
         self._interleaved = True
@@ -200,7 +131,7 @@ class _Work:
         self._listener.step(f"{entry.slug}: load and warm up")
         before = self._link.state()
         try:
-            self._anchor = _Progress(entry, _load(entry, self._link, self._plan), before)
+            self._anchor = Progress(entry, _load(entry, self._link, self._plan), before)
         except EngineError as error:
             for run in self._runs:
                 values = {"reason": error.message}
@@ -273,7 +204,7 @@ class _Work:
         self._interleaved = len(alive) < len(self._runs)
         self._runs = alive
 
-    def _together(self, runs: Sequence[_Progress], counts: Sequence[int]) -> None:
+    def _together(self, runs: Sequence[Progress], counts: Sequence[int]) -> None:
         """Run one session of these cases in one process and keep its samples."""
         plan, estimates = self._plan, [run.estimate_ns for run in runs]
         rng = random.Random(f"{plan.seed}/{self._number}")
@@ -314,7 +245,7 @@ class _Work:
 
     def _keep_pairs(
         self,
-        runs: Sequence[_Progress],
+        runs: Sequence[Progress],
         result: JobResult,
         steady: int,
         position: Mapping[int, int],
@@ -371,34 +302,3 @@ def _limit(plan: Plan, order: schedule.Schedule, estimates_ns: Sequence[float]) 
     expected = sum(estimates_ns[case] for case in order.order) / 1e9
     expected += len(estimates_ns) * plan.warmup.max_seconds
     return _SLACK_S + _SLACK_FACTOR * expected
-
-
-def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Reading]:
-    hello = result.hello
-    engine = entry.model.engine
-    clock = hello.get("clock", {}).get("wall", {})
-    return {
-        "engine": engine,
-        "engine_version": str(hello.get("engines", {}).get(engine, "unavailable")),
-        "engine_options": _options(hello.get("engine_options", {}).get(engine)),
-        "runner": f"{hello.get('runner', 'unavailable')} {hello.get('mvdeploy', '')}".strip(),
-        "threads": plan.threads,
-        "cores": tuple(str(core) for core in hello.get("cores") or ()) or "unavailable",
-        "clock": str(clock.get("implementation", "unavailable")),
-        "clock_resolution_s": clock.get("resolution_s", "unavailable"),
-        "artifact_sha256": entry.model.sha256,
-        "output_sha256": result.models[0].output_sha256,
-    }
-
-
-def _options(options: dict[str, str | int] | None) -> Reading:
-    if not options:
-        return "unavailable"
-    return tuple(f"{name}={value}" for name, value in options.items())
-
-
-def by_engine(entries: Sequence[Entry]) -> list[list[Entry]]:
-    """Group cases that can share a runner: engines' thread pools disturb each other."""
-    ordered = sorted(entries, key=lambda e: e.model.engine)
-    groups = itertools.groupby(ordered, key=lambda e: e.model.engine)
-    return [list(group) for _, group in groups]

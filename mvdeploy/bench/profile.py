@@ -6,7 +6,7 @@ import dataclasses
 import random
 from collections.abc import Sequence
 
-from mvdeploy.bench.measure import Entry
+from mvdeploy.bench.case import Entry
 from mvdeploy.records import Job, JobModel, Plan, Warmup
 from mvdeploy.transports import Link
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +16,9 @@ from mvdeploy.records import Artifact, Delegation, ModelSpec, Undelegated
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.export import Exported
+
+_Job = tuple[ModelSpec, str, Path]
+"""A network, a format, and where the file goes."""
 
 SHOWN = 3
 """Modules that are named for each undelegated operator."""
@@ -103,10 +107,10 @@ def command(
         export.check(name, precision)
     if formulation is not None:
         passes.check(formulation)
+    images = _batch(batch)
     specs = options.specs(
         (model,), patches, image_size, task, num_classes, seed, weights, channel_order
     )
-    images = _batch(batch)
     specs = tuple(dataclasses.replace(spec, batch=images or 1) for spec in specs)
     chosen = export.Options(
         opset=opset,
@@ -117,6 +121,17 @@ def command(
     )
     for name in formats:
         export.check_options(name, chosen)
+    jobs = _jobs(specs, formats, output, precision, backend)
+    _run(jobs, chosen, photograph, as_json)
+
+
+def _jobs(
+    specs: Sequence[ModelSpec],
+    formats: Sequence[str],
+    output: Path,
+    precision: str,
+    backend: str | None,
+) -> list[_Job]:
     jobs = [
         (spec, name, _target(output, spec, name, precision, backend))
         for spec in specs
@@ -127,13 +142,19 @@ def command(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
             "Give a folder with -o.",
         )
+    return jobs
 
+
+def _run(
+    jobs: Sequence[_Job], chosen: export.Options, photograph: Path | None, as_json: bool
+) -> None:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline.export import Builder
 
+    specs = dict.fromkeys(spec for spec, _, _ in jobs)
     done = []
     with steps(len(specs) + 2 * len(jobs)) as announce:
-        builders = {spec: Builder(spec, photograph, announce) for spec in dict.fromkeys(specs)}
+        builders = {spec: Builder(spec, photograph, announce) for spec in specs}
         for spec, name, path in jobs:
             done.append(builders[spec].export(name, path, chosen))
             if not as_json:
@@ -228,6 +249,6 @@ def _parity(exported: Exported) -> str:
     snr = "identical" if worst.snr_db is None else f"SNR {worst.snr_db:.0f} dB"
     return (
         f"parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
-        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}; "
-        f"{len(parity.modules)} tensors inside"
+        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}"
+        + (f"; {len(parity.modules)} tensors inside" if parity.modules else "")
     )

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 @click.option(
     "--mutations",
     is_flag=True,
-    help="Break copies of the file on purpose, and show whether the check notices (ONNX).",
+    help="Break copies of the file on purpose, and show whether the check notices.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @options.debug
@@ -103,6 +103,8 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
         snr = "exact" if worst.snr_db is None else f"{worst.snr_db:.1f}"
         caught = "yes" if result.caught else "NO"
         named = "the same" if result.named == result.module else result.named or "none"
+        if not result.parity.modules:
+            named = "outputs only"
         rows.append((result.mutation, result.module, caught, named, f"{worst.max_abs:.1e}", snr))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -110,7 +112,8 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     good = sum(result.good for result in results)
-    return "\n".join([*lines, "", f"{good} of {len(results)} caught with the right module."])
+    how = "with the right module" if any(r.parity.modules for r in results) else "by their outputs"
+    return "\n".join([*lines, "", f"{good} of {len(results)} caught {how}."])
 
 
 def _mutation_json(results: Sequence[MutationResult]) -> str:

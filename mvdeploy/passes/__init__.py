@@ -3,7 +3,7 @@
 A pass is one file in this folder with:
 
 ``TOLERANCE``
-    how far the outputs may move, relative to the largest of them.
+    how far the outputs may move, relative to the largest of them (or to 1), in float64.
 ``requires(network)``
     raises `UsageError` when the network is not in the state that the pass needs.
 ``rewrite(network, example)``
@@ -76,15 +76,12 @@ def apply(
 
 
 def _run(name: str, network: nn.Module, example: Tensor) -> tuple[nn.Module, PassReport]:
-    import torch
-
     step = plugins.load(__name__, name, "pass")
     step.requires(network)
     result = copy.deepcopy(network)
     changed, left = step.rewrite(result, example)
     step.ensures(result, example)
-    with torch.inference_mode():
-        before, after = network(example), result(example)
+    before, after = _outputs(network, example), _outputs(result, example)
     difference = float((before - after).abs().max())
     allowed = step.TOLERANCE * max(1.0, float(before.abs().max()))
     # Written so that a NaN fails too.
@@ -94,3 +91,20 @@ def _run(name: str, network: nn.Module, example: Tensor) -> tuple[nn.Module, Pas
             "Leave the pass out, and report the network that shows it.",
         )
     return result, PassReport(name, tuple(changed), tuple(left), difference)
+
+
+def _outputs(network: nn.Module, example: Tensor) -> Tensor:
+    """What the network computes in float64.
+
+    In float32 another order of the same sums moves the outputs of a deep network by as much as a
+    pass is allowed to; in float64 only what the pass did to the function and its weights shows.
+    A network that insists on float32, as one with constants in its code may, is run as it is.
+    """
+    import torch
+
+    with torch.inference_mode():
+        try:
+            outputs: Tensor = copy.deepcopy(network).double()(example.double())
+        except RuntimeError:
+            outputs = network(example)
+    return outputs

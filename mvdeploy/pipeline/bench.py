@@ -9,7 +9,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from mvdeploy import runtimes, transports
-from mvdeploy.bench.measure import Entry, Listener, by_engine, measure
+from mvdeploy.bench.case import Entry, by_engine
+from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import EngineError, MvdeployError
 from mvdeploy.pipeline import prepare

@@ -43,6 +43,23 @@ class Exported:
     changes: tuple[str, ...] | None = None
 
 
+def load_runnable(path: Path) -> Artifact:
+    """Read the manifest of a file that an engine of ours can run.
+
+    Raises:
+        UsageError: see `mvdeploy.export.read`; or the file was lowered to a backend that only runs
+            elsewhere.
+    """
+    artifact = formats.read(path)
+    if artifact.runs_on:
+        raise UsageError(
+            f"{path} was lowered to the backend {artifact.backend}: it needs {artifact.runs_on}, "
+            "and cannot run here.",
+            f"Load it in an app there, or export again without --backend {artifact.backend}.",
+        )
+    return artifact
+
+
 class Builder:
     """Exports one network to any number of formats.
 

@@ -9,9 +9,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from mvdeploy import export, models, runtimes
-from mvdeploy.bench.measure import Entry
+from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
-from mvdeploy.pipeline.export import Builder, Exported
+from mvdeploy.pipeline.export import Builder, Exported, load_runnable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
     Artifact,
@@ -51,7 +51,7 @@ def wanted(
         device: which engines there are.
 
     Raises:
-        UsageError: a file is no artifact, or the device runs none of its kind.
+        UsageError: a file is no artifact, or nothing here runs it.
     """
     found: list[Wanted] = []
 
@@ -67,7 +67,7 @@ def wanted(
             if isinstance(subject, ModelSpec):
                 add(f"{subject.slug}-{format_name}", subject.label, format_name, subject)
             elif number == 0:
-                artifact = export.read(subject)
+                artifact = load_runnable(subject)
                 slug = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name)
                 add(slug, f"{artifact.spec.label} ({subject.name})", artifact.format, subject)
     return found

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, models, passes, runtimes
-from mvdeploy.errors import UsageError
-from mvdeploy.pipeline.export import HOST_ENGINES
+from mvdeploy.pipeline.export import HOST_ENGINES, load_runnable
 from mvdeploy.records import Artifact, Parity
 
 if TYPE_CHECKING:
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnStep = Callable[[str], None]
+_Mutant = tuple[str, str, Callable[[], Parity]]
+"""What was broken, in which module, and the check of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -29,7 +31,7 @@ class MutationResult:
         mutation: what was broken.
         module: where.
         caught: the check failed.
-        named: the module it named.
+        named: the module it named; empty if it named none.
         parity: all of it.
     """
 
@@ -41,8 +43,8 @@ class MutationResult:
 
     @property
     def good(self) -> bool:
-        """It was caught and the right module was named."""
-        return self.caught and self.named == self.module
+        """It was caught and the right module was named, where the check looked inside."""
+        return self.caught and (not self.parity.modules or self.named == self.module)
 
 
 class Verifier:
@@ -64,7 +66,7 @@ class Verifier:
 
         self._path = path
         self._step = on_step
-        self.artifact: Artifact = export.read(path)
+        self.artifact: Artifact = load_runnable(path)
         self._engine = runtimes.for_format(self.artifact.format, HOST_ENGINES)
         spec = self.artifact.spec
         image = load_image(
@@ -83,38 +85,57 @@ class Verifier:
         self._step(f"{self._path.name}: compare with PyTorch")
         return self._check(self._path)
 
-    def _check(self, path: Path) -> Parity:
+    def _check(self, path: Path, remade: Artifact | None = None) -> Parity:
+        """Compare a file: outputs and inside, or the outputs alone of one that was made again."""
         from mvdeploy.verify import inputs, parity
 
         images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
+        inside = None if remade else self._rewritten
         return parity.check(
-            self.artifact, path, self._network, images, self._engine, rewritten=self._rewritten
+            remade or self.artifact, path, self._network, images, self._engine, rewritten=inside
         )
 
     def mutations(self) -> tuple[MutationResult, ...]:
-        """Check copies of the file that were broken on purpose.
-
-        Raises:
-            UsageError: the format is not ONNX.
-        """
-        if self.artifact.format != "onnx":
-            raise UsageError(
-                f"Mutations are made in ONNX files, not in the format {self.artifact.format}.",
-                "Export the model with --format onnx.",
-            )
-        import onnx
-
-        from mvdeploy.verify.mutations import mutants
-
+        """Check copies of the file that were broken on purpose."""
         results = []
-        model = onnx.load(str(self._path))
+        mutants = self._onnx_mutants if self.artifact.format == "onnx" else self._program_mutants
         with tempfile.TemporaryDirectory() as folder:
-            for name, module, mutant in mutants(model, self.artifact, self._network):
+            path = Path(folder) / self._path.name
+            for name, module, check in mutants(path):
                 self._step(f"{name} in {module}")
-                path = Path(folder) / self._path.name
-                onnx.save(mutant, str(path))
-                parity = self._check(path)
+                parity = check()
                 first = parity.first_diverging
                 named = first.module if first else ""
                 results.append(MutationResult(name, module, not parity.passed, named, parity))
         return tuple(results)
+
+    def _onnx_mutants(self, path: Path) -> Iterator[_Mutant]:
+        import onnx
+
+        from mvdeploy.verify.mutations.onnx import mutants
+
+        def check(model: onnx.ModelProto) -> Parity:
+            onnx.save(model, str(path))
+            return self._check(path)
+
+        model = onnx.load(str(self._path))
+        for name, module, mutant in mutants(model, self.artifact, self._network):
+            yield name, module, functools.partial(check, mutant)
+
+    def _program_mutants(self, path: Path) -> Iterator[_Mutant]:
+        """Break the program that the file was made from, and make a file of it in the same way."""
+        import torch
+
+        from mvdeploy.verify.mutations.program import mutants
+
+        artifact = self.artifact
+        options = export.Options(backend=artifact.backend or None)
+
+        def check(program: torch.export.ExportedProgram) -> Parity:
+            network = program.module()
+            source = export.Source(artifact.spec, network, {}, 0, (), artifact.preprocessing)
+            return self._check(path, export.write(source, artifact.format, path, options))
+
+        program = torch.export.export(self._rewritten, (torch.from_numpy(self._image),))
+        for name, module, mutant in mutants(program):
+            yield name, module, functools.partial(check, mutant)

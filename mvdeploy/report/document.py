@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
 from mvdeploy.report.findings import FindingGroup, grouped
-from mvdeploy.report.tables import breakdown, conditions, latency
+from mvdeploy.report.tables import breakdown, conditions, engines, latency
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.view import View
 from mvdeploy.report.words import clean, milliseconds, percent
@@ -140,6 +140,8 @@ def _operators(view: View) -> Iterator[Block]:
         "values are in the table of modules.",
     )
     yield from breakdown.modules(view)
+    for pair in view.engines:
+        yield engines.engines(view, pair)
     for case in view.profiled:
         yield breakdown.operators(view, case)
 

@@ -4,13 +4,27 @@ from __future__ import annotations
 
 from mvdeploy.records import Level
 from mvdeploy.report.cases import CaseView
+from mvdeploy.report.engines import EngineDifference, ModuleDifference
 from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.view import View
-from mvdeploy.report.words import clean, count, join, milliseconds, percent, reading, signed_percent
+from mvdeploy.report.words import (
+    clean,
+    count,
+    join,
+    milliseconds,
+    percent,
+    reading,
+    signed_milliseconds,
+    signed_percent,
+)
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.summary import DDOF
+
+_NAMED = 2
+"""Modules that a sentence on two engines names on each side."""
 
 
 def summary(view: View) -> tuple[str, ...]:
@@ -18,7 +32,7 @@ def summary(view: View) -> tuple[str, ...]:
     ratios, headlines = _ratios(view), _headlines(view)
     # What was asked for comes first.
     found = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
-    return (_setting(view), *found, *verdicts(view), *_standing(view))
+    return (_setting(view), *found, *engines(view), *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:
@@ -88,16 +102,36 @@ def _standing(view: View) -> tuple[str, ...]:
     return (f"Read before using these numbers: {join(said)} under Findings.",)
 
 
-def attribution(case: CaseView) -> str:
+def attribution(view: View, case: CaseView) -> str:
     """Say how much of a case's latency is accounted for, on one line."""
+    name = f"{case.key}: {case.title}" if len(view.cases) > 1 else case.title
     if case.shares is None:
-        return f"{case.title}: no breakdown."
+        return f"{name}: no breakdown."
     shares = case.shares
     return (
-        f"{case.title}: {100 * shares.coverage:.2f} % attributed, sum of operators ÷ latency "
-        f"{shares.operator_share:.2f}, profiler overhead "
+        f"{name}: {100 * shares.coverage:.2f} % attributed, "
+        f"sum of operators ÷ latency {shares.operator_share:.2f}, profiler overhead "
         f"{signed_percent(shares.profiler_overhead, 0)} ({shares.time_kind})"
     )
+
+
+def engines(view: View) -> tuple[str, ...]:
+    """Say where one engine loses most against another, and where it gains most."""
+    return tuple(_engines(pair) for pair in view.engines)
+
+
+def _engines(pair: EngineDifference) -> str:
+    a, b = pair.parts.a, pair.parts.b
+    said = [
+        f"{verb} most in {', '.join(f'{module_title(m)} ({_change(m)})' for m in found[:_NAMED])}"
+        for verb, found in (("loses", pair.losses), ("gains", pair.gains))
+        if found
+    ]
+    return f"{b.case.engine} against {a.case.engine} on {a.case.label}: {join(said)}."
+
+
+def _change(module: ModuleDifference) -> str:
+    return f"{signed_milliseconds(module.change_ns)} ms"
 
 
 def reconciliation(view: View) -> tuple[str, ...]:

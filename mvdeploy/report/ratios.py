@@ -121,7 +121,25 @@ def differences(
     profiled = [case for case in cases if case.shares]
     pairs = [(c.a, c.b, c.estimate) for c in comparisons]
     pairs = pairs or [(profiled[0], b, None) for b in profiled[1:]]
-    return tuple(_difference(a, b, found) for a, b, found in pairs if a.shares and b.shares)
+    return tuple(difference_of(a, b, found) for a, b, found in pairs if a.shares and b.shares)
+
+
+def difference_of(a: CaseView, b: CaseView, estimate: RatioEstimate | None) -> Difference:
+    """Set two breakdowns side by side; `estimate` is their paired ratio, if there is one."""
+    before, after = a.shares, b.shares
+    if before is None or after is None:
+        raise ValueError("a difference needs two breakdowns")
+    # Two medians wander apart with the machine; the paired ratio does not.
+    total = after.total_ns if estimate is None else before.total_ns * estimate.ratio
+    scale = total / after.total_ns if after.total_ns else 1.0
+    rows = [(p.title, p.ns, q.ns * scale) for p, q in zip(before.parts, after.parts, strict=True)]
+    rows.append(("Latency", before.total_ns, total))
+    return Difference(
+        a,
+        b,
+        tuple(DifferenceRow(t, x, y, (y - x) / (before.total_ns or 1.0)) for t, x, y in rows),
+        paired=estimate is not None,
+    )
 
 
 def ratio_text(estimate: RatioEstimate) -> str:
@@ -157,20 +175,3 @@ def _comparison_view(
         return ComparisonView(a, b, choice, None, None, None, str(error))
     reliability = judge_comparison(estimate, plan.pair_target)
     return ComparisonView(a, b, choice, estimate, other, reliability, "")
-
-
-def _difference(a: CaseView, b: CaseView, estimate: RatioEstimate | None) -> Difference:
-    before, after = a.shares, b.shares
-    if before is None or after is None:
-        raise ValueError("a difference needs two breakdowns")
-    # Two medians wander apart with the machine; the paired ratio does not.
-    total = after.total_ns if estimate is None else before.total_ns * estimate.ratio
-    scale = total / after.total_ns if after.total_ns else 1.0
-    rows = [(p.title, p.ns, q.ns * scale) for p, q in zip(before.parts, after.parts, strict=True)]
-    rows.append(("Latency", before.total_ns, total))
-    return Difference(
-        a,
-        b,
-        tuple(DifferenceRow(t, x, y, (y - x) / (before.total_ns or 1.0)) for t, x, y in rows),
-        paired=estimate is not None,
-    )

@@ -47,9 +47,10 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield ""
         yield _table(table)
     yield ""
-    yield from _lines(tuple(prose.attribution(case) for case in view.measured))
+    yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
         yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+    yield from _lines(prose.engines(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
 

@@ -10,6 +10,7 @@ from collections.abc import Iterator, Mapping
 
 from mvdeploy.records import Breakdown, Run, SavedRun
 from mvdeploy.report.cases import CaseView, case_views
+from mvdeploy.report.engines import EngineDifference, engine_differences
 from mvdeploy.report.findings import WordedFinding, word_all
 from mvdeploy.report.ratios import ComparisonView, Difference, comparison_views, differences
 from mvdeploy.report.signs import case_findings, run_findings, verdict_findings
@@ -26,6 +27,7 @@ class View:
         cases: every case, also failed ones and those the run did not come to.
         comparisons: pairs of cases that took turns.
         differences: breakdowns side by side.
+        engines: the same network on two engines, module by module.
         findings: gravest first.
     """
 
@@ -33,6 +35,7 @@ class View:
     cases: tuple[CaseView, ...]
     comparisons: tuple[ComparisonView, ...]
     differences: tuple[Difference, ...]
+    engines: tuple[EngineDifference, ...]
     findings: tuple[WordedFinding, ...]
 
     @property
@@ -92,6 +95,7 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         cases=cases,
         comparisons=comparisons,
         differences=differences(comparisons, cases),
+        engines=engine_differences(comparisons, cases),
         findings=word_all(
             run_findings(saved.run, cases, len(comparisons)),
             (

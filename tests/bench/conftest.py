@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from mvdeploy.bench.measure import Entry
+from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.records import (
     DeviceProfile,

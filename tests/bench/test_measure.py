@@ -8,7 +8,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvdeploy.bench.measure import Entry, Listener, by_engine, measure
+from mvdeploy.bench.case import Entry, by_engine
+from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
 from mvdeploy.records import Comparison, Job, JobModel, Level, Measurement, Plan, Warmup
 from mvdeploy.stats.interval import median_interval

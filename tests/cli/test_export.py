@@ -49,3 +49,9 @@ def test_what_runs_elsewhere_is_said_to_be_unverified(mvdeploy: Mvdeploy, tmp_pa
     assert done.returncode == 0, done.stderr
     assert "  not verified here: runs on an Apple device" in done.stdout
     assert json.loads((tmp_path / "a.pte.json").read_text())["runs_on"] == "an Apple device"
+    for command in (["verify", "a.pte"], ["bench", "a.pte"], ["compare", "a.pte", "a.pte"]):
+        refused = mvdeploy(*command)
+        assert refused.returncode == 2
+        assert "a.pte was lowered to the backend coreml: it needs an Apple device" in refused.stderr
+        assert "without --backend coreml" in refused.stderr
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pte", "a.pte.json"]

@@ -10,7 +10,7 @@ import onnx
 import pytest
 
 from mvdeploy import export
-from mvdeploy.verify.mutations import mutants
+from mvdeploy.verify.mutations.onnx import mutants
 
 
 def verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:

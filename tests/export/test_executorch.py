@@ -19,7 +19,8 @@ from mvdeploy.export.executorch.backends import xnnpack
 from mvdeploy.passes import FORMULATIONS
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category, Delegation
-from mvdeploy.verify import inputs, parity, program_mutations
+from mvdeploy.verify import inputs, parity
+from mvdeploy.verify.mutations import program as program_mutations
 
 with exporter._quiet():  # ExecuTorch warns of its own imports
     from executorch.backends.xnnpack import xnnpack_preprocess

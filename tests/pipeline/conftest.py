@@ -6,17 +6,8 @@ from pathlib import Path
 
 import pytest
 
-SMALL = (
-    "mobilevit_xxs",
-    "--image-size",
-    "64",
-    "--min-time",
-    "0.2",
-    "--max-time",
-    "0.2",
-    "--sessions",
-    "2",
-)
+NETWORK = ("mobilevit_xxs", "--image-size", "64")
+SHORT = ("--min-time", "0.2", "--max-time", "0.2", "--sessions", "2")
 
 
 def bench(folder: Path, *arguments: str, timeout: float = 300) -> subprocess.CompletedProcess[str]:
@@ -34,7 +25,8 @@ def finished(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """A run of A and B on both engines, and what the command printed."""
     folder = tmp_path_factory.mktemp("bench")
     formats = ("--format", "onnx", "--format", "pytorch")
-    done = bench(folder, *SMALL, *formats, "--patches", "2,2,2", "--patches", "8,4,2", "-o", "out")
+    patches = ("--patches", "2,2,2", "--patches", "8,4,2")
+    done = bench(folder, *NETWORK, *SHORT, *formats, *patches, "-o", "out")
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "out").iterdir()
     return run, done.stdout

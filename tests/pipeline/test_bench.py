@@ -18,17 +18,7 @@ from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category
 from mvdeploy.records.run import load_run
 
-SMALL = (
-    "mobilevit_xxs",
-    "--image-size",
-    "64",
-    "--min-time",
-    "0.2",
-    "--max-time",
-    "0.2",
-    "--sessions",
-    "2",
-)
+NETWORK = ("mobilevit_xxs", "--image-size", "64")
 Finished = tuple[Path, str]
 
 
@@ -128,7 +118,7 @@ def test_a_changed_file_is_refused(finished: Finished, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
 def test_a_killed_run_keeps_what_was_finished(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "mvdeploy", "bench", *SMALL[:3], "--sessions", "40"]
+    command = [sys.executable, "-m", "mvdeploy", "bench", *NETWORK, "--sessions", "40"]
     process = subprocess.Popen(
         [*command, "--min-time", "40", "-o", "out"],
         cwd=tmp_path,

@@ -1,14 +1,18 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
 
 from mvdeploy import models, passes
+from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.verify import inputs
+from mvdeploy.verify.mutations import program as broken
+from mvdeploy.verify.mutations.program import mutants, names
 from mvdeploy.verify.parity import MAX_ABS
-from mvdeploy.verify.program_mutations import mutants, names
 
 # torch 2.13 copies its own deprecated tree specifications.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -47,3 +51,27 @@ def run(program: torch.export.ExportedProgram, images: list[torch.Tensor]) -> li
 def test_mutations_are_made_at_several_places(program: torch.export.ExportedProgram) -> None:
     found = [(name, module) for name, module, _ in itertools.islice(mutants(program), 12)]
     assert len({module for _, module in found}) > 6
+
+
+@pytest.mark.slow
+def test_files_made_from_broken_programs_are_caught(
+    exported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is lowered anew from a broken program, and run by the engine."""
+    chosen = {n: p for n, p in broken._MUTATIONS.items() if n in ("softmax axis", "bias dropped")}
+    monkeypatch.setattr(broken, "_MUTATIONS", chosen)
+    found = Verifier(exported("executorch", patches="2,2,2", size="64").path).mutations()
+    assert [r.mutation for r in found] == ["bias dropped"] * 3 + ["softmax axis"] * 3
+    assert all(r.caught and r.good and not r.named and r.parity.modules == () for r in found)
+    assert {r.parity.engine.split()[0] for r in found} == {"executorch"}
+
+
+@pytest.mark.slow
+def test_an_unbroken_program_is_not_accused(
+    exported: Callable[..., Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    nothing = {"nothing": (lambda editor, node: None, broken._is_unfold)}
+    monkeypatch.setattr(broken, "_MUTATIONS", nothing)
+    found = Verifier(exported("executorch", patches="2,2,2", size="64").path).mutations()
+    assert len(found) == 3
+    assert not any(r.caught or r.good for r in found)

@@ -9,7 +9,7 @@ import pytest
 
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.verify import MutationResult, Verifier
-from mvdeploy.verify.mutations import module_of, mutants
+from mvdeploy.verify.mutations.onnx import module_of, mutants
 
 
 @pytest.fixture(scope="module")
@@ -71,11 +71,6 @@ def test_the_unbroken_file_passes_with_every_module_compared(exported) -> None:
     made = {op.module for op in export.artifact.operators}
     assert {module.module for module in parity.modules} == made
     assert min(m.snr_db or 0 for m in parity.modules) > 95
-
-
-def test_mutations_are_made_in_onnx_only(exported) -> None:
-    with pytest.raises(UsageError, match="not in the format pytorch"):
-        Verifier(exported("pytorch").path).mutations()
 
 
 @pytest.mark.slow
