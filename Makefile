@@ -7,7 +7,8 @@ BIN := $(VENV)/bin
 .PHONY: report test lint clean
 
 report: $(VENV)/.installed
-	$(BIN)/mvdeploy bench mobilevit_s --patches 2,2,2 --patches 8,4,2 --format onnx --threads 1
+	$(BIN)/mvdeploy bench mobilevit_s --patches 2,2,2 --patches 8,4,2 \
+	  --format onnx --format executorch --threads 1
 
 test: $(VENV)/.developed
 	$(BIN)/python -m pytest

@@ -12,8 +12,10 @@ from __future__ import annotations
 
 import argparse
 import json
+import statistics
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +31,7 @@ from mvdeploy import devices, models, transports
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
 from mvdeploy.pipeline.export import Builder
-from mvdeploy.records import Plan, Warmup
+from mvdeploy.records import PairGroup, Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
 
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
@@ -63,7 +65,8 @@ def main() -> None:
                 print(
                     f"{threads} thread(s): ours ÷ {library} = {found.ratio:.3f} "
                     f"(95 % {found.low:.3f}-{found.high:.3f}, {clock} time, "
-                    f"{found.groups} groups{enough})",
+                    f"{found.groups} groups{enough}); medians {median(comparison.groups, 'b'):.2f} "
+                    f"and {median(comparison.groups, 'a'):.2f} ms of wall time",
                     flush=True,
                 )
                 figures.append(
@@ -79,6 +82,11 @@ def main() -> None:
                 )
     if arguments.json:
         arguments.json.write_text(json.dumps(figures, indent=1))
+
+
+def median(groups: Sequence[PairGroup], side: str) -> float:
+    """Return the median of one side's wall times, in milliseconds."""
+    return statistics.median(ns for g in groups for ns in getattr(g, side).wall_ns) / 1e6
 
 
 def export_ours(model: str, folder: Path) -> Entry:

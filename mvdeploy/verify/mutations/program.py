@@ -171,13 +171,14 @@ def names() -> tuple[str, ...]:
 
 
 def mutants(
-    program: ExportedProgram, chosen: tuple[str, ...] | None = None
+    program: ExportedProgram, chosen: tuple[str, ...] | None = None, places: int = 3
 ) -> Iterator[tuple[str, str, ExportedProgram]]:
-    """Make broken copies: every mutation at the first, the middle and the last place it fits.
+    """Make broken copies.
 
     Args:
         program: of a network in the delegable formulation; of another, some find no place.
         chosen: some of `names`; None for all.
+        places: how many of each: 1 for the middle one, 3 for the first and the last too.
 
     Yields:
         the mutation, the module it is in, the program.
@@ -185,8 +186,9 @@ def mutants(
     plain = Editor(program)
     for name in chosen or names():
         mutate, fits = _MUTATIONS[name]
-        places = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
-        for index in dict.fromkeys(places[i] for i in (0, len(places) // 2, -1) if places):
+        found = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
+        picked = (len(found) // 2,) if places == 1 else (0, len(found) // 2, -1)
+        for index in dict.fromkeys(found[i] for i in picked if found):
             editor = Editor(program)
             node = editor.nodes[index]
             module = module_of(node)
