@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvdeploy import export, models, passes, runtimes
+from mvdeploy import export, models, passes
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import Listener
 from mvdeploy.models.preprocess import load_image, sample_photograph
-from mvdeploy.pipeline.export import HOST_ENGINES
 from mvdeploy.records import JobModel, ModelSpec
+from mvdeploy.verify import engines
 
 
 def photograph(spec: ModelSpec, folder: Path) -> Path:
@@ -44,7 +44,7 @@ def exported(
         models.preprocessing(spec),
     )
     artifact = export.write(source, format_name, path)
-    engine = runtimes.for_format(format_name, HOST_ENGINES)
+    engine = engines.for_format(format_name)
     return case(path, engine, artifact.inputs[0].name, image)
 
 

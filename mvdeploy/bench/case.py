@@ -116,6 +116,7 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
         "cores": tuple(str(core) for core in hello.get("cores") or ()) or "unavailable",
         "clock": str(clock.get("implementation", "unavailable")),
         "clock_resolution_s": clock.get("resolution_s", "unavailable"),
+        **entry.model.options,
         "artifact_sha256": entry.model.sha256,
         "output_sha256": result.models[0].output_sha256,
     }

@@ -7,6 +7,7 @@ from typing import Any
 
 import click
 
+from mvdeploy import export
 from mvdeploy.cli import measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
@@ -83,7 +84,9 @@ def command(
 
 def _is_result(text: str) -> bool:
     path = Path(text)
-    return path.is_dir() or (path.is_file() and path.suffix == ".json")
+    if path.is_dir():
+        return not export.manifest_path(path).is_file()  # a package of Core ML is a folder
+    return path.is_file() and path.suffix == ".json"
 
 
 def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str, Any]) -> int:

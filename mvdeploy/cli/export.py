@@ -3,22 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from mvdeploy import export, models, passes
 from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Artifact, Delegation, ModelSpec, Undelegated
+from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Undelegated
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.export import Exported
-
-_Job = tuple[ModelSpec, str, Path]
-"""A network, a format, and where the file goes."""
 
 SHOWN = 3
 """Modules that are named for each undelegated operator."""
@@ -33,10 +31,10 @@ SHOWN = 3
     default=["onnx"],
     show_default=True,
     metavar="FORMAT",
-    help="onnx, pytorch or executorch. Repeat it for several.",
+    help="onnx, executorch, coreml or pytorch. Repeat it for several.",
 )
 @options.network
-@click.option("--precision", default="fp32", show_default=True, metavar="NAME")
+@options.precision
 @click.option(
     "--backend",
     metavar="NAME",
@@ -45,8 +43,8 @@ SHOWN = 3
 @click.option(
     "--formulation",
     metavar="NAME",
-    help="How the network is written: plain, or delegable for engines that run it in one piece. "
-    "[default: what suits the format]",
+    help="How the network is written: plain, delegable for engines that run it in one piece, or "
+    "channels_first for the Neural Engine. [default: what suits the format]",
 )
 @click.option(
     "--require-full-delegation",
@@ -54,6 +52,25 @@ SHOWN = 3
     is_flag=True,
     help="Fail if one delegate of ExecuTorch does not hold the whole network.",
 )
+@click.option(
+    "--deployment-target",
+    metavar="iOSNN",
+    help="Oldest system that a Core ML program runs on, from iOS15. [default: iOS17]",
+)
+@click.option(
+    "--image-input",
+    is_flag=True,
+    help="Make a Core ML program that takes images, ready for an app, and beside it the same with "
+    "a tensor as its input, for measuring.",
+)
+@click.option(
+    "--labels",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="Names of the classes, one on each line, for a Core ML program that returns them.",
+)
+@click.option("--author", default="", metavar="TEXT", help="Stored in a Core ML program.")
+@click.option("--license", default="", metavar="TEXT", help="Stored in a Core ML program.")
 @click.option("--opset", type=int, help="ONNX operator set. [default: the exporter's]")
 @click.option(
     "--batch",
@@ -79,86 +96,107 @@ SHOWN = 3
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 @options.debug
 def command(
-    model: str,
-    formats: tuple[str, ...],
-    patches: tuple[str, ...],
-    image_size: str | None,
-    task: str,
-    num_classes: int | None,
-    seed: int,
-    weights: Path | None,
-    channel_order: str | None,
-    precision: str,
-    backend: str | None,
-    formulation: str | None,
-    full_delegation: bool,
-    opset: int | None,
-    batch: str,
-    photograph: Path | None,
-    output: Path,
-    as_json: bool,
+    model: str, formats: tuple[str, ...], output: Path, as_json: bool, **given: Any
 ) -> None:
     """Build MODEL, rewrite it, export it, and verify the file against PyTorch.
 
-    The file and its manifest (FILE.json) appear only when the outputs agree. Files for Apple
-    devices and for Vulkan are made, but cannot be verified here.
+    The file and its manifest (FILE.json) appear only when the outputs agree. Core ML programs are
+    verified by an interpreter of their own. What ExecuTorch lowers for Apple devices and for Vulkan
+    is made, but cannot be verified here.
     """
     for name in formats:
-        export.check(name, precision)
-    if formulation is not None:
-        passes.check(formulation)
-    images = _batch(batch)
-    specs = options.specs(
-        (model,), patches, image_size, task, num_classes, seed, weights, channel_order
+        export.check(name, given["precision"])
+    if given["formulation"] is not None:
+        passes.check(given["formulation"])
+    images = _batch(given["batch"])
+    network = {name: given[name] for name in options.NETWORK}
+    specs = tuple(
+        dataclasses.replace(spec, batch=images or 1) for spec in options.specs((model,), **network)
     )
-    specs = tuple(dataclasses.replace(spec, batch=images or 1) for spec in specs)
-    chosen = export.Options(
-        opset=opset,
-        dynamic_batch=images is None,
-        formulation=formulation,
-        backend=backend,
-        full_delegation=full_delegation,
-    )
-    for name in formats:
-        export.check_options(name, chosen)
-    jobs = _jobs(specs, formats, output, precision, backend)
-    _run(jobs, chosen, photograph, as_json)
-
-
-def _jobs(
-    specs: Sequence[ModelSpec],
-    formats: Sequence[str],
-    output: Path,
-    precision: str,
-    backend: str | None,
-) -> list[_Job]:
-    jobs = [
-        (spec, name, _target(output, spec, name, precision, backend))
-        for spec in specs
-        for name in formats
-    ]
+    jobs = [_job(spec, name, output, images, given) for spec in specs for name in formats]
     if len(jobs) > 1 and not _is_folder(output):
         raise UsageError(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
             "Give a folder with -o.",
         )
-    return jobs
+    _run(jobs, given["photograph"], as_json)
 
 
-def _run(
-    jobs: Sequence[_Job], chosen: export.Options, photograph: Path | None, as_json: bool
-) -> None:
+@dataclasses.dataclass(frozen=True)
+class _Job:
+    """An export to come."""
+
+    spec: ModelSpec
+    format: str
+    path: Path
+    options: export.Options
+
+
+def _job(
+    spec: ModelSpec, format_name: str, output: Path, images: int | None, given: Mapping[str, Any]
+) -> _Job:
+    chosen = _choice(spec, images, given)
+    export.check_options(format_name, chosen)
+    return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
+
+
+def _choice(spec: ModelSpec, images: int | None, given: Mapping[str, Any]) -> export.Options:
+    return export.Options(
+        precision=given["precision"],
+        opset=given["opset"],
+        dynamic_batch=images is None,
+        formulation=given["formulation"],
+        backend=given["backend"],
+        full_delegation=given["full_delegation"],
+        deployment_target=given["deployment_target"],
+        image=models.preprocessing(spec) if given["image_input"] else None,
+        labels=_labels(given["labels"]),
+        author=given["author"],
+        license=given["license"],
+    )
+
+
+def _labels(path: Path | None) -> tuple[str, ...]:
+    """Read the names of the classes.
+
+    Raises:
+        UsageError: the file cannot be read, holds none, or one of them twice.
+    """
+    if path is None:
+        return ()
+    try:
+        labels = tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The labels cannot be read from {path} ({error}).",
+            "Give a text file in UTF-8 with one label on each line.",
+        ) from error
+    twice = next((label for label, count in Counter(labels).items() if count > 1), None)
+    if not labels or not all(map(str.strip, labels)) or twice is not None:
+        wrong = "is empty" if not labels else "has an empty line"
+        raise UsageError(
+            f"{path} {wrong if twice is None else f'has the label {twice!r} twice'}.",
+            "Give one label on each line, every one once, in the order of the classes.",
+        )
+    return labels
+
+
+def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline.export import Builder
 
-    specs = dict.fromkeys(spec for spec, _, _ in jobs)
-    done = []
-    with steps(len(specs) + 2 * len(jobs)) as announce:
+    specs = dict.fromkeys(job.spec for job in jobs)
+    written = sum(1 if job.options.image is None else 2 for job in jobs)
+    done: list[Exported] = []
+    with steps(len(specs) + 2 * written) as announce:
         builders = {spec: Builder(spec, photograph, announce) for spec in specs}
-        for spec, name, path in jobs:
-            done.append(builders[spec].export(name, path, chosen))
+        for job in jobs:
+            made = builders[job.spec].export(job.format, job.path, job.options)
+            done += [made] if made.twin is None else [made, made.twin]
             if not as_json:
-                _show(done[-1])
+                _show(made)
+                if made.twin is not None:
+                    _show(made.twin)
     if as_json:
         import json
 
@@ -167,13 +205,12 @@ def _run(
         click.echo(json.dumps([codec.encode(exported.artifact) for exported in done], indent=1))
 
 
-def _target(
-    output: Path, spec: ModelSpec, format_name: str, precision: str, backend: str | None
-) -> Path:
+def _place(output: Path, spec: ModelSpec, format_name: str, chosen: export.Options) -> Path:
     # The suffix of a format is in its file, which imports the exporter.
     suffix = export.suffix(format_name)
     if _is_folder(output):
-        parts = (spec.slug, backend, precision)
+        precision = export.precision(format_name, chosen)
+        parts = (spec.slug, chosen.backend, precision, "image" if chosen.image else None)
         return output / f"{'-'.join(part for part in parts if part)}{suffix}"
     if output.suffix != suffix:
         raise UsageError(
@@ -193,7 +230,8 @@ def _batch(text: str) -> int | None:
 
 
 def _is_folder(output: Path) -> bool:
-    return output.is_dir() or not output.suffix
+    # A package of Core ML is a folder too.
+    return (output.is_dir() and output.suffix != ".mlpackage") or not output.suffix
 
 
 def _show(exported: Exported) -> None:
@@ -207,6 +245,9 @@ def _show(exported: Exported) -> None:
     click.echo(f"  passes: {_passes(artifact)}")
     if artifact.delegation is not None:
         for line in _delegation(artifact.backend, artifact.delegation):
+            click.echo(f"  {line}")
+    if artifact.placement is not None:
+        for line in _placement(artifact.placement):
             click.echo(f"  {line}")
     click.echo(f"  {_parity(exported)}")
     if exported.changes is not None:
@@ -241,6 +282,26 @@ def _delegation(backend: str, delegation: Delegation) -> list[str]:
     return lines
 
 
+def _placement(risks: Sequence[PlacementRisk]) -> list[str]:
+    if not risks:
+        return ["Neural Engine: nothing found that keeps operators off it (predicted)"]
+    from mvdeploy.verify.placement import remedy
+
+    lines = []
+    by_rule: dict[str, list[PlacementRisk]] = {}
+    for risk in risks:
+        by_rule.setdefault(risk.rule, []).append(risk)
+    for rule, found in by_rule.items():
+        modules = list(dict.fromkeys(risk.module or "(network)" for risk in found))
+        more = f" and {len(modules) - SHOWN} more" if len(modules) > SHOWN else ""
+        count = sum(len(risk.operators) for risk in found)
+        lines.append(
+            f"Neural Engine (predicted): {rule}: {count} operators ({found[0].detail}) in "
+            f"{', '.join(modules[:SHOWN])}{more}. {remedy(rule)}"
+        )
+    return lines
+
+
 def _parity(exported: Exported) -> str:
     parity = exported.parity
     if parity is None:
@@ -249,6 +310,6 @@ def _parity(exported: Exported) -> str:
     snr = "identical" if worst.snr_db is None else f"SNR {worst.snr_db:.0f} dB"
     return (
         f"parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
-        f"max abs {worst.max_abs:.1e} ({parity.max_abs_threshold:.0e} allowed), {snr}"
+        f"max abs {worst.max_abs:.1e} (demanded: {parity.demand}), {snr}"
         + (f"; {len(parity.modules)} tensors inside" if parity.modules else "")
     )

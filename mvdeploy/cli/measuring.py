@@ -14,6 +14,7 @@ from mvdeploy import devices, export, models, runtimes
 from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
+from mvdeploy.runtimes.coreml import COMPUTE_UNITS
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
@@ -52,7 +53,12 @@ def where(command: F) -> F:
             help="onnx, executorch or pytorch; default: what the device's first engine runs. "
             "Repeat it for several.",
         ),
-        click.option("--precision", default="fp32", show_default=True, metavar="NAME"),
+        options.precision,
+        click.option(
+            "--compute-units",
+            type=click.Choice(COMPUTE_UNITS),
+            help="What Core ML may use. [default: all]",
+        ),
     )
 
 
@@ -143,7 +149,9 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     return tuple(found)
 
 
-def formats_for(asked: Sequence[str], profile: DeviceProfile, precision: str) -> tuple[str, ...]:
+def formats_for(
+    asked: Sequence[str], profile: DeviceProfile, precision: str | None
+) -> tuple[str, ...]:
     """Return the formats to measure in, each once.
 
     Raises:
@@ -175,6 +183,8 @@ class Options:
     Attributes:
         profile: of the device.
         formats: of networks.
+        exports: options of their exports.
+        engine_options: what the engine's sessions are opened with.
         common: fields of the plan.
         photograph: what the models are fed; None for the one that is always there.
         root: where the run's folder goes.
@@ -184,6 +194,8 @@ class Options:
 
     profile: DeviceProfile
     formats: tuple[str, ...]
+    exports: export.Options
+    engine_options: dict[str, str]
     common: dict[str, Any]
     photograph: Path | None
     root: Path
@@ -197,6 +209,8 @@ class Options:
         return Request(
             subjects=subjects,
             formats=self.formats,
+            options=self.exports,
+            engine_options=self.engine_options,
             device=self.profile,
             plan=plan,
             root=self.root,
@@ -224,7 +238,8 @@ def _read(
     device: str,
     devices_dir: tuple[Path, ...],
     formats: tuple[str, ...],
-    precision: str,
+    precision: str | None,
+    compute_units: str | None,
     threads: int | None,
     cores: str | None,
     warmup: int | None,
@@ -256,12 +271,25 @@ def _read(
     return Options(
         profile=profile,
         formats=formats_for(formats, profile, precision),
+        exports=export.Options(precision=precision),
+        engine_options=_engine_options(profile, compute_units),
         common=common,
         photograph=photograph,
         root=output,
         as_json=as_json,
         demands=Demands.read(fail_on, require_reliable, baseline, save_baseline),
     )
+
+
+def _engine_options(profile: DeviceProfile, compute_units: str | None) -> dict[str, str]:
+    if compute_units is None:
+        return {}
+    if "coreml" not in profile.engines:
+        raise UsageError(
+            f"Core ML does not run on {profile.title}, so it has no compute units there.",
+            "Leave --compute-units out, or give --device mac or an iPhone.",
+        )
+    return {"compute_units": compute_units}
 
 
 @dataclasses.dataclass(frozen=True)

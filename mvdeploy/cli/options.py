@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mvdeploy import models
+from mvdeploy import export, models
 from mvdeploy.errors import UsageError
 from mvdeploy.records import ModelSpec
 from mvdeploy.records.spec import parse_image_size, parse_patches
@@ -31,6 +31,15 @@ def channel_order(command: F) -> F:
         metavar="rgb|bgr",
         help="What the checkpoint is fed. [default: rgb for timm's, bgr for the others, or what "
         "its preprocessor_config.json says]",
+    )(command)
+
+
+def precision(command: F) -> F:
+    """Add ``--precision``."""
+    return click.option(
+        "--precision",
+        metavar="NAME",
+        help="fp32 or fp16. [default: fp16 for coreml, fp32 for the others]",
     )(command)
 
 
@@ -124,7 +133,7 @@ def file_argument(text: str) -> Path | None:
     if ":" in text:
         return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
     path = Path(text)
-    if path.is_file():
+    if path.is_file() or export.manifest_path(path).is_file():
         return path
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"There is no file {text}.", "Check the path, or give a model's name.")

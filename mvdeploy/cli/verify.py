@@ -71,10 +71,7 @@ def _show(parity: Parity, modules: bool) -> None:
         click.echo("")
         _show_modules(parity)
     verdict = "agrees with" if parity.passed else "DOES NOT agree with"
-    click.echo(
-        f"\nThe file {verdict} PyTorch by {parity.engine} "
-        f"(max abs {parity.max_abs_threshold:.0e} allowed)."
-    )
+    click.echo(f"\nThe file {verdict} PyTorch by {parity.engine} (demanded: {parity.demand}).")
     first = parity.first_diverging
     if first is not None:
         click.echo(f"The first module that departs is {first.module} (tensor {first.tensor}).")

@@ -6,11 +6,15 @@ A format is one file in this folder with:
     of the files it writes.
 ``PACKAGES``
     the distributions that make them; their versions go into the manifest.
+``PRECISIONS``
+    what it can be written in, the usual one first.
+``TAKES``
+    names of the `Options` that it has, besides precision and formulation.
 ``write(network, example, path, facts, options)``
-    writes the program to `path` and returns what was `Written`. `facts` are strings to store in the
-    file where the format can hold them.
+    writes the program to `path`, a file or a folder, and returns what was `Written`. `facts` are
+    strings to store in it where the format can hold them.
 ``check(options)``
-    raises `UsageError` for `Options` that the format does not have.
+    raises `UsageError` for values of its options that cannot be; a format without it takes all.
 ``formulation(options)``
     one of `mvdeploy.passes.FORMULATIONS`: how the network is best written for the format. A format
     without it takes the network as its class is written.
@@ -19,14 +23,13 @@ A format is one file in this folder with:
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import importlib.metadata
 import platform
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import mvdeploy
-from mvdeploy import plugins
+from mvdeploy import files, plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.records import (
     Artifact,
@@ -47,7 +50,20 @@ INPUT, OUTPUT = "image", "logits"
 DYNAMIC = "batch"
 """Stands in a shape where any number will do."""
 
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16")
+
+_FLAGS = {
+    "opset": ("--opset", "onnx"),
+    "dynamic_batch": ("--batch dynamic", "onnx or pytorch"),
+    "backend": ("--backend", "executorch"),
+    "full_delegation": ("--require-full-delegation", "executorch"),
+    "deployment_target": ("--deployment-target", "coreml"),
+    "image": ("--image-input", "coreml"),
+    "labels": ("--labels", "coreml"),
+    "author": ("--author", "coreml"),
+    "license": ("--license", "coreml"),
+}
+"""Options that not every format has: the flag, and the formats that have it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -55,18 +71,32 @@ class Options:
     """What can be chosen about a file beyond its format.
 
     Attributes:
+        precision: one of `PRECISIONS`; None for the format's usual one.
         opset: version of the ONNX operator set; None for the exporter's default.
         dynamic_batch: any number of images can be fed, instead of as many as the spec says.
         formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
         backend: what the program is lowered to; None for the format's default.
         full_delegation: it is an error if one delegate does not hold the whole program.
+        deployment_target: oldest system that the program is made for, such as ``iOS17``; None for
+            the format's default.
+        image: how photographs are fed, for a program that takes images; None for one that takes a
+            tensor.
+        labels: names of the classes, for a program that returns them.
+        author: of the network, to be stored in the file.
+        license: of the network, to be stored in the file.
     """
 
+    precision: str | None = None
     opset: int | None = None
     dynamic_batch: bool = False
     formulation: str | None = None
     backend: str | None = None
     full_delegation: bool = False
+    deployment_target: str | None = None
+    image: Preprocessing | None = None
+    labels: tuple[str, ...] = ()
+    author: str = ""
+    license: str = ""
 
 
 DEFAULTS = Options()
@@ -82,6 +112,8 @@ class Written:
         runs_on: what it takes to run it; empty where an engine of the format is enough.
         delegation: how much of it runs in delegates; None for formats without them.
         packages: distributions that made it, besides those of the format.
+        inputs: in order; None for the image as a tensor.
+        outputs: in order; None for the logits.
     """
 
     operators: tuple[Operator, ...]
@@ -89,6 +121,8 @@ class Written:
     runs_on: str = ""
     delegation: Delegation | None = None
     packages: tuple[str, ...] = ()
+    inputs: tuple[TensorInfo, ...] | None = None
+    outputs: tuple[TensorInfo, ...] | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -121,7 +155,7 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
-def check(format_name: str, precision: str = "fp32") -> None:
+def check(format_name: str, precision: str | None = None) -> None:
     """Refuse a format or precision that does not exist, without importing any.
 
     Raises:
@@ -129,7 +163,7 @@ def check(format_name: str, precision: str = "fp32") -> None:
     """
     if format_name not in names():
         raise plugins.unknown("format", format_name, names())
-    if precision not in PRECISIONS:
+    if precision is not None and precision not in PRECISIONS:
         raise plugins.unknown("precision", precision, PRECISIONS)
 
 
@@ -140,18 +174,25 @@ def check_options(format_name: str, options: Options) -> None:
         UsageError: names the option.
     """
     exporter = plugins.load(__name__, format_name, "format")
-    if not hasattr(exporter, "BACKEND"):
-        if options.backend is not None:
+    for name, (flag, having) in _FLAGS.items():
+        if getattr(options, name) != getattr(DEFAULTS, name) and name not in exporter.TAKES:
             raise UsageError(
-                f"The format {format_name} has no backends to choose from.",
-                "Leave --backend out, or use --format executorch.",
+                f"The format {format_name} has no {flag}.",
+                f"Leave it out, or use --format {having}.",
             )
-        if options.full_delegation:
-            raise UsageError(
-                f"Programs in the format {format_name} have no delegates.",
-                "Leave --require-full-delegation out, or use --format executorch.",
-            )
-    exporter.check(options)
+    if precision(format_name, options) not in exporter.PRECISIONS:
+        raise UsageError(
+            f"The format {format_name} is not written in {options.precision}.",
+            f"Give --precision {' or '.join(exporter.PRECISIONS)}.",
+        )
+    if hasattr(exporter, "check"):
+        exporter.check(options)
+
+
+def precision(format_name: str, options: Options) -> str:
+    """Return what a format is written in: as is asked for, or as is usual."""
+    usual: str = plugins.load(__name__, format_name, "format").PRECISIONS[0]
+    return options.precision or usual
 
 
 def formulation(format_name: str, options: Options) -> str | None:
@@ -195,19 +236,24 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     # A batch of one would be taken for a constant.
     batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
     example = torch.zeros(batch, 3, *spec.image_size)
-    facts = {"mvdeploy.version": mvdeploy.__version__, "mvdeploy.model": spec.label}
+    facts = {
+        "mvdeploy.version": mvdeploy.__version__,
+        "mvdeploy.model": spec.label,
+        "mvdeploy.weights": spec.weights.sha256 if spec.weights else f"seed {spec.seed}",
+        "mvdeploy.passes": ", ".join(report.name for report in source.passes),
+    }
     size = DYNAMIC if options.dynamic_batch else spec.batch
     written: Written = exporter.write(source.network, example, path, facts, options)
     artifact = Artifact(
         path=path.name,
-        sha256=file_sha256(path),
-        size_bytes=path.stat().st_size,
+        sha256=files.sha256(path),
+        size_bytes=files.size(path),
         format=format_name,
-        precision="fp32",
+        precision=precision(format_name, options),
         spec=spec,
         passes=source.passes,
-        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
-        outputs=(TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
+        inputs=written.inputs or (TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
+        outputs=written.outputs or (TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
         preprocessing=source.preprocessing,
         versions=_versions(exporter.PACKAGES + written.packages),
         operators=written.operators,
@@ -218,8 +264,13 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
         runs_on=written.runs_on,
         delegation=written.delegation,
     )
-    codec.save(artifact, manifest_path(path))
+    save_manifest(artifact, path)
     return artifact
+
+
+def save_manifest(artifact: Artifact, path: Path) -> None:
+    """Write the manifest beside the artifact at `path`."""
+    codec.save(artifact, manifest_path(path))
 
 
 def read(path: Path) -> Artifact:
@@ -228,7 +279,7 @@ def read(path: Path) -> Artifact:
     Raises:
         UsageError: the artifact or its manifest is missing, or the file has another sha256.
     """
-    if not path.is_file():
+    if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
     manifest = manifest_path(path)
     if not manifest.is_file():
@@ -237,18 +288,12 @@ def read(path: Path) -> Artifact:
             "Use a file that 'mvdeploy export' wrote, together with its .json.",
         )
     artifact = codec.load(Artifact, manifest)
-    if file_sha256(path) != artifact.sha256:
+    if files.sha256(path) != artifact.sha256:
         raise UsageError(
             f"{path} is not the file that {manifest.name} describes (its sha256 differs).",
             "Export the model again.",
         )
     return artifact
-
-
-def file_sha256(path: Path) -> str:
-    """Return the sha256 of a file, in hexadecimal."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

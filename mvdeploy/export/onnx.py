@@ -20,6 +20,8 @@ from mvdeploy.records import Operator
 
 SUFFIX = ".onnx"
 PACKAGES = ("torch", "onnx", "onnxscript")
+PRECISIONS = ("fp32",)
+TAKES = ("opset", "dynamic_batch")
 
 MODULE_KEY = "mvdeploy.module"
 """Node metadata: dotted path of the module that the node came from."""

@@ -9,12 +9,14 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import Dim
 
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import EngineError
 from mvdeploy.export import DEFAULTS, DYNAMIC, Options, Written
 from mvdeploy.records import Operator
 
 SUFFIX = ".pt2"
 PACKAGES = ("torch",)
+PRECISIONS = ("fp32",)
+TAKES = ("dynamic_batch",)
 
 
 def write(
@@ -27,10 +29,8 @@ def write(
     """Write an exported program.
 
     Raises:
-        UsageError: an opset was asked for.
         EngineError: torch.export could not trace the network.
     """
-    check(options)
     shapes = ({0: Dim(DYNAMIC)},) if options.dynamic_batch else None
     try:
         with warnings.catch_warnings():
@@ -47,16 +47,6 @@ def write(
         ) from error
     nodes = program.graph.nodes
     return Written(tuple(_operator(node) for node in nodes if node.op == "call_function"))
-
-
-def check(options: Options) -> None:
-    """Refuse an opset.
-
-    Raises:
-        UsageError: there is one.
-    """
-    if options.opset is not None:
-        raise UsageError("PyTorch programs have no opset.", "Leave --opset out, or use onnx.")
 
 
 def _operator(node: fx.Node) -> Operator:

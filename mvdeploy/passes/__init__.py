@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 PLAIN = "plain"
 DELEGABLE = "delegable"
+CHANNELS_FIRST = "channels_first"
 
 FORMULATIONS: dict[str, tuple[str, ...]] = {
     # As the network's class is written.
@@ -38,6 +39,8 @@ FORMULATIONS: dict[str, tuple[str, ...]] = {
     ),
     # Nothing but operators that delegates such as XNNPACK take.
     DELEGABLE: ("fold_batchnorm", "separate_attention", "explicit_layernorm"),
+    # Four dimensions with channels second and 1x1 convolutions, as Apple's Neural Engine has it.
+    CHANNELS_FIRST: ("fold_batchnorm", "channels_first"),
 }
 """Passes of each formulation, in order."""
 

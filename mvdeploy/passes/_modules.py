@@ -1,8 +1,14 @@
-"""Exchanging modules of a network."""
+"""Finding, watching and exchanging modules of a network."""
 
 from __future__ import annotations
 
-from torch import nn
+from collections.abc import Iterable, Iterator
+
+import torch
+from torch import Tensor, nn
+
+Call = tuple[tuple[object, ...], object]
+"""Positional arguments and output of a module."""
 
 
 def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
@@ -12,3 +18,33 @@ def replace(network: nn.Module, old: nn.Module, new: nn.Module) -> None:
         if module is old:
             parent, _, name = path.rpartition(".")
             setattr(network.get_submodule(parent), name, new)
+
+
+def with_method(network: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]]:
+    """Return path and module where a class has a method that says how it is written otherwise."""
+    return ((path, m) for path, m in network.named_modules() if hasattr(type(m), name))
+
+
+def calls(
+    network: nn.Module, modules: Iterable[nn.Module], example: Tensor
+) -> dict[nn.Module, list[Call]]:
+    """Run a network once and return the calls of some of its modules; without those not called.
+
+    Args:
+        network: in eval mode; stays as it is.
+        modules: of the network, to watch.
+        example: its input.
+    """
+    seen: dict[nn.Module, list[Call]] = {}
+
+    def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
+        seen.setdefault(module, []).append((args, output))
+
+    hooks = [module.register_forward_hook(record) for module in modules]
+    try:
+        with torch.no_grad():
+            network(example)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return seen

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mvdeploy.errors import CheckFailed
-from mvdeploy.passes._modules import replace
+from mvdeploy.passes._modules import calls, replace
 
 TOLERANCE = 1e-5
 
@@ -87,24 +87,13 @@ class _Plain:
 
 def _survey(network: nn.Module, example: Tensor) -> tuple[dict[str, _Plain], list[str]]:
     """Return the LayerNorms to replace by path, and a line for every one that has to stay."""
-    calls: dict[nn.Module, list[tuple[object, object]]] = {}
     norms = {path: m for path, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
     hooked = {m for m in norms.values() if m._forward_hooks or m._forward_pre_hooks}
-
-    def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
-        calls.setdefault(module, []).append((args[0] if len(args) == 1 else None, output))
-
-    hooks = [norm.register_forward_hook(record) for norm in norms.values()]
-    try:
-        with torch.no_grad():
-            network(example)
-    finally:
-        for hook in hooks:
-            hook.remove()
+    called = calls(network, norms.values(), example)
     plain: dict[str, _Plain] = {}
     left = []
     for path, norm in norms.items():
-        seen = calls.get(norm, [])
+        seen = [(args[0] if len(args) == 1 else None, out) for args, out in called.get(norm, [])]
         reason = _why_not(norm, seen, norm in hooked)
         first = seen[0][0] if seen else None
         if reason or not isinstance(first, Tensor):

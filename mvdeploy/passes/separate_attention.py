@@ -14,12 +14,10 @@ written so: its method ``separated()`` returns what goes into its place, with th
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 from torch import Tensor, nn
 
 from mvdeploy.errors import CheckFailed
-from mvdeploy.passes._modules import replace
+from mvdeploy.passes._modules import replace, with_method
 
 TOLERANCE = 1e-5
 
@@ -31,7 +29,7 @@ def requires(network: nn.Module) -> None:
 def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     """Replace every module that has ``separated``; attention of other libraries has not."""
     changed = []
-    for path, module in list(_packed(network)):
+    for path, module in list(with_method(network, "separated")):
         replace(network, module, module.separated())  # type: ignore[operator]
         changed.append(f"{path} into q, k and v")
     return changed, []
@@ -39,12 +37,8 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
 
 def ensures(network: nn.Module, example: Tensor) -> None:
     """Check that no packed projection is left."""
-    for path, _ in _packed(network):
+    for path, _ in with_method(network, "separated"):
         raise CheckFailed(
             f"The attention '{path}' could be separated but was not.",
             "Report the network that shows it.",
         )
-
-
-def _packed(network: nn.Module) -> Iterator[tuple[str, nn.Module]]:
-    return ((path, m) for path, m in network.named_modules() if hasattr(type(m), "separated"))

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import runtimes, transports
+from mvdeploy import export, runtimes, transports
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
@@ -34,6 +34,10 @@ from mvdeploy.records import (
 OnStep = Callable[[str], None]
 
 
+_FEW, _FEW_SESSIONS, _FEW_PROFILED = 40, 2, 5
+"""Inferences of a case, sessions and profiled inferences where each call takes seconds."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Request:
     """What is to be measured.
@@ -47,6 +51,8 @@ class Request:
         root: folder below which the run gets a folder of its own.
         photograph: what the models are fed; None for a photograph that is always there.
         command: the command line, for the record.
+        options: of the exports.
+        engine_options: what the engine's sessions are opened with, beside their defaults.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -56,6 +62,8 @@ class Request:
     root: Path
     photograph: Path | None = None
     command: tuple[str, ...] = ()
+    options: export.Options = export.DEFAULTS
+    engine_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -98,30 +106,43 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
     with transports.get(request.device) as link:
+        plan = _affordable(request.plan, link)
         store = stores.create(
             request.root,
             _title(wanted),
             [w.case for w in wanted],
-            device=Device(request.device, link.identity()),
-            plan=request.plan,
+            device=Device(request.device, link.identity(), emulated=link.emulated),
+            plan=plan,
             command=request.command,
             image=photograph.name,
         )
         try:
-            preparation = Preparation(builders, photograph, link, store)
+            preparation = Preparation(
+                builders, photograph, link, store, request.options, request.engine_options
+            )
             entries = preparation.entries(wanted)
             listener = Listener(store.measured, store.failed, on_step, store.compared)
-            for group in [entries] if request.plan.pairs_only else by_engine(entries):
-                anchor = preparation.anchor(group) if request.plan.anchor and group else None
-                measure(group, link, request.plan, listener, anchor)
-            if request.plan.profile_iterations:
+            for group in [entries] if plan.pairs_only else by_engine(entries):
+                anchor = preparation.anchor(group) if plan.anchor and group else None
+                measure(group, link, plan, listener, anchor)
+            if plan.profile_iterations:
                 measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-                _trace(measured, link, request.plan, store, on_step)
+                _trace(measured, link, plan, store, on_step)
         except KeyboardInterrupt:
             done = sum(_is_measured(store, case.slug) for case in store.cases)
             store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
             raise
     return store
+
+
+def _affordable(plan: Plan, link: transports.Link) -> Plan:
+    """Return a plan for a link on which an inference takes much longer than its own time."""
+    if not link.call_s:
+        return plan
+    if plan.iterations is None:
+        plan = dataclasses.replace(plan, iterations=_FEW, sessions=_FEW_SESSIONS)
+    few = min(plan.profile_iterations, _FEW_PROFILED)
+    return dataclasses.replace(plan, profile_iterations=few)
 
 
 def _title(wanted: Sequence[Wanted]) -> str:
@@ -179,12 +200,15 @@ def _keep_trace(
     for name in (remote.name, *runtime.PROFILE_COMPANIONS):
         link.fetch(str(remote.with_name(name)), folder / name)
     times = runtime.read_profile(artifact, folder / remote.name, profiled.runs)
+    kind = getattr(runtime, "TIME_KIND", TimeKind.MEASURED)
+    # Estimates are shares of the profiled inferences themselves: no profiler slows them.
+    estimated = kind is TimeKind.ESTIMATED
     trace = Trace(
         engine=entry.model.engine,
-        time_kind=TimeKind.MEASURED,
+        time_kind=kind,
         events=times.events,
         profiled_ns=profiled.profiled_ns,
-        plain_ns=profiled.plain_ns,
+        plain_ns=profiled.profiled_ns if estimated else profiled.plain_ns,
         findings=times.findings,
     )
     store.update(entry.slug, trace=trace)

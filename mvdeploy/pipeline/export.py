@@ -7,20 +7,18 @@ import glob
 import os
 import shutil
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export as formats
-from mvdeploy import models, passes, runtimes
+from mvdeploy import files, models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
+from mvdeploy.verify import engines
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
-
-HOST_ENGINES = ("onnxruntime", "pytorch", "executorch")
-"""Engines of this machine that an export is verified with."""
 
 OnStep = Callable[[str], None]
 
@@ -35,12 +33,29 @@ class Exported:
         parity: the check it passed; None when nothing of this machine can run the file.
         changes: what differs from the file that was there before; empty when it is the same byte
             for byte, None when there was none.
+        twin: of a program that takes images, the same program with a tensor as its input.
     """
 
     path: Path
     artifact: Artifact
     parity: Parity | None
     changes: tuple[str, ...] | None = None
+    twin: Exported | None = None
+
+
+def twin_path(path: Path) -> Path:
+    """Return where the twin of a program that takes images goes: ``a.x`` → ``a-tensor.x``."""
+    return path.with_name(f"{path.stem}-tensor{path.suffix}")
+
+
+def measurable(path: Path) -> Path:
+    """Return the file to measure: of a program that takes images, its twin that takes a tensor.
+
+    Raises:
+        UsageError: see `load_runnable`.
+    """
+    twin = load_runnable(path).twin
+    return path.with_name(twin) if twin else path
 
 
 def load_runnable(path: Path) -> Artifact:
@@ -101,26 +116,45 @@ class Builder:
             UsageError: the format does not have these options, or the file cannot be written.
         """
         options = options or formats.DEFAULTS
-        engine = runtimes.for_format(format_name, HOST_ENGINES)
         formats.check_options(format_name, options)
-        formulation = formats.formulation(format_name, options) or passes.PLAIN
-        passes.check(formulation)
-        with staged(path) as part:
-            built, source = self._source(formulation)
-            self._step(f"{self._spec.label}: export to {format_name}")
-            artifact = formats.write(source, format_name, part, options)
-            result = None
-            if not artifact.runs_on:
-                self._step(f"{self._spec.label}: verify {format_name} against PyTorch")
-                result = self._verify(artifact, part, built, source, engine)
-            changes = _changes(path, artifact)
-        return Exported(path, artifact, result, changes)
+        passes.check(formats.formulation(format_name, options) or passes.PLAIN)
+        with ExitStack() as stages:
+            twin = None
+            if options.image is not None:
+                place = twin_path(path)
+                part = stages.enter_context(staged(place))
+                plain = dataclasses.replace(options, image=None, labels=())
+                twin = self._make(format_name, place, part, plain)
+            part = stages.enter_context(staged(path))
+            made = self._make(format_name, path, part, options, twin)
+        return made
+
+    def _make(
+        self,
+        format_name: str,
+        path: Path,
+        part: Path,
+        options: formats.Options,
+        twin: Exported | None = None,
+    ) -> Exported:
+        """Write and verify what will be `path`."""
+        built, source = self._source(formats.formulation(format_name, options) or passes.PLAIN)
+        kind = format_name if options.image is None else f"{format_name} with images"
+        self._step(f"{self._spec.label}: export to {kind}")
+        artifact = formats.write(source, format_name, part, options)
+        artifact = _annotated(artifact, part, twin)
+        result = None
+        if not artifact.runs_on:
+            self._step(f"{self._spec.label}: verify {kind} against PyTorch")
+            result = self._verify(artifact, part, built, source)
+        return Exported(path, artifact, result, _changes(path, artifact), twin)
 
     def _verify(
-        self, artifact: Artifact, path: Path, built: _Built, source: formats.Source, engine: str
+        self, artifact: Artifact, path: Path, built: _Built, source: formats.Source
     ) -> Parity:
         from mvdeploy.verify import inputs, parity
 
+        engine = engines.for_format(artifact.format)
         images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
         result = parity.check(
             artifact, path, built.network, images, engine, rewritten=source.network
@@ -151,6 +185,19 @@ class Builder:
                 macs=built.macs,
             )
         return built, self._sources[formulation]
+
+
+def _annotated(artifact: Artifact, path: Path, twin: Exported | None) -> Artifact:
+    """Add to a manifest what the format itself does not know of its file."""
+    if twin is not None:
+        artifact = dataclasses.replace(artifact, twin=twin.path.name)
+    if artifact.format == "coreml":
+        from mvdeploy.verify import mil, placement
+
+        risks = placement.lint(mil.operations(path), artifact)
+        artifact = dataclasses.replace(artifact, placement=risks)
+        formats.save_manifest(artifact, path)
+    return artifact
 
 
 @dataclasses.dataclass(frozen=True)
@@ -207,7 +254,7 @@ def staged(path: Path) -> Iterator[Path]:
         part = folder / path.name
         yield part
         # The manifest goes last: until it is there, the sha256 in the old one refuses the new file.
-        part.replace(path)
+        files.move(part, path, folder / "replaced")
         formats.manifest_path(part).replace(formats.manifest_path(path))
     except OSError as error:
         raise UsageError(

@@ -11,7 +11,7 @@ from pathlib import Path
 from mvdeploy import export, models, runtimes
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
-from mvdeploy.pipeline.export import Builder, Exported, load_runnable
+from mvdeploy.pipeline.export import Builder, Exported, load_runnable, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
     Artifact,
@@ -67,6 +67,7 @@ def wanted(
             if isinstance(subject, ModelSpec):
                 add(f"{subject.slug}-{format_name}", subject.label, format_name, subject)
             elif number == 0:
+                subject = measurable(subject)
                 artifact = load_runnable(subject)
                 slug = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name)
                 add(slug, f"{artifact.spec.label} ({subject.name})", artifact.format, subject)
@@ -81,6 +82,8 @@ class Preparation:
         photograph: what the models are fed.
         link: to the device.
         store: the run; artifacts and inputs go into its folder.
+        options: of the exports.
+        engine_options: what the engine's sessions are opened with.
     """
 
     def __init__(
@@ -89,8 +92,11 @@ class Preparation:
         photograph: Path,
         link: Link,
         store: Store,
+        options: export.Options = export.DEFAULTS,
+        engine_options: Mapping[str, str] | None = None,
     ) -> None:
-        self._builders, self._photograph = builders, photograph
+        self._engine_options = dict(engine_options or {})
+        self._builders, self._photograph, self._options = builders, photograph, options
         self._link, self._store = link, store
         self._exported: dict[tuple[ModelSpec, str], Exported] = {}
 
@@ -116,7 +122,7 @@ class Preparation:
         if (spec, format_name) not in self._exported:
             builder = self._builders.get(spec) or Builder(spec, self._photograph)
             path = self._store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
-            self._exported[spec, format_name] = builder.export(format_name, path)
+            self._exported[spec, format_name] = builder.export(format_name, path, self._options)
         return self._exported[spec, format_name]
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
@@ -145,7 +151,8 @@ class Preparation:
         _write_input(image, self._photograph, artifact)
         places = self._link.upload((path, image))
         inputs = {artifact.inputs[0].name: places[image]}
-        return Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs))
+        options = self._engine_options
+        return Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs, None, options))
 
 
 def _write_input(path: Path, photograph: Path, artifact: Artifact) -> None:

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, models, passes, runtimes
-from mvdeploy.pipeline.export import HOST_ENGINES, load_runnable
+from mvdeploy import export, models, passes
+from mvdeploy.pipeline.export import load_runnable
 from mvdeploy.records import Artifact, Parity
+from mvdeploy.verify import engines
 
 if TYPE_CHECKING:
     import numpy as np
@@ -67,7 +68,7 @@ class Verifier:
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
-        self._engine = runtimes.for_format(self.artifact.format, HOST_ENGINES)
+        self._engine = engines.for_format(self.artifact.format)
         spec = self.artifact.spec
         image = load_image(
             photograph or sample_photograph(), self.artifact.preprocessing, spec.batch
@@ -98,7 +99,8 @@ class Verifier:
     def mutations(self) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose."""
         results = []
-        mutants = self._onnx_mutants if self.artifact.format == "onnx" else self._program_mutants
+        own = {"onnx": self._onnx_mutants, "coreml": self._coreml_mutants}
+        mutants = own.get(self.artifact.format, self._program_mutants)
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._path.name
             for name, module, check in mutants(path):
@@ -122,6 +124,16 @@ class Verifier:
         for name, module, mutant in mutants(model, self.artifact, self._network):
             yield name, module, functools.partial(check, mutant)
 
+    def _coreml_mutants(self, path: Path) -> Iterator[_Mutant]:
+        from mvdeploy.verify.mutations.coreml import mutants, save
+
+        def check(spec: object) -> Parity:
+            save(spec, self._path, path)
+            return self._check(path)
+
+        for name, module, mutant in mutants(self._path, self.artifact):
+            yield name, module, functools.partial(check, mutant)
+
     def _program_mutants(self, path: Path) -> Iterator[_Mutant]:
         """Break the program that the file was made from, and make a file of it in the same way."""
         import torch
@@ -129,7 +141,7 @@ class Verifier:
         from mvdeploy.verify.mutations.program import mutants
 
         artifact = self.artifact
-        options = export.Options(backend=artifact.backend or None)
+        options = export.Options(precision=artifact.precision, backend=artifact.backend or None)
 
         def check(program: torch.export.ExportedProgram) -> Parity:
             network = program.module()

@@ -7,6 +7,9 @@ import dataclasses
 from mvdeploy.records.category import Category
 from mvdeploy.records.spec import ModelSpec
 
+PROBABILITIES = "classLabel_probs"
+"""Output of a classifier in Core ML, as coremltools names it: softmax of the logits."""
+
 
 @dataclasses.dataclass(frozen=True)
 class TensorInfo:
@@ -41,6 +44,24 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     delegate: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class PlacementRisk:
+    """Operators that may not run on the Neural Engine. Predicted from the program, not measured.
+
+    Attributes:
+        rule: what speaks against it: ``rank``, ``transpose``, ``linear``, ``resize``,
+            ``dynamic_shape`` or ``float32``.
+        module: dotted path of the module that they came from.
+        detail: what is wrong with them.
+        operators: their names.
+    """
+
+    rule: str
+    module: str
+    detail: str
+    operators: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,10 +161,10 @@ class Artifact:
 
     Attributes:
         path: the file's name, relative to the manifest.
-        sha256: of the file.
+        sha256: of the file; of a folder, over the names and sha256 of its files.
         size_bytes: of the file.
         format: name of the export format.
-        precision: ``fp32``.
+        precision: ``fp32`` or ``fp16``.
         spec: the network.
         passes: what was done to it before the export, in order.
         inputs: in order.
@@ -159,6 +180,10 @@ class Artifact:
         runs_on: what it takes to run it, such as ``an Apple device``; empty where an engine of the
             format is enough.
         delegation: how much of it runs in delegates; None for formats without them.
+        placement: what may keep operators off the Neural Engine; None for formats that do not run
+            there.
+        twin: name of the same program with a tensor as its input, for measuring; empty for one that
+            takes a tensor itself.
     """
 
     path: str
@@ -179,6 +204,8 @@ class Artifact:
     backend: str = ""
     runs_on: str = ""
     delegation: Delegation | None = None
+    placement: tuple[PlacementRisk, ...] | None = None
+    twin: str = ""
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

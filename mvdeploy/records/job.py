@@ -17,7 +17,8 @@ in ``event``. They come in this order:
                 their names, ``shape`` by name, ``finite``, ``memory``
 ``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
 ``done``        ``peak_memory``; the last event
-``error``       instead of the rest: ``kind`` (load, run, input, memory), ``message``, ``remedy``
+``error``       instead of the rest: ``kind`` (load, run, input, memory; device when it is gone),
+                ``message``, ``remedy``
 ==============  ==================================================================================
 
 Times are nanoseconds, memory is bytes.
@@ -45,6 +46,7 @@ class JobModel:
         sha256: of that file; a runner refuses a file that differs.
         inputs: input name → file (NumPy ``.npy``) with the tensor.
         profile_to: folder for the engine's own profile, or None to run without.
+        options: what the engine's session is opened with, by name, beside its defaults.
     """
 
     engine: str
@@ -52,6 +54,7 @@ class JobModel:
     sha256: str
     inputs: dict[str, str]
     profile_to: str | None = None
+    options: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -3,6 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import math
+
+BLIND = 1e-3
+"""A check is blind when the outputs vary between inputs by less than this share of their spread:
+an export that ignored its input would pass."""
+
+ROUNDING_MARGIN_DB = 6.0
+"""How much worse a program may be than its network rounded in the same way: twice the noise."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -15,6 +23,8 @@ class ParityInput:
         snr_db: signal power over the power of the difference, dB; None when they are identical.
         cosine: cosine similarity of the outputs.
         top1_agrees: both have the same largest output.
+        rounding_db: SNR of the reference with every operator rounded to the artifact's precision;
+            None where that is the reference's own.
     """
 
     name: str
@@ -22,6 +32,7 @@ class ParityInput:
     snr_db: float | None
     cosine: float
     top1_agrees: bool
+    rounding_db: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -52,20 +63,51 @@ class Parity:
     Attributes:
         engine: what ran the artifact, with its version.
         inputs: one entry for each input.
-        max_abs_threshold: demanded of every input.
+        max_abs_threshold: demanded of every input; None where rounding alone goes beyond any.
         output_spread: standard deviation of the reference's outputs between the inputs; near zero
             would mean that the check is blind, because nothing depends on the input.
         passed: every demand is met.
         modules: tensors inside the network, in the order they are computed; empty when the engine
             does not show them.
+        min_snr_db: demanded of every input; where rounding alone leaves less than that, the SNR may
+            be `ROUNDING_MARGIN_DB` lower still. None where the largest difference is judged.
     """
 
     engine: str
     inputs: tuple[ParityInput, ...]
-    max_abs_threshold: float
+    max_abs_threshold: float | None
     output_spread: float
     passed: bool
     modules: tuple[ModuleParity, ...] = ()
+    min_snr_db: float | None = None
+
+    def accepts(self, one: ParityInput) -> bool:
+        """Say whether an input meets the demands."""
+        # Written so that a NaN fails.
+        near = self.max_abs_threshold is None or one.max_abs <= self.max_abs_threshold
+        least = self._least_snr(one)
+        clear = least is None or one.snr_db is None or one.snr_db >= least
+        return near and clear and one.top1_agrees
+
+    def _least_snr(self, one: ParityInput) -> float | None:
+        if self.min_snr_db is None or one.rounding_db is None:
+            return self.min_snr_db
+        return min(self.min_snr_db, one.rounding_db - ROUNDING_MARGIN_DB)
+
+    @property
+    def blind(self) -> bool:
+        """Whether the outputs hardly depend on the input."""
+        return not self.output_spread >= BLIND
+
+    @property
+    def demand(self) -> str:
+        """What is demanded of every input, in words."""
+        if self.min_snr_db is not None:
+            least = min((self._least_snr(one) or 0.0 for one in self.inputs), default=0.0)
+            if least < self.min_snr_db:
+                return f"SNR {self.min_snr_db:.0f} dB, or as far as rounding allows: {least:.0f} dB"
+            return f"SNR {self.min_snr_db:.0f} dB"
+        return f"max abs {self.max_abs_threshold:.0e}"
 
     @property
     def first_diverging(self) -> ModuleParity | None:
@@ -74,5 +116,7 @@ class Parity:
 
     @property
     def worst(self) -> ParityInput:
-        """The input with the largest difference."""
+        """The input with the largest difference, or with the lowest SNR where that is judged."""
+        if self.min_snr_db is not None:
+            return min(self.inputs, key=lambda i: math.inf if i.snr_db is None else i.snr_db)
         return max(self.inputs, key=lambda i: i.max_abs)

@@ -57,7 +57,7 @@ _FREE_THE_CORES = (
 _WORDS: dict[str, tuple[str, str]] = {
     "parity_failed": (
         "The exported model is numerically broken: on input '{input}' its outputs differ from the "
-        "reference by up to {max_abs}, where {threshold} is allowed.",
+        "reference by up to {max_abs} (demanded: {demand}).",
         "Do not use this latency; export the model again, and report it with the versions.",
     ),
     "blind_parity": (
@@ -69,6 +69,22 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The weights are random (seed {seed}): the latency is that of the network, its predictions "
         "mean nothing.",
         "Give a checkpoint with --weights to have predictions that mean something.",
+    ),
+    "operator_times_estimated": (
+        "The times of operators are estimated, not measured: {engine} gives each operator a share "
+        "of the cost, and that share of the whole inference is shown.",
+        "Compare whole latencies, which are measured; take the shares as the engine's prediction.",
+    ),
+    "compute_plan": (
+        "With compute units '{compute_units}' Core ML prefers the Neural Engine for "
+        "{ane_operators} operators ({ane_percent} % of the cost), the GPU for {gpu_operators} "
+        "({gpu_percent} %) and the CPU for {cpu_operators} ({cpu_percent} %); {none_operators} "
+        "have no preference.",
+        "'mvdeploy export' names what keeps operators off the Neural Engine.",
+    ),
+    "operators_without_cost": (
+        "Core ML gives no cost for {count} of {of} operators; they are shown without time.",
+        "Take the time of their modules as a lower bound.",
     ),
     "categories_by_table": (
         "The network's classes declare no categories; they are from a table by class name.",

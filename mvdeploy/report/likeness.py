@@ -13,7 +13,8 @@ _IDENTITY = ("cpu", "machine", "os", "kernel", "build")
 
 _NAMES = (
     *("device", "emulated", *_IDENTITY),
-    *("engine", "engine_version", "format", "precision", "threads", "cores", "batch"),
+    *("engine", "engine_version", "compute_units", "format", "precision"),
+    *("threads", "cores", "batch"),
 )
 
 
@@ -38,6 +39,7 @@ def conditions_of(run: Run, case: Case) -> dict[str, Reading]:
         **{key: run.device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
         "engine": case.engine,
         "engine_version": measured.get("engine_version", UNAVAILABLE),
+        "compute_units": measured.get("compute_units", UNAVAILABLE),
         "format": artifact.format if artifact else UNAVAILABLE,
         "precision": artifact.precision if artifact else UNAVAILABLE,
         "threads": measured.get("threads", run.plan.threads),

@@ -87,9 +87,10 @@ def _parity(case: CaseView) -> Iterator[Finding]:
     if parity is None or not parity.inputs:
         return
     if not parity.passed:
-        values = {"max_abs": parity.worst.max_abs, "threshold": parity.max_abs_threshold}
-        yield Finding("parity_failed", Level.ERROR, {**values, "input": parity.worst.name})
-    if len(parity.inputs) > 1 and parity.output_spread <= parity.max_abs_threshold:
+        worst = parity.worst
+        values: Values = {"max_abs": worst.max_abs, "demand": parity.demand, "input": worst.name}
+        yield Finding("parity_failed", Level.ERROR, dict(values))
+    if len(parity.inputs) > 1 and parity.blind:
         yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread})
 
 

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 import mvdeploy
-from mvdeploy import runtimes
+from mvdeploy import files, runtimes
 from mvdeploy.errors import MvdeployError
 from mvdeploy.records import Job, JobModel, Samples
 from mvdeploy.records.codec import loads
@@ -43,7 +43,7 @@ _EXIT_FAILED = 4
 Emit = Callable[..., None]
 
 
-class _Failed(Exception):
+class Failed(Exception):
     """Ends the job with an ``error`` event.
 
     Args:
@@ -62,14 +62,15 @@ def main() -> None:
     process.die_with_parent()
     emit = process.claim_stdout()
     try:
-        _run(_read_job(), emit)
-    except _Failed as failed:
+        _run(read_job(), emit)
+    except Failed as failed:
         emit("error", **failed.event, traceback=traceback.format_exc())
         sys.exit(_EXIT_FAILED)
 
 
-def _read_job() -> Job:
-    with _stage("input", "The job could not be read"):
+def read_job() -> Job:
+    """Read the job from standard input and check that it can be done."""
+    with stage("input", "The job could not be read"):
         job = loads(Job, sys.stdin.buffer.read().decode(), "The job")
     demands = (
         (job.models, "it has no models"),
@@ -79,7 +80,7 @@ def _read_job() -> Job:
     )
     for good, reason in demands:
         if not good:
-            raise _Failed("input", f"The job cannot be done: {reason}.", "Correct the job.")
+            raise Failed("input", f"The job cannot be done: {reason}.", "Correct the job.")
     return job
 
 
@@ -88,15 +89,15 @@ def _is_order(order: tuple[int, ...], count: int) -> bool:
 
 
 def _run(job: Job, emit: Emit) -> None:
-    with _stage("input", "The job cannot be done here"):
+    with stage("input", "The job cannot be done here"):
         process.bind(job.cores)
         engines = {model.engine: runtimes.get(model.engine) for model in job.models}
-    versions = {name: _version(name, engine) for name, engine in engines.items()}
+    versions = {name: version_of(name, engine) for name, engine in engines.items()}
     options = {name: runtimes.options(engine, job.threads) for name, engine in engines.items()}
-    emit("hello", **_hello(), engines=versions, engine_options=options)
+    emit("hello", **hello(), engines=versions, engine_options=options)
     for name, engine in engines.items():
         # Before any load is timed: importing an engine is no part of loading a model.
-        with _stage("load", f"{name} could not be imported"):
+        with stage("load", f"{name} could not be imported"):
             engine.start()
     sessions = [_load(model, job.threads, i, emit) for i, model in enumerate(job.models)]
     # What lives now lives to the end: the collector need not look at it, and during measuring it
@@ -111,14 +112,15 @@ def _run(job: Job, emit: Emit) -> None:
     emit("usage", counters=process.usage().since(before))
     gc.enable()
     for i, session in enumerate(sessions):
-        with _stage("run", f"The outputs of {job.models[i].path} could not be read"):
-            emit("output", model=i, **_output(session.outputs()), memory=_resident())
+        with stage("run", f"The outputs of {job.models[i].path} could not be read"):
+            emit("output", model=i, **output_of(session.outputs()), memory=resident())
     for i, session in enumerate(sessions):
         _finish_profile(job.models[i], session, i, emit)
     emit("done", peak_memory=process.peak_memory())
 
 
-def _hello() -> dict[str, Any]:
+def hello() -> dict[str, Any]:
+    """Return what a runner says of itself and its machine."""
     return {
         "runner": "host",
         "mvdeploy": mvdeploy.__version__,
@@ -129,8 +131,9 @@ def _hello() -> dict[str, Any]:
     }
 
 
-def _version(name: str, engine: Runtime) -> str:
-    with _stage("load", f"The engine {name} is not installed"):
+def version_of(name: str, engine: Runtime) -> str:
+    """Return the version of an engine that is installed."""
+    with stage("load", f"The engine {name} is not installed"):
         return engine.version()
 
 
@@ -145,14 +148,14 @@ def _clock(name: Literal["perf_counter", "thread_time"]) -> dict[str, Any]:
 
 def _load(model: JobModel, threads: int, index: int, emit: Emit) -> EngineSession:
     path = Path(model.path)
-    _check_file(path, model.sha256)
-    inputs = {name: _read_input(name, file) for name, file in model.inputs.items()}
+    check_file(path, model.sha256)
+    inputs = {name: read_input(name, file) for name, file in model.inputs.items()}
     profile_to = Path(model.profile_to) if model.profile_to is not None else None
     runtime = runtimes.get(model.engine)
-    with _stage("load", f"{model.engine} could not load {path}"):
+    with stage("load", f"{model.engine} could not load {path}"):
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
-        memory_before = _resident()
+        memory_before = resident()
         start = time.perf_counter_ns()
         session = runtime.open_session(path, inputs, threads, profile_to)
         load_ns = time.perf_counter_ns() - start
@@ -161,17 +164,18 @@ def _load(model: JobModel, threads: int, index: int, emit: Emit) -> EngineSessio
         model=index,
         load_ns=load_ns,
         memory_before=memory_before,
-        memory_after=_resident(),
+        memory_after=resident(),
     )
     return session
 
 
-def _check_file(path: Path, sha256: str) -> None:
+def check_file(path: Path, sha256: str) -> None:
+    """Refuse a model that is not the one the job describes."""
     # This also brings the file into the system's cache, so that load times are of one kind.
-    with _stage("input", f"The model {path} could not be read"), path.open("rb") as file:
-        found = hashlib.file_digest(file, "sha256").hexdigest()
+    with stage("input", f"The model {path} could not be read"):
+        found = files.sha256(path)
     if found != sha256:
-        raise _Failed(
+        raise Failed(
             "input",
             f"{path} is not the file that the job describes (its SHA-256 is {found[:12]}…, "
             f"not {sha256[:12]}…).",
@@ -179,23 +183,24 @@ def _check_file(path: Path, sha256: str) -> None:
         )
 
 
-def _read_input(name: str, file: str) -> Tensor:
+def read_input(name: str, file: str) -> Tensor:
+    """Read the tensor that an input is fed."""
     import numpy as np
 
-    with _stage("input", f"The input '{name}' could not be read from {file}"):
+    with stage("input", f"The input '{name}' could not be read from {file}"):
         tensor = np.load(file, allow_pickle=False)
     if not isinstance(tensor, np.ndarray):
-        raise _Failed("input", f"{file} holds no single tensor.", "Give a NumPy .npy file.")
+        raise Failed("input", f"{file} holds no single tensor.", "Give a NumPy .npy file.")
     return tensor
 
 
 def _warm(job: Job, session: EngineSession, index: int, emit: Emit) -> int:
     """Run the first inference and the warm-up; return nanoseconds of one warm inference."""
     path = job.models[index].path
-    with _stage("run", f"{job.models[index].engine} failed in the first inference of {path}"):
+    with stage("run", f"{job.models[index].engine} failed in the first inference of {path}"):
         first = time_order([session.infer], [0])
     emit("first", model=index, **_times(first))
-    with _stage("run", f"{job.models[index].engine} failed in the warm-up of {path}"):
+    with stage("run", f"{job.models[index].engine} failed in the warm-up of {path}"):
         warmup = warm_up(session.infer, job.warmup)
     emit("warmup", model=index, **_times(warmup))
     return (warmup.wall_ns or first.wall_ns)[-1]
@@ -208,7 +213,7 @@ def _measure(job: Job, sessions: list[EngineSession], pace_ns: int, emit: Emit) 
     while start < len(job.order):
         length = max(1, min(int(_FLUSH_S * 1e9 / max(pace_ns, 1)), _SEGMENT_LIMIT))
         segment = job.order[start : start + length]
-        with _stage("run", f"{engines} failed in the measured inferences from number {start} on"):
+        with stage("run", f"{engines} failed in the measured inferences from number {start} on"):
             samples = time_order(infers, segment)
         emit("samples", start=start, **_times(samples))
         start += len(segment)
@@ -219,7 +224,8 @@ def _times(samples: Samples) -> dict[str, Any]:
     return {"wall_ns": samples.wall_ns, "cpu_ns": samples.cpu_ns}
 
 
-def _output(tensors: dict[str, Tensor]) -> dict[str, Any]:
+def output_of(tensors: dict[str, Tensor]) -> dict[str, Any]:
+    """Return what the ``output`` event says of output tensors."""
     import numpy as np
 
     digest = hashlib.sha256()
@@ -233,29 +239,30 @@ def _output(tensors: dict[str, Tensor]) -> dict[str, Any]:
 
 
 def _finish_profile(model: JobModel, session: EngineSession, index: int, emit: Emit) -> None:
-    with _stage("run", f"{model.engine} could not write the profile of {model.path}"):
+    with stage("run", f"{model.engine} could not write the profile of {model.path}"):
         profile = session.end_profile()
     if profile is not None:
         emit("profile", model=index, path=str(profile))
 
 
-def _resident() -> int:
+def resident() -> int:
+    """Return the bytes of memory that this process has now."""
     return psutil.Process().memory_info().rss
 
 
 @contextlib.contextmanager
-def _stage(kind: str, what: str) -> Iterator[None]:
+def stage(kind: str, what: str) -> Iterator[None]:
     """Turn whatever goes wrong inside into an ``error`` event of this kind."""
     try:
         yield
     except MvdeployError as error:
-        raise _Failed(kind, error.message, error.remedy) from error
+        raise Failed(kind, error.message, error.remedy) from error
     except Exception as error:
         if _is_memory(error):
             remedy = "Free memory, or use a smaller model, batch or image size."
-            raise _Failed("memory", f"{what}: memory ran out.", remedy) from error
+            raise Failed("memory", f"{what}: memory ran out.", remedy) from error
         words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300].rstrip(".")
-        raise _Failed(kind, f"{what} ({words}).", _REMEDIES[kind]) from error
+        raise Failed(kind, f"{what} ({words}).", _REMEDIES[kind]) from error
 
 
 _REMEDIES = {

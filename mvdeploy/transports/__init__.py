@@ -52,6 +52,8 @@ system on; what happened in between is the difference of two states.
 
 from __future__ import annotations
 
+import dataclasses
+import enum
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -81,6 +83,32 @@ class RunnerFailed(EngineError):
         self.output = output
 
 
+class State(enum.StrEnum):
+    """Whether a prerequisite is met."""
+
+    MET = "met"
+    MISSING = "missing"
+    UNKNOWN = "unknown"
+    """It cannot be told before another one is met."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Prerequisite:
+    """Something that it takes to measure on a device.
+
+    Attributes:
+        name: what.
+        state: whether it is met.
+        found: what was found, or why nothing was.
+        remedy: what to do; empty when it is met.
+    """
+
+    name: str
+    state: State
+    found: str
+    remedy: str = ""
+
+
 class Link(Protocol):
     """A connection to one device: open, upload, run (and fetch) as often as needed, close.
 
@@ -88,9 +116,14 @@ class Link(Protocol):
 
     Attributes:
         profile: the device it leads to.
+        emulated: a stand-in answers instead of the device; known once the link is open.
+        call_s: seconds that an inference takes beside its own time, about; 0 where the runner's
+            loop runs on the device.
     """
 
     profile: DeviceProfile
+    emulated: bool
+    call_s: float
 
     def open(self) -> None:
         """Reach the device.
@@ -180,3 +213,15 @@ def get(profile: DeviceProfile) -> Link:
     """
     file = cast(_LinkFile, plugins.load(__name__, profile.link, "device link"))
     return file.connect(profile)
+
+
+def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
+    """Go through what it takes to measure on a device; empty for one that takes nothing.
+
+    Raises:
+        UsageError: the profile names a link that there is not.
+    """
+    file = plugins.load(__name__, profile.link, "device link")
+    check: Callable[[DeviceProfile], tuple[Prerequisite, ...]] | None
+    check = getattr(file, "doctor", None)
+    return check(profile) if check is not None else ()

@@ -45,6 +45,7 @@ class HostLink(Link):
 
     def __init__(self, profile: DeviceProfile, command: Sequence[str] = _RUNNER) -> None:
         self.profile = profile
+        self.emulated, self.call_s = False, 0.0
         self._command = tuple(command)
         self._scratch: Path | None = None
 

@@ -25,7 +25,7 @@ Array = npt.NDArray[np.generic]
 JUMP_DB = 12.0
 """A module diverges when its output's SNR is this much below that of its inputs, …"""
 
-SURE_DB = {"fp32": 110.0}
+SURE_DB = {"fp32": 110.0, "fp16": 50.0}
 """… and below this: rounding alone leaves more, by precision."""
 
 EXACT_DB = 160.0

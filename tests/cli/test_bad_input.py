@@ -62,7 +62,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["export", "--require-full-delegation"], "onnx"),
         (["export", "--format", "executorch", "--backend", "xnnpak"], "xnnpak"),
         (["export", "--format", "executorch", "--opset", "18"], "opset"),
-        (["export", "--format", "executorch", "--batch", "dynamic"], "fixed number"),
+        (["export", "--format", "executorch", "--batch", "dynamic"], "has no --batch dynamic"),
         (["export", "--format", "executorch", "-o", "model.onnx"], "model.onnx"),
         (["export", "-o", "m.onnx", "--patches", "2,2,2", "--patches", "8,4,2"], "m.onnx"),
         (["report", "empty"], "empty"),

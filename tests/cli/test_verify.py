@@ -9,7 +9,7 @@ from pathlib import Path
 import onnx
 import pytest
 
-from mvdeploy import export
+from mvdeploy import export, files
 from mvdeploy.verify.mutations.onnx import mutants
 
 
@@ -40,7 +40,7 @@ def test_a_broken_file_exits_1_and_names_the_module(good: Path, exported) -> Non
     onnx.save(model, str(good))
     manifest = export.manifest_path(good)
     known = json.loads(manifest.read_text())
-    manifest.write_text(json.dumps({**known, "sha256": export.file_sha256(good)}))
+    manifest.write_text(json.dumps({**known, "sha256": files.sha256(good)}))
     done = verify(good)
     assert done.returncode == 1
     assert "DOES NOT agree" in done.stdout

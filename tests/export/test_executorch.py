@@ -20,7 +20,7 @@ from mvdeploy.passes import FORMULATIONS
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category, Delegation
 
-with exporter._quiet():  # ExecuTorch warns of its own imports
+with exporter.quiet():  # ExecuTorch warns of its own imports
     from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack._passes import convert_to_sdpa, convert_to_upsample_bilinear2d
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
@@ -148,7 +148,7 @@ def test_changes_of_layout_count_with_what_they_are_for(exported) -> None:
 
 
 def test_operators_are_those_that_the_engine_runs_in_its_order(exported, tmp_path: Path) -> None:
-    with exporter._quiet():
+    with exporter.quiet():
         from executorch.devtools import Inspector
         from executorch.runtime import Runtime
 
@@ -258,7 +258,7 @@ def test_what_is_left_out_changes_nothing(make) -> None:
         lowering = staticmethod(recording.recorded)
 
     network, example = make()
-    with exporter._quiet():
+    with exporter.quiet():
         found = [
             lowering.lower(torch.export.export(network, (example,)), backend, {})
             for backend in (xnnpack, Whole)
@@ -268,7 +268,7 @@ def test_what_is_left_out_changes_nothing(make) -> None:
 
 def test_the_patterns_that_are_not_searched_for_are_as_assumed() -> None:
     """`saving` relies on it; another version of ExecuTorch may have others."""
-    with exporter._quiet():
+    with exporter.quiet():
         for graph in bilinear_2d.get_graphs():
             assert targets(graph) == {"aten.upsample_bilinear2d.vec"}
         for graph in sdpa.get_graphs():
@@ -351,8 +351,8 @@ def test_full_delegation_can_be_required(tmp_path: Path) -> None:
     ("options", "message"),
     [
         (Options(backend="xnnpak"), "no backend 'xnnpak'. Did you mean 'xnnpack'"),
-        (Options(opset=18), "have no opset"),
-        (Options(dynamic_batch=True), "for a fixed number of images"),
+        (Options(opset=18), "has no --opset"),
+        (Options(dynamic_batch=True), "has no --batch dynamic"),
     ],
 )
 def test_options_that_it_does_not_have_are_refused(options: Options, message: str) -> None:

@@ -87,8 +87,8 @@ def test_names_of_files() -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (Options(backend="xnnpack"), "has no backends to choose from"),
-        (Options(full_delegation=True), "have no delegates"),
+        (Options(backend="xnnpack"), "has no --backend"),
+        (Options(full_delegation=True), "has no --require-full-delegation"),
     ],
 )
 def test_formats_without_delegates_refuse_their_options(

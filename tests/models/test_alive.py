@@ -15,8 +15,9 @@ from mvdeploy.models import alive
 from mvdeploy.models.families.mobilevit import CONFIG_A, VARIANTS
 from mvdeploy.models.families.mobilevit.network import Attention, MobileViT
 from mvdeploy.models.preprocess import load_image, sample_photograph
+from mvdeploy.records.parity import BLIND
 from mvdeploy.verify import inputs
-from mvdeploy.verify.parity import BLIND, MAX_ABS
+from mvdeploy.verify.parity import MAX_ABS
 
 NAMES = tuple(VARIANTS)
 CLEAR = 100 * MAX_ABS["fp32"]

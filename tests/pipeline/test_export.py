@@ -173,5 +173,5 @@ def test_an_opset_is_kept_and_an_impossible_one_refused(builder: Builder, tmp_pa
     assert onnx.load(str(path)).opset_import[0].version == 18
     with pytest.raises(UsageError, match="opset 3"):
         builder.export("onnx", path, Options(opset=3))
-    with pytest.raises(UsageError, match="no opset"):
+    with pytest.raises(UsageError, match="no --opset"):
         builder.export("pytorch", tmp_path / "model.pt2", Options(opset=18))

@@ -40,7 +40,14 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "profile_failed": {"reason": "it crashed."},
     "interrupted": {"cases": "a, b"},
     "emulated": {},
-    "parity_failed": {"max_abs": 0.2, "threshold": 0.001, "input": "noise"},
+    "parity_failed": {"max_abs": 0.2, "demand": "max abs 1e-04", "input": "noise"},
+    "operator_times_estimated": {"engine": "Core ML"},
+    "compute_plan": {
+        "compute_units": "all",
+        **{f"{unit}_operators": 7 for unit in ("ane", "gpu", "cpu", "none")},
+        **{f"{unit}_percent": 25.0 for unit in ("ane", "gpu", "cpu", "none")},
+    },
+    "operators_without_cost": {"count": 2, "of": 9},
 }
 
 

@@ -13,7 +13,7 @@ from mvdeploy.report.likeness import conditions_of, demand_alike, first_differen
 
 ORDER = [
     *("device", "emulated", "cpu", "machine", "os", "kernel", "build", "engine"),
-    *("engine_version", "format", "precision", "threads", "cores", "batch"),
+    *("engine_version", "compute_units", "format", "precision", "threads", "cores", "batch"),
 ]
 KEYS = st.sampled_from([*ORDER, "zeal", "new"])
 VALUES = st.sampled_from([1, 2, "1", UNAVAILABLE, ("0", "1"), ("0",)])
@@ -39,6 +39,7 @@ def case(two: Any) -> Case:
     made: Case = two.saved.cases[0]
     assert made.measurement is not None
     told = {"engine_version": "1.24.1", "threads": 1, "cores": ("4", "5"), "clock": "monotonic"}
+    told["compute_units"] = "cpu_and_ne"
     return dataclasses.replace(
         made, measurement=dataclasses.replace(made.measurement, conditions=told)
     )
@@ -57,6 +58,7 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
         "build": "google/flame/…",
         "engine": "onnxruntime",
         "engine_version": "1.24.1",
+        "compute_units": "cpu_and_ne",
         "format": "onnx",
         "precision": "fp32",
         "threads": 1,

@@ -113,14 +113,14 @@ def test_the_output_event_tells_of_the_tensors(make_job, run):
 def test_outputs_are_hashed_by_name_and_as_they_are_laid_out_logically():
     a, b = np.arange(6.0).reshape(2, 3).T, np.arange(4, dtype=np.int64)
     expected = hashlib.sha256(np.ascontiguousarray(a).tobytes() + b.tobytes()).hexdigest()
-    assert host._output({"b": b, "a": a})["sha256"] == expected
+    assert host.output_of({"b": b, "a": a})["sha256"] == expected
 
 
 @pytest.mark.parametrize(
     ("value", "finite"), [(np.nan, False), (np.inf, False), (1.0, True), (1, True)]
 )
 def test_outputs_that_are_not_finite_are_told(value, finite):
-    assert host._output({"y": np.array([0, value])})["finite"] is finite
+    assert host.output_of({"y": np.array([0, value])})["finite"] is finite
 
 
 def test_what_an_engine_prints_stays_out_of_the_events(make_job, run):

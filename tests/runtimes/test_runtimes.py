@@ -16,7 +16,8 @@ def image(seed: int) -> dict[str, np.ndarray]:
 
 
 def test_engines() -> None:
-    assert runtimes.names() == tuple(FORMAT)
+    assert set(runtimes.names()) == {*FORMAT, "coreml"}
+    assert list(runtimes.get("coreml").FORMATS) == ["coreml"]
     for name, format_name in FORMAT.items():
         engine = runtimes.get(name)
         assert list(engine.FORMATS) == [format_name]

@@ -6,17 +6,14 @@ between them. A network written for it (`formulation`) fits into one delegate as
 
 from __future__ import annotations
 
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mvdeploy import plugins
-from mvdeploy.errors import CheckFailed, EngineError, MvdeployError, UsageError
+from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.export import DEFAULTS, Options, Written
+from mvdeploy.export._quiet import quiet
 from mvdeploy.records import Delegation
 
 if TYPE_CHECKING:
@@ -25,6 +22,8 @@ if TYPE_CHECKING:
 
 SUFFIX = ".pte"
 PACKAGES = ("torch", "executorch")
+PRECISIONS = ("fp32",)
+TAKES = ("backend", "full_delegation")
 
 _BACKENDS = "mvdeploy.export.executorch.backends"
 BACKEND = "xnnpack"
@@ -35,19 +34,12 @@ NAMED = 3
 
 
 def check(options: Options) -> None:
-    """Refuse options that the format does not have; nothing heavy is imported.
+    """Refuse a backend that does not exist; nothing heavy is imported.
 
     Raises:
-        UsageError: there is no such backend, or an opset or any number of images is asked for.
+        UsageError: see above.
     """
     _backend(options)
-    if options.opset is not None:
-        raise UsageError("ExecuTorch programs have no opset.", "Leave --opset out, or use onnx.")
-    if options.dynamic_batch:
-        raise UsageError(
-            "ExecuTorch programs are made for a fixed number of images.",
-            "Give the number after --batch.",
-        )
 
 
 def formulation(options: Options) -> str:
@@ -73,7 +65,7 @@ def write(
     check(options)
     backend = _backend(options)
     try:
-        with _quiet():
+        with quiet():
             from mvdeploy.export.executorch import lowering, pooling
 
             program = _program(network, example)
@@ -125,18 +117,3 @@ def _demand(delegation: Delegation) -> None:
         + (f" ({named}{more})." if named else "."),
         "Leave out --require-full-delegation, or use another --formulation or --backend.",
     )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch, ExecuTorch and coremltools say about themselves."""
-    disabled = logging.root.manager.disable
-    logging.disable(logging.WARNING)
-    try:
-        with warnings.catch_warnings():
-            # torch 2.13 copies its own deprecated tree specifications.
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            yield
-    finally:
-        logging.disable(disabled)

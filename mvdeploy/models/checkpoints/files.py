@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
 import json
 import re
 import warnings
@@ -12,6 +11,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.models.checkpoints import unwrap
 
@@ -50,10 +50,11 @@ class Source:
     def sha256(self) -> str:
         """Of the file, or over the names and sha256 of what is read of a folder, in hexadecimal."""
         if self.files == (self.path,):
-            return _sha256(self.path)
+            with _reading(self.path):
+                return files.sha256(self.path)
         settings = tuple(self.path / name for name in self.settings)
-        lines = (f"{file.name} {_sha256(file)}\n" for file in sorted((*self.files, *settings)))
-        return hashlib.sha256("".join(lines).encode()).hexdigest()
+        with _reading(self.path):
+            return files.listing(self.path, (*self.files, *settings))
 
 
 def locate(path: Path) -> Source:
@@ -248,8 +249,3 @@ def _index(file: Path) -> dict[str, str]:
 def _is_name(name: object) -> bool:
     # A path could lead out of the folder.
     return isinstance(name, str) and name not in ("", "..") and Path(name).name == name
-
-
-def _sha256(file: Path) -> str:
-    with _reading(file), file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()

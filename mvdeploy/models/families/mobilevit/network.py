@@ -20,6 +20,7 @@ from mvdeploy.records import Category, PatchSize
 
 if TYPE_CHECKING:
     from mvdeploy.models.families.mobilevit import Variant
+    from mvdeploy.models.families.mobilevit.channels_first import ChannelsFirstBlock
 
 HEADS = 4
 EXPANDED_MAX = 960  # width of conv_1x1_exp: four times the last stage, at most this
@@ -188,10 +189,16 @@ class Unfold(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         ph, pw = self.patch.height, self.patch.width
-        batch, dim, height, width = x.shape
+        height, width = x.shape[-2:]
         nh, nw = -(-height // ph), -(-width // pw)
         if (nh * ph, nw * pw) != (height, width):
             x = F.interpolate(x, (nh * ph, nw * pw), mode="bilinear", align_corners=False)
+        return self.to_tokens(x, nh, nw)
+
+    def to_tokens(self, x: Tensor, nh: int, nw: int) -> Tensor:
+        """Unfold a map of nh x nw whole patches."""
+        ph, pw = self.patch.height, self.patch.width
+        batch, dim = x.shape[:2]
         # Channels go last first: engines move whole pixels from there on.
         x = x.permute(0, 2, 3, 1).reshape(batch, nh, ph, nw, pw, dim).permute(0, 2, 4, 1, 3, 5)
         return x.reshape(batch * ph * pw, nh * nw, dim)
@@ -209,21 +216,50 @@ class Fold(nn.Module):
     def forward(self, x: Tensor, height: int, width: int) -> Tensor:
         ph, pw = self.patch.height, self.patch.width
         nh, nw = -(-height // ph), -(-width // pw)
-        dim = x.shape[-1]
-        x = x.reshape(-1, ph, pw, nh, nw, dim).permute(0, 3, 1, 4, 2, 5)
-        x = x.reshape(-1, nh * ph, nw * pw, dim).permute(0, 3, 1, 2)
+        x = self.to_map(x, nh, nw)
         if (nh * ph, nw * pw) != (height, width):
             x = F.interpolate(x, (height, width), mode="bilinear", align_corners=False)
         return x
 
+    def to_map(self, x: Tensor, nh: int, nw: int) -> Tensor:
+        """Fold tokens to a map of nh x nw whole patches."""
+        ph, pw = self.patch.height, self.patch.width
+        dim = x.shape[-1]
+        x = x.reshape(-1, ph, pw, nh, nw, dim).permute(0, 3, 1, 4, 2, 5)
+        return x.reshape(-1, nh * ph, nw * pw, dim).permute(0, 3, 1, 2)
 
-class MobileViTBlock(nn.Module):
+
+class PatchBlock(nn.Module):
     """Local convolutions, a transformer over unfolded patches, and fusion with the input.
 
-    Its own operator, the concatenation, feeds the fusing convolution and counts as such.
+    Its own operator, the concatenation, feeds the fusing convolution and counts as such. How tokens
+    are laid out is a matter between `unfold` and `fold` and the modules that run between them.
     """
 
     category = Category.CONVOLUTION
+
+    local: ConvLayer
+    project_in: ConvLayer
+    unfold: Unfold
+    transformer: nn.Sequential
+    norm: nn.Module
+    fold: Fold
+    project_out: ConvLayer
+    fuse: ConvLayer
+
+    def forward(self, x: Tensor) -> Tensor:
+        height, width = x.shape[-2:]
+        tokens = self.unfold(self.project_in(self.local(x)))
+        tokens = self.norm(self.transformer(tokens))
+        mixed = self.project_out(self.fold(tokens, height, width))
+        out: Tensor = self.fuse(torch.cat((x, mixed), dim=1))
+        return out
+
+
+class MobileViTBlock(PatchBlock):
+    """`PatchBlock` of tokens (B·P, N, d)."""
+
+    norm: nn.LayerNorm
 
     def __init__(self, channels: int, dim: int, depth: int, patch: PatchSize) -> None:
         super().__init__()
@@ -236,13 +272,11 @@ class MobileViTBlock(nn.Module):
         self.project_out = ConvLayer(dim, channels, 1)
         self.fuse = ConvLayer(2 * channels, channels, 3)
 
-    def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[-2:]
-        tokens = self.unfold(self.project_in(self.local(x)))
-        tokens = self.norm(self.transformer(tokens))
-        mixed = self.project_out(self.fold(tokens, height, width))
-        out: Tensor = self.fuse(torch.cat((x, mixed), dim=1))
-        return out
+    def channels_first(self) -> ChannelsFirstBlock:
+        """Return the same block with tokens (B·P, d, 1, N)."""
+        from mvdeploy.models.families.mobilevit.channels_first import ChannelsFirstBlock
+
+        return ChannelsFirstBlock(self)
 
 
 class Classifier(nn.Module):
@@ -301,7 +335,7 @@ class MobileViT(nn.Module):
 
     def set_patches(self, patches: Sequence[PatchSize]) -> None:
         """Change the patch sizes of layer_3, layer_4 and layer_5."""
-        blocks = [m for m in self.modules() if isinstance(m, MobileViTBlock)]
+        blocks = [m for m in self.modules() if isinstance(m, PatchBlock)]
         for block, patch in zip(blocks, patches, strict=True):
             block.unfold.patch = block.fold.patch = patch
 

@@ -1,0 +1,30 @@
+"""Keep back what exporters say about themselves."""
+
+from __future__ import annotations
+
+import functools
+import logging
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+
+@contextmanager
+def quiet() -> Iterator[None]:
+    """Silence log lines, warnings and progress bars of torch, ExecuTorch and coremltools."""
+    from tqdm import tqdm
+
+    disabled, bar = logging.root.manager.disable, tqdm.__init__
+    logging.disable(logging.WARNING)
+    tqdm.__init__ = functools.partialmethod(bar, disable=True)
+    try:
+        with warnings.catch_warnings():
+            # torch 2.13 copies its own deprecated tree specifications.
+            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+            warnings.filterwarnings("ignore", category=DeprecationWarning)
+            # coremltools leaves its folder of weights to the garbage collector.
+            warnings.filterwarnings("ignore", "Implicitly cleaning up", ResourceWarning)
+            yield
+    finally:
+        tqdm.__init__ = bar
+        logging.disable(disabled)

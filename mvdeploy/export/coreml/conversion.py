@@ -1,0 +1,195 @@
+"""Network → ML program, and which operator of it came from which module."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import coremltools as ct
+import numpy as np
+import torch
+from coremltools.models.ml_program.experimental.torch import debugging_utils
+from torch import Tensor, nn
+
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.export import INPUT, OUTPUT
+from mvdeploy.records import Operator, Preprocessing, TensorInfo
+from mvdeploy.records.artifact import PROBABILITIES
+
+LABEL = "classLabel"
+"""Output of a classifier beside its probabilities, named by coremltools."""
+
+_PRECISIONS = {"fp16": ct.precision.FLOAT16, "fp32": ct.precision.FLOAT32}
+_WRAPPED = "network"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """A converted network.
+
+    Attributes:
+        model: not loaded; it can be saved.
+        operators: all but constants, in order, keyed by the name of their first output.
+        inputs: of the program.
+        outputs: of the program.
+    """
+
+    model: ct.models.MLModel
+    operators: tuple[Operator, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class _Fed(nn.Module):
+    """A network as an app wants it: pixels in, and, for a classifier, probabilities out."""
+
+    std: Tensor
+
+    def __init__(self, network: nn.Module, image: Preprocessing | None, classify: bool) -> None:
+        super().__init__()
+        self.network = network
+        self.classify = classify
+        even = image is None or len(set(image.std)) == 1
+        self.divide = not even
+        std = torch.tensor((1.0,) if image is None else image.std).reshape(1, -1, 1, 1)
+        self.register_buffer("std", std, persistent=False)
+
+    def forward(self, image: Tensor) -> Tensor:
+        if self.divide:
+            image = image / self.std
+        logits: Tensor = self.network(image)
+        return torch.softmax(logits, dim=-1) if self.classify else logits
+
+
+def convert(
+    network: nn.Module,
+    example: Tensor,
+    *,
+    target: str,
+    precision: str,
+    image: Preprocessing | None = None,
+    labels: tuple[str, ...] = (),
+) -> Converted:
+    """Convert a network.
+
+    Args:
+        network: in eval mode; (N, 3, H, W) to (N, classes).
+        example: an input.
+        target: oldest system, such as ``iOS17``.
+        precision: ``fp16`` or ``fp32``; inputs and outputs are float32 in both.
+        image: how images are fed, for a program that takes one; None for one that takes a tensor.
+        labels: names of the classes, for a program that returns label and probabilities.
+
+    Raises:
+        UsageError: there are not as many labels as classes.
+        EngineError: an operator cannot be placed.
+    """
+    fed = _Fed(network, image, bool(labels)).eval()
+    program = torch.export.export(fed, (example,))
+    (logits,) = (node.meta["val"] for node in program.graph.output_node().args[0])
+    if labels and len(labels) != logits.shape[-1]:
+        raise UsageError(
+            f"There are {len(labels)} labels, but the network has {logits.shape[-1]} classes.",
+            "Give one label on each line, in the order of the classes.",
+        )
+    model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
+        program.run_decompositions({}),
+        inputs=[_input(example, image)],
+        # A classifier names its outputs itself.
+        outputs=None if labels else [ct.TensorType(name=OUTPUT, dtype=np.float32)],
+        classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
+        minimum_deployment_target=getattr(ct.target, target),
+        compute_precision=_PRECISIONS[precision],
+        skip_model_load=True,
+    )
+    shape = tuple(example.shape)
+    return Converted(
+        model,
+        tuple(_operators(model, mapping)),
+        (TensorInfo(INPUT, shape, "float32" if image is None else "uint8"),),
+        _outputs(tuple(logits.shape), bool(labels)),
+    )
+
+
+def _input(example: Tensor, image: Preprocessing | None) -> ct.TensorType | ct.ImageType:
+    if image is None:
+        return ct.TensorType(name=INPUT, shape=example.shape, dtype=np.float32)
+    # Core ML computes scale · pixel + bias; a division that differs by channel is in the program.
+    std = image.std[0] if len(set(image.std)) == 1 else 1.0
+    return ct.ImageType(
+        name=INPUT,
+        shape=example.shape,
+        scale=image.scale / std,
+        bias=[-mean / std for mean in image.mean],
+        color_layout=getattr(ct.colorlayout, image.channel_order),
+    )
+
+
+def _outputs(shape: tuple[int, ...], classify: bool) -> tuple[TensorInfo, ...]:
+    if not classify:
+        return (TensorInfo(OUTPUT, shape, "float32"),)
+    return (TensorInfo(PROBABILITIES, shape[1:], "float32"), TensorInfo(LABEL, (), "string"))
+
+
+def _operators(model: ct.models.MLModel, mapping: Any) -> Iterator[Operator]:
+    """List the operators with the modules whose code made them.
+
+    What coremltools adds, such as changes of precision, counts with the operator it is for: the
+    first that reads it, or the one that made what it reads.
+    """
+    made = [op for op in _program(model) if op.type != "const"]
+    modules = {op.outputs[0].name: _module(mapping, op.outputs[0].name) for op in made}
+    reads = {op.outputs[0].name: _reads(op) for op in made}
+    readers: dict[str, str] = {}
+    for name, inputs in reads.items():
+        for tensor in inputs:
+            readers.setdefault(tensor, name)
+    for op in made:
+        name = op.outputs[0].name
+        module = modules[name]
+        if module is None:
+            module = _neighbour(name, modules, reads, readers)
+        yield Operator(name, op.type, module, reads[name], tuple(o.name for o in op.outputs))
+
+
+def _program(model: ct.models.MLModel) -> list[Any]:
+    function = model.get_spec().mlProgram.functions["main"]
+    return list(function.block_specializations[function.opset].operations)
+
+
+def _reads(op: Any) -> tuple[str, ...]:
+    bound = (b for key in sorted(op.inputs) for b in op.inputs[key].arguments)
+    return tuple(dict.fromkeys(b.name for b in bound if b.name))
+
+
+def _module(mapping: Any, output: str) -> str | None:
+    """Return the module that a tensor came from; None for one that coremltools added."""
+    node = mapping.get_source_nodes_for_output_name(output)
+    stack = list(node.meta.get("nn_module_stack", {}).values()) if node is not None else []
+    if not stack:
+        return None
+    path = str(stack[-1][0])
+    return "" if path == _WRAPPED else path.removeprefix(f"{_WRAPPED}.")
+
+
+def _neighbour(
+    name: str,
+    modules: Mapping[str, str | None],
+    reads: Mapping[str, tuple[str, ...]],
+    readers: Mapping[str, str],
+) -> str:
+    after: str | None = readers.get(name)
+    while after is not None:
+        module = modules[after]
+        if module is not None:
+            return module
+        after = readers.get(after)
+    for before in reads[name]:
+        module = modules.get(before)
+        if module is not None:
+            return module
+    raise EngineError(
+        f"coremltools does not say which module the operator '{name}' came from.",
+        "Report the network that shows it, with the version of coremltools.",
+    )

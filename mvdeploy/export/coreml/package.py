@@ -1,0 +1,62 @@
+"""What a package says of itself, and writing it the same way every time."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from pathlib import Path
+
+import coremltools as ct
+
+from mvdeploy.export import Options
+
+_NOT_OURS = ("executorch_debug_handle_mapping.json",)
+"""What coremltools leaves in a package beside what its manifest lists."""
+
+_DATED = "com.github.apple.coremltools.conversion_date"
+
+
+def describe(model: ct.models.MLModel, facts: dict[str, str], options: Options) -> None:
+    """Fill in author, license, description, version and what mvdeploy knows."""
+    model.short_description = facts["mvdeploy.model"]
+    model.version = facts["mvdeploy.version"]
+    if options.author:
+        model.author = options.author
+    if options.license:
+        model.license = options.license
+    for name, value in facts.items():
+        model.user_defined_metadata[name] = value
+
+
+def save(model: ct.models.MLModel, path: Path) -> None:
+    """Write a package whose bytes depend on the program alone, not on the day or on chance."""
+    metadata = model.get_spec().description.metadata.userDefined
+    if _DATED in metadata:
+        del model.user_defined_metadata[_DATED]
+    model.save(str(path))
+    for name in _NOT_OURS:
+        (path / name).unlink(missing_ok=True)
+    _name_items(path / "Manifest.json")
+    _order(path)
+
+
+def _name_items(manifest: Path) -> None:
+    """Name the items of a package after what they are; coremltools takes random numbers."""
+    known = json.loads(manifest.read_text())
+    names = {
+        old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"]))
+        for old, item in known["itemInfoEntries"].items()
+    }
+    entries = {names[old]: item for old, item in known["itemInfoEntries"].items()}
+    known["itemInfoEntries"] = dict(sorted(entries.items()))
+    known["rootModelIdentifier"] = names[known["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(known, indent=4) + "\n")
+
+
+def _order(path: Path) -> None:
+    """Write the program with its maps in order; their order in memory is chance."""
+    from coremltools.proto import Model_pb2
+
+    (file,) = path.rglob("*.mlmodel")
+    spec = Model_pb2.Model.FromString(file.read_bytes())
+    file.write_bytes(spec.SerializeToString(deterministic=True))

@@ -1,0 +1,56 @@
+"""Files, and folders that count as one file, as Core ML's packages do."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from pathlib import Path
+
+
+def sha256(path: Path) -> str:
+    """Return the sha256 of a file, in hexadecimal; of a folder, that of what `listing` says of it.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    if path.is_dir():
+        return listing(path, (file for file in path.rglob("*") if file.is_file()))
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def listing(folder: Path, chosen: Iterable[Path]) -> str:
+    """Return the sha256 over names and sha256 of files in a folder, in the order of their names."""
+    named = sorted((file.relative_to(folder).as_posix(), file) for file in chosen)
+    lines = (f"{name} {sha256(file)}\n" for name, file in named)
+    return hashlib.sha256("".join(lines).encode()).hexdigest()
+
+
+def size(path: Path) -> int:
+    """Return the bytes of a file, or of all files in a folder."""
+    if path.is_dir():
+        return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
+    return path.stat().st_size
+
+
+def move(part: Path, path: Path, aside: Path) -> None:
+    """Move a file or folder to where another may be.
+
+    Args:
+        part: on the same disk.
+        path: where to.
+        aside: where a folder that stands there goes; not there yet. It is for the caller to remove.
+
+    Raises:
+        OSError: it cannot be moved; what was there before is there still.
+    """
+    if not path.is_dir():
+        part.replace(path)
+        return
+    # No system call replaces a folder that holds something.
+    path.replace(aside)
+    try:
+        part.replace(path)
+    except OSError:
+        aside.replace(path)
+        raise

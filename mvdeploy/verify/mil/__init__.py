@@ -1,0 +1,114 @@
+"""A reference interpreter of saved Core ML packages, for checking exports where there is no Mac.
+
+It executes the MIL program that is in the package, operator by operator, with PyTorch on the CPU.
+A float32 program runs in float32. In a float16 program every operator's result is stored as half,
+and computed in float32 from halves: what happens inside one operator is more exact than on a
+device, and what is between operators is as coarse.
+
+It has what `mvdeploy.verify` needs of an engine's file in `mvdeploy.runtimes`, but it is no engine:
+its times mean nothing.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvdeploy.verify.mil.program import Operation, Program, Value, load, quiet
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from mvdeploy.runtimes import Tensor
+    from mvdeploy.verify.mil.session import MilSession
+
+__all__ = [
+    "FORMATS",
+    "Operation",
+    "Program",
+    "Value",
+    "load",
+    "open_session",
+    "operations",
+    "options",
+    "read_tensors",
+    "start",
+    "version",
+]
+
+FORMATS = ("coreml",)
+PROFILE_COMPANIONS = ()
+
+
+def version() -> str:
+    """Return what executes the package and what reads it."""
+    return f"MIL interpreter (coremltools {importlib.metadata.version('coremltools')})"
+
+
+def start() -> None:
+    """Import coremltools and PyTorch."""
+    with quiet():
+        importlib.import_module("coremltools")
+    importlib.import_module("mvdeploy.verify.mil.session")
+
+
+def options(threads: int) -> dict[str, str | int]:
+    """Return what a session is opened with."""
+    return {"num_threads": threads}
+
+
+def open_session(
+    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+) -> MilSession:
+    """Load a package.
+
+    Args:
+        path: an ``.mlpackage`` with an ML program.
+        inputs: by name, in the shapes and types of the program. An image is uint8, H×W×3 in the
+            order red, green, blue, or H×W where the program takes grey.
+        threads: of PyTorch, which has one number for the whole process.
+        profile_to: not used; the interpreter takes no times.
+
+    Raises:
+        UsageError: there is no such package, or it is none with an ML program.
+        EngineError: the package is damaged, has operators that cannot be executed here, or does not
+            take these inputs.
+    """
+    import torch
+
+    from mvdeploy.verify.mil.session import MilSession
+
+    program = load(path)
+    torch.set_num_threads(int(options(threads)["num_threads"]))
+    return MilSession(program, inputs)
+
+
+def read_tensors(
+    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Run a package once and return those of its inner tensors that it has, by MIL output name.
+
+    Raises:
+        UsageError: there is no such package, or it is none with an ML program.
+        EngineError: as for `open_session`, or an operator cannot be executed.
+    """
+    from mvdeploy.verify.mil.session import MilSession
+
+    program = load(path)
+    made = {out.name for operation in program.operations() for out in operation.outputs}
+    wanted = [name for name in names if name in made]
+    session = MilSession(program, inputs, wanted)
+    session.infer()
+    return session.tensors(wanted)
+
+
+def operations(path: Path) -> tuple[Operation, ...]:
+    """Return a package's operators, without constants, in the order in which they run.
+
+    Raises:
+        UsageError: there is no such package, or it is none with an ML program.
+        EngineError: it is damaged, or has operators that cannot be executed here.
+    """
+    return load(path).operations()

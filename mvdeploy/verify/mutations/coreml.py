@@ -1,0 +1,160 @@
+"""Break copies of a saved Core ML package on purpose, operator by operator."""
+
+from __future__ import annotations
+
+import copy
+import shutil
+import struct
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+from mvdeploy.records import Artifact
+
+Mutation = Callable[["Editor", Any], None]
+
+_MODEL = "Data/com.apple.CoreML/model.mlmodel"
+_HALF, _FLOAT = struct.Struct("<e"), struct.Struct("<f")
+
+
+class Editor:
+    """A copy of a package's specification, to be changed.
+
+    Args:
+        spec: is copied.
+    """
+
+    def __init__(self, spec: Any) -> None:
+        self.spec = copy.deepcopy(spec)
+        function = self.spec.mlProgram.functions["main"]
+        self._block = function.block_specializations[function.opset]
+        self._makers = {out.name: op for op in self._block.operations for out in op.outputs}
+
+    @property
+    def operations(self) -> list[Any]:
+        """The operators but constants, in the order they run."""
+        return [op for op in self._block.operations if op.type != "const"]
+
+    def constant(self, op: Any, name: str) -> Any | None:
+        """Return the value that a constant of an operator holds in the specification itself.
+
+        Returns:
+            The protocol buffer's value; None if there is none, or it lies in the file of weights.
+        """
+        bound = list(op.inputs[name].arguments) if name in op.inputs else []
+        maker = self._makers.get(bound[0].name) if len(bound) == 1 else None
+        if maker is None or maker.type != "const":
+            return None
+        value = maker.attributes["val"]
+        return value if value.HasField("immediateValue") else None
+
+    def finish(self) -> Any:
+        """Return the changed specification."""
+        return self.spec
+
+
+def drop_bias(editor: Editor, op: Any) -> None:
+    """A convolution or linear layer loses its bias."""
+    del op.inputs["bias"]
+
+
+def change_softmax_axis(editor: Editor, op: Any) -> None:
+    """Softmax runs over the queries instead of the keys."""
+    axis = editor.constant(op, "axis")
+    if axis is not None:
+        values = axis.immediateValue.tensor.ints.values
+        # Queries and keys are the last two dimensions, in one order or the other.
+        values[0] = {-1: -2, 3: 2, -2: -1, 2: 3}[values[0]]
+
+
+def silu_to_relu(editor: Editor, op: Any) -> None:
+    """The activation x·sigmoid(x) becomes max(x, 0)."""
+    op.type = "relu"
+
+
+def scale_attention(editor: Editor, op: Any) -> None:
+    """The queries are scaled by 1.1 times what they should be."""
+    _multiply(editor.constant(op, "y"), 1.1)
+
+
+def enlarge_layernorm_eps(editor: Editor, op: Any) -> None:
+    """LayerNorm's epsilon is 100 times too large."""
+    _multiply(editor.constant(op, "epsilon"), 100.0)
+
+
+def _multiply(value: Any | None, factor: float) -> None:
+    if value is None:
+        return
+    tensor = value.immediateValue.tensor
+    if tensor.WhichOneof("value") == "bytes":
+        (number,) = _HALF.unpack(tensor.bytes.values)
+        tensor.bytes.values = _HALF.pack(number * factor)
+    else:
+        tensor.floats.values[0] *= factor
+
+
+def _is_scale(editor: Editor, op: Any) -> bool:
+    return op.type == "mul" and editor.constant(op, "y") is not None
+
+
+def _is_softmax(editor: Editor, op: Any) -> bool:
+    # The last operator of a classifier is a softmax as well, over its classes.
+    return op.type == "softmax" and len(op.outputs[0].type.tensorType.dimensions) > 2
+
+
+_MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, Any], bool]]] = {
+    "convolution bias dropped": (
+        drop_bias,
+        lambda _, op: op.type == "conv" and "bias" in op.inputs,
+    ),
+    "linear bias dropped": (drop_bias, lambda _, op: op.type == "linear" and "bias" in op.inputs),
+    "softmax axis": (change_softmax_axis, _is_softmax),
+    "SiLU → ReLU": (silu_to_relu, lambda _, op: op.type == "silu"),
+    "attention scale × 1.1": (scale_attention, _is_scale),
+    "LayerNorm eps × 100": (enlarge_layernorm_eps, lambda _, op: op.type == "layer_norm"),
+}
+
+_BELOW_HALF = ("LayerNorm eps × 100",)
+"""What half precision cannot show: it moves less than rounding does."""
+
+
+def read(package: Path) -> Any:
+    """Read the specification of a package."""
+    from coremltools.proto import Model_pb2
+
+    return Model_pb2.Model.FromString((package / _MODEL).read_bytes())
+
+
+def save(spec: Any, package: Path, path: Path) -> None:
+    """Write a copy of a package with another specification."""
+    if path.exists():
+        shutil.rmtree(path)
+    shutil.copytree(package, path)
+    (path / _MODEL).write_bytes(spec.SerializeToString())
+
+
+def mutants(package: Path, artifact: Artifact) -> Iterator[tuple[str, str, Any]]:
+    """Make broken copies: every mutation at the first, the middle and the last place it fits.
+
+    In half precision those that rounding hides are left out; in float32 they show.
+
+    Args:
+        package: the exported package.
+        artifact: its manifest.
+
+    Yields:
+        the mutation, the module it is in, the specification.
+    """
+    spec = read(package)
+    plain = Editor(spec)
+    modules = {op.outputs[0]: op.module for op in artifact.operators}
+    hidden = _BELOW_HALF if artifact.precision == "fp16" else ()
+    for name, (mutate, fits) in _MUTATIONS.items():
+        if name in hidden:
+            continue
+        places = [i for i, op in enumerate(plain.operations) if fits(plain, op)]
+        for index in dict.fromkeys(places[i] for i in (0, len(places) // 2, -1) if places):
+            editor = Editor(spec)
+            op = editor.operations[index]
+            mutate(editor, op)
+            yield name, modules[op.outputs[0].name], editor.finish()

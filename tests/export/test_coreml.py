@@ -1,0 +1,310 @@
+"""Core ML packages: what is in them, what is said of them, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+
+from mvdeploy import export, files, models
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.export import Options, coreml
+from mvdeploy.export._quiet import quiet
+from mvdeploy.pipeline.export import Builder, measurable
+from mvdeploy.records import Artifact, PassReport
+
+with quiet():
+    import coremltools as ct
+
+FACTS = {"mvdeploy.version": "1.2", "mvdeploy.model": "tiny"}
+LABELS = tuple(f"class {i}" for i in range(5))
+
+
+class Tiny(nn.Module):
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(3, 4, 3)
+        self.act = nn.SiLU()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.head(self.act(self.conv(x)).mean((2, 3)))
+
+
+def write(path: Path, options: Options = export.DEFAULTS) -> export.Written:
+    torch.manual_seed(0)
+    return coreml.write(Tiny().eval(), torch.rand(1, 3, 8, 8), path, FACTS, options)
+
+
+def spec(path: Path) -> Any:
+    return ct.models.MLModel(str(path), skip_model_load=True).get_spec()
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, export.Written]:
+    path = tmp_path_factory.mktemp("coreml") / "a.mlpackage"
+    return path, write(path, Options(author="Somebody", license="MIT"))
+
+
+def test_inputs_and_outputs_are_named_floats(package: tuple[Path, export.Written]) -> None:
+    path, written = package
+    described = spec(path).description
+    assert [i.name for i in described.input] == ["image"]
+    assert [o.name for o in described.output] == ["logits"]
+    for one in (*described.input, *described.output):
+        assert one.type.multiArrayType.dataType == 65568  # float32, in half precision too
+    assert written.outputs is not None and written.outputs[0].shape == (1, 5)
+
+
+def test_the_package_says_what_it_is(package: tuple[Path, export.Written]) -> None:
+    metadata = spec(package[0]).description.metadata
+    assert (metadata.author, metadata.license) == ("Somebody", "MIT")
+    assert (metadata.shortDescription, metadata.versionString) == ("tiny", "1.2")
+    assert {k: v for k, v in metadata.userDefined.items() if k in FACTS} == FACTS
+    assert not any("date" in key for key in metadata.userDefined)
+
+
+def test_every_operator_has_its_module(package: tuple[Path, export.Written]) -> None:
+    path, written = package
+    found = {op.name: (op.type, op.module) for op in written.operators}
+    function = spec(path).mlProgram.functions["main"]
+    made = function.block_specializations[function.opset].operations
+    assert list(found) == [op.outputs[0].name for op in made if op.type != "const"]
+    # The casts count with what they are for.
+    assert found["image_to_fp16"] == ("cast", "conv")
+    assert found["logits"] == ("cast", "head")
+    assert {module for _, module in found.values()} == {"conv", "act", "", "head"}
+
+
+def test_the_same_network_gives_the_same_bytes(
+    package: tuple[Path, export.Written], tmp_path: Path
+) -> None:
+    write(tmp_path / "b.mlpackage", Options(author="Somebody", license="MIT"))
+    assert files.sha256(tmp_path / "b.mlpackage") == files.sha256(package[0])
+    names = {file.name for file in tmp_path.rglob("*") if file.is_file()}
+    assert names == {"Manifest.json", "model.mlmodel", "weight.bin"}
+
+
+def test_single_precision_has_no_halves(tmp_path: Path) -> None:
+    written = write(tmp_path / "a.mlpackage", Options(precision="fp32"))
+    assert "cast" not in {op.type for op in written.operators}
+
+
+@pytest.mark.parametrize(
+    ("target", "version"), [("iOS15", 6), ("iOS16", 7), ("iOS17", 8), ("iOS18", 9), ("iOS26", 10)]
+)
+def test_the_deployment_target_is_that_of_the_package(
+    tmp_path: Path, target: str, version: int
+) -> None:
+    write(tmp_path / "a.mlpackage", Options(deployment_target=target))
+    assert spec(tmp_path / "a.mlpackage").specificationVersion == version
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (Options(deployment_target="iOS14"), "iOS14 has no ML programs"),
+        (Options(deployment_target="iOS13"), "neural-network format"),
+        (Options(deployment_target="ios17"), "Did you mean 'iOS17'"),
+        (Options(deployment_target="tvOS17"), "no deployment target 'tvOS17'"),
+        (Options(labels=LABELS), "Labels are for a program that takes images"),
+        (Options(opset=18), "has no --opset"),
+        (Options(dynamic_batch=True), "has no --batch dynamic"),
+        (Options(backend="xnnpack"), "has no --backend"),
+        (
+            Options(deployment_target="iOS15", formulation="channels_first"),
+            "iOS15 cannot run the channels_first formulation",
+        ),
+    ],
+)
+def test_what_it_does_not_have_is_refused(options: Options, message: str) -> None:
+    with pytest.raises(UsageError, match=message):
+        export.check_options("coreml", options)
+
+
+@pytest.mark.parametrize("name", ["onnx", "pytorch", "executorch"])
+def test_other_formats_refuse_its_options(name: str) -> None:
+    rule = models.preprocessing(models.make_spec("mobilevit_xxs"))
+    for options, flag in (
+        (Options(deployment_target="iOS17"), "--deployment-target"),
+        (Options(image=rule), "--image-input"),
+        (Options(author="me"), "--author"),
+    ):
+        with pytest.raises(UsageError, match=f"has no {flag}.*"):
+            export.check_options(name, options)
+    with pytest.raises(UsageError, match="is not written in fp16"):
+        export.check_options(name, Options(precision="fp16"))
+
+
+def test_the_formulation_suits_the_system() -> None:
+    assert export.formulation("coreml", Options()) == "channels_first"
+    assert export.formulation("coreml", Options(deployment_target="iOS15")) == "plain"
+    assert export.formulation("coreml", Options(formulation="plain")) == "plain"
+    assert export.precision("coreml", Options()) == "fp16"
+    assert export.precision("onnx", Options()) == "fp32"
+
+
+def test_what_cannot_be_traced_is_an_error(tmp_path: Path) -> None:
+    class Branches(nn.Module):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            return x if x.sum() > 0 else -x
+
+    with pytest.raises(EngineError, match="coremltools failed to convert the network"):
+        coreml.write(Branches().eval(), torch.rand(1, 3, 8, 8), tmp_path / "a.mlpackage", FACTS)
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_an_operator_without_a_module_is_an_error(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from mvdeploy.export.coreml import conversion
+
+    monkeypatch.setattr(conversion, "_module", lambda mapping, output: None)
+    with pytest.raises(EngineError, match="does not say which module the operator 'image_to_fp16'"):
+        write(tmp_path / "a.mlpackage")
+
+
+# Packages that take images
+
+
+@pytest.fixture(scope="module")
+def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
+    """A verified classifier for an app, and its twin."""
+    network = models.make_spec("anchor")
+    labels = tuple(f"class {i}" for i in range(network.num_classes))
+    options = Options(image=models.preprocessing(network), labels=labels)
+    path = tmp_path_factory.mktemp("app") / "a.mlpackage"
+    return Builder(network).export("coreml", path, options)
+
+
+def test_an_app_gets_label_and_probabilities_for_an_image(app: Any) -> None:
+    described = spec(app.path).description
+    assert described.input[0].type.WhichOneof("Type") == "imageType"
+    assert described.predictedFeatureName == "classLabel"
+    assert [o.name for o in app.artifact.outputs] == ["classLabel_probs", "classLabel"]
+    assert app.artifact.inputs[0].dtype == "uint8"
+    assert app.parity.passed
+
+
+def test_its_twin_takes_a_tensor_and_is_what_is_measured(app: Any) -> None:
+    assert app.artifact.twin == "a-tensor.mlpackage" == app.twin.path.name
+    assert app.twin.artifact.inputs[0].dtype == "float32"
+    assert app.twin.parity.passed
+    assert measurable(app.path) == app.twin.path
+    assert measurable(app.twin.path) == app.twin.path
+    assert export.read(app.path) == app.artifact
+
+
+def test_the_order_of_channels_and_the_scale_are_the_checkpoints(tmp_path: Path) -> None:
+    from mvdeploy.records import Preprocessing
+
+    for order, number in (("RGB", 20), ("BGR", 30)):
+        rule = Preprocessing((8, 8), (8, 8), channel_order=order)
+        path = tmp_path / f"{order}.mlpackage"
+        write(path, Options(image=rule))
+        assert spec(path).description.input[0].type.imageType.colorSpace == number
+
+
+@pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.3, 0.4)])
+def test_mean_and_deviation_are_in_the_package(tmp_path: Path, std: Any) -> None:
+    """Pixels through the saved package, against the network on what the rule makes of them."""
+    from mvdeploy.records import Preprocessing
+    from mvdeploy.verify import images, mil
+
+    rule = Preprocessing((8, 8), (8, 8), channel_order="BGR", mean=(0.1, 0.4, 0.6), std=std)
+    write(tmp_path / "a.mlpackage", Options(image=rule, precision="fp32"))
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randint(0, 256, (8, 8, 3), generator=generator).to(torch.uint8).numpy()
+    session = mil.open_session(tmp_path / "a.mlpackage", {"image": pixels}, 1, None)
+    session.infer()
+    torch.manual_seed(0)
+    with torch.inference_mode():
+        wanted = Tiny().eval()(torch.from_numpy(images.tensor(pixels, rule)))
+    torch.testing.assert_close(torch.from_numpy(session.outputs()["logits"]), wanted)
+
+
+def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:
+    from mvdeploy.records import Preprocessing
+
+    options = Options(image=Preprocessing((8, 8), (8, 8)), labels=LABELS[:4])
+    with pytest.raises(UsageError, match="There are 4 labels, but the network has 5 classes"):
+        write(tmp_path / "a.mlpackage", options)
+
+
+# Verified exports
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("model", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
+@pytest.mark.parametrize("patches", ["2,2,2", "8,4,2", "3,3,3"])
+def test_every_variant_is_verified(
+    tmp_path: Path, model: str, patches: str, precision: str
+) -> None:
+    from mvdeploy.records.spec import parse_patches
+
+    network = models.make_spec(model, patches=parse_patches(patches), image_size=(128, 128))
+    done = Builder(network).export("coreml", tmp_path / "a.mlpackage", Options(precision=precision))
+    assert done.parity is not None and done.parity.passed
+    assert done.parity.modules
+    types = Counter(op.type for op in done.artifact.operators)
+    assert types["transpose"] <= 6 and types["linear"] <= 1
+    assert {op.module for op in done.artifact.operators} <= done.artifact.modules.keys()
+
+
+def test_an_existing_package_is_replaced_whole(tmp_path: Path) -> None:
+    builder = Builder(models.make_spec("anchor"))
+    first = builder.export("coreml", tmp_path / "a.mlpackage")
+    stray = tmp_path / "a.mlpackage" / "stray"
+    stray.write_text("left by another tool")
+    with pytest.raises(UsageError, match="sha256 differs"):
+        export.read(tmp_path / "a.mlpackage")
+    again = builder.export("coreml", tmp_path / "a.mlpackage")
+    assert not stray.exists()
+    assert again.artifact == first.artifact
+    assert sorted(p.name for p in tmp_path.iterdir()) == ["a.mlpackage", "a.mlpackage.json"]
+
+
+def test_a_damaged_package_is_refused(tmp_path: Path) -> None:
+    done = Builder(models.make_spec("anchor")).export("coreml", tmp_path / "a.mlpackage")
+    (weights,) = done.path.rglob("weight.bin")
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 1
+    weights.write_bytes(data)
+    with pytest.raises(UsageError, match="sha256 differs"):
+        export.read(done.path)
+    shutil.rmtree(done.path)
+    with pytest.raises(UsageError, match="There is no file"):
+        export.read(done.path)
+
+
+def test_the_manifest_is_plain_json(app: Any) -> None:
+    manifest = json.loads(export.manifest_path(app.path).read_text())
+    assert manifest["twin"] == "a-tensor.mlpackage"
+    assert manifest["placement"] == []
+    assert manifest["precision"] == "fp16"
+
+
+def test_the_sources_passes_are_told(tmp_path: Path) -> None:
+    network = models.make_spec("anchor")
+    built = models.build(network)
+    source = export.Source(
+        network,
+        built,
+        models.module_table(built),
+        models.parameter_count(built),
+        (PassReport("fold_batchnorm"),),
+        models.preprocessing(network),
+    )
+    artifact: Artifact = export.write(source, "coreml", tmp_path / "a.mlpackage")
+    told = spec(tmp_path / "a.mlpackage").description.metadata.userDefined
+    assert told["mvdeploy.passes"] == "fold_batchnorm"
+    assert told["mvdeploy.weights"] == f"seed {network.seed}"
+    assert artifact.format == "coreml"

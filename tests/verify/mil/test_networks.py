@@ -1,0 +1,80 @@
+"""Whole networks: MobileViT in its patch settings, in float32 and in halves."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from mvdeploy import models, passes
+from mvdeploy.records.spec import parse_patches
+from mvdeploy.verify import mil
+from mvdeploy.verify.mil.program import quiet
+
+with quiet():
+    import coremltools as ct
+
+MAX_ABS = 1e-4
+MIN_SNR_DB = 45.0
+
+
+def _check(save, model, patches, size, targets, formulation=passes.PLAIN):
+    spec = models.make_spec(model, patches=parse_patches(patches), image_size=(size, size))
+    network = models.build(spec).eval()
+    with torch.random.fork_rng():
+        torch.manual_seed(0)
+        image = torch.randn(1, 3, size, size)
+    with torch.no_grad():
+        wanted = network(image).numpy()
+    rewritten, _ = passes.apply(network, image, passes.FORMULATIONS[formulation])
+    with quiet(), torch.no_grad():
+        exported = torch.export.export(rewritten, (image,)).run_decompositions({})
+    types = set()
+    for target, precision in targets:
+        path = save(
+            exported,
+            minimum_deployment_target=target,
+            compute_precision=precision,
+            inputs=[ct.TensorType(name="image", shape=tuple(image.shape))],
+            outputs=[ct.TensorType(name="logits")],
+        )
+        types |= {operation.type for operation in mil.operations(path)}
+        session = mil.open_session(path, {"image": image.numpy()}, 1, None)
+        session.infer()
+        difference = session.outputs()["logits"].astype(np.float64) - wanted
+        if precision == ct.precision.FLOAT32:
+            assert np.abs(difference).max() <= MAX_ABS
+        else:
+            snr_db = 10 * np.log10(np.square(wanted).sum() / np.square(difference).sum())
+            assert snr_db >= MIN_SNR_DB
+    return types
+
+
+OLD_EXACT = (ct.target.iOS15, ct.precision.FLOAT32)
+NEW_EXACT = (ct.target.iOS18, ct.precision.FLOAT32)
+OLD_HALVES = (ct.target.iOS16, ct.precision.FLOAT16)
+NEW_HALVES = (ct.target.iOS26, ct.precision.FLOAT16)
+
+
+def test_mobilevit_xxs(save):
+    types = _check(save, "mobilevit_xxs", "2,2,2", 64, [OLD_EXACT, NEW_HALVES])
+    assert {"conv", "layer_norm", "softmax", "matmul"} <= types
+
+
+def test_patches_that_need_resizing(save):
+    types = _check(save, "mobilevit_xxs", "3,3,3", 128, [NEW_EXACT])
+    assert "upsample_bilinear" in types
+
+
+def test_the_channels_first_formulation(save):
+    types = _check(save, "mobilevit_xxs", "2,2,2", 64, [OLD_HALVES], passes.CHANNELS_FIRST)
+    assert {"pixel_unshuffle", "conv", "softmax"} <= types
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("model", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
+@pytest.mark.parametrize("patches", ["2,2,2", "8,4,2", "3,3,3", "4x2,2,2"])
+@pytest.mark.parametrize("formulation", [passes.PLAIN, passes.CHANNELS_FIRST])
+def test_full_size(model, patches, formulation, save):
+    exact = (ct.target.iOS16, ct.precision.FLOAT32)  # pixel_unshuffle came with iOS16
+    _check(save, model, patches, 256, [exact, NEW_HALVES], formulation)
