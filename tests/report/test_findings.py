@@ -40,7 +40,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "profile_failed": {"reason": "it crashed."},
     "interrupted": {"cases": "a, b"},
     "emulated": {},
-    "parity_failed": {"max_abs": 0.2, "demand": "max abs 1e-04", "input": "noise"},
+    "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
     "operator_times_estimated": {"engine": "Core ML"},
     "compute_plan": {
         "compute_units": "all",
