@@ -65,7 +65,7 @@ def _show(parity: Parity, modules: bool) -> None:
     click.echo(f"{'input':<12} {'max abs':>9} {'SNR dB':>8} {'cosine':>10}  top-1")
     for one in parity.inputs:
         snr = "exact" if one.snr_db is None else f"{one.snr_db:.1f}"
-        top1 = "agrees" if one.top1_agrees else "differs"
+        top1 = "agrees" if one.top1_agrees else "tied" if one.top1_tied else "differs"
         click.echo(f"{one.name:<12} {one.max_abs:>9.1e} {snr:>8} {one.cosine:>10.7f}  {top1}")
     if modules or not parity.passed:
         click.echo("")

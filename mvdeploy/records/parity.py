@@ -23,6 +23,8 @@ class ParityInput:
         snr_db: signal power over the power of the difference, dB; None when they are identical.
         cosine: cosine similarity of the outputs.
         top1_agrees: both have the same largest output.
+        top1_tied: they have not, but rounding cannot tell the two apart: the reference's values of
+            them are too near to each other.
         rounding_db: SNR of the reference with every operator rounded to the artifact's precision;
             None where that is the reference's own.
     """
@@ -33,6 +35,7 @@ class ParityInput:
     cosine: float
     top1_agrees: bool
     rounding_db: float | None = None
+    top1_tied: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -87,7 +90,7 @@ class Parity:
         near = self.max_abs_threshold is None or one.max_abs <= self.max_abs_threshold
         least = self._least_snr(one)
         clear = least is None or one.snr_db is None or one.snr_db >= least
-        return near and clear and one.top1_agrees
+        return near and clear and (one.top1_agrees or one.top1_tied)
 
     def _least_snr(self, one: ParityInput) -> float | None:
         if self.min_snr_db is None or one.rounding_db is None:

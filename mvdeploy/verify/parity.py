@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -68,7 +68,12 @@ def check(
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     results = tuple(_compare(name, wanted[name], got[name]) for name in inputs)
     if artifact.precision == "fp16":
-        results = _with_rounding(results, wanted, reference, inputs)
+        from mvdeploy.verify import halves
+
+        rounded = halves.run(reference, inputs)
+        results = tuple(
+            _with_rounding(r, *(o[r.name] for o in (wanted, got, rounded))) for r in results
+        )
     spread = _spread(np.stack(list(wanted.values())))
     found = Parity(
         engine=engines.title(engine),
@@ -84,22 +89,20 @@ def check(
     return dataclasses.replace(found, passed=good)
 
 
-def _with_rounding(
-    results: tuple[ParityInput, ...],
-    wanted: Mapping[str, Array],
-    network: nn.Module,
-    inputs: Mapping[str, Array],
-) -> tuple[ParityInput, ...]:
-    """Add to each input what rounding alone costs."""
-    from mvdeploy.verify import halves
+def _with_rounding(one: ParityInput, wanted: Array, got: Array, rounded: Array) -> ParityInput:
+    """Add to a comparison what rounding alone costs.
 
-    rounded = halves.run(network, inputs)
-    return tuple(
-        dataclasses.replace(
-            one, rounding_db=_compare(one.name, wanted[one.name], rounded[one.name]).snr_db
-        )
-        for one in results
-    )
+    Args:
+        one: the comparison of `wanted` and `got`.
+        wanted: the reference's outputs.
+        got: the artifact's.
+        rounded: the reference's with every operator rounded.
+    """
+    cost = _compare(one.name, wanted, rounded)
+    best = np.take_along_axis(wanted, got.argmax(-1)[..., None], -1)[..., 0]
+    gap = float((wanted.max(-1) - best).max())
+    tied = not one.top1_agrees and gap <= 2 * cost.max_abs
+    return dataclasses.replace(one, rounding_db=cost.snr_db, top1_tied=tied)
 
 
 def demand(parity: Parity, label: str) -> None:

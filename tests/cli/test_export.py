@@ -7,6 +7,8 @@ import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("export", "anchor", "--format", "executorch")
 
@@ -55,3 +57,40 @@ def test_what_runs_elsewhere_is_said_to_be_unverified(mvdeploy: Mvdeploy, tmp_pa
         assert "a.pte was lowered to the backend coreml: it needs an Apple device" in refused.stderr
         assert "without --backend coreml" in refused.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pte", "a.pte.json"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("one\ntwo\none\n", "has the label 'one' twice"),
+        ("one\n\ntwo\n", "has an empty line"),
+        ("", "is empty"),
+        ("one\ntwo\n", "There are 2 labels, but the network has"),
+    ],
+)
+def test_wrong_labels_are_refused(
+    mvdeploy: Mvdeploy, tmp_path: Path, text: str, message: str
+) -> None:
+    (tmp_path / "labels.txt").write_text(text)
+    apple = ("export", "anchor", "--format", "coreml", "--image-input", "--labels", "labels.txt")
+    done = mvdeploy(*apple)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
+
+
+def test_core_ml_is_exported_and_verified(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy("export", "anchor", "--format", "coreml", "--image-input")
+    assert done.returncode == 0, done.stderr
+    assert sorted(path.suffix for path in tmp_path.iterdir()) == [
+        *(".json", ".json", ".mlpackage", ".mlpackage")
+    ]
+    assert "by MIL interpreter (coremltools" in done.stdout
+    assert "Neural Engine: nothing found that keeps operators off it" in done.stdout
+    (image,) = tmp_path.glob("*-image.mlpackage")
+    checked = mvdeploy("verify", image.name)
+    assert checked.returncode == 0, checked.stderr
+    assert "The file agrees with PyTorch" in checked.stdout
+    refused = mvdeploy("bench", image.name)
+    assert refused.returncode == 2
+    assert "coreml" in refused.stderr

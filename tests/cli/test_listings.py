@@ -26,10 +26,37 @@ def test_devices_are_listed_with_those_of_a_folder(mvdeploy: Mvdeploy, tmp_path:
     (folder / "broken.toml").write_text("name = ")
     done = mvdeploy("devices", "--devices-dir", str(folder))
     assert done.returncode == 0
-    assert {line.split()[0] for line in done.stdout.splitlines()} == {"board", "host"}
+    names = {line.split()[0] for line in done.stdout.splitlines()}
+    assert names == {"board", "host", "iphone12", "iphone15", "mac"}
     assert "broken.toml" in done.stderr
     listed = json.loads(mvdeploy("devices", "--json", "--devices-dir", str(folder)).stdout)
     assert listed["board"]["title"] == "A board"
+
+
+def test_the_doctor_names_what_is_missing(mvdeploy: Mvdeploy) -> None:
+    """No machine that runs the tests has a phone attached."""
+    done = mvdeploy("devices", "doctor", "iphone12")
+    assert done.returncode == 3
+    lines = done.stdout.splitlines()
+    assert {line.split()[0] for line in lines if "->" not in line} <= {"met", "missing", "unknown"}
+    assert any(line.startswith("missing") and "developer team" in line for line in lines)
+    assert "MVDEPLOY_APPLE_TEAM" in done.stdout
+    listed = json.loads(mvdeploy("devices", "doctor", "iphone12", "--json").stdout)
+    assert all(one["remedy"] for one in listed if one["state"] == "missing")
+    assert {one["name"] for one in listed} >= {"macOS", "Xcode", "xcrun devicectl", "phone"}
+
+
+def test_the_host_needs_nothing(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("devices", "doctor", "host")
+    assert done.returncode == 0
+    assert "Nothing has to be prepared" in done.stdout
+
+
+def test_without_a_phone_nothing_is_measured(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy("bench", "--device", "iphone12")
+    assert done.returncode == 3
+    assert "iPhone 12 cannot be used" in done.stderr
+    assert list(tmp_path.iterdir()) == []
 
 
 def test_a_device_of_a_folder_can_be_measured_on(mvdeploy: Mvdeploy, tmp_path: Path) -> None:

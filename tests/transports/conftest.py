@@ -3,13 +3,17 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from mvdeploy import devices
 from mvdeploy.records import DeviceProfile, Job, JobModel, Warmup
+from mvdeploy.transports.apple import CLEAN, AppleLink
 from mvdeploy.transports.host import HostLink
+from tests.apple.stand_in import Server, StandIn
 
 ENGINES = Path(__file__).parents[1] / "runners" / "engines"
 
@@ -62,5 +66,33 @@ def make_job(tmp_path):
             models.append(JobModel(engine, str(path), digest, {"x": str(tensor)}))
         job = Job(tuple(models), order, threads=1, warmup=Warmup(iterations=1))
         return dataclasses.replace(job, **fields)
+
+    return make
+
+
+# A Mac and a phone that are not there
+
+
+@pytest.fixture(scope="session")
+def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
+    server = Server(tmp_path_factory.mktemp("server"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
+    """A stand-in Mac with a stand-in phone at its cable."""
+    made = StandIn(tmp_path / "mac")
+    for name, value in made.environment.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.delenv(CLEAN, raising=False)
+    return made
+
+
+@pytest.fixture
+def make_link(mac: StandIn, server: Server):
+    def make(device: str = "iphone12", **fields) -> AppleLink:
+        return AppleLink(devices.get(device), command=server.command, **fields)
 
     return make

@@ -19,18 +19,11 @@ from mvdeploy.records import JobModel, Warmup
 from mvdeploy.runtimes import _coreml_plan, coreml
 from mvdeploy.runtimes._coreml_plan import Unit
 from mvdeploy.transports import RunnerFailed
-from mvdeploy.transports.apple import CLEAN, AppleLink, PhoneGone
+from mvdeploy.transports.apple import AppleLink, PhoneGone
 from tests.apple import stand_in
-from tests.apple.stand_in import Server, StandIn, digest, expected, job_for
+from tests.apple.stand_in import StandIn, digest, expected, job_for
 
 LIMIT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
-    server = Server(tmp_path_factory.mktemp("server"))
-    yield server
-    server.stop()
 
 
 @pytest.fixture(scope="module")
@@ -41,24 +34,6 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def tensor(tmp_path: Path) -> Path:
     return stand_in.write_input(tmp_path / "image.npy")
-
-
-@pytest.fixture
-def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
-    """A stand-in Mac with a stand-in phone at its cable."""
-    made = StandIn(tmp_path / "mac")
-    for name, value in made.environment.items():
-        monkeypatch.setenv(name, value)
-    monkeypatch.delenv(CLEAN, raising=False)
-    return made
-
-
-@pytest.fixture
-def make_link(mac: StandIn, server: Server):
-    def make(device: str = "iphone12", **fields) -> AppleLink:
-        return AppleLink(devices.get(device), command=server.command, **fields)
-
-    return make
 
 
 @pytest.fixture

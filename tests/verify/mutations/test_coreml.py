@@ -1,0 +1,65 @@
+"""Packages broken on purpose: each fault is caught, and the module named is the right one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import export, models
+from mvdeploy.export import Options
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.verify import MutationResult, Verifier
+from mvdeploy.verify.mutations.coreml import mutants, read
+
+SIZE = (128, 128)
+
+
+@pytest.fixture(scope="module")
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The plain form, which has every kind of operator that is broken; in single precision."""
+    path = tmp_path_factory.mktemp("broken") / "a.mlpackage"
+    options = Options(precision="fp32", formulation="plain")
+    Builder(models.make_spec("mobilevit_xxs", image_size=SIZE)).export("coreml", path, options)
+    return path
+
+
+@pytest.fixture(scope="module")
+def results(package: Path) -> tuple[MutationResult, ...]:
+    return Verifier(package).mutations()
+
+
+def test_every_kind_of_mutation_is_made(results: tuple[MutationResult, ...]) -> None:
+    assert list(dict.fromkeys(r.mutation for r in results)) == [
+        "convolution bias dropped",
+        "linear bias dropped",
+        "softmax axis",
+        "SiLU → ReLU",
+        "attention scale × 1.1",
+        "LayerNorm eps × 100",
+    ]
+    assert len(results) == 18
+
+
+def test_every_mutation_is_caught(results: tuple[MutationResult, ...]) -> None:
+    assert [(r.mutation, r.module) for r in results if not r.caught] == []
+
+
+def test_the_right_module_is_named(results: tuple[MutationResult, ...]) -> None:
+    assert [(r.mutation, r.module, r.named) for r in results if r.named != r.module] == []
+
+
+def test_the_package_stays_as_it_is(package: Path) -> None:
+    artifact = export.read(package)
+    before = read(package).SerializeToString(deterministic=True)
+    for _, module, mutant in mutants(package, artifact):
+        assert module in artifact.modules
+        assert mutant.SerializeToString(deterministic=True) != before
+    assert export.read(package) == artifact
+
+
+def test_what_half_precision_hides_is_left_out(package: Path) -> None:
+    import dataclasses
+
+    artifact = dataclasses.replace(export.read(package), precision="fp16")
+    assert "LayerNorm eps × 100" not in {name for name, _, _ in mutants(package, artifact)}
