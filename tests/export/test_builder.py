@@ -135,7 +135,7 @@ def test_a_broken_network_leaves_nothing(
 
 
 def test_unknown_formats_and_images_are_refused_before_any_work(builder, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No engine of this device runs the format 'tflite'"):
+    with pytest.raises(UsageError, match="There is no format 'tflite'"):
         builder().export("tflite", tmp_path / "a.tflite")
     with pytest.raises(UsageError, match="There is no file"):
         Builder(models.make_spec("mobilevit_xxs"), tmp_path / "none.jpg")

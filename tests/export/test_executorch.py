@@ -210,7 +210,8 @@ def test_the_facts_are_methods_of_the_program(exported) -> None:
     from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(exported("executorch").path)
-    assert program.method_names == {"forward", "mvdeploy_model", "mvdeploy_version"}
+    facts = {f"mvdeploy_{name}" for name in ("model", "passes", "version", "weights")}
+    assert program.method_names == {"forward", *facts}
     assert program.load_method("mvdeploy_model").execute([]) == ["mobilevit_xxs 4x2,2,2"]
 
 

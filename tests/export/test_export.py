@@ -40,9 +40,10 @@ def test_a_file_without_its_manifest_is_refused(copied: Path) -> None:
 
 def test_a_missing_file_is_refused(copied: Path, tmp_path: Path) -> None:
     copied.unlink()
-    for path in (copied, tmp_path):
-        with pytest.raises(UsageError, match="There is no file"):
-            export.read(path)
+    with pytest.raises(UsageError, match="There is no file"):
+        export.read(copied)
+    with pytest.raises(UsageError, match="has no manifest"):
+        export.read(tmp_path)  # a folder, as packages of Core ML are
 
 
 def test_a_broken_manifest_is_refused(copied: Path) -> None:
@@ -53,9 +54,10 @@ def test_a_broken_manifest_is_refused(copied: Path) -> None:
 
 
 def test_formats_are_known_without_importing_them() -> None:
-    assert export.names() == ("executorch", "onnx", "pytorch")
+    assert export.names() == ("coreml", "executorch", "onnx", "pytorch")
     export.check("onnx")
     export.check("pytorch", "fp32")
+    export.check("coreml", "fp16")
 
 
 @pytest.mark.parametrize(
@@ -63,7 +65,7 @@ def test_formats_are_known_without_importing_them() -> None:
     [
         (("onxx",), "There is no format 'onxx'. Did you mean 'onnx'"),
         (("",), "There is no format ''"),
-        (("onnx", "fp64"), "There is no precision 'fp64'. Choose one of"),
+        (("onnx", "fp64"), "There is no precision 'fp64'. Did you mean 'fp16'"),
     ],
 )
 def test_what_does_not_exist_is_refused(asked: tuple[str, ...], message: str) -> None:

@@ -18,6 +18,12 @@ from mvdeploy.export import onnx as exporter
 from mvdeploy.export import pytorch
 from mvdeploy.records import Category
 
+FACTS = {
+    "mvdeploy.version": mvdeploy.__version__,
+    "mvdeploy.weights": "seed 0",
+    "mvdeploy.passes": "fold_batchnorm",
+}
+
 
 def test_the_file_is_valid_onnx(exported) -> None:
     small = exported()
@@ -29,7 +35,7 @@ def test_the_file_is_valid_onnx(exported) -> None:
     assert shapes == [[1, 3, 96, 96], [1, 1000]]
     assert model.graph.name == small.spec.label
     facts = {p.key: p.value for p in model.metadata_props}
-    assert facts == {"mvdeploy.version": mvdeploy.__version__, "mvdeploy.model": small.spec.label}
+    assert facts == {**FACTS, "mvdeploy.model": small.spec.label}
 
 
 def test_every_node_carries_the_module_that_the_manifest_has(exported) -> None:
@@ -134,12 +140,9 @@ def test_pytorch_operators_have_modules(exported) -> None:
 
 
 def test_pytorch_carries_the_facts(exported) -> None:
-    extra = {"mvdeploy.model": "", "mvdeploy.version": ""}
+    extra = dict.fromkeys((*FACTS, "mvdeploy.model"), "")
     torch.export.load(exported("pytorch").path, extra_files=extra)
-    assert extra == {
-        "mvdeploy.model": "mobilevit_xxs 4x2,2,2",
-        "mvdeploy.version": mvdeploy.__version__,
-    }
+    assert extra == {**FACTS, "mvdeploy.model": "mobilevit_xxs 4x2,2,2"}
 
 
 class Tiny(nn.Module):
