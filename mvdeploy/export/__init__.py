@@ -239,7 +239,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     facts = {
         "mvdeploy.version": mvdeploy.__version__,
         "mvdeploy.model": spec.label,
-        "mvdeploy.weights": spec.weights.sha256 if spec.weights else f"seed {spec.seed}",
+        "mvdeploy.weights": _weights(spec),
         "mvdeploy.passes": ", ".join(report.name for report in source.passes),
     }
     size = DYNAMIC if options.dynamic_batch else spec.batch
@@ -266,6 +266,12 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     )
     save_manifest(artifact, path)
     return artifact
+
+
+def _weights(spec: ModelSpec) -> str:
+    if spec.weights is not None:
+        return spec.weights.sha256
+    return "its own" if spec.seed is None else f"seed {spec.seed}"
 
 
 def save_manifest(artifact: Artifact, path: Path) -> None:
