@@ -73,7 +73,8 @@ def make_job(tmp_path):
 # A Mac and a phone that are not there
 
 
-@pytest.fixture(scope="session")
+# For a module, not for the session: other tests look for processes that are left.
+@pytest.fixture(scope="module")
 def server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Server]:
     server = Server(tmp_path_factory.mktemp("server"))
     yield server
