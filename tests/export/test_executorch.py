@@ -207,7 +207,8 @@ def test_several_delegates_are_numbered_in_the_order_of_their_calls(tmp_path: Pa
 
 
 def test_the_facts_are_methods_of_the_program(exported) -> None:
-    from executorch.runtime import Runtime
+    with exporter.quiet():
+        from executorch.runtime import Runtime
 
     program = Runtime.get().load_program(exported("executorch").path)
     facts = {f"mvdeploy_{name}" for name in ("model", "passes", "version", "weights")}
