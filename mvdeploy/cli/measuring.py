@@ -12,6 +12,7 @@ import click
 
 from mvdeploy import devices, export, models, runtimes
 from mvdeploy.cli import options
+from mvdeploy.cli.demands import Demands
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
 from mvdeploy.runtimes.coreml import COMPUTE_UNITS
@@ -19,13 +20,9 @@ from mvdeploy.runtimes.coreml import COMPUTE_UNITS
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.pipeline.store import Store
-    from mvdeploy.records import Baseline, Plan
-    from mvdeploy.report.gates import Gate
-    from mvdeploy.report.view import View
+    from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_CHECK_FAILED = 1
 
 
 def where(command: F) -> F:
@@ -292,83 +289,6 @@ def _engine_options(profile: DeviceProfile, compute_units: str | None) -> dict[s
     return {"compute_units": compute_units}
 
 
-@dataclasses.dataclass(frozen=True)
-class Demands:
-    """What is demanded of a result, and what it is held against.
-
-    Attributes:
-        gates: limits.
-        reliable: whether every result has to be reliable.
-        baseline: an earlier result.
-        keep: where the result is kept as a baseline, if it passes.
-    """
-
-    gates: tuple[Gate, ...]
-    reliable: bool
-    baseline: Baseline | None = None
-    keep: Path | None = None
-
-    @classmethod
-    def read(
-        cls,
-        fail_on: Sequence[str],
-        reliable: bool,
-        baseline: Path | None = None,
-        keep: Path | None = None,
-    ) -> Demands:
-        """Read gates and baseline.
-
-        Raises:
-            UsageError: one of them is none, or the new baseline has no place.
-        """
-        gates: tuple[Gate, ...] = ()
-        if fail_on:
-            from mvdeploy.report.gates import parse
-
-            gates = tuple(map(parse, fail_on))
-        if keep is not None and (keep.is_dir() or not keep.absolute().parent.is_dir()):
-            raise UsageError(
-                f"The baseline cannot be kept as {keep}, which is no file in a folder.",
-                "Give the name of a file with --save-baseline.",
-            )
-        if baseline is None:
-            return cls(gates, reliable, keep=keep)
-        from mvdeploy.records.baseline import load_baseline
-
-        return cls(gates, reliable, load_baseline(baseline), keep)
-
-    def check_reference(self, *, comparing: bool) -> None:
-        """Refuse gates that will have nothing to be held against.
-
-        Args:
-            comparing: whether cases will take turns.
-
-        Raises:
-            UsageError: a gate has no reference.
-        """
-        if self.gates:
-            from mvdeploy.report.gates import demand_reference
-
-            known = self.baseline is not None
-            demand_reference(self.gates, baseline=known, comparing=comparing)
-
-    def failures(self, view: View) -> list[str]:
-        """Return one line on everything that does not come up to what is demanded."""
-        lines: list[str] = []
-        if self.gates:
-            from mvdeploy.report.gates import check
-
-            for result in check(self.gates, view, self.baseline):
-                line = " ".join(filter(None, (f"Gate {result.sentence}", result.note)))
-                if result.passed:
-                    click.echo(line, err=True)
-                else:
-                    lines.append(line)
-        if self.reliable:
-            lines += view.unreliable
-        return lines
-
-
 def measure(request: Request, asked: Options) -> int:
     """Measure, report, and hold the result against the demands; return the exit status."""
     from mvdeploy.cli.progress import steps
@@ -392,7 +312,7 @@ def measure(request: Request, asked: Options) -> int:
 
         show(view, Console())
         click.echo(f"\nReport: {next(p for p in paths if p.name == 'report.html')}")
-    return max(_failures(store), _demands(view, asked.demands))
+    return max(_failures(store), asked.demands.settle(view))
 
 
 def _failures(store: Store) -> int:
@@ -401,18 +321,3 @@ def _failures(store: Store) -> int:
     for label, failure in failures:
         click.echo(f"Error: {label}: {failure.message}\n{failure.remedy}", err=True)
     return max((failure.exit_code for _, failure in failures), default=0)
-
-
-def _demands(view: View, demands: Demands) -> int:
-    lines = demands.failures(view)
-    for line in lines:
-        click.echo(line, err=True)
-    if demands.keep is not None and not lines:
-        from mvdeploy.records.baseline import save_baseline
-        from mvdeploy.report.baselines import baseline_of
-
-        save_baseline(baseline_of(view), demands.keep)
-        click.echo(f"Baseline: {demands.keep}", err=True)
-    elif demands.keep is not None:
-        click.echo(f"The baseline {demands.keep} was left as it was.", err=True)
-    return _CHECK_FAILED if lines else 0

@@ -52,10 +52,18 @@ def measurable(path: Path) -> Path:
     """Return the file to measure: of a program that takes images, its twin that takes a tensor.
 
     Raises:
-        UsageError: see `load_runnable`.
+        UsageError: see `load_runnable`; or the twin is not beside it.
     """
     twin = load_runnable(path).twin
-    return path.with_name(twin) if twin else path
+    if not twin:
+        return path
+    found = path.with_name(twin)
+    if not found.exists():
+        raise UsageError(
+            f"{path} takes images; what is measured is {found}, and that is not there.",
+            "Keep the two together, or export the model again with --image-input.",
+        )
+    return found
 
 
 def load_runnable(path: Path) -> Artifact:

@@ -202,6 +202,13 @@ def test_its_twin_takes_a_tensor_and_is_what_is_measured(app: Any) -> None:
     assert export.read(app.path) == app.artifact
 
 
+def test_a_missing_twin_is_named(app: Any, tmp_path: Path) -> None:
+    shutil.copytree(app.path, tmp_path / "a.mlpackage")
+    shutil.copy(export.manifest_path(app.path), tmp_path)
+    with pytest.raises(UsageError, match=r"a-tensor\.mlpackage, and that is not there"):
+        measurable(tmp_path / "a.mlpackage")
+
+
 def test_the_order_of_channels_and_the_scale_are_the_checkpoints(tmp_path: Path) -> None:
     from mvdeploy.records import Preprocessing
 
