@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import devices, transports
-from mvdeploy.cli import options
+from mvdeploy.cli import options, reach
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.records import codec
 
@@ -23,6 +23,7 @@ from mvdeploy.records import codec
     type=click.Path(path_type=Path),
     help="Folder with more profiles; it goes before the others.",
 )
+@reach.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.debug
 def command(action: str, device: str | None, devices_dir: tuple[Path, ...], as_json: bool) -> int:

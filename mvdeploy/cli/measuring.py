@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import devices, export, models, runtimes
-from mvdeploy.cli import options
+from mvdeploy.cli import options, reach
 from mvdeploy.cli.demands import Demands
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
@@ -56,6 +56,7 @@ def where(command: F) -> F:
             type=click.Choice(COMPUTE_UNITS),
             help="What Core ML may use. [default: all]",
         ),
+        reach.options,
     )
 
 

@@ -12,7 +12,7 @@ from mvdeploy import export, runtimes, transports
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
-from mvdeploy.errors import EngineError, MvdeployError
+from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.export import Builder
@@ -93,11 +93,12 @@ def step_count(request: Request) -> int:
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     """Export, verify, measure and profile every case; return the saved run.
 
-    A case that fails is saved with its reason, and the others go on.
+    A case that fails is saved with its reason, and the others go on. When the device is lost, what
+    has been measured is kept, and the cases that are not finished fail for that reason.
 
     Raises:
         UsageError: the input cannot be used; nothing has been written then.
-        DeviceUnavailable: the device does not answer.
+        DeviceUnavailable: the device does not answer, and nothing has been measured.
     """
     from mvdeploy.models.preprocess import sample_photograph
 
@@ -121,11 +122,10 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 builders, photograph, link, store, request.options, request.engine_options
             )
             entries = preparation.entries(wanted)
-            listener = Listener(store.measured, store.failed, on_step, store.compared)
-            for group in [entries] if plan.pairs_only else by_engine(entries):
-                anchor = preparation.anchor(group) if plan.anchor and group else None
-                measure(group, link, plan, listener, anchor)
-            if plan.profile_iterations:
+            lost = _measure(entries, link, plan, preparation, on_step)
+            if lost is not None:
+                _keep_finished(store, lost)
+            elif plan.profile_iterations:
                 measured = [entry for entry in entries if _is_measured(store, entry.slug)]
                 _trace(measured, link, plan, store, on_step)
         except KeyboardInterrupt:
@@ -133,6 +133,52 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
             raise
     return store
+
+
+@dataclasses.dataclass(frozen=True)
+class _Lost:
+    """The device is gone.
+
+    Attributes:
+        error: how it went.
+        cases: those that were not finished.
+    """
+
+    error: DeviceUnavailable
+    cases: tuple[str, ...]
+
+
+def _measure(
+    entries: Sequence[Entry],
+    link: transports.Link,
+    plan: Plan,
+    preparation: Preparation,
+    on_step: OnStep,
+) -> _Lost | None:
+    """Measure the cases, those of one engine together; stop when the device is gone."""
+    store = preparation.store
+    listener = Listener(store.measured, store.failed, on_step, store.compared)
+    groups = [entries] if plan.pairs_only else by_engine(entries)
+    for number, group in enumerate(groups):
+        try:
+            anchor = preparation.anchor(group) if plan.anchor and group else None
+            measure(group, link, plan, listener, anchor)
+        except DeviceUnavailable as error:
+            return _Lost(error, tuple(e.slug for rest in groups[number:] for e in rest))
+    return None
+
+
+def _keep_finished(store: Store, lost: _Lost) -> None:
+    """Save why the other cases are not finished.
+
+    Raises:
+        DeviceUnavailable: there is nothing to keep.
+    """
+    for slug in lost.cases:
+        if store.case(slug).failure is None:
+            store.failed(slug, lost.error)
+    if not any(_is_measured(store, case.slug) for case in store.cases):
+        raise lost.error
 
 
 def _affordable(plan: Plan, link: transports.Link) -> Plan:

@@ -97,7 +97,7 @@ class Preparation:
     ) -> None:
         self._engine_options = dict(engine_options or {})
         self._builders, self._photograph, self._options = builders, photograph, options
-        self._link, self._store = link, store
+        self._link, self.store = link, store
         self._exported: dict[tuple[ModelSpec, str], Exported] = {}
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
@@ -108,26 +108,26 @@ class Preparation:
     def _file(self, wanted: Wanted) -> Path | None:
         slug, source = wanted.case.slug, wanted.source
         if isinstance(source, Path):
-            self._store.update(slug, artifact=export.read(source))
+            self.store.update(slug, artifact=export.read(source))
             return source
         try:
             exported = self._export(source, wanted.format, slug)
         except MvdeployError as error:
-            self._store.failed(slug, error)
+            self.store.failed(slug, error)
             return None
-        self._store.update(slug, artifact=exported.artifact, parity=exported.parity)
+        self.store.update(slug, artifact=exported.artifact, parity=exported.parity)
         return exported.path
 
     def _export(self, spec: ModelSpec, format_name: str, name: str) -> Exported:
         if (spec, format_name) not in self._exported:
             builder = self._builders.get(spec) or Builder(spec, self._photograph)
-            path = self._store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
+            path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
             self._exported[spec, format_name] = builder.export(format_name, path, self._options)
         return self._exported[spec, format_name]
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""
-        first = self._store.case(cases[0].slug)
+        first = self.store.case(cases[0].slug)
         if first.artifact is None:
             raise ValueError(f"case {first.slug} is on the device but has no manifest")
         spec = models.make_spec("anchor")
@@ -136,18 +136,18 @@ class Preparation:
             exported = self._export(spec, first.artifact.format, name)
         except MvdeployError as error:
             values: dict[str, str | int | float] = {"reason": error.message}
-            self._store.found(Finding("anchor_failed", Level.WARNING, values))
+            self.store.found(Finding("anchor_failed", Level.WARNING, values))
             return None
         return self._upload(name, exported.path, exported.artifact, first.engine)
 
     def _entry(self, slug: str, path: Path) -> Entry:
-        case = self._store.case(slug)
+        case = self.store.case(slug)
         if case.artifact is None:
             raise ValueError(f"case {slug} has a file but no manifest")
         return self._upload(slug, path, case.artifact, case.engine)
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
-        image = self._store.folder / "inputs" / f"{slug}.npy"
+        image = self.store.folder / "inputs" / f"{slug}.npy"
         _write_input(image, self._photograph, artifact)
         places = self._link.upload((path, image))
         inputs = {artifact.inputs[0].name: places[image]}

@@ -207,6 +207,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "There is no breakdown, because the profiled run failed: {reason}.",
         "The latency is not affected; run again with --debug to see the engine's own output.",
     ),
+    "ended_early": (
+        "Its measurement ended early: {reason}.",
+        "What was measured until then is shown; mend the cause and run the same command again.",
+    ),
     "interrupted": (
         "The run ended early; not measured: {cases}.",
         "Run the same command again to measure the rest.",

@@ -94,6 +94,11 @@ def _parity(case: CaseView) -> Iterator[Finding]:
         yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread})
 
 
+def _ended_early(case: CaseView) -> Iterator[Finding]:
+    if case.timing and case.case.failure:
+        yield Finding("ended_early", Level.ERROR, {"reason": case.case.failure.message})
+
+
 def _weights(case: CaseView) -> Iterator[Finding]:
     artifact = case.case.artifact
     if artifact and artifact.spec.weights is None and artifact.spec.seed is not None:
@@ -138,6 +143,7 @@ def _breakdown(case: CaseView) -> Iterator[Finding]:
 
 
 _CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
+    _ended_early,
     _parity,
     _reliability,
     _few_samples,

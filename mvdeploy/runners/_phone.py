@@ -178,7 +178,7 @@ def _not_prepared(error: Exception, where: Where) -> Failed:
         "device",
         f"coremltools' app could not be started on the phone ({reason(said)}).",
         "Unlock the phone, allow the developer in Settings under General, VPN & Device "
-        "Management, and run again; with MVDEPLOY_APPLE_CLEAN=1 the app is built anew.",
+        "Management, and run again; with --clean-app the app is built anew.",
     )
 
 

@@ -4,6 +4,11 @@ A link is one file in this folder. It is light to import and has:
 
 ``connect(profile)``
     a `Link` to the device of a profile; nothing is contacted before `Link.open`.
+``doctor(profile)``
+    what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
+    lack it.
+``OPTIONS``
+    what can be said of how its devices are reached, a tuple of `LinkOption`; a link may lack it.
 
 Links give the same things the same names, each with its unit. Counters grow from the start of the
 system on; what happened in between is the difference of two states.
@@ -107,6 +112,23 @@ class Prerequisite:
     state: State
     found: str
     remedy: str = ""
+
+
+@dataclasses.dataclass(frozen=True)
+class LinkOption:
+    """Something that can be said of how a link's devices are reached.
+
+    Attributes:
+        flag: on the command line.
+        variable: of the environment, where the link looks for it.
+        help: one sentence.
+        metavar: what stands for its value; empty for a switch.
+    """
+
+    flag: str
+    variable: str
+    help: str
+    metavar: str = ""
 
 
 class Link(Protocol):
@@ -225,3 +247,9 @@ def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
     check: Callable[[DeviceProfile], tuple[Prerequisite, ...]] | None
     check = getattr(file, "doctor", None)
     return check(profile) if check is not None else ()
+
+
+def options() -> tuple[LinkOption, ...]:
+    """Return the options of all links."""
+    links = [plugins.load(__name__, name, "device link") for name in plugins.names(__name__)]
+    return tuple(option for link in links for option in getattr(link, "OPTIONS", ()))

@@ -158,8 +158,8 @@ def _xcode() -> Prerequisite:
 
 def _team(team: str | None) -> Prerequisite:
     remedy = (
-        f"Set {TEAM} to the ten characters of your team's id: in Xcode under Settings, Accounts; "
-        "or in the membership details at developer.apple.com."
+        f"Give --team-id, or set {TEAM}: the ten characters of your team's id, in Xcode under "
+        "Settings, Accounts, or in the membership details at developer.apple.com."
     )
     if not team:
         return _check("developer team", False, f"{TEAM} is not set", remedy)

@@ -77,9 +77,15 @@ def wake(phone: Phone) -> None:
     """Have devicectl connect to a phone: a phone at a cable is connected when first asked.
 
     Raises:
-        DevicectlFailed: it does not answer.
+        DeviceUnavailable: it does not answer.
     """
-    ask(("device", "info", "details", "-d", phone.identifier), _TUNNEL_S)
+    try:
+        ask(("device", "info", "details", "-d", phone.identifier), _TUNNEL_S)
+    except DevicectlFailed as error:
+        raise DeviceUnavailable(
+            f"{phone.title} is known to this Mac but does not answer: {error.message}",
+            "Attach it by cable, unlock it, trust this Mac on it, and run again.",
+        ) from error
 
 
 def end_app(identifier: str) -> None:

@@ -24,6 +24,7 @@ from typing import Any
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.transports import (
+    LinkOption,
     OnEvent,
     Prerequisite,
     RunnerFailed,
@@ -37,6 +38,11 @@ from mvdeploy.transports._apple_phones import DevicectlFailed, Phone
 
 CLEAN = "MVDEPLOY_APPLE_CLEAN"
 """Environment: set to build coremltools' app anew instead of using an earlier build."""
+
+OPTIONS = (
+    LinkOption("--team-id", TEAM, "iPhone: the developer team that signs the app.", "ID"),
+    LinkOption("--clean-app", CLEAN, "iPhone: build the app anew."),
+)
 
 _RUNNER = (sys.executable, "-m", "mvdeploy.runners.apple")
 _ENGINE = "coreml"

@@ -237,8 +237,9 @@ def test_what_is_missing_is_said_when_the_link_is_opened(
 
 def test_a_phone_that_does_not_wake_is_unavailable(make_link, mac) -> None:
     mac.set(tunnel="disconnected")
-    with pytest.raises(DeviceUnavailable, match=r"device info gave no answer.*not found"):
+    with pytest.raises(DeviceUnavailable, match=r"does not answer.*not found") as caught:
         make_link().open()
+    assert caught.value.remedy.startswith("Attach it by cable")
 
 
 def test_without_a_team_nothing_is_built(make_link, mac, monkeypatch) -> None:
