@@ -19,7 +19,7 @@ from typing import IO, cast
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
-from mvdeploy.transports import Link, OnEvent, RunnerFailed, _outcome, _readings
+from mvdeploy.transports import Link, OnEvent, RunnerFailed, _outcome
 
 _RUNNER = (sys.executable, "-m", "mvdeploy.runners.host")
 
@@ -54,10 +54,14 @@ class HostLink(Link):
 
     def identity(self) -> dict[str, Reading]:
         """Return what this machine is."""
+        from mvdeploy.transports import _readings
+
         return _readings.identity()
 
     def state(self) -> DeviceState:
         """Return the condition this machine is in now; takes about a quarter of a second."""
+        from mvdeploy.transports import _readings
+
         return _readings.state()
 
     def upload(self, files: Sequence[Path]) -> dict[Path, str]:
