@@ -14,6 +14,10 @@ from types import ModuleType
 from mvdeploy.errors import UsageError
 
 
+class UnknownNameError(UsageError):
+    """A name is not among those that can be chosen."""
+
+
 def names(room: str) -> tuple[str, ...]:
     """Return the names in a room, sorted, without importing any of them.
 
@@ -42,10 +46,10 @@ def load(room: str, name: str, noun: str) -> ModuleType:
     return importlib.import_module(f"{room}.{name}")
 
 
-def unknown(noun: str, name: str, known: tuple[str, ...]) -> UsageError:
+def unknown(noun: str, name: str, known: tuple[str, ...]) -> UnknownNameError:
     """Word the error for a name that is not in a list, with the nearest one as a suggestion."""
     near = difflib.get_close_matches(name, known, n=1)
     guess = f"Did you mean '{near[0]}'? " if near else ""
-    return UsageError(
+    return UnknownNameError(
         f"There is no {noun} '{name}'.", f"{guess}Choose one of: {', '.join(known) or 'none'}."
     )

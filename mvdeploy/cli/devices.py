@@ -11,11 +11,11 @@ import click
 from mvdeploy import devices, transports
 from mvdeploy.cli import options, reach
 from mvdeploy.errors import DeviceUnavailable, UsageError
-from mvdeploy.records import codec
+from mvdeploy.records import DeviceProfile, codec
 
 
 @click.command("devices")
-@click.argument("action", default="list", type=click.Choice(["list", "doctor"]))
+@click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup"]))
 @click.argument("device", required=False, metavar="[DEVICE]")
 @click.option(
     "--devices-dir",
@@ -23,46 +23,78 @@ from mvdeploy.records import codec
     type=click.Path(path_type=Path),
     help="Folder with more profiles; it goes before the others.",
 )
+@click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
+@click.option(
+    "--onnxruntime-aar",
+    type=click.Path(path_type=Path),
+    metavar="FILE",
+    help="setup: ONNX Runtime for Android, for a kit built with an Android NDK.",
+)
+@click.option(
+    "--executorch-android",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="setup: where a build of ExecuTorch for Android was installed, for the same.",
+)
 @reach.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.debug
-def command(action: str, device: str | None, devices_dir: tuple[Path, ...], as_json: bool) -> int:
-    """List the device profiles, or check what it takes to measure on one of them.
+def command(
+    action: str,
+    device: str | None,
+    devices_dir: tuple[Path, ...],
+    rebuild: bool,
+    onnxruntime_aar: Path | None,
+    executorch_android: Path | None,
+    as_json: bool,
+) -> int:
+    """List the devices, check what it takes to measure on one of them, or prepare for it.
 
-    'mvdeploy devices doctor DEVICE' goes through every prerequisite, and says how to meet those
-    that are not. It exits with 3 while one of them is missing.
+    'mvdeploy devices' lists the profiles and what is attached. 'mvdeploy devices doctor DEVICE'
+    goes through every prerequisite, and says how to meet those that are not; it exits with 3 while
+    one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
+    or a board. DEVICE is a profile's name, the serial of an attached phone, or USER@HOST.
     """
+    if action == "list":
+        if device is not None:
+            raise UsageError(
+                f"The list of devices is not for one of them ('{device}').",
+                f"Use 'mvdeploy devices doctor {device}' to check what it takes to measure there.",
+            )
+        _list(devices_dir, as_json)
+        return 0
+    if device is None:
+        raise UsageError("No device is named.", "Give its name: 'mvdeploy devices' lists them.")
+    profile = transports.profile(device, devices_dir)
     if action == "doctor":
-        return _doctor(device, devices_dir, as_json)
-    if device is not None:
-        raise UsageError(
-            f"The list of devices is not for one of them ('{device}').",
-            f"Use 'mvdeploy devices doctor {device}' to check what it takes to measure there.",
-        )
-    _list(devices_dir, as_json)
+        return _doctor(profile, as_json)
+    _setup(profile, rebuild, onnxruntime_aar, executorch_android, as_json)
     return 0
 
 
 def _list(devices_dir: tuple[Path, ...], as_json: bool) -> None:
     profiles = devices.profiles(devices_dir)
+    there = transports.attached()
     if as_json:
-        click.echo(json.dumps(codec.encode(profiles), indent=1))
+        body = {"profiles": codec.encode(profiles), "attached": codec.encode(there)}
+        click.echo(json.dumps(body, indent=1))
     else:
         width = max(map(len, profiles))
-        for name, profile in profiles.items():
-            engines = ", ".join(profile.engines)
-            click.echo(f"{name:<{width}}  {profile.title} (link {profile.link}; {engines})")
+        for name, described in profiles.items():
+            engines = ", ".join(described.engines)
+            click.echo(f"{name:<{width}}  {described.title} (link {described.link}; {engines})")
+        for one in there:
+            known = devices.match(one.properties, profiles.values())
+            model = one.properties.get("ro.product.model", "")
+            profile = f"profile {known.name}" if known else ""
+            what = ", ".join(filter(None, (model, profile, one.state)))
+            click.echo(f"Attached: {one.address} ({what})")
     for problem in devices.problems(devices_dir):
         click.echo(f"Warning: {problem.message}\n{problem.remedy}", err=True)
 
 
-def _doctor(device: str | None, devices_dir: tuple[Path, ...], as_json: bool) -> int:
-    if device is None:
-        raise UsageError(
-            "No device is named to be checked.",
-            "Give its name: 'mvdeploy devices' lists them.",
-        )
-    found = transports.doctor(devices.get(device, devices_dir))
+def _doctor(profile: DeviceProfile, as_json: bool) -> int:
+    found = transports.doctor(profile)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
     else:
@@ -75,3 +107,35 @@ def _doctor(device: str | None, devices_dir: tuple[Path, ...], as_json: bool) ->
             click.echo("Nothing has to be prepared for this device.")
     missing = any(one.state == "missing" for one in found)
     return DeviceUnavailable.exit_code if missing else 0
+
+
+def _setup(
+    profile: DeviceProfile,
+    rebuild: bool,
+    onnxruntime_aar: Path | None,
+    executorch_android: Path | None,
+    as_json: bool,
+) -> None:
+    from mvdeploy.runners import assemble
+
+    if not profile.architecture:
+        raise UsageError(
+            f"{profile.title} needs no kit.",
+            f"Use 'mvdeploy devices doctor {profile.name}' to see what it takes.",
+        )
+    given = assemble.android(onnxruntime_aar, executorch_android)
+    folder, kit = assemble.kit(
+        profile.architecture,
+        given,
+        rebuild=rebuild,
+        on_step=lambda step: click.echo(step, err=True),
+    )
+    if as_json:
+        click.echo(json.dumps({"folder": str(folder), **codec.encode(kit)}, indent=1))
+        return
+    size = sum((folder / name).stat().st_size for name in kit.sums)
+    engines = ", ".join(f"{name} {version}" for name, version in kit.engines.items())
+    click.echo(f"{folder}")
+    click.echo(f"  {kit.architecture}, {kit.build} build, {size / 1e6:.1f} MB: {engines}")
+    for source in kit.sources:
+        click.echo(f"  from {source.name} {source.version} {source.sha256[:16]}".rstrip())

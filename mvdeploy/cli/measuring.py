@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mvdeploy import devices, export, models, runtimes
+from mvdeploy import export, models, runtimes, transports
 from mvdeploy.cli import options, reach
 from mvdeploy.cli.demands import Demands
 from mvdeploy.errors import UsageError
@@ -47,7 +47,7 @@ def where(command: F) -> F:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help="onnx, executorch or pytorch; default: what the device's first engine runs. "
+            help="onnx, executorch or pytorch; default: what the device's profile says. "
             "Repeat it for several.",
         ),
         options.precision,
@@ -67,7 +67,9 @@ def conditions(command: F) -> F:
         click.option(
             "--threads", type=click.IntRange(1), help="Inference threads. [default: the device's]"
         ),
-        click.option("--cores", metavar="N,N", help="CPU numbers to run on. [default: all]"),
+        click.option(
+            "--cores", metavar="N,N", help="CPU numbers to run on. [default: the device's]"
+        ),
         click.option(
             "--warmup",
             type=click.IntRange(0),
@@ -155,7 +157,8 @@ def formats_for(
     Raises:
         UsageError: there is no such format or precision, or the device has no engine for it.
     """
-    formats = tuple(dict.fromkeys(asked)) or runtimes.get(profile.engines[0]).FORMATS[:1]
+    formats = tuple(dict.fromkeys(asked)) or profile.formats
+    formats = formats or runtimes.get(profile.engines[0]).FORMATS[:1]
     for name in formats:
         export.check(name, precision)
         runtimes.for_format(name, profile.engines)
@@ -253,10 +256,10 @@ def _read(
     save_baseline: Path | None = None,
     warmup_rule: Warmup | None = None,
 ) -> Options:
-    profile = devices.get(device, devices_dir)
+    profile = transports.profile(device, devices_dir)
     common: dict[str, Any] = {
         "threads": threads or profile.threads,
-        "cores": core_numbers(cores),
+        "cores": core_numbers(cores) if cores is not None else profile.cores,
         "seed": seed,
         "time_limit_s": time_limit,
     }

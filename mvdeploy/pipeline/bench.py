@@ -15,6 +15,7 @@ from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline import store as stores
+from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
@@ -106,33 +107,52 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     wanted = prepare.wanted(request.subjects, request.formats, request.device)
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
-    with transports.get(request.device) as link:
-        plan = _affordable(request.plan, link)
-        store = stores.create(
-            request.root,
-            _title(wanted),
-            [w.case for w in wanted],
-            device=Device(request.device, link.identity(), emulated=link.emulated),
-            plan=plan,
-            command=request.command,
-            image=photograph.name,
-        )
-        try:
+    link = transports.get(request.device)
+    store: Store | None = None
+    try:
+        with opened(link, on_step):
+            plan = _affordable(request.plan, link)
+            store = stores.create(
+                request.root,
+                _title(wanted),
+                [w.case for w in wanted],
+                device=Device(link.profile, link.identity(), emulated=link.emulated),
+                plan=plan,
+                command=request.command,
+                image=photograph.name,
+            )
             preparation = Preparation(
                 builders, photograph, link, store, request.options, request.engine_options
             )
-            entries = preparation.entries(wanted)
-            lost = _measure(entries, link, plan, preparation, on_step)
-            if lost is not None:
-                _keep_finished(store, lost)
-            elif plan.profile_iterations:
-                measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-                _trace(measured, link, plan, store, on_step)
-        except KeyboardInterrupt:
-            done = sum(_is_measured(store, case.slug) for case in store.cases)
-            store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
-            raise
+            _do(preparation, preparation.entries(wanted), link, plan, on_step)
+    finally:
+        # Not before the link is closed: what could not be removed from the device is one of them.
+        for finding in link.findings():
+            if store is not None:
+                store.found(finding)
     return store
+
+
+def _do(
+    preparation: Preparation,
+    entries: Sequence[Entry],
+    link: transports.Link,
+    plan: Plan,
+    on_step: OnStep,
+) -> None:
+    """Measure and profile the cases that are on the device."""
+    store = preparation.store
+    try:
+        lost = _measure(entries, link, plan, preparation, on_step)
+        if lost is not None:
+            _keep_finished(store, lost)
+        elif plan.profile_iterations:
+            measured = [entry for entry in entries if _is_measured(store, entry.slug)]
+            _trace(measured, link, plan, store, on_step)
+    except KeyboardInterrupt:
+        done = sum(_is_measured(store, case.slug) for case in store.cases)
+        store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
+        raise
 
 
 @dataclasses.dataclass(frozen=True)

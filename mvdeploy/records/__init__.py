@@ -29,7 +29,15 @@ from mvdeploy.records.artifact import (
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
 from mvdeploy.records.comparison import Comparison, PairGroup
-from mvdeploy.records.device import UNAVAILABLE, Device, DeviceProfile, DeviceState, Reading
+from mvdeploy.records.device import (
+    UNAVAILABLE,
+    Cluster,
+    CoolDown,
+    Device,
+    DeviceProfile,
+    DeviceState,
+    Reading,
+)
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session
 from mvdeploy.records.parity import ModuleParity, Parity, ParityInput
@@ -47,7 +55,9 @@ __all__ = [
     "BreakdownRow",
     "Case",
     "Category",
+    "Cluster",
     "Comparison",
+    "CoolDown",
     "Delegation",
     "Device",
     "DeviceProfile",

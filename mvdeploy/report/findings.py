@@ -215,6 +215,36 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The run ended early; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
+    "fixed_performance": (
+        "Android's fixed-performance mode was on: the clocks are held below the highest.",
+        "Compare only with results in the same mode.",
+    ),
+    "no_fixed_performance": (
+        "The device has no fixed-performance mode, or denied it: its clocks follow load and heat.",
+        "Look at the samples over time, and let it cool down between runs.",
+    ),
+    "cooled_down": (
+        "It was waited for {waited_s} s until the device was cool.",
+        "Nothing: this is how it should be.",
+    ),
+    "hot": (
+        "The device was hot when it was measured: thermal status {status}, skin {skin}, after "
+        "{waited_s} s of waiting.",
+        "Let it cool down, out of its case and off its charger; its profile has the limits.",
+    ),
+    "charging": (
+        "The battery was being charged, as it is at a cable: that warms the device.",
+        "Measure with a full battery, or over the network.",
+    ),
+    "screen_on": (
+        "The screen was on, which takes power and some work of the processor.",
+        "Switch it off before measuring.",
+    ),
+    "left_behind": (
+        "Files were left on {device} in {folder}, as it was gone before they could be removed: "
+        "{reason}.",
+        "Attach it again and remove that folder, or measure again, which removes it.",
+    ),
     "emulated": (
         "The device is emulated: these times are not those of any real device.",
         "Use them to check that everything works; measure on the device itself.",

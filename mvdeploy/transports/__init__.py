@@ -7,6 +7,12 @@ A link is one file in this folder. It is light to import and has:
 ``doctor(profile)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
+``attached()`` and ``generic(attached)``
+    the devices that are there, and a profile for one of them that none is known for; a link that
+    cannot look for devices lacks both.
+``named(text)`` and ``generic(attached)``
+    the device that a text is the address of, without asking it, and a profile for it; a link whose
+    addresses cannot be told from names lacks it.
 ``OPTIONS``
     what can be said of how its devices are reached, a tuple of `LinkOption`; a link may lack it.
 
@@ -64,12 +70,35 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
-from mvdeploy import plugins
-from mvdeploy.errors import EngineError
-from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
+from mvdeploy import devices, plugins
+from mvdeploy.errors import DeviceUnavailable, EngineError
+from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Reading
 
 OnEvent = Callable[[dict[str, Any]], None]
 """Is given each event of a runner as it arrives; what it raises ends the run."""
+
+
+OnSent = Callable[[str, int, int], None]
+"""Is told the name of a file on its way to a device, the bytes that are there, and all of them."""
+
+
+def _told_nobody(_name: str, _sent: int, _size: int) -> None:
+    pass
+
+
+class KitMissing(DeviceUnavailable):
+    """A device answers, but no runner was built for it.
+
+    Attributes:
+        architecture: what it has to be built for.
+    """
+
+    def __init__(self, profile: DeviceProfile, architecture: str) -> None:
+        super().__init__(
+            f"There is no runner kit for {profile.title} ({architecture}).",
+            f"Build it with 'mvdeploy devices setup {profile.name}'.",
+        )
+        self.architecture = architecture
 
 
 class RunnerFailed(EngineError):
@@ -131,6 +160,28 @@ class LinkOption:
     metavar: str = ""
 
 
+@dataclasses.dataclass(frozen=True)
+class Attached:
+    """A device that is there, with or without a profile.
+
+    Attributes:
+        address: what tells it from others; can be typed after ``--device``.
+        link: that reaches it.
+        state: ``device`` when it is ready.
+        properties: what it says of itself.
+    """
+
+    address: str
+    link: str
+    state: str
+    properties: dict[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def ready(self) -> bool:
+        """Whether it can be used."""
+        return self.state == "device"
+
+
 class Link(Protocol):
     """A connection to one device: open, upload, run (and fetch) as often as needed, close.
 
@@ -141,11 +192,13 @@ class Link(Protocol):
         emulated: a stand-in answers instead of the device; known once the link is open.
         call_s: seconds that an inference takes beside its own time, about; 0 where the runner's
             loop runs on the device.
+        on_sent: is told how files get on that are sent to the device.
     """
 
     profile: DeviceProfile
     emulated: bool
     call_s: float
+    on_sent: OnSent = staticmethod(_told_nobody)
 
     def open(self) -> None:
         """Reach the device.
@@ -207,6 +260,10 @@ class Link(Protocol):
             DeviceUnavailable: the device is gone.
         """
 
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what to know about the device, and about what was done to it, so far."""
+        return ()
+
     def close(self) -> None:
         """Remove what this link has left on the device, and part from it. May be called again."""
 
@@ -251,5 +308,52 @@ def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
 
 def options() -> tuple[LinkOption, ...]:
     """Return the options of all links."""
-    links = [plugins.load(__name__, name, "device link") for name in plugins.names(__name__)]
-    return tuple(option for link in links for option in getattr(link, "OPTIONS", ()))
+    return tuple(option for link in _links() for option in getattr(link, "OPTIONS", ()))
+
+
+def attached() -> tuple[Attached, ...]:
+    """Return the devices that are there, as far as links can look for them.
+
+    Raises:
+        DeviceUnavailable: what a link asks does not answer.
+    """
+    return tuple(one for link in _links() if hasattr(link, "attached") for one in link.attached())
+
+
+def profile(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
+    """Return the profile of a device by its name, an alias, or the address of an attached one.
+
+    Args:
+        name: what was typed after ``--device``.
+        extra: folders of profiles to search first.
+
+    Raises:
+        UsageError: there is no such device, or its profile cannot be used.
+        DeviceUnavailable: it is attached, but not ready.
+    """
+    try:
+        return devices.get(name, extra)
+    except plugins.UnknownNameError:
+        one = next((one for one in (*_named(name), *attached()) if one.address == name), None)
+        if one is None:
+            raise
+    if not one.ready:
+        raise DeviceUnavailable(
+            f"Device {name} is attached, but it is {one.state}.",
+            f"Run 'mvdeploy devices doctor' for what it takes, or attach it again ({one.link}).",
+        )
+    found = devices.match(one.properties, devices.profiles(extra).values())
+    if found is not None:
+        return dataclasses.replace(found, address=one.address)
+    generic: Callable[[Attached], DeviceProfile]
+    generic = plugins.load(__name__, one.link, "device link").generic
+    return generic(one)
+
+
+def _named(name: str) -> list[Attached]:
+    found = [link.named(name) for link in _links() if hasattr(link, "named")]
+    return [one for one in found if one is not None]
+
+
+def _links() -> list[Any]:
+    return [plugins.load(__name__, name, "device link") for name in plugins.names(__name__)]

@@ -31,7 +31,7 @@ def test_devices_are_listed_with_those_of_a_folder(mvdeploy: Mvdeploy, tmp_path:
     assert names == {"board", *shipped}
     assert "broken.toml" in done.stderr
     listed = json.loads(mvdeploy("devices", "--json", "--devices-dir", str(folder)).stdout)
-    assert listed["board"]["title"] == "A board"
+    assert listed["profiles"]["board"]["title"] == "A board"
 
 
 def test_the_doctor_names_what_is_missing(mvdeploy: Mvdeploy) -> None:

@@ -1,0 +1,210 @@
+"""The programs that build the native runner, and what they bring along for a device."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import platform
+import shutil
+import subprocess
+from collections.abc import Sequence
+from pathlib import Path
+
+from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.kits import BIONIC, GLIBC, Source
+
+_BUILD_S = 900.0
+
+_LOADERS = {"aarch64": "ld-linux-aarch64.so.1", "x86_64": "ld-linux-x86-64.so.2"}
+_LIBRARIES = (
+    *("libc.so.6", "libm.so.6", "libdl.so.2", "libpthread.so.0", "librt.so.1"),
+    *("libstdc++.so.6", "libgcc_s.so.1"),
+)
+_NDK_TOOLCHAIN = Path("build", "cmake", "android.toolchain.cmake")
+_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
+_ANDROID_LEVEL = 28
+"""Android 9: what a Pixel 4 came with had 10."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Toolchain:
+    """How programs for a device are built.
+
+    Attributes:
+        architecture: of the device.
+        build: the C library of the programs.
+        compiler: C compiler, as is `cpp` the one for C++.
+        flags: for CMake.
+    """
+
+    architecture: str
+    build: str
+    compiler: str
+    cpp: str
+    flags: tuple[str, ...]
+
+    @property
+    def version(self) -> str:
+        """What the compiler says of itself."""
+        return run([self.compiler, "--version"]).splitlines()[0]
+
+    def command(self, runner: str) -> tuple[str, ...]:
+        """Return the words that start a runner in the folder of its kit."""
+        if self.build == BIONIC:
+            return ("env", "LD_LIBRARY_PATH=.", f"./{runner}")
+        return (f"./{_LOADERS[self.architecture]}", "--library-path", ".", f"./{runner}")
+
+    def system_libraries(self) -> tuple[tuple[Path, str], ...]:
+        """Return the C and C++ libraries that the programs bring along: file, and name in a kit."""
+        if self.build == BIONIC:
+            path = _ndk_library(Path(self.compiler), self.architecture)
+            return ((path, path.name),)
+        names = (_LOADERS[self.architecture], *_LIBRARIES)
+        return tuple((_library(self.cpp, name), name) for name in names)
+
+    def programs(self, runner: str) -> tuple[str, ...]:
+        """Return the names of the files that are executed on the device."""
+        return (runner,) if self.build == BIONIC else (_LOADERS[self.architecture], runner)
+
+
+def find(architecture: str, ndk: Path | None = None) -> Toolchain:
+    """Return what builds programs for an architecture.
+
+    Args:
+        architecture: ``aarch64`` or ``x86_64``.
+        ndk: folder of an Android NDK, for programs that use Android's own C library.
+
+    Raises:
+        DeviceUnavailable: something that it takes is not installed.
+    """
+    if architecture not in _LOADERS:
+        raise DeviceUnavailable(
+            f"There is no runner for {architecture}.", f"There is one for {', '.join(_LOADERS)}."
+        )
+    _need("cmake", "cmake")
+    if ndk is not None:
+        return _from_ndk(architecture, ndk)
+    prefix = "" if platform.machine() == architecture else f"{architecture}-linux-gnu-"
+    package = f"g++-{architecture.replace('_', '-')}-linux-gnu" if prefix else "g++"
+    compiler, cpp = (_need(f"{prefix}{name}", package) for name in ("gcc", "g++"))
+    flags: tuple[str, ...]
+    flags = (f"-DCMAKE_C_COMPILER={compiler}", f"-DCMAKE_CXX_COMPILER={cpp}")
+    if prefix:
+        flags += ("-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={architecture}")
+    return Toolchain(architecture, GLIBC, compiler, cpp, flags)
+
+
+def find_ndk() -> Path | None:
+    """Return the folder of the Android NDK that the environment names; None when there is none."""
+    for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK"):
+        given = os.environ.get(variable)
+        if given and (Path(given) / _NDK_TOOLCHAIN).is_file():
+            return Path(given)
+    for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
+        given = os.environ.get(variable)
+        found = sorted(Path(given).glob("ndk/*")) if given else []
+        if found and (found[-1] / _NDK_TOOLCHAIN).is_file():
+            return found[-1]
+    return None
+
+
+def _from_ndk(architecture: str, ndk: Path) -> Toolchain:
+    file = ndk / _NDK_TOOLCHAIN
+    clang = next(iter(sorted(ndk.glob("toolchains/llvm/prebuilt/*/bin/clang"))), None)
+    if not file.is_file() or clang is None:
+        raise DeviceUnavailable(
+            f"{ndk} is no Android NDK: it lacks {_NDK_TOOLCHAIN} or its compiler.",
+            "Give the folder of an unpacked NDK, r25 or newer.",
+        )
+    flags = (
+        f"-DCMAKE_TOOLCHAIN_FILE={file}",
+        f"-DANDROID_ABI={_ABIS[architecture]}",
+        f"-DANDROID_PLATFORM=android-{_ANDROID_LEVEL}",
+        "-DANDROID_STL=c++_shared",
+    )
+    return Toolchain(architecture, BIONIC, str(clang), f"{clang}++", flags)
+
+
+def _ndk_library(clang: Path, architecture: str) -> Path:
+    sysroot = clang.parents[1] / "sysroot" / "usr" / "lib" / f"{architecture}-linux-android"
+    return sysroot / "libc++_shared.so"
+
+
+def _need(program: str, package: str) -> str:
+    found = shutil.which(program)
+    if found is None:
+        raise DeviceUnavailable(
+            f"The runner cannot be built: there is no {program}.",
+            f"Install it: on Debian 'apt install {package}'.",
+        )
+    return found
+
+
+def _library(cpp: str, name: str) -> Path:
+    # The compiler answers with the bare name when it has no such file.
+    found = Path(run([cpp, f"-print-file-name={name}"]).strip())
+    if not found.is_absolute() or not found.exists():
+        raise DeviceUnavailable(
+            f"The C library for the device is incomplete: {cpp} has no {name}.",
+            "Install the compiler's own libraries: on Debian they come with it.",
+        )
+    return found.resolve() if found.is_symlink() else found
+
+
+def package_of(path: Path) -> Source | None:
+    """Return the Debian package that a file is from; None where that cannot be told."""
+    if shutil.which("dpkg-query") is None:
+        return None
+    try:
+        owner = run(["dpkg-query", "--search", str(path)]).partition(": ")[0].split(",")[0]
+        version = run(["dpkg-query", "--show", "--showformat=${Version}", owner]).strip()
+    except DeviceUnavailable:
+        return None
+    return Source(owner.partition(":")[0], version)
+
+
+def build(toolchain: Toolchain, source: Path, work: Path, into: Path, flags: Sequence[str]) -> None:
+    """Configure, build and install the runner.
+
+    Args:
+        toolchain: for the device.
+        source: folder of the code.
+        work: an empty folder.
+        into: where runner and plug-ins go.
+        flags: for CMake, beside the toolchain's.
+
+    Raises:
+        DeviceUnavailable: it cannot be built.
+    """
+    cmake = shutil.which("cmake") or "cmake"
+    settings = ("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={into}")
+    run([cmake, "-S", str(source), "-B", str(work), *settings, *toolchain.flags, *flags])
+    run([cmake, "--build", str(work), "--target", "install", "--parallel", "2"])
+
+
+def run(words: Sequence[str]) -> str:
+    """Run a program and return what it writes.
+
+    Raises:
+        DeviceUnavailable: it fails.
+    """
+    try:
+        done = subprocess.run(
+            words, capture_output=True, text=True, timeout=_BUILD_S, check=False, errors="replace"
+        )
+    except (OSError, subprocess.TimeoutExpired) as error:
+        raise DeviceUnavailable(
+            f"{words[0]} could not be run ({error}).", "Check its installation."
+        ) from error
+    if done.returncode != 0:
+        raise DeviceUnavailable(
+            f"{Path(words[0]).name} failed: {_reason(done.stdout + done.stderr)}.",
+            "Correct what it says and run again.",
+        )
+    return done.stdout
+
+
+def _reason(text: str) -> str:
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    errors = [line for line in lines if "error" in line.lower()]
+    return (errors or lines or ["it does not say why"])[0 if errors else -1][:300].rstrip(".")

@@ -1,0 +1,180 @@
+"""What an Android phone tells of itself: properties, heat, battery, screen."""
+
+from __future__ import annotations
+
+import dataclasses
+import datetime
+import re
+from collections.abc import Mapping
+
+from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
+from mvdeploy.transports import _gather
+from mvdeploy.transports._gather import KERNEL, core_count, gather, kernel_state, kilobytes, reading
+from mvdeploy.transports._shell import Shell
+
+STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
+"""Android's words for its thermal status, by number."""
+
+SKIN = 3
+"""Number of the kind of sensor that measures the phone's skin."""
+
+_NONE = {-99.9, 0.0}
+"""What sensors say that have nothing to say."""
+
+_PROPERTY = re.compile(r"^\[(.+?)\]: \[(.*)\]$")
+_SENSOR = re.compile(r"Temperature\{mValue=(-?[\d.]+), mType=(-?\d+), mName=([^,]*), mStatus=(\d+)")
+
+_IDENTITY = {
+    "properties": "getprop",
+    "cores": KERNEL["cores"],
+    "memory": KERNEL["memory"],
+    "kernel": "cat /proc/version",
+}
+_CONDITION = {
+    "thermal": "dumpsys thermalservice",
+    "battery": "dumpsys battery",
+    "power": "dumpsys power | grep mWakefulness=",
+}
+
+_FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
+
+
+@dataclasses.dataclass(frozen=True)
+class Sensor:
+    """A temperature.
+
+    Attributes:
+        name: of the sensor.
+        kind: 0 CPU, 1 GPU, 2 battery, 3 skin, 4 USB; others as Android numbers them.
+        degrees: °C.
+    """
+
+    name: str
+    kind: int
+    degrees: float
+
+
+@dataclasses.dataclass(frozen=True)
+class Heat:
+    """How hot a phone is.
+
+    Attributes:
+        status: 0 (none) to 6 (shutdown); None when it does not tell.
+        sensors: that told something.
+    """
+
+    status: int | None
+    sensors: tuple[Sensor, ...]
+
+    @property
+    def skin_c(self) -> float | None:
+        """The highest temperature of the skin, °C; None when no sensor tells."""
+        return max((s.degrees for s in self.sensors if s.kind == SKIN), default=None)
+
+
+def properties(shell: Shell) -> dict[str, str]:
+    """Return the phone's properties, by name."""
+    return parse_properties(shell.call("getprop").out)
+
+
+def parse_properties(text: str) -> dict[str, str]:
+    """Read what ``getprop`` prints; a value of several lines is cut to its first."""
+    found = (_PROPERTY.match(line.strip()) for line in text.splitlines())
+    return {match[1]: match[2] for match in found if match}
+
+
+def parse_heat(text: str) -> Heat:
+    """Read what ``dumpsys thermalservice`` prints: the sensors as they are, not as they were."""
+    status = re.search(r"^\s*Thermal Status: (\d+)", text, re.MULTILINE)
+    now = text.partition("Current temperatures from HAL:")[2]
+    now = now.partition("Current cooling devices")[0]
+    sensors = tuple(
+        Sensor(name.strip(), int(kind), float(degrees))
+        for degrees, kind, name, _ in _SENSOR.findall(now)
+        if _is_number(degrees) and float(degrees) not in _NONE
+    )
+    return Heat(int(status[1]) if status else None, sensors)
+
+
+def _is_number(text: str) -> bool:
+    return text.count(".") <= 1 and any(map(str.isdigit, text))
+
+
+def heat(shell: Shell) -> Heat:
+    """Ask how hot the phone is."""
+    return parse_heat(gather(shell, {"thermal": _CONDITION["thermal"]})["thermal"])
+
+
+def is_emulator(found: Mapping[str, str]) -> bool:
+    """Say whether properties are those of an emulator."""
+    flags = ("ro.kernel.qemu", "ro.boot.qemu")
+    hardware = found.get("ro.hardware", "")
+    return any(found.get(flag) == "1" for flag in flags) or hardware in ("ranchu", "goldfish")
+
+
+def identity(shell: Shell) -> dict[str, Reading]:
+    """Return what the phone is; see `mvdeploy.transports` for the names."""
+    told = gather(shell, _IDENTITY)
+    found = parse_properties(told["properties"])
+    maker, model = found.get("ro.product.manufacturer", ""), found.get("ro.product.model", "")
+    chip = f"{found.get('ro.soc.manufacturer', '')} {found.get('ro.soc.model', '')}".strip()
+    version = found.get("ro.build.version.release", "")
+    return {
+        "cpu": reading(lambda: chip or found.get("ro.board.platform")),
+        "cores_physical": core_count(told),
+        "cores_logical": core_count(told),
+        "architecture": reading(lambda: found.get("ro.product.cpu.abi")),
+        "memory_bytes": kilobytes(told["memory"], "MemTotal"),
+        "machine": reading(lambda: f"{maker} {model}".strip()),
+        "os": reading(lambda: f"Android {version}" if version else None),
+        "build": reading(lambda: found.get("ro.build.fingerprint")),
+        "kernel": reading(lambda: " ".join(told["kernel"].split()[:3])),
+        "hypervisor": "yes" if is_emulator(found) else "no",
+        "boost": UNAVAILABLE,
+        "python": "none",
+    }
+
+
+def state(shell: Shell) -> DeviceState:
+    """Return the condition the phone is in; see `mvdeploy.transports` for the names."""
+    told = gather(shell, KERNEL | _CONDITION)
+    now = datetime.datetime.now(datetime.UTC).isoformat()
+    return DeviceState(now, {**kernel_state(told), **condition(told)})
+
+
+def condition(told: Mapping[str, str]) -> dict[str, Reading]:
+    """Read heat, battery and screen."""
+    found, battery = parse_heat(told["thermal"]), told["battery"]
+    powered = re.findall(r"^\s*\w+ powered: (true|false)", battery, re.MULTILINE)
+    return {
+        "thermal_status": reading(lambda: _word(found.status)),
+        "temperatures_c": reading(lambda: tuple(f"{s.name}={s.degrees:g}" for s in found.sensors)),
+        "skin_c": reading(lambda: found.skin_c),
+        "battery_percent": reading(lambda: int(_entry(battery, "level"))),
+        "battery_c": reading(lambda: int(_entry(battery, "temperature")) / 10),
+        "battery_plugged": reading(lambda: ("no", "yes")["true" in powered] if powered else None),
+        "screen": reading(lambda: _entry(told["power"], "mWakefulness", "=").lower()),
+    }
+
+
+def _word(status: int | None) -> str | None:
+    return None if status is None else STATUSES[min(status, len(STATUSES) - 1)]
+
+
+def _entry(text: str, key: str, sign: str = ":") -> str:
+    found = re.search(rf"^\s*{key}{sign}\s*(\S+)", text, re.MULTILINE)
+    if found is None:
+        raise LookupError(key)
+    return found[1]
+
+
+def highest_clocks(shell: Shell) -> dict[int, int]:
+    """Return the highest clock of each core that tells it, kHz, by the core's number."""
+    return _gather.highest_clocks(gather(shell, {"clocks": KERNEL["clocks"]})["clocks"])
+
+
+def set_fixed_performance(shell: Shell, on: bool) -> bool:
+    """Ask for clocks that do not change, or give them up; say whether the phone agreed."""
+    answer = shell.call(f"{_FIXED_PERFORMANCE} {'true' if on else 'false'}")
+    said = (answer.out + answer.error).lower()
+    return answer.status == 0 and not any(w in said for w in ("fail", "unknown", "denied", "error"))

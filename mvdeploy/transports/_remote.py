@@ -1,0 +1,333 @@
+"""Jobs on a device behind a shell: a kit and the models are sent there, its runner does them."""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import os
+import posixpath
+import secrets
+import selectors
+import subprocess
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from mvdeploy import files, kits
+from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.kits import Kit
+from mvdeploy.records import DeviceProfile, Finding, Job, JobResult, Level
+from mvdeploy.records.codec import dumps
+from mvdeploy.transports import KitMissing, Link, OnEvent, _outcome
+from mvdeploy.transports._shell import Answer, Shell, quote
+
+KEEP = "MVDEPLOY_KEEP_ON_DEVICE"
+"""Environment: set to leave the kit and the models on the device for the next run."""
+
+_TAIL_BYTES = 65536
+"""How much of the end of a runner's standard error is brought back."""
+
+_GRACE_S = 5.0
+"""Seconds for a runner to end by itself after its last event."""
+
+_SIGNALLED = 128
+"""A shell adds the number of a signal to this and gives the sum as exit status."""
+
+
+class RemoteLink(Link):
+    """A link whose runner comes from a kit.
+
+    A kind of device says how its shell is reached (`_reach`, `_part`) and what it tells of itself.
+
+    Args:
+        profile: of the device.
+    """
+
+    def __init__(self, profile: DeviceProfile) -> None:
+        self.profile = profile
+        self.emulated, self.call_s = False, 0.0
+        self._kit: Kit | None = None
+        self._shell: Shell | None = None
+        self._session = ""
+        self._findings: dict[str, Finding] = {}
+
+    # What a kind of device has to say.
+
+    def _reach(self) -> Shell:
+        """Reach the device, and return its shell."""
+        raise NotImplementedError
+
+    def _architecture(self) -> str:
+        """Return what its programs have to be built for."""
+        raise NotImplementedError
+
+    def _ready(self) -> None:
+        """Have the device in the state to be measured in: cool, and the one it was."""
+
+    def _restore(self) -> None:
+        """Undo what was set on the device."""
+
+    def _part(self) -> None:
+        """Close the connection."""
+
+    # What they have in common.
+
+    @property
+    def shell(self) -> Shell:
+        """The device's shell."""
+        if self._shell is None:
+            raise ValueError(f"the link to {self.profile.title} is not open")
+        return self._shell
+
+    @property
+    def kit(self) -> Kit:
+        """What its runner comes from."""
+        if self._kit is None:
+            raise ValueError(f"the link to {self.profile.title} is not open")
+        return self._kit
+
+    def open(self) -> None:
+        """Reach the device and send it the kit; what it has already is not sent again.
+
+        Raises:
+            KitMissing: none was built for its architecture.
+            DeviceUnavailable: it does not answer, or cannot take the kit.
+        """
+        try:
+            self.reach()
+            self.send_kit()
+        except BaseException:
+            self.close()
+            raise
+
+    def reach(self) -> None:
+        """Reach the device, and send it nothing yet.
+
+        Raises:
+            DeviceUnavailable: it does not answer.
+        """
+        self._shell = self._reach()
+
+    def architecture(self) -> str:
+        """Return what the device's programs have to be built for, as kits call it.
+
+        Raises:
+            DeviceUnavailable: there is no runner for it.
+        """
+        return self._architecture()
+
+    @property
+    def _home(self) -> str:
+        return posixpath.join(self.shell.folder, "mvdeploy")
+
+    @property
+    def _kit_folder(self) -> str:
+        return posixpath.join(self._home, f"kit-{self.kit.identifier}")
+
+    def send_kit(self) -> None:
+        """Send the kit for the device's architecture and make its programs ready to be run.
+
+        Raises:
+            KitMissing: none was built.
+            DeviceUnavailable: the device cannot take it.
+        """
+        found = kits.find(self.architecture())
+        if found is None:
+            raise KitMissing(self.profile, self.architecture())
+        local, self._kit = found
+        self._session = posixpath.join(self._home, f"run-{secrets.token_hex(4)}")
+        folder = self._kit_folder
+        self._send({posixpath.join(folder, n): (local / n, s) for n, s in self._kit.sums.items()})
+        programs = quote(*(posixpath.join(folder, name) for name in self.kit.programs))
+        answer = self.shell.call(f"chmod 755 {programs}")
+        if answer.status != 0:
+            raise DeviceUnavailable(
+                f"{self.shell.name} does not let programs be run from {folder} "
+                f"({_last_line(answer.error or answer.out)}).",
+                f"Run 'mvdeploy devices doctor {self.profile.name}'.",
+            )
+
+    def call_runner(self, option: str, limit_s: float = 30.0) -> Answer:
+        """Run the kit's runner with an option instead of a job."""
+        words = quote(*self.kit.command, option)
+        return self.shell.call(f"cd {quote(self._kit_folder)} && {words}", limit_s)
+
+    def _send(self, wanted: dict[str, tuple[Path, str]]) -> None:
+        """Send files (remote path → local path, SHA-256) that are not there yet."""
+        there = self._sums(tuple(wanted))
+        for remote, (local, sha256) in wanted.items():
+            if there.get(remote) == sha256:
+                continue
+            self.shell.push(local, remote, functools.partial(self.on_sent, local.name))
+            if self._sums((remote,)).get(remote) != sha256:
+                raise DeviceUnavailable(
+                    f"{local.name} did not arrive whole on {self.shell.name}.",
+                    "Check its cable and its storage, and run again.",
+                )
+
+    def _sums(self, remote: Sequence[str]) -> dict[str, str]:
+        answer = self.shell.call(f"sha256sum -- {quote(*remote)} 2>/dev/null", limit_s=120.0)
+        pairs = (line.split(None, 1) for line in answer.out.splitlines() if line.strip())
+        return {path.strip().lstrip("*"): sha256 for sha256, path in pairs}
+
+    def upload(self, files_: Sequence[Path]) -> dict[Path, str]:
+        """Send files under the name of their content; see `Link.upload`."""
+        wanted, places = {}, {}
+        for path in files_:
+            if not path.is_file():
+                raise UsageError(
+                    f"{path} cannot be sent to {self.profile.title}: it is no file.",
+                    "Check the path, or export the model in another format.",
+                )
+            sha256 = files.sha256(path)
+            places[path] = posixpath.join(self._home, "files", f"{sha256[:32]}{path.suffix}")
+            wanted[places[path]] = (path, sha256)
+        self._send(wanted)
+        return places
+
+    def scratch(self) -> str:
+        """Return this run's folder on the device."""
+        return self._session
+
+    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
+        """Have the kit's runner do a job; see `Link.run`."""
+        self._ready()
+        heard, stream = _outcome.Heard(on_event), _Stream()
+        self._send_job(job)
+        process = self.shell.start(self._command())
+        try:
+            _listen(process, stream, heard, time.monotonic() + limit_s)
+            timed_out = stream.status is None and process.poll() is None and not heard.finished
+        finally:
+            process.kill()
+            process.wait()
+            cast(IO[bytes], process.stdout).close()
+            self._end_runner()
+        if timed_out:
+            raise _outcome.hung(job, heard, limit_s, self._said())
+        if stream.status is None and not heard.finished:
+            raise DeviceUnavailable(
+                f"The connection to {self.shell.name} was lost while "
+                f"{_outcome.doing(heard.events, job)}.",
+                "Check the cable, keep the device awake, and run again.",
+            )
+        status = stream.status or 0
+        status = _SIGNALLED - status if status > _SIGNALLED else status
+        return _outcome.conclude(job, heard, status, self._said() if status else "")
+
+    def _send_job(self, job: Job) -> None:
+        with tempfile.TemporaryDirectory(prefix="mvdeploy-") as folder:
+            path = Path(folder) / "job.json"
+            path.write_text(dumps(job), encoding="utf-8")
+            self.shell.push(path, self._of_run("job.json"))
+
+    def _command(self) -> str:
+        # The shell becomes the runner, so that its own number is the runner's.
+        inner = (
+            f"cd {quote(self._kit_folder)} && echo $$ >{quote(self._of_run('pid'))} && "
+            f"exec {quote(*self.kit.command)} <{quote(self._of_run('job.json'))} "
+            f"2>{quote(self._of_run('stderr'))}"
+        )
+        return f"sh -c {quote(inner)}"
+
+    def _end_runner(self) -> None:
+        """Kill the runner if it is still there."""
+        pid = quote(self._of_run("pid"))
+        try:
+            self.shell.call(
+                f"[ ! -f {pid} ] || {{ kill -9 $(cat {pid}); rm -f {pid}; }} 2>/dev/null"
+            )
+        except DeviceUnavailable as error:
+            self._leave_behind(error)
+
+    def _said(self) -> str:
+        words = f"tail -c {_TAIL_BYTES} {quote(self._of_run('stderr'))} 2>/dev/null"
+        return self.shell.call(words).out
+
+    def _of_run(self, name: str) -> str:
+        return posixpath.join(self._session, name)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file from the device; see `Link.fetch`."""
+        self.shell.pull(remote, local)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what to know about the device, and about what was done to it."""
+        return tuple(self._findings.values())
+
+    def found(self, code: str, level: Level, **values: str | int | float) -> None:
+        """Note something about the device, once."""
+        self._findings.setdefault(code, Finding(code, level, dict(values)))
+
+    def close(self) -> None:
+        """Restore the device, remove what was sent there, and part from it; see `Link.close`."""
+        shell, self._shell = self._shell, None
+        try:
+            if shell is not None:
+                self._shell = shell
+                self._tidy()
+        finally:
+            self._shell = None
+            self._part()
+
+    def _tidy(self) -> None:
+        try:
+            self._restore()
+            if self._session:
+                self._end_runner()
+                # The rest belongs to other runs as well, if there are any.
+                rest = "true" if os.environ.get(KEEP) else f"rm -rf -- {quote(self._home)}"
+                others = f"ls -d {quote(self._home)}/run-* >/dev/null 2>&1"
+                self.shell.call(f"rm -rf -- {quote(self._session)}; {others} || {rest}", 60.0)
+        except DeviceUnavailable as error:
+            self._leave_behind(error)
+
+    def _leave_behind(self, error: DeviceUnavailable) -> None:
+        self.found(
+            "left_behind",
+            Level.WARNING,
+            device=self.shell.name,
+            folder=self._home,
+            reason=error.message,
+        )
+
+
+class _Stream:
+    """Takes the last line, which holds the exit status, from what a runner prints."""
+
+    def __init__(self) -> None:
+        self.status: int | None = None
+        self._rest = b""
+
+    def feed(self, data: bytes, heard: _outcome.Heard) -> None:
+        *lines, self._rest = (self._rest + data).split(b"\n")
+        for line in lines:
+            if line.startswith(b"__RC="):
+                self.status = int(line[5:])
+            elif line := line.rstrip(b"\r"):
+                heard.feed(line + b"\n")
+
+
+def _listen(
+    process: subprocess.Popen[bytes], stream: _Stream, heard: _outcome.Heard, deadline: float
+) -> None:
+    stdout = cast(IO[bytes], process.stdout)
+    ending: float | None = None
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while stream.status is None and (left := (ending or deadline) - time.monotonic()) > 0:
+            if selector.select(min(left, 1.0)):
+                data = os.read(stdout.fileno(), 65536)
+                if not data:
+                    return
+                stream.feed(data, heard)
+            if heard.finished and ending is None:
+                ending = time.monotonic() + _GRACE_S
+
+
+def _last_line(text: str) -> str:
+    with contextlib.suppress(IndexError):
+        return text.strip().splitlines()[-1][:300]
+    return "no reason given"
