@@ -148,7 +148,7 @@ def _library(cpp: str, name: str) -> Path:
             f"The C library for the device is incomplete: {cpp} has no {name}.",
             "Install the compiler's own libraries: on Debian they come with it.",
         )
-    return found.resolve() if found.is_symlink() else found
+    return found.resolve()
 
 
 def package_of(path: Path) -> Source | None:
@@ -163,23 +163,22 @@ def package_of(path: Path) -> Source | None:
     return Source(owner.partition(":")[0], version)
 
 
-def build(toolchain: Toolchain, source: Path, work: Path, into: Path, flags: Sequence[str]) -> None:
-    """Configure, build and install the runner.
+def build(toolchain: Toolchain, source: Path, work: Path, flags: Sequence[str]) -> None:
+    """Configure and build the runner.
 
     Args:
         toolchain: for the device.
         source: folder of the code.
-        work: an empty folder.
-        into: where runner and plug-ins go.
+        work: where runner and plug-ins are built.
         flags: for CMake, beside the toolchain's.
 
     Raises:
         DeviceUnavailable: it cannot be built.
     """
     cmake = shutil.which("cmake") or "cmake"
-    settings = ("-DCMAKE_BUILD_TYPE=Release", f"-DCMAKE_INSTALL_PREFIX={into}")
-    run([cmake, "-S", str(source), "-B", str(work), *settings, *toolchain.flags, *flags])
-    run([cmake, "--build", str(work), "--target", "install", "--parallel", "2"])
+    settings = ("-DCMAKE_BUILD_TYPE=Release", *toolchain.flags, *flags)
+    run([cmake, "-S", str(source), "-B", str(work), *settings])
+    run([cmake, "--build", str(work), "--parallel", "2"])
 
 
 def run(words: Sequence[str]) -> str:

@@ -34,7 +34,10 @@ _LIBRARIES = {
     "onnxruntime": ("onnxruntime/capi/libonnxruntime.so*",),
     "executorch": tuple(
         f"executorch/lib/libexecutorch{part}.so"
-        for part in ("", "_kernels_optimized", "_backend_xnnpack", "_threadpool", "_etdump")
+        for part in (
+            *("", "_kernels_optimized", "_kernels_quantized", "_backend_xnnpack"),
+            *("_threadpool", "_etdump"),
+        )
     ),
 }
 _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
@@ -128,7 +131,9 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
         f"-DMVDEPLOY_ENGINES={';'.join(versions)}",
         *engines.flags,
     )
-    _toolchain.build(toolchain, kits.code(), work / "build", into, flags)
+    _toolchain.build(toolchain, kits.code(), work / "build", flags)
+    for path in (work / "build" / RUNNER, *sorted((work / "build").glob("libmvdeploy_*.so"))):
+        shutil.copyfile(path, into / path.name)
     system = toolchain.system_libraries()
     for path, name in system:
         shutil.copyfile(path, into / name)
@@ -187,7 +192,7 @@ class _Engines:
         for name, folder in self._folders(versions).items():
             _copy_libraries(name, folder, into)
             if name == "executorch":
-                self.flags.append(f"-DEXECUTORCH_DIR={folder / 'executorch'}")
+                self.flags += _executorch(folder / "executorch", versions[name])
         return versions
 
     def _folders(self, versions: dict[str, str]) -> dict[str, Path]:
@@ -231,11 +236,15 @@ class _Engines:
             )
         if given.executorch is not None:
             versions["executorch"] = kits.installed_version("executorch") or "unknown"
-            self.flags.append(f"-DEXECUTORCH_DIR={given.executorch}")
+            self.flags += _executorch(given.executorch, versions["executorch"])
             for library in sorted(given.executorch.glob("lib/*.so")):
                 shutil.copyfile(library, into / library.name)
             self.sources.append(Source("executorch for Android", versions["executorch"]))
         return versions
+
+
+def _executorch(folder: Path, version: str) -> tuple[str, str]:
+    return f"-DEXECUTORCH_DIR={folder}", f"-DEXECUTORCH_VERSION={version}"
 
 
 def _site(package: str) -> Path:
@@ -250,7 +259,9 @@ def _copy_libraries(name: str, folder: Path, into: Path) -> None:
                 f"The package of {name} has no {Path(pattern).name}.",
                 f"Install another version of {name}, and build the kit again.",
             )
-        shutil.copyfile(found[0], into / found[0].name)
+        # Plug-ins look for libraries without a version in their names.
+        bare = found[0].name.partition(".so")[0]
+        shutil.copyfile(found[0], into / f"{bare}.so")
 
 
 def _unpack_aar(path: Path, architecture: str, into: Path) -> None:

@@ -1,0 +1,18 @@
+/* Element types, as NumPy names and describes them. */
+#ifndef MVDEPLOY_DTYPES_H
+#define MVDEPLOY_DTYPES_H
+
+#include <stddef.h>
+
+typedef struct dtype {
+  const char *name;        /* "float32" */
+  const char *description; /* in a .npy file, without the byte order: "f4" */
+  size_t size;             /* bytes */
+  size_t real_size;        /* of each floating-point number in it; 0 for other types */
+} dtype;
+
+/* Return the type of a name, or of a description; NULL if there is none. */
+const dtype *dtype_named(const char *name);
+const dtype *dtype_described(const char *description);
+
+#endif

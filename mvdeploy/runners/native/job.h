@@ -1,0 +1,47 @@
+/* The job: what `Job` of mvdeploy.records.job says, read from its JSON. */
+#ifndef MVDEPLOY_JOB_H
+#define MVDEPLOY_JOB_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+typedef struct job_input {
+  char *name;
+  char *path;
+} job_input;
+
+typedef struct job_model {
+  char *engine;
+  char *path;
+  char *sha256;
+  job_input *inputs; /* in the order of the text */
+  size_t input_count;
+  char *profile_to; /* NULL for no profile */
+} job_model;
+
+typedef struct warmup_rule {
+  int64_t iterations; /* -1 for the rule by time */
+  int64_t min_iterations;
+  double min_seconds;
+  double window_seconds;
+  double tolerance;
+  double max_seconds;
+} warmup_rule;
+
+typedef struct job {
+  job_model *models;
+  size_t model_count;
+  int64_t *order;
+  size_t order_count;
+  int threads;
+  warmup_rule warmup;
+  int64_t *cores;
+  size_t core_count;
+  int64_t *warmup_order; /* always one entry for each model */
+} job;
+
+/* Read the job from a file descriptor, and check that it can be done; fails otherwise. */
+void job_read(int fd, job *into);
+
+#endif

@@ -1,0 +1,43 @@
+#include "memory.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "events.h"
+
+enum { ALIGNMENT = 64 };
+
+static void *given(void *memory) {
+  if (memory == NULL) {
+    fail_for_memory();
+  }
+  return memory;
+}
+
+void *memory_take(size_t count, size_t size) {
+  return given(calloc(count ? count : 1, size ? size : 1));
+}
+
+void *memory_take_aligned(size_t bytes) {
+  void *memory = NULL;
+  if (posix_memalign(&memory, ALIGNMENT, bytes ? bytes : 1) != 0) {
+    fail_for_memory();
+  }
+  return memory;
+}
+
+void *memory_grow(void *array, size_t count, size_t *capacity, size_t size) {
+  if (count < *capacity) {
+    return array;
+  }
+  size_t wanted = *capacity ? 2 * *capacity : 16;
+  if (wanted < *capacity || wanted > (size_t)-1 / size) {
+    fail_for_memory();
+  }
+  *capacity = wanted;
+  return given(realloc(array, wanted * size));
+}
+
+char *memory_copy_text(const char *string) {
+  return given(strdup(string));
+}

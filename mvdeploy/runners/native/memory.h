@@ -1,0 +1,18 @@
+/* Memory that is either there, or the job has failed. */
+#ifndef MVDEPLOY_MEMORY_H
+#define MVDEPLOY_MEMORY_H
+
+#include <stddef.h>
+
+/* Return `count` times `size` bytes, all zero. */
+void *memory_take(size_t count, size_t size);
+
+/* Return `bytes` bytes at an address that suits vector instructions. */
+void *memory_take_aligned(size_t bytes);
+
+/* Make room for one element more than `count`, in an array that has room for `*capacity`. */
+void *memory_grow(void *array, size_t count, size_t *capacity, size_t size);
+
+char *memory_copy_text(const char *string);
+
+#endif

@@ -1,0 +1,294 @@
+#include "runner.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "events.h"
+#include "hello.h"
+#include "loop.h"
+#include "memory.h"
+#include "npy.h"
+#include "outputs.h"
+#include "plugins.h"
+#include "process.h"
+#include "sha256.h"
+
+/* Seconds of measuring after which samples are reported, so that a runner that dies keeps them. */
+static const double FLUSH_NS = 2e9;
+
+/* Inferences after which samples are reported at the latest. */
+static const size_t SEGMENT_LIMIT = 100000;
+
+typedef struct running {
+  const job *todo;
+  const mvdeploy_engine **engines; /* of each model */
+  call *calls;                     /* of each model */
+  mvdeploy_error error;
+} running;
+
+static bool is_first_of_engine(const job *todo, size_t index) {
+  for (size_t i = 0; i < index; i++) {
+    if (strcmp(todo->models[i].engine, todo->models[index].engine) == 0) {
+      return false;
+    }
+  }
+  return true;
+}
+
+static const mvdeploy_engine *engine_of(running *run, const char *plugins, size_t index) {
+  const char *name = run->todo->models[index].engine;
+  for (size_t i = 0; i < index; i++) {
+    if (strcmp(run->todo->models[i].engine, name) == 0) {
+      return run->engines[i];
+    }
+  }
+  const mvdeploy_engine *engine = plugin_start(plugins, name, &run->error);
+  if (engine == NULL) {
+    fail_for_engine("load", &run->error, "The engine %s cannot be used here", name);
+  }
+  return engine;
+}
+
+static void add_engine(const running *run, size_t index, text *versions, text *options) {
+  char chosen[1024];
+  const char *name = run->todo->models[index].engine;
+  const mvdeploy_engine *engine = run->engines[index];
+  text *both[] = {versions, options};
+  for (size_t i = 0; i < 2; i++) {
+    text_add(both[i], both[i]->size > 1 ? ", " : "");
+    text_quoted(both[i], name);
+    text_add(both[i], ": ");
+  }
+  text_quoted(versions, engine->version());
+  engine->options(run->todo->threads, chosen, sizeof chosen);
+  text_add(options, chosen);
+}
+
+/* Start every engine before any load is timed: that is no part of loading a model. */
+static void start_engines(running *run, const char *plugins) {
+  text versions = {0}, options = {0};
+  text_add(&versions, "{");
+  text_add(&options, "{");
+  for (size_t i = 0; i < run->todo->model_count; i++) {
+    run->engines[i] = engine_of(run, plugins, i);
+    if (is_first_of_engine(run->todo, i)) {
+      add_engine(run, i, &versions, &options);
+    }
+  }
+  text_add(&versions, "}");
+  text_add(&options, "}");
+  hello_print(versions.bytes, options.bytes);
+  text_free(&versions);
+  text_free(&options);
+}
+
+/* This also brings the file into the system's cache, so that load times are of one kind. */
+static void check_file(const job_model *model) {
+  char found[SHA256_HEX];
+  int problem = sha256_file(model->path, found);
+  if (problem != 0) {
+    fail("input", NULL, "The model %s could not be read (%s).", model->path, strerror(problem));
+  }
+  if (strcmp(found, model->sha256) != 0) {
+    fail("input", "Export the model again.",
+         "%s is not the file that the job describes (its SHA-256 is %.12s…, not %.12s…).",
+         model->path, found, model->sha256);
+  }
+}
+
+static mvdeploy_tensor *read_inputs(const job_model *model) {
+  npy_problem problem;
+  mvdeploy_tensor *inputs = memory_take(model->input_count, sizeof *inputs);
+  for (size_t i = 0; i < model->input_count; i++) {
+    const job_input *input = &model->inputs[i];
+    if (!npy_read(input->path, input->name, &inputs[i], &problem)) {
+      fail("input", NULL, "The input '%s' could not be read from %s (%s).", input->name,
+           input->path, problem.words);
+    }
+  }
+  return inputs;
+}
+
+static void load(running *run, size_t index) {
+  const job_model *model = &run->todo->models[index];
+  const mvdeploy_engine *engine = run->engines[index];
+  check_file(model);
+  mvdeploy_tensor *inputs = read_inputs(model);
+  if (model->profile_to != NULL && !process_make_folder(model->profile_to)) {
+    fail("load", "Check that the folder can be written to.",
+         "The folder %s for the profile could not be made (%s).", model->profile_to,
+         strerror(errno));
+  }
+  int64_t memory_before = process_resident(), start = now_ns();
+  mvdeploy_session *session = engine->load(model->path, inputs, model->input_count,
+                                           run->todo->threads, model->profile_to, &run->error);
+  int64_t load_ns = now_ns() - start;
+  if (session == NULL) {
+    fail_for_engine("load", &run->error, "%s could not load %s", model->engine, model->path);
+  }
+  run->calls[index] = (call){engine->infer, session};
+  event loaded = event_new("loaded");
+  event_integer(&loaded, "model", (int64_t)index);
+  event_integer(&loaded, "load_ns", load_ns);
+  event_integer(&loaded, "memory_before", memory_before);
+  event_integer(&loaded, "memory_after", process_resident());
+  event_print(&loaded);
+}
+
+static void print_samples(const char *kind, const char *key, size_t value, const samples *taken) {
+  event line = event_new(kind);
+  event_integer(&line, key, (int64_t)value);
+  event_integers(&line, "wall_ns", taken->wall_ns, taken->count);
+  event_integers(&line, "cpu_ns", taken->cpu_ns, taken->count);
+  event_print(&line);
+}
+
+/* Run the first inference and the warm-up; return nanoseconds of one warm inference. */
+static int64_t warm(running *run, size_t index) {
+  static const int64_t once[1] = {0};
+  const job_model *model = &run->todo->models[index];
+  const call *called = &run->calls[index];
+  samples first = {0}, warmup = {0};
+  if (!time_order(called, once, 1, &first, &run->error)) {
+    fail_for_engine("run", &run->error, "%s failed in the first inference of %s", model->engine,
+                    model->path);
+  }
+  print_samples("first", "model", index, &first);
+  if (!warm_up(called, &run->todo->warmup, &warmup, &run->error)) {
+    fail_for_engine("run", &run->error, "%s failed in the warm-up of %s", model->engine,
+                    model->path);
+  }
+  print_samples("warmup", "model", index, &warmup);
+  const samples *last = warmup.count ? &warmup : &first;
+  int64_t pace_ns = last->wall_ns[last->count - 1];
+  samples_free(&first);
+  samples_free(&warmup);
+  return pace_ns;
+}
+
+static int64_t warm_all(running *run) {
+  int64_t slowest_ns = 1;
+  for (size_t i = 0; i < run->todo->model_count; i++) {
+    int64_t pace_ns = warm(run, (size_t)run->todo->warmup_order[i]);
+    slowest_ns = pace_ns > slowest_ns ? pace_ns : slowest_ns;
+  }
+  return slowest_ns;
+}
+
+static size_t segment_length(int64_t pace_ns, size_t left) {
+  double fitting = FLUSH_NS / (double)(pace_ns > 1 ? pace_ns : 1);
+  size_t length = fitting >= (double)SEGMENT_LIMIT ? SEGMENT_LIMIT : (size_t)fitting;
+  length = length > 1 ? length : 1;
+  return length < left ? length : left;
+}
+
+static int64_t mean(const samples *taken) {
+  int64_t sum = 0;
+  for (size_t i = 0; i < taken->count; i++) {
+    sum += taken->wall_ns[i];
+  }
+  return sum / (int64_t)taken->count;
+}
+
+static void measure(running *run, int64_t pace_ns) {
+  const job *todo = run->todo;
+  samples taken = {0};
+  for (size_t start = 0; start < todo->order_count; start += taken.count) {
+    size_t length = segment_length(pace_ns, todo->order_count - start);
+    taken.count = 0;
+    if (!time_order(run->calls, todo->order + start, length, &taken, &run->error)) {
+      fail_for_engine("run", &run->error,
+                      "The engine failed in the measured inferences from number %zu on", start);
+    }
+    print_samples("samples", "start", start, &taken);
+    pace_ns = mean(&taken);
+  }
+  samples_free(&taken);
+}
+
+static void print_usage(usage *before) {
+  text counters = {0};
+  usage_between(before, usage_now(), &counters);
+  event line = event_new("usage");
+  event_json(&line, "counters", counters.bytes);
+  event_print(&line);
+  text_free(&counters);
+}
+
+static void print_output(running *run, size_t index, const char *save_to) {
+  const mvdeploy_tensor *tensors;
+  size_t count;
+  char hex[SHA256_HEX];
+  text shapes = {0};
+  if (!run->engines[index]->outputs(run->calls[index].session, &tensors, &count, &run->error)) {
+    fail_for_engine("run", &run->error, "The outputs of %s could not be read",
+                    run->todo->models[index].path);
+  }
+  const mvdeploy_tensor **sorted = outputs_sorted(tensors, count);
+  outputs_sum(sorted, count, hex);
+  outputs_shapes(sorted, count, &shapes);
+  if (save_to != NULL) {
+    outputs_save(sorted, count, save_to, index);
+  }
+  event output = event_new("output");
+  event_integer(&output, "model", (int64_t)index);
+  event_string(&output, "sha256", hex);
+  event_json(&output, "shape", shapes.bytes);
+  event_boolean(&output, "finite", outputs_finite(sorted, count));
+  event_integer(&output, "memory", process_resident());
+  event_print(&output);
+  text_free(&shapes);
+  free(sorted);
+}
+
+static void finish_profile(running *run, size_t index) {
+  const job_model *model = &run->todo->models[index];
+  char path[4096];
+  if (model->profile_to == NULL) {
+    return;
+  }
+  if (!run->engines[index]->end_profile(run->calls[index].session, path, sizeof path,
+                                        &run->error)) {
+    fail_for_engine("run", &run->error, "%s could not write the profile of %s", model->engine,
+                    model->path);
+  }
+  event profile = event_new("profile");
+  event_integer(&profile, "model", (int64_t)index);
+  event_string(&profile, "path", path);
+  event_print(&profile);
+}
+
+static void finish(running *run, const char *save_to) {
+  size_t count = run->todo->model_count;
+  for (size_t i = 0; i < count; i++) {
+    print_output(run, i, save_to);
+  }
+  for (size_t i = 0; i < count; i++) {
+    finish_profile(run, i);
+  }
+  event done = event_new("done");
+  event_integer(&done, "peak_memory", process_peak_memory());
+  event_print(&done);
+  for (size_t i = 0; i < count; i++) {
+    run->engines[i]->close(run->calls[i].session);
+  }
+}
+
+void run_job(const job *todo, const char *plugins, const char *save_to) {
+  running run = {.todo = todo};
+  run.engines = memory_take(todo->model_count, sizeof *run.engines);
+  run.calls = memory_take(todo->model_count, sizeof *run.calls);
+  process_bind(todo->cores, todo->core_count);
+  start_engines(&run, plugins);
+  for (size_t i = 0; i < todo->model_count; i++) {
+    load(&run, i);
+  }
+  int64_t pace_ns = warm_all(&run);
+  usage *before = usage_now();
+  measure(&run, pace_ns);
+  print_usage(before);
+  finish(&run, save_to);
+  free(run.engines);
+  free(run.calls);
+}
