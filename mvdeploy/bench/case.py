@@ -6,6 +6,7 @@ import dataclasses
 import itertools
 import statistics
 from collections.abc import Sequence
+from typing import Any
 
 from mvdeploy.bench import schedule
 from mvdeploy.records import (
@@ -111,7 +112,7 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
         "engine": engine,
         "engine_version": str(hello.get("engines", {}).get(engine, "unavailable")),
         "engine_options": _options(hello.get("engine_options", {}).get(engine)),
-        "runner": f"{hello.get('runner', 'unavailable')} {hello.get('mvdeploy', '')}".strip(),
+        "runner": _runner(hello),
         "threads": plan.threads,
         "cores": tuple(str(core) for core in hello.get("cores") or ()) or "unavailable",
         "clock": str(clock.get("implementation", "unavailable")),
@@ -120,6 +121,12 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
         "artifact_sha256": entry.model.sha256,
         "output_sha256": result.models[0].output_sha256,
     }
+
+
+def _runner(hello: dict[str, Any]) -> str:
+    build = f"({hello['build']} build)" if "build" in hello else ""
+    words = (hello.get("runner", "unavailable"), hello.get("mvdeploy", ""), build)
+    return " ".join(str(word) for word in words if word)
 
 
 def _options(options: dict[str, str | int] | None) -> Reading:

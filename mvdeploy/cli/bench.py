@@ -12,6 +12,10 @@ from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan
 
 
+_FEW = 5
+"""Profiled inferences of a case at least."""
+
+
 @click.command("bench")
 @click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
 @measuring.where
@@ -78,6 +82,9 @@ def command(
     asked = measuring.read(given)
     subjects = measuring.subjects(models_or_files, given)
     times = _times(iterations, min_time, max_time, sessions)
+    if iterations is not None and "profile_iterations" not in asked.common:
+        # Who asks for few inferences has slow ones.
+        asked.common["profile_iterations"] = min(Plan.profile_iterations, max(iterations, _FEW))
     plan = Plan(iterations=iterations, target=target / 100, anchor=anchor, **times, **asked.common)
     request = asked.request(subjects, plan)
     engines = [case.engine for case in request.cases]

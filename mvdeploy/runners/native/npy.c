@@ -247,7 +247,7 @@ static bool write_file(FILE *file, const mvdeploy_tensor *tensor, const text *ab
   start[9] = (unsigned char)(about->size >> 8);
   return fwrite(start, 1, START, file) == START &&
          fwrite(about->bytes, 1, about->size, file) == about->size &&
-         fwrite(tensor->data, 1, tensor->bytes, file) == tensor->bytes;
+         (tensor->bytes == 0 || fwrite(tensor->data, 1, tensor->bytes, file) == tensor->bytes);
 }
 
 bool npy_write(const char *path, const mvdeploy_tensor *tensor, npy_problem *problem) {

@@ -30,10 +30,9 @@ static bool is_name(const char *name) {
          strspn(name, "abcdefghijklmnopqrstuvwxyz0123456789_") == strlen(name);
 }
 
-const mvdeploy_engine *plugin_start(const char *folder, const char *name, mvdeploy_error *error) {
+static const mvdeploy_engine *load_plugin(const char *folder, const char *name,
+                                          mvdeploy_error *error) {
   char path[4096];
-  snprintf(error->remedy, sizeof error->remedy,
-           "Build a kit with this engine, or measure with another one.");
   snprintf(path, sizeof path, "%s/%s%s%s", folder, PREFIX, name, SUFFIX);
   if (!is_name(name) || access(path, F_OK) != 0) {
     snprintf(error->reason, sizeof error->reason, "the kit has no such engine");
@@ -45,8 +44,19 @@ const mvdeploy_engine *plugin_start(const char *folder, const char *name, mvdepl
     snprintf(error->reason, sizeof error->reason, "%s", dlerror());
     return NULL;
   }
-  const mvdeploy_engine *engine = interface_of(library, error);
-  return engine != NULL && engine->start(error) ? engine : NULL;
+  return interface_of(library, error);
+}
+
+const mvdeploy_engine *plugin_start(const char *folder, const char *name, mvdeploy_error *error) {
+  const mvdeploy_engine *engine = load_plugin(folder, name, error);
+  if (engine != NULL && engine->start(error)) {
+    return engine;
+  }
+  if (*error->remedy == '\0') {
+    snprintf(error->remedy, sizeof error->remedy,
+             "Build a kit with this engine, or measure with another one.");
+  }
+  return NULL;
 }
 
 static void print_line(const char *name, const char *key, const char *value, const char *remedy) {

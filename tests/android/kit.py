@@ -1,0 +1,36 @@
+"""The real runner and the real engines for arm64, built once for all tests."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import kits
+from mvdeploy.runners import assemble
+from tests.android.fixtures import demand
+
+
+@pytest.fixture(scope="session")
+def aarch64_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of a kit for arm64; workers of one run share it."""
+    for program in ("cmake", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    base = tmp_path_factory.getbasetemp()
+    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
+    with _locked(shared / "kit.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+        patch.delenv(kits.FOLDER, raising=False)
+        return assemble.kit("aarch64")[0]
+
+
+@contextmanager
+def _locked(path: Path) -> Iterator[None]:
+    with path.open("w") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        yield
