@@ -11,7 +11,6 @@ from mvdeploy.cli import measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan
 
-
 _FEW = 5
 """Profiled inferences of a case at least."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -9,8 +10,11 @@ from collections.abc import Callable, Mapping
 from mvdeploy.records import UNAVAILABLE, Reading
 from mvdeploy.transports._shell import Shell
 
-_NOT_THERE = (ValueError, LookupError)
+_NOT_THERE = (ValueError, LookupError, OverflowError)
 """What reading an empty or a foreign answer ends in."""
+
+_CORES = 8192
+"""More than any Linux kernel is built for."""
 
 
 def gather(shell: Shell, questions: Mapping[str, str], limit_s: float = 30.0) -> dict[str, str]:
@@ -22,16 +26,21 @@ def gather(shell: Shell, questions: Mapping[str, str], limit_s: float = 30.0) ->
         limit_s: seconds for all of them.
 
     Returns:
-        what each wrote to its standard output, by name; empty for what failed or was denied.
+        what each wrote to its standard output, by name: as far as it came, and nothing where it
+        was denied.
 
     Raises:
         DeviceUnavailable: the device is gone.
     """
     mark = f"@{secrets.token_hex(4)}"
-    lines = [f"echo {mark} {name}\n{{ {words}\n}} 2>/dev/null" for name, words in questions.items()]
+    lines = [
+        f"printf '\\n%s\\n' '{mark} {name}'\n{{ {words}\n}} 2>/dev/null"
+        for name, words in questions.items()
+    ]
     out = shell.call("\n".join([*lines, "true"]), limit_s).out
     answers = dict.fromkeys(questions, "")
-    for part in re.split(rf"^{mark} ", out, flags=re.MULTILINE)[1:]:
+    # An answer need not end with a line's end: the mark brings one along.
+    for part in re.split(rf"(?:^|\n){mark} ", out)[1:]:
         name, _, text = part.partition("\n")
         answers[name.strip()] = text
     return answers
@@ -43,7 +52,13 @@ def reading(read: Callable[[], Reading | None]) -> Reading:
         value = read()
     except _NOT_THERE:
         return UNAVAILABLE
-    return UNAVAILABLE if value is None or value in ("", ()) else value
+    if (
+        value is None
+        or value in ("", ())
+        or (isinstance(value, float) and not math.isfinite(value))
+    ):
+        return UNAVAILABLE
+    return value
 
 
 # What every Linux kernel tells, Android's too.
@@ -110,7 +125,9 @@ def each_core(clocks: str, file: str) -> Reading:
 
 def highest_clocks(clocks: str) -> dict[int, int]:
     """Return the highest clock of each core that tells it, kHz, by the core's number."""
-    found = re.findall(r"/cpu(\d+)/cpufreq/cpuinfo_max_freq:(\d+)", clocks)
+    found = re.findall(
+        r"/cpu(\d{1,4})/cpufreq/cpuinfo_max_freq:(\d{1,9})\s*$", clocks, re.MULTILINE
+    )
     return {int(core): int(khz) for core, khz in found}
 
 
@@ -136,11 +153,18 @@ def kilobytes(text: str, key: str) -> Reading:
 
 
 def numbers(text: str) -> tuple[str, ...]:
-    """Return the numbers of a list such as ``0-3,7``."""
+    """Return the numbers of a list of cores such as ``0-3,7``.
+
+    Raises:
+        ValueError: it is none.
+    """
     found: list[str] = []
     for part in text.split(","):
-        first, _, last = part.strip().partition("-")
-        found += map(str, range(int(first), int(last or first) + 1))
+        first, dash, last = part.strip().partition("-")
+        cores = range(int(first), int(last if dash else first) + 1)
+        if not cores or cores[0] < 0 or cores[-1] >= _CORES:
+            raise ValueError(f"{part} are no cores")
+        found += map(str, cores)
     return tuple(found)
 
 

@@ -6,7 +6,7 @@ import os
 import time
 from collections.abc import Callable
 
-from mvdeploy import devices
+from mvdeploy import devices, kits
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
 from mvdeploy.transports import Attached, LinkOption, Prerequisite, _android, _remote_doctor
@@ -21,6 +21,7 @@ PROGRAM = "MVDEPLOY_ADB"
 
 OPTIONS = (
     LinkOption("--adb", PROGRAM, "Android: the adb program.", "FILE"),
+    LinkOption("--kit", kits.FOLDER, "Android, ssh: the runner kit to use.", "DIR"),
     LinkOption("--keep-on-device", KEEP, "Android, ssh: leave the runner and the models there."),
 )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 import signal
 from collections.abc import Callable, Iterator
@@ -381,3 +382,9 @@ def test_a_phone_that_denies_its_clocks_is_still_measured(attached) -> None:
         path.unlink()
     (clocks,) = (p for p in transports.doctor(link_to(attached).profile) if p.name == "clocks")
     assert clocks.state is State.UNKNOWN
+
+
+def test_every_fault_is_in_the_table_and_the_other_way_round() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    listed = set(re.findall(r"`(test_fault_\w+)`", document))
+    assert listed == {name for name in globals() if name.startswith("test_fault_")}
