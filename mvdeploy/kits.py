@@ -113,7 +113,8 @@ def find(architecture: str) -> tuple[Path, Kit] | None:
     """Return the kit for an architecture and its folder; None when none is there, or an old one.
 
     Raises:
-        UsageError: the folder that the environment gives has none, or one for other devices.
+        UsageError: the folder that the environment gives has none, or one for other devices; or a
+            kit is damaged.
     """
     if given := os.environ.get(FOLDER):
         folder = Path(given)
@@ -146,8 +147,16 @@ def load(folder: Path) -> Kit:
         ) from error
     except (UnicodeDecodeError, RecordError) as error:
         raise UsageError(f"The runner kit in {folder} cannot be read ({error}).", remedy) from error
-    for name, sha256 in kit.sums.items():
-        path = folder / name
-        if Path(name).name != name or not path.is_file() or files.sha256(path) != sha256:
-            raise UsageError(f"The runner kit in {folder} is damaged: {name}.", remedy)
+    damaged = [name for name, sha256 in kit.sums.items() if not _is_whole(folder, name, sha256)]
+    damaged += [name for name in kit.programs if name not in kit.sums]
+    if damaged:
+        raise UsageError(f"The runner kit in {folder} is damaged: {damaged[0]!r}.", remedy)
     return kit
+
+
+def _is_whole(folder: Path, name: str, sha256: str) -> bool:
+    path = folder / name
+    try:
+        return Path(name).name == name and path.is_file() and files.sha256(path) == sha256
+    except OSError:  # such as a name that no file can have
+        return False

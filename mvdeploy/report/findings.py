@@ -240,6 +240,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The screen was on, which takes power and some work of the processor.",
         "Switch it off before measuring.",
     ),
+    "own_runner": (
+        "It was measured with a program of your own ({program}): the input is all ones, its first "
+        "iterations are the warm-up, and CPU times and memory are not known.",
+        "Leave --runner out to measure with mvdeploy's own runner.",
+    ),
     "left_behind": (
         "Files were left on {device} in {folder}, as it was gone before they could be removed: "
         "{reason}.",

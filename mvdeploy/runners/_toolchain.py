@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import platform
+import re
 import shutil
 import subprocess
 from collections.abc import Sequence
@@ -46,7 +47,7 @@ class Toolchain:
     @property
     def version(self) -> str:
         """What the compiler says of itself."""
-        return run([self.compiler, "--version"]).splitlines()[0]
+        return run([self.compiler, "--version"]).partition("\n")[0].strip()
 
     def command(self, runner: str) -> tuple[str, ...]:
         """Return the words that start a runner in the folder of its kit."""
@@ -95,17 +96,23 @@ def find(architecture: str, ndk: Path | None = None) -> Toolchain:
 
 
 def find_ndk() -> Path | None:
-    """Return the folder of the Android NDK that the environment names; None when there is none."""
-    for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK"):
-        given = os.environ.get(variable)
-        if given and (Path(given) / _NDK_TOOLCHAIN).is_file():
-            return Path(given)
+    """Return the folder of the Android NDK that the environment names; None when there is none.
+
+    One that is named itself comes before those of an SDK, of which the newest is taken.
+    """
+    folders = [
+        Path(given)
+        for variable in ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
+        if (given := os.environ.get(variable))
+    ]
     for variable in ("ANDROID_HOME", "ANDROID_SDK_ROOT"):
-        given = os.environ.get(variable)
-        found = sorted(Path(given).glob("ndk/*")) if given else []
-        if found and (found[-1] / _NDK_TOOLCHAIN).is_file():
-            return found[-1]
-    return None
+        if given := os.environ.get(variable):
+            folders += sorted(Path(given).glob("ndk/*"), key=_version, reverse=True)
+    return next((folder for folder in folders if (folder / _NDK_TOOLCHAIN).is_file()), None)
+
+
+def _version(folder: Path) -> list[int]:
+    return [int(number) for number in re.findall(r"\d+", folder.name)]
 
 
 def _from_ndk(architecture: str, ndk: Path) -> Toolchain:
@@ -127,7 +134,13 @@ def _from_ndk(architecture: str, ndk: Path) -> Toolchain:
 
 def _ndk_library(clang: Path, architecture: str) -> Path:
     sysroot = clang.parents[1] / "sysroot" / "usr" / "lib" / f"{architecture}-linux-android"
-    return sysroot / "libc++_shared.so"
+    library = sysroot / "libc++_shared.so"
+    if not library.is_file():
+        raise DeviceUnavailable(
+            f"The Android NDK is incomplete: it has no {library}.",
+            "Unpack it again, or another one, r25 or newer.",
+        )
+    return library
 
 
 def _need(program: str, package: str) -> str:
@@ -155,12 +168,15 @@ def package_of(path: Path) -> Source | None:
     """Return the Debian package that a file is from; None where that cannot be told."""
     if shutil.which("dpkg-query") is None:
         return None
-    try:
-        owner = run(["dpkg-query", "--search", str(path)]).partition(": ")[0].split(",")[0]
-        version = run(["dpkg-query", "--show", "--showformat=${Version}", owner]).strip()
-    except DeviceUnavailable:
-        return None
-    return Source(owner.partition(":")[0], version)
+    # Debian's own lists have many libraries in /lib, which is a link to /usr/lib.
+    for name in (str(path), str(path).removeprefix("/usr")):
+        try:
+            owner = run(["dpkg-query", "--search", name]).partition(": ")[0].split(",")[0]
+            version = run(["dpkg-query", "--show", "--showformat=${Version}", owner]).strip()
+        except DeviceUnavailable:
+            continue
+        return Source(owner.partition(":")[0], version)
+    return None
 
 
 def build(toolchain: Toolchain, source: Path, work: Path, flags: Sequence[str]) -> None:

@@ -16,6 +16,7 @@ import shutil
 import sys
 import tempfile
 import zipfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -269,7 +270,7 @@ def _unpack_aar(path: Path, architecture: str, into: Path) -> None:
     try:
         with zipfile.ZipFile(path) as archive:
             (into / "libonnxruntime.so").write_bytes(archive.read(inside))
-    except (OSError, zipfile.BadZipFile, KeyError) as error:
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
         raise UsageError(
             f"{path} is no archive of ONNX Runtime for Android ({error}).",
             "Give the file onnxruntime-android-VERSION.aar.",

@@ -28,6 +28,7 @@ system on; what happened in between is the difference of two states.
 ``memory_bytes``             installed
 ``machine``                  model of the whole device
 ``os``                       name and version, as is ``kernel``
+``build``                    which one of ``os``, such as Android's fingerprint; phones only
 ``hypervisor``               ``yes`` when the processor says that it is a virtual one, or ``no``
 ``boost``                    whether clocks may rise above the nominal one: ``on`` or ``off``
 ``python``                   version
@@ -53,7 +54,10 @@ system on; what happened in between is the difference of two states.
 ``run_delay_ns``             counter: nanoseconds that tasks waited for a core, summed over cores
 ``page_faults``              counter
 ``temperatures_c``           ``sensor=degrees`` for each sensor
+``skin_c``                   °C, the highest that a sensor of the skin tells; phones only
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
+``battery_c``                °C; phones only
+``screen``                   such as ``awake`` or ``asleep``; phones only
 ``memory_available_bytes``   what can be had without swapping
 ``affinity``                 numbers of the cores that this process may use
 ``background_process``       the process that computes most now, other than mvdeploy; ``none``

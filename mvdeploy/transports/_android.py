@@ -21,8 +21,14 @@ SKIN = 3
 _NONE = {-99.9, 0.0}
 """What sensors say that have nothing to say."""
 
-_PROPERTY = re.compile(r"^\[(.+?)\]: \[(.*)\]$")
-_SENSOR = re.compile(r"Temperature\{mValue=(-?[\d.]+), mType=(-?\d+), mName=([^,]*), mStatus=(\d+)")
+_PROPERTY = re.compile(r"^\[(.+?)\]: \[(.*?)\]?$")
+_SENSOR = re.compile(
+    r"Temperature\{mValue=(-?\d{1,3}(?:\.\d*)?), mType=(-?\d{1,9}), mName=([^,\n]*), mStatus="
+)
+_STATUS = re.compile(r"^\s*Thermal Status: (\d)\s*$", re.MULTILINE)
+
+_EMULATORS = ("ranchu", "goldfish", "cutf_cvm", "vbox86")
+"""Hardware of Android's own emulators, old and new, of Cuttlefish and of Genymotion."""
 
 _IDENTITY = {
     "properties": "getprop",
@@ -59,7 +65,7 @@ class Heat:
     """How hot a phone is.
 
     Attributes:
-        status: 0 (none) to 6 (shutdown); None when it does not tell.
+        status: 0 (none) to 6 (shutdown), an index of `STATUSES`; None when it does not tell.
         sensors: that told something.
     """
 
@@ -85,19 +91,15 @@ def parse_properties(text: str) -> dict[str, str]:
 
 def parse_heat(text: str) -> Heat:
     """Read what ``dumpsys thermalservice`` prints: the sensors as they are, not as they were."""
-    status = re.search(r"^\s*Thermal Status: (\d+)", text, re.MULTILINE)
+    status = _STATUS.search(text)
     now = text.partition("Current temperatures from HAL:")[2]
     now = now.partition("Current cooling devices")[0]
     sensors = tuple(
         Sensor(name.strip(), int(kind), float(degrees))
-        for degrees, kind, name, _ in _SENSOR.findall(now)
-        if _is_number(degrees) and float(degrees) not in _NONE
+        for degrees, kind, name in _SENSOR.findall(now)
+        if float(degrees) not in _NONE
     )
-    return Heat(int(status[1]) if status else None, sensors)
-
-
-def _is_number(text: str) -> bool:
-    return text.count(".") <= 1 and any(map(str.isdigit, text))
+    return Heat(min(int(status[1]), len(STATUSES) - 1) if status else None, sensors)
 
 
 def heat(shell: Shell) -> Heat:
@@ -109,7 +111,7 @@ def is_emulator(found: Mapping[str, str]) -> bool:
     """Say whether properties are those of an emulator."""
     flags = ("ro.kernel.qemu", "ro.boot.qemu")
     hardware = found.get("ro.hardware", "")
-    return any(found.get(flag) == "1" for flag in flags) or hardware in ("ranchu", "goldfish")
+    return any(found.get(flag) == "1" for flag in flags) or hardware in _EMULATORS
 
 
 def identity(shell: Shell) -> dict[str, Reading]:
@@ -128,11 +130,17 @@ def identity(shell: Shell) -> dict[str, Reading]:
         "machine": reading(lambda: f"{maker} {model}".strip()),
         "os": reading(lambda: f"Android {version}" if version else None),
         "build": reading(lambda: found.get("ro.build.fingerprint")),
-        "kernel": reading(lambda: " ".join(told["kernel"].split()[:3])),
-        "hypervisor": "yes" if is_emulator(found) else "no",
+        "kernel": reading(lambda: _kernel(told["kernel"])),
+        "hypervisor": reading(lambda: ("no", "yes")[is_emulator(found)] if found else None),
         "boost": UNAVAILABLE,
         "python": "none",
     }
+
+
+def _kernel(text: str) -> str:
+    """Return name and version, as ``uname -sr`` does, from what /proc/version says."""
+    name, version = re.findall(r"^(\S+) version (\S+)", text)[0]
+    return f"{name} {version}"
 
 
 def state(shell: Shell) -> DeviceState:
@@ -158,11 +166,11 @@ def condition(told: Mapping[str, str]) -> dict[str, Reading]:
 
 
 def _word(status: int | None) -> str | None:
-    return None if status is None else STATUSES[min(status, len(STATUSES) - 1)]
+    return None if status is None else STATUSES[status]
 
 
 def _entry(text: str, key: str, sign: str = ":") -> str:
-    found = re.search(rf"^\s*{key}{sign}\s*(\S+)", text, re.MULTILINE)
+    found = re.search(rf"^\s*{key}{sign}[ \t]*(\S+)", text, re.MULTILINE)
     if found is None:
         raise LookupError(key)
     return found[1]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 import secrets
 from collections.abc import Callable, Mapping
@@ -12,6 +11,9 @@ from mvdeploy.transports._shell import Shell
 
 _NOT_THERE = (ValueError, LookupError, OverflowError)
 """What reading an empty or a foreign answer ends in."""
+
+_LARGEST = 2**64
+"""No counter of a kernel reaches it."""
 
 _CORES = 8192
 """More than any Linux kernel is built for."""
@@ -47,18 +49,17 @@ def gather(shell: Shell, questions: Mapping[str, str], limit_s: float = 30.0) ->
 
 
 def reading(read: Callable[[], Reading | None]) -> Reading:
-    """Return what `read` finds in an answer, or that it is unavailable."""
+    """Return what `read` finds in an answer, or that it is unavailable.
+
+    A number that nothing can have counted or measured is unavailable too.
+    """
     try:
         value = read()
     except _NOT_THERE:
         return UNAVAILABLE
-    if (
-        value is None
-        or value in ("", ())
-        or (isinstance(value, float) and not math.isfinite(value))
-    ):
-        return UNAVAILABLE
-    return value
+    if isinstance(value, int | float):
+        return value if abs(value) < _LARGEST else UNAVAILABLE  # also for what is no number
+    return value or UNAVAILABLE
 
 
 # What every Linux kernel tells, Android's too.

@@ -87,8 +87,8 @@ def _cpu(text: str) -> str | None:
     fields = {key.strip(): value.strip() for key, _, value in pairs if value}
     if "model name" in fields:
         return fields["model name"]
-    if "CPU part" in fields:
-        return f"implementer {fields.get('CPU implementer')}, part {fields['CPU part']}"
+    if {"CPU implementer", "CPU part"} <= fields.keys():
+        return f"implementer {fields['CPU implementer']}, part {fields['CPU part']}"
     return None
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import os
 import posixpath
 import secrets
@@ -16,18 +17,22 @@ from pathlib import Path
 from typing import IO, cast
 
 from mvdeploy import files, kits
-from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.kits import Kit
 from mvdeploy.records import DeviceProfile, Finding, Job, JobResult, Level
 from mvdeploy.records.codec import dumps
-from mvdeploy.transports import KitMissing, Link, OnEvent, _outcome
+from mvdeploy.records.device import core_mask
+from mvdeploy.transports import KitMissing, Link, OnEvent, _outcome, _upstream
 from mvdeploy.transports._shell import Answer, Shell, quote
 
 KEEP = "MVDEPLOY_KEEP_ON_DEVICE"
 """Environment: set to leave the kit and the models on the device for the next run."""
 
-_TAIL_BYTES = 65536
-"""How much of the end of a runner's standard error is brought back."""
+OWN_RUNNER = "MVDEPLOY_RUNNER"
+"""Environment: an executor_runner of the user's, to be used instead of a kit."""
+
+_TAIL_BYTES = 262144
+"""How much of the end of what a runner writes, beside its events, is brought back."""
 
 _GRACE_S = 5.0
 """Seconds for a runner to end by itself after its last event."""
@@ -49,6 +54,7 @@ class RemoteLink(Link):
         self.profile = profile
         self.emulated, self.call_s = False, 0.0
         self._kit: Kit | None = None
+        self._own = ""
         self._shell: Shell | None = None
         self._session = ""
         self._findings: dict[str, Finding] = {}
@@ -97,7 +103,10 @@ class RemoteLink(Link):
         """
         try:
             self.reach()
-            self.send_kit()
+            if given := os.environ.get(OWN_RUNNER):
+                self._send_own(Path(given))
+            else:
+                self.send_kit()
         except BaseException:
             self.close()
             raise
@@ -137,14 +146,26 @@ class RemoteLink(Link):
         if found is None:
             raise KitMissing(self.profile, self.architecture())
         local, self._kit = found
-        self._session = posixpath.join(self._home, f"run-{secrets.token_hex(4)}")
+        self._begin()
         folder = self._kit_folder
         self._send({posixpath.join(folder, n): (local / n, s) for n, s in self._kit.sums.items()})
-        programs = quote(*(posixpath.join(folder, name) for name in self.kit.programs))
-        answer = self.shell.call(f"chmod 755 {programs}")
+        self._make_executable(*(posixpath.join(folder, name) for name in self.kit.programs))
+
+    def _send_own(self, program: Path) -> None:
+        """Send a program of the user's, instead of a kit."""
+        self._begin()
+        self._own = self.upload((program,))[program]
+        self._make_executable(self._own)
+        self.found("own_runner", Level.WARNING, program=program.name)
+
+    def _begin(self) -> None:
+        self._session = posixpath.join(self._home, f"run-{secrets.token_hex(4)}")
+
+    def _make_executable(self, *programs: str) -> None:
+        answer = self.shell.call(f"chmod 755 {quote(*programs)}")
         if answer.status != 0:
             raise DeviceUnavailable(
-                f"{self.shell.name} does not let programs be run from {folder} "
+                f"{self.shell.name} does not let programs be run from {self.shell.folder} "
                 f"({_last_line(answer.error or answer.out)}).",
                 f"Run 'mvdeploy devices doctor {self.profile.name}'.",
             )
@@ -194,18 +215,18 @@ class RemoteLink(Link):
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Have the kit's runner do a job; see `Link.run`."""
         self._ready()
-        heard, stream = _outcome.Heard(on_event), _Stream()
+        heard = _outcome.Heard(on_event)
+        if self._own:
+            return self._run_own(job, heard, limit_s)
         self._send_job(job)
-        process = self.shell.start(self._command())
-        try:
-            _listen(process, stream, heard, time.monotonic() + limit_s)
-            timed_out = stream.status is None and process.poll() is None and not heard.finished
-        finally:
-            process.kill()
-            process.wait()
-            cast(IO[bytes], process.stdout).close()
-            self._end_runner()
-        if timed_out:
+        words = quote(*self.kit.command)
+        stream = self._execute(
+            f"cd {quote(self._kit_folder)}",
+            f"{words} <{quote(self._of_run('job.json'))}",
+            heard,
+            limit_s,
+        )
+        if stream.timed_out:
             raise _outcome.hung(job, heard, limit_s, self._said())
         if stream.status is None and not heard.finished:
             raise DeviceUnavailable(
@@ -213,9 +234,61 @@ class RemoteLink(Link):
                 f"{_outcome.doing(heard.events, job)}.",
                 "Check the cable, keep the device awake, and run again.",
             )
-        status = stream.status or 0
-        status = _SIGNALLED - status if status > _SIGNALLED else status
+        status = stream.exit_status
         return _outcome.conclude(job, heard, status, self._said() if status else "")
+
+    def _run_own(self, job: Job, heard: _outcome.Heard, limit_s: float) -> JobResult:
+        """Have the user's own program do a job."""
+        for event in _upstream.events(job, lambda words: self._call_own(job, words, limit_s)):
+            heard.feed(json.dumps(event).encode() + b"\n")
+        return _outcome.conclude(job, heard, 0, "")
+
+    def _call_own(self, job: Job, arguments: list[str], limit_s: float) -> str:
+        folders = [model.profile_to for model in job.models if model.profile_to is not None]
+        out, began = self._of_run("stdout"), self._log_mark()
+        bound = f"taskset {core_mask(job.cores)} " if job.cores else ""
+        stream = self._execute(
+            f"mkdir -p {quote(self._session, *folders)}",
+            f"{bound}{quote(self._own, *arguments)} >{quote(out)}",
+            _outcome.Heard(),
+            limit_s,
+        )
+        if stream.status is None:
+            raise EngineError(
+                f"The program given with --runner did not finish within {limit_s:g} s.",
+                "Give more time with --time-limit, or measure fewer inferences.",
+            )
+        said = self._said("stdout") + self._said() + self._logged(began)
+        if stream.exit_status:
+            raise EngineError(
+                f"The program given with --runner ended with exit status {stream.exit_status}: "
+                f"{_last_line(said)}.",
+                "Try it on the device by hand, with --model_path and --num_executions.",
+            )
+        return said
+
+    def _log_mark(self) -> str:
+        """Return what `_logged` needs to tell what was logged later; empty without a log."""
+        return ""
+
+    def _logged(self, mark: str) -> str:
+        """Return what ExecuTorch wrote to the system's log since a mark."""
+        return ""
+
+    def _execute(self, before: str, words: str, heard: _outcome.Heard, limit_s: float) -> _Stream:
+        """Run a program until it ends or its time is up; nothing of it is left then."""
+        stream = _Stream()
+        process = self.shell.start(self._command(before, words))
+        try:
+            _listen(process, stream, heard, time.monotonic() + limit_s)
+            ended = stream.status is not None or process.poll() is not None or heard.finished
+            stream.timed_out = not ended
+        finally:
+            process.kill()
+            process.wait()
+            cast(IO[bytes], process.stdout).close()
+            self._end_runner()
+        return stream
 
     def _send_job(self, job: Job) -> None:
         with tempfile.TemporaryDirectory(prefix="mvdeploy-") as folder:
@@ -223,12 +296,11 @@ class RemoteLink(Link):
             path.write_text(dumps(job), encoding="utf-8")
             self.shell.push(path, self._of_run("job.json"))
 
-    def _command(self) -> str:
+    def _command(self, before: str, words: str) -> str:
         # The shell becomes the runner, so that its own number is the runner's.
         inner = (
-            f"cd {quote(self._kit_folder)} && echo $$ >{quote(self._of_run('pid'))} && "
-            f"exec {quote(*self.kit.command)} <{quote(self._of_run('job.json'))} "
-            f"2>{quote(self._of_run('stderr'))}"
+            f"mkdir -p {quote(self._session)} && {before} && echo $$ >{quote(self._of_run('pid'))} "
+            f"&& exec {words} 2>{quote(self._of_run('stderr'))}"
         )
         return f"sh -c {quote(inner)}"
 
@@ -242,8 +314,8 @@ class RemoteLink(Link):
         except DeviceUnavailable as error:
             self._leave_behind(error)
 
-    def _said(self) -> str:
-        words = f"tail -c {_TAIL_BYTES} {quote(self._of_run('stderr'))} 2>/dev/null"
+    def _said(self, stream: str = "stderr") -> str:
+        words = f"tail -c {_TAIL_BYTES} {quote(self._of_run(stream))} 2>/dev/null"
         return self.shell.call(words).out
 
     def _of_run(self, name: str) -> str:
@@ -299,7 +371,14 @@ class _Stream:
 
     def __init__(self) -> None:
         self.status: int | None = None
+        self.timed_out = False
         self._rest = b""
+
+    @property
+    def exit_status(self) -> int:
+        """The exit status, or the number of the signal with a minus sign; 0 when there is none."""
+        status = self.status or 0
+        return _SIGNALLED - status if status > _SIGNALLED else status
 
     def feed(self, data: bytes, heard: _outcome.Heard) -> None:
         *lines, self._rest = (self._rest + data).split(b"\n")

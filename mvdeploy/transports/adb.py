@@ -12,9 +12,9 @@ from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
 from mvdeploy.transports import Attached, LinkOption, Prerequisite, _android, _remote_doctor
 from mvdeploy.transports._adb import Adb, AdbShell
 from mvdeploy.transports._android import Heat
-from mvdeploy.transports._remote import KEEP, RemoteLink
+from mvdeploy.transports._remote import KEEP, OWN_RUNNER, RemoteLink
 from mvdeploy.transports._remote_doctor import Step
-from mvdeploy.transports._shell import Shell
+from mvdeploy.transports._shell import Shell, quote
 
 PROGRAM = "MVDEPLOY_ADB"
 """Environment: the adb program."""
@@ -22,6 +22,7 @@ PROGRAM = "MVDEPLOY_ADB"
 OPTIONS = (
     LinkOption("--adb", PROGRAM, "Android: the adb program.", "FILE"),
     LinkOption("--kit", kits.FOLDER, "Android, ssh: the runner kit to use.", "DIR"),
+    LinkOption("--runner", OWN_RUNNER, "Android, ssh: an executor_runner of your own.", "FILE"),
     LinkOption("--keep-on-device", KEEP, "Android, ssh: leave the runner and the models there."),
 )
 
@@ -169,6 +170,13 @@ class AdbLink(RemoteLink):
     def _ready(self) -> None:
         self._check_same()
         self._cool_down()
+
+    def _log_mark(self) -> str:
+        return self.shell.call("date '+%m-%d %H:%M:%S.000'").out.strip()
+
+    def _logged(self, mark: str) -> str:
+        words = f"logcat -d -v raw -s ExecuTorch -T {quote(mark)} 2>/dev/null"
+        return self.shell.call(words).out
 
     def _check_same(self) -> None:
         """Make sure that the same phone answers as at first."""

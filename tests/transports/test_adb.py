@@ -20,7 +20,7 @@ from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import CoolDown, Job, JobModel, Level, Warmup
 from mvdeploy.transports import KitMissing, RunnerFailed, State
-from mvdeploy.transports._remote import KEEP
+from mvdeploy.transports._remote import KEEP, OWN_RUNNER
 from mvdeploy.transports.adb import AdbLink
 from tests.android import tables
 from tests.android.fixtures import MakePhone, adb_server, make_phone, phone
@@ -354,6 +354,77 @@ def test_a_damaged_model_is_refused_by_the_runner(link, exports, tmp_path) -> No
 def test_a_file_that_is_not_there(link) -> None:
     with pytest.raises(EngineError, match="has no file"):
         link.fetch("/data/local/tmp/nothing", Path("nothing"))
+
+
+# A program of the user's
+
+OWN = """#!/system/bin/sh
+echo "$@" >>/data/local/tmp/arguments
+for word in "$@"; do
+  case "$word" in
+    --num_executions=*) count=${word#*=} ;;
+    --etdump_path=*) echo profile >"${word#*=}" ;;
+  esac
+done
+echo "I 00:00:00 executorch:executor_runner.cpp:1] Model loaded in 1.500000 ms." >&2
+i=1
+while [ $i -le $count ]; do
+  echo "I 00:00:00 executorch:executor_runner.cpp:2] Iteration $i of $count: 2.$i ms" >&2
+  i=$((i + 1))
+done
+"""
+
+
+@pytest.fixture
+def own(
+    attached: Phone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], AdbLink]:
+    """Return a function that makes a link with a program of the user's."""
+
+    def make(text: str) -> AdbLink:
+        program = tmp_path / "executor runner"
+        program.write_text(text)
+        monkeypatch.setenv(OWN_RUNNER, str(program))
+        return link_to(attached)
+
+    return make
+
+
+def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
+    with own(OWN) as link:
+        job = job_for(link, exports["executorch"], tmp_path, profile_to=f"{link.scratch()}/profile")
+        result = link.run(job, LIMIT_S)
+        assert result.hello["runner"] == "executor_runner"
+        assert result.models[0].load_ns == 1_500_000
+        assert result.models[0].first.wall_ns == (2_100_000,)
+        assert result.models[0].warmup.wall_ns == (2_200_000,)
+        assert result.samples.wall_ns == (2_300_000, 2_400_000, 2_500_000)
+        link.fetch(result.models[0].profile or "", tmp_path / "profile")
+        assert "own_runner" in {finding.code for finding in link.findings()}
+    arguments = (attached.tmp / "arguments").read_text().split()
+    assert "--num_executions=5" in arguments and "--cpu_threads=2" in arguments
+    (attached.tmp / "arguments").unlink()
+    assert_nothing_left(attached)
+
+
+def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> None:
+    with own(OWN) as link, pytest.raises(EngineError, match="runs ExecuTorch, not onnxruntime"):
+        link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("#!/system/bin/sh\necho 'E method load failed' >&2; exit 3", "exit status 3: E method"),
+        ("#!/system/bin/sh\nkill -SEGV $$", "exit status -11"),
+        ("#!/system/bin/sh\necho fine", "told 0 times for 5 inferences"),
+        ("#!/system/bin/sh\nexec sleep 60", "did not finish within 3 s"),
+    ],
+)
+def test_a_runner_of_the_user_that_fails(own, attached, exports, tmp_path, text, reason) -> None:
+    with own(text) as link, pytest.raises(EngineError, match=reason):
+        link.run(job_for(link, exports["executorch"], tmp_path), 3.0)
+    assert_nothing_left(attached)
 
 
 # The doctor

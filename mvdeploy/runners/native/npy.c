@@ -131,7 +131,8 @@ static char *read_header_text(FILE *file, npy_problem *problem) {
       return NULL;
     }
     size |= (size_t)start[10] << 16 | (size_t)start[11] << 24;
-  } else if (start[6] != 1) {
+  }
+  if (start[6] < 1 || start[6] > 3 || start[7] != 0) {
     wrong(problem, "it is of a version of the .npy format that is not known");
     return NULL;
   }
