@@ -103,7 +103,7 @@ def _timing(timing: Timing | None) -> dict[str, Any]:
             "scope": "within this run",
         },
         "in_turns": timing.in_turns,
-        "load_ms": timing.load_ns / 1e6,
+        "load_ms": timing.load_ns / 1e6 if timing.load_ns else None,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
         "peak_memory_mb": timing.peak_memory_bytes / 1e6 if known else None,
         "memory_over_baseline_mb": timing.added_memory_bytes / 1e6 if known else None,

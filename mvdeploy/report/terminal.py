@@ -79,7 +79,7 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         tagged(view, case),
         *map(milliseconds, (wall.p50, wall.p90, wall.p99)),
         percent(interval.half_width_relative, 2) if interval else NONE,
-        milliseconds(timing.load_ns),
+        milliseconds(timing.load_ns or None),
         milliseconds(timing.first_ns),
         megabytes(timing.peak_memory_bytes),
         case.verdict.grade if case.verdict else "in turns",

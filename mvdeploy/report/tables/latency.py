@@ -38,7 +38,7 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         *map(milliseconds, (wall.p50, wall.p90, wall.p95, wall.p99)),
         f"{milliseconds(interval.low)}–{milliseconds(interval.high)}" if interval else NONE,
         percent(interval.half_width_relative, 2) if interval else NONE,
-        milliseconds(case.timing.load_ns),
+        milliseconds(case.timing.load_ns or None),
         milliseconds(case.timing.first_ns),
         megabytes(case.timing.peak_memory_bytes),
         case.verdict.grade if case.verdict else "in turns only",

@@ -6,6 +6,7 @@
 #include <cstring>
 #include <exception>
 #include <memory>
+#include <mutex>
 #include <optional>
 #include <string>
 #include <string_view>
@@ -88,14 +89,16 @@ constexpr Meaning MEANINGS[] = {
 };
 
 // The first thing that the engine said since something began: it has the cause, what comes after
-// it tells what could not be done for it.
+// it tells what could not be done for it. Threads of the pool may speak too.
 std::string said;
+std::mutex said_by_turns;
 
 void hear(et_timestamp_t, et_pal_log_level_t level, const char *, const char *, size_t,
           const char *message, size_t length) {
   if (level != kError && level != kFatal) {
     return;
   }
+  const std::lock_guard<std::mutex> alone(said_by_turns);
   std::fprintf(stderr, "[ExecuTorch] %.*s\n", static_cast<int>(length), message);
   if (said.empty()) {
     said.assign(message, length);
