@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import os
 import platform
 import re
@@ -205,7 +206,13 @@ def run(words: Sequence[str]) -> str:
     """
     try:
         done = subprocess.run(
-            words, capture_output=True, text=True, timeout=_BUILD_S, check=False, errors="replace"
+            words,
+            stdin=subprocess.DEVNULL,  # nobody sees what pip may ask for
+            capture_output=True,
+            text=True,
+            errors="replace",
+            timeout=_BUILD_S,
+            check=False,
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceUnavailable(
@@ -213,13 +220,24 @@ def run(words: Sequence[str]) -> str:
         ) from error
     if done.returncode != 0:
         raise DeviceUnavailable(
-            f"{Path(words[0]).name} failed: {_reason(done.stdout + done.stderr)}.",
+            f"{Path(words[0]).name} failed: {_reason(done.stderr, done.stdout)}.",
             "Correct what it says and run again.",
         )
     return done.stdout
 
 
-def _reason(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    errors = [line for line in lines if "error" in line.lower()]
-    return (errors or lines or ["it does not say why"])[0 if errors else -1][:300].rstrip(".")
+def _reason(*outputs: str) -> str:
+    """Return the first error of some outputs, or else the last line of the first that has one."""
+    texts = [[line.strip() for line in text.splitlines() if line.strip()] for text in outputs]
+    errors = (_error(lines) for lines in texts)
+    last = (lines[-1] for lines in texts if lines)
+    found = next(filter(None, errors), None) or next(last, "it does not say why")
+    return found[:300].rstrip(".:")
+
+
+def _error(lines: Sequence[str]) -> str:
+    for line, following in itertools.pairwise((*lines, "")):
+        if "error" in line.lower():
+            # CMake says where in a line of its own.
+            return f"{line} {following}".strip() if line.endswith(":") else line
+    return ""

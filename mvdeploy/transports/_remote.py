@@ -287,7 +287,8 @@ class RemoteLink(Link):
             process.kill()
             process.wait()
             cast(IO[bytes], process.stdout).close()
-            self._end_runner()
+            # When it has ended, its number may be another program's.
+            self._end_runner(running=stream.status is None)
         return stream
 
     def _send_job(self, job: Job) -> None:
@@ -304,13 +305,12 @@ class RemoteLink(Link):
         )
         return f"sh -c {quote(inner)}"
 
-    def _end_runner(self) -> None:
-        """Kill the runner if it is still there."""
+    def _end_runner(self, *, running: bool = True) -> None:
+        """Kill the runner if it may still be there."""
         pid = quote(self._of_run("pid"))
+        kill = f"kill -9 $(cat {pid}); " if running else ""
         try:
-            self.shell.call(
-                f"[ ! -f {pid} ] || {{ kill -9 $(cat {pid}); rm -f {pid}; }} 2>/dev/null"
-            )
+            self.shell.call(f"[ ! -f {pid} ] || {{ {kill}rm -f {pid}; }} 2>/dev/null")
         except DeviceUnavailable as error:
             self._leave_behind(error)
 

@@ -21,12 +21,17 @@ def aarch64_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The folder of a kit for arm64; workers of one run share it."""
     for program in ("cmake", "aarch64-linux-gnu-gcc", "aarch64-linux-gnu-g++"):
         demand(f"the program {program}", shutil.which(program) is not None)
+    return shared_kit("aarch64", tmp_path_factory)
+
+
+def shared_kit(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of a kit that the workers of one run share."""
     base = tmp_path_factory.getbasetemp()
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with _locked(shared / "kit.lock"), pytest.MonkeyPatch.context() as patch:
+    with _locked(shared / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         patch.delenv(kits.FOLDER, raising=False)
-        return assemble.kit("aarch64")[0]
+        return assemble.kit(architecture)[0]
 
 
 @contextmanager

@@ -2,27 +2,32 @@
 
 from __future__ import annotations
 
+import datetime
 import os
+import platform
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from mvdeploy.records import UNAVAILABLE
 from mvdeploy.transports import _linux, _readings
-from mvdeploy.transports._gather import KERNEL
+from mvdeploy.transports._gather import KERNEL, highest_clocks, reading
 from mvdeploy.transports._ssh import SshShell
-from tests.ssh.fixtures import board, server, shell
-from tests.ssh.server import SshServer
+from tests.ssh.fixtures import board, server
+from tests.ssh.server import SshServer, need
 from tests.transports.answers import (
     any_of,
     assert_saved_as_they_are,
+    damaged,
     documented,
     lackable,
     unavailable,
 )
 
-__all__ = ["board", "server", "shell"]
+__all__ = ["board", "server"]
 
 RASPBERRY = {
     "cpu": (
@@ -47,13 +52,6 @@ LAPTOP = RASPBERRY | {
     "architecture": "x86_64\n",
     "os": "NAME=Arch\nPRETTY_NAME=Arch\n",
 }
-ZONES = (
-    "/sys/class/thermal/thermal_zone0/type:cpu-thermal\n"
-    "/sys/class/thermal/thermal_zone10/type:gpu thermal\n"
-    "/sys/class/thermal/thermal_zone0/temp:48850\n"
-    "/sys/class/thermal/thermal_zone10/temp:-1500\n"
-    "/sys/class/thermal/thermal_zone2/temp:51000\n"
-)
 NOTHING = dict.fromkeys(RASPBERRY, "")
 
 
@@ -113,20 +111,126 @@ def test_any_answers_give_an_identity(told: dict[str, str]) -> None:
     assert UNAVAILABLE not in _linux.properties(told).values()
 
 
-# How a board is, with the answers of another one
+# Through ssh
 
-
-ANSWERS = {"zones": ZONES, "capped": "throttled=0x50005\n"}
+CPU = Path("/sys/devices/system/cpu")
 
 
 @pytest.fixture
-def told(monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
-    """What every shell answers."""
-    answers = dict.fromkeys(KERNEL, "") | ANSWERS
-    monkeypatch.setattr(_linux, "gather", lambda _shell, questions: {q: answers[q] for q in questions})
-    return answers
+def raspberry(server: SshServer, tmp_path: Path) -> Iterator[SshShell]:
+    """A server whose system has the files, and the program, of a Raspberry Pi."""
+    need(os.getuid() == 0, "root's rights")
+    classes, cpu, programs = (tmp_path / name for name in ("class", "cpu", "programs"))
+    for number, (kind, temp) in {0: ("cpu-thermal", 48850), 10: ("gpu thermal", -1500)}.items():
+        zone = classes / "thermal" / f"thermal_zone{number}"
+        write(zone / "type", f"{kind}\n")
+        write(zone / "temp", f"{temp}\n")
+    write(classes / "thermal" / "thermal_zone2" / "temp", "51000\n")
+    write(classes / "dmi" / "id" / "product_name", "Raspberry Pi 5 Model B Rev 1.0\0")
+    for core in (0, 1, 10, 2):
+        for name in ("scaling_cur_freq", "scaling_max_freq", "cpuinfo_max_freq"):
+            write(cpu / f"cpu{core}" / "cpufreq" / name, f"{2_400_000 + core}\n")
+    write(cpu / "cpuidle" / "current_driver", "none\n")
+    write(tmp_path / "cpuinfo", RASPBERRY["cpu"])
+    write(programs / "vcgencmd", f"#!/bin/sh\ncat '{tmp_path}/capped'\n")
+    (programs / "vcgencmd").chmod(0o755)
+    places = {classes: "/sys/class", cpu: str(CPU), tmp_path / "cpuinfo": "/proc/cpuinfo"}
+    mounts = "; ".join(f"mount --bind '{mine}' {there}" for mine, there in places.items())
+    server.start(before=mounts, PATH=f"{programs}:{os.environ['PATH']}")
+    with SshShell(server.address) as shell:
+        yield shell
 
 
-def test_temperatures_have_the_names_of_their_zones(told: dict[str, str], board: SshShell) -> None:
-    found = _linux.state(board).readings["temperatures_c"]
-    assert found == ("cpu-thermal=48.85", "gpu thermal=-1.5", "thermal_zone2=51")
+def write(path: Path, text: str) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+
+
+def test_what_a_board_is(raspberry: SshShell) -> None:
+    identity = _linux.identity(_linux.answers(raspberry))
+    # There is no line's end after the machine's name, nor a /proc/device-tree.
+    assert identity["machine"] == "Raspberry Pi 5 Model B Rev 1.0"
+    assert identity["architecture"] == platform.machine()
+    assert identity["cpu"] == "implementer 0x41, part 0xd0b"
+    assert identity["cores_logical"] == 4
+    assert identity["hypervisor"] == UNAVAILABLE
+
+
+@pytest.mark.parametrize(
+    ("answer", "status"),
+    [
+        ("throttled=0x0", "none"),
+        ("throttled=0x50000", "none"),  # it was, since the start of the system
+        ("throttled=0x50005", "capped"),
+        ("throttled=0x8", "capped"),
+    ],
+)
+def test_how_a_board_is(raspberry: SshShell, tmp_path: Path, answer: str, status: str) -> None:
+    write(tmp_path / "capped", f"{answer}\n")
+    readings = _linux.state(raspberry).readings
+    assert_saved_as_they_are(readings)
+    assert readings["thermal_status"] == status
+    assert readings["temperatures_c"] == (
+        "cpu-thermal=48.85",
+        "gpu thermal=-1.5",
+        "thermal_zone2=51",
+    )
+    assert readings["cpu_khz"] == ("2400000", "2400001", "2400002", "2400010")
+    assert readings["cpu_hardware_max_khz"] == readings["cpu_max_khz"] == readings["cpu_khz"]
+    assert readings["governor"] == UNAVAILABLE
+
+
+@pytest.mark.parametrize("answer", ["", "throttled=0x\n", "VCHI initialization failed\n"])
+def test_a_board_that_does_not_tell_whether_it_is_capped(
+    raspberry: SshShell, tmp_path: Path, answer: str
+) -> None:
+    write(tmp_path / "capped", answer)
+    assert "thermal_status" not in _linux.state(raspberry).readings
+
+
+def test_the_highest_clocks_of_a_board(raspberry: SshShell) -> None:
+    clocks = highest_clocks(_linux.answers(raspberry)["clocks"])
+    assert clocks == {core: 2_400_000 + core for core in (0, 1, 2, 10)}
+
+
+@pytest.mark.parametrize(
+    "name", ["cpu", "architecture", "memory_bytes", "machine", "os", "kernel", "hypervisor"]
+)
+def test_this_machine_is_the_same_through_ssh_as_on_the_spot(board: SshShell, name: str) -> None:
+    assert _linux.identity(_linux.answers(board))[name] == _readings.identity()[name]
+
+
+def test_the_condition_of_this_machine(board: SshShell) -> None:
+    state = _linux.state(board)
+    assert_saved_as_they_are(state.readings)
+    taken = datetime.datetime.fromisoformat(state.taken_at)
+    assert taken.utcoffset() == datetime.timedelta(0)
+    assert unavailable(state.readings) & {"loadavg_1", "total_ticks", "context_switches"} == set()
+    assert state.readings["affinity"] == tuple(map(str, sorted(os.sched_getaffinity(0))))
+
+
+# What is documented
+
+
+def test_every_reading_is_documented_and_given(board: SshShell) -> None:
+    names, found = documented("Link.state"), _linux.state(board).readings.keys()
+    assert found <= names.keys()
+    assert names.keys() - lackable(names, "may lack it", "lacks it", "phones only") <= found
+    names, identity = documented("Link.identity"), _linux.identity(NOTHING)
+    assert identity.keys() == names.keys() - lackable(names, "phones only")
+
+
+def test_the_questions_have_names_of_their_own() -> None:
+    assert not KERNEL.keys() & _linux._CONDITION.keys()
+
+
+@settings(max_examples=200)
+@given(damaged("/sys/class/thermal/thermal_zone0/type:x\n/thermal_zone0/temp:48850\n") | st.text())
+def test_any_text_gives_temperatures(text: str) -> None:
+    assert_saved_as_they_are({"temperatures_c": reading(lambda: _linux._temperatures(text))})
+
+
+@settings(max_examples=200)
+@given(damaged("throttled=0x50005\n") | st.text())
+def test_any_text_tells_whether_a_board_is_capped(text: str) -> None:
+    assert reading(lambda: _linux._capped(text)) in ("capped", "none", UNAVAILABLE)

@@ -19,27 +19,18 @@ from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
 from mvdeploy.records.run import load_run
-from mvdeploy.runners import assemble
 from mvdeploy.transports import RunnerFailed, State
 from mvdeploy.transports.host import HostLink
 from mvdeploy.transports.ssh import ADDRESS, SshLink
+from tests.runners.native_kit import host_kit
 from tests.ssh.fixtures import server
 from tests.ssh.server import SshServer
 
-__all__ = ["server"]
+__all__ = ["host_kit", "server"]
 
 pytestmark = pytest.mark.slow
 
 LIMIT_S = 60.0
-
-
-@pytest.fixture(scope="module")
-def kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A kit for machines like this one."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(tmp_path_factory.mktemp("cache")))
-        patch.delenv(kits.FOLDER, raising=False)
-        return assemble.kit(platform.machine())[0]
 
 
 @pytest.fixture(scope="module")
@@ -53,8 +44,8 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def profile(server: SshServer, kit: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceProfile:
-    monkeypatch.setenv(kits.FOLDER, str(kit))
+def profile(server: SshServer, host_kit: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceProfile:
+    monkeypatch.setenv(kits.FOLDER, str(host_kit))
     monkeypatch.delenv(ADDRESS, raising=False)
     return transports.profile(server.address)
 

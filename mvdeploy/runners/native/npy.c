@@ -141,9 +141,9 @@ static char *read_header_text(FILE *file, npy_problem *problem) {
     return NULL;
   }
   char *bytes = memory_take(size + 1, 1);
-  if (fread(bytes, 1, size, file) != size) {
+  if (fread(bytes, 1, size, file) != size || strlen(bytes) != size) {
     free(bytes);
-    wrong(problem, "it ends too early");
+    wrong(problem, "its header is not whole");
     return NULL;
   }
   return bytes;

@@ -1,0 +1,306 @@
+"""Runner kits: what a folder has to be to count as one."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import json
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from mvdeploy import files, kits
+from mvdeploy.errors import UsageError
+from mvdeploy.kits import BIONIC, ENGINES, FILE, FOLDER, GLIBC, Kit, Source
+from mvdeploy.records.codec import dumps
+
+REMEDY = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
+CONTENTS = {"runner": b"\x7fELF runner", "libonnxruntime.so": b"engine", "ld.so": b""}
+
+MakeKit = Callable[..., Kit]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    return tmp_path / "kit"
+
+
+@pytest.fixture
+def make_kit(folder: Path) -> MakeKit:
+    """Return a function that writes a kit to a folder."""
+
+    def make(into: Path = folder, **fields: object) -> Kit:
+        into.mkdir(parents=True, exist_ok=True)
+        for name, data in CONTENTS.items():
+            (into / name).write_bytes(data)
+        kit = Kit(
+            architecture="aarch64",
+            build=GLIBC,
+            engines={name: importlib.metadata.version(name) for name in ENGINES},
+            command=("./ld.so", "./runner"),
+            programs=("ld.so", "runner"),
+            sums={name: files.sha256(into / name) for name in CONTENTS},
+            code=kits.code_hash(),
+            sources=(Source("onnxruntime", "1.2", "ab"), Source("libc6", "2.36")),
+            compiler="gcc 12",
+        )
+        kit = dataclasses.replace(kit, **fields)
+        (into / FILE).write_text(dumps(kit), encoding="utf-8")
+        return kit
+
+    return make
+
+
+@pytest.fixture
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own, and no other kit in the environment."""
+    monkeypatch.delenv(FOLDER, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+def refused(folder: Path) -> str:
+    with pytest.raises(UsageError) as error:
+        kits.load(folder)
+    assert error.value.remedy == REMEDY
+    assert str(folder) in error.value.message
+    return error.value.message
+
+
+# Reading
+
+
+def test_a_kit_is_read_as_it_was_written(make_kit: MakeKit, folder: Path) -> None:
+    kit = make_kit()
+    assert kits.load(folder) == kit
+
+
+def test_there_is_none(folder: Path) -> None:
+    assert "There is no runner kit" in refused(folder)
+    folder.mkdir()
+    assert "There is no runner kit" in refused(folder)
+    (folder / FILE).mkdir()
+    assert "There is no runner kit" in refused(folder)
+
+
+@pytest.mark.parametrize("name", CONTENTS)
+def test_a_file_that_is_not_there_or_not_the_same(
+    make_kit: MakeKit, folder: Path, name: str
+) -> None:
+    make_kit()
+    (folder / name).write_bytes(CONTENTS[name] + b"!")
+    assert f"is damaged: '{name}'" in refused(folder)
+    (folder / name).unlink()
+    assert f"is damaged: '{name}'" in refused(folder)
+    (folder / name).mkdir()
+    assert f"is damaged: '{name}'" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "name",
+    ["../outside", "sub/inside", "..", ".", "", "x" * 300, "nul\0", "\ud800", "./runner", "a\nb"],
+)
+def test_names_that_no_file_of_a_kit_has(make_kit: MakeKit, folder: Path, name: str) -> None:
+    folder.mkdir()
+    for path in (folder.parent / "outside", folder / "sub" / "inside"):
+        path.parent.mkdir(exist_ok=True)
+        path.write_bytes(CONTENTS["ld.so"])
+    sums = {name: files.sha256(folder.parent / "outside")}
+    text = json.dumps(json.loads(dumps(make_kit())) | {"sums": sums, "programs": []})
+    (folder / FILE).write_text(text, encoding="utf-8")
+    message = refused(folder)
+    assert message.endswith(f"is damaged: {name!r}.")
+    assert message.isprintable()
+
+
+def test_a_file_elsewhere_is_no_part_of_a_kit(make_kit: MakeKit, folder: Path) -> None:
+    outside = folder.parent / "outside"
+    outside.write_bytes(b"secret")
+    make_kit(sums={str(outside): files.sha256(outside)}, programs=())
+    assert "is damaged" in refused(folder)
+
+
+@pytest.mark.parametrize("name", ["../../etc", "/system/bin/sh", "other", ""])
+def test_only_files_of_the_kit_are_executed(make_kit: MakeKit, folder: Path, name: str) -> None:
+    make_kit(programs=("runner", name))
+    assert refused(folder).endswith(f"is damaged: {name!r}.")
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        b"",
+        b"\xff\xfe",
+        b"null",
+        b"[]",
+        b"{}",
+        b'{"schema_version": 1}',
+        b'{"schema_version": 1, "record": "Plan"}',
+        b'{"schema_version": 1, "record": "Kit"}',
+        b'{"schema_version": 99, "record": "Kit"}',
+        b"[" * 100_000,
+    ],
+)
+def test_what_is_no_kit(folder: Path, text: bytes) -> None:
+    folder.mkdir()
+    (folder / FILE).write_bytes(text)
+    assert "cannot be read" in refused(folder)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"surprise": 1},
+        {"sums": ["runner"]},
+        {"sums": {"runner": 5}},
+        {"programs": "runner"},
+        {"engines": None},
+        {"architecture": 64},
+        {"sources": [{"name": "x"}]},
+    ],
+)
+def test_fields_that_are_foreign_or_of_another_kind(
+    make_kit: MakeKit, folder: Path, change: dict[str, object]
+) -> None:
+    text = dumps(make_kit())
+    (folder / FILE).write_text(json.dumps(json.loads(text) | change))
+    assert next(iter(change)) in refused(folder)
+
+
+def test_a_field_is_missing(make_kit: MakeKit, folder: Path) -> None:
+    data = json.loads(dumps(make_kit()))
+    for name in ("architecture", "build", "engines", "command", "programs", "sums", "code"):
+        (folder / FILE).write_text(json.dumps({key: data[key] for key in data if key != name}))
+        assert f"lacks the field '{name}'" in refused(folder)
+
+
+@settings(max_examples=200, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.data())
+def test_a_damaged_file_is_read_as_it_was_or_refused(
+    make_kit: MakeKit, folder: Path, data: st.DataObject
+) -> None:
+    kit = make_kit()
+    text = (folder / FILE).read_bytes()
+    start = data.draw(st.integers(0, len(text)))
+    end = data.draw(st.integers(start, len(text)))
+    (folder / FILE).write_bytes(text[:start] + data.draw(st.binary(max_size=8)) + text[end:])
+    try:
+        found = kits.load(folder)
+    except UsageError as error:
+        assert error.remedy == REMEDY
+    else:
+        assert found.sums.items() <= kit.sums.items()
+        assert set(found.programs) <= found.sums.keys()
+
+
+# What a kit is called, and whether it is up to date
+
+
+def test_the_identifier_is_of_names_and_contents(make_kit: MakeKit) -> None:
+    kit = make_kit()
+    backwards = dataclasses.replace(kit, sums=dict(reversed(kit.sums.items())), compiler="other")
+    assert backwards.identifier == kit.identifier
+    assert len(kit.identifier) == 16 and int(kit.identifier, 16) >= 0
+    others = [
+        {**kit.sums, "runner": "0" * 64},
+        {**kit.sums, "more": "0" * 64},
+        {(name + "2" if name == "runner" else name): sha for name, sha in kit.sums.items()},
+        {},
+    ]
+    found = {dataclasses.replace(kit, sums=sums).identifier for sums in others}
+    assert len(found | {kit.identifier}) == 5
+
+
+def test_what_would_be_built_now_is_current(make_kit: MakeKit) -> None:
+    kit = make_kit()
+    assert kit.is_current
+    assert not dataclasses.replace(kit, code="0" * 64).is_current
+    assert not dataclasses.replace(kit, engines={**kit.engines, "executorch": "0.1"}).is_current
+    assert not dataclasses.replace(kit, engines={**kit.engines, "no-such-engine": "1"}).is_current
+
+
+def test_engines_for_android_have_versions_of_their_own(make_kit: MakeKit) -> None:
+    kit = dataclasses.replace(make_kit(), build=BIONIC, engines={"onnxruntime": "1.2.3"})
+    assert kit.is_current
+    assert not dataclasses.replace(kit, code="").is_current
+
+
+def test_versions_of_engines() -> None:
+    assert kits.installed_version("onnxruntime") == importlib.metadata.version("onnxruntime")
+    assert kits.installed_version("no-such-engine") == ""
+
+
+def test_the_code_of_the_runner_is_there() -> None:
+    assert (kits.code() / "CMakeLists.txt").is_file()
+    assert kits.code_hash() == files.sha256(kits.code())
+
+
+# Finding
+
+
+def test_no_kit_was_built(cache: Path) -> None:
+    assert kits.find("aarch64") is None
+    assert not cache.exists()
+
+
+def test_the_kit_that_was_built_is_found(cache: Path, make_kit: MakeKit) -> None:
+    place = kits.place("aarch64")
+    assert place.is_relative_to(cache)
+    kit = make_kit(place)
+    assert kits.find("aarch64") == (place, kit)
+    assert kits.find("x86_64") is None
+
+
+def test_an_old_one_does_not_count(cache: Path, make_kit: MakeKit) -> None:
+    make_kit(kits.place("aarch64"), code="0" * 64)
+    assert kits.find("aarch64") is None
+
+
+def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> None:
+    place = kits.place("aarch64")
+    make_kit(place)
+    (place / "runner").unlink()
+    with pytest.raises(UsageError, match="damaged"):
+        kits.find("aarch64")
+
+
+def test_the_environment_names_another(
+    cache: Path, make_kit: MakeKit, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_kit(kits.place("aarch64"))
+    given_kit = make_kit(folder, code="of one's own", compiler="other")
+    monkeypatch.setenv(FOLDER, str(folder))
+    assert kits.find("aarch64") == (folder, given_kit)  # as it is, whatever would be built now
+
+
+def test_a_kit_for_other_devices(
+    cache: Path, make_kit: MakeKit, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make_kit()
+    monkeypatch.setenv(FOLDER, str(folder))
+    with pytest.raises(UsageError) as error:
+        kits.find("x86_64")
+    assert "is for aarch64, and the device is x86_64" in error.value.message
+    assert "--kit" in error.value.remedy
+
+
+@pytest.mark.parametrize("name", ["nowhere", os.devnull, "x" * 300])
+def test_the_environment_names_no_kit(
+    cache: Path, make_kit: MakeKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    make_kit(kits.place("aarch64"))
+    monkeypatch.setenv(FOLDER, str(tmp_path / name))
+    with pytest.raises(UsageError, match="There is no runner kit"):
+        kits.find("aarch64")
+
+
+def test_an_empty_name_is_none(
+    cache: Path, make_kit: MakeKit, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kit = make_kit(kits.place("aarch64"))
+    monkeypatch.setenv(FOLDER, "")
+    assert kits.find("aarch64") == (kits.place("aarch64"), kit)
