@@ -219,6 +219,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",
     ),
+    "mode_left_on": (
+        "{device} did not leave its fixed-performance mode.",
+        "Restart it, or use 'adb shell cmd power set-fixed-performance-mode-enabled false'.",
+    ),
     "no_fixed_performance": (
         "The device has no fixed-performance mode, or denied it: its clocks follow load and heat.",
         "Look at the samples over time, and let it cool down between runs.",

@@ -236,6 +236,11 @@ class _Engines:
                 )
             )
         if given.executorch is not None:
+            if not (given.executorch / "include").is_dir():
+                raise UsageError(
+                    f"{given.executorch} is no installation of ExecuTorch: it has no 'include'.",
+                    "Give the folder that its build for Android was installed into.",
+                )
             versions["executorch"] = kits.installed_version("executorch") or "unknown"
             self.flags += _executorch(given.executorch, versions["executorch"])
             for library in sorted(given.executorch.glob("lib/*.so")):

@@ -152,7 +152,8 @@ class AdbLink(RemoteLink):
     def _restore(self) -> None:
         if self._fixed:
             self._fixed = False
-            _android.set_fixed_performance(self.shell, on=False)
+            if not _android.set_fixed_performance(self.shell, on=False):
+                self.found("mode_left_on", Level.WARNING, device=self.shell.name)
 
     def identity(self) -> dict[str, Reading]:
         """Return what the phone is."""

@@ -42,6 +42,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "ended_early": {"reason": "The phone is gone."},
     "fixed_performance": {},
     "no_fixed_performance": {},
+    "mode_left_on": {"device": "Pixel 4"},
     "cooled_down": {"waited_s": 15.0},
     "hot": {"status": "severe", "skin": "45 °C", "waited_s": 300.0},
     "charging": {},

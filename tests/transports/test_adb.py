@@ -126,6 +126,12 @@ def test_the_mode_of_fixed_performance_is_restored(link, attached) -> None:
     assert attached.fixed_performance_calls == ["true", "false"]
 
 
+def test_a_phone_that_does_not_leave_that_mode_is_told_of(link, attached) -> None:
+    attached.deny_fixed_performance()
+    link.close()
+    assert "mode_left_on" in {finding.code for finding in link.findings()}
+
+
 def test_a_phone_without_that_mode_is_measured_as_it_is(attached) -> None:
     attached.deny_fixed_performance()
     with link_to(attached) as link:

@@ -213,7 +213,7 @@ def test_lists_of_cores(text: str, cores: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "a", "-1", "1-", "3-0", "0,3-1", "0-1-2", "1,,2", "0-99999999999", "8192"]
+    "text", ["", "a", "-1", "1-", "3-0", "0,3-1", "0-1-2", "1,,2", "0-99999", "8192"]
 )
 def test_no_lists_of_cores(text: str) -> None:
     with pytest.raises(ValueError):
