@@ -8,8 +8,6 @@ import json
 import os
 import posixpath
 import secrets
-import selectors
-import subprocess
 import tempfile
 import time
 from collections.abc import Sequence
@@ -24,6 +22,7 @@ from mvdeploy.records.codec import dumps
 from mvdeploy.records.device import core_mask
 from mvdeploy.transports import KitMissing, Link, OnEvent, _outcome, _upstream
 from mvdeploy.transports._shell import Answer, Shell, quote
+from mvdeploy.transports._stream import Stream, listen
 
 KEEP = "MVDEPLOY_KEEP_ON_DEVICE"
 """Environment: set to leave the kit and the models on the device for the next run."""
@@ -33,12 +32,6 @@ OWN_RUNNER = "MVDEPLOY_RUNNER"
 
 _TAIL_BYTES = 262144
 """How much of the end of what a runner writes, beside its events, is brought back."""
-
-_GRACE_S = 5.0
-"""Seconds for a runner to end by itself after its last event."""
-
-_SIGNALLED = 128
-"""A shell adds the number of a signal to this and gives the sum as exit status."""
 
 
 class RemoteLink(Link):
@@ -229,13 +222,15 @@ class RemoteLink(Link):
         if stream.timed_out:
             raise _outcome.hung(job, heard, limit_s, self._said())
         if stream.status is None and not heard.finished:
-            raise DeviceUnavailable(
-                f"The connection to {self.shell.name} was lost while "
-                f"{_outcome.doing(heard.events, job)}.",
-                "Check the cable, keep the device awake, and run again.",
-            )
+            raise self._lost(_outcome.doing(heard.events, job))
         status = stream.exit_status
         return _outcome.conclude(job, heard, status, self._said() if status else "")
+
+    def _lost(self, doing: str) -> DeviceUnavailable:
+        return DeviceUnavailable(
+            f"The connection to {self.shell.name} was lost while {doing}.",
+            "Check the cable or the network, keep the device awake, and run again.",
+        )
 
     def _run_own(self, job: Job, heard: _outcome.Heard, limit_s: float) -> JobResult:
         """Have the user's own program do a job."""
@@ -253,11 +248,13 @@ class RemoteLink(Link):
             _outcome.Heard(),
             limit_s,
         )
-        if stream.status is None:
+        if stream.timed_out:
             raise EngineError(
                 f"The program given with --runner did not finish within {limit_s:g} s.",
                 "Give more time with --time-limit, or measure fewer inferences.",
             )
+        if stream.status is None:
+            raise self._lost("the program given with --runner ran")
         said = self._said("stdout") + self._said() + self._logged(began)
         if stream.exit_status:
             raise EngineError(
@@ -275,12 +272,12 @@ class RemoteLink(Link):
         """Return what ExecuTorch wrote to the system's log since a mark."""
         return ""
 
-    def _execute(self, before: str, words: str, heard: _outcome.Heard, limit_s: float) -> _Stream:
+    def _execute(self, before: str, words: str, heard: _outcome.Heard, limit_s: float) -> Stream:
         """Run a program until it ends or its time is up; nothing of it is left then."""
-        stream = _Stream()
+        stream = Stream()
         process = self.shell.start(self._command(before, words))
         try:
-            _listen(process, stream, heard, time.monotonic() + limit_s)
+            listen(process, stream, heard, time.monotonic() + limit_s)
             ended = stream.status is not None or process.poll() is not None or heard.finished
             stream.timed_out = not ended
         finally:
@@ -364,46 +361,6 @@ class RemoteLink(Link):
             folder=self._home,
             reason=error.message,
         )
-
-
-class _Stream:
-    """Takes the last line, which holds the exit status, from what a runner prints."""
-
-    def __init__(self) -> None:
-        self.status: int | None = None
-        self.timed_out = False
-        self._rest = b""
-
-    @property
-    def exit_status(self) -> int:
-        """The exit status, or the number of the signal with a minus sign; 0 when there is none."""
-        status = self.status or 0
-        return _SIGNALLED - status if status > _SIGNALLED else status
-
-    def feed(self, data: bytes, heard: _outcome.Heard) -> None:
-        *lines, self._rest = (self._rest + data).split(b"\n")
-        for line in lines:
-            if line.startswith(b"__RC="):
-                self.status = int(line[5:])
-            elif line := line.rstrip(b"\r"):
-                heard.feed(line + b"\n")
-
-
-def _listen(
-    process: subprocess.Popen[bytes], stream: _Stream, heard: _outcome.Heard, deadline: float
-) -> None:
-    stdout = cast(IO[bytes], process.stdout)
-    ending: float | None = None
-    with selectors.DefaultSelector() as selector:
-        selector.register(stdout, selectors.EVENT_READ)
-        while stream.status is None and (left := (ending or deadline) - time.monotonic()) > 0:
-            if selector.select(min(left, 1.0)):
-                data = os.read(stdout.fileno(), 65536)
-                if not data:
-                    return
-                stream.feed(data, heard)
-            if heard.finished and ending is None:
-                ending = time.monotonic() + _GRACE_S
 
 
 def _last_line(text: str) -> str:
