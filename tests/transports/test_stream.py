@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import subprocess
 import time
 
@@ -19,7 +20,7 @@ EVENTS = b'{"event": "hello"}\r\n{"event": "done"}\n\n__RC=4\n'
 def test_pieces_of_any_size_give_the_same(cuts: list[int]) -> None:
     stream, heard = Stream(), Heard()
     edges = [0, *sorted(cuts), len(EVENTS)]
-    for first, last in zip(edges, edges[1:], strict=False):
+    for first, last in itertools.pairwise(edges):
         stream.feed(EVENTS[first:last], heard)
     assert heard.lines == ['{"event": "hello"}', '{"event": "done"}']
     assert (stream.status, stream.exit_status) == (4, 4)
