@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import subprocess
+import time
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -21,6 +22,7 @@ UNWANTED = (
 # No phones in the network; nor, where adb can be told so, those at a cable.
 NOTHING_ELSE = {"ADB_MDNS": "0", "ADB_USB": "0"}
 LIMIT_S = 30.0
+POLL_S = 0.05
 
 
 class AdbServer:
@@ -70,10 +72,17 @@ class AdbServer:
             return probe.connect_ex(("127.0.0.1", self.port)) == 0
 
     def stop(self) -> None:
-        if self.runs:
+        """End the server; one that is being started is ended as well.
+
+        Raises:
+            RuntimeError: it does not end.
+        """
+        until = time.monotonic() + LIMIT_S
+        while self.runs:
             self.run("kill-server")
-        if self.runs:
-            raise RuntimeError("The adb server has not ended.")
+            if time.monotonic() > until:
+                raise RuntimeError("The adb server has not ended.")
+            time.sleep(POLL_S)
 
     def __enter__(self) -> Self:
         return self
