@@ -55,6 +55,11 @@ def command(
     one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
     or a board. DEVICE is a profile's name, the serial of an attached phone, or USER@HOST.
     """
+    if action != "setup" and (rebuild or onnxruntime_aar or executorch_android):
+        raise UsageError(
+            "--rebuild, --onnxruntime-aar and --executorch-android say how a kit is built.",
+            "Give them to 'mvdeploy devices setup DEVICE'.",
+        )
     if action == "list":
         if device is not None:
             raise UsageError(

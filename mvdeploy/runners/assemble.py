@@ -241,7 +241,8 @@ class _Engines:
                     f"{given.executorch} is no installation of ExecuTorch: it has no 'include'.",
                     "Give the folder that its build for Android was installed into.",
                 )
-            versions["executorch"] = kits.installed_version("executorch") or "unknown"
+            # Nothing in it says so, and the one that is installed here may be another.
+            versions["executorch"] = "unknown"
             self.flags += _executorch(given.executorch, versions["executorch"])
             for library in sorted(given.executorch.glob("lib/*.so")):
                 shutil.copyfile(library, into / library.name)

@@ -344,7 +344,7 @@ def profile(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
     if not one.ready:
         raise DeviceUnavailable(
             f"Device {name} is attached, but it is {one.state}.",
-            f"Run 'mvdeploy devices doctor' for what it takes, or attach it again ({one.link}).",
+            "Unlock it, allow this computer to debug it, and look at 'mvdeploy devices' again.",
         )
     found = devices.match(one.properties, devices.profiles(extra).values())
     if found is not None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import abc
 import contextlib
 import functools
 import json
@@ -54,13 +55,20 @@ class RemoteLink(Link):
 
     # What a kind of device has to say.
 
+    @abc.abstractmethod
     def _reach(self) -> Shell:
         """Reach the device, and return its shell."""
-        raise NotImplementedError
 
-    def _architecture(self) -> str:
-        """Return what its programs have to be built for."""
-        raise NotImplementedError
+    @abc.abstractmethod
+    def architecture(self) -> str:
+        """Return what the device's programs have to be built for, as kits call it.
+
+        Raises:
+            DeviceUnavailable: there is no runner for it.
+        """
+
+    def _prepare(self) -> None:
+        """Set what is to be set on the device for all of a run; `_restore` undoes it."""
 
     def _ready(self) -> None:
         """Have the device in the state to be measured in: cool, and the one it was."""
@@ -68,6 +76,7 @@ class RemoteLink(Link):
     def _restore(self) -> None:
         """Undo what was set on the device."""
 
+    @abc.abstractmethod
     def _part(self) -> None:
         """Close the connection."""
 
@@ -100,6 +109,7 @@ class RemoteLink(Link):
                 self._send_own(Path(given))
             else:
                 self.send_kit()
+            self._prepare()
         except BaseException:
             self.close()
             raise
@@ -111,14 +121,6 @@ class RemoteLink(Link):
             DeviceUnavailable: it does not answer.
         """
         self._shell = self._reach()
-
-    def architecture(self) -> str:
-        """Return what the device's programs have to be built for, as kits call it.
-
-        Raises:
-            DeviceUnavailable: there is no runner for it.
-        """
-        return self._architecture()
 
     @property
     def _home(self) -> str:
@@ -243,7 +245,8 @@ class RemoteLink(Link):
         out, began = self._of_run("stdout"), self._log_mark()
         bound = f"taskset {core_mask(job.cores)} " if job.cores else ""
         stream = self._execute(
-            f"mkdir -p {quote(self._session, *folders)}",
+            # Unless told otherwise it writes its profile to the folder that it is started in.
+            f"mkdir -p {quote(self._session, *folders)} && cd {quote(self._session)}",
             f"{bound}{quote(self._own, *arguments)} >{quote(out)}",
             _outcome.Heard(),
             limit_s,

@@ -131,7 +131,11 @@ class _Visit:
         answer = self._link.call_runner("--engines", _ENGINES_S)
         loaded, failed = [], []
         for line in answer.out.splitlines():
-            said = json.loads(line)
+            try:
+                said = json.loads(line)
+            except ValueError:
+                failed.append(line[:200])
+                continue
             if "error" in said:
                 failed.append(f"{said['engine']}: {said['error']}")
             else:

@@ -132,7 +132,8 @@ class AdbLink(RemoteLink):
             f"Give one of the serials with --device, such as --device {fitting[0]}.",
         )
 
-    def _architecture(self) -> str:
+    def architecture(self) -> str:
+        """Return what the phone's programs have to be built for; see `RemoteLink`."""
         abi = self._properties.get("ro.product.cpu.abi", "unknown")
         if abi not in _ABIS:
             raise DeviceUnavailable(
@@ -141,10 +142,10 @@ class AdbLink(RemoteLink):
             )
         return _ABIS[abi]
 
-    def open(self) -> None:
-        """Reach the phone, send it the kit, have its clocks fixed if it can; see `Link.open`."""
-        super().open()
+    def _prepare(self) -> None:
         if self.profile.fixed_performance:
+            # Before it is asked: a phone whose answer is lost may have obeyed.
+            self._fixed = True
             self._fixed = _android.set_fixed_performance(self.shell, on=True)
             code = "fixed_performance" if self._fixed else "no_fixed_performance"
             self.found(code, Level.NOTE)

@@ -80,7 +80,8 @@ class SshLink(RemoteLink):
             )
         return self._ssh
 
-    def _architecture(self) -> str:
+    def architecture(self) -> str:
+        """Return what the board's programs have to be built for; see `RemoteLink`."""
         machine = str(_linux.identity(self._told)["architecture"])
         if machine not in _ARCHITECTURES:
             raise DeviceUnavailable(

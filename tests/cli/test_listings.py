@@ -67,3 +67,9 @@ def test_a_device_of_a_folder_can_be_measured_on(mvdeploy: Mvdeploy, tmp_path: P
     done = mvdeploy("bench", "--device", "board", "--devices-dir", str(tmp_path))
     assert done.returncode == 2
     assert "carrier-pigeon" in done.stderr
+
+
+def test_options_of_the_setup_are_not_ignored_elsewhere(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("devices", "doctor", "host", "--rebuild")
+    assert done.returncode == 2
+    assert "mvdeploy devices setup" in done.stderr

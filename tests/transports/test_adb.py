@@ -20,7 +20,7 @@ from mvdeploy import devices, kits, models, transports
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import CoolDown, Job, JobModel, Level, Warmup
-from mvdeploy.transports import KitMissing, RunnerFailed, State
+from mvdeploy.transports import KitMissing, RunnerFailed, State, _android
 from mvdeploy.transports._remote import KEEP, OWN_RUNNER
 from mvdeploy.transports.adb import AdbLink
 from tests.android import tables
@@ -142,6 +142,22 @@ def test_a_phone_that_does_not_leave_that_mode_is_told_of(link, attached) -> Non
     assert "mode_left_on" in {finding.code for finding in link.findings()}
 
 
+def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(attached, monkeypatch) -> None:
+    asked: list[bool] = []
+
+    def lost(shell, *, on: bool) -> bool:
+        asked.append(on)
+        if on:
+            raise DeviceUnavailable("The answer is lost.", "Attach it again.")
+        return True
+
+    monkeypatch.setattr(_android, "set_fixed_performance", lost)
+    with pytest.raises(DeviceUnavailable, match="The answer is lost"):
+        link_to(attached).open()
+    assert asked == [True, False]
+    assert_nothing_left(attached)
+
+
 def test_a_phone_without_that_mode_is_measured_as_it_is(attached) -> None:
     attached.deny_fixed_performance()
     with link_to(attached) as link:
@@ -200,6 +216,13 @@ def test_a_phone_without_a_profile_is_described_by_what_it_says(attached) -> Non
 def test_a_serial_that_is_not_there(attached) -> None:
     with pytest.raises(UsageError, match=r"There is no device '127\.0\.0\.1:1'"):
         transports.profile("127.0.0.1:1")
+
+
+def test_a_serial_of_a_phone_that_is_not_ready(phone, adb_server) -> None:
+    phone.fault(unauthorized=True)
+    adb_server.run("connect", phone.address)
+    with pytest.raises(DeviceUnavailable, match="is attached, but it is unauthorized"):
+        transports.profile(phone.address)
 
 
 def test_another_phone_is_not_taken_for_the_one_asked_for(attached) -> None:
@@ -378,6 +401,7 @@ def test_a_file_that_is_not_there(link) -> None:
 
 OWN = """#!/system/bin/sh
 echo "$@" >>/data/local/tmp/arguments
+: >model.etdump || exit 9
 for word in "$@"; do
   case "$word" in
     --num_executions=*) count=${word#*=} ;;
