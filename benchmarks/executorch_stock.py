@@ -27,7 +27,7 @@ from torch import Tensor, nn
 
 from benchmarks import zoo
 from benchmarks.common import case, photograph, silent
-from mvdeploy import devices, models, transports
+from mvdeploy import devices, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
 from mvdeploy.pipeline.export import Builder
@@ -46,7 +46,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     figures: list[dict[str, Any]] = []
-    with tempfile.TemporaryDirectory() as name, transports.get(devices.get("host")) as link:
+    with tempfile.TemporaryDirectory() as name, links.get(devices.get("host")) as link:
         folder = Path(name)
         ours = export_ours(arguments.model, folder)
         for library in ("timm", "transformers"):

@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import exported, silent
-from mvdeploy import devices, export, models, passes, transports
+from mvdeploy import devices, export, links, models, passes
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
 from mvdeploy.records import Plan
@@ -30,7 +30,7 @@ def main() -> None:
         threads=arguments.threads, session_time_s=0.0, max_time_s=arguments.seconds, groups=10
     )
     clock = choose_clock(plan.threads).clock
-    with tempfile.TemporaryDirectory() as name, transports.get(devices.get("host")) as link:
+    with tempfile.TemporaryDirectory() as name, links.get(devices.get("host")) as link:
         folder = Path(name)
         for format_name in export.names():
             entries = exports(arguments.model, format_name, folder)

@@ -19,7 +19,7 @@ from pathlib import Path
 
 import numpy as np
 
-from mvdeploy import runtimes
+from mvdeploy import engines
 from mvdeploy.runners.loop import time_order
 
 ROUNDS = 200
@@ -90,7 +90,7 @@ def main() -> None:
         path = Path(folder) / "tiny.onnx"
         tiny_model(path)
         inputs = {"x": np.ones((1, 8, 16, 16), np.float32)}
-        session = runtimes.get("onnxruntime").open_session(path, inputs, 1, None)
+        session = engines.get("onnxruntime").open_session(path, inputs, 1, None)
         compare("tiny ONNX", session.infer, 1000)
 
 

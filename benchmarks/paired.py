@@ -24,7 +24,7 @@ import torch
 from torch import Tensor, nn
 
 from benchmarks.common import exported, photograph, silent
-from mvdeploy import devices, models, transports
+from mvdeploy import devices, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
 from mvdeploy.models import macs
@@ -61,7 +61,7 @@ def main() -> None:
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
     arguments = parser.parse_args()
     print(machine())
-    with tempfile.TemporaryDirectory() as name, transports.get(devices.get("host")) as link:
+    with tempfile.TemporaryDirectory() as name, links.get(devices.get("host")) as link:
         plain, heavier, share = exports(Path(name))
         print(f"the heavier model has {100 * share:.2f} % more multiply-accumulates\n")
         found: dict[str, list[tuple[RatioEstimate, float]]] = {"A/A": [], "A/B": []}
@@ -135,7 +135,7 @@ def summary(kind: str, runs: list[tuple[RatioEstimate, float]]) -> dict[str, flo
 
 
 def machine() -> str:
-    cpu = transports.get(devices.get("host")).identity()["cpu"]
+    cpu = links.get(devices.get("host")).identity()["cpu"]
     load = ", ".join(f"{load:.2f}" for load in psutil.getloadavg())
     return f"{cpu}, {psutil.cpu_count()} cores, {platform.system()}, load {load}"
 

@@ -81,12 +81,12 @@ def test_an_installed_mvdeploy_finds_its_own_profiles(python, tmp_path):
 
 def test_an_installed_mvdeploy_finds_its_own_runner(python, tmp_path):
     script = """
-from mvdeploy import devices, transports
+from mvdeploy import devices, links
 from mvdeploy.records import Job, Warmup
-with transports.get(devices.get("host")) as link:
+with links.get(devices.get("host")) as link:
     try:
         link.run(Job((), (), 1, Warmup()), 100)
-    except transports.RunnerFailed as failed:
+    except links.RunnerFailed as failed:
         print(failed.message)
 """
     assert "The job cannot be done: it has no models." in run(python, "-c", script, cwd=tmp_path)

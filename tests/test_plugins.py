@@ -59,7 +59,7 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["models", "passes", "export", "verify", "runtimes", "attribute", "bench", "records"]
+    "room", ["models", "passes", "export", "verify", "engines", "attribute", "bench", "records"]
 )
 def test_rooms_are_light_to_import(room: str) -> None:
     script = (
@@ -75,6 +75,8 @@ def test_rooms_are_light_to_import(room: str) -> None:
     assert done.stdout.strip() == ""
 
 
-@pytest.mark.parametrize("room", ["export", "runtimes", "models.families", "passes"])
+@pytest.mark.parametrize(
+    "room", ["export", "engines", "models.families", "links.families", "passes"]
+)
 def test_rooms_hold_plugins(room: str) -> None:
     assert plugins.names(f"mvdeploy.{room}")

@@ -16,6 +16,7 @@ from collections.abc import Callable, Mapping, Sequence
 from mvdeploy.bench import schedule
 from mvdeploy.bench.case import Entry, Progress
 from mvdeploy.errors import EngineError
+from mvdeploy.links import Link
 from mvdeploy.records import (
     Comparison,
     DeviceState,
@@ -29,7 +30,6 @@ from mvdeploy.records import (
     Session,
 )
 from mvdeploy.stats import paired, stopping
-from mvdeploy.transports import Link
 
 _STATE_EVERY_S = 5.0
 """Seconds after which the device's state is read again."""

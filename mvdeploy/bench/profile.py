@@ -7,8 +7,8 @@ import random
 from collections.abc import Sequence
 
 from mvdeploy.bench.case import Entry
+from mvdeploy.links import Link
 from mvdeploy.records import Job, JobModel, Plan, Warmup
-from mvdeploy.transports import Link
 
 _WARMUP = Warmup(iterations=5)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import measuring, options
+from mvdeploy.cli import bench_options, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan
 
@@ -17,9 +17,9 @@ _FEW = 5
 
 @click.command("bench")
 @click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
-@measuring.where
+@bench_options.where
 @options.network
-@measuring.conditions
+@bench_options.conditions
 @click.option("--iterations", type=click.IntRange(1), help="Measured inferences of each case.")
 @click.option(
     "--min-time",
@@ -62,7 +62,7 @@ _FEW = 5
     metavar="FILE",
     help="Keep the result as a baseline, if it passes.",
 )
-@measuring.results
+@bench_options.results
 def command(
     models_or_files: tuple[str, ...],
     iterations: int | None,
@@ -78,8 +78,8 @@ def command(
     Cases of one run take turns, so that two patch configurations are compared under the same
     conditions. Results are saved after every session in DIR/<run>.
     """
-    asked = measuring.read(given)
-    subjects = measuring.subjects(models_or_files, given)
+    asked = bench_options.read(given)
+    subjects = bench_options.subjects(models_or_files, given)
     times = _times(iterations, min_time, max_time, sessions)
     if iterations is not None and "profile_iterations" not in asked.common:
         # Who asks for few inferences has slow ones.
@@ -88,7 +88,7 @@ def command(
     request = asked.request(subjects, plan)
     engines = [case.engine for case in request.cases]
     asked.demands.check_reference(comparing=len(set(engines)) < len(engines))
-    return measuring.measure(request, asked)
+    return bench_options.measure(request, asked)
 
 
 def _times(

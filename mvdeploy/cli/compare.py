@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvdeploy import export
-from mvdeploy.cli import measuring, options
+from mvdeploy.cli import bench_options, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
 
@@ -18,9 +18,9 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 
 @click.command("compare")
 @click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
-@measuring.where
+@bench_options.where
 @options.network
-@measuring.conditions
+@bench_options.conditions
 @click.option(
     "--max-time",
     type=click.FloatRange(0, min_open=True),
@@ -43,7 +43,7 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
     help="How often both engine sessions are made anew, at least, if there is time; an even "
     "number. Fewer make false alarms likelier.",
 )
-@measuring.results
+@bench_options.results
 def command(
     models_or_files: tuple[str, ...],
     max_time: float,
@@ -62,8 +62,8 @@ def command(
     results = [text for text in models_or_files if _is_result(text)]
     if results:
         return _compare_results(models_or_files, results, given)
-    asked = measuring.read(given, _WARMUP)
-    subjects = measuring.subjects(models_or_files, given)
+    asked = bench_options.read(given, _WARMUP)
+    subjects = bench_options.subjects(models_or_files, given)
     plan = Plan(
         session_time_s=0.0,
         max_time_s=max_time,
@@ -79,7 +79,7 @@ def command(
             "Give two models or files, or one model with two --patches or two --format.",
         )
     asked.demands.check_reference(comparing=True)
-    return measuring.measure(request, asked)
+    return bench_options.measure(request, asked)
 
 
 def _is_result(text: str) -> bool:

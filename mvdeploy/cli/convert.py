@@ -11,7 +11,7 @@ from mvdeploy import models
 from mvdeploy.cli import options
 
 if TYPE_CHECKING:
-    from mvdeploy.models.checkpoints import Converted
+    from mvdeploy.models.families.mobilevit.checkpoints import Converted
 
 
 @click.command("convert")

@@ -12,7 +12,7 @@ import click
 from mvdeploy import models
 from mvdeploy.cli import options
 from mvdeploy.records import Finding, ModelSpec, PassReport
-from mvdeploy.report.words import NONE, percent
+from mvdeploy.text_format import NONE, percent
 
 if TYPE_CHECKING:
     from mvdeploy.models.stages import Description, Stage, Totals

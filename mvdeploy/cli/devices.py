@@ -8,8 +8,8 @@ from pathlib import Path
 
 import click
 
-from mvdeploy import devices, transports
-from mvdeploy.cli import options, reach
+from mvdeploy import devices, links
+from mvdeploy.cli import link_options, options
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.records import DeviceProfile, codec
 
@@ -36,7 +36,7 @@ from mvdeploy.records import DeviceProfile, codec
     metavar="DIR",
     help="setup: where a build of ExecuTorch for Android was installed, for the same.",
 )
-@reach.options
+@link_options.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.debug
 def command(
@@ -70,7 +70,7 @@ def command(
         return 0
     if device is None:
         raise UsageError("No device is named.", "Give its name: 'mvdeploy devices' lists them.")
-    profile = transports.profile(device, devices_dir)
+    profile = links.profile(device, devices_dir)
     if action == "doctor":
         return _doctor(profile, as_json)
     _setup(profile, rebuild, onnxruntime_aar, executorch_android, as_json)
@@ -79,7 +79,7 @@ def command(
 
 def _list(devices_dir: tuple[Path, ...], as_json: bool) -> None:
     profiles = devices.profiles(devices_dir)
-    there = transports.attached()
+    there = links.attached()
     if as_json:
         body = {"profiles": codec.encode(profiles), "attached": codec.encode(there)}
         click.echo(json.dumps(body, indent=1))
@@ -99,7 +99,7 @@ def _list(devices_dir: tuple[Path, ...], as_json: bool) -> None:
 
 
 def _doctor(profile: DeviceProfile, as_json: bool) -> int:
-    found = transports.doctor(profile)
+    found = links.doctor(profile)
     if as_json:
         click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
     else:
@@ -121,15 +121,15 @@ def _setup(
     executorch_android: Path | None,
     as_json: bool,
 ) -> None:
-    from mvdeploy.runners import assemble
+    from mvdeploy.kits import build
 
     if not profile.architecture:
         raise UsageError(
             f"{profile.title} needs no kit.",
             f"Use 'mvdeploy devices doctor {profile.name}' to see what it takes.",
         )
-    given = assemble.android(onnxruntime_aar, executorch_android)
-    folder, kit = assemble.kit(
+    given = build.android(onnxruntime_aar, executorch_android)
+    folder, kit = build.kit(
         profile.architecture,
         given,
         rebuild=rebuild,

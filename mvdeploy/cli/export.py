@@ -285,7 +285,7 @@ def _delegation(backend: str, delegation: Delegation) -> list[str]:
 def _placement(risks: Sequence[PlacementRisk]) -> list[str]:
     if not risks:
         return ["Neural Engine: nothing found that keeps operators off it (predicted)"]
-    from mvdeploy.verify.placement import remedy
+    from mvdeploy.verify.neural_engine_lint import remedy
 
     lines = []
     by_rule: dict[str, list[PlacementRisk]] = {}

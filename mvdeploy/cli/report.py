@@ -31,7 +31,7 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], as_json: bool) -> 
         if as_json:
             import json
 
-            from mvdeploy.report.machine import as_json as to_json
+            from mvdeploy.report.renderers.json import as_json as to_json
 
             click.echo(json.dumps(to_json(report.view(folder)), indent=1))
             continue

@@ -32,7 +32,7 @@ from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preproc
 if TYPE_CHECKING:
     from torch import nn
 
-    from mvdeploy.models.checkpoints import Candidates, Converted
+    from mvdeploy.models.families.mobilevit.checkpoints import Candidates, Converted
 
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
@@ -101,7 +101,7 @@ def _with_checkpoint(
     plain: ModelSpec, weights: Path, num_classes: int | None, channel_order: str | None
 ) -> ModelSpec:
     """Return the defaults of a model with those of its checkpoint."""
-    from mvdeploy.models import checkpoints
+    from mvdeploy.models.families.mobilevit import checkpoints
 
     candidates = _candidates()
     if plain.model not in candidates:
@@ -137,7 +137,7 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
     Raises:
         UsageError: the checkpoint cannot be used, or the target not written.
     """
-    from mvdeploy.models import checkpoints
+    from mvdeploy.models.families.mobilevit import checkpoints
 
     if channel_order not in (None, *CHANNEL_ORDERS):
         raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
@@ -163,7 +163,8 @@ def build(spec: ModelSpec) -> nn.Module:
     """
     import torch
 
-    from mvdeploy.models import alive, checkpoints
+    from mvdeploy.models import random_weights
+    from mvdeploy.models.families.mobilevit import checkpoints
 
     family = _family(spec.model)
     family.check(spec)
@@ -174,9 +175,9 @@ def build(spec: ModelSpec) -> nn.Module:
     if spec.weights is not None:
         checkpoints.load(network, spec.weights, spec.model, _candidates())
     elif configurable:
-        alive.initialise(network, spec.seed or 0)
+        random_weights.initialise(network, spec.seed or 0)
     elif spec.seed is not None:
-        alive.initialise(network, spec.seed, spec.image_size)
+        random_weights.initialise(network, spec.seed, spec.image_size)
     if configurable:
         family.set_patches(network, spec.patches)
     return network.eval()

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import export, runtimes, transports
+from mvdeploy import engines, export, links
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
@@ -107,7 +107,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     wanted = prepare.wanted(request.subjects, request.formats, request.device)
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
-    link = transports.get(request.device)
+    link = links.get(request.device)
     store: Store | None = None
     try:
         with opened(link, on_step):
@@ -136,7 +136,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 def _do(
     preparation: Preparation,
     entries: Sequence[Entry],
-    link: transports.Link,
+    link: links.Link,
     plan: Plan,
     on_step: OnStep,
 ) -> None:
@@ -170,7 +170,7 @@ class _Lost:
 
 def _measure(
     entries: Sequence[Entry],
-    link: transports.Link,
+    link: links.Link,
     plan: Plan,
     preparation: Preparation,
     on_step: OnStep,
@@ -201,7 +201,7 @@ def _keep_finished(store: Store, lost: _Lost) -> None:
         raise lost.error
 
 
-def _affordable(plan: Plan, link: transports.Link) -> Plan:
+def _affordable(plan: Plan, link: links.Link) -> Plan:
     """Return a plan for a link on which an inference takes much longer than its own time."""
     if not link.call_s:
         return plan
@@ -228,7 +228,7 @@ def _is_measured(store: Store, slug: str) -> bool:
 
 
 def _trace(
-    entries: Sequence[Entry], link: transports.Link, plan: Plan, store: Store, on_step: OnStep
+    entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
 ) -> None:
     """Profile cases: those that are only compared in one job, others each in their own.
 
@@ -253,20 +253,20 @@ def _trace(
 
 
 def _keep_trace(
-    entry: Entry, profiles: Mapping[str, Profile], link: transports.Link, store: Store
+    entry: Entry, profiles: Mapping[str, Profile], link: links.Link, store: Store
 ) -> None:
     """Fetch a profile, read it, and save it as a trace."""
     artifact = store.case(entry.slug).artifact
     if entry.slug not in profiles or artifact is None:
         return
     profiled = profiles[entry.slug]
-    runtime = runtimes.get(entry.model.engine)
+    engine = engines.get(entry.model.engine)
     folder = store.folder / "cases" / entry.slug / "profile"
     remote = Path(profiled.path)
-    for name in (remote.name, *runtime.PROFILE_COMPANIONS):
+    for name in (remote.name, *engine.PROFILE_COMPANIONS):
         link.fetch(str(remote.with_name(name)), folder / name)
-    times = runtime.read_profile(artifact, folder / remote.name, profiled.runs)
-    kind = getattr(runtime, "TIME_KIND", TimeKind.MEASURED)
+    times = engine.read_profile(artifact, folder / remote.name, profiled.runs)
+    kind = getattr(engine, "TIME_KIND", TimeKind.MEASURED)
     # Estimates are shares of the profiled inferences themselves: no profiler slows them.
     estimated = kind is TimeKind.ESTIMATED
     trace = Trace(

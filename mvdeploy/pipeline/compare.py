@@ -6,12 +6,12 @@ import dataclasses
 from pathlib import Path
 from typing import Any
 
+from mvdeploy.analysis.baselines import baseline_of, counterpart, estimate_ratio
+from mvdeploy.analysis.comparability import demand_alike
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import report
 from mvdeploy.records import Baseline, BaselineCase
 from mvdeploy.records.baseline import load_baseline
-from mvdeploy.report.baselines import baseline_of, counterpart, estimate_ratio
-from mvdeploy.report.likeness import demand_alike
 from mvdeploy.stats import unpaired
 
 WARNING = (

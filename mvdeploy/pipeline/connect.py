@@ -5,8 +5,8 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
-from mvdeploy.runners import assemble
-from mvdeploy.transports import KitMissing, Link
+from mvdeploy.kits import build
+from mvdeploy.links import KitMissing, Link
 
 OnStep = Callable[[str], None]
 
@@ -27,7 +27,7 @@ def opened(link: Link, on_step: OnStep = lambda _: None) -> Iterator[Link]:
         link.open()
     except KitMissing as missing:
         on_step(f"build the runner kit for {missing.architecture}")
-        assemble.kit(missing.architecture, on_step=on_step)
+        build.kit(missing.architecture, on_step=on_step)
         link.open()
     try:
         yield link

@@ -200,9 +200,9 @@ def _annotated(artifact: Artifact, path: Path, twin: Exported | None) -> Artifac
     if twin is not None:
         artifact = dataclasses.replace(artifact, twin=twin.path.name)
     if artifact.format == "coreml":
-        from mvdeploy.verify import mil, placement
+        from mvdeploy.verify import mil, neural_engine_lint
 
-        risks = placement.lint(mil.operations(path), artifact)
+        risks = neural_engine_lint.lint(mil.operations(path), artifact)
         artifact = dataclasses.replace(artifact, placement=risks)
         formats.save_manifest(artifact, path)
     return artifact

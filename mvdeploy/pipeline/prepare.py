@@ -8,9 +8,10 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import export, models, runtimes
+from mvdeploy import engines, export, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
+from mvdeploy.links import Link
 from mvdeploy.pipeline.export import Builder, Exported, load_runnable, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
@@ -22,7 +23,6 @@ from mvdeploy.records import (
     Level,
     ModelSpec,
 )
-from mvdeploy.transports import Link
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,7 +56,7 @@ def wanted(
     found: list[Wanted] = []
 
     def add(slug: str, label: str, format_name: str, source: ModelSpec | Path) -> None:
-        engine = runtimes.for_format(format_name, device.engines)
+        engine = engines.for_format(format_name, device.engines)
         taken = {w.case.slug for w in found}
         numbered = (f"{slug}-{n}" for n in itertools.count(2))
         slug = slug if slug not in taken else next(n for n in numbered if n not in taken)
@@ -130,8 +130,8 @@ class Preparation:
         first = self.store.case(cases[0].slug)
         if first.artifact is None:
             raise ValueError(f"case {first.slug} is on the device but has no manifest")
-        spec = models.make_spec("anchor")
-        name = f"anchor-{first.artifact.format}"
+        spec = models.make_spec("yardstick")
+        name = f"yardstick-{first.artifact.format}"
         try:
             exported = self._export(spec, first.artifact.format, name)
         except MvdeployError as error:

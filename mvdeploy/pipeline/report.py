@@ -7,10 +7,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, report
+from mvdeploy.analysis.cases import turns_of
+from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun
 from mvdeploy.records.run import load_run
-from mvdeploy.report.cases import turns_of
-from mvdeploy.report.view import View, view_of
 
 
 def view(folder: Path) -> View:

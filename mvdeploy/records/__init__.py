@@ -44,7 +44,14 @@ from mvdeploy.records.parity import ModuleParity, Parity, ParityInput
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.spec import ImageRule, ModelSpec, PatchSize, WeightsFile
-from mvdeploy.records.trace import Breakdown, BreakdownRow, TimeKind, Trace, TraceEvent
+from mvdeploy.records.trace import (
+    Breakdown,
+    BreakdownRow,
+    OperatorTimes,
+    TimeKind,
+    Trace,
+    TraceEvent,
+)
 
 __all__ = [
     "UNAVAILABLE",
@@ -76,6 +83,7 @@ __all__ = [
     "ModuleParity",
     "Operator",
     "OperatorKind",
+    "OperatorTimes",
     "PairGroup",
     "Parity",
     "ParityInput",

@@ -41,6 +41,19 @@ class TraceEvent:
 
 
 @dataclasses.dataclass(frozen=True)
+class OperatorTimes:
+    """What an engine's profile says.
+
+    Attributes:
+        events: every operator, in execution order.
+        findings: what to know about them.
+    """
+
+    events: tuple[TraceEvent, ...]
+    findings: tuple[Finding, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
 class Trace:
     """A profiled session. Profiled and plain inferences took turns in one process.
 

@@ -49,7 +49,7 @@ def render(
     Raises:
         UsageError: there is no such format; nothing is written then.
     """
-    from mvdeploy.report.view import view_of
+    from mvdeploy.analysis.view import view_of
 
     chosen = plugins.names(_ROOM) if formats is None else formats
     renderers = [plugins.load(_ROOM, name, "report format") for name in chosen]

@@ -5,14 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
+from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.findings import FindingGroup, grouped
 from mvdeploy.report.tables import breakdown, conditions, engines, latency
 from mvdeploy.report.tables.table import Table, facts_table
-from mvdeploy.report.view import View
-from mvdeploy.report.words import clean, milliseconds, percent
+from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
+from mvdeploy.text_format import clean, milliseconds, percent
 
 
 @dataclasses.dataclass(frozen=True)

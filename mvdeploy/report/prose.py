@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
+from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.view import View
 from mvdeploy.records import Level
-from mvdeploy.report.cases import CaseView
-from mvdeploy.report.engines import EngineDifference, ModuleDifference
-from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
-from mvdeploy.report.view import View
-from mvdeploy.report.words import (
+from mvdeploy.stats.paired import METHOD as RATIO_METHOD
+from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
+from mvdeploy.stats.summary import DDOF
+from mvdeploy.text_format import (
     clean,
     count,
     join,
@@ -19,9 +22,6 @@ from mvdeploy.report.words import (
     signed_milliseconds,
     signed_percent,
 )
-from mvdeploy.stats.paired import METHOD as RATIO_METHOD
-from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
-from mvdeploy.stats.summary import DDOF
 
 _NAMED = 2
 """Modules that a sentence on two engines names on each side."""

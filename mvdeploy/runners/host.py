@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import psutil
 
 import mvdeploy
-from mvdeploy import files, runtimes
+from mvdeploy import engines, files
 from mvdeploy.errors import MvdeployError
 from mvdeploy.records import Job, JobModel, Samples
 from mvdeploy.records.codec import loads
@@ -30,7 +30,7 @@ from mvdeploy.runners import process
 from mvdeploy.runners.loop import time_order, warm_up
 
 if TYPE_CHECKING:
-    from mvdeploy.runtimes import EngineSession, Runtime, Tensor
+    from mvdeploy.engines import Engine, EngineSession, Tensor
 
 _FLUSH_S = 2.0
 """Seconds of measuring after which samples are reported, so that a runner that dies keeps them."""
@@ -91,11 +91,11 @@ def _is_order(order: tuple[int, ...], count: int) -> bool:
 def _run(job: Job, emit: Emit) -> None:
     with stage("input", "The job cannot be done here"):
         process.bind(job.cores)
-        engines = {model.engine: runtimes.get(model.engine) for model in job.models}
-    versions = {name: version_of(name, engine) for name, engine in engines.items()}
-    options = {name: runtimes.options(engine, job.threads) for name, engine in engines.items()}
+        chosen = {model.engine: engines.get(model.engine) for model in job.models}
+    versions = {name: version_of(name, engine) for name, engine in chosen.items()}
+    options = {name: engines.options(engine, job.threads) for name, engine in chosen.items()}
     emit("hello", **hello(), engines=versions, engine_options=options)
-    for name, engine in engines.items():
+    for name, engine in chosen.items():
         # Before any load is timed: importing an engine is no part of loading a model.
         with stage("load", f"{name} could not be imported"):
             engine.start()
@@ -131,7 +131,7 @@ def hello() -> dict[str, Any]:
     }
 
 
-def version_of(name: str, engine: Runtime) -> str:
+def version_of(name: str, engine: Engine) -> str:
     """Return the version of an engine that is installed."""
     with stage("load", f"The engine {name} is not installed"):
         return engine.version()
@@ -151,13 +151,13 @@ def _load(model: JobModel, threads: int, index: int, emit: Emit) -> EngineSessio
     check_file(path, model.sha256)
     inputs = {name: read_input(name, file) for name, file in model.inputs.items()}
     profile_to = Path(model.profile_to) if model.profile_to is not None else None
-    runtime = runtimes.get(model.engine)
+    engine = engines.get(model.engine)
     with stage("load", f"{model.engine} could not load {path}"):
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
         memory_before = resident()
         start = time.perf_counter_ns()
-        session = runtime.open_session(path, inputs, threads, profile_to)
+        session = engine.open_session(path, inputs, threads, profile_to)
         load_ns = time.perf_counter_ns() - start
     emit(
         "loaded",

@@ -5,8 +5,8 @@ from __future__ import annotations
 import importlib
 from typing import cast
 
-from mvdeploy import runtimes
-from mvdeploy.runtimes import Runtime
+from mvdeploy import engines
+from mvdeploy.engines import Engine
 
 HOST = ("onnxruntime", "pytorch", "executorch")
 """Engines of this machine."""
@@ -21,7 +21,7 @@ def for_format(format_name: str) -> str:
     Raises:
         UsageError: nothing does.
     """
-    return _INTERPRETERS.get(format_name) or runtimes.for_format(format_name, HOST)
+    return _INTERPRETERS.get(format_name) or engines.for_format(format_name, HOST)
 
 
 def title(name: str) -> str:
@@ -30,12 +30,12 @@ def title(name: str) -> str:
     return version if name in _INTERPRETERS.values() else f"{name} {version}"
 
 
-def get(name: str) -> Runtime:
+def get(name: str) -> Engine:
     """Return an engine or an interpreter by name.
 
     Raises:
         UsageError: there is none.
     """
     if name in _INTERPRETERS.values():
-        return cast(Runtime, importlib.import_module(f"mvdeploy.verify.{name}"))
-    return runtimes.get(name)
+        return cast(Engine, importlib.import_module(f"mvdeploy.verify.{name}"))
+    return engines.get(name)

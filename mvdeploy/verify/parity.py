@@ -68,9 +68,9 @@ def check(
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     results = tuple(_compare(name, wanted[name], got[name]) for name in inputs)
     if artifact.precision == "fp16":
-        from mvdeploy.verify import halves
+        from mvdeploy.precisions import fp16
 
-        rounded = halves.run(reference, inputs)
+        rounded = fp16.run(reference, inputs)
         results = tuple(
             _with_rounding(r, *(o[r.name] for o in (wanted, got, rounded))) for r in results
         )

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from mvdeploy import kits
-from mvdeploy.runners import assemble
+from mvdeploy.kits import build
 from tests.android.fixtures import demand
 
 
@@ -31,7 +31,7 @@ def shared_kit(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> P
     with _locked(shared / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         patch.delenv(kits.FOLDER, raising=False)
-        return assemble.kit(architecture)[0]
+        return build.kit(architecture)[0]
 
 
 @contextmanager

@@ -32,7 +32,7 @@ sys.path.insert(0, sys.argv[2])
 from tests.apple import stand_in
 stand_in.install(sys.argv[3])
 from mvdeploy.runners import apple
-from mvdeploy.runtimes import coreml
+from mvdeploy.engines import coreml
 coreml.start()
 listening = socket.socket(socket.AF_UNIX)
 listening.bind(sys.argv[1])

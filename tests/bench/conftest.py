@@ -11,6 +11,7 @@ import pytest
 
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
+from mvdeploy.links import Link, OnEvent
 from mvdeploy.records import (
     DeviceProfile,
     DeviceState,
@@ -21,7 +22,6 @@ from mvdeploy.records import (
     Reading,
     Samples,
 )
-from mvdeploy.transports import Link, OnEvent
 
 MS = 1_000_000
 PROFILE = DeviceProfile("fake", "Fake", "fake", ("fast",))

@@ -11,10 +11,10 @@ from hypothesis import strategies as st
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
+from mvdeploy.links import RunnerFailed
 from mvdeploy.records import Comparison, Job, JobModel, Level, Measurement, Plan, Warmup
 from mvdeploy.stats.interval import median_interval
 from mvdeploy.stats.paired import ratio
-from mvdeploy.transports import RunnerFailed
 
 MS = 1_000_000
 DEAD = RunnerFailed("The runner was killed by SIGSEGV.", "Report it.")

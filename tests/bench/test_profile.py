@@ -6,8 +6,8 @@ import pytest
 
 from mvdeploy.bench.profile import profile
 from mvdeploy.errors import EngineError
+from mvdeploy.links import RunnerFailed
 from mvdeploy.records import Plan
-from mvdeploy.transports import RunnerFailed
 
 PLAN = Plan(profile_iterations=30, threads=2, cores=(1,))
 

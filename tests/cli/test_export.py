@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
-SMALL = ("export", "anchor", "--format", "executorch")
+SMALL = ("export", "yardstick", "--format", "executorch")
 
 
 def test_the_delegation_is_printed_and_stored(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
@@ -72,7 +72,7 @@ def test_wrong_labels_are_refused(
     mvdeploy: Mvdeploy, tmp_path: Path, text: str, message: str
 ) -> None:
     (tmp_path / "labels.txt").write_text(text)
-    apple = ("export", "anchor", "--format", "coreml", "--image-input", "--labels", "labels.txt")
+    apple = ("export", "yardstick", "--format", "coreml", "--image-input", "--labels", "labels.txt")
     done = mvdeploy(*apple)
     assert done.returncode == 2
     assert message in done.stderr
@@ -80,7 +80,7 @@ def test_wrong_labels_are_refused(
 
 
 def test_core_ml_is_exported_and_verified(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
-    done = mvdeploy("export", "anchor", "--format", "coreml", "--image-input")
+    done = mvdeploy("export", "yardstick", "--format", "coreml", "--image-input")
     assert done.returncode == 0, done.stderr
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [
         *(".json", ".json", ".mlpackage", ".mlpackage")

@@ -177,7 +177,7 @@ def test_an_operator_without_a_module_is_an_error(
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A verified classifier for an app, and its twin."""
-    network = models.make_spec("anchor")
+    network = models.make_spec("yardstick")
     labels = tuple(f"class {i}" for i in range(network.num_classes))
     options = Options(image=models.preprocessing(network), labels=labels)
     path = tmp_path_factory.mktemp("app") / "a.mlpackage"
@@ -267,7 +267,7 @@ def test_every_variant_is_verified(
 
 
 def test_an_existing_package_is_replaced_whole(tmp_path: Path) -> None:
-    builder = Builder(models.make_spec("anchor"))
+    builder = Builder(models.make_spec("yardstick"))
     first = builder.export("coreml", tmp_path / "a.mlpackage")
     stray = tmp_path / "a.mlpackage" / "stray"
     stray.write_text("left by another tool")
@@ -280,7 +280,7 @@ def test_an_existing_package_is_replaced_whole(tmp_path: Path) -> None:
 
 
 def test_a_damaged_package_is_refused(tmp_path: Path) -> None:
-    done = Builder(models.make_spec("anchor")).export("coreml", tmp_path / "a.mlpackage")
+    done = Builder(models.make_spec("yardstick")).export("coreml", tmp_path / "a.mlpackage")
     (weights,) = done.path.rglob("weight.bin")
     data = bytearray(weights.read_bytes())
     data[-3] ^= 1
@@ -300,7 +300,7 @@ def test_the_manifest_is_plain_json(app: Any) -> None:
 
 
 def test_the_sources_passes_are_told(tmp_path: Path) -> None:
-    network = models.make_spec("anchor")
+    network = models.make_spec("yardstick")
     built = models.build(network)
     source = export.Source(
         network,

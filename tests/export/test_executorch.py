@@ -150,10 +150,10 @@ def test_changes_of_layout_count_with_what_they_are_for(exported) -> None:
 def test_operators_are_those_that_the_engine_runs_in_its_order(exported, tmp_path: Path) -> None:
     with exporter.quiet():
         from executorch.devtools import Inspector
-        from executorch.runtime import Runtime
+        from executorch.runtime import Engine
 
     small = exported("executorch")
-    program = Runtime.get().load_program(small.path, enable_etdump=True)
+    program = Engine.get().load_program(small.path, enable_etdump=True)
     program.load_method("forward").execute([torch.rand(1, 3, 96, 96)])
     program.write_etdump_result_to_file(str(tmp_path / "d.etdp"), str(tmp_path / "d.bin"))
     with warnings.catch_warnings(action="ignore"):
@@ -208,9 +208,9 @@ def test_several_delegates_are_numbered_in_the_order_of_their_calls(tmp_path: Pa
 
 def test_the_facts_are_methods_of_the_program(exported) -> None:
     with exporter.quiet():
-        from executorch.runtime import Runtime
+        from executorch.runtime import Engine
 
-    program = Runtime.get().load_program(exported("executorch").path)
+    program = Engine.get().load_program(exported("executorch").path)
     facts = {f"mvdeploy_{name}" for name in ("model", "passes", "version", "weights")}
     assert program.method_names == {"forward", *facts}
     assert program.load_method("mvdeploy_model").execute([]) == ["mobilevit_xxs 4x2,2,2"]
@@ -421,7 +421,7 @@ def test_every_backend_says_where_it_runs_and_how_the_network_is_written_for_it(
 
 @pytest.fixture(scope="module")
 def anchor() -> Builder:
-    return Builder(models.make_spec("anchor"))
+    return Builder(models.make_spec("yardstick"))
 
 
 @pytest.mark.parametrize(
@@ -480,7 +480,7 @@ def test_a_formulation_is_built_once_and_shared(
 
     monkeypatch.setattr(passes, "apply", counting)
     steps: list[str] = []
-    builder = Builder(models.make_spec("anchor"), on_step=steps.append)
+    builder = Builder(models.make_spec("yardstick"), on_step=steps.append)
     builder.export("executorch", tmp_path / "a.pte")
     builder.export("pytorch", tmp_path / "a.pt2")
     builder.export("pytorch", tmp_path / "b.pt2")
@@ -491,7 +491,7 @@ def test_a_formulation_is_built_once_and_shared(
 
 def test_an_unknown_formulation_is_refused_before_any_work(tmp_path: Path) -> None:
     steps: list[str] = []
-    builder = Builder(models.make_spec("anchor"), on_step=steps.append)
+    builder = Builder(models.make_spec("yardstick"), on_step=steps.append)
     with pytest.raises(UsageError, match="no formulation 'plane'"):
         builder.export("pytorch", tmp_path / "a.pt2", Options(formulation="plane"))
     assert steps == []

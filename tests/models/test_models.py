@@ -49,7 +49,7 @@ def test_torchs_own_random_numbers_and_threads_are_left_alone() -> None:
 
 
 def test_the_catalogue_has_every_variant() -> None:
-    assert list(models.catalogue()) == [*mobilevit.VARIANTS, "anchor"]
+    assert list(models.catalogue()) == [*mobilevit.VARIANTS, "yardstick"]
     assert "channels 16, 32, 64, 96, 128, 160" in models.catalogue()["mobilevit_s"]
     assert models.DEFAULT in models.catalogue()
 

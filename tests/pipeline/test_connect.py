@@ -6,9 +6,9 @@ import pytest
 
 from mvdeploy import devices
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.kits import build
+from mvdeploy.links import KitMissing, Link
 from mvdeploy.pipeline import connect
-from mvdeploy.runners import assemble
-from mvdeploy.transports import KitMissing, Link
 
 
 class Board(Link):
@@ -41,7 +41,7 @@ def built(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         on_step("fetch")
         return Path("kit"), None
 
-    monkeypatch.setattr(assemble, "kit", kit)
+    monkeypatch.setattr(build, "kit", kit)
     return found
 
 

@@ -150,12 +150,12 @@ def test_a_dynamic_batch_takes_any_number_of_images(
 ) -> None:
     import numpy as np
 
-    from mvdeploy import runtimes
+    from mvdeploy import engines
 
     path = tmp_path / f"model{export.suffix(name)}"
     artifact = builder.export(name, path, Options(dynamic_batch=True)).artifact
     assert artifact.inputs[0].shape == ("batch", 3, 64, 64)
-    engine = runtimes.get(runtimes.for_format(name, ("onnxruntime", "pytorch")))
+    engine = engines.get(engines.for_format(name, ("onnxruntime", "pytorch")))
     images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
     session = engine.open_session(path, {"image": images}, 1, None)
     session.infer()

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from mvdeploy.report.terminal import show
+from mvdeploy.report.renderers.terminal import show
 
 
 def printed(view: Any, width: int = 110, **options: Any) -> str:

@@ -19,8 +19,8 @@ ENGINES = Path(__file__).parent / "engines"
 
 # The runner as it is, in an interpreter that has the fake engines as well.
 START = f"""
-import mvdeploy.runtimes
-mvdeploy.runtimes.__path__.append({str(ENGINES)!r})
+import mvdeploy.engines
+mvdeploy.engines.__path__.append({str(ENGINES)!r})
 from mvdeploy.runners.host import main
 main()
 """

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import mvdeploy
-from mvdeploy import kits, runtimes
+from mvdeploy import engines, kits
 from mvdeploy.records import Job, JobModel, Warmup
 from mvdeploy.records.codec import dumps
 from mvdeploy.records.job import parse_events
@@ -82,7 +82,7 @@ def test_outputs_are_those_of_the_python_runner(native, make_real, threads):
 
 def check_profiles(exported, result, runs):
     for name, model in zip(FORMATS, result.models, strict=True):
-        engine = runtimes.get(ENGINES[name])
+        engine = engines.get(ENGINES[name])
         times = engine.read_profile(exported(name).artifact, Path(model.profile), runs)
         placed = sum(sum(e.samples_ns) for e in times.events if e.modules)
         assert placed >= 0.95 * sum(sum(e.samples_ns) for e in times.events) > 0

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mvdeploy.transports._ssh import SshShell
+from mvdeploy.links.families.ssh.shell import SshShell
 from tests.ssh.server import SshServer
 
 

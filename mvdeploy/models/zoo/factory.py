@@ -4,7 +4,8 @@ The function takes no argument and returns an ``nn.Module`` that maps (batch, 3,
 (batch, classes). It may carry ``image_size`` (height, width) and ``mvdeploy_preprocessing``
 (`mvdeploy.records.Preprocessing`) as attributes; else the input is 224 x 224, values 0..1. Its
 module classes may declare ``category`` as mvdeploy's own do. Its weights are taken as they are; an
-untrained network can be made testable with ``mvdeploy.models.alive.initialise(network, seed)``.
+untrained network can be made testable with
+``mvdeploy.models.random_weights.initialise(network, seed)``.
 """
 
 from __future__ import annotations

@@ -10,7 +10,7 @@ import io
 from typing import Literal
 
 from mvdeploy import plugins
-from mvdeploy.report.view import View
+from mvdeploy.analysis.view import View
 
 DPI = 160
 """Resolution of the PNG files."""

@@ -12,10 +12,10 @@ import matplotlib as mpl
 from matplotlib.figure import Figure
 from matplotlib.layout_engine import ConstrainedLayoutEngine
 
-from mvdeploy.report.cases import CaseView
-from mvdeploy.report.shares import OUTSIDE, UNPLACED
-from mvdeploy.report.view import View
-from mvdeploy.report.words import elide
+from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.view import View
+from mvdeploy.text_format import elide
 
 WIDTH = 10.0
 """Inches."""

@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from mvdeploy.analysis.breakdown_view import PART_TITLES, Part
+from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
-from mvdeploy.report.shares import PART_TITLES, Part
-from mvdeploy.report.view import View
-from mvdeploy.report.words import milliseconds
+from mvdeploy.text_format import milliseconds
 
 
 def draw(view: View) -> Figure:

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from matplotlib.figure import Figure
 
-from mvdeploy.report.cases import Timing
+from mvdeploy.analysis.cases import Timing
+from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
-from mvdeploy.report.view import View
-from mvdeploy.report.words import milliseconds
+from mvdeploy.text_format import milliseconds
 
 _BINS = 160
 _FEW = 30

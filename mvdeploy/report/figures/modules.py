@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from matplotlib.figure import Figure
 
+from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
 from mvdeploy.report.tables.breakdown import top_modules
-from mvdeploy.report.view import View
-from mvdeploy.report.words import clean, elide, milliseconds
+from mvdeploy.text_format import clean, elide, milliseconds
 
 
 def draw(view: View) -> Figure:

@@ -8,11 +8,11 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.ratios import ComparisonView
+from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_atomically
-from mvdeploy.report.cases import CaseView
-from mvdeploy.report.ratios import ComparisonView
-from mvdeploy.report.view import View
-from mvdeploy.report.words import clean
+from mvdeploy.text_format import clean
 
 Row = dict[str, Any]
 

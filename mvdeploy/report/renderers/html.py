@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 from pathlib import Path
 
+from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_text
 from mvdeploy.report import document, figures
-from mvdeploy.report.view import View
 
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:

@@ -6,14 +6,14 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_text
 from mvdeploy.report import document
 from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Terms
-from mvdeploy.report.findings import FindingGroup
 from mvdeploy.report.renderers import png
 from mvdeploy.report.tables.table import Table
-from mvdeploy.report.view import View
-from mvdeploy.report.words import clean
+from mvdeploy.report.wording import FindingGroup
+from mvdeploy.text_format import clean
 
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")

@@ -5,10 +5,10 @@ from __future__ import annotations
 import functools
 from pathlib import Path
 
+from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_atomically
 from mvdeploy.report import figures
 from mvdeploy.report.document import pictures
-from mvdeploy.report.view import View
 
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mvdeploy.report.cases import CaseView
-from mvdeploy.report.ratios import Difference
-from mvdeploy.report.shares import ModuleShare, Part, Shares
+from mvdeploy.analysis.breakdown_view import ModuleShare, Part, Shares
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.ratios import Difference
+from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import (
     SIDE_BY_SIDE,
     Column,
@@ -16,8 +17,7 @@ from mvdeploy.report.tables.table import (
     tagged,
     text,
 )
-from mvdeploy.report.view import View
-from mvdeploy.report.words import (
+from mvdeploy.text_format import (
     NONE,
     milliseconds,
     percent,

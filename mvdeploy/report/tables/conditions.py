@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.view import View
 from mvdeploy.records import ModelSpec, Reading
-from mvdeploy.report.cases import CaseView
 from mvdeploy.report.tables.table import Table, facts_by_case, text
-from mvdeploy.report.view import View
-from mvdeploy.report.words import reading
+from mvdeploy.text_format import reading
 
 
 def artifacts(view: View) -> Iterator[Table]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from mvdeploy.report.engines import EngineDifference, ModuleDifference
-from mvdeploy.report.shares import NETWORK, OUTSIDE, PART_TITLES, UNPLACED
+from mvdeploy.analysis.breakdown_view import NETWORK, OUTSIDE, PART_TITLES, UNPLACED
+from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
+from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import Column, Table, side_note, text
-from mvdeploy.report.view import View
-from mvdeploy.report.words import NONE, milliseconds, signed_milliseconds, signed_percent
+from mvdeploy.text_format import NONE, milliseconds, signed_milliseconds, signed_percent
 
 _TOP = 16
 

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from mvdeploy.report.cases import CaseView, Timing
-from mvdeploy.report.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import Column, Table, key_note, tagged, text
-from mvdeploy.report.view import View
-from mvdeploy.report.words import NONE, megabytes, milliseconds, percent
+from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 
 def latency(view: View) -> Table:

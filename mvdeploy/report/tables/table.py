@@ -6,10 +6,10 @@ import dataclasses
 from collections.abc import Callable, Iterator, Sequence
 from typing import TypeVar
 
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.view import View
 from mvdeploy.records import Reading
-from mvdeploy.report.cases import CaseView
-from mvdeploy.report.view import View
-from mvdeploy.report.words import NONE, clean, reading
+from mvdeploy.text_format import NONE, clean, reading
 
 T = TypeVar("T")
 

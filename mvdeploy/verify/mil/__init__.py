@@ -5,7 +5,7 @@ A float32 program runs in float32. In a float16 program every operator's result 
 and computed in float32 from halves: what happens inside one operator is more exact than on a
 device, and what is between operators is as coarse.
 
-It has what `mvdeploy.verify` needs of an engine's file in `mvdeploy.runtimes`, but it is no engine:
+It has what `mvdeploy.verify` needs of an engine's file in `mvdeploy.engines`, but it is no engine:
 its times mean nothing.
 """
 
@@ -21,7 +21,7 @@ from mvdeploy.verify.mil.program import Operation, Program, Value, load, quiet
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mvdeploy.runtimes import Tensor
+    from mvdeploy.engines import Tensor
     from mvdeploy.verify.mil.session import MilSession
 
 __all__ = [

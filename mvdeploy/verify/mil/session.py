@@ -16,7 +16,7 @@ from mvdeploy.verify.mil import operators
 from mvdeploy.verify.mil import program as programs
 
 if TYPE_CHECKING:
-    from mvdeploy.runtimes import Tensor
+    from mvdeploy.engines import Tensor
     from mvdeploy.verify.mil.program import Program, Value
 
 _TYPES = {

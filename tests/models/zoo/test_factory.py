@@ -11,7 +11,7 @@ from mvdeploy.pipeline.export import Builder
 NETWORK = """
 import torch
 from torch import nn
-from mvdeploy.models import alive
+from mvdeploy.models import random_weights
 from mvdeploy.records import Category
 
 
@@ -24,7 +24,7 @@ def make():
         Stem(nn.Conv2d(3, 8, 3, 2, 1), nn.BatchNorm2d(8), nn.ReLU()),
         nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(8, 10),
     )
-    alive.initialise(net, 0)
+    random_weights.initialise(net, 0)
     return net
 
 

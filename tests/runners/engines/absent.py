@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import importlib.metadata
 
-from mvdeploy.runtimes._fake import FORMATS, Session, read_profile, start
+from mvdeploy.engines._fake import FORMATS, Session, read_profile, start
 
 __all__ = ["FORMATS", "Session", "read_profile", "start", "version"]
 

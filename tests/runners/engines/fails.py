@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from mvdeploy.runtimes._fake import FORMATS, Session, read_profile, start, version
+from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, version
 
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 

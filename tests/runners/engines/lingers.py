@@ -3,7 +3,7 @@ from __future__ import annotations
 import subprocess
 import threading
 
-from mvdeploy.runtimes._fake import FORMATS, Session, read_profile, start, version
+from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, version
 
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 

@@ -4,7 +4,7 @@ import atexit
 import ctypes
 import resource
 
-from mvdeploy.runtimes._fake import FORMATS, Session, read_profile, start, version
+from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, version
 
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 

@@ -1,4 +1,4 @@
-// ExecuTorch on the CPU: programs as mvdeploy.runtimes.executorch loads them.
+// ExecuTorch on the CPU: programs as mvdeploy.engines.executorch loads them.
 
 #include <cstdarg>
 #include <cstdio>

@@ -1,4 +1,4 @@
-/* ONNX Runtime on the CPU: sessions as mvdeploy.runtimes.onnxruntime opens them. */
+/* ONNX Runtime on the CPU: sessions as mvdeploy.engines.onnxruntime opens them. */
 #define _GNU_SOURCE
 #include <dirent.h>
 #include <dlfcn.h>

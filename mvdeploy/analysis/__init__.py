@@ -1,0 +1,1 @@
+"""What saved runs say, as data: numbers, verdicts, findings, gates. Reports only show it."""

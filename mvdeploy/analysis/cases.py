@@ -1,0 +1,216 @@
+"""`CaseView`: one case of a run with every number derived."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import string
+from collections.abc import Callable, Mapping, Sequence
+
+from mvdeploy.analysis.breakdown_view import Shares, shares_of
+from mvdeploy.records import Breakdown, Case, Measurement, Run, Samples, SavedRun
+from mvdeploy.stats.interval import Interval, median_interval
+from mvdeploy.stats.paired import cpu_times_complete
+from mvdeploy.stats.reliability import Verdict, judge
+from mvdeploy.stats.summary import LatencySummary, summarise
+from mvdeploy.text_format import clean
+
+
+@dataclasses.dataclass(frozen=True)
+class Timing:
+    """The times and the memory of one case.
+
+    Attributes:
+        wall: wall times.
+        cpu: CPU times, where they hold all of the work.
+        interval: of the wall median, within this run; None with too few samples.
+        load_ns: from the file to a session that can run, in a process of its own.
+        first_ns: wall time of the first inference in that process.
+        peak_memory_bytes: largest resident size of a process that ran this case alone.
+        baseline_memory_bytes: resident size of that process before the model was loaded.
+        sessions: measured inferences of each session.
+        in_turns: whether it has only inferences that took turns with another case's, which are
+            slightly slower than they would be alone.
+    """
+
+    wall: LatencySummary
+    cpu: LatencySummary | None
+    interval: Interval | None
+    load_ns: int
+    first_ns: int | None
+    peak_memory_bytes: int
+    baseline_memory_bytes: int
+    sessions: tuple[Samples, ...]
+    in_turns: bool = False
+
+    @property
+    def added_memory_bytes(self) -> int:
+        """Peak memory above what the process held before the model was loaded."""
+        return max(0, self.peak_memory_bytes - self.baseline_memory_bytes)
+
+    @property
+    def wall_ns(self) -> tuple[int, ...]:
+        """Wall times of all sessions."""
+        return tuple(t for s in self.sessions for t in s.wall_ns)
+
+
+@dataclasses.dataclass(frozen=True)
+class CaseView:
+    """One case of a run.
+
+    Attributes:
+        key: ``A``, ``B`` … in the order of the run; the case's name where space is short.
+        name: its label, with as much added as tells it from the others.
+        title: label, format and engine, and the precision unless it is fp32.
+        case: the record; empty but for the slug when the run ended before the case's turn.
+        timing: None without samples.
+        verdict: whether the latency can be relied on; None without samples of the case alone.
+        shares: None without a profile.
+        reason: why there is no latency; empty when there is one.
+        remedy: what to do about that.
+    """
+
+    key: str
+    name: str
+    title: str
+    case: Case
+    timing: Timing | None
+    verdict: Verdict | None
+    shares: Shares | None
+    reason: str
+    remedy: str
+
+    @property
+    def slug(self) -> str:
+        """The case's folder in the run."""
+        return self.case.slug
+
+
+def case_views(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> tuple[CaseView, ...]:
+    """Derive every case, also those that the run did not come to."""
+    known = {case.slug: case for case in saved.cases}
+    missing = [slug for slug in saved.run.cases if slug not in known]
+    slugs = [*saved.run.cases, *(slug for slug in known if slug not in saved.run.cases)]
+    cases = [known.get(slug) or Case(slug, label=slug, engine="") for slug in slugs]
+    return tuple(
+        _case_view(
+            case,
+            key,
+            name,
+            saved.run,
+            breakdowns.get(case.slug),
+            turns_of(saved, case.slug),
+            case.slug in missing,
+        )
+        for case, key, name in zip(cases, _keys(), _names(cases), strict=False)
+    )
+
+
+def cpu_complete(case: Case) -> bool:
+    """Say whether the CPU times of a case hold all of the work."""
+    if case.measurement is None:
+        return False
+    partial = any(f.code == "cpu_time_partial" for f in case.measurement.findings)
+    return not partial and cpu_times_complete(case.measurement.steady)
+
+
+def _case_view(
+    case: Case,
+    key: str,
+    name: str,
+    run: Run,
+    breakdown: Breakdown | None,
+    turns: tuple[Samples, ...],
+    missing: bool,
+) -> CaseView:
+    measurement = case.measurement
+    timing = _timing(case, measurement, turns, run.plan.threads) if measurement else None
+    reason, remedy = ("", "") if timing else _no_latency(case, missing)
+    return CaseView(
+        key=key,
+        name=name,
+        title=_title(case),
+        case=case,
+        timing=timing,
+        verdict=judge(measurement, run.plan)
+        if measurement and timing and not timing.in_turns
+        else None,
+        shares=shares_of(breakdown) if breakdown else None,
+        reason=reason,
+        remedy=remedy,
+    )
+
+
+def _no_latency(case: Case, missing: bool) -> tuple[str, str]:
+    if case.failure:
+        return clean(case.failure.message), clean(case.failure.remedy)
+    if missing:
+        return "The run ended before this case's turn.", "Run the same command again."
+    if case.measurement:
+        return "No inference was measured.", "Raise --max-time or --iterations."
+    return "It was not measured.", "Run the same command again."
+
+
+def turns_of(saved: SavedRun, slug: str) -> tuple[Samples, ...]:
+    """Return the turns of a case, by group, of the first comparison it is in."""
+    for comparison in saved.comparisons:
+        if slug in (comparison.a, comparison.b):
+            return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
+    return ()
+
+
+def _timing(
+    case: Case, measurement: Measurement, turns: tuple[Samples, ...], threads: int
+) -> Timing | None:
+    sessions = tuple(s.steady for s in measurement.sessions)
+    in_turns = not any(map(len, sessions))
+    if in_turns:
+        sessions = turns
+    if not any(map(len, sessions)):
+        return None
+    samples = sum(sessions, Samples())
+    cpu = threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
+    first = measurement.first.wall_ns
+    return Timing(
+        wall=summarise(samples.wall_ns),
+        cpu=summarise(samples.cpu_ns) if cpu else None,
+        interval=median_interval([s.wall_ns for s in sessions]),
+        load_ns=measurement.load_ns,
+        first_ns=first[0] if first else None,
+        peak_memory_bytes=measurement.peak_memory_bytes,
+        baseline_memory_bytes=measurement.baseline_memory_bytes,
+        sessions=sessions,
+        in_turns=in_turns,
+    )
+
+
+def _keys() -> itertools.chain[str]:
+    letters = string.ascii_uppercase
+    return itertools.chain(letters, map("".join, itertools.product(letters, repeat=2)))
+
+
+def _where(case: Case) -> str:
+    parts = [case.artifact.format if case.artifact else "", case.engine]
+    return clean("/".join(p for p in parts if p))
+
+
+def _title(case: Case) -> str:
+    precision = case.artifact.precision if case.artifact else ""
+    return clean(f"{case.label} {_where(case)} {precision if precision != 'fp32' else ''}")
+
+
+_NAMES: tuple[Callable[[Case], str], ...] = (
+    lambda case: clean(case.label),
+    lambda case: clean(f"{case.label} {_where(case)}"),
+    _title,
+)
+
+
+def _names(cases: Sequence[Case]) -> list[str]:
+    """Return the shortest kind of name that tells most cases apart; the same are numbered."""
+    kinds = [[name(case) for case in cases] for name in _NAMES]
+    names = max(kinds, key=lambda kind: len(set(kind)))
+    return [
+        f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]

@@ -1,0 +1,91 @@
+"""What two results must share before their times may be compared."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import UNAVAILABLE, Case, Reading, Run
+from mvdeploy.text_format import clean, reading
+
+_IDENTITY = ("cpu", "machine", "os", "kernel", "build")
+"""What of a device's identity decides its speed. A phone tells its system by ``build``."""
+
+_NAMES = (
+    *("device", "emulated", *_IDENTITY),
+    *("engine", "engine_version", "compute_units", "format", "precision"),
+    *("threads", "cores", "batch"),
+)
+
+
+def conditions_of(run: Run, case: Case) -> dict[str, Reading]:
+    """Return everything that two results must share to be comparable, in order of weight.
+
+    What is compared is not among it: the model, its patches, its weights, the size of its images.
+
+    Args:
+        run: the run.
+        case: one of its cases.
+
+    Returns:
+        Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
+        threads, cores and batch size; ``unavailable`` where the run does not tell.
+    """
+    measured = case.measurement.conditions if case.measurement else {}
+    artifact = case.artifact
+    found: dict[str, Reading] = {
+        "device": run.device.profile.name,
+        "emulated": "yes" if run.device.emulated else "no",
+        **{key: run.device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
+        "engine": case.engine,
+        "engine_version": measured.get("engine_version", UNAVAILABLE),
+        "compute_units": measured.get("compute_units", UNAVAILABLE),
+        "format": artifact.format if artifact else UNAVAILABLE,
+        "precision": artifact.precision if artifact else UNAVAILABLE,
+        "threads": measured.get("threads", run.plan.threads),
+        "cores": measured.get("cores", UNAVAILABLE),
+        "batch": artifact.spec.batch if artifact else UNAVAILABLE,
+    }
+    return {key: found[key] for key in _NAMES}
+
+
+def first_difference(
+    a: Mapping[str, Reading], b: Mapping[str, Reading]
+) -> tuple[str, Reading, Reading] | None:
+    """Return the first condition in which two results differ, and its two values; None if alike.
+
+    A condition that is missing counts as ``unavailable``. Conditions that this release does not
+    know come last, by name.
+    """
+    others = sorted({*a, *b}.difference(_NAMES))
+    for key in (*_NAMES, *others):
+        here, there = a.get(key, UNAVAILABLE), b.get(key, UNAVAILABLE)
+        if here != there:
+            return key, here, there
+    return None
+
+
+def demand_alike(
+    a: Mapping[str, Reading], b: Mapping[str, Reading], name_a: str, name_b: str
+) -> None:
+    """Refuse to compare results that were not taken alike.
+
+    Args:
+        a: what `conditions_of` returned for one result.
+        b: the same for the other.
+        name_a: of the first result, for the message.
+        name_b: of the second.
+
+    Raises:
+        UsageError: they differ in a condition; names the first one and its two values.
+    """
+    found = first_difference(a, b)
+    if found is None:
+        return
+    key, here, there = found
+    title = clean(key.replace("_", " "))
+    raise UsageError(
+        f"{name_a} and {name_b} cannot be compared: {title} is {reading(here)} for the first and "
+        f"{reading(there)} for the second.",
+        "Measure both on one device in one run: 'mvdeploy compare A B' with the two files.",
+    )

@@ -1,0 +1,153 @@
+"""Findings that follow from the samples, made when the report is made.
+
+A finding that the run itself recorded is not made again.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Callable, Iterable, Iterator, Sequence
+
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.records import Finding, Level, Run
+from mvdeploy.stats.reliability import Grade, Verdict
+from mvdeploy.text_format import join
+
+Values = dict[str, str | int | float]
+
+_LEVELS = {Grade.DOUBTFUL: Level.WARNING, Grade.UNRELIABLE: Level.ERROR}
+_UNPLACED = 0.01
+_EXCEEDS = 1.02
+
+
+def case_findings(case: CaseView) -> tuple[Finding, ...]:
+    """Return what is to be known of one case: recorded findings first, then derived ones."""
+    measurement, trace = case.case.measurement, case.case.trace
+    recorded = [
+        *(measurement.findings if measurement else ()),
+        *(trace.findings if trace else ()),
+    ]
+    derived = itertools.chain.from_iterable(sign(case) for sign in _CASE_SIGNS)
+    return _without_repeats(recorded, derived)
+
+
+def verdict_findings(verdict: Verdict) -> Iterator[Finding]:
+    """Give what a verdict found, with what it could not look for as one note."""
+    for signal in verdict.reasons:
+        yield Finding(signal.code, _LEVELS[signal.grade], signal.values)
+    if verdict.unchecked:
+        names = [_SIGNALS.get(code, code) for code in verdict.unchecked]
+        yield Finding("unchecked", Level.NOTE, {"signals": join(names)})
+
+
+_SIGNALS = {
+    "preempted": "time lost to other programs",
+    "preempted_samples": "inferences that lost the processor",
+    "drift": "drift of the median",
+    "steal": "time that a hypervisor took",
+    "anchor": "drift of the anchor",
+    "throttled": "changes of clock limits and heat",
+}
+
+
+def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Finding, ...]:
+    """Return what is to be known of the run as a whole: recorded first, then derived.
+
+    Args:
+        run: the run.
+        cases: all of its cases.
+        compared: number of comparisons.
+    """
+    return _without_repeats(run.findings, _run_signs(run, cases, compared))
+
+
+def _without_repeats(
+    recorded: Iterable[Finding], derived: Iterable[Finding]
+) -> tuple[Finding, ...]:
+    found = list(recorded)
+    codes = {finding.code for finding in found}
+    return (*found, *(finding for finding in derived if finding.code not in codes))
+
+
+def _run_signs(run: Run, cases: Sequence[CaseView], compared: int) -> Iterator[Finding]:
+    if run.device.emulated:
+        yield Finding("emulated", Level.WARNING)
+    waiting = [c.name for c in cases if not (c.case.measurement or c.case.failure)]
+    if waiting:
+        yield Finding("interrupted", Level.WARNING, {"cases": ", ".join(waiting)})
+    if any(case.timing and case.timing.in_turns for case in cases):
+        yield Finding("latency_in_turns", Level.NOTE)
+    if sum(case.timing is not None for case in cases) > 1 and not compared:
+        reason = "the run holds no paired samples"
+        yield Finding("not_interleaved", Level.WARNING, {"reason": reason})
+
+
+def _parity(case: CaseView) -> Iterator[Finding]:
+    parity = case.case.parity
+    if parity is None or not parity.inputs:
+        return
+    if not parity.passed:
+        worst = parity.worst
+        values: Values = {"max_abs": worst.max_abs, "demand": parity.demand, "input": worst.name}
+        yield Finding("parity_failed", Level.ERROR, dict(values))
+    if len(parity.inputs) > 1 and parity.blind:
+        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread})
+
+
+def _ended_early(case: CaseView) -> Iterator[Finding]:
+    if case.timing and case.case.failure:
+        yield Finding("ended_early", Level.ERROR, {"reason": case.case.failure.message})
+
+
+def _weights(case: CaseView) -> Iterator[Finding]:
+    artifact = case.case.artifact
+    if artifact and artifact.spec.weights is None and artifact.spec.seed is not None:
+        yield Finding("random_weights", Level.NOTE, {"seed": artifact.spec.seed})
+
+
+def _foreign(case: CaseView) -> Iterator[Finding]:
+    artifact = case.case.artifact
+    if artifact and not all(module.declared for module in artifact.modules.values()):
+        yield Finding("categories_by_table", Level.NOTE)
+
+
+def _few_samples(case: CaseView) -> Iterator[Finding]:
+    if case.timing and case.timing.wall.p99_is_max:
+        yield Finding("p99_is_maximum", Level.NOTE, {"count": case.timing.wall.count})
+
+
+def _reliability(case: CaseView) -> Iterator[Finding]:
+    if case.verdict:
+        yield from verdict_findings(case.verdict)
+
+
+def _breakdown(case: CaseView) -> Iterator[Finding]:
+    shares = case.shares
+    if shares is None:
+        return
+    rows = [operator.row for operator in shares.operators]
+    operators = sum(row.ns for row in rows) or 1.0
+    fused = [row.ns for row in rows if len(row.modules) > 1]
+    unplaced = [row.ns for row in rows if row.category is None]
+    if fused:
+        share = 100 * sum(fused) / operators
+        values: Values = {"percent": share, "count": len(fused)}
+        yield Finding("fused_across_modules", Level.NOTE, values)
+    if unplaced:
+        share = sum(unplaced) / operators
+        level = Level.WARNING if share > _UNPLACED else Level.NOTE
+        yield Finding("unplaced_operators", level, {"percent": 100 * share, "count": len(unplaced)})
+    if shares.operator_share > _EXCEEDS:
+        excess: Values = {"percent": 100 * (shares.operator_share - 1)}
+        yield Finding("operators_exceed_latency", Level.WARNING, excess)
+
+
+_CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
+    _ended_early,
+    _parity,
+    _reliability,
+    _few_samples,
+    _breakdown,
+    _weights,
+    _foreign,
+)

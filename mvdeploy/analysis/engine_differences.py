@@ -1,0 +1,140 @@
+"""The same network on two engines: which modules one runs slower than the other.
+
+Engines fuse other operators and networks are written differently for them, so not every module has
+time on both. Modules are opened from the network downwards as long as what is inside has time on
+both sides; where it has not, the module that holds it all is compared as a whole.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+
+from mvdeploy.analysis.breakdown_view import NETWORK, Shares
+from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.ratios import ComparisonView, Difference, difference_of
+
+NEGLIGIBLE = 0.01
+"""A part with time on one side only keeps its module closed from this share of it on."""
+
+Times = Mapping[str, float]
+
+
+@dataclasses.dataclass(frozen=True)
+class ModuleDifference:
+    """A module on two engines.
+
+    Attributes:
+        path: dotted; of everything inside, or of the operators of its own code.
+        inside: everything inside counts, not only its own code.
+        a_ns: nanoseconds on the first engine.
+        b_ns: nanoseconds on the second.
+    """
+
+    path: str
+    inside: bool
+    a_ns: float
+    b_ns: float
+
+    @property
+    def change_ns(self) -> float:
+        """Nanoseconds that the second engine takes more."""
+        return self.b_ns - self.a_ns
+
+
+@dataclasses.dataclass(frozen=True)
+class EngineDifference:
+    """The same network on two engines.
+
+    Attributes:
+        parts: the two cases, and the parts of their latency.
+        modules: largest difference first, whichever side it favours.
+    """
+
+    parts: Difference
+    modules: tuple[ModuleDifference, ...]
+
+    @property
+    def losses(self) -> tuple[ModuleDifference, ...]:
+        """The modules that the second engine runs slower, worst first."""
+        return tuple(m for m in self.modules if m.change_ns > 0)
+
+    @property
+    def gains(self) -> tuple[ModuleDifference, ...]:
+        """The modules that the second engine runs faster, best first."""
+        return tuple(m for m in self.modules if m.change_ns < 0)
+
+
+def engine_differences(
+    comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
+) -> tuple[EngineDifference, ...]:
+    """Compare every two profiled cases of one network on different engines."""
+    estimates = {(c.a.key, c.b.key): c.estimate for c in comparisons}
+    found = []
+    for i, a in enumerate(cases):
+        for b in cases[i + 1 :]:
+            if a.shares and b.shares and _same_network(a, b):
+                parts = difference_of(a, b, estimates.get((a.key, b.key)))
+                found.append(_engine_difference(parts, a.shares, b.shares))
+    return tuple(found)
+
+
+def _same_network(a: CaseView, b: CaseView) -> bool:
+    first, second = a.case.artifact, b.case.artifact
+    if first is None or second is None or a.case.engine == b.case.engine:
+        return False
+    return first.spec == second.spec
+
+
+def _engine_difference(parts: Difference, before: Shares, after: Shares) -> EngineDifference:
+    # As for the parts: of two cases that took turns, the ratio is better known than the medians.
+    scale = parts.rows[-1].b_ns / after.total_ns if after.total_ns else 1.0
+    a = {_key(m.path): m.ns for m in before.modules}
+    b = {_key(m.path): m.ns * scale for m in after.modules}
+    return EngineDifference(parts, aligned(a, b))
+
+
+def aligned(a: Times, b: Times) -> tuple[ModuleDifference, ...]:
+    """Compare the times of modules by path; see the module's docstring.
+
+    Args:
+        a: nanoseconds of each module's own operators on the first engine, by path; the network
+            itself is the empty path.
+        b: the same on the second.
+
+    Returns:
+        Largest difference first. Each time is in just one of them.
+    """
+    return tuple(sorted(_open("", a, b), key=lambda m: -abs(m.change_ns)))
+
+
+def _key(path: str) -> str:
+    return "" if path == NETWORK else path
+
+
+def _open(path: str, a: Times, b: Times) -> Iterator[ModuleDifference]:
+    """Yield a module as a whole, or what is in it."""
+    prefix = f"{path}." if path else ""
+    children = dict.fromkeys(
+        prefix + key.removeprefix(prefix).partition(".")[0]
+        for key in (*a, *b)
+        if key.startswith(prefix) and key not in (path, "")
+    )
+    whole = ModuleDifference(path, True, _inside(path, a), _inside(path, b))
+    alone = [c for c in children if not (_inside(c, a) and _inside(c, b))]
+    left = sum(_inside(c, a) + _inside(c, b) for c in alone)
+    if not children or left > NEGLIGIBLE * min(whole.a_ns, whole.b_ns):
+        yield whole
+        return
+    own = [sum(_inside(c, times) for c in alone) + times.get(path, 0.0) for times in (a, b)]
+    if any(own):
+        yield ModuleDifference(path, False, *own)
+    for child in children:
+        if child not in alone:
+            yield from _open(child, a, b)
+
+
+def _inside(path: str, times: Times) -> float:
+    if not path:
+        return sum(times.values())
+    return sum(ns for key, ns in times.items() if key == path or key.startswith(f"{path}."))

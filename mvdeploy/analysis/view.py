@@ -1,0 +1,95 @@
+"""`View`: every number of a report, derived once from what was saved.
+
+Renderers read a view and compute nothing, so all formats agree.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+
+from mvdeploy.analysis.cases import CaseView, case_views
+from mvdeploy.analysis.derived_findings import case_findings, run_findings, verdict_findings
+from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
+from mvdeploy.analysis.findings import ViewFinding, collect
+from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
+from mvdeploy.records import Breakdown, Run, SavedRun
+from mvdeploy.stats.reliability import Verdict
+
+
+# Compared by identity, so that drawn figures can be kept for it.
+@dataclasses.dataclass(frozen=True, eq=False)
+class View:
+    """A run as reports show it.
+
+    Attributes:
+        run: the conditions that all cases share.
+        cases: every case, also failed ones and those the run did not come to.
+        comparisons: pairs of cases that took turns.
+        differences: breakdowns side by side.
+        engines: the same network on two engines, module by module.
+        findings: gravest first.
+    """
+
+    run: Run
+    cases: tuple[CaseView, ...]
+    comparisons: tuple[ComparisonView, ...]
+    differences: tuple[Difference, ...]
+    engines: tuple[EngineDifference, ...]
+    findings: tuple[ViewFinding, ...]
+
+    @property
+    def measured(self) -> tuple[CaseView, ...]:
+        """The cases with a latency."""
+        return tuple(case for case in self.cases if case.timing)
+
+    @property
+    def profiled(self) -> tuple[CaseView, ...]:
+        """The cases with a breakdown."""
+        return tuple(case for case in self.cases if case.shares)
+
+    @property
+    def threads(self) -> int:
+        """Inference threads of every case."""
+        return self.run.plan.threads
+
+    @property
+    def verdicts(self) -> tuple[tuple[str, Verdict], ...]:
+        """Every latency and every ratio that was judged: its name, and how it was judged."""
+        latencies = [(case.name, case.verdict) for case in self.cases if case.verdict]
+        ratios = [(c.name, c.reliability) for c in self.comparisons if c.reliability]
+        return (*latencies, *ratios)
+
+    def findings_of(self, case: CaseView) -> tuple[ViewFinding, ...]:
+        """Return the findings about one case."""
+        return tuple(f for f in self.findings if case.name in f.subjects)
+
+
+def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
+    """Derive the view of a run.
+
+    Args:
+        saved: the run.
+        breakdowns: where the latency goes, by slug of the case.
+    """
+    cases = case_views(saved, breakdowns)
+    by_slug = {case.slug: case for case in cases}
+    comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan)
+    return View(
+        run=saved.run,
+        cases=cases,
+        comparisons=comparisons,
+        differences=differences(comparisons, cases),
+        engines=engine_differences(comparisons, cases),
+        findings=collect(
+            run_findings(saved.run, cases, len(comparisons)),
+            (
+                *((case.name, case_findings(case)) for case in cases),
+                *(
+                    (c.name, tuple(verdict_findings(c.reliability)))
+                    for c in comparisons
+                    if c.reliability
+                ),
+            ),
+        ),
+    )

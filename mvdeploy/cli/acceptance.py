@@ -1,0 +1,113 @@
+"""What is demanded of a result: gates, reliability, a baseline."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from mvdeploy.errors import UsageError
+
+if TYPE_CHECKING:
+    from mvdeploy.analysis.gates import Gate
+    from mvdeploy.analysis.view import View
+    from mvdeploy.records import Baseline
+
+_CHECK_FAILED = 1
+
+
+@dataclasses.dataclass(frozen=True)
+class Demands:
+    """What is demanded of a result, and what it is held against.
+
+    Attributes:
+        gates: limits.
+        reliable: whether every result has to be reliable.
+        baseline: an earlier result.
+        keep: where the result is kept as a baseline, if it passes.
+    """
+
+    gates: tuple[Gate, ...]
+    reliable: bool
+    baseline: Baseline | None = None
+    keep: Path | None = None
+
+    @classmethod
+    def read(
+        cls,
+        fail_on: Sequence[str],
+        reliable: bool,
+        baseline: Path | None = None,
+        keep: Path | None = None,
+    ) -> Demands:
+        """Read gates and baseline.
+
+        Raises:
+            UsageError: one of them is none, or the new baseline has no place.
+        """
+        gates: tuple[Gate, ...] = ()
+        if fail_on:
+            from mvdeploy.analysis.gates import parse
+
+            gates = tuple(map(parse, fail_on))
+        if keep is not None and (keep.is_dir() or not keep.absolute().parent.is_dir()):
+            raise UsageError(
+                f"The baseline cannot be kept as {keep}, which is no file in a folder.",
+                "Give the name of a file with --save-baseline.",
+            )
+        if baseline is None:
+            return cls(gates, reliable, keep=keep)
+        from mvdeploy.records.baseline import load_baseline
+
+        return cls(gates, reliable, load_baseline(baseline), keep)
+
+    def check_reference(self, *, comparing: bool) -> None:
+        """Refuse gates that will have nothing to be held against.
+
+        Args:
+            comparing: whether cases will take turns.
+
+        Raises:
+            UsageError: a gate has no reference.
+        """
+        if self.gates:
+            from mvdeploy.analysis.gates import demand_reference
+
+            known = self.baseline is not None
+            demand_reference(self.gates, baseline=known, comparing=comparing)
+
+    def failures(self, view: View) -> list[str]:
+        """Return one line on everything that does not come up to what is demanded."""
+        lines: list[str] = []
+        if self.gates:
+            from mvdeploy.analysis.gates import check
+
+            for result in check(self.gates, view, self.baseline):
+                line = " ".join(filter(None, (f"Gate {result.sentence}", result.note)))
+                if result.passed:
+                    click.echo(line, err=True)
+                else:
+                    lines.append(line)
+        if self.reliable:
+            from mvdeploy.report.wording import unreliable
+
+            lines += unreliable(view)
+        return lines
+
+    def settle(self, view: View) -> int:
+        """Hold a result against the demands, keep it if asked to; return the exit status."""
+        lines = self.failures(view)
+        for line in lines:
+            click.echo(line, err=True)
+        if self.keep is not None and not lines:
+            from mvdeploy.analysis.baselines import baseline_of
+            from mvdeploy.records.baseline import save_baseline
+
+            save_baseline(baseline_of(view), self.keep)
+            click.echo(f"Baseline: {self.keep}", err=True)
+        elif self.keep is not None:
+            click.echo(f"The baseline {self.keep} was left as it was.", err=True)
+        return _CHECK_FAILED if lines else 0

@@ -1,0 +1,327 @@
+"""What the commands that measure have in common: their options, and how they end."""
+
+from __future__ import annotations
+
+import dataclasses
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from mvdeploy import engines, export, links, models
+from mvdeploy.cli import link_options, options
+from mvdeploy.cli.acceptance import Demands
+from mvdeploy.engines.coreml import COMPUTE_UNITS
+from mvdeploy.errors import UsageError
+from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
+
+if TYPE_CHECKING:
+    from mvdeploy.pipeline.bench import Request
+    from mvdeploy.pipeline.store import Store
+    from mvdeploy.records import Plan
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def where(command: F) -> F:
+    """Add the options that say where is measured, and in which format."""
+    return _add(
+        command,
+        click.option(
+            "-d",
+            "--device",
+            default="host",
+            show_default=True,
+            help="'mvdeploy devices' lists them.",
+        ),
+        click.option(
+            "--devices-dir",
+            multiple=True,
+            type=click.Path(path_type=Path),
+            help="Folder with more device profiles.",
+        ),
+        click.option(
+            "--format",
+            "formats",
+            multiple=True,
+            metavar="FORMAT",
+            help="onnx, executorch or pytorch; default: what the device's profile says. "
+            "Repeat it for several.",
+        ),
+        options.precision,
+        click.option(
+            "--compute-units",
+            type=click.Choice(COMPUTE_UNITS),
+            help="What Core ML may use. [default: all]",
+        ),
+        link_options.options,
+    )
+
+
+def conditions(command: F) -> F:
+    """Add the options that say under which conditions is measured."""
+    return _add(
+        command,
+        click.option(
+            "--threads", type=click.IntRange(1), help="Inference threads. [default: the device's]"
+        ),
+        click.option(
+            "--cores", metavar="N,N", help="CPU numbers to run on. [default: the device's]"
+        ),
+        click.option(
+            "--warmup",
+            type=click.IntRange(0),
+            help="Warm-up inferences of each session. [default: until the time is steady]",
+        ),
+        click.option(
+            "--input", "photograph", type=click.Path(path_type=Path), help="Photograph to run on."
+        ),
+        click.option(
+            "--breakdown/--no-breakdown",
+            default=True,
+            show_default=True,
+            help="Time every operator.",
+        ),
+        click.option(
+            "--time-limit",
+            type=click.FloatRange(0, min_open=True),
+            metavar="SECONDS",
+            help="When one runner counts as hung. [default: ten times what is expected]",
+        ),
+    )
+
+
+def results(command: F) -> F:
+    """Add the options that say where the result goes, and what is demanded of it."""
+    return _add(
+        command,
+        click.option(
+            "--fail-on",
+            multiple=True,
+            metavar="METRIC:LIMIT",
+            help="Exit with status 1 when a limit is passed: p50:5% (slower than the reference), "
+            "p99:20ms, memory:200MB, attention:40% (of the latency). Repeat it for several.",
+        ),
+        click.option(
+            "--require-reliable",
+            is_flag=True,
+            help="Exit with status 1 when a result is unreliable.",
+        ),
+        click.option(
+            "-o",
+            "--output",
+            type=click.Path(path_type=Path),
+            default=Path("reports"),
+            show_default=True,
+            metavar="DIR",
+            help="The run gets a folder of its own in DIR.",
+        ),
+        click.option("--json", "as_json", is_flag=True, help="Print the result as JSON."),
+        options.debug,
+    )
+
+
+def _add(command: F, *decorators: Callable[[F], F]) -> F:
+    for decorate in reversed(decorators):
+        command = decorate(command)
+    return command
+
+
+def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | Path, ...]:
+    """Return what is to be measured, in the order it was typed; the default model for nothing.
+
+    Args:
+        texts: names of models and of exported files.
+        given: all options; those of `options.network` are used.
+
+    Raises:
+        UsageError: one of them is neither, or cannot be built.
+    """
+    network = {name: given[name] for name in options.NETWORK}
+    paths = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
+    if all(path is not None for _, path in paths):
+        options.specs((), **network)  # refuses what is for models only
+    found: list[ModelSpec | Path] = []
+    for text, path in paths:
+        found += options.specs((text,), **network) if path is None else [path]
+    return tuple(found)
+
+
+def formats_for(
+    asked: Sequence[str], profile: DeviceProfile, precision: str | None
+) -> tuple[str, ...]:
+    """Return the formats to measure in, each once.
+
+    Raises:
+        UsageError: there is no such format or precision, or the device has no engine for it.
+    """
+    formats = tuple(dict.fromkeys(asked)) or profile.formats
+    formats = formats or engines.get(profile.engines[0]).FORMATS[:1]
+    for name in formats:
+        export.check(name, precision)
+        engines.for_format(name, profile.engines)
+    return formats
+
+
+def core_numbers(text: str | None) -> tuple[int, ...]:
+    """Read a list of CPU numbers such as ``0,1``; empty for None.
+
+    Raises:
+        UsageError: it is no such list.
+    """
+    parts = text.split(",") if text is not None else []
+    if not all(part.strip().isdigit() for part in parts):
+        raise UsageError(f"'{text}' is no list of CPU numbers.", "Give it as in --cores 0,1.")
+    return tuple(int(part) for part in parts)
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What a command that measures was given, beside what it measures and how long.
+
+    Attributes:
+        profile: of the device.
+        formats: of networks.
+        exports: options of their exports.
+        engine_options: what the engine's sessions are opened with.
+        common: fields of the plan.
+        photograph: what the models are fed; None for the one that is always there.
+        root: where the run's folder goes.
+        as_json: print the result as JSON.
+        demands: what is demanded of the result.
+    """
+
+    profile: DeviceProfile
+    formats: tuple[str, ...]
+    exports: export.Options
+    engine_options: dict[str, str]
+    common: dict[str, Any]
+    photograph: Path | None
+    root: Path
+    as_json: bool
+    demands: Demands
+
+    def request(self, subjects: tuple[ModelSpec | Path, ...], plan: Plan) -> Request:
+        """Return what is to be measured."""
+        from mvdeploy.pipeline.bench import Request
+
+        return Request(
+            subjects=subjects,
+            formats=self.formats,
+            options=self.exports,
+            engine_options=self.engine_options,
+            device=self.profile,
+            plan=plan,
+            root=self.root,
+            photograph=self.photograph,
+            command=("mvdeploy", *sys.argv[1:]),
+        )
+
+
+def read(given: dict[str, Any], warmup_rule: Warmup | None = None) -> Options:
+    """Check the options of `where`, `conditions` and `results`.
+
+    Args:
+        given: all options; those of `options.network` but the seed are left alone.
+        warmup_rule: the default of the warm-up; None for that of the plan.
+
+    Raises:
+        UsageError: one of them cannot be used.
+    """
+    own = {k: v for k, v in given.items() if k == "seed" or k not in options.NETWORK}
+    return _read(**own, warmup_rule=warmup_rule)
+
+
+def _read(
+    *,
+    device: str,
+    devices_dir: tuple[Path, ...],
+    formats: tuple[str, ...],
+    precision: str | None,
+    compute_units: str | None,
+    threads: int | None,
+    cores: str | None,
+    warmup: int | None,
+    photograph: Path | None,
+    breakdown: bool,
+    time_limit: float | None,
+    fail_on: tuple[str, ...],
+    require_reliable: bool,
+    output: Path,
+    as_json: bool,
+    seed: int,
+    baseline: Path | None = None,
+    save_baseline: Path | None = None,
+    warmup_rule: Warmup | None = None,
+) -> Options:
+    profile = links.profile(device, devices_dir)
+    common: dict[str, Any] = {
+        "threads": threads or profile.threads,
+        "cores": core_numbers(cores) if cores is not None else profile.cores,
+        "seed": seed,
+        "time_limit_s": time_limit,
+    }
+    if warmup is not None:
+        common["warmup"] = Warmup(iterations=warmup)
+    elif warmup_rule is not None:
+        common["warmup"] = warmup_rule
+    if not breakdown:
+        common["profile_iterations"] = 0
+    return Options(
+        profile=profile,
+        formats=formats_for(formats, profile, precision),
+        exports=export.Options(precision=precision),
+        engine_options=_engine_options(profile, compute_units),
+        common=common,
+        photograph=photograph,
+        root=output,
+        as_json=as_json,
+        demands=Demands.read(fail_on, require_reliable, baseline, save_baseline),
+    )
+
+
+def _engine_options(profile: DeviceProfile, compute_units: str | None) -> dict[str, str]:
+    if compute_units is None:
+        return {}
+    if "coreml" not in profile.engines:
+        raise UsageError(
+            f"Core ML does not run on {profile.title}, so it has no compute units there.",
+            "Leave --compute-units out, or give --device mac or an iPhone.",
+        )
+    return {"compute_units": compute_units}
+
+
+def measure(request: Request, asked: Options) -> int:
+    """Measure, report, and hold the result against the demands; return the exit status."""
+    from mvdeploy.cli.progress import steps
+    from mvdeploy.pipeline import bench, report
+
+    with steps(bench.step_count(request) + 1) as announce:
+        store = bench.run(request, announce)
+        announce("write the report")
+        paths = report.render(store.folder)
+    view = report.view(store.folder)
+    if asked.as_json:
+        import json
+
+        from mvdeploy.report.renderers.json import as_json as to_json
+
+        click.echo(json.dumps(to_json(view), indent=1))
+    else:
+        from rich.console import Console
+
+        from mvdeploy.report.renderers.terminal import show
+
+        show(view, Console())
+        click.echo(f"\nReport: {next(p for p in paths if p.name == 'report.html')}")
+    return max(_failures(store), asked.demands.settle(view))
+
+
+def _failures(store: Store) -> int:
+    """Print why cases have no result; return the exit status they ask for."""
+    failures = [(case.label, case.failure) for case in store.cases if case.failure is not None]
+    for label, failure in failures:
+        click.echo(f"Error: {label}: {failure.message}\n{failure.remedy}", err=True)
+    return max((failure.exit_code for _, failure in failures), default=0)

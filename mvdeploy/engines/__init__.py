@@ -1,0 +1,122 @@
+"""Engines: how each runs an artifact, and how its profile is read.
+
+An engine is one file in this folder. It is light to import (the engine itself is imported when a
+session is opened) and has:
+
+``FORMATS``
+    the export formats it runs.
+``PROFILE_COMPANIONS``
+    names of the files beside a profile that are needed to read it.
+``version()``
+    the engine's version, without importing the engine.
+``start()``
+    imports the engine, so that its import does not count as loading a model.
+``open_session(path, inputs, threads, profile_to)``
+    an `EngineSession` ready to run; called in a runner's own process.
+``options(threads)``
+    what `open_session` sets, by name: the conditions that a latency was taken under. An engine with
+    nothing to set may lack it.
+``read_tensors(path, inputs, names)``
+    tensors inside the program, by name, for finding where an export departs from its reference.
+``read_profile(artifact, path, runs)``
+    the `OperatorTimes` of the last `runs` inferences in the profile file `path`; called where the
+    report is made, without the engine.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol, cast
+
+from mvdeploy import plugins
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Artifact, OperatorTimes
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+
+    Tensor = npt.NDArray[np.generic]
+
+
+class EngineSession(Protocol):
+    """A loaded model with its input in place.
+
+    Attributes:
+        infer: runs one inference and returns when its outputs are there. A plain callable, so that
+            the timed loop pays for nothing else.
+    """
+
+    infer: Callable[[], object]
+
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+
+    def end_profile(self) -> Path | None:
+        """Finish the engine's profile and return its file; None when it was not profiled."""
+
+
+class Engine(Protocol):
+    """What an engine's file has; see the module's docstring, also for what it may lack."""
+
+    FORMATS: tuple[str, ...]
+    PROFILE_COMPANIONS: tuple[str, ...]
+
+    def start(self) -> None:
+        """Import the engine."""
+
+    def version(self) -> str:
+        """Return the engine's version."""
+
+    def open_session(
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+    ) -> EngineSession:
+        """Load an artifact."""
+
+    def read_tensors(
+        self, path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+    ) -> dict[str, Tensor]:
+        """Run an artifact once and return those of its inner tensors that it has."""
+
+    def read_profile(self, artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
+        """Read what `EngineSession.end_profile` left."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all engines."""
+    return plugins.names(__name__)
+
+
+def get(name: str) -> Engine:
+    """Return an engine by name.
+
+    Raises:
+        UsageError: there is no such engine.
+    """
+    return cast(Engine, plugins.load(__name__, name, "engine"))
+
+
+def options(engine: Engine, threads: int) -> dict[str, str | int]:
+    """Return what an engine sets for its sessions, by name; empty if its file does not say."""
+    tell: Callable[[int], dict[str, str | int]] | None = getattr(engine, "options", None)
+    return tell(threads) if tell is not None else {}
+
+
+def for_format(format_name: str, engines: tuple[str, ...]) -> str:
+    """Return the first of a device's engines that runs a format.
+
+    Raises:
+        UsageError: none of them does.
+    """
+    for name in engines:
+        if format_name in get(name).FORMATS:
+            return name
+    formats = sorted({f for name in engines for f in get(name).FORMATS})
+    raise UsageError(
+        f"No engine of this device runs the format '{format_name}'.",
+        f"Formats it runs: {', '.join(formats)}.",
+    )

@@ -1,0 +1,220 @@
+"""ONNX Runtime on the CPU, optimising all that it can, which is its default.
+
+The engine rewrites the graph when it loads it: nodes are fused, renamed and re-laid-out, so the
+names in its profile are not those of the exported file. `mvdeploy.attribute.onnx` finds out
+what they stand for.
+"""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.attribute.onnx import Placement
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from mvdeploy.engines import Tensor
+
+FORMATS = ("onnx",)
+
+_GRAPH = "optimised.onnx"
+_WEIGHTS = "optimised.data"
+
+PROFILE_COMPANIONS = (_GRAPH,)
+
+_KINDS = {
+    OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention",
+    OperatorKind.CONV: "Conv FusedConv ConvTranspose",
+    OperatorKind.SOFTMAX: "Softmax LogSoftmax",
+    OperatorKind.LAYERNORM: "LayerNormalization SkipLayerNormalization SimplifiedLayerNormalization"
+    " SkipSimplifiedLayerNormalization BatchNormalization InstanceNormalization GroupNorm",
+    OperatorKind.ACTIVATION: "QuickGelu Gelu FastGelu BiasGelu Sigmoid Relu HardSwish HardSigmoid"
+    " Clip Tanh Erf Swish Silu LeakyRelu Elu",
+    OperatorKind.DATA_MOVEMENT: "Transpose Reshape Squeeze Unsqueeze Slice Split Concat Gather"
+    " GatherND Expand Flatten Pad Tile Identity Cast ReorderInput ReorderOutput Shape DepthToSpace"
+    " SpaceToDepth ScatterND",
+}
+_KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+
+def version() -> str:
+    """Return the version of ONNX Runtime."""
+    return importlib.metadata.version("onnxruntime")
+
+
+def start() -> None:
+    """Import ONNX Runtime."""
+    importlib.import_module("onnxruntime")
+
+
+def options(threads: int) -> dict[str, str | int]:
+    """Return what a session is opened with; all but the threads are the engine's defaults."""
+    return {
+        "provider": "CPUExecutionProvider",
+        "intra_op_num_threads": threads,
+        "inter_op_num_threads": 1,
+        "graph_optimization_level": "ORT_ENABLE_ALL",
+        "execution_mode": "ORT_SEQUENTIAL",
+        "spinning": "on",
+    }
+
+
+def _session_options(chosen: Mapping[str, str | int]) -> Any:
+    import onnxruntime as ort
+
+    made = ort.SessionOptions()
+    made.intra_op_num_threads = chosen["intra_op_num_threads"]
+    made.inter_op_num_threads = chosen["inter_op_num_threads"]
+    level, mode = chosen["graph_optimization_level"], chosen["execution_mode"]
+    made.graph_optimization_level = ort.GraphOptimizationLevel.__members__[level]
+    made.execution_mode = ort.ExecutionMode.__members__[mode]
+    spinning = "1" if chosen["spinning"] == "on" else "0"
+    made.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    made.log_severity_level = 3  # errors only: warnings are about its own graph file
+    return made
+
+
+class OrtSession:
+    """One ONNX Runtime session with its input and output buffers bound."""
+
+    def __init__(
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+    ) -> None:
+        import onnxruntime as ort
+
+        chosen = options(threads)
+        made = _session_options(chosen)
+        self._profile_to = profile_to
+        if profile_to is not None:
+            profile_to.mkdir(parents=True, exist_ok=True)
+            made.enable_profiling = True
+            made.profile_file_prefix = str(profile_to / "ort")
+            made.optimized_model_filepath = str(profile_to / _GRAPH)
+            made.add_session_config_entry(
+                "session.optimized_model_external_initializers_file_name", _WEIGHTS
+            )
+        self._session = ort.InferenceSession(str(path), made, providers=[chosen["provider"]])
+        self._output_names = [output.name for output in self._session.get_outputs()]
+        self._binding = self._session.io_binding()
+        self.feed(inputs)
+        # The bound method of the engine itself, so that the timed loop runs no Python of ours.
+        raw, binding, run_options = self._session._sess, self._binding._iobinding, None
+        self.infer = lambda: raw.run_with_iobinding(binding, run_options)
+
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+        # Kept: a binding points into the caller's memory.
+        self._inputs = inputs
+        for name, tensor in inputs.items():
+            self._binding.bind_cpu_input(name, tensor)
+        # The engine keeps an output's buffer; another batch size needs another one.
+        self._binding.clear_binding_outputs()
+        for name in self._output_names:
+            self._binding.bind_output(name, "cpu")
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+        values = self._binding.copy_outputs_to_cpu()
+        return dict(zip(self._output_names, values, strict=True))
+
+    def end_profile(self) -> Path | None:
+        """Finish the profile and return its file."""
+        if self._profile_to is None:
+            return None
+        return Path(self._session.end_profiling())
+
+
+def open_session(
+    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+) -> OrtSession:
+    """Load an ONNX file."""
+    return OrtSession(path, inputs, threads, profile_to)
+
+
+def read_tensors(
+    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Run an ONNX file once and return those of its inner tensors that it has.
+
+    What is looked at cannot be fused away, so this is the file's own graph, not the one that the
+    engine makes of it.
+    """
+    import onnx
+    import onnxruntime as ort
+
+    model = onnx.load(str(path))
+    made = {out for node in model.graph.node for out in node.output}
+    there = {output.name for output in model.graph.output}
+    wanted = [name for name in names if name in made]
+    model.graph.output.extend(
+        onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in there
+    )
+    quiet = ort.SessionOptions()
+    quiet.log_severity_level = 3
+    session = ort.InferenceSession(
+        model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
+    )
+    return dict(zip(wanted, session.run(wanted, dict(inputs)), strict=True))
+
+
+def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
+    """Read the engine's profile and place its nodes in the network's modules.
+
+    Raises:
+        EngineError: the profile is incomplete or does not fit its graph.
+    """
+    import onnx
+
+    durations = _durations(path)
+    try:
+        graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
+    except Exception as error:  # a missing file, or whatever protobuf says of a broken one
+        raise _broken(f"its graph cannot be read ({error})") from error
+    nodes = [n for n in graph.node if n.name in durations]
+    if len(nodes) != len(durations):
+        extra = sorted(set(durations) - {n.name for n in nodes})
+        raise _broken(f"it times '{(extra or ['the same name twice'])[0]}', no node of the graph")
+    placement = Placement(artifact.operators, graph.node)
+    events = []
+    for node in graph.node:
+        modules, placed_by = placement.place(node)
+        if node.name not in durations:
+            continue
+        samples = durations[node.name]
+        if len(samples) < runs:
+            raise _broken(f"it has {len(samples)} times of '{node.name}' for {runs} inferences")
+        kind = _KIND_OF.get(node.op_type, OperatorKind.OTHER)
+        events.append(
+            TraceEvent(node.name, node.op_type, kind, modules, placed_by, samples[-runs:])
+        )
+    return OperatorTimes(tuple(placement.fill(events)))
+
+
+def _durations(path: Path) -> dict[str, tuple[int, ...]]:
+    """Return node name → nanoseconds of every inference, in the order they ran."""
+    suffix = "_kernel_time"
+    times: dict[str, list[int]] = defaultdict(list)
+    try:
+        for entry in json.loads(path.read_text(encoding="utf-8")):
+            if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
+                times[entry["name"].removesuffix(suffix)].append(int(entry["dur"]) * 1000)
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
+        raise _broken(f"it cannot be read ({error})") from error
+    if not times:
+        raise _broken("it has no node in it")
+    return {name: tuple(values) for name, values in times.items()}
+
+
+def _broken(what: str) -> EngineError:
+    return EngineError(
+        f"The profile of ONNX Runtime cannot be used: {what}.",
+        "Use --no-breakdown, or report this with the versions of onnxruntime and mvdeploy.",
+    )

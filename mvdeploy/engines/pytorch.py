@@ -1,0 +1,188 @@
+"""PyTorch in eager mode, running an exported program operator by operator."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.metadata
+import json
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.errors import EngineError
+from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent, codec
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Mapping
+
+    from torch import fx
+
+    from mvdeploy.engines import Tensor
+
+FORMATS = ("pytorch",)
+PROFILE_COMPANIONS = ()
+
+_PROFILE = "pytorch.json"
+_GUARD = "inference_mode"  # torch's own name of what an inference runs in
+
+_KINDS = {
+    OperatorKind.MATMUL: "linear matmul mm bmm addmm einsum baddbmm scaled_dot_product_attention",
+    OperatorKind.CONV: "conv1d conv2d conv3d convolution conv_transpose2d",
+    OperatorKind.SOFTMAX: "softmax _softmax log_softmax",
+    OperatorKind.LAYERNORM: "layer_norm native_layer_norm batch_norm group_norm rms_norm",
+    OperatorKind.ACTIVATION: "silu silu_ relu relu_ gelu sigmoid hardswish hardsigmoid hardtanh"
+    " relu6 tanh leaky_relu",
+    OperatorKind.DATA_MOVEMENT: "reshape view permute transpose split unbind chunk getitem slice"
+    " select cat stack expand contiguous clone squeeze unsqueeze flatten unflatten roll pad"
+    " pixel_shuffle pixel_unshuffle to _to_copy alias unfold",
+}
+_KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+
+def version() -> str:
+    """Return the version of torch."""
+    return importlib.metadata.version("torch")
+
+
+def start() -> None:
+    """Import torch."""
+    importlib.import_module("torch.export")
+
+
+def options(threads: int) -> dict[str, str | int]:
+    """Return what a session is opened with."""
+    return {"num_threads": threads, "mode": f"eager, {_GUARD}"}
+
+
+class TorchSession:
+    """A loaded program in inference mode."""
+
+    def __init__(
+        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+    ) -> None:
+        import torch
+
+        torch.set_num_threads(int(options(threads)["num_threads"]))
+        self._from_numpy = torch.from_numpy
+        self.feed(inputs)
+        module: Any = torch.export.load(path).module()
+        self._profile_to = profile_to
+        self._result: Any = None
+        self._profiler = _Profiler(module) if profile_to is not None else None
+        run = self._profiler.run if self._profiler else module
+
+        def infer() -> None:
+            self._result = run(*self._arguments)
+
+        self.infer = getattr(torch, _GUARD)()(infer)
+
+    def feed(self, inputs: Mapping[str, Tensor]) -> None:
+        """Replace the input tensors."""
+        self._arguments = tuple(self._from_numpy(tensor.copy()) for tensor in inputs.values())
+
+    def outputs(self) -> dict[str, Tensor]:
+        """Return the output tensors of the last inference, by name."""
+        result = self._result
+        tensors = result if isinstance(result, tuple | list) else (result,)
+        names = ["logits"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
+        return {name: t.numpy().copy() for name, t in zip(names, tensors, strict=True)}
+
+    def end_profile(self) -> Path | None:
+        """Write the operators' times and return the file."""
+        if self._profile_to is None or self._profiler is None:
+            return None
+        path = self._profile_to / _PROFILE
+        codec.write_text(path, json.dumps(self._profiler.times()))
+        return path
+
+
+class _Profiler:
+    """Runs a graph node by node and takes the time of each operator."""
+
+    def __init__(self, module: fx.GraphModule) -> None:
+        from torch import fx
+
+        times: dict[str, list[int]] = {}
+
+        class Timed(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                start = time.perf_counter_ns()
+                result = super().run_node(n)
+                stop = time.perf_counter_ns()
+                if n.op == "call_function":
+                    times.setdefault(n.name, []).append(stop - start)
+                return result
+
+        self._times = times
+        self.run = Timed(module).run
+
+    def times(self) -> dict[str, list[int]]:
+        return self._times
+
+
+def open_session(
+    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
+) -> TorchSession:
+    """Load a ``.pt2`` file."""
+    return TorchSession(path, inputs, threads, profile_to)
+
+
+def read_tensors(
+    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
+) -> dict[str, Tensor]:
+    """Run a program once and return those of its inner tensors that it has."""
+    import torch
+    from torch import fx
+
+    wanted = set(names)
+    found: dict[str, Tensor] = {}
+
+    class Keeping(fx.Interpreter):
+        def run_node(self, n: fx.Node) -> Any:
+            result = super().run_node(n)
+            if n.name in wanted and isinstance(result, torch.Tensor):
+                found[n.name] = result.numpy().copy()
+            return result
+
+    module = torch.export.load(path).module()
+    with torch.inference_mode():
+        Keeping(module).run(*(torch.from_numpy(tensor.copy()) for tensor in inputs.values()))
+    return found
+
+
+def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
+    """Read the operators' times; their names are those of the exported program.
+
+    Raises:
+        EngineError: the profile is incomplete or does not fit the program.
+    """
+    try:
+        times = codec.decode(dict[str, tuple[int, ...]], json.loads(path.read_text("utf-8")))
+    except (OSError, ValueError, RecursionError, codec.RecordError) as error:
+        raise _broken(f"it cannot be read ({error})") from error
+    if not times:
+        raise _broken("it has no operator in it")
+    operators = {op.name: op for op in artifact.operators}
+    events = []
+    for name, samples in times.items():
+        op = operators.get(name)
+        if op is None:
+            raise _broken(f"it times '{name}', no operator of the program")
+        if len(samples) < runs:
+            raise _broken(f"it has {len(samples)} times of '{name}' for {runs} inferences")
+        kind, modules = _kind(op.type), (op.module,)
+        events.append(TraceEvent(name, op.type, kind, modules, "name", samples[-runs:]))
+    return OperatorTimes(tuple(events))
+
+
+def _kind(operator: str) -> OperatorKind:
+    """Map ``aten.conv2d.default`` or ``<built-in function getitem>`` to what it computes."""
+    name = operator.split(".")[1] if operator.startswith("aten.") else operator
+    name = name.removeprefix("<built-in function ").removesuffix(">")
+    return _KIND_OF.get(name, OperatorKind.OTHER)
+
+
+def _broken(what: str) -> EngineError:
+    return EngineError(
+        f"The profile of PyTorch cannot be used: {what}.", "Use --no-breakdown, or report this."
+    )

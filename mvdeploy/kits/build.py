@@ -1,0 +1,288 @@
+"""Build a runner kit (see `mvdeploy.kits`) on this machine.
+
+The engines come from their wheels for the device's architecture, of the versions that are installed
+here, and the C library from the compiler: such a kit runs on any Linux kernel, Android's too. With
+an Android NDK and Android builds of the engines the kit uses Android's own C library.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import importlib.metadata
+import platform
+import re
+import shutil
+import sys
+import tempfile
+import zipfile
+import zlib
+from collections.abc import Callable
+from pathlib import Path
+
+import mvdeploy
+from mvdeploy import files, kits
+from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.kits import Kit, Source
+from mvdeploy.kits import toolchain as toolchains
+from mvdeploy.kits.toolchain import Toolchain
+from mvdeploy.records.codec import dumps
+
+RUNNER = "mvdeploy-runner"
+
+_PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
+_LIBRARIES = {
+    "onnxruntime": ("onnxruntime/capi/libonnxruntime.so*",),
+    "executorch": tuple(
+        f"executorch/lib/libexecutorch{part}.so"
+        for part in (
+            *("", "_kernels_optimized", "_kernels_quantized", "_backend_xnnpack"),
+            *("_threadpool", "_etdump"),
+        )
+    ),
+}
+_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
+
+OnStep = Callable[[str], None]
+
+
+@dataclasses.dataclass(frozen=True)
+class Android:
+    """What it takes to build a kit that uses Android's own C library.
+
+    Attributes:
+        ndk: folder of the NDK.
+        onnxruntime: the archive (``.aar``) of ONNX Runtime for Android; None to leave it out.
+        executorch: folder that ExecuTorch was installed into by its own build for Android; None to
+            leave it out.
+    """
+
+    ndk: Path
+    onnxruntime: Path | None = None
+    executorch: Path | None = None
+
+
+def android(onnxruntime: Path | None, executorch: Path | None) -> Android | None:
+    """Return what an Android kit is built from; None to build one with a C library of its own.
+
+    Raises:
+        DeviceUnavailable: engines for Android are given, and there is no NDK.
+    """
+    if onnxruntime is None and executorch is None:
+        return None
+    ndk = toolchains.find_ndk()
+    if ndk is None:
+        raise DeviceUnavailable(
+            "Engines for Android are given, but there is no Android NDK.",
+            "Set ANDROID_NDK_HOME to the folder of an unpacked NDK.",
+        )
+    return Android(ndk, onnxruntime, executorch)
+
+
+def kit(
+    architecture: str,
+    given: Android | None = None,
+    *,
+    rebuild: bool = False,
+    on_step: OnStep = lambda _: None,
+) -> tuple[Path, Kit]:
+    """Return the kit for an architecture, built if there is none, or none that is up to date.
+
+    Args:
+        architecture: ``aarch64`` or ``x86_64``.
+        given: what an Android kit is built from.
+        rebuild: build it even if there is one.
+        on_step: is told what begins.
+
+    Returns:
+        its folder, and what it is.
+
+    Raises:
+        DeviceUnavailable: something that it takes is not installed, cannot be fetched or built.
+        UsageError: what is given for Android cannot be used.
+    """
+    place = kits.place(architecture)
+    found = None if rebuild or given else _up_to_date(place)
+    if found is not None:
+        return place, found
+    toolchain = toolchains.find(architecture, given.ndk if given else None)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".building-") as folder:
+        work = Path(folder)
+        built = _build(toolchain, given, work, on_step)
+        files.move(work / "kit", place, work / "aside")
+    return place, built
+
+
+def _up_to_date(place: Path) -> Kit | None:
+    with contextlib.suppress(UsageError):  # a damaged one is built anew
+        found = kits.load(place)
+        return found if found.is_current else None
+    return None
+
+
+def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnStep) -> Kit:
+    into = work / "kit"
+    into.mkdir()
+    engines = _Engines(toolchain, given, work, on_step)
+    versions = engines.collect(into)
+    on_step(f"build the runner for {toolchain.architecture} ({toolchain.build})")
+    flags = (
+        f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
+        f"-DMVDEPLOY_ENGINES={';'.join(versions)}",
+        *engines.flags,
+    )
+    toolchains.build(toolchain, kits.code(), work / "build", flags)
+    for path in (work / "build" / RUNNER, *sorted((work / "build").glob("libmvdeploy_*.so"))):
+        shutil.copyfile(path, into / path.name)
+    system = toolchain.system_libraries()
+    for path, name in system:
+        shutil.copyfile(path, into / name)
+    programs = toolchain.programs(RUNNER)
+    for name in programs:
+        (into / name).chmod(0o755)
+    packages = filter(None, (toolchains.package_of(path) for path, _ in system))
+    built = Kit(
+        architecture=toolchain.architecture,
+        build=toolchain.build,
+        engines=versions,
+        command=toolchain.command(RUNNER),
+        programs=programs,
+        sums={path.name: files.sha256(path) for path in sorted(into.iterdir())},
+        code=kits.code_hash(),
+        sources=(*engines.sources, *dict.fromkeys(packages)),
+        compiler=toolchain.version,
+    )
+    (into / kits.FILE).write_text(dumps(built), encoding="utf-8")
+    return built
+
+
+class _Engines:
+    """The libraries of the engines for a device.
+
+    Args:
+        toolchain: for the device.
+        given: builds of the engines for Android; None to take their wheels.
+        work: a temporary folder.
+        on_step: is told what begins.
+
+    Attributes:
+        flags: that CMake needs to build their plug-ins.
+        sources: what they are from.
+    """
+
+    def __init__(
+        self, toolchain: Toolchain, given: Android | None, work: Path, on_step: OnStep
+    ) -> None:
+        self._toolchain, self._given, self._work, self._on_step = toolchain, given, work, on_step
+        self.flags: list[str] = []
+        self.sources: list[Source] = []
+
+    def collect(self, into: Path) -> dict[str, str]:
+        """Copy the libraries to a kit; return the engines' versions by name."""
+        if self._given is not None:
+            return self._from_android(self._given, into)
+        versions = {name: kits.installed_version(name) for name in kits.ENGINES}
+        versions = {name: version for name, version in versions.items() if version}
+        if not versions:
+            raise DeviceUnavailable(
+                f"None of {', '.join(kits.ENGINES)} is installed here, so it is not known which "
+                "version the device is to have.",
+                "Install mvdeploy with its engines: 'pip install mvdeploy'.",
+            )
+        for name, folder in self._folders(versions).items():
+            _copy_libraries(name, folder, into)
+            if name == "executorch":
+                self.flags += _executorch(folder / "executorch", versions[name])
+        return versions
+
+    def _folders(self, versions: dict[str, str]) -> dict[str, Path]:
+        """Return the folder in which each engine's package is, for the device's architecture."""
+        if self._toolchain.architecture == platform.machine():
+            self.sources += [Source(name, version) for name, version in versions.items()]
+            return {name: _site(name) for name in versions}
+        return {name: self._wheel(name, version) for name, version in versions.items()}
+
+    def _wheel(self, name: str, version: str) -> Path:
+        """Fetch an engine's wheel for the device, and unpack it."""
+        self._on_step(f"fetch {name} {version} for {self._toolchain.architecture}")
+        folder = self._work / "wheels" / name
+        tags = [f"--platform={p}_{self._toolchain.architecture}" for p in _PLATFORMS]
+        python = f"--python-version={sys.version_info.major}.{sys.version_info.minor}"
+        words = ("--no-deps", "--only-binary=:all:", *tags, python, f"--dest={folder}")
+        pip = (sys.executable, "-m", "pip", "download", "--quiet")
+        try:
+            toolchains.run([*pip, *words, f"{name}=={version}"])
+        except DeviceUnavailable as error:
+            raise DeviceUnavailable(
+                f"{name} {version} for {self._toolchain.architecture} could not be fetched: "
+                f"{error.message}",
+                "Check the connection to the package index that pip uses, and that pip is there.",
+            ) from error
+        wheel = next(folder.glob("*.whl"))
+        self.sources.append(Source(wheel.name, version, files.sha256(wheel)))
+        with zipfile.ZipFile(wheel) as archive:
+            archive.extractall(folder)
+        return folder
+
+    def _from_android(self, given: Android, into: Path) -> dict[str, str]:
+        versions: dict[str, str] = {}
+        if given.onnxruntime is not None:
+            versions["onnxruntime"] = _version_in(given.onnxruntime.name)
+            _unpack_aar(given.onnxruntime, self._toolchain.architecture, into)
+            self.sources.append(
+                Source(
+                    given.onnxruntime.name, versions["onnxruntime"], files.sha256(given.onnxruntime)
+                )
+            )
+        if given.executorch is not None:
+            if not (given.executorch / "include").is_dir():
+                raise UsageError(
+                    f"{given.executorch} is no installation of ExecuTorch: it has no 'include'.",
+                    "Give the folder that its build for Android was installed into.",
+                )
+            # Nothing in it says so, and the one that is installed here may be another.
+            versions["executorch"] = "unknown"
+            self.flags += _executorch(given.executorch, versions["executorch"])
+            for library in sorted(given.executorch.glob("lib/*.so")):
+                shutil.copyfile(library, into / library.name)
+            self.sources.append(Source("executorch for Android", versions["executorch"]))
+        return versions
+
+
+def _executorch(folder: Path, version: str) -> tuple[str, str]:
+    return f"-DEXECUTORCH_DIR={folder}", f"-DEXECUTORCH_VERSION={version}"
+
+
+def _site(package: str) -> Path:
+    return Path(str(importlib.metadata.distribution(package).locate_file("")))
+
+
+def _copy_libraries(name: str, folder: Path, into: Path) -> None:
+    for pattern in _LIBRARIES[name]:
+        found = sorted(folder.glob(pattern))
+        if not found:
+            raise DeviceUnavailable(
+                f"The package of {name} has no {Path(pattern).name}.",
+                f"Install another version of {name}, and build the kit again.",
+            )
+        # Plug-ins look for libraries without a version in their names.
+        bare = found[0].name.partition(".so")[0]
+        shutil.copyfile(found[0], into / f"{bare}.so")
+
+
+def _unpack_aar(path: Path, architecture: str, into: Path) -> None:
+    inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (into / "libonnxruntime.so").write_bytes(archive.read(inside))
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+        raise UsageError(
+            f"{path} is no archive of ONNX Runtime for Android ({error}).",
+            "Give the file onnxruntime-android-VERSION.aar.",
+        ) from error
+
+
+def _version_in(name: str) -> str:
+    found = re.search(r"\d+(\.\d+)+", name)
+    return found[0] if found else "unknown"

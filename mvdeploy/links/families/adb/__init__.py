@@ -1,0 +1,218 @@
+"""The link to an Android phone at a cable, or in the network, through the adb program."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Callable
+
+from mvdeploy import devices, kits
+from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links import Attached, LinkOption, Prerequisite, remote_doctor
+from mvdeploy.links.families.adb import android
+from mvdeploy.links.families.adb.android import Heat
+from mvdeploy.links.families.adb.shell import Adb, AdbShell
+from mvdeploy.links.remote import KEEP, OWN_RUNNER, RemoteLink
+from mvdeploy.links.remote_doctor import Step
+from mvdeploy.links.shell import Shell, quote
+from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
+
+PROGRAM = "MVDEPLOY_ADB"
+"""Environment: the adb program."""
+
+OPTIONS = (
+    LinkOption("--adb", PROGRAM, "Android: the adb program.", "FILE"),
+    LinkOption("--kit", kits.FOLDER, "Android, ssh: the runner kit to use.", "DIR"),
+    LinkOption("--runner", OWN_RUNNER, "Android, ssh: an executor_runner of your own.", "FILE"),
+    LinkOption("--keep-on-device", KEEP, "Android, ssh: leave the runner and the models there."),
+)
+
+_ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
+_AWAKE = "awake"
+
+
+def connect(profile: DeviceProfile) -> AdbLink:
+    """Return the link to an Android phone."""
+    return AdbLink(profile)
+
+
+def attached() -> tuple[Attached, ...]:
+    """Return the phones that adb knows; none when there is no adb."""
+    try:
+        adb = Adb(os.environ.get(PROGRAM))
+    except DeviceUnavailable:
+        return ()
+    with adb:
+        found = []
+        for one in adb.devices():
+            ready = one.state == "device"
+            told = android.properties(AdbShell(adb, one.serial)) if ready else {}
+            found.append(Attached(one.serial, "adb", one.state, told))
+        return tuple(found)
+
+
+def generic(one: Attached) -> DeviceProfile:
+    """Return a profile for a phone that none is known for."""
+    with Adb(os.environ.get(PROGRAM)) as adb:
+        clocks = android.highest_clocks(AdbShell(adb, one.address))
+    return devices.generic("adb", one.address, one.properties, clocks)
+
+
+def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
+    """Go through what it takes to measure on an Android phone."""
+    return remote_doctor.checks(
+        AdbLink(profile),
+        (
+            Step("adb", _program, "Install adb: on Debian 'apt install adb'."),
+            Step("adb server", _server, "End it with 'adb kill-server' and run again."),
+        ),
+    )
+
+
+def _program() -> str:
+    return Adb(os.environ.get(PROGRAM)).program
+
+
+def _server() -> str:
+    with Adb(os.environ.get(PROGRAM)) as adb:
+        there = [f"{one.serial} ({one.state})" for one in adb.devices()]
+    return f"answers; attached: {', '.join(there) or 'nothing'}"
+
+
+class AdbLink(RemoteLink):
+    """A link to one Android phone.
+
+    Args:
+        profile: of the phone; its address, or its properties, say which of several it is.
+        sleep: waits for some seconds.
+    """
+
+    def __init__(
+        self,
+        profile: DeviceProfile,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        super().__init__(profile)
+        self._sleep = sleep
+        self._adb: Adb | None = None
+        self._properties: dict[str, str] = {}
+        self._fixed = False
+
+    def _reach(self) -> Shell:
+        adb = Adb(os.environ.get(PROGRAM))
+        adb.open()
+        self._adb = adb
+        serial = self._serial(adb)
+        shell = AdbShell(adb, serial, self.profile.title)
+        self._properties = android.properties(shell)
+        self.emulated = android.is_emulator(self._properties)
+        return shell
+
+    def _serial(self, adb: Adb) -> str:
+        """Return the serial of the phone that the profile means."""
+        address = self.profile.address
+        if ":" in address:
+            return adb.connect(address)
+        if address:
+            return adb.ready(address).serial
+        there = [one for one in adb.devices() if one.state == "device"]
+        if not there:
+            return adb.ready().serial  # says what is wrong with what there is
+        told = {one.serial: android.properties(AdbShell(adb, one.serial)) for one in there}
+        fitting = [s for s, found in told.items() if devices.fits(self.profile, found)]
+        if len(fitting) == 1:
+            return fitting[0]
+        listed = ", ".join(f"{s} ({p.get('ro.product.model', '?')})" for s, p in told.items())
+        if not fitting:
+            raise DeviceUnavailable(
+                f"None of the attached phones is a {self.profile.title}: {listed}.",
+                f"Attach it, or give a serial with --device, such as --device {there[0].serial}.",
+            )
+        raise DeviceUnavailable(
+            f"More than one {self.profile.title} is attached: {', '.join(fitting)}.",
+            f"Give one of the serials with --device, such as --device {fitting[0]}.",
+        )
+
+    def architecture(self) -> str:
+        """Return what the phone's programs have to be built for; see `RemoteLink`."""
+        abi = self._properties.get("ro.product.cpu.abi", "unknown")
+        if abi not in _ABIS:
+            raise DeviceUnavailable(
+                f"{self.shell.name} runs programs for {abi}, which there is no runner for.",
+                f"Use a phone with one of {', '.join(_ABIS)}.",
+            )
+        return _ABIS[abi]
+
+    def _prepare(self) -> None:
+        if self.profile.fixed_performance:
+            # Before it is asked: a phone whose answer is lost may have obeyed.
+            self._fixed = True
+            self._fixed = android.set_fixed_performance(self.shell, on=True)
+            code = "fixed_performance" if self._fixed else "no_fixed_performance"
+            self.found(code, Level.NOTE)
+
+    def _restore(self) -> None:
+        if self._fixed:
+            self._fixed = False
+            if not android.set_fixed_performance(self.shell, on=False):
+                self.found("mode_left_on", Level.WARNING, device=self.shell.name)
+
+    def identity(self) -> dict[str, Reading]:
+        """Return what the phone is."""
+        return android.identity(self.shell)
+
+    def state(self) -> DeviceState:
+        """Return the condition the phone is in now."""
+        found = android.state(self.shell)
+        if found.readings["battery_plugged"] == "yes":
+            self.found("charging", Level.NOTE)
+        if found.readings["screen"] == _AWAKE:
+            self.found("screen_on", Level.NOTE)
+        return found
+
+    def _ready(self) -> None:
+        self._check_same()
+        self._cool_down()
+
+    def _log_mark(self) -> str:
+        return self.shell.call("date '+%m-%d %H:%M:%S.000'").out.strip()
+
+    def _logged(self, mark: str) -> str:
+        words = f"logcat -d -v raw -s ExecuTorch -T {quote(mark)} 2>/dev/null"
+        return self.shell.call(words).out
+
+    def _check_same(self) -> None:
+        """Make sure that the same phone answers as at first."""
+        now = android.properties(self.shell)
+        for name in ("ro.serialno", "ro.product.model", "ro.build.fingerprint"):
+            was, is_now = self._properties.get(name), now.get(name)
+            if was != is_now:
+                raise DeviceUnavailable(
+                    f"Another phone answers than before: its {name} is {is_now}, not {was}.",
+                    "Attach the phone that was measured first, and run again.",
+                )
+
+    def _cool_down(self) -> None:
+        """Wait until the phone is as cool as its profile asks for, or the time is up."""
+        demand, waited = self.profile.cool_down, 0.0
+        heat = android.heat(self.shell)
+        while not self._is_cool(heat) and waited < demand.limit_s:
+            self._sleep(demand.poll_s)
+            waited += demand.poll_s
+            heat = android.heat(self.shell)
+        if not self._is_cool(heat):
+            status = android.STATUSES[heat.status] if heat.status is not None else "unknown"
+            skin = "unknown" if heat.skin_c is None else f"{heat.skin_c:g} °C"
+            self.found("hot", Level.ERROR, status=status, skin=skin, waited_s=waited)
+        elif waited:
+            self.found("cooled_down", Level.NOTE, waited_s=waited)
+
+    def _is_cool(self, heat: Heat) -> bool:
+        demand = self.profile.cool_down
+        status_ok = heat.status is None or heat.status <= demand.thermal_status
+        return status_ok and (heat.skin_c is None or heat.skin_c <= demand.skin_c)
+
+    def _part(self) -> None:
+        adb, self._adb = self._adb, None
+        if adb is not None:
+            adb.close()

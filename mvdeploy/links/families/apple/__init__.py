@@ -1,0 +1,265 @@
+"""The link to this Mac's Core ML and to phones attached to it.
+
+One runner, `mvdeploy.runners.apple`, does the jobs of both: coremltools runs a package on the Mac,
+or builds, installs and starts its app on the phone and runs the package there. Which of the two a
+profile means is said by its aliases: a phone's has Apple's identifier of the model (``iPhone13,2``)
+among them, and only a phone of that model will do, so that results never go by another's name.
+
+In beside the common ones, the identity has ``build`` (of the phone's system) and ``coremltools``,
+and a phone's state has ``connection`` (``wired`` or how else it is attached).
+"""
+
+from __future__ import annotations
+
+import datetime
+import importlib.metadata
+import os
+import shutil
+import sys
+import tempfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.links import (
+    LinkOption,
+    OnEvent,
+    Prerequisite,
+    RunnerFailed,
+    State,
+)
+from mvdeploy.links.families import host
+from mvdeploy.links.families.apple import doctor as prerequisites
+from mvdeploy.links.families.apple import phones
+from mvdeploy.links.families.apple.doctor import STAND_IN, TEAM
+from mvdeploy.links.families.apple.phones import DevicectlFailed, Phone
+from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Job, JobResult, Reading
+
+CLEAN = "MVDEPLOY_APPLE_CLEAN"
+"""Environment: set to build coremltools' app anew instead of using an earlier build."""
+
+OPTIONS = (
+    LinkOption("--team-id", TEAM, "iPhone: the developer team that signs the app.", "ID"),
+    LinkOption("--clean-app", CLEAN, "iPhone: build the app anew."),
+)
+
+_RUNNER = (sys.executable, "-m", "mvdeploy.runners.apple")
+_ENGINE = "coreml"
+
+_PREPARE_S = 900.0
+"""Seconds for building the app, installing it, and first loads of models on a phone."""
+
+_CALL_S = 5.0
+"""Seconds allowed for one inference on a phone: its tensors go there and back as files."""
+
+_WARMUP_CALLS = 20
+
+
+class PhoneGone(DeviceUnavailable):
+    """A phone that answered does not any more.
+
+    Attributes:
+        events: what the runner had reported until then, in order.
+        output: the end of what it wrote to its standard error.
+    """
+
+    def __init__(self, failed: RunnerFailed) -> None:
+        super().__init__(failed.message, failed.remedy)
+        self.events = failed.events
+        self.output = failed.output
+
+
+def connect(profile: DeviceProfile) -> AppleLink:
+    """Return the link to this Mac or to an attached phone, as the profile says."""
+    return AppleLink(profile)
+
+
+def doctor(profile: DeviceProfile, team: str | None = None) -> tuple[Prerequisite, ...]:
+    """Return each thing that it takes to measure on a device, and whether it is there.
+
+    Args:
+        profile: of this Mac or of a phone.
+        team: that signs the app on a phone; None for the one that the environment names.
+    """
+    return tuple(prerequisites.checks(profile, team or os.environ.get(TEAM)))
+
+
+class AppleLink(host.HostLink):
+    """Runs Core ML jobs here or on a phone, each in a process of its own.
+
+    Args:
+        profile: of this Mac or of a phone.
+        team: id of the developer team that signs the app on a phone; None for the one that the
+            environment names.
+        clean: build the app anew; None to do so if the environment says so.
+        command: the runner's command line.
+
+    Attributes:
+        emulated: whether a stand-in answers instead of the device; known once it is open.
+        call_s: seconds that an inference takes beside its own time, about: the way to a phone and
+            back. It is in no sample, but makes long series of inferences take long.
+    """
+
+    def __init__(
+        self,
+        profile: DeviceProfile,
+        team: str | None = None,
+        clean: bool | None = None,
+        command: Sequence[str] = _RUNNER,
+    ) -> None:
+        super().__init__(profile)
+        self.emulated = False
+        self._team = team or os.environ.get(TEAM)
+        self._clean = bool(os.environ.get(CLEAN)) if clean is None else clean
+        self._runner = tuple(command)
+        self.call_s = 2.0 if prerequisites.models(profile) else 0.0
+        self._phone: Phone | None = None
+
+    def open(self) -> None:
+        """Check that all is there that it takes.
+
+        Raises:
+            DeviceUnavailable: something is missing; says what, and how to get it.
+        """
+        lacking = self._lacking()
+        if lacking is not None and lacking.name == "connection":
+            _wake(self.profile)
+            lacking = self._lacking()
+        if lacking is not None:
+            raise DeviceUnavailable(
+                f"{self.profile.title} cannot be used: {lacking.name}: {lacking.found}.",
+                lacking.remedy,
+            )
+        self.emulated = prerequisites.stand_in() is not None
+        if prerequisites.models(self.profile):
+            self._phone = prerequisites.attached(self.profile)
+            self.emulated = self._phone is not None and self._phone.emulated
+
+    def _lacking(self) -> Prerequisite | None:
+        found = prerequisites.checks(self.profile, self._team)
+        return next((check for check in found if check.state is not State.MET), None)
+
+    def identity(self) -> dict[str, Reading]:
+        """Return what the device is."""
+        tools = importlib.metadata.version("coremltools")
+        if self._phone is None:
+            return {**super().identity(), "coremltools": tools}
+        return {**_phone_identity(self._phone), "coremltools": tools}
+
+    def state(self) -> DeviceState:
+        """Return the condition the device is in; of a phone, devicectl hardly tells any."""
+        if self._phone is None:
+            return super().state()
+        unread = ("thermal_status", "battery_percent", "battery_plugged", "cpu_khz", "loadavg_1")
+        readings: dict[str, Reading] = dict.fromkeys(unread, UNAVAILABLE)
+        readings["connection"] = self._phone.connection or UNAVAILABLE
+        return DeviceState(datetime.datetime.now(datetime.UTC).isoformat(), readings)
+
+    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
+        """Have the Apple runner do a Core ML job, the Python runner any other; see `Link.run`.
+
+        Args:
+            job: its paths are paths on this machine.
+            limit_s: seconds of computing; for a phone, time for the app and for the way there and
+                back is added.
+            on_event: is given each event as it arrives.
+
+        Raises:
+            RunnerFailed: the runner failed, died, or did not finish in time.
+            PhoneGone: the phone is gone.
+            UsageError: a phone runs nothing but Core ML packages.
+        """
+        if any(model.engine != _ENGINE for model in job.models):
+            if self._phone is not None:
+                raise UsageError(
+                    f"{self.profile.title} is reached by coremltools, which runs Core ML only.",
+                    "Use --format coreml.",
+                )
+            return super().run(job, limit_s, on_event)
+        link = host.HostLink(self.profile, self._command_line())
+        self._clean = False  # one new build is enough, however many processes use it
+        try:
+            return link.run(job, limit_s + self._extra_s(job), self._watch(on_event))
+        except RunnerFailed as failed:
+            if failed.events and failed.events[-1].get("kind") == "device":
+                raise PhoneGone(failed) from failed
+            raise
+        finally:
+            self._end_app()
+
+    def close(self) -> None:
+        """Remove temporary files; the built app is kept for the next time."""
+        super().close()
+        shutil.rmtree(_work_folder() / "build", ignore_errors=True)
+
+    def _command_line(self) -> tuple[str, ...]:
+        words = [*self._runner, "--temporary", self.scratch()]
+        if self._phone is not None:
+            words += ["--phone", self._phone.udid, "--work", str(_work_folder())]
+            words += ["--team", self._team or ""]
+            words += ["--clean"] if self._clean else []
+        return tuple(words)
+
+    def _extra_s(self, job: Job) -> float:
+        if self._phone is None:
+            return 0.0
+        warmup = job.warmup.iterations
+        calls = 1 + (_WARMUP_CALLS if warmup is None else warmup)
+        return _PREPARE_S + _CALL_S * (len(job.order) + calls * len(job.models))
+
+    def _watch(self, on_event: OnEvent | None) -> OnEvent:
+        """Return a listener that refuses a runner of another kind than the device."""
+
+        def listen(event: dict[str, Any]) -> None:
+            if event["event"] == "hello" and bool(event.get("emulated")) != self.emulated:
+                raise EngineError(
+                    "A stand-in and the real thing are mixed: the device "
+                    f"{'is' if self.emulated else 'is not'} emulated, its Core ML "
+                    f"{'is not' if self.emulated else 'is'}.",
+                    f"Unset {STAND_IN} to measure a real device.",
+                )
+            if on_event is not None:
+                on_event(event)
+
+        return listen
+
+    def _end_app(self) -> None:
+        if self._phone is None:
+            return
+        try:
+            phones.end_app(self._phone.identifier)
+        except DevicectlFailed as error:
+            # A phone that is gone has its own error; the next start of the app ends this one.
+            print(f"The app could not be ended: {error.message}", file=sys.stderr)
+
+
+def _wake(profile: DeviceProfile) -> None:
+    phone = prerequisites.attached(profile)
+    if phone is not None:
+        phones.wake(phone)
+
+
+def _phone_identity(phone: Phone) -> dict[str, Reading]:
+    return {
+        "cpu": UNAVAILABLE,
+        "cores_physical": UNAVAILABLE,
+        "cores_logical": UNAVAILABLE,
+        "architecture": phone.architecture or UNAVAILABLE,
+        "memory_bytes": UNAVAILABLE,
+        "machine": f"{phone.title} ({phone.model})",
+        "os": phone.system,
+        "kernel": UNAVAILABLE,
+        "build": phone.build or UNAVAILABLE,
+    }
+
+
+def _work_folder() -> Path:
+    """Return the folder of the built app, which is used again: building takes a minute."""
+    import platformdirs
+
+    folder = platformdirs.user_cache_path("mvdeploy") / "modelrunner"
+    if any(letter.isspace() for letter in str(folder)):
+        # coremltools does not quote the paths in its commands.
+        return Path(tempfile.gettempdir()) / f"mvdeploy-modelrunner-{os.getuid()}"
+    return folder

@@ -1,0 +1,187 @@
+"""The link to this machine: the runner is a process beside this one."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import selectors
+import shutil
+import signal
+import subprocess
+import sys
+import sysconfig
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, cast
+
+import mvdeploy
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.links import Link, OnEvent, RunnerFailed, outcome
+from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
+from mvdeploy.records.codec import dumps
+
+_RUNNER = (sys.executable, "-m", "mvdeploy.runners.host")
+
+_GRACE_S = 5.0
+"""Seconds for a runner to end by itself after its last event."""
+
+_OUTPUT_BYTES = 65536
+"""How much of the end of a runner's standard error is kept."""
+
+
+def connect(profile: DeviceProfile) -> HostLink:
+    """Return the link to this machine."""
+    return HostLink(profile)
+
+
+class HostLink(Link):
+    """Runs jobs on this machine, each in a process (and a process group) of its own.
+
+    Args:
+        profile: the profile of this machine.
+        command: the runner's command line.
+    """
+
+    def __init__(self, profile: DeviceProfile, command: Sequence[str] = _RUNNER) -> None:
+        self.profile = profile
+        self.emulated, self.call_s = False, 0.0
+        self._command = tuple(command)
+        self._scratch: Path | None = None
+
+    def open(self) -> None:
+        """Do nothing: this machine is always there."""
+
+    def identity(self) -> dict[str, Reading]:
+        """Return what this machine is."""
+        from mvdeploy.links.families.host import readings
+
+        return readings.identity()
+
+    def state(self) -> DeviceState:
+        """Return the condition this machine is in now; takes about a quarter of a second."""
+        from mvdeploy.links.families.host import readings
+
+        return readings.state()
+
+    def upload(self, files: Sequence[Path]) -> dict[Path, str]:
+        """Return the files' absolute paths: they are here already.
+
+        Raises:
+            UsageError: there is no such file.
+        """
+        for path in files:
+            if not path.exists():
+                raise UsageError(f"There is no file {path}.", "Check the path.")
+        return {path: str(path.resolve()) for path in files}
+
+    def scratch(self) -> str:
+        """Return a temporary folder that `close` removes."""
+        if self._scratch is None:
+            self._scratch = Path(tempfile.mkdtemp(prefix="mvdeploy-"))
+        return str(self._scratch)
+
+    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
+        """Have the Python runner do a job; see `Link.run`."""
+        heard = outcome.Heard(on_event)
+        # Files instead of pipes: neither a long job nor a talkative engine can block on them.
+        with tempfile.TemporaryFile() as job_file, tempfile.TemporaryFile() as output_file:
+            job_file.write(dumps(job).encode())
+            job_file.seek(0)
+            process = self._start(job_file, output_file)
+            try:
+                status = _follow(process, heard, time.monotonic() + limit_s)
+            finally:
+                _end(process)
+            output = _tail(output_file)
+        if status is None:
+            raise outcome.hung(job, heard, limit_s, output)
+        return outcome.conclude(job, heard, status, output)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file; see `Link.fetch`."""
+        source = Path(remote)
+        if not source.is_file():
+            raise EngineError(
+                f"The runner left no file {remote}.", "Run again with --debug to see its output."
+            )
+        local.parent.mkdir(parents=True, exist_ok=True)
+        if source.resolve() != local.resolve():
+            shutil.copyfile(source, local)
+
+    def close(self) -> None:
+        """Remove the temporary folder."""
+        if self._scratch is not None:
+            shutil.rmtree(self._scratch)
+            self._scratch = None
+
+    def _start(self, job_file: IO[bytes], output_file: IO[bytes]) -> subprocess.Popen[bytes]:
+        try:
+            return subprocess.Popen(
+                self._command,
+                stdin=job_file,
+                stdout=subprocess.PIPE,
+                stderr=output_file,
+                env=_environment(),
+                bufsize=0,
+                start_new_session=True,
+            )
+        except OSError as error:
+            raise RunnerFailed(
+                f"The runner {self._command[0]} could not be started ({error.strerror}).",
+                "Check the installation of Python.",
+            ) from error
+
+
+def _environment() -> dict[str, str]:
+    # The working folder is kept off the path: a file there must not stand in for a module.
+    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
+    root = str(Path(mvdeploy.__file__).resolve().parents[1])
+    # An installed mvdeploy is found anyway, and its neighbours must not move ahead of the
+    # standard library.
+    if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
+        paths = filter(None, [root, os.environ.get("PYTHONPATH")])
+        environment["PYTHONPATH"] = os.pathsep.join(paths)
+    return environment
+
+
+def _follow(process: subprocess.Popen[bytes], heard: outcome.Heard, deadline: float) -> int | None:
+    """Listen to a runner until it ends; return its exit status, None when it does not end."""
+    _listen(process, heard, deadline)
+    if heard.finished:
+        deadline = time.monotonic() + _GRACE_S
+    try:
+        return process.wait(max(0.0, deadline - time.monotonic()))
+    except subprocess.TimeoutExpired:
+        # After its last event a runner has nothing more to say, and need not be waited for.
+        return 0 if heard.finished else None
+
+
+def _listen(process: subprocess.Popen[bytes], heard: outcome.Heard, deadline: float) -> None:
+    stdout = cast(IO[bytes], process.stdout)
+    with selectors.DefaultSelector() as selector:
+        selector.register(stdout, selectors.EVENT_READ)
+        while not heard.finished and (left := deadline - time.monotonic()) > 0:
+            if selector.select(min(left, 1.0)):
+                data = os.read(stdout.fileno(), 65536)
+                if not data:
+                    return
+                heard.feed(data)
+            elif process.poll() is not None:
+                return  # it has ended, but a process that it started holds the pipe open
+
+
+def _end(process: subprocess.Popen[bytes]) -> None:
+    """Kill what is left of the runner and of the processes that it started, and reap it."""
+    # When nothing is left there is no such group; macOS calls it forbidden until it is reaped.
+    with contextlib.suppress(ProcessLookupError, PermissionError):
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    cast(IO[bytes], process.stdout).close()
+
+
+def _tail(file: IO[bytes]) -> str:
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(0, size - _OUTPUT_BYTES))
+    return file.read().decode(errors="replace")

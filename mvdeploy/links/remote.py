@@ -1,0 +1,372 @@
+"""Jobs on a device behind a shell: a kit and the models are sent there, its runner does them."""
+
+from __future__ import annotations
+
+import abc
+import contextlib
+import functools
+import json
+import os
+import posixpath
+import secrets
+import tempfile
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from typing import IO, cast
+
+from mvdeploy import files, kits
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.kits import Kit
+from mvdeploy.links import KitMissing, Link, OnEvent, executor_runner, outcome
+from mvdeploy.links.shell import Answer, Shell, quote
+from mvdeploy.links.stream import Stream, listen
+from mvdeploy.records import DeviceProfile, Finding, Job, JobResult, Level
+from mvdeploy.records.codec import dumps
+from mvdeploy.records.device import core_mask
+
+KEEP = "MVDEPLOY_KEEP_ON_DEVICE"
+"""Environment: set to leave the kit and the models on the device for the next run."""
+
+OWN_RUNNER = "MVDEPLOY_RUNNER"
+"""Environment: an executor_runner of the user's, to be used instead of a kit."""
+
+_TAIL_BYTES = 262144
+"""How much of the end of what a runner writes, beside its events, is brought back."""
+
+
+class RemoteLink(Link):
+    """A link whose runner comes from a kit.
+
+    A kind of device says how its shell is reached (`_reach`, `_part`) and what it tells of itself.
+
+    Args:
+        profile: of the device.
+    """
+
+    def __init__(self, profile: DeviceProfile) -> None:
+        self.profile = profile
+        self.emulated, self.call_s = False, 0.0
+        self._kit: Kit | None = None
+        self._own = ""
+        self._shell: Shell | None = None
+        self._session = ""
+        self._findings: dict[str, Finding] = {}
+
+    # What a kind of device has to say.
+
+    @abc.abstractmethod
+    def _reach(self) -> Shell:
+        """Reach the device, and return its shell."""
+
+    @abc.abstractmethod
+    def architecture(self) -> str:
+        """Return what the device's programs have to be built for, as kits call it.
+
+        Raises:
+            DeviceUnavailable: there is no runner for it.
+        """
+
+    def _prepare(self) -> None:
+        """Set what is to be set on the device for all of a run; `_restore` undoes it."""
+
+    def _ready(self) -> None:
+        """Have the device in the state to be measured in: cool, and the one it was."""
+
+    def _restore(self) -> None:
+        """Undo what was set on the device."""
+
+    @abc.abstractmethod
+    def _part(self) -> None:
+        """Close the connection."""
+
+    # What they have in common.
+
+    @property
+    def shell(self) -> Shell:
+        """The device's shell."""
+        if self._shell is None:
+            raise ValueError(f"the link to {self.profile.title} is not open")
+        return self._shell
+
+    @property
+    def kit(self) -> Kit:
+        """What its runner comes from."""
+        if self._kit is None:
+            raise ValueError(f"the link to {self.profile.title} is not open")
+        return self._kit
+
+    def open(self) -> None:
+        """Reach the device and send it the kit; what it has already is not sent again.
+
+        Raises:
+            KitMissing: none was built for its architecture.
+            DeviceUnavailable: it does not answer, or cannot take the kit.
+        """
+        try:
+            self.reach()
+            if given := os.environ.get(OWN_RUNNER):
+                self._send_own(Path(given))
+            else:
+                self.send_kit()
+            self._prepare()
+        except BaseException:
+            self.close()
+            raise
+
+    def reach(self) -> None:
+        """Reach the device, and send it nothing yet.
+
+        Raises:
+            DeviceUnavailable: it does not answer.
+        """
+        self._shell = self._reach()
+
+    @property
+    def _home(self) -> str:
+        return posixpath.join(self.shell.folder, "mvdeploy")
+
+    @property
+    def _kit_folder(self) -> str:
+        return posixpath.join(self._home, f"kit-{self.kit.identifier}")
+
+    def send_kit(self) -> None:
+        """Send the kit for the device's architecture and make its programs ready to be run.
+
+        Raises:
+            KitMissing: none was built.
+            DeviceUnavailable: the device cannot take it.
+        """
+        found = kits.find(self.architecture())
+        if found is None:
+            raise KitMissing(self.profile, self.architecture())
+        local, self._kit = found
+        self._begin()
+        folder = self._kit_folder
+        self._send({posixpath.join(folder, n): (local / n, s) for n, s in self._kit.sums.items()})
+        self._make_executable(*(posixpath.join(folder, name) for name in self.kit.programs))
+
+    def _send_own(self, program: Path) -> None:
+        """Send a program of the user's, instead of a kit."""
+        self._begin()
+        self._own = self.upload((program,))[program]
+        self._make_executable(self._own)
+        self.found("own_runner", Level.WARNING, program=program.name)
+
+    def _begin(self) -> None:
+        self._session = posixpath.join(self._home, f"run-{secrets.token_hex(4)}")
+
+    def _make_executable(self, *programs: str) -> None:
+        answer = self.shell.call(f"chmod 755 {quote(*programs)}")
+        if answer.status != 0:
+            raise DeviceUnavailable(
+                f"{self.shell.name} does not let programs be run from {self.shell.folder} "
+                f"({_last_line(answer.error or answer.out)}).",
+                f"Run 'mvdeploy devices doctor {self.profile.name}'.",
+            )
+
+    def call_runner(self, option: str, limit_s: float = 30.0) -> Answer:
+        """Run the kit's runner with an option instead of a job."""
+        words = quote(*self.kit.command, option)
+        return self.shell.call(f"cd {quote(self._kit_folder)} && {words}", limit_s)
+
+    def _send(self, wanted: dict[str, tuple[Path, str]]) -> None:
+        """Send files (remote path → local path, SHA-256) that are not there yet."""
+        there = self._sums(tuple(wanted))
+        for remote, (local, sha256) in wanted.items():
+            if there.get(remote) == sha256:
+                continue
+            self.shell.push(local, remote, functools.partial(self.on_sent, local.name))
+            if self._sums((remote,)).get(remote) != sha256:
+                raise DeviceUnavailable(
+                    f"{local.name} did not arrive whole on {self.shell.name}.",
+                    "Check its cable and its storage, and run again.",
+                )
+
+    def _sums(self, remote: Sequence[str]) -> dict[str, str]:
+        answer = self.shell.call(f"sha256sum -- {quote(*remote)} 2>/dev/null", limit_s=120.0)
+        pairs = (line.split(None, 1) for line in answer.out.splitlines() if line.strip())
+        return {path.strip().lstrip("*"): sha256 for sha256, path in pairs}
+
+    def upload(self, files_: Sequence[Path]) -> dict[Path, str]:
+        """Send files under the name of their content; see `Link.upload`."""
+        wanted, places = {}, {}
+        for path in files_:
+            if not path.is_file():
+                raise UsageError(
+                    f"{path} cannot be sent to {self.profile.title}: it is no file.",
+                    "Check the path, or export the model in another format.",
+                )
+            sha256 = files.sha256(path)
+            places[path] = posixpath.join(self._home, "files", f"{sha256[:32]}{path.suffix}")
+            wanted[places[path]] = (path, sha256)
+        self._send(wanted)
+        return places
+
+    def scratch(self) -> str:
+        """Return this run's folder on the device."""
+        return self._session
+
+    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
+        """Have the kit's runner do a job; see `Link.run`."""
+        self._ready()
+        heard = outcome.Heard(on_event)
+        if self._own:
+            return self._run_own(job, heard, limit_s)
+        self._send_job(job)
+        words = quote(*self.kit.command)
+        stream = self._execute(
+            f"cd {quote(self._kit_folder)}",
+            f"{words} <{quote(self._of_run('job.json'))}",
+            heard,
+            limit_s,
+        )
+        if stream.timed_out:
+            raise outcome.hung(job, heard, limit_s, self._said())
+        if stream.status is None and not heard.finished:
+            raise self._lost(outcome.doing(heard.events, job))
+        status = stream.exit_status
+        return outcome.conclude(job, heard, status, self._said() if status else "")
+
+    def _lost(self, doing: str) -> DeviceUnavailable:
+        return DeviceUnavailable(
+            f"The connection to {self.shell.name} was lost while {doing}.",
+            "Check the cable or the network, keep the device awake, and run again.",
+        )
+
+    def _run_own(self, job: Job, heard: outcome.Heard, limit_s: float) -> JobResult:
+        """Have the user's own program do a job."""
+        for event in executor_runner.events(job, lambda words: self._call_own(job, words, limit_s)):
+            heard.feed(json.dumps(event).encode() + b"\n")
+        return outcome.conclude(job, heard, 0, "")
+
+    def _call_own(self, job: Job, arguments: list[str], limit_s: float) -> str:
+        folders = [model.profile_to for model in job.models if model.profile_to is not None]
+        out, began = self._of_run("stdout"), self._log_mark()
+        bound = f"taskset {core_mask(job.cores)} " if job.cores else ""
+        stream = self._execute(
+            # Unless told otherwise it writes its profile to the folder that it is started in.
+            f"mkdir -p {quote(self._session, *folders)} && cd {quote(self._session)}",
+            f"{bound}{quote(self._own, *arguments)} >{quote(out)}",
+            outcome.Heard(),
+            limit_s,
+        )
+        if stream.timed_out:
+            raise EngineError(
+                f"The program given with --runner did not finish within {limit_s:g} s.",
+                "Give more time with --time-limit, or measure fewer inferences.",
+            )
+        if stream.status is None:
+            raise self._lost("the program given with --runner ran")
+        said = self._said("stdout") + self._said() + self._logged(began)
+        if stream.exit_status:
+            raise EngineError(
+                f"The program given with --runner ended with exit status {stream.exit_status}: "
+                f"{_last_line(said)}.",
+                "Try it on the device by hand, with --model_path and --num_executions.",
+            )
+        return said
+
+    def _log_mark(self) -> str:
+        """Return what `_logged` needs to tell what was logged later; empty without a log."""
+        return ""
+
+    def _logged(self, mark: str) -> str:
+        """Return what ExecuTorch wrote to the system's log since a mark."""
+        return ""
+
+    def _execute(self, before: str, words: str, heard: outcome.Heard, limit_s: float) -> Stream:
+        """Run a program until it ends or its time is up; nothing of it is left then."""
+        stream = Stream()
+        process = self.shell.start(self._command(before, words))
+        try:
+            listen(process, stream, heard, time.monotonic() + limit_s)
+            ended = stream.status is not None or process.poll() is not None or heard.finished
+            stream.timed_out = not ended
+        finally:
+            process.kill()
+            process.wait()
+            cast(IO[bytes], process.stdout).close()
+            # When it has ended, its number may be another program's.
+            self._end_runner(running=stream.status is None)
+        return stream
+
+    def _send_job(self, job: Job) -> None:
+        with tempfile.TemporaryDirectory(prefix="mvdeploy-") as folder:
+            path = Path(folder) / "job.json"
+            path.write_text(dumps(job), encoding="utf-8")
+            self.shell.push(path, self._of_run("job.json"))
+
+    def _command(self, before: str, words: str) -> str:
+        # The shell becomes the runner, so that its own number is the runner's.
+        inner = (
+            f"mkdir -p {quote(self._session)} && {before} && echo $$ >{quote(self._of_run('pid'))} "
+            f"&& exec {words} 2>{quote(self._of_run('stderr'))}"
+        )
+        return f"sh -c {quote(inner)}"
+
+    def _end_runner(self, *, running: bool = True) -> None:
+        """Kill the runner if it may still be there."""
+        pid = quote(self._of_run("pid"))
+        kill = f"kill -9 $(cat {pid}); " if running else ""
+        try:
+            self.shell.call(f"[ ! -f {pid} ] || {{ {kill}rm -f {pid}; }} 2>/dev/null")
+        except DeviceUnavailable as error:
+            self._leave_behind(error)
+
+    def _said(self, stream: str = "stderr") -> str:
+        words = f"tail -c {_TAIL_BYTES} {quote(self._of_run(stream))} 2>/dev/null"
+        return self.shell.call(words).out
+
+    def _of_run(self, name: str) -> str:
+        return posixpath.join(self._session, name)
+
+    def fetch(self, remote: str, local: Path) -> None:
+        """Copy a file from the device; see `Link.fetch`."""
+        self.shell.pull(remote, local)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """Return what to know about the device, and about what was done to it."""
+        return tuple(self._findings.values())
+
+    def found(self, code: str, level: Level, **values: str | int | float) -> None:
+        """Note something about the device, once."""
+        self._findings.setdefault(code, Finding(code, level, dict(values)))
+
+    def close(self) -> None:
+        """Restore the device, remove what was sent there, and part from it; see `Link.close`."""
+        shell, self._shell = self._shell, None
+        try:
+            if shell is not None:
+                self._shell = shell
+                self._tidy()
+        finally:
+            self._shell = None
+            self._part()
+
+    def _tidy(self) -> None:
+        try:
+            self._restore()
+            if self._session:
+                self._end_runner()
+                # The rest belongs to other runs as well, if there are any.
+                rest = "true" if os.environ.get(KEEP) else f"rm -rf -- {quote(self._home)}"
+                others = f"ls -d {quote(self._home)}/run-* >/dev/null 2>&1"
+                self.shell.call(f"rm -rf -- {quote(self._session)}; {others} || {rest}", 60.0)
+        except DeviceUnavailable as error:
+            self._leave_behind(error)
+
+    def _leave_behind(self, error: DeviceUnavailable) -> None:
+        self.found(
+            "left_behind",
+            Level.WARNING,
+            device=self.shell.name,
+            folder=self._home,
+            reason=error.message,
+        )
+
+
+def _last_line(text: str) -> str:
+    with contextlib.suppress(IndexError):
+        return text.strip().splitlines()[-1][:300]
+    return "no reason given"

@@ -1,0 +1,155 @@
+"""What it takes to measure on a device behind a shell, gone through one by one."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Callable, Sequence
+
+from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
+from mvdeploy.links import Prerequisite, State
+from mvdeploy.links.remote import RemoteLink
+from mvdeploy.links.shell import quote
+from mvdeploy.records import UNAVAILABLE
+
+_ENGINES_S = 60.0
+_ROOM_KB = 200_000
+"""What the runner and the models of a run take at most, about."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Step:
+    """One thing to look at.
+
+    Attributes:
+        name: what.
+        look: returns what was found; raises what is missing, with the way to get it.
+        remedy: what to do when it could not be looked at.
+    """
+
+    name: str
+    look: Callable[[], str]
+    remedy: str
+
+
+def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, ...]:
+    """Go through all of it; what follows something that is missing cannot be told.
+
+    Args:
+        link: not open; it is closed afterwards.
+        first: what comes before the device can be reached.
+    """
+    found: list[Prerequisite] = []
+    missing = ""
+    try:
+        for step in (*first, *_Visit(link).steps()):
+            found.append(_unknown(step, missing) if missing else _looked(step))
+            if found[-1].state is State.MISSING:
+                missing = step.name
+    finally:
+        link.close()
+    return tuple(found)
+
+
+class _NotToldError(Exception):
+    """The device does not tell something that can be done without."""
+
+
+def _looked(step: Step) -> Prerequisite:
+    try:
+        return Prerequisite(step.name, State.MET, step.look())
+    except _NotToldError as error:
+        return Prerequisite(step.name, State.UNKNOWN, str(error), step.remedy)
+    except MvdeployError as error:
+        return Prerequisite(step.name, State.MISSING, error.message.rstrip("."), error.remedy)
+
+
+def _unknown(step: Step, missing: str) -> Prerequisite:
+    return Prerequisite(step.name, State.UNKNOWN, f"'{missing}' comes first", step.remedy)
+
+
+class _Visit:
+    """Goes through a device, from its shell to its clocks."""
+
+    def __init__(self, link: RemoteLink) -> None:
+        self._link = link
+        self._name = link.profile.name
+
+    def steps(self) -> tuple[Step, ...]:
+        setup = f"Build it with 'mvdeploy devices setup {self._name}'."
+        return (
+            Step("device", self._device, "Attach it, switch it on and unlock it."),
+            Step("architecture", self._architecture, "Use a device of another kind."),
+            Step("storage", self._storage, "Free space on the device."),
+            Step("runner kit", self._kit, setup),
+            Step("programs run", self._hello, "See that programs may be run from its storage."),
+            Step("engines load", self._engines, setup),
+            Step("clocks", self._clocks, "Nothing: then the times alone tell of throttling."),
+        )
+
+    def _device(self) -> str:
+        self._link.reach()
+        said = self._link.identity()
+        emulated = ", an emulated device" if self._link.emulated else ""
+        return f"{said['machine']}, {said['os']}{emulated}"
+
+    def _architecture(self) -> str:
+        return self._link.architecture()
+
+    def _storage(self) -> str:
+        shell = self._link.shell
+        answer = shell.call(f"df -k {quote(shell.folder)}")
+        words = answer.out.split()[-6:] if answer.status == 0 else []
+        free = int(words[3]) if len(words) == 6 and words[3].isdecimal() else None
+        if free is not None and free < _ROOM_KB:
+            raise DeviceUnavailable(
+                f"{shell.folder} has {free / 1e3:.0f} MB left.",
+                f"Free {_ROOM_KB / 1e3:.0f} MB on the device, for the runner and the models.",
+            )
+        return f"{shell.folder}, {'unknown' if free is None else f'{free / 1e6:.1f} GB'} free"
+
+    def _kit(self) -> str:
+        self._link.send_kit()
+        kit = self._link.kit
+        engines = ", ".join(f"{name} {version}" for name, version in kit.engines.items())
+        return f"{kit.build} build: {engines}"
+
+    def _hello(self) -> str:
+        answer = self._link.call_runner("--hello")
+        try:
+            said = json.loads(answer.out)
+        except ValueError as error:
+            words = (answer.error or answer.out).strip().splitlines()[-1:] or ["it says nothing"]
+            raise EngineError(
+                f"The runner does not run there (exit status {answer.status}: {words[0][:200]}).",
+                "If it is 'Permission denied', the storage may not be run from; otherwise build "
+                "the kit with an NDK (see docs/devices.md).",
+            ) from error
+        return f"{said.get('architecture', UNAVAILABLE)}, {said.get('build', UNAVAILABLE)}"
+
+    def _engines(self) -> str:
+        answer = self._link.call_runner("--engines", _ENGINES_S)
+        loaded, failed = [], []
+        for line in answer.out.splitlines():
+            try:
+                said = json.loads(line)
+            except ValueError:
+                failed.append(line[:200])
+                continue
+            if "error" in said:
+                failed.append(f"{said['engine']}: {said['error']}")
+            else:
+                loaded.append(f"{said['engine']} {said['version']}")
+        if failed or not loaded:
+            raise EngineError(
+                f"Not every engine can be loaded there ({'; '.join(failed) or 'there is none'}).",
+                f"Build the kit again with 'mvdeploy devices setup {self._name} --rebuild'.",
+            )
+        return ", ".join(loaded)
+
+    def _clocks(self) -> str:
+        allowed = self._link.state().readings.get("cpu_max_khz", UNAVAILABLE)
+        if not isinstance(allowed, tuple):
+            raise _NotToldError("the device does not tell")
+        gigahertz = (f"{int(khz) / 1e6:.2f}" for khz in dict.fromkeys(allowed))
+        return f"up to {', '.join(gigahertz)} GHz"

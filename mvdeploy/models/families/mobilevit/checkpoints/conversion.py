@@ -1,0 +1,178 @@
+"""Checkpoint → the same tensors under another library's names."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.errors import UsageError
+from mvdeploy.models.families.mobilevit.checkpoints import detect, files, reading
+from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
+from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Checkpoint
+from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
+from mvdeploy.records import codec
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+_PICKLED = (".pt", ".pth")
+_SAFE = ".safetensors"
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What a conversion did.
+
+    Attributes:
+        source: what was read.
+        path: what was written: a file, or a folder for transformers.
+        model: which network's weights they are.
+        layout: of the result.
+        tensors: how many there are in the result.
+        channel_order: what the network is to be fed; a conversion does not change it.
+        plain_order: what networks in this layout are fed when nothing is said.
+    """
+
+    source: Checkpoint
+    path: Path
+    model: str
+    layout: str
+    tensors: int
+    channel_order: str
+    plain_order: str
+
+
+def convert(
+    source: Path,
+    layout_name: str,
+    target: Path,
+    candidates: Candidates,
+    channel_order: str | None = None,
+) -> Converted:
+    """Write a checkpoint in another layout; values stay as they are, bit by bit.
+
+    Args:
+        source: a checkpoint that can be loaded.
+        layout_name: one of `detect.layout_names`.
+        target: a file, its format by its suffix; for a layout that has settings also a folder.
+        candidates: networks that the checkpoint may be of.
+        channel_order: what it is fed, if not what its layout's are.
+
+    Raises:
+        UsageError: the checkpoint cannot be used, or the target not written.
+    """
+    layout = detect.load_layout(layout_name)
+    with _writing(target):
+        _check_target(target, layout_name, layout, files.locate(source))
+    checkpoint = detect.inspect(source, candidates)
+    model = detect.variant(checkpoint, candidates)
+    ours = candidates[model](checkpoint.num_classes)
+    renamed = _renamed(reading.tensors(checkpoint, ours), layout)
+    order = channel_order or checkpoint.feed.channel_order
+    with _writing(target):
+        if target.suffix in (*_PICKLED, _SAFE):
+            codec.write_atomically(target, lambda part: _write(renamed, part))
+        else:
+            _write_folder(renamed, _settings(checkpoint, ours, order), target)
+    plain_order = order if target.is_dir() else layout.channel_order
+    return Converted(checkpoint, target, model, layout_name, len(renamed), order, plain_order)
+
+
+@contextmanager
+def _writing(target: Path) -> Iterator[None]:
+    """Word what goes wrong while a file is written."""
+    from safetensors import SafetensorError
+
+    try:
+        yield
+    except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
+        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".")
+        raise UsageError(
+            f"{target} cannot be written ({reason}).", "Give another place with -o."
+        ) from error
+
+
+def _check_target(target: Path, layout_name: str, layout: Layout, source: files.Source) -> None:
+    """Refuse what would overwrite the input or has no format, before anything is read."""
+    inputs = {path.resolve() for path in (source.path, *source.files)}
+    places = {target.resolve(), *target.resolve().parents} if source.path.is_dir() else set()
+    same = target.exists() and any(target.samefile(path) for path in inputs)
+    if same or places & inputs:
+        raise UsageError(
+            f"{target} is the checkpoint that is read, or lies in it.",
+            "Give another place with -o.",
+        )
+    if target.suffix in (*_PICKLED, _SAFE):
+        if target.is_dir():
+            raise UsageError(f"{target} is a folder.", "Give a file name with -o.")
+        return
+    if target.suffix or not layout.has_settings:
+        folder = " or a folder's name" if layout.has_settings else ""
+        raise UsageError(
+            f"{target} does not end in .pt, .pth or .safetensors, which a checkpoint in the "
+            f"layout {layout_name} is written as.",
+            f"Give such a file{folder} with -o.",
+        )
+    if target.exists() and (not target.is_dir() or any(target.iterdir())):
+        raise UsageError(
+            f"{target} exists and is no empty folder.", "Give a new folder's name with -o."
+        )
+
+
+def _renamed(ours: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
+    renamed: dict[str, Tensor] = {}
+    for name, tensor in ours.items():
+        parts = layout.theirs(name)
+        pieces = tensor.chunk(len(parts)) if len(parts) > 1 else (tensor,)
+        # Files keep whole storages: a piece takes a storage of its own.
+        renamed |= {part: piece.clone() for part, piece in zip(parts, pieces, strict=True)}
+    return renamed
+
+
+def _write(tensors: dict[str, Tensor], path: Path) -> None:
+    if path.suffix == _SAFE:
+        from safetensors.torch import save_file
+
+        dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
+        save_file(dense, path, metadata={"format": "pt"})
+    else:
+        import torch
+
+        torch.save(tensors, path)
+
+
+def _settings(
+    checkpoint: Checkpoint, ours: detect.Shapes, channel_order: str
+) -> dict[str, dict[str, Any]]:
+    """Return the JSON files of a folder: those of the source where it has them."""
+    config, preprocessor = files.CONFIG, files.PREPROCESSOR
+    own = checkpoint.source.settings if checkpoint.layout.has_settings else {}
+    feed = dataclasses.replace(checkpoint.feed, channel_order=channel_order)
+    written = extras.write_feed(feed)
+    flips = {"do_flip_channel_order": written["do_flip_channel_order"]}
+    return {
+        config: own.get(config) or extras.write_config(ours),
+        preprocessor: {**own[preprocessor], **flips} if preprocessor in own else written,
+    }
+
+
+def _write_folder(
+    tensors: dict[str, Tensor], settings: dict[str, dict[str, Any]], folder: Path
+) -> None:
+    """Write a folder as transformers does, all of it or none."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    try:
+        part.mkdir()
+        _write(tensors, part / files.SAFETENSORS)
+        for name, content in settings.items():
+            (part / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
+        part.replace(folder)  # takes the place of an empty folder
+    finally:
+        shutil.rmtree(part, ignore_errors=True)

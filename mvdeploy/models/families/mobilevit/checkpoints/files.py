@@ -1,0 +1,251 @@
+"""Files of a checkpoint: where and what they are, and reading them without running anything."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from mvdeploy import files
+from mvdeploy.errors import UsageError
+from mvdeploy.models.families.mobilevit.checkpoints import unwrap
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+Shape = tuple[int, ...]
+V = TypeVar("V")
+
+CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+SAFETENSORS = "model.safetensors"
+_PICKLED = "pytorch_model.bin"
+_WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", _PICKLED, f"{_PICKLED}.index.json")
+"""What a folder's weights are in, the first that is there, as transformers looks for them."""
+
+_COMPLETE = "Give a complete checkpoint: a .pt, .pth, .bin or .safetensors file, or a folder."
+
+
+@dataclasses.dataclass(frozen=True)
+class Source:
+    """The files of a checkpoint.
+
+    Attributes:
+        path: as it was given.
+        files: those with weights.
+        settings: JSON files of a folder that say how the weights are used.
+        index: where a folder's weights are in several files: tensor → file name.
+    """
+
+    path: Path
+    files: tuple[Path, ...]
+    settings: Mapping[str, dict[str, Any]] = dataclasses.field(default_factory=dict)
+    index: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+    @property
+    def sha256(self) -> str:
+        """Of the file, or over the names and sha256 of what is read of a folder, in hexadecimal."""
+        if self.files == (self.path,):
+            with _reading(self.path):
+                return files.sha256(self.path)
+        settings = tuple(self.path / name for name in self.settings)
+        with _reading(self.path):
+            return files.listing(self.path, (*self.files, *settings))
+
+
+def locate(path: Path) -> Source:
+    """Find the files of a checkpoint.
+
+    Args:
+        path: a file, or a folder as transformers saves it.
+
+    Raises:
+        UsageError: there is none, or a folder is incomplete or malformed.
+    """
+    with _reading(path):
+        return Source(path, (path,)) if path.is_file() else _folder(path)
+
+
+def _folder(path: Path) -> Source:
+    if not path.is_dir():
+        raise UsageError(f"There is no checkpoint {path}.", "Check the path.")
+    name = next((name for name in _WEIGHTS if (path / name).is_file()), None)
+    if name is None:
+        raise UsageError(
+            f"The folder {path} holds no weights.",
+            f"Give a folder with {SAFETENSORS} or {_PICKLED}, or a checkpoint file.",
+        )
+    found = (file for file in (CONFIG, PREPROCESSOR) if (path / file).is_file())
+    settings = {file: _json(path / file) for file in found}
+    if not name.endswith(".json"):
+        return Source(path, (path / name,), settings)
+    index = _index(path / name)
+    shards = tuple(path / shard for shard in sorted(set(index.values())))
+    gone = [shard.name for shard in shards if not shard.is_file()]
+    if gone:
+        raise UsageError(f"{path} lacks the weights {', '.join(gone)}.", "Fetch all of its files.")
+    return Source(path, shards, settings, index)
+
+
+def shapes(source: Source) -> tuple[dict[str, Shape], str]:
+    """Return the shape of every tensor, and the entry of the file they are in.
+
+    Of a safetensors file only the header is read, without torch. Wrappers are removed from names.
+
+    Raises:
+        UsageError: a file is damaged or no checkpoint.
+    """
+    return _merged(source, _header, lambda tensor: tuple(tensor.shape))
+
+
+def tensors(source: Source) -> tuple[dict[str, Tensor], str]:
+    """Return every tensor, and the entry of the file they are in.
+
+    Raises:
+        UsageError: a file is damaged or no checkpoint.
+    """
+    return _merged(source, _safetensors, lambda tensor: tensor.detach())
+
+
+def _merged(
+    source: Source, safe: Callable[[Path], dict[str, V]], seen: Callable[[Tensor], V]
+) -> tuple[dict[str, V], str]:
+    """Read all files: `safe` reads a safetensors file, `seen` is applied to torch's tensors."""
+    merged: dict[str, V] = {}
+    entry = ""
+    for file in source.files:
+        if _kind(file) == "safetensors":
+            merged |= safe(file)
+            continue
+        held, entry = unwrap.entry(_torch(file), file)
+        merged |= {name: seen(tensor) for name, tensor in held.items()}
+    gone = sorted(source.index.keys() - merged.keys())
+    if gone:
+        raise UsageError(
+            f"{source.path} lacks {len(gone)} of the tensors in its index ({listed(gone)}).",
+            "Fetch all of its files again.",
+        )
+    return unwrap.names(merged), entry
+
+
+def listed(names: list[str], first: int = 3) -> str:
+    """Return the first few of some names and how many more there are."""
+    more = f" and {len(names) - first} more" if len(names) > first else ""
+    return ", ".join(names[:first]) + more
+
+
+def _kind(file: Path) -> str:
+    """Tell a container by its first bytes: suffixes of checkpoints are anything.
+
+    Raises:
+        UsageError: it is none.
+    """
+    with _reading(file), file.open("rb") as opened:
+        start = opened.read(16)
+    if not start:
+        raise UsageError(f"{file} is empty.", _COMPLETE)
+    if start[8:9] == b"{":
+        return "safetensors"
+    if start.startswith((b"PK\x03\x04", b"\x80")):
+        return "torch"
+    if start.startswith(b"version https://"):
+        raise UsageError(
+            f"{file} is a Git LFS pointer, not the checkpoint itself.",
+            "Fetch it with 'git lfs pull'.",
+        )
+    raise UsageError(f"{file} is no checkpoint.", _COMPLETE)
+
+
+@contextmanager
+def _reading(file: Path) -> Iterator[None]:
+    """Word what goes wrong while a file is read."""
+    try:
+        yield
+    except UsageError:
+        raise
+    except Exception as error:  # readers let out whatever a damaged file makes them run into
+        # torch puts advice around its reason, even to read the file without this protection.
+        reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
+        reason = reason.rstrip(". ") or type(error).__name__
+        raise UsageError(f"{file} cannot be read as a checkpoint ({reason}).", _COMPLETE) from error
+
+
+def _header(file: Path) -> dict[str, Shape]:
+    from safetensors import safe_open
+
+    with _reading(file), safe_open(file, framework="numpy") as opened:
+        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+
+
+def _safetensors(file: Path) -> dict[str, Tensor]:
+    from safetensors.torch import load_file
+
+    with _reading(file):
+        return load_file(file)
+
+
+def _torch(file: Path) -> object:
+    import torch
+    from torch.serialization import safe_globals
+
+    with _reading(file), warnings.catch_warnings(), safe_globals(_harmless()):
+        warnings.simplefilter("ignore")  # the same is said by the error that follows
+        try:
+            # An open file: of a path, torch would judge the suffix.
+            with file.open("rb") as opened:
+                return torch.load(opened, map_location="cpu", weights_only=True)
+        except Exception as error:
+            found = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if found is None:
+                raise
+            raise UsageError(
+                f"{file} is refused: besides tensors it holds an object of {found[1]}, and reading "
+                "that could run any code.",
+                "Save the state dict alone, where you trust the file: "
+                "torch.save(model.state_dict(), FILE).",
+            ) from error
+
+
+def _harmless() -> list[Any]:
+    """Return the classes of plain values that training scripts save beside the tensors.
+
+    timm saves its arguments as a Namespace; metrics are often scalars of numpy, whose module was
+    called ``numpy.core`` until numpy 2.
+    """
+    import argparse
+
+    import numpy as np
+    from numpy._core.multiarray import scalar
+
+    kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
+    dtypes = [type(np.dtype(kind)) for kind in kinds]
+    old = (scalar, "numpy.core.multiarray.scalar")
+    return [argparse.Namespace, np.dtype, scalar, old, *dtypes]
+
+
+def _json(file: Path) -> dict[str, Any]:
+    try:
+        found = json.loads(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError, RecursionError) as error:
+        raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
+    if not isinstance(found, dict):
+        raise UsageError(f"{file} holds no settings.", "Fetch it again.")
+    return found
+
+
+def _index(file: Path) -> dict[str, str]:
+    index = _json(file).get("weight_map")
+    if not isinstance(index, dict) or not index or not all(map(_is_name, index.values())):
+        raise UsageError(
+            f"{file} does not say which file holds which tensor.", "Fetch all of its files again."
+        )
+    return index
+
+
+def _is_name(name: object) -> bool:
+    # A path could lead out of the folder.
+    return isinstance(name, str) and name not in ("", "..") and Path(name).name == name

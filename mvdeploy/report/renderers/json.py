@@ -1,0 +1,189 @@
+"""The numbers of a report for programs: what ``--json`` prints."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any
+
+from mvdeploy.analysis.breakdown_view import Part, Shares
+from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.ratios import ComparisonView, Difference
+from mvdeploy.analysis.view import View
+from mvdeploy.records.codec import SCHEMA_VERSION, encode
+from mvdeploy.report.wording import word_all
+from mvdeploy.stats.paired import METHOD as RATIO_METHOD
+from mvdeploy.stats.paired import RatioEstimate
+from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
+from mvdeploy.stats.reliability import Verdict
+from mvdeploy.stats.summary import DDOF
+
+
+def as_json(view: View) -> dict[str, Any]:
+    """Return a run as plain JSON values.
+
+    Times are milliseconds, memory is megabytes (1e6 bytes), shares and changes are fractions.
+    """
+    run = view.run
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "mvdeploy": run.mvdeploy,
+        "name": run.name,
+        "created": run.created,
+        "command": list(run.command),
+        "input": run.input,
+        "device": encode(run.device),
+        "environment": encode(run.environment),
+        "plan": encode(run.plan),
+        "statistics": {
+            "percentiles": PERCENTILE_METHOD,
+            "std_ddof": DDOF,
+            "ratios": RATIO_METHOD,
+        },
+        "cases": [_case(case) for case in view.cases],
+        "comparisons": [_comparison(c) for c in view.comparisons],
+        "differences": [_difference(d) for d in view.differences],
+        "findings": [
+            {
+                "code": f.code,
+                "level": str(f.level),
+                "cases": [c.slug for c in view.cases if c.name in f.subjects],
+                "message": f.sentence,
+                "remedy": f.remedy,
+                "values": f.values,
+            }
+            for f in word_all(view.findings)
+        ],
+    }
+
+
+def _case(case: CaseView) -> dict[str, Any]:
+    record = case.case
+    artifact, measurement = record.artifact, record.measurement
+    return {
+        "slug": case.slug,
+        "label": record.label,
+        "engine": record.engine,
+        "format": artifact.format if artifact else None,
+        "precision": artifact.precision if artifact else None,
+        "sha256": artifact.sha256 if artifact else None,
+        "parameters": artifact.parameters if artifact else None,
+        "macs": artifact.macs if artifact else None,
+        **_timing(case.timing),
+        "reliability": _verdict(case.verdict),
+        "breakdown": _breakdown(case.shares) if case.shares else None,
+        "parity": encode(record.parity),
+        "conditions": encode(measurement.conditions) if measurement else None,
+        "state_before": encode(measurement.before) if measurement else None,
+        "state_after": encode(measurement.after) if measurement else None,
+        "failure": _failure(case),
+    }
+
+
+def _failure(case: CaseView) -> dict[str, Any] | None:
+    if case.timing:
+        return None
+    code = case.case.failure.exit_code if case.case.failure else None
+    return {"message": case.reason, "remedy": case.remedy, "exit_code": code}
+
+
+def _timing(timing: Timing | None) -> dict[str, Any]:
+    names = ("latency_ms", "cpu_ms", "interval", "in_turns", "load_ms", "first_inference_ms")
+    memory = ("peak_memory_mb", "memory_over_baseline_mb")
+    if timing is None:
+        return {**dict.fromkeys((*names, *memory)), "raw_samples_ms": [], "raw_cpu_samples_ms": []}
+    interval, known = timing.interval, timing.peak_memory_bytes > 0
+    return {
+        "latency_ms": timing.wall.as_ms(),
+        "cpu_ms": timing.cpu.as_ms() if timing.cpu else None,
+        "interval": None
+        if interval is None
+        else {
+            "low_ms": interval.low / 1e6,
+            "high_ms": interval.high / 1e6,
+            "level": interval.level,
+            "scope": "within this run",
+        },
+        "in_turns": timing.in_turns,
+        "load_ms": timing.load_ns / 1e6 if timing.load_ns else None,
+        "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
+        "peak_memory_mb": timing.peak_memory_bytes / 1e6 if known else None,
+        "memory_over_baseline_mb": timing.added_memory_bytes / 1e6 if known else None,
+        "raw_samples_ms": [_ms(s.wall_ns) for s in timing.sessions],
+        "raw_cpu_samples_ms": [_ms(s.cpu_ns) for s in timing.sessions] if timing.cpu else [],
+    }
+
+
+def _ms(times: tuple[int, ...]) -> list[float]:
+    return [t / 1e6 for t in times]
+
+
+def _breakdown(shares: Shares) -> dict[str, Any]:
+    return {
+        "time_kind": str(shares.time_kind),
+        "total_ms": shares.total_ns / 1e6,
+        "categories": {p.key: _part(p) for p in shares.parts},
+        "kinds": {p.key: _part(p) for p in shares.kinds},
+        "modules": {
+            m.path: {"ms": m.ns / 1e6, "share": m.share, "operators": m.operators}
+            for m in shares.modules
+        },
+        "coverage": shares.coverage,
+        "operator_share": shares.operator_share,
+        "profiler_overhead": shares.profiler_overhead,
+    }
+
+
+def _part(part: Part) -> dict[str, float]:
+    return {"ms": part.ns / 1e6, "share": part.share}
+
+
+def _comparison(comparison: ComparisonView) -> dict[str, Any]:
+    decided = comparison.estimate
+    return {
+        "a": comparison.a.slug,
+        "b": comparison.b.slug,
+        "verdict": decided.verdict if decided else None,
+        "problem": comparison.problem or None,
+        "clock": comparison.choice.clock,
+        "clock_reason": comparison.choice.reason,
+        "estimate": _estimate(decided),
+        "wall": _estimate(comparison.other or decided),
+        "reliability": _verdict(comparison.reliability),
+        "summary": comparison.sentence,
+    }
+
+
+def _difference(difference: Difference) -> dict[str, Any]:
+    *parts, total = (
+        {"part": row.title, "a_ms": row.a_ns / 1e6, "b_ms": row.b_ns / 1e6, "change": row.change}
+        for row in difference.rows
+    )
+    return {
+        "a": difference.a.slug,
+        "b": difference.b.slug,
+        "paired": difference.paired,
+        "parts": parts,
+        "total": total,
+    }
+
+
+def _verdict(verdict: Verdict | None) -> dict[str, Any] | None:
+    if verdict is None:
+        return None
+    return {
+        "verdict": str(verdict.grade),
+        "signals": [
+            {
+                "code": s.code,
+                "verdict": str(s.grade) if s.checked else None,
+                "value": s.value,
+                "doubtful_from": s.warn,
+                "unreliable_above": s.bad,
+            }
+            for s in verdict.signals
+        ],
+    }
+
+
+def _estimate(estimate: RatioEstimate | None) -> dict[str, Any] | None:
+    return None if estimate is None else dataclasses.asdict(estimate)

@@ -1,0 +1,333 @@
+"""Findings in words: what was found, and what to do about it.
+
+A new code needs one entry in the table; a code without one is shown with its values as they are.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable
+
+from mvdeploy.analysis.findings import ViewFinding
+from mvdeploy.analysis.view import View
+from mvdeploy.records import Finding, Level
+from mvdeploy.stats.reliability import Grade
+from mvdeploy.text_format import clean, significant
+
+
+@dataclasses.dataclass(frozen=True)
+class WordedFinding:
+    """A finding as reports print it.
+
+    Attributes:
+        level: how much it matters.
+        code: what was found.
+        subjects: names of the cases it is about; empty for the run as a whole.
+        sentence: what was found.
+        remedy: what to do; empty when nothing is to be done.
+        values: the figures.
+    """
+
+    level: Level
+    code: str
+    subjects: tuple[str, ...]
+    sentence: str
+    remedy: str
+    values: dict[str, str | int | float]
+
+
+@dataclasses.dataclass(frozen=True)
+class FindingGroup:
+    """The same finding on several cases.
+
+    Attributes:
+        level: how much it matters.
+        code: what was found.
+        lines: names of cases and what was found of them; no names for the run as a whole.
+        remedy: what to do; empty when nothing is to be done.
+    """
+
+    level: Level
+    code: str
+    lines: tuple[tuple[str, str], ...]
+    remedy: str
+
+
+_FREE_THE_CORES = (
+    "Close other programs, first of all one that is named here, or bind the run to free cores with "
+    "--cores, and measure again; judge differences by the paired ratio only."
+)
+
+_WORDS: dict[str, tuple[str, str]] = {
+    "parity_failed": (
+        "The exported model is numerically broken: on input '{input}' its outputs differ from the "
+        "reference by up to {max_abs} (demanded: {demand}).",
+        "Do not use this latency; export the model again, and report it with the versions.",
+    ),
+    "blind_parity": (
+        "The parity check is blind: the reference's outputs hardly depend on the input (spread "
+        "{spread}).",
+        "Leave --seed at its default.",
+    ),
+    "random_weights": (
+        "The weights are random (seed {seed}): the latency is that of the network, its predictions "
+        "mean nothing.",
+        "Give a checkpoint with --weights to have predictions that mean something.",
+    ),
+    "operator_times_estimated": (
+        "The times of operators are estimated, not measured: {engine} gives each operator a share "
+        "of the cost, and that share of the whole inference is shown.",
+        "Compare whole latencies, which are measured; take the shares as the engine's prediction.",
+    ),
+    "compute_plan": (
+        "With compute units '{compute_units}' Core ML prefers the Neural Engine for "
+        "{ane_operators} operators ({ane_percent} % of the cost), the GPU for {gpu_operators} "
+        "({gpu_percent} %) and the CPU for {cpu_operators} ({cpu_percent} %); {none_operators} "
+        "have no preference.",
+        "'mvdeploy export' names what keeps operators off the Neural Engine.",
+    ),
+    "operators_without_cost": (
+        "Core ML gives no cost for {count} of {of} operators; they are shown without time.",
+        "Take the time of their modules as a lower bound.",
+    ),
+    "categories_by_table": (
+        "The network's classes declare no categories; they are from a table by class name.",
+        "Read the categories as a classification of another library's modules.",
+    ),
+    "preempted": (
+        "Other programs took the processor: inferences took {ratio} times as long as undisturbed "
+        "ones, going by {basis}; below {fine_below} is fine, above {bad_above} unreliable.",
+        _FREE_THE_CORES,
+    ),
+    "preempted_samples": (
+        "{percent} % of the inferences lost the processor to other programs on their way; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
+        _FREE_THE_CORES,
+    ),
+    "drift": (
+        "The median changed by {percent} % from the first half of the samples to the second; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "warm up longer with --warmup, and give it more time with --max-time.",
+    ),
+    "steal": (
+        "The hypervisor took {percent} % of the processor time for other machines; below "
+        "{fine_below} % is fine, above {bad_above} % unreliable.",
+        "Measure on a machine of your own, or when the host is idle.",
+    ),
+    "anchor": (
+        "The anchor, a fixed network that runs in between, changed by {percent} % from the start "
+        "to the end, so the machine itself did; below {fine_below} % is fine, above {bad_above} % "
+        "unreliable.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "and measure again; judge differences by the paired ratio only.",
+    ),
+    "anchor_failed": (
+        "The anchor, a fixed network that shows how steady the machine is, did not run: {reason}.",
+        "The latencies are not affected; run again with --debug to see the engine's own output.",
+    ),
+    "throttled": (
+        "The device changed its speed while it was measured: {changes}; none of these may change.",
+        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        "have it charged or on mains, and measure again.",
+    ),
+    "unchecked": (
+        "Not checked, as the system does not tell or there are too few samples: {signals}.",
+        "Watch the device with its own tools while it measures, or judge by paired ratios, whose "
+        "cases meet the same conditions.",
+    ),
+    "wide_interval": (
+        "The median is known to ±{percent} % only, even within this run; the target is "
+        "±{target} %.",
+        "Give it more time with --max-time, close other programs, or bind the run to free cores "
+        "with --cores.",
+    ),
+    "no_interval": (
+        "How well the median is known cannot be told from {count} samples; the target is "
+        "±{target} %.",
+        "Take more samples with --iterations, or give it more time with --max-time.",
+    ),
+    "wide_ratio": (
+        "The ratio is known to ±{percent} % only; the target is ±{target} %.",
+        "Give it more time with --max-time, close other programs, or bind the run to free cores "
+        "with --cores.",
+    ),
+    "few_groups": (
+        "The sessions in which the cases took turns are too few, or all of one order ({groups} of "
+        "them): the ratio's interval counts only the spread within sessions, and is too narrow if "
+        "sessions differ.",
+        "Give it more time with --max-time, and let it finish.",
+    ),
+    "latency_in_turns": (
+        "The cases only took turns: their latencies are slightly above what each has alone, as the "
+        "first inference after a switch is a little slower.",
+        "Compare by the ratio; 'mvdeploy bench' gives the latency that a case has alone.",
+    ),
+    "p99_is_maximum": (
+        "There are only {count} samples, so p99 says no more than the maximum.",
+        "Take 100 samples or more with --iterations.",
+    ),
+    "not_interleaved": (
+        "The cases did not take turns: {reason}.",
+        "Do not compare their latencies; measure them in one run on one device.",
+    ),
+    "cpu_time_partial": (
+        "CPU times hold only a part of the work, which runs on {threads} threads.",
+        "Wall times decide here; with --threads 1, CPU time decides, and smaller differences are "
+        "found.",
+    ),
+    "fused_across_modules": (
+        "{percent} % of the operator time is in operators that the engine fused from more than one "
+        "module ({count} of them); each counts under the first of its modules.",
+        "Take shares of neighbouring modules with that uncertainty.",
+    ),
+    "unplaced_operators": (
+        "{percent} % of the operator time is in operators that could not be placed in a module "
+        "({count} of them); it is shown as unattributed.",
+        "Look them up in operators.csv; they are usually made by the engine itself.",
+    ),
+    "unmatched_operators": (
+        "{count} operators are not placed in modules, because what ran is not what was recorded "
+        "when the program was made: {reason}.",
+        "Export the model again with the installed version of executorch; if that does not help, "
+        "report the network that shows it.",
+    ),
+    "merged_operators": (
+        "The engine merged {count} changes of layout with the operators beside them.",
+        "Nothing is to be done: their time is in those operators.",
+    ),
+    "coarse_times": (
+        "The engine gives the times of {count} operators in whole microseconds and cuts off the "
+        "rest: up to {percent} % of the operator time is missing from them, and is counted outside "
+        "operators.",
+        "Take shares of small operators with that uncertainty; a larger image makes it smaller.",
+    ),
+    "operators_exceed_latency": (
+        "The operator times add up to {percent} % more than the latency, and were scaled down to "
+        "it.",
+        "The profiler slows small operators most: take their shares as upper bounds.",
+    ),
+    "profile_failed": (
+        "There is no breakdown, because the profiled run failed: {reason}.",
+        "The latency is not affected; run again with --debug to see the engine's own output.",
+    ),
+    "ended_early": (
+        "Its measurement ended early: {reason}.",
+        "What was measured until then is shown; mend the cause and run the same command again.",
+    ),
+    "interrupted": (
+        "The run ended early; not measured: {cases}.",
+        "Run the same command again to measure the rest.",
+    ),
+    "fixed_performance": (
+        "Android's fixed-performance mode was on: the clocks are held below the highest.",
+        "Compare only with results in the same mode.",
+    ),
+    "mode_left_on": (
+        "{device} did not leave its fixed-performance mode.",
+        "Restart it, or use 'adb shell cmd power set-fixed-performance-mode-enabled false'.",
+    ),
+    "no_fixed_performance": (
+        "The device has no fixed-performance mode, or denied it: its clocks follow load and heat.",
+        "Look at the samples over time, and let it cool down between runs.",
+    ),
+    "cooled_down": (
+        "It was waited for {waited_s} s until the device was cool.",
+        "Nothing: this is how it should be.",
+    ),
+    "hot": (
+        "The device was hot when it was measured: thermal status {status}, skin {skin}, after "
+        "{waited_s} s of waiting.",
+        "Let it cool down, out of its case and off its charger; its profile has the limits.",
+    ),
+    "charging": (
+        "The battery was being charged, as it is at a cable: that warms the device.",
+        "Measure with a full battery, or over the network.",
+    ),
+    "screen_on": (
+        "The screen was on, which takes power and some work of the processor.",
+        "Switch it off before measuring.",
+    ),
+    "own_runner": (
+        "It was measured with a program of your own ({program}): the input is all ones, its first "
+        "iterations are the warm-up, and CPU times and memory are not known.",
+        "Leave --runner out to measure with mvdeploy's own runner.",
+    ),
+    "left_behind": (
+        "Files were left on {device} in {folder}, as it was gone before they could be removed: "
+        "{reason}.",
+        "Attach it again and remove that folder, or measure again, which removes it.",
+    ),
+    "emulated": (
+        "The device is emulated: these times are not those of any real device.",
+        "Use them to check that everything works; measure on the device itself.",
+    ),
+}
+
+_BUSIEST = "The busiest other process used {share} of a core: {process}."
+
+_IF_KNOWN = {"preempted": _BUSIEST, "preempted_samples": _BUSIEST}
+"""A second sentence, for findings that have its figures as well."""
+
+
+def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
+    """Put a finding into words.
+
+    Args:
+        finding: with any code; one that is unknown, or lacks a figure, is shown as it is.
+        subjects: names of the cases it is about.
+    """
+    values = {name: _shown(value) for name, value in finding.values.items()}
+    sentence, remedy = _WORDS.get(finding.code, ("", ""))
+    if sentence := _filled(sentence, values):
+        sentence = f"{sentence} {_filled(_IF_KNOWN.get(finding.code, ''), values)}".rstrip()
+    else:
+        remedy = ""
+        listed = ", ".join(f"{name} = {value}" for name, value in values.items())
+        sentence = f"Recorded as '{clean(finding.code)}'" + (f": {listed}." if listed else ".")
+    return WordedFinding(
+        finding.level, clean(finding.code), subjects, clean(sentence), remedy, finding.values
+    )
+
+
+def _filled(template: str, values: dict[str, str]) -> str:
+    """Return a sentence with its figures; empty when it lacks one."""
+    try:
+        return template.format_map(values)
+    except KeyError:
+        return ""
+
+
+def word_all(findings: Iterable[ViewFinding]) -> tuple[WordedFinding, ...]:
+    """Put findings into words, in the order they are given."""
+    return tuple(word(one.finding, one.subjects) for one in findings)
+
+
+def unreliable(view: View) -> tuple[str, ...]:
+    """Return one line on every result of a run that is unreliable, with the reasons."""
+    worded = word_all(view.findings)
+    lines = []
+    for name, verdict in view.verdicts:
+        if verdict.grade is Grade.UNRELIABLE:
+            codes = {signal.code for signal in verdict.reasons if signal.grade is verdict.grade}
+            reasons = [f.sentence for f in worded if name in f.subjects and f.code in codes]
+            lines.append(f"{name} is unreliable: {' '.join(reasons)}")
+    return tuple(lines)
+
+
+def grouped(findings: Iterable[ViewFinding]) -> tuple[FindingGroup, ...]:
+    """Put findings into words, those that differ only in case and figures together."""
+    together: dict[tuple[Level, str, str], list[tuple[str, str]]] = {}
+    for f in word_all(findings):
+        lines = together.setdefault((f.level, f.code, f.remedy), [])
+        lines.append((", ".join(f.subjects), f.sentence))
+    return tuple(
+        FindingGroup(level, code, tuple(lines), remedy)
+        for (level, code, remedy), lines in together.items()
+    )
+
+
+def _shown(value: str | int | float) -> str:
+    if isinstance(value, float):
+        return significant(value).replace("-", "−")
+    return clean(str(value)).rstrip(".")

@@ -1,0 +1,239 @@
+"""The runner for Core ML: ``python -m mvdeploy.runners.apple`` does one job here or on a phone.
+
+It speaks the runner contract like `mvdeploy.runners.host`. coremltools' code for phones is
+asynchronous and waits for a lot that may never come; in a process of its own it can hang or crash
+without harm.
+
+Times are Core ML's own (see `mvdeploy.engines.coreml`). There are no CPU times, as most of the
+work is done elsewhere: ``cpu_ns`` is 0. Memory is this process's on a Mac; of a phone it is not
+known, and 0 stands for it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import sys
+import tempfile
+import traceback
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+from mvdeploy.engines import coreml
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Job, JobModel
+from mvdeploy.runners import process
+from mvdeploy.runners.apple.phone import Phone, Where, prepare, reason, said_by
+from mvdeploy.runners.host import (
+    Emit,
+    Failed,
+    check_file,
+    hello,
+    output_of,
+    read_input,
+    read_job,
+    resident,
+    stage,
+    version_of,
+)
+from mvdeploy.runners.loop import time_order, warm_up
+
+if TYPE_CHECKING:
+    from mvdeploy.engines import Engine
+    from mvdeploy.engines.coreml import CoreMLSession, Place
+
+_EXIT_FAILED = 4
+_FLUSH_S = 2.0
+
+
+def main() -> None:
+    """Read a job from standard input, do it, and end with status 0, or 4 if it failed."""
+    process.die_with_parent()
+    emit = process.claim_stdout()
+    where = _arguments(sys.argv[1:])
+    # coremltools leaves its temporary files behind; in this folder the link removes them.
+    tempfile.tempdir = str(where.temporary)
+    phone: Phone | None = None
+    try:
+        job = read_job()
+        _hello_for(job, emit)
+        loop = asyncio.new_event_loop()
+        asyncio.set_event_loop(loop)
+        phone = prepare(where, loop) if where.phone else None
+        _run(job, phone.place if phone else coreml.Place(loop), phone, emit)
+    except Failed as failed:
+        gone = phone.trouble(failed) if phone else None
+        emit("error", **(gone or failed).event, traceback=traceback.format_exc())
+        sys.exit(_EXIT_FAILED)
+    finally:
+        if phone is not None:
+            phone.stop()
+
+
+def _arguments(words: list[str]) -> Where:
+    parser = argparse.ArgumentParser(prog="mvdeploy.runners.apple")
+    parser.add_argument("--temporary", type=Path, required=True)
+    parser.add_argument("--phone", default="")
+    parser.add_argument("--work", type=Path, default=Path())
+    parser.add_argument("--team", default="")
+    parser.add_argument("--clean", action="store_true")
+    return Where(**vars(parser.parse_args(words)))
+
+
+def _hello_for(job: Job, emit: Emit) -> None:
+    units = [model.options.get("compute_units", coreml.COMPUTE_UNITS[0]) for model in job.models]
+    version = version_of("coreml", cast("Engine", coreml))
+    with stage("load", "Core ML could not be reached"):
+        coreml.start()
+        native = coreml.native()
+    emit(
+        "hello",
+        **{**hello(), "runner": "apple", "clock": _CLOCK},
+        engines={"coreml": version},
+        engine_options={"coreml": {"compute_units": ", ".join(dict.fromkeys(units))}},
+        emulated=bool(getattr(native, "STAND_IN", False)),
+    )
+
+
+_CLOCK = {"wall": {"implementation": "Core ML's time of a prediction", "resolution_s": 1e-9}}
+
+
+def _run(job: Job, place: Place, phone: Phone | None, emit: Emit) -> None:
+    memory: Callable[[], int] = resident if phone is None else lambda: 0
+    _check_plan(job, phone)
+    sessions = [_load(model, place, i, memory, emit) for i, model in enumerate(job.models)]
+    order = job.warmup_order or range(len(sessions))
+    pace_ns = max(_warm(job, sessions[i], i, emit) for i in order)
+    before = process.usage()
+    _measure(job, sessions, pace_ns, emit)
+    if phone is None:
+        emit("usage", counters=process.usage().since(before))
+    for i, session in enumerate(sessions):
+        with stage("run", f"The outputs of {job.models[i].path} could not be read"):
+            emit("output", model=i, **output_of(session.outputs()), memory=memory())
+    for i, session in enumerate(sessions):
+        with stage("run", f"Core ML gave no compute plan of {job.models[i].path}"):
+            profile = session.end_profile()
+        if profile is not None:
+            emit("profile", model=i, path=str(profile))
+    _unload(sessions)
+    emit("done", peak_memory=process.peak_memory() if phone is None else 0)
+
+
+def _check_plan(job: Job, phone: Phone | None) -> None:
+    if phone is None or not any(model.profile_to for model in job.models):
+        return
+    if phone.version() < coreml.LEAST_IOS_FOR_PLAN:
+        raise Failed(
+            "load",
+            "The phone gives no compute plan: that needs iOS 17.4.",
+            "Update the phone, or use --no-breakdown.",
+        )
+
+
+def _load(
+    model: JobModel, place: Place, index: int, memory: Callable[[], int], emit: Emit
+) -> CoreMLSession:
+    path = Path(model.path)
+    check_file(path, model.sha256)
+    inputs = {name: read_input(name, file) for name, file in model.inputs.items()}
+    profile_to = Path(model.profile_to) if model.profile_to is not None else None
+    with stage("load", f"Core ML could not load {path.name}"), _told():
+        if profile_to is not None:
+            profile_to.mkdir(parents=True, exist_ok=True)
+        before = memory()
+        session = coreml.CoreMLSession(
+            path, inputs, profile_to=profile_to, place=place, **_options(model)
+        )
+    load_ns = session.load_ns
+    emit("loaded", model=index, load_ns=load_ns, memory_before=before, memory_after=memory())
+    return session
+
+
+def _options(model: JobModel) -> dict[str, str]:
+    unknown = sorted(set(model.options) - {"compute_units"})
+    if unknown:
+        raise UsageError(
+            f"Core ML has no option '{unknown[0]}'.", "The only one it has is compute_units."
+        )
+    return model.options
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Put what coremltools' own errors say, which may be bytes, in words."""
+    try:
+        yield
+    except Exception as error:
+        if coreml.is_silence(error):
+            raise RuntimeError(reason(said_by(error))) from error
+        raise
+
+
+def _infer_of(session: CoreMLSession) -> Callable[[], None]:
+    def infer() -> None:
+        with _told():
+            session.infer()
+        _sweep()
+
+    return infer
+
+
+def _sweep() -> None:
+    """Remove the copies of tensors that coremltools leaves behind, one for each inference."""
+    for file in Path(tempfile.gettempdir()).glob("*.bin"):
+        file.unlink()
+
+
+def _warm(job: Job, session: CoreMLSession, index: int, emit: Emit) -> int:
+    """Run the first inference and the warm-up; return nanoseconds that one takes with its way."""
+    path, infer = job.models[index].path, _infer_of(session)
+    with stage("run", f"Core ML failed in the first inference of {path}"):
+        wall = time_order([infer], [0]).wall_ns
+    emit("first", model=index, **_times(session.durations_ns))
+    with stage("run", f"Core ML failed in the warm-up of {path}"):
+        wall += warm_up(infer, job.warmup).wall_ns
+    emit("warmup", model=index, **_times(session.durations_ns[1:]))
+    return wall[-1]
+
+
+def _measure(job: Job, sessions: list[CoreMLSession], pace_ns: int, emit: Emit) -> None:
+    infers = [_infer_of(session) for session in sessions]
+    start = 0
+    while start < len(job.order):
+        length = max(1, int(_FLUSH_S * 1e9 / max(pace_ns, 1)))
+        segment = job.order[start : start + length]
+        known = [len(session.durations_ns) for session in sessions]
+        try:
+            with stage("run", f"Core ML failed in the measured inferences from number {start} on"):
+                wall = time_order(infers, segment).wall_ns
+        finally:
+            # What is finished is kept, however the rest of the segment went.
+            new = [iter(s.durations_ns[count:]) for s, count in zip(sessions, known, strict=True)]
+            emit("samples", start=start, **_times(_in_order(new, segment)))
+        start += len(segment)
+        pace_ns = sum(wall) // len(wall)
+
+
+def _in_order(durations: Sequence[Iterator[int]], order: Sequence[int]) -> list[int]:
+    found = []
+    for index in order:
+        duration = next(durations[index], None)
+        if duration is None:
+            break
+        found.append(duration)
+    return found
+
+
+def _times(durations_ns: list[int]) -> dict[str, Any]:
+    return {"wall_ns": durations_ns, "cpu_ns": [0] * len(durations_ns)}
+
+
+def _unload(sessions: list[CoreMLSession]) -> None:
+    for session in sessions:
+        try:
+            session.close()
+        except Exception:  # all is measured; the app is ended in any case
+            traceback.print_exc()

@@ -1,0 +1,547 @@
+"""Building runner kits: what is missing is named, and nothing half is left."""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import platform
+import shutil
+import subprocess
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import files, kits
+from mvdeploy.errors import DeviceUnavailable, MvdeployError, UsageError
+from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source, build
+from mvdeploy.kits import toolchain as toolchains
+from mvdeploy.kits.build import Android
+from mvdeploy.kits.toolchain import Toolchain
+from mvdeploy.records.codec import dumps
+from tests.android.fixtures import demand
+
+HERE = platform.machine()
+OTHER = "aarch64" if HERE == "x86_64" else "x86_64"
+PREFIX = f"{OTHER}-linux-gnu-"
+
+NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
+SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
+TOOLCHAIN_FILE = "build/cmake/android.toolchain.cmake"
+
+MakePrograms = Callable[..., Path]
+
+
+@pytest.fixture(autouse=True)
+def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A cache of its own; neither kits nor NDKs in the environment."""
+    for name in (kits.FOLDER, *NDK_VARIABLES, *SDK_VARIABLES):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    return tmp_path / "cache"
+
+
+@pytest.fixture
+def only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> MakePrograms:
+    """Return a function that leaves nothing but some programs on PATH; they do one thing."""
+
+    def make(*names: str, does: str = "exit 0") -> Path:
+        folder = tmp_path / "programs"
+        folder.mkdir()
+        for name in names:
+            executable(folder / name, does)
+        monkeypatch.setenv("PATH", str(folder))
+        return folder
+
+    return make
+
+
+def executable(path: Path, does: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(f"#!/bin/sh\n{does}\n")
+    path.chmod(0o755)
+    return path
+
+
+def make_ndk(folder: Path, architecture: str = "aarch64") -> Path:
+    """Make what is looked for in an NDK."""
+    (folder / TOOLCHAIN_FILE).parent.mkdir(parents=True)
+    (folder / TOOLCHAIN_FILE).touch()
+    prebuilt = folder / "toolchains/llvm/prebuilt/linux-x86_64"
+    executable(prebuilt / "bin/clang", "echo 'Android clang version 17.0.2'; echo 'Target: x'")
+    library = prebuilt / f"sysroot/usr/lib/{architecture}-linux-android/libc++_shared.so"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"libc++")
+    return folder
+
+
+def make_aar(path: Path, **libraries: bytes) -> Path:
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("AndroidManifest.xml", "<manifest/>")
+        for abi, data in libraries.items():
+            archive.writestr(f"jni/{abi.replace('_', '-', 1)}/libonnxruntime.so", data)
+    return path
+
+
+def lacking(call: Callable[[], object], kind: type[MvdeployError] = DeviceUnavailable) -> str:
+    """Return message and remedy of what is refused, once both are sentences."""
+    with pytest.raises(kind) as error:
+        call()
+    for sentence in (error.value.message, error.value.remedy):
+        assert sentence.endswith(".") and not sentence.endswith("..")
+    return str(error.value)
+
+
+def assert_nothing_in(cache: Path) -> None:
+    assert [path for path in cache.rglob("*") if path.is_file()] == []
+    assert list(cache.rglob(".building-*")) == []
+
+
+# The compiler
+
+
+@pytest.mark.parametrize("architecture", ["mips", "", "arm64-v8a", "../x"])
+def test_an_unknown_architecture(architecture: str, cache: Path) -> None:
+    said = lacking(lambda: build.kit(architecture))
+    assert f"no runner for {architecture}." in said
+    assert "aarch64, x86_64" in said
+    assert_nothing_in(cache)
+
+
+def test_no_cmake(only: MakePrograms, cache: Path) -> None:
+    only()
+    said = lacking(lambda: build.kit(HERE))
+    assert "there is no cmake" in said and "apt install cmake" in said
+    assert_nothing_in(cache)
+
+
+@pytest.mark.parametrize(
+    ("there", "architecture", "program", "package"),
+    [
+        (("cmake",), HERE, "gcc", "g++"),
+        (("cmake", "gcc"), HERE, "g++", "g++"),
+        (("cmake", "gcc", "g++"), "aarch64", "aarch64-linux-gnu-gcc", "g++-aarch64-linux-gnu"),
+        (
+            ("cmake", "gcc", "g++", "aarch64-linux-gnu-gcc"),
+            *("aarch64", "aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu"),
+        ),
+    ],
+)
+def test_no_compiler(
+    only: MakePrograms,
+    monkeypatch: pytest.MonkeyPatch,
+    there: tuple[str, ...],
+    architecture: str,
+    program: str,
+    package: str,
+) -> None:
+    if architecture != HERE or HERE == "aarch64":
+        monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+        architecture = architecture if architecture != HERE else "x86_64"
+    only(*there)
+    said = lacking(lambda: build.kit(architecture))
+    assert f"there is no {program}." in said
+    assert f"'apt install {package}'" in said
+
+
+def test_the_compiler_of_this_machine(only: MakePrograms) -> None:
+    folder = only("cmake", "gcc", "g++", does="echo 'gcc 12.2'; echo 'and more'")
+    found = toolchains.find(HERE)
+    assert (found.build, found.compiler, found.cpp) == (GLIBC, f"{folder}/gcc", f"{folder}/g++")
+    assert found.version == "gcc 12.2"
+    assert not any("SYSTEM_NAME" in flag for flag in found.flags)
+
+
+def test_the_compiler_for_another_machine(only: MakePrograms) -> None:
+    folder = only("cmake", f"{PREFIX}gcc", f"{PREFIX}g++")
+    found = toolchains.find(OTHER)
+    assert found.cpp == f"{folder}/{PREFIX}g++"
+    assert f"-DCMAKE_SYSTEM_PROCESSOR={OTHER}" in found.flags
+    assert found.version == ""
+
+
+def test_how_a_runner_with_a_c_library_of_its_own_is_started() -> None:
+    found = Toolchain("aarch64", GLIBC, "gcc", "g++", ())
+    loader = "ld-linux-aarch64.so.1"
+    assert found.command("run") == (f"./{loader}", "--library-path", ".", "./run")
+    assert found.programs("run") == (loader, "run")
+
+
+def test_a_c_library_that_is_not_there(only: MakePrograms) -> None:
+    # A compiler answers with the bare name of what it does not have.
+    only("cmake", "gcc", "g++", does='echo "${1#-print-file-name=}"')
+    said = lacking(toolchains.find(HERE).system_libraries)
+    assert f"{toolchains._LOADERS[HERE]}." in said
+
+
+def test_the_c_library_of_this_machine() -> None:
+    for program in ("cmake", "gcc", "g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    found = toolchains.find(HERE).system_libraries()
+    assert {"libc.so.6", "libm.so.6", "libstdc++.so.6"} <= {name for _, name in found}
+    assert all(path.is_file() and not path.is_symlink() for path, _ in found)
+    assert all(path.read_bytes()[:4] == b"\x7fELF" for path, _ in found)
+
+
+# The NDK
+
+
+def test_an_ndk_is_no_folder_of_one(tmp_path: Path, only: MakePrograms) -> None:
+    only("cmake")
+    for place in (tmp_path / "nowhere", tmp_path):
+        said = lacking(functools.partial(toolchains.find, "aarch64", place))
+        assert f"{place} is no Android NDK" in said
+
+
+def test_an_ndk_without_its_compiler(tmp_path: Path, only: MakePrograms) -> None:
+    only("cmake")
+    ndk = make_ndk(tmp_path / "ndk")
+    shutil.rmtree(ndk / "toolchains")
+    assert "is no Android NDK" in lacking(lambda: toolchains.find("aarch64", ndk))
+
+
+@pytest.mark.parametrize(("architecture", "abi"), [("aarch64", "arm64-v8a"), ("x86_64", "x86_64")])
+def test_what_an_ndk_builds(
+    tmp_path: Path, only: MakePrograms, architecture: str, abi: str
+) -> None:
+    only("cmake")
+    found = toolchains.find(architecture, make_ndk(tmp_path / "ndk", architecture))
+    assert found.build == BIONIC
+    assert f"-DANDROID_ABI={abi}" in found.flags
+    assert f"-DCMAKE_TOOLCHAIN_FILE={tmp_path}/ndk/{TOOLCHAIN_FILE}" in found.flags
+    assert found.version == "Android clang version 17.0.2"
+    assert found.command("run") == ("env", "LD_LIBRARY_PATH=.", "./run")
+    assert found.programs("run") == ("run",)
+    ((library, name),) = found.system_libraries()
+    assert name == "libc++_shared.so" and library.read_bytes() == b"libc++"
+
+
+def test_an_ndk_without_the_c_library(tmp_path: Path, only: MakePrograms) -> None:
+    only("cmake")
+    found = toolchains.find("aarch64", make_ndk(tmp_path / "ndk", "x86_64"))
+    assert "libc++_shared.so" in lacking(found.system_libraries)
+
+
+@pytest.mark.parametrize("variable", NDK_VARIABLES)
+def test_the_environment_names_an_ndk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, str(make_ndk(tmp_path / "ndk")))
+    assert toolchains.find_ndk() == tmp_path / "ndk"
+
+
+@pytest.mark.parametrize("variable", SDK_VARIABLES)
+def test_the_newest_ndk_of_an_sdk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    for version in ("9.4.1", "25.2.9519653", "25.10.1"):
+        make_ndk(tmp_path / "sdk" / "ndk" / version)
+    (tmp_path / "sdk" / "ndk" / "26.1.0").mkdir()  # unpacked halfway
+    monkeypatch.setenv(variable, str(tmp_path / "sdk"))
+    assert toolchains.find_ndk() == tmp_path / "sdk" / "ndk" / "25.10.1"
+
+
+def test_an_ndk_that_is_named_comes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    make_ndk(tmp_path / "sdk" / "ndk" / "27.0.0")
+    monkeypatch.setenv("ANDROID_HOME", str(tmp_path / "sdk"))
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(tmp_path / "nowhere"))
+    assert toolchains.find_ndk() == tmp_path / "sdk" / "ndk" / "27.0.0"
+    monkeypatch.setenv("ANDROID_NDK_ROOT", str(make_ndk(tmp_path / "ndk")))
+    assert toolchains.find_ndk() == tmp_path / "ndk"
+
+
+@pytest.mark.parametrize("value", ["", "{tmp}", "{tmp}/nowhere"])
+def test_the_environment_names_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, value: str
+) -> None:
+    for variable in (*NDK_VARIABLES, *SDK_VARIABLES):
+        monkeypatch.setenv(variable, value.format(tmp=tmp_path))
+    assert toolchains.find_ndk() is None
+
+
+def test_engines_for_android_need_an_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert build.android(None, None) is None
+    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(tmp_path / "x.aar", None))
+    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(None, tmp_path))
+    monkeypatch.setenv("ANDROID_NDK_HOME", str(make_ndk(tmp_path / "ndk")))
+    found = build.android(tmp_path / "x.aar", None)
+    assert found == Android(tmp_path / "ndk", tmp_path / "x.aar", None)
+
+
+# The engines
+
+
+def test_an_aar_is_unpacked(tmp_path: Path) -> None:
+    aar = make_aar(tmp_path / "a.aar", arm64_v8a=b"arm", x86_64=b"x86")
+    with zipfile.ZipFile(aar) as archive:
+        names = archive.namelist()
+    assert "jni/arm64-v8a/libonnxruntime.so" in names
+    build._unpack_aar(aar, "aarch64", tmp_path)
+    assert (tmp_path / "libonnxruntime.so").read_bytes() == b"arm"
+
+
+def not_there(path: Path) -> None:
+    pass
+
+
+def folder(path: Path) -> None:
+    path.mkdir()
+
+
+def empty(path: Path) -> None:
+    path.touch()
+
+
+def text(path: Path) -> None:
+    path.write_text("<html>Not found</html>")
+
+
+def of_something_else(path: Path) -> None:
+    make_aar(path)
+
+
+def for_other_phones(path: Path) -> None:
+    make_aar(path, x86=b"engine")
+
+
+def cut(path: Path) -> None:
+    make_aar(path, arm64_v8a=b"engine" * 100)
+    path.write_bytes(path.read_bytes()[:-30])
+
+
+def changed(path: Path) -> None:
+    make_aar(path, arm64_v8a=b"engine")
+    path.write_bytes(path.read_bytes().replace(b"engine", b"ENGINE"))
+
+
+def not_compressed_as_it_says(path: Path) -> None:
+    """A method of compression that its data are not in."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("jni/arm64-v8a/libonnxruntime.so", b"")
+    data = path.read_bytes()
+    assert data.count(b"\x03\x00PK") == 1
+    path.write_bytes(data.replace(b"\x03\x00PK", b"\xff\xffPK"))
+
+
+def encrypted(path: Path) -> None:
+    make_aar(path, arm64_v8a=b"engine")
+    data = bytearray(path.read_bytes())
+    for signature, offset in ((b"PK\x03\x04", 6), (b"PK\x01\x02", 8)):
+        data[data.rindex(signature) + offset] |= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        *(not_there, folder, empty, text, of_something_else, for_other_phones, cut, changed),
+        *(not_compressed_as_it_says, encrypted),
+    ],
+)
+def test_what_is_no_aar(
+    tmp_path: Path, only: MakePrograms, cache: Path, make: Callable[[Path], None]
+) -> None:
+    only("cmake")
+    aar = tmp_path / "onnxruntime-android-1.20.0.aar"
+    make(aar)
+    given = Android(make_ndk(tmp_path / "ndk"), aar)
+    said = lacking(lambda: build.kit("aarch64", given), UsageError)
+    assert f"{aar} is no archive of ONNX Runtime for Android" in said
+    assert_nothing_in(cache)
+
+
+@pytest.mark.parametrize(
+    ("name", "version"),
+    [
+        ("onnxruntime-android-1.20.0.aar", "1.20.0"),
+        ("onnxruntime-mobile-1.4.aar", "1.4"),
+        ("onnxruntime.aar", "unknown"),
+        ("v2.aar", "unknown"),
+    ],
+)
+def test_the_version_in_a_name(name: str, version: str) -> None:
+    assert build._version_in(name) == version
+
+
+def test_no_engine_is_installed(
+    only: MakePrograms, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    only("cmake", "gcc", "g++")
+    monkeypatch.setattr(kits, "ENGINES", ("no-such-engine", "nor-this-one"))
+    said = lacking(lambda: build.kit(HERE))
+    assert "None of no-such-engine, nor-this-one is installed" in said
+    assert "pip install mvdeploy" in said
+    assert_nothing_in(cache)
+
+
+def test_an_engine_that_cannot_be_fetched(
+    only: MakePrograms, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    only("cmake", f"{PREFIX}gcc", f"{PREFIX}g++")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    steps: list[str] = []
+    said = lacking(lambda: build.kit(OTHER, on_step=steps.append))
+    version = kits.installed_version("onnxruntime")
+    assert f"onnxruntime {version} for {OTHER} could not be fetched" in said
+    assert "package index" in said
+    assert steps == [f"fetch onnxruntime {version} for {OTHER}"]
+    assert_nothing_in(cache)
+
+
+@pytest.mark.parametrize("engine", kits.ENGINES)
+def test_a_package_without_its_library(tmp_path: Path, engine: str) -> None:
+    said = lacking(lambda: build._copy_libraries(engine, tmp_path, tmp_path))
+    assert f"The package of {engine} has no lib{engine}.so" in said
+
+
+def test_libraries_lose_their_versions(tmp_path: Path) -> None:
+    library = tmp_path / "onnxruntime/capi/libonnxruntime.so.1.31.1"
+    library.parent.mkdir(parents=True)
+    library.write_bytes(b"engine")
+    build._copy_libraries("onnxruntime", tmp_path, tmp_path)
+    assert (tmp_path / "libonnxruntime.so").read_bytes() == b"engine"
+
+
+@pytest.mark.parametrize("engine", kits.ENGINES)
+def test_the_installed_packages_have_their_libraries(tmp_path: Path, engine: str) -> None:
+    build._copy_libraries(engine, build._site(engine), tmp_path)
+    assert (tmp_path / f"lib{engine}.so").read_bytes()[:4] == b"\x7fELF"
+
+
+# What was there before
+
+
+def put_kit(architecture: str, **fields: object) -> tuple[Path, Kit]:
+    place = kits.place(architecture)
+    place.mkdir(parents=True)
+    (place / "runner").write_bytes(b"runner")
+    sums = {"runner": files.sha256(place / "runner")}
+    engines = {name: kits.installed_version(name) for name in kits.ENGINES}
+    command = ("./runner",)
+    kit = Kit(architecture, GLIBC, engines, command, ("runner",), sums, kits.code_hash())
+    kit = dataclasses.replace(kit, **fields)
+    (place / FILE).write_text(dumps(kit), encoding="utf-8")
+    return place, kit
+
+
+def test_a_kit_that_is_up_to_date_is_not_built_again(only: MakePrograms) -> None:
+    only()
+    place, kit = put_kit(OTHER)
+    assert build.kit(OTHER) == (place, kit)
+
+
+@pytest.mark.parametrize("fields", [{"code": "0" * 64}, {"engines": {"onnxruntime": "0.1"}}])
+def test_an_old_kit_is_built_again(only: MakePrograms, fields: dict[str, object]) -> None:
+    only()
+    put_kit(OTHER, **fields)
+    assert "there is no cmake" in lacking(lambda: build.kit(OTHER))
+
+
+def test_a_damaged_kit_is_built_again(only: MakePrograms) -> None:
+    only()
+    place, _ = put_kit(OTHER)
+    (place / "runner").unlink()
+    assert "there is no cmake" in lacking(lambda: build.kit(OTHER))
+
+
+def test_a_kit_is_built_again_when_asked_for_and_stays_when_it_fails(
+    only: MakePrograms, monkeypatch: pytest.MonkeyPatch, cache: Path
+) -> None:
+    only("cmake", f"{PREFIX}gcc", f"{PREFIX}g++")
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    place, kit = put_kit(OTHER)
+    assert "could not be fetched" in lacking(lambda: build.kit(OTHER, rebuild=True))
+    assert kits.load(place) == kit
+    assert list(cache.rglob(".building-*")) == []
+
+
+def test_what_is_given_for_android_is_always_built(tmp_path: Path, only: MakePrograms) -> None:
+    only("cmake")
+    put_kit("aarch64")
+    given = Android(make_ndk(tmp_path / "ndk"), tmp_path / "no.aar")
+    assert "is no archive" in lacking(lambda: build.kit("aarch64", given), UsageError)
+
+
+# Programs
+
+
+def test_what_a_program_writes() -> None:
+    assert toolchains.run(["sh", "-c", "echo out; echo err >&2"]) == "out\n"
+
+
+@pytest.mark.parametrize(
+    ("script", "reason"),
+    [
+        ("echo first; echo 'x.c:1: error: bad'; echo 'error: other'; false", "x.c:1: error: bad"),
+        ("echo first >&2; echo last >&2; false", "last"),
+        ("echo 'no errors'; echo 'fatal error: real' >&2; false", "fatal error: real"),
+        ("echo 'an error'; echo working >&2; false", "an error"),
+        ("echo 'Error at 3:'; echo; echo '  why'; false", "Error at 3: why"),
+        ("echo 'Error at 3:'; false", "Error at 3"),
+        ("false", "it does not say why"),
+        ("echo 'CMake Error at x.'; false", "CMake Error at x"),
+        ("kill -9 $$", "it does not say why"),
+        ("printf 'error \\377'; false", "error \N{REPLACEMENT CHARACTER}"),
+    ],
+)
+def test_why_a_program_failed(script: str, reason: str) -> None:
+    said = lacking(lambda: toolchains.run(["/bin/sh", "-c", script]))
+    assert said.startswith(f"sh failed: {reason}.")
+
+
+def test_a_program_is_not_left_waiting_for_words() -> None:
+    assert toolchains.run(["sh", "-c", "read word || echo nobody answers"]) == "nobody answers\n"
+
+
+def test_a_program_that_cannot_be_run(tmp_path: Path) -> None:
+    (tmp_path / "text").write_text("no program")
+    for program in (tmp_path / "nowhere", tmp_path / "text", tmp_path):
+        said = lacking(functools.partial(toolchains.run, [str(program)]))
+        assert f"{program} could not be run" in said
+
+
+def test_a_program_that_does_not_end(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(toolchains, "_BUILD_S", 0.2)
+    assert "timed out" in lacking(lambda: toolchains.run(["sleep", "60"]))
+
+
+def test_code_that_cannot_be_built(tmp_path: Path) -> None:
+    for program in ("cmake", "gcc", "g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    code = tmp_path / "code"
+    code.mkdir()
+    (code / "CMakeLists.txt").write_text(
+        "cmake_minimum_required(VERSION 3.22)\nproject(x NONE)\n"
+        "message(FATAL_ERROR ${MVDEPLOY_VERSION})\n"
+    )
+    flags = ("-DMVDEPLOY_VERSION=none",)
+    found = toolchains.find(HERE)
+    said = lacking(lambda: toolchains.build(found, code, tmp_path / "build", flags))
+    assert said.startswith("cmake failed: CMake Error at CMakeLists.txt:3 (message): none.")
+
+
+# Where libraries are from
+
+
+def test_the_package_of_a_library() -> None:
+    for program in ("dpkg-query", "cmake", "gcc", "g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    found = {name: toolchains.package_of(path) for path, name in libraries()}
+    words = ["dpkg-query", "--show", "--showformat=${Version}", "libc6"]
+    done = subprocess.run(words, capture_output=True, text=True, check=True)
+    assert found["libc.so.6"] == Source("libc6", done.stdout)
+    assert None not in found.values()
+
+
+def libraries() -> tuple[tuple[Path, str], ...]:
+    return toolchains.find(HERE).system_libraries()
+
+
+def test_a_file_of_no_package(tmp_path: Path) -> None:
+    assert toolchains.package_of(tmp_path) is None
+
+
+def test_a_system_without_packages(only: MakePrograms) -> None:
+    only()
+    assert toolchains.package_of(Path("/bin/sh")) is None

@@ -1,0 +1,503 @@
+"""A link to a stand-in phone: the real adb, the real runner and engines for arm64, and faults."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import re
+import shutil
+import signal
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from mvdeploy import devices, kits, links, models
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.links import KitMissing, RunnerFailed, State
+from mvdeploy.links.families.adb import AdbLink, android
+from mvdeploy.links.remote import KEEP, OWN_RUNNER
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.records import CoolDown, Job, JobModel, Level, Warmup
+from tests.android import tables
+from tests.android.fixtures import MakePhone, adb_server, make_phone, phone
+from tests.android.kit import aarch64_kit
+from tests.android.phone import Phone
+from tests.android.server import AdbServer
+
+__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
+
+LIMIT_S = 120.0
+WAIT_S = 20.0
+QUICK = CoolDown(limit_s=3.0, poll_s=1.0)
+ENGINES = {"onnx": "onnxruntime", "executorch": "executorch"}
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A small network in every format that phones run."""
+    folder = tmp_path_factory.mktemp("exports")
+    builder = Builder(models.make_spec("anchor"))
+    paths = {"onnx": folder / "net.onnx", "executorch": folder / "net.pte"}
+    for format_name, path in paths.items():
+        builder.export(format_name, path)
+    return paths
+
+
+@pytest.fixture
+def attached(
+    phone: Phone, adb_server: AdbServer, aarch64_kit: Path, monkeypatch: pytest.MonkeyPatch
+) -> Phone:
+    """A stand-in Pixel 4 that adb knows, and the kit for it."""
+    monkeypatch.setenv(kits.FOLDER, str(aarch64_kit))
+    adb_server.run("connect", phone.address)
+    return phone
+
+
+def link_to(phone: Phone, sleep: Callable[[float], None] = lambda _: None, **fields) -> AdbLink:
+    fields = {"address": phone.address, "cool_down": QUICK, **fields}
+    return AdbLink(dataclasses.replace(devices.get("pixel4"), **fields), sleep)
+
+
+@pytest.fixture
+def link(attached: Phone) -> Iterator[AdbLink]:
+    with link_to(attached) as link:
+        yield link
+
+
+def job_for(link: AdbLink, path: Path, folder: Path, count: int = 3, **fields) -> Job:
+    manifest = json.loads(path.with_name(f"{path.name}.json").read_text())
+    name, shape = manifest["inputs"][0]["name"], manifest["inputs"][0]["shape"]
+    tensor = folder / "image.npy"
+    np.save(tensor, np.random.default_rng(0).random(shape, dtype=np.float32))
+    places = link.upload((path, tensor))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    engine = ENGINES[manifest["format"]]
+    model = JobModel(engine, places[path], sha256, {name: places[tensor]}, **fields)
+    return Job((model,), (0,) * count, threads=2, warmup=Warmup(iterations=1), cores=(4, 5, 6, 7))
+
+
+def runner_of(phone: Phone) -> psutil.Process:
+    (first,) = psutil.Process(phone._process.pid).children()
+    found = [p for p in first.children(recursive=True) if "./mvdeploy-runner" in p.cmdline()]
+    return found[-1]
+
+
+def assert_nothing_runs(phone: Phone) -> None:
+    # What has been killed takes a moment to be gone.
+    until = time.monotonic() + WAIT_S
+    while phone.processes() and time.monotonic() < until:
+        time.sleep(0.05)
+    assert phone.processes() == []
+
+
+def assert_nothing_left(phone: Phone) -> None:
+    assert_nothing_runs(phone)
+    assert list(phone.tmp.iterdir()) == []
+
+
+# What works
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("format_name", ENGINES)
+def test_a_job_is_done_on_the_phone(link, attached, exports, tmp_path, format_name: str) -> None:
+    job = job_for(link, exports[format_name], tmp_path, profile_to=f"{link.scratch()}/profile")
+    result = link.run(job, LIMIT_S)
+    assert len(result.samples) == 3
+    assert min(result.samples.wall_ns) > 0
+    assert result.hello["cores"] == [4, 5, 6, 7]
+    assert result.hello["build"] == "glibc" and result.hello["architecture"] == "aarch64"
+    profile = result.models[0].profile
+    assert profile is not None
+    link.fetch(profile, tmp_path / "profile")
+    assert (tmp_path / "profile").stat().st_size > 100
+    link.close()
+    assert_nothing_left(attached)
+
+
+def test_what_the_phone_is_and_how_it_is(link, attached) -> None:
+    attached.write(tables.WAKEFULNESS, "Awake\n")
+    assert link.emulated
+    assert link.identity()["machine"] == "Google Pixel 4"
+    readings = link.state().readings
+    assert readings["thermal_status"] == "none"
+    assert len(readings["cpu_max_khz"]) == 8
+    assert {f.code for f in link.findings()} == {"fixed_performance", "charging", "screen_on"}
+
+
+def test_the_mode_of_fixed_performance_is_restored(link, attached) -> None:
+    assert attached.fixed_performance_calls == ["true"]
+    link.close()
+    assert attached.fixed_performance_calls == ["true", "false"]
+
+
+def test_a_phone_that_does_not_leave_that_mode_is_told_of(link, attached) -> None:
+    attached.deny_fixed_performance()
+    link.close()
+    assert "mode_left_on" in {finding.code for finding in link.findings()}
+
+
+def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(attached, monkeypatch) -> None:
+    asked: list[bool] = []
+
+    def lost(shell, *, on: bool) -> bool:
+        asked.append(on)
+        if on:
+            raise DeviceUnavailable("The answer is lost.", "Attach it again.")
+        return True
+
+    monkeypatch.setattr(android, "set_fixed_performance", lost)
+    with pytest.raises(DeviceUnavailable, match="The answer is lost"):
+        link_to(attached).open()
+    assert asked == [True, False]
+    assert_nothing_left(attached)
+
+
+def test_a_phone_without_that_mode_is_measured_as_it_is(attached) -> None:
+    attached.deny_fixed_performance()
+    with link_to(attached) as link:
+        assert "no_fixed_performance" in {f.code for f in link.findings()}
+    with link_to(attached, fixed_performance=False) as link:
+        assert not {f.code for f in link.findings()}
+    assert attached.fixed_performance_calls == ["true"]
+
+
+def test_what_is_there_is_not_sent_again(attached, exports, monkeypatch) -> None:
+    monkeypatch.setenv(KEEP, "1")
+    with link_to(attached) as link:
+        link.upload((exports["onnx"],))
+    pushed = [line for line in attached.log if line.startswith("push")]
+    assert any("libonnxruntime.so" in line for line in pushed)
+    assert any(".onnx" in line for line in pushed)
+    with link_to(attached) as link:
+        link.upload((exports["onnx"],))
+    assert [line for line in attached.log if line.startswith("push")] == pushed
+    monkeypatch.delenv(KEEP)
+    with link_to(attached):
+        pass
+    assert_nothing_left(attached)
+
+
+def test_what_arrived_damaged_is_sent_again(attached, monkeypatch) -> None:
+    monkeypatch.setenv(KEEP, "1")
+    with link_to(attached):
+        pass
+    (runner,) = attached.tmp.rglob("mvdeploy-runner")
+    runner.chmod(0o755)
+    runner.write_bytes(b"something else")
+    with link_to(attached) as link:
+        assert json.loads(link.call_runner("--hello").out)["architecture"] == "aarch64"
+    assert runner.stat().st_size > 1000
+
+
+# What a phone is called
+
+
+def test_a_serial_stands_for_the_phone(attached) -> None:
+    profile = links.profile(attached.serial)
+    assert (profile.name, profile.address) == ("pixel4", attached.serial)
+
+
+def test_a_phone_without_a_profile_is_described_by_what_it_says(attached) -> None:
+    attached.properties["ro.product.device"] = "caiman"
+    attached.properties["ro.product.model"] = "Pixel 9 Pro"
+    profile = links.profile(attached.serial)
+    assert profile.title == "Google Pixel 9 Pro"
+    assert profile.cores == (4, 5, 6, 7)
+    with AdbLink(profile) as link:
+        assert link.identity()["machine"] == "Google Pixel 9 Pro"
+
+
+def test_a_serial_that_is_not_there(attached) -> None:
+    with pytest.raises(UsageError, match=r"There is no device '127\.0\.0\.1:1'"):
+        links.profile("127.0.0.1:1")
+
+
+def test_a_serial_of_a_phone_that_is_not_ready(phone, adb_server) -> None:
+    phone.fault(unauthorized=True)
+    adb_server.run("connect", phone.address)
+    with pytest.raises(DeviceUnavailable, match="is attached, but it is unauthorized"):
+        links.profile(phone.address)
+
+
+def test_another_phone_is_not_taken_for_the_one_asked_for(attached) -> None:
+    attached.properties["ro.product.device"] = "oriole"
+    with pytest.raises(DeviceUnavailable, match="None of the attached phones is a Pixel 4"):
+        link_to(attached, address="").open()
+
+
+def test_a_phone_of_another_architecture(attached) -> None:
+    attached.properties["ro.product.cpu.abi"] = "armeabi-v7a"
+    with pytest.raises(DeviceUnavailable, match="runs programs for armeabi-v7a"):
+        link_to(attached).open()
+
+
+def test_without_a_kit_it_is_said_how_to_get_one(attached, monkeypatch, tmp_path) -> None:
+    monkeypatch.delenv(kits.FOLDER)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(KitMissing) as caught:
+        link_to(attached).open()
+    assert "mvdeploy devices setup pixel4" in caught.value.remedy
+
+
+# What goes wrong. docs/devices.md lists these.
+
+
+def test_fault_no_phone(adb_server) -> None:
+    with pytest.raises(DeviceUnavailable, match="No phone is attached") as caught:
+        AdbLink(devices.get("pixel4")).open()
+    assert caught.value.exit_code == 3
+
+
+def test_fault_unauthorized(phone, adb_server) -> None:
+    phone.fault(unauthorized=True)
+    adb_server.run("connect", phone.address)
+    with pytest.raises(DeviceUnavailable, match="does not trust this computer") as caught:
+        link_to(phone, address="").open()
+    assert "Allow USB debugging" in caught.value.remedy
+
+
+def test_fault_offline(phone, adb_server) -> None:
+    phone.fault(offline=True)
+    adb_server.run("connect", phone.address)
+    with pytest.raises(DeviceUnavailable, match="offline"):
+        link_to(phone, address="").open()
+
+
+def test_fault_two_devices(attached, make_phone: MakePhone, adb_server) -> None:
+    other = make_phone()
+    adb_server.run("connect", other.address)
+    with pytest.raises(DeviceUnavailable, match="More than one Pixel 4 is attached") as caught:
+        link_to(attached, address="").open()
+    assert "--device" in caught.value.remedy
+    with link_to(other) as link:
+        assert link.shell.serial == other.address
+
+
+def test_fault_cut_during_push(attached) -> None:
+    attached.fault(cut_push_after=3_000_000)
+    with pytest.raises(DeviceUnavailable):
+        link_to(attached).open()
+    assert_nothing_runs(attached)
+    attached.fault()
+    with link_to(attached) as link:  # what was left is taken up, and removed in the end
+        assert link.call_runner("--hello").status == 0
+    assert_nothing_left(attached)
+
+
+@pytest.mark.slow
+def test_fault_cut_during_run(attached, exports, tmp_path) -> None:
+    link = link_to(attached)
+    with link:
+        job = job_for(link, exports["onnx"], tmp_path, count=2000)
+
+        def on_event(event: dict) -> None:
+            if event["event"] == "warmup":
+                attached.fault(stay_away=True)
+                attached.cut()
+
+        with pytest.raises(
+            DeviceUnavailable, match=r"lost|not attached|gone|no longer|does not answer"
+        ):
+            link.run(job, LIMIT_S, on_event)
+    (left,) = (f for f in link.findings() if f.code == "left_behind")
+    assert left.level is Level.WARNING
+    assert "/data/local/tmp/mvdeploy" in str(left.values["folder"])
+
+
+def test_fault_full_disk(attached) -> None:
+    attached.fault(full_after=5_000_000)
+    with pytest.raises(DeviceUnavailable, match="has no room for") as caught:
+        link_to(attached).open()
+    assert "Free space" in caught.value.remedy
+    assert_nothing_left(attached)
+
+
+@pytest.mark.slow
+def test_fault_runner_segfault(link, attached, exports, tmp_path) -> None:
+    def on_event(event: dict) -> None:
+        if event["event"] == "warmup":
+            runner_of(attached).send_signal(signal.SIGSEGV)
+
+    with pytest.raises(RunnerFailed, match="killed by SIGSEGV while running inference"):
+        link.run(job_for(link, exports["onnx"], tmp_path, count=2000), LIMIT_S, on_event)
+    assert_nothing_runs(attached)
+    assert len(link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S).samples) == 3
+
+
+@pytest.mark.slow
+def test_fault_runner_hang(link, attached, exports, tmp_path) -> None:
+    def on_event(event: dict) -> None:
+        if event["event"] == "loaded":
+            runner_of(attached).suspend()
+
+    with pytest.raises(RunnerFailed, match="did not finish within 5 s"):
+        link.run(job_for(link, exports["onnx"], tmp_path), 5.0, on_event)
+    assert_nothing_runs(attached)
+
+
+def test_fault_hot_phone(attached, exports, tmp_path) -> None:
+    attached.heat(45.0, status=3)
+    waits: list[float] = []
+    with link_to(attached, waits.append) as link:
+        link._ready()
+        (hot,) = (f for f in link.findings() if f.code == "hot")
+    assert waits == [1.0, 1.0, 1.0]
+    assert hot.level is Level.ERROR
+    assert hot.values == {"status": "severe", "skin": "45 °C", "waited_s": 3.0}
+
+
+def test_a_phone_that_cools_down_is_waited_for(attached) -> None:
+    attached.heat(45.0, status=1, cooling=5.0)
+    waits: list[float] = []
+    with link_to(attached, waits.append) as link:
+        link._ready()
+        codes = {f.code for f in link.findings()}
+    assert waits and "cooled_down" in codes and "hot" not in codes
+
+
+def test_fault_another_phone(link, attached, adb_server) -> None:
+    attached.fault(become={"ro.serialno": "OTHER", "ro.product.model": "Pixel 4a"})
+    attached.cut()
+    adb_server.run("disconnect", attached.address)
+    adb_server.run("connect", attached.address)
+    with pytest.raises(DeviceUnavailable, match="Another phone answers"):
+        link._ready()
+
+
+@pytest.mark.slow
+def test_an_interrupted_run_leaves_nothing(link, attached, exports, tmp_path) -> None:
+    def on_event(event: dict) -> None:
+        if event["event"] == "warmup":
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        link.run(job_for(link, exports["onnx"], tmp_path, count=2000), LIMIT_S, on_event)
+    assert_nothing_runs(attached)
+    link.close()
+    assert_nothing_left(attached)
+
+
+@pytest.mark.slow
+def test_a_damaged_model_is_refused_by_the_runner(link, exports, tmp_path) -> None:
+    broken = tmp_path / "broken.onnx"
+    broken.write_bytes(exports["onnx"].read_bytes()[:-100])
+    shutil.copyfile(f"{exports['onnx']}.json", f"{broken}.json")
+    with pytest.raises(RunnerFailed, match="could not load"):
+        link.run(job_for(link, broken, tmp_path), LIMIT_S)
+
+
+def test_a_file_that_is_not_there(link) -> None:
+    with pytest.raises(EngineError, match="has no file"):
+        link.fetch("/data/local/tmp/nothing", Path("nothing"))
+
+
+# A program of the user's
+
+OWN = """#!/system/bin/sh
+echo "$@" >>/data/local/tmp/arguments
+: >model.etdump || exit 9
+for word in "$@"; do
+  case "$word" in
+    --num_executions=*) count=${word#*=} ;;
+    --etdump_path=*) echo profile >"${word#*=}" ;;
+  esac
+done
+echo "I 00:00:00 executorch:executor_runner.cpp:1] Model loaded in 1.500000 ms." >&2
+i=1
+while [ $i -le $count ]; do
+  echo "I 00:00:00 executorch:executor_runner.cpp:2] Iteration $i of $count: 2.$i ms" >&2
+  i=$((i + 1))
+done
+"""
+
+
+@pytest.fixture
+def own(
+    attached: Phone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Callable[[str], AdbLink]:
+    """Return a function that makes a link with a program of the user's."""
+
+    def make(text: str) -> AdbLink:
+        program = tmp_path / "executor runner"
+        program.write_text(text)
+        monkeypatch.setenv(OWN_RUNNER, str(program))
+        return link_to(attached)
+
+    return make
+
+
+def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
+    with own(OWN) as link:
+        job = job_for(link, exports["executorch"], tmp_path, profile_to=f"{link.scratch()}/profile")
+        result = link.run(job, LIMIT_S)
+        assert result.hello["runner"] == "executor_runner"
+        assert result.models[0].load_ns == 1_500_000
+        assert result.models[0].first.wall_ns == (2_100_000,)
+        assert result.models[0].warmup.wall_ns == (2_200_000,)
+        assert result.samples.wall_ns == (2_300_000, 2_400_000, 2_500_000)
+        link.fetch(result.models[0].profile or "", tmp_path / "profile")
+        assert "own_runner" in {finding.code for finding in link.findings()}
+    arguments = (attached.tmp / "arguments").read_text().split()
+    assert "--num_executions=5" in arguments and "--cpu_threads=2" in arguments
+    (attached.tmp / "arguments").unlink()
+    assert_nothing_left(attached)
+
+
+def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> None:
+    with own(OWN) as link, pytest.raises(EngineError, match="runs ExecuTorch, not onnxruntime"):
+        link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S)
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        ("#!/system/bin/sh\necho 'E method load failed' >&2; exit 3", "exit status 3: E method"),
+        ("#!/system/bin/sh\nkill -SEGV $$", "exit status -11"),
+        ("#!/system/bin/sh\necho fine", "told 0 times for 5 inferences"),
+        ("#!/system/bin/sh\nexec sleep 60", "did not finish within 3 s"),
+    ],
+)
+def test_a_runner_of_the_user_that_fails(own, attached, exports, tmp_path, text, reason) -> None:
+    with own(text) as link, pytest.raises(EngineError, match=reason):
+        link.run(job_for(link, exports["executorch"], tmp_path), 3.0)
+    assert_nothing_left(attached)
+
+
+# The doctor
+
+
+def test_the_doctor_goes_through_all_of_it(attached) -> None:
+    found = links.doctor(link_to(attached).profile)
+    assert [one.name for one in found] == [
+        *("adb", "adb server", "device", "architecture", "storage"),
+        *("runner kit", "programs run", "engines load", "clocks"),
+    ]
+    assert {one.state for one in found} == {State.MET}
+    assert not any(one.remedy for one in found)
+    assert_nothing_left(attached)
+
+
+def test_the_doctor_stops_at_what_is_missing(adb_server) -> None:
+    found = links.doctor(devices.get("pixel4"))
+    states = [one.state for one in found]
+    assert states == [State.MET, State.MET, State.MISSING] + [State.UNKNOWN] * 6
+    assert all(one.remedy for one in found[2:])
+
+
+def test_a_phone_that_denies_its_clocks_is_still_measured(attached) -> None:
+    for path in (attached.root / "sys").rglob("scaling_max_freq"):
+        path.unlink()
+    (clocks,) = (p for p in links.doctor(link_to(attached).profile) if p.name == "clocks")
+    assert clocks.state is State.UNKNOWN
+
+
+def test_every_fault_is_in_the_table_and_the_other_way_round() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    listed = set(re.findall(r"`(test_fault_\w+)`", document))
+    assert listed == {name for name in globals() if name.startswith("test_fault_")}

@@ -1,0 +1,131 @@
+"""Runs on a stand-in phone, from the command line to the report, and one that is cut short."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from mvdeploy import devices, kits, links, models
+from mvdeploy.cli import bench as bench_cli
+from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.pipeline import bench, report
+from mvdeploy.pipeline.compare import compare_results
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.records import CoolDown, Plan, Warmup
+from mvdeploy.records.run import load_run
+from tests.android.fixtures import adb_server, make_phone, phone
+from tests.android.kit import aarch64_kit
+from tests.android.phone import Phone
+
+__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
+
+pytestmark = pytest.mark.slow
+
+PLAN = Plan(
+    warmup=Warmup(iterations=1), iterations=4, sessions=2, profile_iterations=2, cores=(4, 5, 6, 7)
+)
+
+
+@pytest.fixture
+def attached(phone: Phone, adb_server, aarch64_kit: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
+    monkeypatch.setenv(kits.FOLDER, str(aarch64_kit))
+    adb_server.run("connect", phone.address)
+    return phone
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
+    folder = tmp_path_factory.mktemp("exports")
+    builder = Builder(models.make_spec("anchor"))
+    paths = {"onnx": folder / "net.onnx", "executorch": folder / "net.pte"}
+    for format_name, path in paths.items():
+        builder.export(format_name, path)
+    return tuple(paths.values())
+
+
+def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
+    arguments = ["mobilevit_xxs", "--device", "pixel4", "--image-size", "64", "--iterations", "2"]
+    few = ["--sessions", "1", "--warmup", "1", "--threads", "2"]
+    done = CliRunner().invoke(bench_cli.command, [*arguments, *few, "-o", str(tmp_path / "out")])
+    assert done.exit_code == 0, done.output
+    (folder,) = (tmp_path / "out").iterdir()
+    saved = load_run(folder)
+    assert {case.engine for case in saved.cases} == {"executorch", "onnxruntime"}
+    assert saved.run.device.emulated
+    for case in saved.cases:
+        assert case.failure is None and case.measurement is not None
+        assert case.measurement.conditions["cores"] == ("4", "5", "6", "7")
+        assert str(case.measurement.conditions["runner"]).endswith("(glibc build)")
+        assert case.measurement.before.readings["thermal_status"] == "none"
+        assert report.breakdowns(saved)[case.slug].coverage >= 0.95
+    text = (folder / "report.md").read_text()
+    assert "on Pixel 4" in text and "an emulated device" in text
+    assert "these times are not those of any real device" in text
+    assert attached.processes() == [] and list(attached.tmp.iterdir()) == []
+
+
+def test_what_was_finished_is_kept_when_the_phone_is_lost(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    sessions = 0
+
+    def on_step(step: str) -> None:
+        nonlocal sessions
+        sessions += step == "session 1"
+        if sessions == 2 and step == "session 1":
+            attached.unplug()
+
+    folder = bench.run(request_for(attached, exports, tmp_path), on_step).folder
+    # Engines are measured one after the other, in the order of their names.
+    first, second = sorted(load_run(folder).cases, key=lambda case: case.engine)
+    assert first.failure is None
+    assert first.measurement is not None and len(first.measurement.steady) == 4
+    assert second.failure is not None
+    assert second.failure.exit_code == DeviceUnavailable.exit_code
+    assert "left_behind" in {finding.code for finding in load_run(folder).run.findings}
+    report.render(folder)
+    text = (folder / "report.md").read_text()
+    assert "Files were left on Pixel 4" in text
+    assert first.label in text
+
+
+def test_an_emulated_result_is_not_compared_with_a_real_one(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    folder = bench.run(request_for(attached, exports[:1], tmp_path)).folder
+    real = tmp_path / "real"
+    folder.rename(real)
+    text = json.loads((real / "run.json").read_text())
+    text["device"]["emulated"] = False
+    again = tmp_path / "again"
+    again.mkdir()
+    for path in real.rglob("*"):
+        if path.is_file():
+            target = again / path.relative_to(real)
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(path.read_bytes())
+    (real / "run.json").write_text(json.dumps(text))
+    with pytest.raises(UsageError, match="emulated"):
+        compare_results(again, real)
+
+
+def request_for(attached: Phone, exports: tuple[Path, ...], tmp_path: Path) -> bench.Request:
+    profile = dataclasses.replace(
+        devices.get("pixel4"), address=attached.address, cool_down=CoolDown(limit_s=1, poll_s=1)
+    )
+    return bench.Request(
+        subjects=exports, formats=("onnx",), device=profile, plan=PLAN, root=tmp_path / "out"
+    )
+
+
+def test_without_a_phone_the_status_is_3(adb_server, tmp_path: Path) -> None:
+    profile = links.profile("pixel4")
+    request = bench.Request((), ("onnx",), profile, PLAN, tmp_path / "out")
+    with pytest.raises(DeviceUnavailable, match="No phone is attached") as caught:
+        bench.run(request)
+    assert caught.value.exit_code == 3
+    assert not (tmp_path / "out").exists()

@@ -1,0 +1,413 @@
+"""What Android phones tell: samples of their answers, and a stand-in phone at the real adb."""
+
+from __future__ import annotations
+
+import string
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from mvdeploy.links.families.adb import android
+from mvdeploy.links.families.adb.android import (
+    STATUSES,
+    Heat,
+    Sensor,
+    condition,
+    is_emulator,
+    parse_heat,
+    parse_properties,
+)
+from mvdeploy.links.families.adb.shell import Adb, AdbShell
+from mvdeploy.links.gather import KERNEL
+from mvdeploy.records import UNAVAILABLE
+from tests.android import tables
+from tests.android.fixtures import adb_server, make_phone, phone
+from tests.android.phone import OTHER, Phone
+from tests.android.server import AdbServer
+from tests.links.answers import (
+    any_of,
+    assert_saved_as_they_are,
+    damaged,
+    documented,
+    lackable,
+    unavailable,
+)
+
+__all__ = ["adb_server", "make_phone", "phone"]
+
+HEAT = """\
+IsStatusOverride: false
+ThermalEventListeners:
+	callbacks: 1
+	killed: false
+	broadcasts count: -1
+ThermalStatusListeners:
+	callbacks: 2
+	killed: false
+	broadcasts count: -1
+Thermal Status: 2
+Cached temperatures:
+	Temperature{mValue=21.5, mType=3, mName=quiet-therm-adc, mStatus=0}
+	Temperature{mValue=99.0, mType=0, mName=cpu0-gold-usr, mStatus=6}
+HAL Ready: true
+HAL connection:
+	ThermalHAL 2.0 connected: yes
+Current temperatures from HAL:
+	Temperature{mValue=33.8, mType=0, mName=cpu0-gold-usr, mStatus=0}
+	Temperature{mValue=-99.9, mType=0, mName=cpu1-gold-usr, mStatus=0}
+	Temperature{mValue=32.4, mType=1, mName=gpuss-0-usr, mStatus=0}
+	Temperature{mValue=29.0, mType=2, mName=battery, mStatus=0}
+	Temperature{mValue=38.2, mType=3, mName=quiet-therm-adc, mStatus=1}
+	Temperature{mValue=41.05, mType=3, mName=fps-therm-monitor, mStatus=2}
+	Temperature{mValue=0.0, mType=3, mName=wifi therm, mStatus=0}
+	Temperature{mValue=NaN, mType=3, mName=broken, mStatus=0}
+	Temperature{mValue=-3.5, mType=4, mName=usbc-therm-adc, mStatus=0}
+	Temperature{mValue=1.0, mType=-1, mName=of no kind, mStatus=0}
+Current cooling devices from HAL:
+	CoolingDevice{mValue=0, mType=2, mName=thermal-cpufreq-0}
+	Temperature{mValue=77.0, mType=3, mName=not there, mStatus=0}
+Temperature static thresholds from HAL:
+	TemperatureThreshold{mType=3, mName=quiet-therm-adc, mHotThrottlingThresholds=[NaN, 37.0, 43.0]}
+"""
+
+NOT_READY = """\
+IsStatusOverride: false
+Thermal Status: 0
+Cached temperatures:
+	Temperature{mValue=31.0, mType=3, mName=skin, mStatus=0}
+HAL Ready: false
+"""
+
+BATTERY = """\
+Current Battery Service state:
+  AC powered: false
+  USB powered: true
+  Wireless powered: false
+  Max charging current: 500000
+  Charge counter: 2361000
+  status: 2
+  present: true
+  level: 86
+  scale: 100
+  voltage: 4268
+  temperature: 294
+  technology: Li-ion
+"""
+
+TOLD = {"thermal": HEAT, "battery": BATTERY, "power": "  mWakefulness=Dozing\n"}
+
+DENIED = (
+    "",
+    "Permission Denial: can't dump ThermalService from pid=12013, uid=2000 due to missing "
+    "android.permission.DUMP permission\n",
+    "Can't find service: thermalservice\n",
+    "/system/bin/sh: dumpsys: inaccessible or not found\n",
+)
+
+GETPROP = """\
+[ro.product.model]: [Pixel 4]
+[ro.soc.model]: []
+[persist.odd]: [a]: [b]]
+[ro.with.spaces]: [ two  words ]
+[ro.many.lines]: [first
+second [x]
+third]
+[ro.serialno]: [99211FFAZ00STD]
+not a property
+"""
+
+
+@pytest.fixture
+def shell(adb_server: AdbServer, phone: Phone) -> Iterator[AdbShell]:
+    with Adb() as adb:
+        yield AdbShell(adb, adb.connect(phone.address), "Pixel 4")
+
+
+# Heat
+
+
+def test_sensors_are_read_as_they_are_now() -> None:
+    assert parse_heat(HEAT) == Heat(
+        2,
+        (
+            Sensor("cpu0-gold-usr", 0, 33.8),
+            Sensor("gpuss-0-usr", 1, 32.4),
+            Sensor("battery", 2, 29.0),
+            Sensor("quiet-therm-adc", 3, 38.2),
+            Sensor("fps-therm-monitor", 3, 41.05),
+            Sensor("usbc-therm-adc", 4, -3.5),
+            Sensor("of no kind", -1, 1.0),
+        ),
+    )
+
+
+def test_the_hottest_part_of_the_skin_counts() -> None:
+    assert parse_heat(HEAT).skin_c == 41.05
+    assert parse_heat(HEAT.replace("mType=3", "mType=0")).skin_c is None
+
+
+def test_old_temperatures_are_none() -> None:
+    assert parse_heat(NOT_READY) == Heat(0, ())
+
+
+@pytest.mark.parametrize("answer", DENIED)
+def test_a_phone_that_does_not_tell_its_heat(answer: str) -> None:
+    assert parse_heat(answer) == Heat(None, ())
+
+
+@pytest.mark.parametrize(
+    ("line", "status"),
+    [
+        *((f"Thermal Status: {number}", number) for number in range(7)),
+        ("  Thermal Status: 3  ", 3),
+        ("Thermal Status: 9", 6),
+        ("Thermal Status: -1", None),
+        ("Thermal Status: 12", None),
+        ("Thermal Status: ", None),
+        ("Old Thermal Status: 3", None),
+        ("ThermalStatus: 3", None),
+    ],
+)
+def test_thermal_status(line: str, status: int | None) -> None:
+    heat = parse_heat(f"IsStatusOverride: false\n{line}\nHAL Ready: false\n")
+    assert heat.status == status
+    told = condition(TOLD | {"thermal": line})["thermal_status"]
+    assert told == (UNAVAILABLE if status is None else STATUSES[status])
+
+
+@pytest.mark.parametrize("value", ["", "-", ".", "1.2.3", "--5", "1e3", "٣.x", "99999", "9" * 5000])
+def test_what_is_no_temperature(value: str) -> None:
+    line = f"Temperature{{mValue={value}, mType=3, mName=skin, mStatus=0}}"
+    assert parse_heat(f"Current temperatures from HAL:\n\t{line}\n") == Heat(None, ())
+
+
+@settings(max_examples=300)
+@given(damaged(HEAT) | st.text())
+def test_any_text_gives_heat(text: str) -> None:
+    heat = parse_heat(text)
+    assert heat.status is None or heat.status in range(len(STATUSES))
+    assert all(-1000 < sensor.degrees < 1000 for sensor in heat.sensors)
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.text(string.ascii_letters + string.digits + "-_ ", min_size=1).map(str.strip),
+            st.integers(-1, 30),
+            st.integers(-400, 1500).filter(bool).map(lambda tenths: tenths / 10),
+        )
+    )
+)
+def test_any_sensors_are_read(sensors: list[tuple[str, int, float]]) -> None:
+    lines = [
+        f"\tTemperature{{mValue={degrees}, mType={kind}, mName={name}, mStatus=0}}\n"
+        for name, kind, degrees in sensors
+    ]
+    heat = parse_heat("Current temperatures from HAL:\n" + "".join(lines))
+    assert heat.sensors == tuple(Sensor(*sensor) for sensor in sensors)
+
+
+# Battery and screen
+
+
+def test_condition() -> None:
+    assert condition(TOLD) == {
+        "thermal_status": "moderate",
+        "temperatures_c": (
+            "cpu0-gold-usr=33.8",
+            "gpuss-0-usr=32.4",
+            "battery=29",
+            "quiet-therm-adc=38.2",
+            "fps-therm-monitor=41.05",
+            "usbc-therm-adc=-3.5",
+            "of no kind=1",
+        ),
+        "skin_c": 41.05,
+        "battery_percent": 86,
+        "battery_c": 29.4,
+        "battery_plugged": "yes",
+        "screen": "dozing",
+    }
+
+
+def test_a_battery_that_feeds_the_phone() -> None:
+    text = BATTERY.replace("USB powered: true", "USB powered: false")
+    assert condition(TOLD | {"battery": text})["battery_plugged"] == "no"
+
+
+@pytest.mark.parametrize("source", ["AC", "Wireless", "Dock"])
+def test_every_way_to_feed_it_counts(source: str) -> None:
+    text = BATTERY.replace("USB powered: true", f"USB powered: false\n  {source} powered: true")
+    assert condition(TOLD | {"battery": text})["battery_plugged"] == "yes"
+
+
+def test_values_are_of_their_own_line() -> None:
+    told = condition(
+        {"thermal": "", "battery": "  level:\n  86\n", "power": "mWakefulness=\nAwake"}
+    )
+    assert unavailable(told) == told.keys()
+
+
+@pytest.mark.parametrize("answer", DENIED)
+def test_what_is_denied_is_unavailable(answer: str) -> None:
+    told = condition(dict.fromkeys(TOLD, answer))
+    assert unavailable(told) == told.keys()
+
+
+@settings(max_examples=300)
+@given(any_of(TOLD))
+def test_any_answers_give_a_condition(told: dict[str, str]) -> None:
+    assert_saved_as_they_are(condition(told))
+
+
+# Properties
+
+
+def test_properties_are_read_by_name() -> None:
+    assert parse_properties(GETPROP) == {
+        "ro.product.model": "Pixel 4",
+        "ro.soc.model": "",
+        "persist.odd": "a]: [b]",
+        "ro.with.spaces": " two  words ",
+        "ro.many.lines": "first",
+        "ro.serialno": "99211FFAZ00STD",
+    }
+
+
+def test_lines_may_end_as_on_old_phones() -> None:
+    assert parse_properties("[a]: [1]\r\n[b]: [2]\r\n") == {"a": "1", "b": "2"}
+
+
+@given(damaged(GETPROP) | st.text())
+def test_any_text_gives_properties(text: str) -> None:
+    assert all(parse_properties(text))
+
+
+@pytest.mark.parametrize(
+    ("properties", "emulator"),
+    [
+        ({}, False),
+        ({"ro.hardware": "flame", "ro.kernel.qemu": "0"}, False),
+        ({"ro.kernel.qemu": "1"}, True),
+        ({"ro.boot.qemu": "1"}, True),
+        *(({"ro.hardware": name}, True) for name in ("ranchu", "goldfish", "cutf_cvm", "vbox86")),
+    ],
+)
+def test_emulators(properties: dict[str, str], emulator: bool) -> None:
+    assert is_emulator(properties) == emulator
+
+
+# A phone at adb
+
+
+def test_what_a_phone_is(shell: AdbShell) -> None:
+    assert android.identity(shell) == {
+        "cpu": "Qualcomm SM8150",
+        "cores_physical": 8,
+        "cores_logical": 8,
+        "architecture": "arm64-v8a",
+        "memory_bytes": 5622680 * 1024,
+        "machine": "Google Pixel 4",
+        "os": "Android 13",
+        "build": tables.FLAME["ro.build.fingerprint"],
+        "kernel": "Linux 4.14.276-g75ae1cd1dcd4-ab8931400",
+        "hypervisor": "yes",
+        "boost": UNAVAILABLE,
+        "python": "none",
+    }
+    assert android.properties(shell) == tables.FLAME
+
+
+def test_what_another_phone_is(shell: AdbShell, phone: Phone) -> None:
+    phone.properties.update(OTHER)
+    phone.properties.update({"ro.kernel.qemu": "0", "ro.boot.qemu": "0", "ro.soc.manufacturer": ""})
+    identity = android.identity(shell)
+    assert (identity["machine"], identity["cpu"]) == ("Google Pixel 6", "GS101")
+    assert identity["hypervisor"] == "no"
+    assert identity["build"] == OTHER["ro.build.fingerprint"]
+
+
+def test_a_phone_that_tells_nothing_of_itself(shell: AdbShell, phone: Phone) -> None:
+    phone.write(tables.PROPERTIES, "")
+    identity = android.identity(shell)
+    properties = {"cpu", "architecture", "machine", "os", "build", "hypervisor", "boost"}
+    assert unavailable(identity) == properties
+    assert android.properties(shell) == {}
+
+
+def test_properties_are_data(shell: AdbShell, phone: Phone) -> None:
+    model = "$(touch /data/local/tmp/owned) `id`'\"; \\"
+    phone.properties["ro.product.model"] = model
+    assert android.identity(shell)["machine"] == f"Google {model}"
+    assert list(phone.tmp.iterdir()) == []
+
+
+def test_the_condition_of_a_phone(shell: AdbShell) -> None:
+    readings = android.state(shell).readings
+    assert_saved_as_they_are(readings)
+    assert readings["thermal_status"] == "none"
+    assert readings["skin_c"] == 30.2
+    assert len(readings["temperatures_c"]) == 12
+    assert "cpu3-gold-usr=34.5" in readings["temperatures_c"]
+    assert (readings["battery_percent"], readings["battery_c"]) == (86, 29.0)
+    assert (readings["battery_plugged"], readings["screen"]) == ("yes", "asleep")
+    assert readings["loadavg_1"] == UNAVAILABLE  # the phone denies it
+    assert readings["governor"] == ("schedutil",) * 8
+    assert readings["cpu_khz"] == ("576000",) * 4 + ("710400",) * 3 + ("825600",)
+    assert readings["cpu_max_khz"] == ("1785600",) * 4 + ("2419200",) * 3 + ("2841600",)
+    assert readings["cpu_hardware_max_khz"] == readings["cpu_max_khz"]
+    assert (readings["steal_ticks"], readings["idle_ticks"]) == (0, 20493870)
+    assert readings["memory_available_bytes"] == 2731548 * 1024
+
+
+def test_a_hot_phone(shell: AdbShell, phone: Phone) -> None:
+    phone.heat(47.5, status=3, cooling=5)
+    phone.set_clock(7, scaling_max_freq=1_804_800)
+    phone.set_battery(15, powered=False)
+    phone.write(tables.WAKEFULNESS, "Awake\n")
+    readings = android.state(shell).readings
+    assert (readings["thermal_status"], readings["skin_c"]) == ("severe", 47.5)
+    assert readings["cpu_max_khz"][7] == "1804800"
+    assert readings["cpu_hardware_max_khz"][7] == "2841600"
+    assert (readings["battery_percent"], readings["battery_plugged"]) == (15, "no")
+    assert readings["screen"] == "awake"
+    found = [android.heat(shell) for _ in range(2)]
+    assert [heat.skin_c for heat in found] == [42.5, 37.5]
+    assert [heat.status for heat in found] == [3, 0]
+
+
+def test_the_highest_clocks_of_a_phone(shell: AdbShell, phone: Phone) -> None:
+    phone.set_clock(7, scaling_max_freq=1_804_800)  # what it may do now does not matter
+    little, big = dict.fromkeys(range(4), 1_785_600), dict.fromkeys(range(4, 7), 2_419_200)
+    assert android.highest_clocks(shell) == little | big | {7: 2_841_600}
+
+
+def test_fixed_performance(shell: AdbShell, phone: Phone) -> None:
+    assert android.set_fixed_performance(shell, on=True)
+    assert phone.read(tables.FIXED_PERFORMANCE) == "true\n"
+    assert android.set_fixed_performance(shell, on=False)
+    assert phone.read(tables.FIXED_PERFORMANCE) == "false\n"
+    assert phone.fixed_performance_calls == ["true", "false"]
+
+
+def test_a_phone_without_fixed_performance(shell: AdbShell, phone: Phone) -> None:
+    phone.deny_fixed_performance()
+    assert not android.set_fixed_performance(shell, on=True)
+    assert not android.set_fixed_performance(shell, on=False)
+
+
+# What is documented
+
+
+def test_every_reading_is_documented_and_given(shell: AdbShell) -> None:
+    names = documented("Link.state")
+    given_names = android.state(shell).readings.keys()
+    assert given_names <= names.keys()
+    assert names.keys() - lackable(names, "may lack it") <= given_names
+    assert android.identity(shell).keys() == documented("Link.identity").keys()
+
+
+def test_the_questions_have_names_of_their_own() -> None:
+    assert not KERNEL.keys() & android._CONDITION.keys()

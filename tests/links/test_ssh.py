@@ -1,0 +1,172 @@
+"""A link to a Linux board: a real ssh server on this machine, the real runner and engines."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import platform
+import signal
+from pathlib import Path
+
+import numpy as np
+import psutil
+import pytest
+
+from mvdeploy import kits, links, models
+from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.links import RunnerFailed, State
+from mvdeploy.links.families.host import HostLink
+from mvdeploy.links.families.ssh import ADDRESS, SshLink
+from mvdeploy.pipeline import bench, report
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
+from mvdeploy.records.run import load_run
+from tests.runners.native_kit import host_kit
+from tests.ssh.fixtures import server
+from tests.ssh.server import SshServer
+
+__all__ = ["host_kit", "server"]
+
+pytestmark = pytest.mark.slow
+
+LIMIT_S = 60.0
+
+
+@pytest.fixture(scope="module")
+def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    folder = tmp_path_factory.mktemp("exports")
+    builder = Builder(models.make_spec("anchor"))
+    paths = {"onnxruntime": folder / "net.onnx", "executorch": folder / "net.pte"}
+    builder.export("onnx", paths["onnxruntime"])
+    builder.export("executorch", paths["executorch"])
+    return paths
+
+
+@pytest.fixture
+def profile(server: SshServer, host_kit: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceProfile:
+    monkeypatch.setenv(kits.FOLDER, str(host_kit))
+    monkeypatch.delenv(ADDRESS, raising=False)
+    return links.profile(server.address)
+
+
+def job_for(link: SshLink | HostLink, engine: str, path: Path, folder: Path, count: int = 3) -> Job:
+    manifest = json.loads(path.with_name(f"{path.name}.json").read_text())
+    name, shape = manifest["inputs"][0]["name"], manifest["inputs"][0]["shape"]
+    tensor = folder / "image.npy"
+    np.save(tensor, np.random.default_rng(0).random(shape, dtype=np.float32))
+    places = link.upload((path, tensor))
+    sha256 = hashlib.sha256(path.read_bytes()).hexdigest()
+    model = JobModel(engine, places[path], sha256, {name: places[tensor]})
+    return Job((model,), (0,) * count, threads=1, warmup=Warmup(iterations=1))
+
+
+def runner_of(link: SshLink) -> psutil.Process:
+    """Return the runner: the board is this machine."""
+    return psutil.Process(int((Path(link.scratch()) / "pid").read_text()))
+
+
+def test_an_address_stands_for_a_board(profile: DeviceProfile, server: SshServer) -> None:
+    assert profile.address == server.address
+    assert (profile.link, profile.match) == ("ssh", {})
+    with SshLink(profile) as link:
+        said = link.identity()
+        assert said["architecture"] == platform.machine()
+        assert said["kernel"] == f"Linux {platform.release()}"
+        readings = link.state().readings
+        assert isinstance(readings["loadavg_1"], float)
+        assert isinstance(readings["total_ticks"], int)
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "executorch"])
+def test_the_outputs_are_those_of_the_python_runner(
+    profile: DeviceProfile, exports: dict[str, Path], tmp_path: Path, engine: str
+) -> None:
+    with SshLink(profile) as link:
+        there = link.run(job_for(link, engine, exports[engine], tmp_path), LIMIT_S)
+        folder = Path(link.scratch())
+        assert folder.is_dir()
+    assert not folder.exists()
+    with HostLink(dataclasses.replace(profile, link="host")) as host:
+        here = host.run(job_for(host, engine, exports[engine], tmp_path), LIMIT_S)
+    assert there.models[0].output_sha256 == here.models[0].output_sha256
+    assert len(there.samples) == len(here.samples) == 3
+
+
+def test_a_runner_that_crashes(profile, exports, tmp_path) -> None:
+    path = exports["onnxruntime"]
+    with SshLink(profile) as link:
+
+        def on_event(event: dict) -> None:
+            if event["event"] == "warmup":
+                runner_of(link).send_signal(signal.SIGSEGV)
+
+        with pytest.raises(RunnerFailed, match="killed by SIGSEGV"):
+            link.run(job_for(link, "onnxruntime", path, tmp_path, 10**6), LIMIT_S, on_event)
+        assert len(link.run(job_for(link, "onnxruntime", path, tmp_path), LIMIT_S).samples) == 3
+
+
+def test_a_runner_that_hangs(profile, exports, tmp_path) -> None:
+    held: list[psutil.Process] = []
+    with SshLink(profile) as link:
+
+        def on_event(event: dict) -> None:
+            if event["event"] == "loaded":
+                held.append(runner_of(link))
+                held[0].suspend()
+
+        with pytest.raises(RunnerFailed, match="did not finish within 3 s"):
+            link.run(job_for(link, "onnxruntime", exports["onnxruntime"], tmp_path), 3.0, on_event)
+        assert not held[0].is_running()
+
+
+def test_a_connection_that_is_lost_meanwhile(profile, server, exports, tmp_path) -> None:
+    held: list[psutil.Process] = []
+    link = SshLink(profile)
+
+    def on_event(event: dict) -> None:
+        if event["event"] == "warmup":
+            held.append(runner_of(link))
+            server.kill()
+
+    with link, pytest.raises(DeviceUnavailable):
+        path = exports["onnxruntime"]
+        link.run(job_for(link, "onnxruntime", path, tmp_path, 10**6), LIMIT_S, on_event)
+    assert "left_behind" in {finding.code for finding in link.findings()}
+    # A runner that nobody listens to any more ends when it next has something to say.
+    held[0].wait(20)
+
+
+def test_a_board_that_is_another_one(profile: DeviceProfile) -> None:
+    other = dataclasses.replace(profile, match={"ro.product.model": ("Raspberry Pi 5*",)})
+    with pytest.raises(DeviceUnavailable, match="is no "):
+        SshLink(other).open()
+
+
+def test_a_profile_without_an_address(monkeypatch) -> None:
+    monkeypatch.delenv(ADDRESS, raising=False)
+    with pytest.raises(UsageError, match="does not say where it is") as caught:
+        SshLink(links.profile("raspberrypi5")).open()
+    assert "--address" in caught.value.remedy
+
+
+def test_the_doctor(profile: DeviceProfile) -> None:
+    found = {one.name: one for one in links.doctor(profile)}
+    assert found["engines load"].state is State.MET
+    assert "onnxruntime" in found["engines load"].found
+    # The clocks of a virtual machine cannot be read; all else is met.
+    assert {one.state for name, one in found.items() if name != "clocks"} == {State.MET}
+
+
+def test_a_run_ends_in_a_report(profile, exports, tmp_path) -> None:
+    plan = Plan(warmup=Warmup(iterations=2), iterations=10, sessions=2, profile_iterations=5)
+    subjects = tuple(exports.values())
+    request = bench.Request(subjects, ("onnx", "executorch"), profile, plan, tmp_path / "out")
+    folder = bench.run(request).folder
+    saved = load_run(folder)
+    assert not saved.run.device.emulated
+    for case in saved.cases:
+        assert case.failure is None
+        assert report.breakdowns(saved)[case.slug].coverage >= 0.95
+    report.render(folder)
+    assert (folder / "report.html").stat().st_size > 10_000

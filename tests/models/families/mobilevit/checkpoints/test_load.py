@@ -1,0 +1,316 @@
+"""Checkpoints that load: every library, container, wrapper; and what the spec says of them."""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import subprocess
+import sys
+from collections import OrderedDict
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torch.optim.swa_utils import AveragedModel
+
+from mvdeploy import models
+from mvdeploy.errors import UsageError
+from mvdeploy.models.families.mobilevit.checkpoints import unwrap
+from mvdeploy.records import ModelSpec, PatchSize, codec
+
+LAYOUTS = ("cvnets", "timm", "transformers")
+XXS = "mobilevit_xxs"
+
+
+def save(held: Any, path: Path) -> Path:
+    if path.suffix == ".safetensors":
+        save_file({name: tensor.contiguous() for name, tensor in held.items()}, path)
+    else:
+        torch.save(held, path)
+    return path
+
+
+def spec_of(path: Path, **asked: Any) -> ModelSpec:
+    return models.make_spec(asked.pop("model", XXS), weights=path, **asked)
+
+
+def check_equal(network: nn.Module, expected: nn.Module) -> None:
+    found, wanted = network.state_dict(), expected.state_dict()
+    assert list(found) == list(wanted)
+    for name, tensor in wanted.items():
+        assert found[name].dtype == tensor.dtype
+        assert torch.equal(found[name], tensor), name
+    assert not network.training
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.pth", "x.bin", "x.safetensors", "x.pth.tar", "x"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_layout_in_every_container(
+    state: Any, built: Any, tmp_path: Path, layout: str, name: str
+) -> None:
+    path = save(state(layout), tmp_path / name)
+    spec = spec_of(path)
+    assert spec.num_classes == 7
+    assert spec.weights is not None
+    assert spec.weights.layout == layout
+    assert spec.weights.path == str(path)
+    assert spec.weights.sha256 == hashlib.sha256(path.read_bytes()).hexdigest()
+    check_equal(models.build(spec), built(XXS, 7))
+
+
+@pytest.mark.parametrize("model", ["mobilevit_xs", "mobilevit_s"])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_every_variant(state: Any, built: Any, tmp_path: Path, layout: str, model: str) -> None:
+    path = save(state(layout, model), tmp_path / "x.safetensors")
+    check_equal(models.build(spec_of(path, model=model)), built(model, 7))
+
+
+def test_the_old_format_of_torch(state: Any, built: Any, tmp_path: Path) -> None:
+    torch.save(state("timm"), tmp_path / "x.pt", _use_new_zipfile_serialization=False)
+    check_equal(models.build(spec_of(tmp_path / "x.pt")), built(XXS, 7))
+
+
+# Folders
+
+
+def folder(path: Path, held: dict[str, Tensor], kind: str) -> Path:
+    """Save as transformers does."""
+    path.mkdir()
+    stem, suffix = ("model", ".safetensors") if "safe" in kind else ("pytorch_model", ".bin")
+    if "sharded" not in kind:
+        save(held, path / f"{stem}{suffix}")
+        return path
+    names = list(held)
+    shards = {}
+    for number, part in enumerate((names[:100], names[100:250], names[250:]), 1):
+        file = f"{stem}-{number:05}-of-00003{suffix}"
+        save({name: held[name] for name in part}, path / file)
+        shards |= dict.fromkeys(part, file)
+    index = {"metadata": {"total_size": 1}, "weight_map": shards}
+    (path / f"{stem}{suffix}.index.json").write_text(json.dumps(index))
+    return path
+
+
+KINDS = ("safetensors", "bin", "sharded safetensors", "sharded bin")
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_folder(state: Any, built: Any, tmp_path: Path, kind: str) -> None:
+    path = folder(tmp_path / "folder", state("transformers"), kind)
+    (path / "config.json").write_text(json.dumps({"model_type": "mobilevit"}))
+    spec = spec_of(path)
+    assert spec.weights is not None and spec.weights.path == str(path)
+    check_equal(models.build(spec), built(XXS, 7))
+
+
+def test_a_folder_of_another_library(state: Any, built: Any, tmp_path: Path) -> None:
+    path = folder(tmp_path / "folder", state("timm"), "safetensors")
+    (path / "config.json").write_text(json.dumps({"architecture": XXS, "num_classes": 7}))
+    spec = spec_of(path)
+    assert spec.weights is not None and spec.weights.channel_order == "RGB"
+    check_equal(models.build(spec), built(XXS, 7))
+
+
+@pytest.mark.parametrize(
+    "changed", ["model.safetensors", "config.json", "preprocessor_config.json"]
+)
+def test_a_folders_sha256_is_of_all_that_is_read(state: Any, tmp_path: Path, changed: str) -> None:
+    path = folder(tmp_path / "folder", state("transformers"), "safetensors")
+    (path / "config.json").write_text("{}")
+    (path / "preprocessor_config.json").write_text("{}")
+    (path / "README.md").write_text("a")
+    first = spec_of(path)
+    (path / "README.md").write_text("b")
+    assert spec_of(path) == first
+    if changed.endswith(".json"):
+        (path / changed).write_text("{ }")
+    else:
+        save(state("transformers") | {"classifier.bias": torch.ones(7)}, path / changed)
+    assert spec_of(path) != first
+    with pytest.raises(UsageError, match="its sha256 differs"):
+        models.build(first)
+
+
+def test_the_patch_size_of_a_folder_is_the_default(state: Any, tmp_path: Path) -> None:
+    path = folder(tmp_path / "folder", state("transformers"), "safetensors")
+    (path / "config.json").write_text(json.dumps({"patch_size": 4}))
+    assert spec_of(path).patches == (PatchSize(4, 4),) * 3
+    asked = (PatchSize(8, 8), PatchSize(4, 2), PatchSize(1, 1))
+    assert spec_of(path, patches=asked).patches == asked
+
+
+# Wrappers
+
+
+@pytest.mark.parametrize("entry", unwrap.ENTRIES)
+def test_an_entry_of_a_training_checkpoint(
+    state: Any, built: Any, tmp_path: Path, entry: str
+) -> None:
+    held = {"epoch": 3, entry: state("cvnets"), "optimizer": {"state": {0: torch.ones(2)}}}
+    check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+
+
+@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_a_prefix(state: Any, built: Any, tmp_path: Path, prefix: str, name: str) -> None:
+    held = {prefix + key: tensor for key, tensor in state("timm").items()}
+    check_equal(models.build(spec_of(save(held, tmp_path / name))), built(XXS, 7))
+
+
+def test_real_wrappers_of_torch(built: Any, state: Any, tmp_path: Path) -> None:
+    network = nn.Module()
+    for key, tensor in state("timm").items():
+        owner = network
+        *path, leaf = key.split(".")
+        for part in path:
+            if part not in owner._modules:
+                owner.add_module(part, nn.Module())
+            owner = owner.get_submodule(part)
+        owner.register_buffer(leaf, tensor)
+    averaged = AveragedModel(nn.DataParallel(network))
+    assert "n_averaged" in averaged.state_dict()
+    path = save({"model": averaged.state_dict()}, tmp_path / "x.pt")
+    check_equal(models.build(spec_of(path)), built(XXS, 7))
+
+
+def test_averaged_weights_come_first(state: Any, built: Any, tmp_path: Path) -> None:
+    """As timm's training script saves a checkpoint."""
+    other = {name: torch.zeros_like(tensor) for name, tensor in state("timm").items()}
+    held = {
+        "epoch": 12,
+        "arch": XXS,
+        "state_dict": other,
+        "optimizer": {"param_groups": [{"lr": 0.1}]},
+        "args": argparse.Namespace(lr=0.1, model=XXS, crop=None),
+        "state_dict_ema": OrderedDict(state("timm")),
+        "metric": np.float64(71.5),
+    }
+    path = save(held, tmp_path / "model_best.pth.tar")
+    check_equal(models.build(spec_of(path)), built(XXS, 7))
+
+
+def test_an_empty_average_is_passed_over(state: Any, built: Any, tmp_path: Path) -> None:
+    held = {"state_dict_ema": None, "ema": {"decay": 0.9}, "state_dict": state("timm")}
+    check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+
+
+def test_nested_entries(state: Any, built: Any, tmp_path: Path) -> None:
+    held = {"ema": {"decay": 0.9, "module": state("timm")}}
+    check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+
+
+def test_a_dict_that_holds_itself(tmp_path: Path) -> None:
+    held: dict[str, Any] = {}
+    held["model"] = held
+    with pytest.raises(UsageError, match="holds no tensors under names"):
+        spec_of(save(held, tmp_path / "x.pt"))
+
+
+def test_parameters(state: Any, built: Any, tmp_path: Path) -> None:
+    held = {
+        name: nn.Parameter(tensor) if tensor.is_floating_point() else tensor
+        for name, tensor in state("timm").items()
+    }
+    check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+
+
+# Values
+
+
+@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_other_precisions_are_widened(
+    state: Any, tmp_path: Path, kind: torch.dtype, name: str
+) -> None:
+    held = {k: t.to(kind) if t.is_floating_point() else t for k, t in state("cvnets").items()}
+    network = models.build(spec_of(save(held, tmp_path / name)))
+    for tensor, theirs in zip(network.state_dict().values(), held.values(), strict=True):
+        assert tensor.dtype == (torch.float32 if theirs.is_floating_point() else torch.int64)
+        assert torch.equal(tensor, theirs.to(tensor.dtype))
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_counters_may_be_absent(state: Any, built: Any, tmp_path: Path, layout: str) -> None:
+    held = {k: t for k, t in state(layout).items() if not k.endswith("num_batches_tracked")}
+    found = models.build(spec_of(save(held, tmp_path / "x.pt"))).state_dict()
+    for name, tensor in built(XXS, 7).state_dict().items():
+        expected = torch.tensor(0) if name.endswith("num_batches_tracked") else tensor
+        assert torch.equal(found[name], expected)
+
+
+# The spec
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_classes_are_read_off_the_classifier(state: Any, tmp_path: Path, layout: str) -> None:
+    path = save(state(layout, XXS, 3), tmp_path / "x.safetensors")
+    assert spec_of(path).num_classes == 3
+    assert spec_of(path, num_classes=3).num_classes == 3
+    with pytest.raises(UsageError, match=r"has 3 classes, not 1000\. Leave out --num-classes"):
+        spec_of(path, num_classes=1000)
+
+
+@pytest.mark.parametrize(
+    ("layout", "order", "resize", "interpolation"),
+    [
+        ("cvnets", "BGR", (288, 352), "bilinear"),
+        ("transformers", "BGR", (288, 352), "bilinear"),
+        ("timm", "RGB", (284, 355), "bicubic"),
+    ],
+)
+def test_each_layout_has_its_preprocessing(
+    state: Any, tmp_path: Path, layout: str, order: str, resize: Any, interpolation: str
+) -> None:
+    path = save(state(layout), tmp_path / "x.safetensors")
+    rule = models.preprocessing(spec_of(path, image_size=(256, 320)))
+    assert (rule.resize, rule.crop) == (resize, (256, 320))
+    assert (rule.channel_order, rule.interpolation) == (order, interpolation)
+    assert (rule.scale, rule.mean, rule.std) == (1 / 255, (0, 0, 0), (1, 1, 1))
+    for asked in ("RGB", "BGR"):
+        spec = spec_of(path, channel_order=asked)
+        assert models.preprocessing(spec).channel_order == asked
+
+
+def test_a_channel_order_needs_a_checkpoint_and_a_name(state: Any, tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="Random weights know no channel order"):
+        models.make_spec(XXS, channel_order="BGR")
+    path = save(state("timm"), tmp_path / "x.pt")
+    with pytest.raises(UsageError, match="There is no channel order 'GBR'"):
+        spec_of(path, channel_order="GBR")
+
+
+def test_a_spec_with_weights_is_a_key_and_a_record(state: Any, tmp_path: Path) -> None:
+    path = save(state("timm"), tmp_path / "x.safetensors")
+    spec = spec_of(path)
+    assert {spec: 1}[spec_of(path)] == 1
+    assert spec != spec_of(path, channel_order="BGR")
+    assert codec.loads(ModelSpec, codec.dumps(spec), "test") == spec
+
+
+def test_a_safetensors_file_is_checked_without_torch(state: Any, tmp_path: Path) -> None:
+    path = folder(tmp_path / "folder", state("transformers"), "sharded safetensors")
+    code = (
+        "import sys, pathlib\n"
+        "from mvdeploy import models\n"
+        f"spec = models.make_spec('{XXS}', weights=pathlib.Path({str(path)!r}))\n"
+        "assert spec.num_classes == 7\n"
+        "print(sorted({'torch', 'onnx', 'scipy', 'pandas'} & set(sys.modules)))\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_a_checkpoint_that_changed_is_refused(state: Any, tmp_path: Path) -> None:
+    path = save(state("timm"), tmp_path / "x.pt")
+    spec = spec_of(path)
+    save(state("timm") | {"head.fc.bias": torch.ones(7)}, path)
+    with pytest.raises(UsageError, match=r"x\.pt is not the checkpoint it was"):
+        models.build(spec)
+    path.unlink()
+    with pytest.raises(UsageError, match=r"There is no checkpoint .*x\.pt"):
+        models.build(spec)

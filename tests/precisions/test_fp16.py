@@ -1,0 +1,76 @@
+"""What half precision costs, measured in PyTorch."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+from mvdeploy.precisions import fp16
+from mvdeploy.records import Parity, ParityInput
+from mvdeploy.verify import parity
+
+
+class Sums(nn.Module):
+    """Two operators, so that what is between them shows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0 + 2**-13]))
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return (x * self.weight + 2048.0) - 2048.0
+
+
+def test_weights_and_every_result_are_rounded() -> None:
+    image = np.asarray([[1.0, 3.0, 0.75]], dtype=np.float32)
+    network = Sums()
+    found = fp16.run(network, {"x": image})["x"]
+    # Halves from 2048 on are whole numbers of two; the weight's last bits are below half's.
+    np.testing.assert_array_equal(found, [[0.0, 4.0, 0.0]])
+    assert float(network.weight.detach()) == 1.0 + 2**-13
+    exact = network(torch.from_numpy(image)).detach().numpy()
+    assert not np.array_equal(exact, found)
+
+
+def test_float32_is_left_outside_of_it() -> None:
+    fp16.run(Sums(), {"x": np.ones((1, 1), dtype=np.float32)})
+    assert float(torch.tensor(2049.0) - 2048) == 1.0
+
+
+def judged(snr: float, rounding: float | None, top1: bool = True) -> bool:
+    one = ParityInput("x", 0.5, snr, 1.0, top1, rounding)
+    return Parity("e", (one,), None, 1.0, False, (), 45.0).accepts(one)
+
+
+def test_the_demand_follows_what_rounding_costs() -> None:
+    assert judged(46, None) and not judged(44, None)
+    assert judged(46, 60) and not judged(44, 60)
+    assert judged(36, 40) and not judged(33, 40)
+    assert not judged(46, 60, top1=False)
+    assert not judged(float("nan"), 60)
+
+
+@pytest.mark.parametrize(("other", "tied"), [(0.9995, True), (0.9, False)])
+def test_a_tie_is_no_disagreement(other: float, tied: bool) -> None:
+    """Rounding moves these outputs by 0.001; nearer ones it may put in either order."""
+    wanted = np.asarray([[1.0, other, 0.0]], dtype=np.float32)
+    got = np.asarray([[1.0, other + 0.2, 0.0]], dtype=np.float32)
+    rounded = np.asarray([[1.001, other, 0.0]], dtype=np.float32)
+    one = parity._with_rounding(parity._compare("x", wanted, got), wanted, got, rounded)
+    assert not one.top1_agrees
+    assert one.top1_tied is tied
+    assert one.rounding_db is not None and one.rounding_db > 60
+    found = Parity("e", (one,), None, 1.0, False, (), 5.0)
+    assert found.accepts(one) is tied
+
+
+def test_the_demand_is_told() -> None:
+    one = ParityInput("x", 0.5, 50.0, 1.0, True, 40.0)
+    assert Parity("e", (one,), None, 1.0, True, (), 45.0).demand == (
+        "SNR 45 dB, or as far as rounding allows: 34 dB"
+    )
+    clear = ParityInput("x", 0.5, 50.0, 1.0, True, 60.0)
+    assert Parity("e", (clear,), None, 1.0, True, (), 45.0).demand == "SNR 45 dB"
+    assert Parity("e", (clear,), 1e-4, 1.0, True).demand == "max abs 1e-04"

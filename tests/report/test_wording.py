@@ -1,0 +1,150 @@
+from __future__ import annotations
+
+import string
+
+import pytest
+
+from mvdeploy.analysis.findings import collect
+from mvdeploy.records import Finding, Level
+from mvdeploy.report import wording
+from mvdeploy.report.wording import grouped, word
+
+GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad_above": 5.0}
+WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
+
+VALUES: dict[str, dict[str, str | int | float]] = {
+    "p99_is_maximum": {"count": 40},
+    "wide_interval": WIDTH,
+    "no_interval": {"count": 12, "target": 2.0},
+    "wide_ratio": WIDTH,
+    "few_groups": {"groups": 2},
+    "latency_in_turns": {},
+    "not_interleaved": {"reason": "the devices differ"},
+    "cpu_time_partial": {"threads": 4},
+    "fused_across_modules": {"percent": 1.5, "count": 5},
+    "unplaced_operators": {"percent": 0.4, "count": 25},
+    "operators_exceed_latency": {"percent": 12.0},
+    "unmatched_operators": {"count": 7, "reason": "delegate 0 has 7 recorded operators, and 8 ran"},
+    "merged_operators": {"count": 3},
+    "coarse_times": {"count": 545, "percent": 4.5},
+    "preempted": {"ratio": 1.21, "basis": "both clocks", "fine_below": 1.1, "bad_above": 1.3},
+    "preempted_samples": GRADED,
+    "drift": GRADED,
+    "steal": GRADED,
+    "anchor": GRADED,
+    "anchor_failed": {"reason": "it crashed."},
+    "throttled": {"changes": "governor from a to b"},
+    "unchecked": {"signals": "steal and heat"},
+    "blind_parity": {"spread": 0.0},
+    "random_weights": {"seed": 7},
+    "categories_by_table": {},
+    "profile_failed": {"reason": "it crashed."},
+    "interrupted": {"cases": "a, b"},
+    "ended_early": {"reason": "The phone is gone."},
+    "fixed_performance": {},
+    "no_fixed_performance": {},
+    "mode_left_on": {"device": "Pixel 4"},
+    "cooled_down": {"waited_s": 15.0},
+    "hot": {"status": "severe", "skin": "45 °C", "waited_s": 300.0},
+    "charging": {},
+    "screen_on": {},
+    "own_runner": {"program": "executor_runner"},
+    "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
+    "emulated": {},
+    "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
+    "operator_times_estimated": {"engine": "Core ML"},
+    "compute_plan": {
+        "compute_units": "all",
+        **{f"{unit}_operators": 7 for unit in ("ane", "gpu", "cpu", "none")},
+        **{f"{unit}_percent": 25.0 for unit in ("ane", "gpu", "cpu", "none")},
+    },
+    "operators_without_cost": {"count": 2, "of": 9},
+}
+
+
+def test_every_code_is_tried_here() -> None:
+    assert set(VALUES) == set(wording._WORDS)
+
+
+@pytest.mark.parametrize("code", VALUES)
+def test_every_code_has_a_sentence_with_its_figures_and_a_remedy(code: str) -> None:
+    worded = word(Finding(code, Level.WARNING, VALUES[code]))
+    assert worded.sentence.endswith(".")
+    assert not worded.sentence.endswith("..")
+    assert "Recorded as" not in worded.sentence
+    assert worded.remedy.endswith(".")
+    for template in wording._WORDS[code]:
+        assert {name for _, name, _, _ in string.Formatter().parse(template) if name} <= {
+            *VALUES[code]
+        }
+
+
+@pytest.mark.parametrize("code", VALUES)
+def test_every_figure_is_in_the_sentence(code: str) -> None:
+    sentence = word(Finding(code, Level.WARNING, VALUES[code])).sentence
+    for value in VALUES[code].values():
+        assert str(value).replace("-", "−").rstrip(".").removesuffix(".0") in sentence
+
+
+def test_what_was_seen_stands_beside_its_limits() -> None:
+    assert word(Finding("drift", Level.WARNING, GRADED)).sentence == (
+        "The median changed by −2.5 % from the first half of the samples to the second; "
+        "below 2 % is fine, above 5 % unreliable."
+    )
+
+
+@pytest.mark.parametrize("code", ["preempted", "preempted_samples"])
+def test_the_program_that_disturbs_is_named_when_it_is_known(code: str) -> None:
+    plain = word(Finding(code, Level.ERROR, VALUES[code]))
+    values = {**VALUES[code], "process": "a.out\n", "share": 0.87}
+    named = word(Finding(code, Level.ERROR, values))
+    more = " The busiest other process used 0.87 of a core: a.out."
+    assert named.sentence == plain.sentence + more
+    assert named.remedy == plain.remedy
+    assert "--cores" in plain.remedy
+    lacking = word(Finding(code, Level.ERROR, {"process": "a.out", "share": 0.87}))
+    assert lacking.sentence.startswith("Recorded as")
+    assert lacking.remedy == ""
+
+
+@pytest.mark.parametrize(
+    "finding",
+    [
+        Finding("from_the_future", Level.NOTE, {"depth": 3, "why": "a\nb"}),
+        Finding("drift", Level.NOTE, {"depth": 3, "why": "a\nb"}),
+    ],
+)
+def test_what_cannot_be_worded_is_shown_as_it_is(finding: Finding) -> None:
+    worded = word(finding)
+    assert worded.sentence == f"Recorded as '{finding.code}': depth = 3, why = a b."
+    assert worded.remedy == ""
+
+
+def test_braces_in_values_are_text() -> None:
+    worded = word(Finding("profile_failed", Level.NOTE, {"reason": "{0} {percent.__class__}"}))
+    assert "{0} {percent.__class__}" in worded.sentence
+
+
+def test_the_same_finding_of_several_cases_is_told_once() -> None:
+    same = Finding("random_weights", Level.NOTE, {"seed": 0})
+    other = Finding("drift", Level.ERROR, {**GRADED, "percent": 9.0})
+    run = Finding("emulated", Level.WARNING)
+    worded = collect((run,), (("A", (same,)), ("B", (same, other))))
+    assert [(w.code, w.subjects) for w in worded] == [
+        ("drift", ("B",)),
+        ("emulated", ()),
+        ("random_weights", ("A", "B")),
+    ]
+
+
+def test_groups_share_a_remedy() -> None:
+    worded = collect(
+        (),
+        tuple(
+            (c, (Finding("drift", Level.WARNING, {**GRADED, "percent": p}),))
+            for c, p in (("A", 3.0), ("B", 4.0))
+        ),
+    )
+    (group,) = grouped(worded)
+    assert [subject for subject, _ in group.lines] == ["A", "B"]
+    assert "--warmup" in group.remedy
