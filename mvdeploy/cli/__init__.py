@@ -1,4 +1,4 @@
-"""The command line: one file for each command, imported only when it is asked for."""
+"""The command line: each command is a file in ``commands/``, imported only when it is asked for."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ COMMANDS = {
     "compare": "Say which of two is faster, and how sure that is.",
     "report": "Render saved results again.",
 }
-"""Verb → help line. The verb's file is ``mvdeploy/cli/<verb>.py``."""
+"""Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
@@ -40,7 +40,7 @@ class _Verbs(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         if cmd_name not in COMMANDS:
             raise plugins.unknown("command", cmd_name, tuple(COMMANDS))
-        module = importlib.import_module(f"{__name__}.{cmd_name}")
+        module = importlib.import_module(f"{__name__}.commands.{cmd_name}")
         command: click.Command = module.command
         return command
 

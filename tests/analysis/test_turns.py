@@ -14,6 +14,7 @@ from mvdeploy.records import Plan, Samples, SavedRun
 from mvdeploy.report import document, prose
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.report.renderers.terminal import show
+from mvdeploy.report.wording import unreliable
 
 
 @pytest.fixture
@@ -84,7 +85,7 @@ def test_an_unreliable_ratio_is_listed_with_its_reason(two: Any) -> None:
     run = dataclasses.replace(two.saved.run, plan=plan)
     found = view_of(dataclasses.replace(two.saved, run=run), two.breakdowns)
     name = found.comparisons[0].name
-    (line,) = [line for line in found.unreliable if line.startswith(name)]
+    (line,) = [line for line in unreliable(found) if line.startswith(name)]
     assert line.startswith(f"{name} is unreliable: The ratio is known to ±")
 
 

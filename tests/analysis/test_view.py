@@ -218,7 +218,7 @@ def test_what_could_not_be_checked_is_a_note(two: Any, view_for: Any) -> None:
     view = view_for(dataclasses.replace(two, saved=saved))
     (note,) = [f for f in view.findings if f.code == "unchecked"]
     assert (note.level, note.subjects) == (Level.NOTE, (view.cases[0].name,))
-    assert note.sentence.endswith(
+    assert wording.word(note.finding).sentence.endswith(
         "time that a hypervisor took and changes of clock limits and heat."
     )
     assert view.cases[0].verdict.grade is Grade.RELIABLE

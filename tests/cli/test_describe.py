@@ -102,7 +102,7 @@ def test_fused_lists_what_was_folded(mvdeploy: Mvdeploy) -> None:
 
 
 def test_fused_says_what_was_left_and_why(capsys: pytest.CaptureFixture[str]) -> None:
-    from mvdeploy.cli import describe
+    from mvdeploy.cli.commands import describe
     from mvdeploy.records import PassReport
 
     report = PassReport("fold_batchnorm", ("a.norm into a.conv",), ("b: it did not run",), 1e-6)
@@ -117,7 +117,7 @@ def test_every_finding_has_its_words() -> None:
     from torch import nn
 
     from mvdeploy import models
-    from mvdeploy.cli import describe
+    from mvdeploy.cli.commands import describe
     from mvdeploy.models import stages
 
     spec = models.make_spec("mobilevit_xxs")

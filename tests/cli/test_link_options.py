@@ -9,7 +9,8 @@ import pytest
 from click.testing import CliRunner
 
 from mvdeploy import links
-from mvdeploy.cli import bench, compare, devices, link_options
+from mvdeploy.cli import link_options
+from mvdeploy.cli.commands import bench, compare, devices
 from mvdeploy.links import LinkOption
 
 SWITCH = LinkOption("--clean", "MVDEPLOY_TEST_CLEAN", "Build anew.")

@@ -8,8 +8,7 @@ import sys
 import click
 import pytest
 
-import mvdeploy.cli
-from mvdeploy.cli import COMMANDS
+from mvdeploy.cli import COMMANDS, commands
 
 HEAVY = [
     "torch",
@@ -80,11 +79,10 @@ def test_the_check_above_sees_heavy_modules() -> None:
 
 
 def test_every_command_has_a_file_and_every_file_a_command() -> None:
-    helpers = {"demands", "measuring", "options", "progress", "reach"}
-    files = {info.name for info in pkgutil.iter_modules(mvdeploy.cli.__path__)} - helpers
+    files = {info.name for info in pkgutil.iter_modules(commands.__path__)}
     assert files == set(COMMANDS)
     for name in COMMANDS:
-        command = importlib.import_module(f"mvdeploy.cli.{name}").command
+        command = importlib.import_module(f"mvdeploy.cli.commands.{name}").command
         assert isinstance(command, click.Command)
         assert command.help
         assert "--debug" in {o for p in command.params for o in p.opts}

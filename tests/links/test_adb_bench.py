@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner
 
 from mvdeploy import devices, kits, links, models
-from mvdeploy.cli import bench as bench_cli
+from mvdeploy.cli.commands import bench as bench_cli
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.compare import compare_results

@@ -1,0 +1,1 @@
+"""One file for each command; `mvdeploy.cli.COMMANDS` has their order and help lines."""
