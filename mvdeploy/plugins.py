@@ -2,16 +2,48 @@
 
 A format, an engine, a device link, a pass, a renderer or a model is one file (or one folder) in its
 room. Nothing else has to be edited for it to be offered, and only the one asked for is imported.
+What can be chosen about it is declared in its file, as `Option`.
 """
 
 from __future__ import annotations
 
+import dataclasses
 import difflib
 import importlib
 import pkgutil
+from collections.abc import Callable
 from types import ModuleType
+from typing import Any
 
 from mvdeploy.errors import UsageError
+
+
+@dataclasses.dataclass(frozen=True)
+class Option:
+    """Something that can be chosen about a format, an engine or a link; its file declares it.
+
+    Attributes:
+        name: under which its owner is given the value.
+        flag: on the command line, such as ``--opset``.
+        help: what it means, with its default, in one sentence.
+        metavar: what stands for its value; empty for a switch.
+        choices: values that it may have; empty for any.
+        variable: of the environment, which is looked at when the flag is not given; empty for none.
+        read: turns what was typed into the value, or raises a `UsageError`.
+    """
+
+    name: str
+    flag: str
+    help: str
+    metavar: str = ""
+    choices: tuple[str, ...] = ()
+    variable: str = ""
+    read: Callable[[str], Any] = str
+
+    @property
+    def is_switch(self) -> bool:
+        """Whether it is on or off, without a value."""
+        return not self.metavar and not self.choices
 
 
 class UnknownNameError(UsageError):

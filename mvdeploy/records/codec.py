@@ -1,7 +1,8 @@
 """Records to JSON and back: strict both ways, standard library only.
 
 A field that is missing, unknown or of another type is refused with its path, so a file is either
-read as it was meant or not at all.
+read as it was meant or not at all. A field that had another name in earlier files says so in its
+metadata: ``dataclasses.field(metadata={FORMERLY: "old_name"})``.
 """
 
 from __future__ import annotations
@@ -20,11 +21,18 @@ from typing import Any, TypeVar, Union
 
 from mvdeploy.errors import UsageError
 
-SCHEMA_VERSION = 1
+SCHEMA_VERSION = 2
 """Version of every saved JSON file.
 
-History: 1 (first release).
+History: 1 (first release); 2 (precision, format and device of a case, several outputs, start times
+of operators, order of the inferences).
 """
+
+READABLE = (1, 2)
+"""Versions that are read."""
+
+FORMERLY = "formerly"
+"""Key of a field's metadata: the name that it had in files of earlier versions."""
 
 T = TypeVar("T")
 
@@ -88,9 +96,10 @@ def loads(cls: type[T], text: str, source: str) -> T:
             "Give a file that mvdeploy wrote.",
         )
     version, kind = data.pop("schema_version"), data.pop("record", None)
-    if type(version) is not int or version != SCHEMA_VERSION:
+    if type(version) is not int or version not in READABLE:
+        known = " and ".join(map(str, READABLE))
         raise RecordError(
-            f"{source} has schema version {version}; this mvdeploy reads {SCHEMA_VERSION}.",
+            f"{source} has schema version {version}; this mvdeploy reads {known}.",
             "Read it with the mvdeploy release that wrote it, or make it again.",
         )
     if kind != cls.__name__:
@@ -236,6 +245,7 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
         raise _mismatch(where, f"an object ({kind.__name__})", data)
     hints = _field_types(kind)
     fields = {f.name: f for f in dataclasses.fields(kind)}
+    data = _renamed(fields, data)
     unknown = sorted(set(data) - set(fields))
     if unknown:
         raise RecordError(
@@ -249,6 +259,12 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise RecordError(f"{where} lacks the field '{name}'.", "Add it, or make it again.")
     return kind(**values)
+
+
+def _renamed(fields: dict[str, dataclasses.Field[Any]], data: dict[str, Any]) -> dict[str, Any]:
+    """Return the fields of a file under the names that they have today."""
+    names = {f.metadata[FORMERLY]: name for name, f in fields.items() if FORMERLY in f.metadata}
+    return {names[k] if names.get(k, k) not in data else k: v for k, v in data.items()}
 
 
 def _mismatch(where: str, expected: str, data: Any) -> RecordError:

@@ -5,7 +5,8 @@ A run is a folder::
     run.json                     the Run
     cases/<slug>/case.json       the Case: measurement or error
     cases/<slug>/artifact.json   the Artifact
-    cases/<slug>/parity.json     the Parity
+    cases/<slug>/parity.json     the Parity of the export
+    cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
     comparisons.json             the Comparisons
 """
@@ -44,8 +45,13 @@ class Case:
         slug: unique in the run; its folder.
         label: its name in tables.
         engine: engine that runs it.
+        format: that it is measured in.
+        precision: that it computes in.
+        device: where it ran; None in results that hold one device for all cases.
         artifact: what was run; None when the export failed.
         parity: the check after the export; None when there was none.
+        device_parity: the check of what the device computed, on the input that is measured; None
+            when it was not made.
         measurement: None while it is not measured, or when it failed.
         trace: None without a profile.
         failure: why there is no measurement.
@@ -56,9 +62,13 @@ class Case:
     engine: str
     artifact: Artifact | None = None
     parity: Parity | None = None
+    device_parity: Parity | None = None
     measurement: Measurement | None = None
     trace: Trace | None = None
     failure: Failure | None = None
+    format: str = ""
+    precision: str = ""
+    device: Device | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,6 +109,9 @@ class _CaseFile:
     engine: str
     measurement: Measurement | None
     failure: Failure | None
+    format: str = ""
+    precision: str = ""
+    device: Device | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -106,7 +119,12 @@ class _ComparisonsFile:
     comparisons: tuple[Comparison, ...]
 
 
-_PARTS: dict[str, type] = {"artifact": Artifact, "parity": Parity, "trace": Trace}
+_PARTS: dict[str, type] = {
+    "artifact": Artifact,
+    "parity": Parity,
+    "device_parity": Parity,
+    "trace": Trace,
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,6 +134,10 @@ class SavedRun:
     run: Run
     cases: tuple[Case, ...]
     comparisons: tuple[Comparison, ...] = ()
+
+    def device_of(self, case: Case) -> Device:
+        """Return where a case ran."""
+        return case.device or self.run.device
 
 
 def save_run(run: Run, folder: Path) -> None:
@@ -130,7 +152,7 @@ def save_case(case: Case, folder: Path) -> None:
         record = getattr(case, part)
         if record is not None:
             codec.save(record, home / f"{part}.json", indent=None)
-    body = _CaseFile(case.slug, case.label, case.engine, case.measurement, case.failure)
+    body = _CaseFile(**{f.name: getattr(case, f.name) for f in dataclasses.fields(_CaseFile)})
     codec.save(body, home / "case.json", indent=None)
 
 
@@ -165,11 +187,4 @@ def _load_case(home: Path) -> Case:
         for part, kind in _PARTS.items()
         if (home / f"{part}.json").is_file()
     }
-    return Case(
-        body.slug,
-        body.label,
-        body.engine,
-        measurement=body.measurement,
-        failure=body.failure,
-        **parts,
-    )
+    return Case(**{f.name: getattr(body, f.name) for f in dataclasses.fields(body)}, **parts)

@@ -69,7 +69,7 @@ def test_json(mvdeploy: Mvdeploy) -> None:
     assert done.returncode == 0, done.stderr
     b, three = json.loads(done.stdout)
     for printed in (b, three):
-        assert printed["schema_version"] == 1
+        assert printed["schema_version"] == 2
         assert printed["spec"]["image_size"] == [288, 288]
         for column in ("parameters", "macs", "macs_cvnets"):
             total = sum(stage[column] for stage in printed["stages"])

@@ -197,9 +197,25 @@ def saved(**changes: Any) -> str:
     return json.dumps({**json.loads(codec.dumps(PatchSize(1, 2))), **changes})
 
 
-@pytest.mark.parametrize("version", [0, 2, 99, "1", 1.0, True, None])
+@pytest.mark.parametrize("version", codec.READABLE)
+def test_earlier_schema_versions_are_read(version: int) -> None:
+    assert codec.loads(PatchSize, saved(schema_version=version), "test") == PatchSize(1, 2)
+
+
+@dataclasses.dataclass(frozen=True)
+class Renamed:
+    now: int = dataclasses.field(metadata={codec.FORMERLY: "before"})
+
+
+def test_a_field_is_read_under_its_former_name() -> None:
+    assert codec.decode(Renamed, {"before": 3}) == codec.decode(Renamed, {"now": 3}) == Renamed(3)
+    with pytest.raises(RecordError, match="unknown field 'before'"):
+        codec.decode(Renamed, {"now": 3, "before": 3})
+
+
+@pytest.mark.parametrize("version", [0, 3, 99, "1", 1.0, True, None])
 def test_another_schema_version_is_refused_by_number(version: Any) -> None:
-    with pytest.raises(RecordError, match=rf"has schema version {version}; .* reads 1\."):
+    with pytest.raises(RecordError, match=rf"has schema version {version}; .* reads 1 and 2\."):
         codec.loads(PatchSize, saved(schema_version=version), "test")
 
 

@@ -10,7 +10,7 @@ from mvdeploy.report.renderers.json import as_json
 
 def test_names_follow_the_convention(two: Any, view_for: Any) -> None:
     data = json.loads(json.dumps(as_json(view_for(two)), allow_nan=False))
-    assert data["schema_version"] == 1
+    assert data["schema_version"] == 2
     assert data["statistics"]["std_ddof"] == 1
     case = data["cases"][0]
     assert set(case["latency_ms"]) == {

@@ -12,7 +12,7 @@
 #include "json.h"
 #include "memory.h"
 
-enum { SCHEMA_VERSION = 1, THREAD_LIMIT = 4096 };
+enum { SCHEMA_VERSION = 2, THREAD_LIMIT = 4096 };
 
 /* Bytes of a job at most: orders of millions of inferences fit into it. */
 static const size_t SIZE_LIMIT = (size_t)256 << 20;
@@ -213,7 +213,7 @@ static void check_header(const json_value *object) {
                "cores", "warmup_order", NULL);
   const json_value *version = field_of(object, "", "schema_version", true);
   if (version->kind != JSON_INTEGER || version->integer != SCHEMA_VERSION) {
-    mismatch("schema_version", "1");
+    mismatch("schema_version", "2");
   }
   const json_value *record = field_of(object, "", "record", true);
   if (record->kind != JSON_STRING || strcmp(record->string, "Job") != 0) {
