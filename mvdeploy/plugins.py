@@ -50,6 +50,17 @@ class UnknownNameError(UsageError):
     """A name is not among those that can be chosen."""
 
 
+def whole_number(text: str) -> int:
+    """Read the value of an option that is a whole number.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if not text.strip().lstrip("-").isdigit():
+        raise UsageError(f"'{text}' is no whole number.", "Give a number such as 18.")
+    return int(text)
+
+
 def names(room: str) -> tuple[str, ...]:
     """Return the names in a room, sorted, without importing any of them.
 

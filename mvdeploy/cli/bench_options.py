@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -13,8 +13,9 @@ import click
 from mvdeploy import engines, export, links, models
 from mvdeploy.cli import link_options, options
 from mvdeploy.cli.acceptance import Demands
-from mvdeploy.engines.coreml import COMPUTE_UNITS
+from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
 
 if TYPE_CHECKING:
@@ -23,6 +24,11 @@ if TYPE_CHECKING:
     from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def _engine_options() -> tuple[Option, ...]:
+    found = (option for name in engines.names() for option in engines.declared(name))
+    return tuple(dict.fromkeys(found))
 
 
 def where(command: F) -> F:
@@ -47,15 +53,11 @@ def where(command: F) -> F:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help="onnx, executorch or pytorch; default: what the device's profile says. "
-            "Repeat it for several.",
+            help=f"{', '.join(export.names())}. Repeat it for several. "
+            "[default: what the device's profile says]",
         ),
-        options.precision,
-        click.option(
-            "--compute-units",
-            type=click.Choice(COMPUTE_UNITS),
-            help="What Core ML may use. [default: all]",
-        ),
+        options.precisions,
+        declared("engine_options", _engine_options()),
         link_options.options,
     )
 
@@ -150,7 +152,7 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
 
 
 def formats_for(
-    asked: Sequence[str], profile: DeviceProfile, precision: str | None
+    asked: Sequence[str], profile: DeviceProfile, precisions: Sequence[str | None]
 ) -> tuple[str, ...]:
     """Return the formats to measure in, each once.
 
@@ -160,8 +162,9 @@ def formats_for(
     formats = tuple(dict.fromkeys(asked)) or profile.formats
     formats = formats or engines.get(profile.engines[0]).FORMATS[:1]
     for name in formats:
-        export.check(name, precision)
-        engines.for_format(name, profile.engines)
+        for precision in precisions:
+            export.check(name, precision)
+        engines.for_format(name, links.engines_of(profile))
     return formats
 
 
@@ -184,8 +187,8 @@ class Options:
     Attributes:
         profile: of the device.
         formats: of networks.
-        exports: options of their exports.
-        engine_options: what the engine's sessions are opened with.
+        precisions: that they are exported in; None for each format's usual one.
+        engine_options: what the engines' sessions are opened with, by name.
         common: fields of the plan.
         photograph: what the models are fed; None for the one that is always there.
         root: where the run's folder goes.
@@ -195,7 +198,7 @@ class Options:
 
     profile: DeviceProfile
     formats: tuple[str, ...]
-    exports: export.Options
+    precisions: tuple[str | None, ...]
     engine_options: dict[str, str]
     common: dict[str, Any]
     photograph: Path | None
@@ -210,7 +213,7 @@ class Options:
         return Request(
             subjects=subjects,
             formats=self.formats,
-            options=self.exports,
+            precisions=self.precisions,
             engine_options=self.engine_options,
             device=self.profile,
             plan=plan,
@@ -239,8 +242,8 @@ def _read(
     device: str,
     devices_dir: tuple[Path, ...],
     formats: tuple[str, ...],
-    precision: str | None,
-    compute_units: str | None,
+    precisions: tuple[str, ...],
+    engine_options: dict[str, str],
     threads: int | None,
     cores: str | None,
     warmup: int | None,
@@ -269,11 +272,13 @@ def _read(
         common["warmup"] = warmup_rule
     if not breakdown:
         common["profile_iterations"] = 0
+    asked = tuple(dict.fromkeys(precisions)) or (None,)
+    _check_engine_options(profile, engine_options)
     return Options(
         profile=profile,
-        formats=formats_for(formats, profile, precision),
-        exports=export.Options(precision=precision),
-        engine_options=_engine_options(profile, compute_units),
+        formats=formats_for(formats, profile, asked),
+        precisions=asked,
+        engine_options=engine_options,
         common=common,
         photograph=photograph,
         root=output,
@@ -282,15 +287,20 @@ def _read(
     )
 
 
-def _engine_options(profile: DeviceProfile, compute_units: str | None) -> dict[str, str]:
-    if compute_units is None:
-        return {}
-    if "coreml" not in profile.engines:
-        raise UsageError(
-            f"Core ML does not run on {profile.title}, so it has no compute units there.",
-            "Leave --compute-units out, or give --device mac or an iPhone.",
-        )
-    return {"compute_units": compute_units}
+def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> None:
+    """Refuse what no engine of a device has.
+
+    Raises:
+        UsageError: names the option and the engines that have it.
+    """
+    available = links.engines_of(profile)
+    for option in _engine_options():
+        having = [e for e in engines.names() if option in engines.declared(e)]
+        if option.name in given and not set(having) & set(available):
+            raise UsageError(
+                f"No engine of {profile.title} has {option.flag}.",
+                f"Leave it out, or measure on a device with {' or '.join(having)}.",
+            )
 
 
 def measure(request: Request, asked: Options) -> int:

@@ -34,12 +34,17 @@ def channel_order(command: F) -> F:
     )(command)
 
 
-def precision(command: F) -> F:
-    """Add ``--precision``."""
+def precisions(command: F) -> F:
+    """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
+    known = {name: export.get(name).PRECISIONS for name in export.names()}
+    usual = ", ".join(f"{own[0]} for {name}" for name, own in known.items())
+    listed = ", ".join(dict.fromkeys(name for own in known.values() for name in own))
     return click.option(
         "--precision",
+        "precisions",
+        multiple=True,
         metavar="NAME",
-        help="fp32 or fp16. [default: fp16 for coreml, fp32 for the others]",
+        help=f"{listed}. Repeat it for several. [default: {usual}]",
     )(command)
 
 

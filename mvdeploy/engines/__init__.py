@@ -5,6 +5,8 @@ session is opened) and has:
 
 ``FORMATS``
     the export formats it runs.
+``PACKAGES``
+    the distributions that it is.
 ``PROFILE_COMPANIONS``
     names of the files beside a profile that are needed to read it.
 ``version()``
@@ -16,6 +18,14 @@ session is opened) and has:
 ``options(threads)``
     what `open_session` sets, by name: the conditions that a latency was taken under. An engine with
     nothing to set may lack it.
+``OPTIONS``
+    what a user may choose about its sessions, a tuple of `mvdeploy.plugins.Option`; an engine may
+    lack it.
+``RUNNERS``
+    the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
+    and boards, by a plug-in that `NATIVE` describes), or one of its own.
+``NATIVE``
+    what its plug-in for the native runner is built from, a `NativePlugin`.
 ``read_tensors(path, inputs, names)``
     tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
@@ -25,12 +35,14 @@ session is opened) and has:
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes
 
 if TYPE_CHECKING:
@@ -60,10 +72,47 @@ class EngineSession(Protocol):
         """Finish the engine's profile and return its file; None when it was not profiled."""
 
 
+@dataclasses.dataclass(frozen=True)
+class AndroidBuild:
+    """An engine's own build for Android, as a user has it.
+
+    Attributes:
+        option: how it is given.
+        take: copies its libraries for an architecture (``aarch64``) into a kit; returns its
+            version, or raises a `UsageError`.
+    """
+
+    option: Option
+    take: Callable[[Path, str, Path], str]
+
+
+def _no_flags(_folder: Path, _version: str) -> tuple[str, ...]:
+    return ()
+
+
+@dataclasses.dataclass(frozen=True)
+class NativePlugin:
+    """What an engine's plug-in for the native runner is built from.
+
+    Attributes:
+        package: distribution that has the libraries, in its wheel for the device's architecture.
+        libraries: patterns of their paths in it; of each the first is taken.
+        flags: CMake's, by the folder that the package is in (or an Android build) and its version.
+        android: how a build for Android is given; None when there is none.
+    """
+
+    package: str
+    libraries: tuple[str, ...]
+    flags: Callable[[Path, str], tuple[str, ...]] = _no_flags
+    android: AndroidBuild | None = None
+
+
 class Engine(Protocol):
     """What an engine's file has; see the module's docstring, also for what it may lack."""
 
     FORMATS: tuple[str, ...]
+    PACKAGES: tuple[str, ...]
+    RUNNERS: tuple[str, ...]
     PROFILE_COMPANIONS: tuple[str, ...]
 
     def start(self) -> None:
@@ -104,6 +153,27 @@ def options(engine: Engine, threads: int) -> dict[str, str | int]:
     """Return what an engine sets for its sessions, by name; empty if its file does not say."""
     tell: Callable[[int], dict[str, str | int]] | None = getattr(engine, "options", None)
     return tell(threads) if tell is not None else {}
+
+
+def run_by(runner: str) -> tuple[str, ...]:
+    """Return the engines that a program can run: ``host``, ``native``, or an engine's own."""
+    return tuple(name for name in names() if runner in get(name).RUNNERS)
+
+
+def native() -> dict[str, NativePlugin]:
+    """Return what the plug-ins for the native runner are built from, by engine."""
+    return {name: get(name).NATIVE for name in run_by("native")}  # type: ignore[attr-defined]
+
+
+def declared(engine: str) -> tuple[Option, ...]:
+    """Return what can be chosen about the sessions of an engine."""
+    return getattr(get(engine), "OPTIONS", ())
+
+
+def own_options(engine: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return those of some options, by name, that an engine has."""
+    known = {option.name for option in declared(engine)}
+    return {name: value for name, value in given.items() if name in known}
 
 
 def for_format(format_name: str, engines: tuple[str, ...]) -> str:

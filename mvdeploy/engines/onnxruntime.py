@@ -10,12 +10,17 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import re
+import zipfile
+import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.errors import EngineError
+from mvdeploy.engines import AndroidBuild, NativePlugin
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
 if TYPE_CHECKING:
@@ -24,6 +29,8 @@ if TYPE_CHECKING:
     from mvdeploy.engines import Tensor
 
 FORMATS = ("onnx",)
+PACKAGES = ("onnxruntime",)
+RUNNERS = ("host", "native")
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
@@ -43,6 +50,44 @@ _KINDS = {
     " SpaceToDepth ScatterND",
 }
 _KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
+
+
+_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
+"""Android's names of architectures."""
+
+
+def _take_aar(path: Path, architecture: str, into: Path) -> str:
+    """Unpack the library of ONNX Runtime for Android into a kit; return the version.
+
+    Raises:
+        UsageError: the file is no such archive.
+    """
+    inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
+    try:
+        with zipfile.ZipFile(path) as archive:
+            (into / "libonnxruntime.so").write_bytes(archive.read(inside))
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
+        raise UsageError(
+            f"{path} is no archive of ONNX Runtime for Android ({error}).",
+            "Give the file onnxruntime-android-VERSION.aar.",
+        ) from error
+    found = re.search(r"\d+(\.\d+)+", path.name)
+    return found[0] if found else "unknown"
+
+
+NATIVE = NativePlugin(
+    package="onnxruntime",
+    libraries=("onnxruntime/capi/libonnxruntime.so*",),
+    android=AndroidBuild(
+        Option(
+            "onnxruntime",
+            "--onnxruntime-aar",
+            "setup: ONNX Runtime for Android, for a kit built with an Android NDK.",
+            metavar="FILE",
+        ),
+        _take_aar,
+    ),
+)
 
 
 def version() -> str:

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from mvdeploy.engines import Tensor
 
 FORMATS = ("pytorch",)
+PACKAGES = ("torch",)
+RUNNERS = ("host",)
 PROFILE_COMPANIONS = ()
 
 _PROFILE = "pytorch.json"

@@ -1,6 +1,7 @@
 """nn.Module → Artifact: a file in an inference format, and its manifest beside it.
 
-A format is one file in this folder with:
+A format is one file (or folder) in this folder. It is light to import (what makes the files is
+imported when one is made) and has:
 
 ``SUFFIX``
     of the files it writes.
@@ -8,16 +9,31 @@ A format is one file in this folder with:
     the distributions that make them; their versions go into the manifest.
 ``PRECISIONS``
     what it can be written in, the usual one first.
-``TAKES``
-    names of the `Options` that it has, besides precision and formulation.
-``write(network, example, path, facts, options)``
-    writes the program to `path`, a file or a folder, and returns what was `Written`. `facts` are
-    strings to store in it where the format can hold them.
+``write(subject, path, options)``
+    writes the program of a `Subject` to `path`, a file or a folder, and returns what was `Written`.
+    It calls ``subject.rewrite`` on what it traced, before that is lowered or saved.
+
+and what of the following it has a use for:
+
+``Options``
+    a frozen dataclass: what can be chosen about its files beyond precision and formulation. Each
+    field is made by `option`, which says how it is asked for on the command line.
+``DYNAMIC_BATCH``
+    true when its programs can take any number of images.
 ``check(options)``
-    raises `UsageError` for values of its options that cannot be; a format without it takes all.
+    raises `UsageError` for values of its options that cannot be.
 ``formulation(options)``
     one of `mvdeploy.passes.FORMULATIONS`: how the network is best written for the format. A format
     without it takes the network as its class is written.
+``marks(options)``
+    words for the name of a file that is made with these options; without it the precision alone.
+``twin(options)``
+    for a program that cannot be measured as it is, its own options of the same program that can;
+    None for one that can.
+``annotate(artifact, path)``
+    the manifest of a file that was written, with what only the finished file tells.
+``options_of(artifact)``
+    its own options as a manifest tells them, to make a file like it again.
 """
 
 from __future__ import annotations
@@ -25,12 +41,15 @@ from __future__ import annotations
 import dataclasses
 import importlib.metadata
 import platform
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from types import ModuleType
+from typing import TYPE_CHECKING, Any
 
 import mvdeploy
 from mvdeploy import files, plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import (
     Artifact,
     Delegation,
@@ -44,26 +63,27 @@ from mvdeploy.records import (
 )
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
 INPUT, OUTPUT = "image", "logits"
 DYNAMIC = "batch"
 """Stands in a shape where any number will do."""
 
-PRECISIONS = ("fp32", "fp16")
+_OPTION = "option"
 
-_FLAGS = {
-    "opset": ("--opset", "onnx"),
-    "dynamic_batch": ("--batch dynamic", "onnx or pytorch"),
-    "backend": ("--backend", "executorch"),
-    "full_delegation": ("--require-full-delegation", "executorch"),
-    "deployment_target": ("--deployment-target", "coreml"),
-    "image": ("--image-input", "coreml"),
-    "labels": ("--labels", "coreml"),
-    "author": ("--author", "coreml"),
-    "license": ("--license", "coreml"),
-}
-"""Options that not every format has: the flag, and the formats that have it."""
+
+def option(
+    default: Any,
+    flag: str,
+    help: str,
+    *,
+    metavar: str = "",
+    choices: tuple[str, ...] = (),
+    read: Callable[[str], Any] = str,
+) -> Any:
+    """Declare a field of a format's ``Options``; see `mvdeploy.plugins.Option`."""
+    declared = Option("", flag, help, metavar, choices, read=read)
+    return dataclasses.field(default=default, metadata={_OPTION: declared})
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,32 +91,16 @@ class Options:
     """What can be chosen about a file beyond its format.
 
     Attributes:
-        precision: one of `PRECISIONS`; None for the format's usual one.
-        opset: version of the ONNX operator set; None for the exporter's default.
-        dynamic_batch: any number of images can be fed, instead of as many as the spec says.
+        precision: name of a precision; None for the format's usual one.
         formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
-        backend: what the program is lowered to; None for the format's default.
-        full_delegation: it is an error if one delegate does not hold the whole program.
-        deployment_target: oldest system that the program is made for, such as ``iOS17``; None for
-            the format's default.
-        image: how photographs are fed, for a program that takes images; None for one that takes a
-            tensor.
-        labels: names of the classes, for a program that returns them.
-        author: of the network, to be stored in the file.
-        license: of the network, to be stored in the file.
+        dynamic_batch: any number of images can be fed, instead of as many as the spec says.
+        own: the format's own ``Options``; None for its defaults.
     """
 
     precision: str | None = None
-    opset: int | None = None
-    dynamic_batch: bool = False
     formulation: str | None = None
-    backend: str | None = None
-    full_delegation: bool = False
-    deployment_target: str | None = None
-    image: Preprocessing | None = None
-    labels: tuple[str, ...] = ()
-    author: str = ""
-    license: str = ""
+    dynamic_batch: bool = False
+    own: Any = None
 
 
 DEFAULTS = Options()
@@ -112,8 +116,8 @@ class Written:
         runs_on: what it takes to run it; empty where an engine of the format is enough.
         delegation: how much of it runs in delegates; None for formats without them.
         packages: distributions that made it, besides those of the format.
-        inputs: in order; None for the image as a tensor.
-        outputs: in order; None for the logits.
+        inputs: in order; None for those of the subject.
+        outputs: in order; None for those of the subject.
     """
 
     operators: tuple[Operator, ...]
@@ -139,6 +143,8 @@ class Source:
         preprocessing: how it is fed.
         macs: of one inference of the network as it was built; None when an operator of it has no
             counting rule.
+        calibration: inputs by name, for precisions that choose their scales by what the network is
+            fed.
     """
 
     spec: ModelSpec
@@ -148,6 +154,35 @@ class Source:
     passes: tuple[PassReport, ...]
     preprocessing: Preprocessing
     macs: int | None = None
+    calibration: tuple[Mapping[str, Any], ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class Subject:
+    """What a format is given to write.
+
+    Attributes:
+        network: in eval mode; takes the inputs in order and returns the outputs in order.
+        examples: a tensor for each input.
+        inputs: name, shape and element type of each.
+        outputs: the same of the outputs.
+        facts: strings to store in the file where the format can hold them.
+        preprocessing: how images become the first input; None for what takes none.
+        rewrite: the precision's stage: what the format traced → the same, rewritten.
+    """
+
+    network: nn.Module
+    examples: tuple[Tensor, ...]
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    facts: dict[str, str]
+    preprocessing: Preprocessing | None = None
+    rewrite: Callable[[Any], Any] = lambda graph: graph
+
+    @property
+    def dynamic(self) -> bool:
+        """Whether the first dimension of the inputs is free."""
+        return any(DYNAMIC in tensor.shape for tensor in self.inputs)
 
 
 def names() -> tuple[str, ...]:
@@ -155,8 +190,17 @@ def names() -> tuple[str, ...]:
     return plugins.names(__name__)
 
 
+def get(format_name: str) -> ModuleType:
+    """Return the file of a format.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    return plugins.load(__name__, format_name, "format")
+
+
 def check(format_name: str, precision: str | None = None) -> None:
-    """Refuse a format or precision that does not exist, without importing any.
+    """Refuse a format or precision that does not exist.
 
     Raises:
         UsageError: there is no such format or precision.
@@ -167,31 +211,116 @@ def check(format_name: str, precision: str | None = None) -> None:
         raise plugins.unknown("precision", precision, PRECISIONS)
 
 
+PRECISIONS = ("fp32", "fp16")
+
+
+@dataclasses.dataclass(frozen=True)
+class Declared:
+    """An option and the formats that have it."""
+
+    option: Option
+    formats: tuple[str, ...]
+
+
+def declared() -> tuple[Declared, ...]:
+    """Return the options of all formats, each flag once, in the order of the formats."""
+    known: dict[str, Declared] = {}
+    for name in names():
+        for one in _own(get(name)).values():
+            before = known.get(one.flag)
+            formats = (*before.formats, name) if before else (name,)
+            known[one.flag] = Declared(before.option if before else one, formats)
+    return tuple(known.values())
+
+
+def options(
+    format_name: str,
+    given: Mapping[str, Any] | None = None,
+    *,
+    precision: str | None = None,
+    formulation: str | None = None,
+    dynamic_batch: bool = False,
+) -> Options:
+    """Return the options of a format from values by name.
+
+    Args:
+        format_name: of the format.
+        given: values of its own options, and of other formats': those that are None, False or
+            empty were not asked for.
+        precision: see `Options`, as are the others.
+        formulation: see above.
+        dynamic_batch: see above.
+
+    Raises:
+        UsageError: the format lacks one that is asked for.
+    """
+    exporter = get(format_name)
+    asked = {name: value for name, value in (given or {}).items() if value}
+    own = _own(exporter)
+    for one in declared():
+        if one.option.name in asked and one.option.name not in own:
+            raise _lacking(format_name, one.option.flag, one.formats)
+    chosen = exporter.Options(**asked) if own else None
+    return Options(precision, formulation, dynamic_batch, chosen)
+
+
 def check_options(format_name: str, options: Options) -> None:
-    """Refuse options that a format does not have. It is imported, and its exporter with it.
+    """Refuse options that a format does not have, or that cannot be.
 
     Raises:
         UsageError: names the option.
     """
-    exporter = plugins.load(__name__, format_name, "format")
-    for name, (flag, having) in _FLAGS.items():
-        if getattr(options, name) != getattr(DEFAULTS, name) and name not in exporter.TAKES:
-            raise UsageError(
-                f"The format {format_name} has no {flag}.",
-                f"Leave it out, or use --format {having}.",
-            )
+    exporter = get(format_name)
+    if options.own is not None and not isinstance(options.own, _own_type(exporter) or ()):
+        raise UsageError(
+            f"The options {options.own!r} are not those of the format {format_name}.",
+            f"Give those that mvdeploy.export.{format_name} has.",
+        )
+    if options.dynamic_batch and not getattr(exporter, "DYNAMIC_BATCH", False):
+        having = [name for name in names() if getattr(get(name), "DYNAMIC_BATCH", False)]
+        raise _lacking(format_name, "--batch dynamic", having)
     if precision(format_name, options) not in exporter.PRECISIONS:
         raise UsageError(
             f"The format {format_name} is not written in {options.precision}.",
             f"Give --precision {' or '.join(exporter.PRECISIONS)}.",
         )
     if hasattr(exporter, "check"):
-        exporter.check(options)
+        exporter.check(complete(format_name, options))
+
+
+def complete(format_name: str, options: Options) -> Options:
+    """Return options with the format's own and its usual precision where none are given."""
+    own_type = _own_type(get(format_name))
+    return dataclasses.replace(
+        options,
+        precision=precision(format_name, options),
+        own=options.own if options.own is not None or own_type is None else own_type(),
+    )
+
+
+def _own_type(exporter: ModuleType) -> type[Any] | None:
+    own_type: type[Any] | None = getattr(exporter, "Options", None)
+    # The name may also be the one that is imported from here.
+    return None if own_type is Options else own_type
+
+
+def _own(exporter: ModuleType) -> dict[str, Option]:
+    """Return the declared options of a format by the names of their fields."""
+    own_type = _own_type(exporter)
+    fields = dataclasses.fields(own_type) if own_type is not None else ()
+    return {f.name: dataclasses.replace(f.metadata[_OPTION], name=f.name) for f in fields}
+
+
+def _lacking(format_name: str, flag: str, having: Sequence[str]) -> UsageError:
+    return UsageError(
+        f"The format {format_name} has no {flag}.",
+        f"Leave it out, or use --format {' or '.join(having)}.",
+    )
 
 
 def precision(format_name: str, options: Options) -> str:
     """Return what a format is written in: as is asked for, or as is usual."""
-    usual: str = plugins.load(__name__, format_name, "format").PRECISIONS[0]
+    usual: str = get(format_name).PRECISIONS[0]
     return options.precision or usual
 
 
@@ -203,14 +332,34 @@ def formulation(format_name: str, options: Options) -> str | None:
     """
     if options.formulation is not None:
         return options.formulation
-    best = getattr(plugins.load(__name__, format_name, "format"), "formulation", None)
-    found: str | None = best(options) if best is not None else None
+    best = getattr(get(format_name), "formulation", None)
+    found: str | None = best(complete(format_name, options)) if best is not None else None
     return found
+
+
+def marks(format_name: str, options: Options) -> tuple[str, ...]:
+    """Return what a file's name says of the options that it is made with."""
+    own: Callable[[Options], tuple[str, ...]] | None = getattr(get(format_name), "marks", None)
+    whole = complete(format_name, options)
+    return own(whole) if own is not None else (str(whole.precision),)
+
+
+def twin(format_name: str, options: Options) -> Options | None:
+    """Return how the program is made that is measured instead; None when it is measured itself."""
+    own = getattr(get(format_name), "twin", None)
+    instead = own(complete(format_name, options)) if own is not None else None
+    return None if instead is None else dataclasses.replace(options, own=instead)
+
+
+def options_of(artifact: Artifact) -> Options:
+    """Return the options that make a file like one that there is."""
+    own = getattr(get(artifact.format), "options_of", None)
+    return Options(artifact.precision, own=own(artifact) if own is not None else None)
 
 
 def suffix(format_name: str) -> str:
     """Return the file name ending of a format, with its dot."""
-    ending: str = plugins.load(__name__, format_name, "format").SUFFIX
+    ending: str = get(format_name).SUFFIX
     return ending
 
 
@@ -227,33 +376,22 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     Raises:
         UsageError: there is no such format, or it does not have these options.
     """
-    import torch
-
     options = options or DEFAULTS
     check_options(format_name, options)
-    exporter = plugins.load(__name__, format_name, "format")
-    spec = source.spec
-    # A batch of one would be taken for a constant.
-    batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
-    example = torch.zeros(batch, 3, *spec.image_size)
-    facts = {
-        "mvdeploy.version": mvdeploy.__version__,
-        "mvdeploy.model": spec.label,
-        "mvdeploy.weights": _weights(spec),
-        "mvdeploy.passes": ", ".join(report.name for report in source.passes),
-    }
-    size = DYNAMIC if options.dynamic_batch else spec.batch
-    written: Written = exporter.write(source.network, example, path, facts, options)
+    options = complete(format_name, options)
+    exporter = get(format_name)
+    subject = _subject(source, options)
+    written: Written = exporter.write(subject, path, options)
     artifact = Artifact(
         path=path.name,
         sha256=files.sha256(path),
         size_bytes=files.size(path),
         format=format_name,
         precision=precision(format_name, options),
-        spec=spec,
+        spec=source.spec,
         passes=source.passes,
-        inputs=written.inputs or (TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
-        outputs=written.outputs or (TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
+        inputs=written.inputs or subject.inputs,
+        outputs=written.outputs or subject.outputs,
         preprocessing=source.preprocessing,
         versions=_versions(exporter.PACKAGES + written.packages),
         operators=written.operators,
@@ -264,8 +402,32 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
         runs_on=written.runs_on,
         delegation=written.delegation,
     )
+    if hasattr(exporter, "annotate"):
+        artifact = exporter.annotate(artifact, path)
     save_manifest(artifact, path)
     return artifact
+
+
+def _subject(source: Source, options: Options) -> Subject:
+    import torch
+
+    spec = source.spec
+    size = DYNAMIC if options.dynamic_batch else spec.batch
+    # A batch of one would be taken for a constant.
+    batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
+    return Subject(
+        network=source.network,
+        examples=(torch.zeros(batch, 3, *spec.image_size),),
+        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
+        outputs=(TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
+        facts={
+            "mvdeploy.version": mvdeploy.__version__,
+            "mvdeploy.model": spec.label,
+            "mvdeploy.weights": _weights(spec),
+            "mvdeploy.passes": ", ".join(report.name for report in source.passes),
+        },
+        preprocessing=source.preprocessing,
+    )
 
 
 def _weights(spec: ModelSpec) -> str:

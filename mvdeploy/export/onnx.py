@@ -3,25 +3,27 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import logging
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import onnx
-import torch
-from torch import Tensor, nn
-from torch.export import Dim
-
+from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.export import DEFAULTS, DYNAMIC, INPUT, OUTPUT, Options, Written
+from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._tracing import free_batch
 from mvdeploy.records import Operator
+
+if TYPE_CHECKING:
+    import onnx
 
 SUFFIX = ".onnx"
 PACKAGES = ("torch", "onnx", "onnxscript")
 PRECISIONS = ("fp32",)
-TAKES = ("opset", "dynamic_batch")
+DYNAMIC_BATCH = True
 
 MODULE_KEY = "mvdeploy.module"
 """Node metadata: dotted path of the module that the node came from."""
@@ -32,37 +34,38 @@ OLDEST_OPSET = 18
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
 
-def write(
-    network: nn.Module,
-    example: Tensor,
-    path: Path,
-    facts: dict[str, str],
-    options: Options = DEFAULTS,
-) -> Written:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen about an ONNX file.
+
+    Attributes:
+        opset: version of the operator set; None for the exporter's default.
+    """
+
+    opset: int | None = option(
+        None,
+        "--opset",
+        "Version of the operator set. [default: the exporter's]",
+        metavar="N",
+        read=plugins.whole_number,
+    )
+
+
+def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write an ONNX file that onnx.checker accepts, every node with its module path.
 
     Raises:
         UsageError: the exporter has no such opset.
         EngineError: the exporter or the checker failed, or a node cannot be placed.
     """
+    import onnx
+
     check(options)
     try:
         with _quiet():
-            program = torch.onnx.export(
-                network,
-                (example,),
-                dynamo=True,
-                input_names=[INPUT],
-                output_names=[OUTPUT],
-                opset_version=options.opset,
-                dynamic_shapes=({0: Dim(DYNAMIC)},) if options.dynamic_batch else None,
-                verbose=False,
-            )
-        if program is None:
-            raise RuntimeError("torch.onnx.export returned no program")
-        model = program.model_proto
+            model = subject.rewrite(_traced(subject, options.own.opset))
         modules = _modules(model.graph)
-        _label(model, modules, facts)
+        _label(model, modules, subject.facts)
         onnx.checker.check_model(model, full_check=True)
     except EngineError:
         raise
@@ -82,14 +85,37 @@ def write(
     )
 
 
-def check(options: Options) -> None:
+def _traced(subject: Subject, opset: int | None) -> onnx.ModelProto:
+    import torch
+
+    program = torch.onnx.export(
+        subject.network,
+        subject.examples,
+        dynamo=True,
+        input_names=[tensor.name for tensor in subject.inputs],
+        output_names=[tensor.name for tensor in subject.outputs],
+        opset_version=opset,
+        dynamic_shapes=free_batch(subject),
+        verbose=False,
+    )
+    if program is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return program.model_proto
+
+
+def check(options: export.Options) -> None:
     """Refuse an opset that the exporter cannot write.
 
     Raises:
         UsageError: names those that it can.
     """
-    newest, opset = onnx.defs.onnx_opset_version(), options.opset
-    if opset is not None and not OLDEST_OPSET <= opset <= newest:
+    opset = options.own.opset
+    if opset is None:
+        return
+    import onnx
+
+    newest = onnx.defs.onnx_opset_version()
+    if not OLDEST_OPSET <= opset <= newest:
         raise UsageError(
             f"ONNX files cannot be written with opset {opset}.",
             f"Give one from {OLDEST_OPSET} to {newest} after --opset, or leave it out.",

@@ -4,42 +4,37 @@ from __future__ import annotations
 
 import warnings
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import torch
-from torch import Tensor, fx, nn
-from torch.export import Dim
-
+from mvdeploy import export
 from mvdeploy.errors import EngineError
-from mvdeploy.export import DEFAULTS, DYNAMIC, Options, Written
+from mvdeploy.export import Subject, Written
+from mvdeploy.export._tracing import trace
 from mvdeploy.records import Operator
+
+if TYPE_CHECKING:
+    from torch import fx
 
 SUFFIX = ".pt2"
 PACKAGES = ("torch",)
 PRECISIONS = ("fp32",)
-TAKES = ("dynamic_batch",)
+DYNAMIC_BATCH = True
 
 
-def write(
-    network: nn.Module,
-    example: Tensor,
-    path: Path,
-    facts: dict[str, str],
-    options: Options = DEFAULTS,
-) -> Written:
+def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write an exported program.
 
     Raises:
         EngineError: torch.export could not trace the network.
     """
-    shapes = ({0: Dim(DYNAMIC)},) if options.dynamic_batch else None
+    import torch
+
     try:
         with warnings.catch_warnings():
             # torch 2.13 copies its own deprecated tree specifications.
             warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
-            program = torch.export.export(network, (example,), dynamic_shapes=shapes)
-            for node in program.graph.nodes:
-                node.meta.pop("stack_trace", None)  # paths of the machine
-            torch.export.save(program, path, extra_files=facts)
+            program = trace(subject)
+            torch.export.save(program, path, extra_files=subject.facts)
     except Exception as error:
         raise EngineError(
             f"torch.export failed: {error}",

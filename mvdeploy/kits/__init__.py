@@ -14,7 +14,7 @@ import importlib.metadata
 import os
 from pathlib import Path
 
-from mvdeploy import files
+from mvdeploy import engines, files
 from mvdeploy.errors import UsageError
 from mvdeploy.records.codec import RecordError, loads
 
@@ -22,9 +22,6 @@ FILE = "kit.json"
 
 FOLDER = "MVDEPLOY_KIT"
 """Environment: a folder with a kit to use instead of the one that was built."""
-
-ENGINES = ("onnxruntime", "executorch")
-"""Engines that there is a plug-in of the runner for."""
 
 GLIBC, BIONIC = "glibc", "bionic"
 
@@ -85,8 +82,9 @@ class Kit:
 
 def installed_version(engine: str) -> str:
     """Return the version of an engine that is installed here; empty when it is not."""
+    plugin = engines.native().get(engine)
     try:
-        return importlib.metadata.version(engine)
+        return importlib.metadata.version(plugin.package) if plugin else ""
     except importlib.metadata.PackageNotFoundError:
         return ""
 

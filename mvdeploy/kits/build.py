@@ -11,17 +11,16 @@ import contextlib
 import dataclasses
 import importlib.metadata
 import platform
-import re
 import shutil
 import sys
 import tempfile
 import zipfile
-import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import mvdeploy
-from mvdeploy import files, kits
+from mvdeploy import engines, files, kits
+from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.kits import Kit, Source
 from mvdeploy.kits import toolchain as toolchains
@@ -31,18 +30,6 @@ from mvdeploy.records.codec import dumps
 RUNNER = "mvdeploy-runner"
 
 _PLATFORMS = ("manylinux_2_28", "manylinux_2_27", "manylinux_2_17", "manylinux2014")
-_LIBRARIES = {
-    "onnxruntime": ("onnxruntime/capi/libonnxruntime.so*",),
-    "executorch": tuple(
-        f"executorch/lib/libexecutorch{part}.so"
-        for part in (
-            *("", "_kernels_optimized", "_kernels_quantized", "_backend_xnnpack"),
-            *("_threadpool", "_etdump"),
-        )
-    ),
-}
-_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
-
 OnStep = Callable[[str], None]
 
 
@@ -52,23 +39,23 @@ class Android:
 
     Attributes:
         ndk: folder of the NDK.
-        onnxruntime: the archive (``.aar``) of ONNX Runtime for Android; None to leave it out.
-        executorch: folder that ExecuTorch was installed into by its own build for Android; None to
-            leave it out.
+        builds: the engines' own builds for Android, by engine.
     """
 
     ndk: Path
-    onnxruntime: Path | None = None
-    executorch: Path | None = None
+    builds: Mapping[str, Path]
 
 
-def android(onnxruntime: Path | None, executorch: Path | None) -> Android | None:
+def android(builds: Mapping[str, Path]) -> Android | None:
     """Return what an Android kit is built from; None to build one with a C library of its own.
+
+    Args:
+        builds: the engines' own builds for Android, by engine; may be none.
 
     Raises:
         DeviceUnavailable: engines for Android are given, and there is no NDK.
     """
-    if onnxruntime is None and executorch is None:
+    if not builds:
         return None
     ndk = toolchains.find_ndk()
     if ndk is None:
@@ -76,7 +63,7 @@ def android(onnxruntime: Path | None, executorch: Path | None) -> Android | None
             "Engines for Android are given, but there is no Android NDK.",
             "Set ANDROID_NDK_HOME to the folder of an unpacked NDK.",
         )
-    return Android(ndk, onnxruntime, executorch)
+    return Android(ndk, builds)
 
 
 def kit(
@@ -124,13 +111,13 @@ def _up_to_date(place: Path) -> Kit | None:
 def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnStep) -> Kit:
     into = work / "kit"
     into.mkdir()
-    engines = _Engines(toolchain, given, work, on_step)
-    versions = engines.collect(into)
+    libraries = _Engines(toolchain, given, work, on_step)
+    versions = libraries.collect(into)
     on_step(f"build the runner for {toolchain.architecture} ({toolchain.build})")
     flags = (
         f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
         f"-DMVDEPLOY_ENGINES={';'.join(versions)}",
-        *engines.flags,
+        *libraries.flags,
     )
     toolchains.build(toolchain, kits.code(), work / "build", flags)
     for path in (work / "build" / RUNNER, *sorted((work / "build").glob("libmvdeploy_*.so"))):
@@ -150,7 +137,7 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
         programs=programs,
         sums={path.name: files.sha256(path) for path in sorted(into.iterdir())},
         code=kits.code_hash(),
-        sources=(*engines.sources, *dict.fromkeys(packages)),
+        sources=(*libraries.sources, *dict.fromkeys(packages)),
         compiler=toolchain.version,
     )
     (into / kits.FILE).write_text(dumps(built), encoding="utf-8")
@@ -175,6 +162,7 @@ class _Engines:
         self, toolchain: Toolchain, given: Android | None, work: Path, on_step: OnStep
     ) -> None:
         self._toolchain, self._given, self._work, self._on_step = toolchain, given, work, on_step
+        self._plugins = engines.native()
         self.flags: list[str] = []
         self.sources: list[Source] = []
 
@@ -182,26 +170,28 @@ class _Engines:
         """Copy the libraries to a kit; return the engines' versions by name."""
         if self._given is not None:
             return self._from_android(self._given, into)
-        versions = {name: kits.installed_version(name) for name in kits.ENGINES}
+        versions = {name: kits.installed_version(name) for name in self._plugins}
         versions = {name: version for name, version in versions.items() if version}
         if not versions:
             raise DeviceUnavailable(
-                f"None of {', '.join(kits.ENGINES)} is installed here, so it is not known which "
+                f"None of {', '.join(self._plugins)} is installed here, so it is not known which "
                 "version the device is to have.",
                 "Install mvdeploy with its engines: 'pip install mvdeploy'.",
             )
         for name, folder in self._folders(versions).items():
-            _copy_libraries(name, folder, into)
-            if name == "executorch":
-                self.flags += _executorch(folder / "executorch", versions[name])
+            _copy_libraries(self._plugins[name], folder, into)
+            self.flags += self._plugins[name].flags(folder, versions[name])
         return versions
 
     def _folders(self, versions: dict[str, str]) -> dict[str, Path]:
         """Return the folder in which each engine's package is, for the device's architecture."""
         if self._toolchain.architecture == platform.machine():
             self.sources += [Source(name, version) for name, version in versions.items()]
-            return {name: _site(name) for name in versions}
-        return {name: self._wheel(name, version) for name, version in versions.items()}
+            return {name: _site(self._plugins[name].package) for name in versions}
+        return {
+            name: self._wheel(self._plugins[name].package, version)
+            for name, version in versions.items()
+        }
 
     def _wheel(self, name: str, version: str) -> Path:
         """Fetch an engine's wheel for the device, and unpack it."""
@@ -227,62 +217,29 @@ class _Engines:
 
     def _from_android(self, given: Android, into: Path) -> dict[str, str]:
         versions: dict[str, str] = {}
-        if given.onnxruntime is not None:
-            versions["onnxruntime"] = _version_in(given.onnxruntime.name)
-            _unpack_aar(given.onnxruntime, self._toolchain.architecture, into)
-            self.sources.append(
-                Source(
-                    given.onnxruntime.name, versions["onnxruntime"], files.sha256(given.onnxruntime)
-                )
-            )
-        if given.executorch is not None:
-            if not (given.executorch / "include").is_dir():
-                raise UsageError(
-                    f"{given.executorch} is no installation of ExecuTorch: it has no 'include'.",
-                    "Give the folder that its build for Android was installed into.",
-                )
-            # Nothing in it says so, and the one that is installed here may be another.
-            versions["executorch"] = "unknown"
-            self.flags += _executorch(given.executorch, versions["executorch"])
-            for library in sorted(given.executorch.glob("lib/*.so")):
-                shutil.copyfile(library, into / library.name)
-            self.sources.append(Source("executorch for Android", versions["executorch"]))
+        for name, path in given.builds.items():
+            plugin = self._plugins[name]
+            if plugin.android is None:
+                raise UsageError(f"There is no build of {name} for Android.", "Leave it out.")
+            versions[name] = plugin.android.take(path, self._toolchain.architecture, into)
+            self.flags += plugin.flags(path, versions[name])
+            sha256 = files.sha256(path) if path.is_file() else ""
+            self.sources.append(Source(path.name, versions[name], sha256))
         return versions
-
-
-def _executorch(folder: Path, version: str) -> tuple[str, str]:
-    return f"-DEXECUTORCH_DIR={folder}", f"-DEXECUTORCH_VERSION={version}"
 
 
 def _site(package: str) -> Path:
     return Path(str(importlib.metadata.distribution(package).locate_file("")))
 
 
-def _copy_libraries(name: str, folder: Path, into: Path) -> None:
-    for pattern in _LIBRARIES[name]:
-        found = sorted(folder.glob(pattern))
-        if not found:
+def _copy_libraries(plugin: NativePlugin, folder: Path, into: Path) -> None:
+    for pattern in plugin.libraries:
+        libraries = sorted(folder.glob(pattern))
+        if not libraries:
             raise DeviceUnavailable(
-                f"The package of {name} has no {Path(pattern).name}.",
-                f"Install another version of {name}, and build the kit again.",
+                f"The package of {plugin.package} has no {Path(pattern).name}.",
+                f"Install another version of {plugin.package}, and build the kit again.",
             )
         # Plug-ins look for libraries without a version in their names.
-        bare = found[0].name.partition(".so")[0]
-        shutil.copyfile(found[0], into / f"{bare}.so")
-
-
-def _unpack_aar(path: Path, architecture: str, into: Path) -> None:
-    inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            (into / "libonnxruntime.so").write_bytes(archive.read(inside))
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
-        raise UsageError(
-            f"{path} is no archive of ONNX Runtime for Android ({error}).",
-            "Give the file onnxruntime-android-VERSION.aar.",
-        ) from error
-
-
-def _version_in(name: str) -> str:
-    found = re.search(r"\d+(\.\d+)+", name)
-    return found[0] if found else "unknown"
+        bare = libraries[0].name.partition(".so")[0]
+        shutil.copyfile(libraries[0], into / f"{bare}.so")

@@ -74,7 +74,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Protocol, Self, cast
 
-from mvdeploy import devices, plugins
+from mvdeploy import devices, engines, plugins
 from mvdeploy.errors import DeviceUnavailable, EngineError
 from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Reading
 
@@ -354,6 +354,16 @@ def profile(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
     generic: Callable[[Attached], DeviceProfile]
     generic = plugins.load(_FAMILIES, one.link, "device link").generic
     return generic(one)
+
+
+def engines_of(profile: DeviceProfile) -> tuple[str, ...]:
+    """Return the engines that run on a device: those of its profile, best first, and then others.
+
+    Raises:
+        UsageError: the profile names a link that there is not.
+    """
+    runner = getattr(plugins.load(_FAMILIES, profile.link, "device link"), "RUNNER", "")
+    return tuple(dict.fromkeys((*profile.engines, *engines.run_by(runner))))
 
 
 def _named(name: str) -> list[Attached]:

@@ -8,7 +8,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import engines, export, links
+from mvdeploy import engines, links
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
@@ -52,8 +52,8 @@ class Request:
         root: folder below which the run gets a folder of its own.
         photograph: what the models are fed; None for a photograph that is always there.
         command: the command line, for the record.
-        options: of the exports.
-        engine_options: what the engine's sessions are opened with, beside their defaults.
+        precisions: that networks are exported in; None for each format's usual one.
+        engine_options: what the engines' sessions are opened with, beside their defaults.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -63,7 +63,7 @@ class Request:
     root: Path
     photograph: Path | None = None
     command: tuple[str, ...] = ()
-    options: export.Options = export.DEFAULTS
+    precisions: tuple[str | None, ...] = (None,)
     engine_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
@@ -73,7 +73,16 @@ class Request:
         Raises:
             UsageError: a file is no artifact, or the device has no engine for one of them.
         """
-        return tuple(w.case for w in prepare.wanted(self.subjects, self.formats, self.device))
+        return tuple(wanted.case for wanted in self.wanted)
+
+    @property
+    def wanted(self) -> list[Wanted]:
+        """The cases to come, and what is exported for them.
+
+        Raises:
+            UsageError: a file is no artifact, or the device has no engine for one of them.
+        """
+        return prepare.wanted(self.subjects, self.formats, self.device, self.precisions)
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
@@ -83,7 +92,8 @@ class Request:
 
 def step_count(request: Request) -> int:
     """Return how many steps `run` will announce at least, for a progress bar."""
-    plan, exports = request.plan, len(request.specs) * len(request.formats)
+    plan = request.plan
+    exports = len(request.specs) * len(request.formats) * len(request.precisions)
     cases = len(request.cases)
     profiles = cases if plan.profile_iterations else 0
     groups = 1 if plan.pairs_only else max(1, len(request.formats))
@@ -104,7 +114,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     from mvdeploy.models.preprocess import sample_photograph
 
     photograph = request.photograph or sample_photograph()
-    wanted = prepare.wanted(request.subjects, request.formats, request.device)
+    wanted = request.wanted
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
     link = links.get(request.device)
@@ -112,18 +122,17 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     try:
         with opened(link, on_step):
             plan = _affordable(request.plan, link)
+            device = Device(link.profile, link.identity(), emulated=link.emulated)
             store = stores.create(
                 request.root,
                 _title(wanted),
-                [w.case for w in wanted],
-                device=Device(link.profile, link.identity(), emulated=link.emulated),
+                [dataclasses.replace(w.case, device=device) for w in wanted],
+                device=device,
                 plan=plan,
                 command=request.command,
                 image=photograph.name,
             )
-            preparation = Preparation(
-                builders, photograph, link, store, request.options, request.engine_options
-            )
+            preparation = Preparation(builders, photograph, link, store, request.engine_options)
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.

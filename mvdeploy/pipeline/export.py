@@ -128,11 +128,11 @@ class Builder:
         passes.check(formats.formulation(format_name, options) or passes.PLAIN)
         with ExitStack() as stages:
             twin = None
-            if options.image is not None:
+            instead = formats.twin(format_name, options)
+            if instead is not None:
                 place = twin_path(path)
                 part = stages.enter_context(staged(place))
-                plain = dataclasses.replace(options, image=None, labels=())
-                twin = self._make(format_name, place, part, plain)
+                twin = self._make(format_name, place, part, instead)
             part = stages.enter_context(staged(path))
             made = self._make(format_name, path, part, options, twin)
         return made
@@ -147,10 +147,12 @@ class Builder:
     ) -> Exported:
         """Write and verify what will be `path`."""
         built, source = self._source(formats.formulation(format_name, options) or passes.PLAIN)
-        kind = format_name if options.image is None else f"{format_name} with images"
+        kind = format_name if twin is None else f"{format_name} with images"
         self._step(f"{self._spec.label}: export to {kind}")
         artifact = formats.write(source, format_name, part, options)
-        artifact = _annotated(artifact, part, twin)
+        if twin is not None:
+            artifact = dataclasses.replace(artifact, twin=twin.path.name)
+            formats.save_manifest(artifact, part)
         result = None
         if not artifact.runs_on:
             self._step(f"{self._spec.label}: verify {kind} against PyTorch")
@@ -193,19 +195,6 @@ class Builder:
                 macs=built.macs,
             )
         return built, self._sources[formulation]
-
-
-def _annotated(artifact: Artifact, path: Path, twin: Exported | None) -> Artifact:
-    """Add to a manifest what the format itself does not know of its file."""
-    if twin is not None:
-        artifact = dataclasses.replace(artifact, twin=twin.path.name)
-    if artifact.format == "coreml":
-        from mvdeploy.verify import mil, neural_engine_lint
-
-        risks = neural_engine_lint.lint(mil.operations(path), artifact)
-        artifact = dataclasses.replace(artifact, placement=risks)
-        formats.save_manifest(artifact, path)
-    return artifact
 
 
 @dataclasses.dataclass(frozen=True)

@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import engines, export, models
+from mvdeploy import engines, export, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.links import Link
@@ -32,16 +32,19 @@ class Wanted:
     Attributes:
         case: nothing is known of it yet.
         source: a network, or an exported file.
-        format: that it is measured in.
+        options: how a network is exported.
     """
 
     case: Case
     source: ModelSpec | Path
-    format: str
+    options: export.Options = export.DEFAULTS
 
 
 def wanted(
-    subjects: Sequence[ModelSpec | Path], formats: Sequence[str], device: DeviceProfile
+    subjects: Sequence[ModelSpec | Path],
+    formats: Sequence[str],
+    device: DeviceProfile,
+    precisions: Sequence[str | None] = (None,),
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
@@ -49,29 +52,51 @@ def wanted(
         subjects: networks, and exported files to take as they are.
         formats: of the networks.
         device: which engines there are.
+        precisions: of the networks; None for each format's usual one.
 
     Raises:
-        UsageError: a file is no artifact, or nothing here runs it.
+        UsageError: a file is no artifact, nothing here runs it, or a format is not written in a
+            precision.
     """
-    found: list[Wanted] = []
+    available = links.engines_of(device)
+    cases: list[Wanted] = []
+    taken: set[str] = set()
 
-    def add(slug: str, label: str, format_name: str, source: ModelSpec | Path) -> None:
-        engine = engines.for_format(format_name, device.engines)
-        taken = {w.case.slug for w in found}
-        numbered = (f"{slug}-{n}" for n in itertools.count(2))
-        slug = slug if slug not in taken else next(n for n in numbered if n not in taken)
-        found.append(Wanted(Case(slug, label, engine), source, format_name))
+    def add(case: Case, source: ModelSpec | Path, options: export.Options) -> None:
+        numbered = (f"{case.slug}-{n}" for n in itertools.count(2))
+        slug = next(name for name in itertools.chain((case.slug,), numbered) if name not in taken)
+        taken.add(slug)
+        engine = engines.for_format(case.format, available)
+        case = dataclasses.replace(case, slug=slug, engine=engine)
+        cases.append(Wanted(case, source, options))
 
-    for number, format_name in enumerate(formats):
+    ways = [
+        (format_name, export.options(format_name, precision=precision))
+        for format_name in formats
+        for precision in precisions
+    ]
+    for number, (format_name, options) in enumerate(ways):
+        export.check_options(format_name, options)
         for subject in subjects:
             if isinstance(subject, ModelSpec):
-                add(f"{subject.slug}-{format_name}", subject.label, format_name, subject)
+                add(_case_of(subject, format_name, options), subject, options)
             elif number == 0:
-                subject = measurable(subject)
-                artifact = load_runnable(subject)
-                slug = re.sub(r"[^A-Za-z0-9._]+", "-", subject.name)
-                add(slug, f"{artifact.spec.label} ({subject.name})", artifact.format, subject)
-    return found
+                add(_case_of_file(subject := measurable(subject)), subject, options)
+    return cases
+
+
+def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case:
+    precision = export.precision(format_name, options)
+    usual = precision == export.get(format_name).PRECISIONS[0]
+    slug = f"{spec.slug}-{format_name}{'' if usual else f'-{precision}'}"
+    return Case(slug, spec.label, "", format=format_name, precision=precision)
+
+
+def _case_of_file(path: Path) -> Case:
+    artifact = load_runnable(path)
+    slug = re.sub(r"[^A-Za-z0-9._]+", "-", path.name)
+    label = f"{artifact.spec.label} ({path.name})"
+    return Case(slug, label, "", format=artifact.format, precision=artifact.precision)
 
 
 class Preparation:
@@ -82,8 +107,7 @@ class Preparation:
         photograph: what the models are fed.
         link: to the device.
         store: the run; artifacts and inputs go into its folder.
-        options: of the exports.
-        engine_options: what the engine's sessions are opened with.
+        engine_options: what the engines' sessions are opened with, by name.
     """
 
     def __init__(
@@ -92,13 +116,12 @@ class Preparation:
         photograph: Path,
         link: Link,
         store: Store,
-        options: export.Options = export.DEFAULTS,
         engine_options: Mapping[str, str] | None = None,
     ) -> None:
         self._engine_options = dict(engine_options or {})
-        self._builders, self._photograph, self._options = builders, photograph, options
+        self._builders, self._photograph = builders, photograph
         self._link, self.store = link, store
-        self._exported: dict[tuple[ModelSpec, str], Exported] = {}
+        self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
         """Bring the cases to the device; those whose export fails are saved with the reason."""
@@ -111,19 +134,22 @@ class Preparation:
             self.store.update(slug, artifact=export.read(source))
             return source
         try:
-            exported = self._export(source, wanted.format, slug)
+            exported = self._export(source, wanted.case.format, slug, wanted.options)
         except MvdeployError as error:
             self.store.failed(slug, error)
             return None
         self.store.update(slug, artifact=exported.artifact, parity=exported.parity)
         return exported.path
 
-    def _export(self, spec: ModelSpec, format_name: str, name: str) -> Exported:
-        if (spec, format_name) not in self._exported:
+    def _export(
+        self, spec: ModelSpec, format_name: str, name: str, options: export.Options
+    ) -> Exported:
+        key = (spec, format_name, options)
+        if key not in self._exported:
             builder = self._builders.get(spec) or Builder(spec, self._photograph)
             path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
-            self._exported[spec, format_name] = builder.export(format_name, path, self._options)
-        return self._exported[spec, format_name]
+            self._exported[key] = builder.export(format_name, path, options)
+        return self._exported[key]
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""
@@ -133,7 +159,8 @@ class Preparation:
         spec = models.make_spec("yardstick")
         name = f"yardstick-{first.artifact.format}"
         try:
-            exported = self._export(spec, first.artifact.format, name)
+            options = export.options(first.artifact.format, precision=first.artifact.precision)
+            exported = self._export(spec, first.artifact.format, name, options)
         except MvdeployError as error:
             values: dict[str, str | int | float] = {"reason": error.message}
             self.store.found(Finding("anchor_failed", Level.WARNING, values))
@@ -151,7 +178,7 @@ class Preparation:
         _write_input(image, self._photograph, artifact)
         places = self._link.upload((path, image))
         inputs = {artifact.inputs[0].name: places[image]}
-        options = self._engine_options
+        options = engines.own_options(engine, self._engine_options)
         return Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs, None, options))
 
 

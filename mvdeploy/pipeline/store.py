@@ -10,11 +10,10 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mvdeploy
+from mvdeploy import engines, export
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.records import Case, Comparison, Device, Failure, Finding, Measurement, Plan, Run
 from mvdeploy.records import run as saved
-
-_PACKAGES = ("torch", "onnx", "onnxscript", "onnxruntime", "executorch", "coremltools", "numpy")
 
 
 class Store:
@@ -126,5 +125,7 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def _environment() -> dict[str, str]:
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
-    versions = {name: installed.get(name, "unavailable") for name in _PACKAGES}
+    rooms = (*map(export.get, export.names()), *map(engines.get, engines.names()))
+    packages = dict.fromkeys(("numpy", *(name for room in rooms for name in room.PACKAGES)))
+    versions = {name: installed.get(name, "unavailable") for name in packages}
     return {"python": platform.python_version(), "system": platform.platform(), **versions}

@@ -141,7 +141,7 @@ class Verifier:
         from mvdeploy.verify.mutations.program import mutants
 
         artifact = self.artifact
-        options = export.Options(precision=artifact.precision, backend=artifact.backend or None)
+        options = export.options_of(artifact)
 
         def check(program: torch.export.ExportedProgram) -> Parity:
             network = program.module()

@@ -33,7 +33,7 @@ def builder(exported, monkeypatch: pytest.MonkeyPatch):
     """Return a function that makes a builder whose exporter writes a finished graph, changed."""
     small = exported()
 
-    def write(network: nn.Module, example: Tensor, path: Path, *facts: object):
+    def write(given: export.Subject, path: Path, options: export.Options):
         model = onnx.load(small.path)
         change[0](model)
         onnx.save(model, path)

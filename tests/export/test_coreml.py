@@ -18,7 +18,8 @@ from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Options, coreml
 from mvdeploy.export._quiet import quiet
 from mvdeploy.pipeline.export import Builder, measurable
-from mvdeploy.records import Artifact, PassReport
+from mvdeploy.records import Artifact, PassReport, Preprocessing
+from tests.export.subjects import subject
 
 with quiet():
     import coremltools as ct
@@ -38,9 +39,13 @@ class Tiny(nn.Module):
         return self.head(self.act(self.conv(x)).mean((2, 3)))
 
 
-def write(path: Path, options: Options = export.DEFAULTS) -> export.Written:
+def write(
+    path: Path, rule: Preprocessing | None = None, precision: str | None = None, **own: Any
+) -> export.Written:
     torch.manual_seed(0)
-    return coreml.write(Tiny().eval(), torch.rand(1, 3, 8, 8), path, FACTS, options)
+    tiny = subject(Tiny(), torch.rand(1, 3, 8, 8), FACTS, rule)
+    options = export.options("coreml", own, precision=precision)
+    return coreml.write(tiny, path, export.complete("coreml", options))
 
 
 def spec(path: Path) -> Any:
@@ -50,7 +55,7 @@ def spec(path: Path) -> Any:
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, export.Written]:
     path = tmp_path_factory.mktemp("coreml") / "a.mlpackage"
-    return path, write(path, Options(author="Somebody", license="MIT"))
+    return path, write(path, author="Somebody", license="MIT")
 
 
 def test_inputs_and_outputs_are_named_floats(package: tuple[Path, export.Written]) -> None:
@@ -86,14 +91,14 @@ def test_every_operator_has_its_module(package: tuple[Path, export.Written]) -> 
 def test_the_same_network_gives_the_same_bytes(
     package: tuple[Path, export.Written], tmp_path: Path
 ) -> None:
-    write(tmp_path / "b.mlpackage", Options(author="Somebody", license="MIT"))
+    write(tmp_path / "b.mlpackage", author="Somebody", license="MIT")
     assert files.sha256(tmp_path / "b.mlpackage") == files.sha256(package[0])
     names = {file.name for file in tmp_path.rglob("*") if file.is_file()}
     assert names == {"Manifest.json", "model.mlmodel", "weight.bin"}
 
 
 def test_single_precision_has_no_halves(tmp_path: Path) -> None:
-    written = write(tmp_path / "a.mlpackage", Options(precision="fp32"))
+    written = write(tmp_path / "a.mlpackage", precision="fp32")
     assert "cast" not in {op.type for op in written.operators}
 
 
@@ -103,49 +108,52 @@ def test_single_precision_has_no_halves(tmp_path: Path) -> None:
 def test_the_deployment_target_is_that_of_the_package(
     tmp_path: Path, target: str, version: int
 ) -> None:
-    write(tmp_path / "a.mlpackage", Options(deployment_target=target))
+    write(tmp_path / "a.mlpackage", deployment_target=target)
     assert spec(tmp_path / "a.mlpackage").specificationVersion == version
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("own", "common", "message"),
     [
-        (Options(deployment_target="iOS14"), "iOS14 has no ML programs"),
-        (Options(deployment_target="iOS13"), "neural-network format"),
-        (Options(deployment_target="ios17"), "Did you mean 'iOS17'"),
-        (Options(deployment_target="tvOS17"), "no deployment target 'tvOS17'"),
-        (Options(labels=LABELS), "Labels are for a program that takes images"),
-        (Options(opset=18), "has no --opset"),
-        (Options(dynamic_batch=True), "has no --batch dynamic"),
-        (Options(backend="xnnpack"), "has no --backend"),
+        ({"deployment_target": "iOS14"}, {}, "iOS14 has no ML programs"),
+        ({"deployment_target": "iOS13"}, {}, "neural-network format"),
+        ({"deployment_target": "ios17"}, {}, "Did you mean 'iOS17'"),
+        ({"deployment_target": "tvOS17"}, {}, "no deployment target 'tvOS17'"),
+        ({"labels": LABELS}, {}, "Labels are for a program that takes images"),
+        ({"opset": 18}, {}, "has no --opset"),
+        ({}, {"dynamic_batch": True}, "has no --batch dynamic"),
+        ({"backend": "xnnpack"}, {}, "has no --backend"),
         (
-            Options(deployment_target="iOS15", formulation="channels_first"),
+            {"deployment_target": "iOS15"},
+            {"formulation": "channels_first"},
             "iOS15 cannot run the channels_first formulation",
         ),
     ],
 )
-def test_what_it_does_not_have_is_refused(options: Options, message: str) -> None:
+def test_what_it_does_not_have_is_refused(own: Any, common: Any, message: str) -> None:
     with pytest.raises(UsageError, match=message):
-        export.check_options("coreml", options)
+        export.check_options("coreml", export.options("coreml", own, **common))
 
 
 @pytest.mark.parametrize("name", ["onnx", "pytorch", "executorch"])
 def test_other_formats_refuse_its_options(name: str) -> None:
-    rule = models.preprocessing(models.make_spec("mobilevit_xxs"))
-    for options, flag in (
-        (Options(deployment_target="iOS17"), "--deployment-target"),
-        (Options(image=rule), "--image-input"),
-        (Options(author="me"), "--author"),
+    for own, flag in (
+        ({"deployment_target": "iOS17"}, "--deployment-target"),
+        ({"image_input": True}, "--image-input"),
+        ({"author": "me"}, "--author"),
     ):
         with pytest.raises(UsageError, match=f"has no {flag}.*"):
-            export.check_options(name, options)
+            export.options(name, own)
+    with pytest.raises(UsageError, match=f"are not those of the format {name}"):
+        export.check_options(name, Options(own=coreml.Options()))
     with pytest.raises(UsageError, match="is not written in fp16"):
         export.check_options(name, Options(precision="fp16"))
 
 
 def test_the_formulation_suits_the_system() -> None:
+    old = export.options("coreml", {"deployment_target": "iOS15"})
     assert export.formulation("coreml", Options()) == "channels_first"
-    assert export.formulation("coreml", Options(deployment_target="iOS15")) == "plain"
+    assert export.formulation("coreml", old) == "plain"
     assert export.formulation("coreml", Options(formulation="plain")) == "plain"
     assert export.precision("coreml", Options()) == "fp16"
     assert export.precision("onnx", Options()) == "fp32"
@@ -157,7 +165,11 @@ def test_what_cannot_be_traced_is_an_error(tmp_path: Path) -> None:
             return x if x.sum() > 0 else -x
 
     with pytest.raises(EngineError, match="coremltools failed to convert the network"):
-        coreml.write(Branches().eval(), torch.rand(1, 3, 8, 8), tmp_path / "a.mlpackage", FACTS)
+        coreml.write(
+            subject(Branches(), torch.rand(1, 3, 8, 8), FACTS),
+            tmp_path / "a.mlpackage",
+            export.complete("coreml", Options()),
+        )
     assert list(tmp_path.iterdir()) == []
 
 
@@ -179,7 +191,7 @@ def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
     """A verified classifier for an app, and its twin."""
     network = models.make_spec("yardstick")
     labels = tuple(f"class {i}" for i in range(network.num_classes))
-    options = Options(image=models.preprocessing(network), labels=labels)
+    options = export.options("coreml", {"image_input": True, "labels": labels})
     path = tmp_path_factory.mktemp("app") / "a.mlpackage"
     return Builder(network).export("coreml", path, options)
 
@@ -210,23 +222,20 @@ def test_a_missing_twin_is_named(app: Any, tmp_path: Path) -> None:
 
 
 def test_the_order_of_channels_and_the_scale_are_the_checkpoints(tmp_path: Path) -> None:
-    from mvdeploy.records import Preprocessing
-
     for order, number in (("RGB", 20), ("BGR", 30)):
         rule = Preprocessing((8, 8), (8, 8), channel_order=order)
         path = tmp_path / f"{order}.mlpackage"
-        write(path, Options(image=rule))
+        write(path, rule, image_input=True)
         assert spec(path).description.input[0].type.imageType.colorSpace == number
 
 
 @pytest.mark.parametrize("std", [(0.5, 0.5, 0.5), (0.2, 0.3, 0.4)])
 def test_mean_and_deviation_are_in_the_package(tmp_path: Path, std: Any) -> None:
     """Pixels through the saved package, against the network on what the rule makes of them."""
-    from mvdeploy.records import Preprocessing
     from mvdeploy.verify import images, mil
 
     rule = Preprocessing((8, 8), (8, 8), channel_order="BGR", mean=(0.1, 0.4, 0.6), std=std)
-    write(tmp_path / "a.mlpackage", Options(image=rule, precision="fp32"))
+    write(tmp_path / "a.mlpackage", rule, "fp32", image_input=True)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (8, 8, 3), generator=generator).to(torch.uint8).numpy()
     session = mil.open_session(tmp_path / "a.mlpackage", {"image": pixels}, 1, None)
@@ -238,11 +247,9 @@ def test_mean_and_deviation_are_in_the_package(tmp_path: Path, std: Any) -> None
 
 
 def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:
-    from mvdeploy.records import Preprocessing
-
-    options = Options(image=Preprocessing((8, 8), (8, 8)), labels=LABELS[:4])
+    rule = Preprocessing((8, 8), (8, 8))
     with pytest.raises(UsageError, match="There are 4 labels, but the network has 5 classes"):
-        write(tmp_path / "a.mlpackage", options)
+        write(tmp_path / "a.mlpackage", rule, image_input=True, labels=LABELS[:4])
 
 
 # Verified exports

@@ -19,6 +19,7 @@ from mvdeploy.export.executorch.backends import xnnpack
 from mvdeploy.passes import FORMULATIONS
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category, Delegation
+from tests.export.subjects import subject
 
 with exporter.quiet():  # ExecuTorch warns of its own imports
     from executorch.backends.xnnpack import xnnpack_preprocess
@@ -49,9 +50,14 @@ def tiny() -> tuple[nn.Module, Tensor]:
     return Tiny().eval(), torch.rand(1, 3, 5, 6)
 
 
-def write(path: Path, options: Options = export.DEFAULTS) -> Written:
+def write(path: Path, **own: object) -> Written:
     torch.manual_seed(0)
-    return exporter.write(*tiny(), path, FACTS, options)
+    options = export.complete("executorch", export.options("executorch", own))
+    return exporter.write(subject(*tiny(), FACTS), path, options)
+
+
+def lowered(**own: object) -> Options:
+    return export.options("executorch", own)
 
 
 # What is in the program
@@ -150,10 +156,10 @@ def test_changes_of_layout_count_with_what_they_are_for(exported) -> None:
 def test_operators_are_those_that_the_engine_runs_in_its_order(exported, tmp_path: Path) -> None:
     with exporter.quiet():
         from executorch.devtools import Inspector
-        from executorch.runtime import Engine
+        from executorch.runtime import Runtime
 
     small = exported("executorch")
-    program = Engine.get().load_program(small.path, enable_etdump=True)
+    program = Runtime.get().load_program(small.path, enable_etdump=True)
     program.load_method("forward").execute([torch.rand(1, 3, 96, 96)])
     program.write_etdump_result_to_file(str(tmp_path / "d.etdp"), str(tmp_path / "d.bin"))
     with warnings.catch_warnings(action="ignore"):
@@ -208,9 +214,9 @@ def test_several_delegates_are_numbered_in_the_order_of_their_calls(tmp_path: Pa
 
 def test_the_facts_are_methods_of_the_program(exported) -> None:
     with exporter.quiet():
-        from executorch.runtime import Engine
+        from executorch.runtime import Runtime
 
-    program = Engine.get().load_program(exported("executorch").path)
+    program = Runtime.get().load_program(exported("executorch").path)
     facts = {f"mvdeploy_{name}" for name in ("model", "passes", "version", "weights")}
     assert program.method_names == {"forward", *facts}
     assert program.load_method("mvdeploy_model").execute([]) == ["mobilevit_xxs 4x2,2,2"]
@@ -337,7 +343,11 @@ class Branches(nn.Module):
 
 def test_a_network_that_cannot_be_exported_is_an_engine_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match="failed to lower the network") as caught:
-        exporter.write(Branches().eval(), torch.rand(1, 3, 8, 8), tmp_path / "a.pte", FACTS)
+        exporter.write(
+            subject(Branches(), torch.rand(1, 3, 8, 8), FACTS),
+            tmp_path / "a.pte",
+            export.complete("executorch", Options()),
+        )
     assert caught.value.__cause__ is not None
     assert list(tmp_path.iterdir()) == []
 
@@ -345,20 +355,21 @@ def test_a_network_that_cannot_be_exported_is_an_engine_error(tmp_path: Path) ->
 def test_full_delegation_can_be_required(tmp_path: Path) -> None:
     message = r"3 delegates, 2 operators .* \(aten.native_layer_norm.out in 'first'; .*'second'\)"
     with pytest.raises(CheckFailed, match=message):
-        write(tmp_path / "a.pte", Options(full_delegation=True))
+        write(tmp_path / "a.pte", full_delegation=True)
     assert list(tmp_path.iterdir()) == []
 
 
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("own", "dynamic", "message"),
     [
-        (Options(backend="xnnpak"), "no backend 'xnnpak'. Did you mean 'xnnpack'"),
-        (Options(opset=18), "has no --opset"),
-        (Options(dynamic_batch=True), "has no --batch dynamic"),
+        ({"backend": "xnnpak"}, False, "no backend 'xnnpak'. Did you mean 'xnnpack'"),
+        ({"opset": 18}, False, "has no --opset"),
+        ({}, True, "has no --batch dynamic"),
     ],
 )
-def test_options_that_it_does_not_have_are_refused(options: Options, message: str) -> None:
+def test_options_that_it_does_not_have_are_refused(own, dynamic: bool, message: str) -> None:
     with pytest.raises(UsageError, match=message):
+        options = export.options("executorch", own, dynamic_batch=dynamic)
         export.check_options("executorch", options)
 
 
@@ -366,7 +377,7 @@ def test_the_format_is_known_without_importing_the_exporter() -> None:
     code = (
         "import sys; from mvdeploy import export; from mvdeploy.export import Options; "
         "export.suffix('executorch'); export.formulation('executorch', Options()); "
-        "export.check_options('executorch', Options(backend='coreml')); "
+        "export.check_options('executorch', export.options('executorch', {'backend': 'coreml'})); "
         "heavy = {'torch', 'executorch', 'coremltools'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )
@@ -430,7 +441,7 @@ def anchor() -> Builder:
 def test_what_does_not_run_here_is_made_but_not_verified(
     anchor: Builder, tmp_path: Path, backend: str, runs_on: str
 ) -> None:
-    done = anchor.export("executorch", tmp_path / "a.pte", Options(backend=backend))
+    done = anchor.export("executorch", tmp_path / "a.pte", lowered(backend=backend))
     assert done.parity is None
     assert runs_on in done.artifact.runs_on
     assert done.artifact.backend == backend
@@ -441,7 +452,7 @@ def test_what_does_not_run_here_is_made_but_not_verified(
 
 
 def test_portable_programs_have_no_delegate(anchor: Builder, tmp_path: Path) -> None:
-    done = anchor.export("executorch", tmp_path / "a.pte", Options(backend="portable"))
+    done = anchor.export("executorch", tmp_path / "a.pte", lowered(backend="portable"))
     assert done.parity is not None and done.parity.passed
     assert done.artifact.delegation is not None
     assert (done.artifact.delegation.delegates, done.artifact.delegation.delegated) == (0, 0)
@@ -451,7 +462,7 @@ def test_portable_programs_have_no_delegate(anchor: Builder, tmp_path: Path) -> 
 
 
 def test_another_network_fits_into_a_delegate_too(anchor: Builder, tmp_path: Path) -> None:
-    done = anchor.export("executorch", tmp_path / "a.pte", Options(full_delegation=True))
+    done = anchor.export("executorch", tmp_path / "a.pte", lowered(full_delegation=True))
     assert done.artifact.delegation is not None
     assert done.artifact.delegation.full
     assert done.changes is None
@@ -464,7 +475,7 @@ def test_a_missing_full_delegation_leaves_the_old_file(anchor: Builder, tmp_path
     anchor.export("executorch", path)
     before = path.read_bytes()
     with pytest.raises(CheckFailed, match="not delegated as a whole: 0 delegates"):
-        anchor.export("executorch", path, Options(backend="portable", full_delegation=True))
+        anchor.export("executorch", path, lowered(backend="portable", full_delegation=True))
     assert path.read_bytes() == before
     assert {p.name for p in tmp_path.iterdir()} == {"a.pte", "a.pte.json"}
 

@@ -7,7 +7,7 @@ import pytest
 
 from mvdeploy import export
 from mvdeploy.errors import UsageError
-from mvdeploy.export import Options
+from mvdeploy.export import Options, executorch
 from mvdeploy.records import codec
 
 
@@ -87,22 +87,41 @@ def test_names_of_files() -> None:
 
 @pytest.mark.parametrize("name", ["onnx", "pytorch"])
 @pytest.mark.parametrize(
-    ("options", "message"),
+    ("own", "message"),
     [
-        (Options(backend="xnnpack"), "has no --backend"),
-        (Options(full_delegation=True), "has no --require-full-delegation"),
+        ({"backend": "xnnpack"}, "has no --backend.*"),
+        ({"full_delegation": True}, "has no --require-full-delegation"),
     ],
 )
-def test_formats_without_delegates_refuse_their_options(
-    name: str, options: Options, message: str
-) -> None:
-    with pytest.raises(UsageError, match=message):
-        export.check_options(name, options)
+def test_formats_without_delegates_refuse_their_options(name: str, own, message: str) -> None:
+    with pytest.raises(UsageError, match=message) as caught:
+        export.options(name, own)
+    assert caught.value.remedy == "Leave it out, or use --format executorch."
+
+
+def test_every_option_is_declared_with_its_flag_and_its_formats() -> None:
+    flags = {one.option.flag: one.formats for one in export.declared()}
+    assert flags["--opset"] == ("onnx",)
+    assert flags["--backend"] == ("executorch",)
+    assert all(one.option.name and one.option.help for one in export.declared())
+    for name in export.names():
+        fields = getattr(export.complete(name, Options()).own, "__dataclass_fields__", {})
+        declared = {one.option.name for one in export.declared() if name in one.formats}
+        assert declared == set(fields)
+
+
+def test_a_file_like_one_that_there_is_has_its_options(exported) -> None:
+    artifact = exported("executorch").artifact
+    assert export.options_of(artifact).own == executorch.Options(backend="xnnpack")
+    assert export.options_of(exported().artifact) == Options("fp32")
 
 
 def test_a_format_says_how_the_network_is_best_written_for_it() -> None:
     assert export.formulation("onnx", Options()) is None
     assert export.formulation("executorch", Options()) == "delegable"
-    assert export.formulation("executorch", Options(backend="portable")) == "plain"
+    assert (
+        export.formulation("executorch", export.options("executorch", {"backend": "portable"}))
+        == "plain"
+    )
     assert export.formulation("executorch", Options(formulation="plain")) == "plain"
     assert export.formulation("onnx", Options(formulation="delegable")) == "delegable"

@@ -4,6 +4,7 @@ import getpass
 import os
 import tempfile
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import onnx
@@ -17,6 +18,7 @@ from mvdeploy.errors import EngineError
 from mvdeploy.export import onnx as exporter
 from mvdeploy.export import pytorch
 from mvdeploy.records import Category
+from tests.export.subjects import subject
 
 FACTS = {
     "mvdeploy.version": mvdeploy.__version__,
@@ -145,6 +147,12 @@ def test_pytorch_carries_the_facts(exported) -> None:
     assert extra == {**FACTS, "mvdeploy.model": "mobilevit_xxs 4x2,2,2"}
 
 
+def write(file: ModuleType, network: nn.Module, example: Tensor, path: Path, facts):
+    name = file.__name__.rpartition(".")[2]
+    given = subject(network, example, facts)
+    return file.write(given, path, export.complete(name, export.DEFAULTS))
+
+
 class Tiny(nn.Module):
     """Operators that the optimiser of the exporter moves and makes."""
 
@@ -160,7 +168,7 @@ class Tiny(nn.Module):
 def test_operators_of_the_network_itself_have_an_empty_path(tmp_path: Path) -> None:
     example = torch.rand(1, 3, 8, 8)
     facts = {"mvdeploy.model": "tiny"}
-    operators = exporter.write(Tiny().eval(), example, tmp_path / "a.onnx", facts).operators
+    operators = write(exporter, Tiny(), example, tmp_path / "a.onnx", facts).operators
     modules = {op.type: op.module for op in operators}
     assert modules["Conv"] == "inner.0"
     assert modules["Gemm"] == "inner.2"
@@ -202,10 +210,11 @@ class Branches(nn.Module):
         return x + 1 if x.sum() > 0 else x
 
 
-@pytest.mark.parametrize("write", [exporter.write, pytorch.write], ids=["onnx", "pytorch"])
-def test_a_network_that_cannot_be_exported_is_an_engine_error(tmp_path: Path, write) -> None:
+@pytest.mark.parametrize("file", [exporter, pytorch], ids=["onnx", "pytorch"])
+def test_a_network_that_cannot_be_exported_is_an_engine_error(tmp_path: Path, file) -> None:
+    facts = {"mvdeploy.model": "b"}
     with pytest.raises(EngineError) as caught:
-        write(Branches().eval(), torch.rand(1, 3, 8, 8), tmp_path / "a", {"mvdeploy.model": "b"})
+        write(file, Branches(), torch.rand(1, 3, 8, 8), tmp_path / "a", facts)
     assert caught.value.__cause__ is not None
     assert list(tmp_path.iterdir()) == []
 
@@ -221,9 +230,8 @@ def test_a_program_that_the_checker_refuses_is_not_written(
 
     monkeypatch.setattr(exporter, "_label", spoil)
     with pytest.raises(EngineError, match="nowhere"):
-        exporter.write(
-            Tiny().eval(), torch.rand(1, 3, 8, 8), tmp_path / "a.onnx", {"mvdeploy.model": "b"}
-        )
+        facts = {"mvdeploy.model": "b"}
+        write(exporter, Tiny(), torch.rand(1, 3, 8, 8), tmp_path / "a.onnx", facts)
     assert list(tmp_path.iterdir()) == []
 
 

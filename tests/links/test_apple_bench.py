@@ -8,7 +8,7 @@ import pytest
 
 from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError
-from mvdeploy.export import Options
+from mvdeploy.export import options
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Plan, TimeKind, Warmup
@@ -23,7 +23,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a package that takes images, with its twin beside it."""
     spec = models.make_spec("anchor")
     path = tmp_path_factory.mktemp("package") / "net.mlpackage"
-    Builder(spec).export("coreml", path, Options(image=models.preprocessing(spec)))
+    Builder(spec).export("coreml", path, options("coreml", {"image_input": True}))
     return path
 
 

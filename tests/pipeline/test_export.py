@@ -169,9 +169,9 @@ def test_an_opset_is_kept_and_an_impossible_one_refused(builder: Builder, tmp_pa
     import onnx
 
     path = tmp_path / "model.onnx"
-    builder.export("onnx", path, Options(opset=18))
+    builder.export("onnx", path, export.options("onnx", {"opset": 18}))
     assert onnx.load(str(path)).opset_import[0].version == 18
     with pytest.raises(UsageError, match="opset 3"):
-        builder.export("onnx", path, Options(opset=3))
+        builder.export("onnx", path, export.options("onnx", {"opset": 3}))
     with pytest.raises(UsageError, match="no --opset"):
-        builder.export("pytorch", tmp_path / "model.pt2", Options(opset=18))
+        export.options("pytorch", {"opset": 18})

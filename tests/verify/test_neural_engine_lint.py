@@ -10,6 +10,7 @@ import pytest
 import torch
 from torch import nn
 
+from mvdeploy import export
 from mvdeploy.export import Options, Written, coreml
 from mvdeploy.models import make_spec
 from mvdeploy.pipeline.export import Builder
@@ -17,6 +18,7 @@ from mvdeploy.records import PlacementRisk
 from mvdeploy.records.spec import parse_patches
 from mvdeploy.verify import mil
 from mvdeploy.verify.neural_engine_lint import lint, remedy
+from tests.export.subjects import subject
 
 
 class Attention(nn.Module):
@@ -56,9 +58,9 @@ def linted(tmp_path_factory: pytest.TempPathFactory) -> Lint:
     def run(network: nn.Module, precision: str = "fp16") -> dict[str, list[PlacementRisk]]:
         path: Path = folder / f"{type(network).__name__}-{precision}.mlpackage"
         facts = {"mvdeploy.version": "1", "mvdeploy.model": "tiny"}
-        options = Options(precision=precision)
-        example = torch.rand(1, 8, 6, 6)
-        written: Written = coreml.write(network.eval(), example, path, facts, options)
+        options = export.complete("coreml", Options(precision=precision))
+        given = subject(network, torch.rand(1, 8, 6, 6), facts)
+        written: Written = coreml.write(given, path, options)
         found: dict[str, list[PlacementRisk]] = {}
         for risk in lint(mil.operations(path), _manifest(written)):
             found.setdefault(risk.rule, []).append(risk)

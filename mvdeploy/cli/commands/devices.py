@@ -8,10 +8,21 @@ from pathlib import Path
 
 import click
 
-from mvdeploy import devices, links
+from mvdeploy import devices, engines, links
 from mvdeploy.cli import link_options, options
+from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, codec
+
+
+def _builds() -> tuple[Option, ...]:
+    """Return how engines' own builds for Android are given, under the engines' names."""
+    return tuple(
+        dataclasses.replace(plugin.android.option, name=engine)
+        for engine, plugin in engines.native().items()
+        if plugin.android is not None
+    )
 
 
 @click.command("devices")
@@ -24,18 +35,7 @@ from mvdeploy.records import DeviceProfile, codec
     help="Folder with more profiles; it goes before the others.",
 )
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
-@click.option(
-    "--onnxruntime-aar",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="setup: ONNX Runtime for Android, for a kit built with an Android NDK.",
-)
-@click.option(
-    "--executorch-android",
-    type=click.Path(path_type=Path),
-    metavar="DIR",
-    help="setup: where a build of ExecuTorch for Android was installed, for the same.",
-)
+@declared("builds", _builds())
 @link_options.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.debug
@@ -44,8 +44,7 @@ def command(
     device: str | None,
     devices_dir: tuple[Path, ...],
     rebuild: bool,
-    onnxruntime_aar: Path | None,
-    executorch_android: Path | None,
+    builds: dict[str, str],
     as_json: bool,
 ) -> int:
     """List the devices, check what it takes to measure on one of them, or prepare for it.
@@ -55,9 +54,10 @@ def command(
     one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
     or a board. DEVICE is a profile's name, the serial of an attached phone, or USER@HOST.
     """
-    if action != "setup" and (rebuild or onnxruntime_aar or executorch_android):
+    if action != "setup" and (rebuild or builds):
+        flags = ", ".join(("--rebuild", *(option.flag for option in _builds())))
         raise UsageError(
-            "--rebuild, --onnxruntime-aar and --executorch-android say how a kit is built.",
+            f"{flags} say how a kit is built.",
             "Give them to 'mvdeploy devices setup DEVICE'.",
         )
     if action == "list":
@@ -73,7 +73,7 @@ def command(
     profile = links.profile(device, devices_dir)
     if action == "doctor":
         return _doctor(profile, as_json)
-    _setup(profile, rebuild, onnxruntime_aar, executorch_android, as_json)
+    _setup(profile, rebuild, builds, as_json)
     return 0
 
 
@@ -117,8 +117,7 @@ def _doctor(profile: DeviceProfile, as_json: bool) -> int:
 def _setup(
     profile: DeviceProfile,
     rebuild: bool,
-    onnxruntime_aar: Path | None,
-    executorch_android: Path | None,
+    builds: dict[str, str],
     as_json: bool,
 ) -> None:
     from mvdeploy.kits import build
@@ -128,7 +127,7 @@ def _setup(
             f"{profile.title} needs no kit.",
             f"Use 'mvdeploy devices doctor {profile.name}' to see what it takes.",
         )
-    given = build.android(onnxruntime_aar, executorch_android)
+    given = build.android({engine: Path(path) for engine, path in builds.items()})
     folder, kit = build.kit(
         profile.architecture,
         given,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,9 @@ import click
 
 from mvdeploy import export, models, passes
 from mvdeploy.cli import options
+from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Undelegated
 
 if TYPE_CHECKING:
@@ -20,6 +21,14 @@ if TYPE_CHECKING:
 
 SHOWN = 3
 """Modules that are named for each undelegated operator."""
+
+
+def _declared() -> tuple[Option, ...]:
+    """Return what formats let their user choose, with the formats that have it."""
+    return tuple(
+        dataclasses.replace(one.option, help=f"{', '.join(one.formats)}: {one.option.help}")
+        for one in export.declared()
+    )
 
 
 @click.command("export")
@@ -31,47 +40,17 @@ SHOWN = 3
     default=["onnx"],
     show_default=True,
     metavar="FORMAT",
-    help="onnx, executorch, coreml or pytorch. Repeat it for several.",
+    help=f"{', '.join(export.names())}. Repeat it for several.",
 )
 @options.network
-@options.precision
-@click.option(
-    "--backend",
-    metavar="NAME",
-    help="What ExecuTorch lowers to: xnnpack, coreml, vulkan or portable. [default: xnnpack]",
-)
+@options.precisions
 @click.option(
     "--formulation",
     metavar="NAME",
     help="How the network is written: plain, delegable for engines that run it in one piece, or "
     "channels_first for the Neural Engine. [default: what suits the format]",
 )
-@click.option(
-    "--require-full-delegation",
-    "full_delegation",
-    is_flag=True,
-    help="Fail if one delegate of ExecuTorch does not hold the whole network.",
-)
-@click.option(
-    "--deployment-target",
-    metavar="iOSNN",
-    help="Oldest system that a Core ML program runs on, from iOS15. [default: iOS17]",
-)
-@click.option(
-    "--image-input",
-    is_flag=True,
-    help="Make a Core ML program that takes images, ready for an app, and beside it the same with "
-    "a tensor as its input, for measuring.",
-)
-@click.option(
-    "--labels",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Names of the classes, one on each line, for a Core ML program that returns them.",
-)
-@click.option("--author", default="", metavar="TEXT", help="Stored in a Core ML program.")
-@click.option("--license", default="", metavar="TEXT", help="Stored in a Core ML program.")
-@click.option("--opset", type=int, help="ONNX operator set. [default: the exporter's]")
+@declared("own", _declared())
 @click.option(
     "--batch",
     default="1",
@@ -104,8 +83,10 @@ def command(
     verified by an interpreter of their own. What ExecuTorch lowers for Apple devices and for Vulkan
     is made, but cannot be verified here.
     """
+    precisions = given["precisions"] or (None,)
     for name in formats:
-        export.check(name, given["precision"])
+        for precision in precisions:
+            export.check(name, precision)
     if given["formulation"] is not None:
         passes.check(given["formulation"])
     images = _batch(given["batch"])
@@ -113,7 +94,12 @@ def command(
     specs = tuple(
         dataclasses.replace(spec, batch=images or 1) for spec in options.specs((model,), **network)
     )
-    jobs = [_job(spec, name, output, images, given) for spec in specs for name in formats]
+    jobs = [
+        _job(spec, name, output, images is None, precision, given)
+        for spec in specs
+        for name in formats
+        for precision in precisions
+    ]
     if len(jobs) > 1 and not _is_folder(output):
         raise UsageError(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
@@ -133,52 +119,22 @@ class _Job:
 
 
 def _job(
-    spec: ModelSpec, format_name: str, output: Path, images: int | None, given: Mapping[str, Any]
+    spec: ModelSpec,
+    format_name: str,
+    output: Path,
+    dynamic_batch: bool,
+    precision: str | None,
+    given: Mapping[str, Any],
 ) -> _Job:
-    chosen = _choice(spec, images, given)
+    chosen = export.options(
+        format_name,
+        given["own"],
+        precision=precision,
+        formulation=given["formulation"],
+        dynamic_batch=dynamic_batch,
+    )
     export.check_options(format_name, chosen)
     return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
-
-
-def _choice(spec: ModelSpec, images: int | None, given: Mapping[str, Any]) -> export.Options:
-    return export.Options(
-        precision=given["precision"],
-        opset=given["opset"],
-        dynamic_batch=images is None,
-        formulation=given["formulation"],
-        backend=given["backend"],
-        full_delegation=given["full_delegation"],
-        deployment_target=given["deployment_target"],
-        image=models.preprocessing(spec) if given["image_input"] else None,
-        labels=_labels(given["labels"]),
-        author=given["author"],
-        license=given["license"],
-    )
-
-
-def _labels(path: Path | None) -> tuple[str, ...]:
-    """Read the names of the classes.
-
-    Raises:
-        UsageError: the file cannot be read, holds none, or one of them twice.
-    """
-    if path is None:
-        return ()
-    try:
-        labels = tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The labels cannot be read from {path} ({error}).",
-            "Give a text file in UTF-8 with one label on each line.",
-        ) from error
-    twice = next((label for label, count in Counter(labels).items() if count > 1), None)
-    if not labels or not all(map(str.strip, labels)) or twice is not None:
-        wrong = "is empty" if not labels else "has an empty line"
-        raise UsageError(
-            f"{path} {wrong if twice is None else f'has the label {twice!r} twice'}.",
-            "Give one label on each line, every one once, in the order of the classes.",
-        )
-    return labels
 
 
 def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
@@ -186,7 +142,7 @@ def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
     from mvdeploy.pipeline.export import Builder
 
     specs = dict.fromkeys(job.spec for job in jobs)
-    written = sum(1 if job.options.image is None else 2 for job in jobs)
+    written = sum(1 if export.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
         builders = {spec: Builder(spec, photograph, announce) for spec in specs}
@@ -206,12 +162,10 @@ def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
 
 
 def _place(output: Path, spec: ModelSpec, format_name: str, chosen: export.Options) -> Path:
-    # The suffix of a format is in its file, which imports the exporter.
     suffix = export.suffix(format_name)
     if _is_folder(output):
-        precision = export.precision(format_name, chosen)
-        parts = (spec.slug, chosen.backend, precision, "image" if chosen.image else None)
-        return output / f"{'-'.join(part for part in parts if part)}{suffix}"
+        parts = (spec.slug, *export.marks(format_name, chosen))
+        return output / f"{'-'.join(parts)}{suffix}"
     if output.suffix != suffix:
         raise UsageError(
             f"{output} does not end in '{suffix}', as files of the format {format_name} do.",
@@ -230,8 +184,9 @@ def _batch(text: str) -> int | None:
 
 
 def _is_folder(output: Path) -> bool:
-    # A package of Core ML is a folder too.
-    return (output.is_dir() and output.suffix != ".mlpackage") or not output.suffix
+    # A package may be a folder too.
+    packages = {export.suffix(name) for name in export.names()}
+    return (output.is_dir() and output.suffix not in packages) or not output.suffix
 
 
 def _show(exported: Exported) -> None:

@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.engines.coreml import compute_plan
 from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes, TimeKind
 
 if TYPE_CHECKING:
@@ -32,6 +33,8 @@ if TYPE_CHECKING:
     from mvdeploy.engines import Tensor
 
 FORMATS = ("coreml",)
+PACKAGES = ("coremltools",)
+RUNNERS = ("apple",)
 PROFILE_COMPANIONS = ()
 
 TIME_KIND = TimeKind.ESTIMATED
@@ -39,6 +42,15 @@ TIME_KIND = TimeKind.ESTIMATED
 
 COMPUTE_UNITS = ("all", "cpu_and_ne", "cpu_and_gpu", "cpu_only")
 """What a model may be run on; the names are coremltools' own in small letters."""
+
+OPTIONS = (
+    Option(
+        "compute_units",
+        "--compute-units",
+        "What Core ML may use. [default: all]",
+        choices=COMPUTE_UNITS,
+    ),
+)
 
 LOAD_ATTEMPTS = 6
 """Loads on a phone before giving up. coremltools waits ten seconds for each; the first load of a

@@ -16,6 +16,7 @@ import importlib
 import importlib.metadata
 import io
 import re
+import shutil
 import sys
 import weakref
 from collections.abc import Callable
@@ -23,8 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvdeploy.attribute import executorch
+from mvdeploy.engines import AndroidBuild, NativePlugin
 from mvdeploy.engines.executorch import etdump
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes
 
 if TYPE_CHECKING:
@@ -33,6 +36,8 @@ if TYPE_CHECKING:
     from mvdeploy.engines import Tensor
 
 FORMATS = ("executorch",)
+PACKAGES = ("executorch",)
+RUNNERS = ("host", "native")
 PROFILE_COMPANIONS = ()
 
 _PROFILE = "executorch.etdp"
@@ -47,6 +52,52 @@ _DTYPES = (
     *("", "complex64", "complex128", "bool"),
 )
 """Element types by the engine's numbers; empty for what NumPy lacks."""
+
+
+def _take_build(path: Path, architecture: str, into: Path) -> str:
+    """Copy the libraries of a build of ExecuTorch for Android into a kit; return the version.
+
+    Raises:
+        UsageError: the folder is no installation of ExecuTorch.
+    """
+    if not (path / "include").is_dir():
+        raise UsageError(
+            f"{path} is no installation of ExecuTorch: it has no 'include'.",
+            "Give the folder that its build for Android was installed into.",
+        )
+    for library in sorted(path.glob("lib/*.so")):
+        shutil.copyfile(library, into / library.name)
+    # Nothing in it says so, and the one that is installed here may be another.
+    return "unknown"
+
+
+def _flags(folder: Path, version: str) -> tuple[str, ...]:
+    # In a wheel it is one package of several; an installation has it all.
+    inside = folder / "executorch"
+    place = inside if (inside / "include").is_dir() else folder
+    return f"-DEXECUTORCH_DIR={place}", f"-DEXECUTORCH_VERSION={version}"
+
+
+NATIVE = NativePlugin(
+    package="executorch",
+    libraries=tuple(
+        f"executorch/lib/libexecutorch{part}.so"
+        for part in (
+            *("", "_kernels_optimized", "_kernels_quantized", "_backend_xnnpack"),
+            *("_threadpool", "_etdump"),
+        )
+    ),
+    flags=_flags,
+    android=AndroidBuild(
+        Option(
+            "executorch",
+            "--executorch-android",
+            "setup: where a build of ExecuTorch for Android was installed, for such a kit.",
+            metavar="DIR",
+        ),
+        _take_build,
+    ),
+)
 
 _EXPORT_AGAIN = (
     "Export the model again with the installed version of executorch: the file is damaged, or "

@@ -5,21 +5,19 @@ A package is a folder. It runs on Apple devices only; elsewhere it is verified b
 
 from __future__ import annotations
 
+import collections
+import dataclasses
 from pathlib import Path
-from typing import TYPE_CHECKING
 
-from mvdeploy import plugins
+from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
-from mvdeploy.export import DEFAULTS, Options, Written
+from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._quiet import quiet
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
+from mvdeploy.records import Artifact
 
 SUFFIX = ".mlpackage"
 PACKAGES = ("torch", "coremltools")
 PRECISIONS = ("fp16", "fp32")
-TAKES = ("deployment_target", "image", "labels", "author", "license")
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 """Systems that a program can be made for; before iOS15 there are no ML programs."""
@@ -32,13 +30,93 @@ _OLDEST = "iOS15"
 """It lacks an operator of the channels-first formulation, pixel_unshuffle."""
 
 
-def check(options: Options) -> None:
+def read_labels(text: str) -> tuple[str, ...]:
+    """Read the names of the classes from a file, one on each line.
+
+    Raises:
+        UsageError: the file cannot be read, holds none, or one of them twice.
+    """
+    path = Path(text)
+    try:
+        labels = tuple(path.read_text(encoding="utf-8").splitlines())
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(
+            f"The labels cannot be read from {path} ({error}).",
+            "Give a text file in UTF-8 with one label on each line.",
+        ) from error
+    counts = collections.Counter(labels)
+    twice = next((label for label, count in counts.items() if count > 1), None)
+    if not labels or not all(map(str.strip, labels)) or twice is not None:
+        wrong = "is empty" if not labels else "has an empty line"
+        raise UsageError(
+            f"{path} {wrong if twice is None else f'has the label {twice!r} twice'}.",
+            "Give one label on each line, every one once, in the order of the classes.",
+        )
+    return labels
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen about a Core ML program.
+
+    Attributes:
+        deployment_target: oldest system that it is made for, such as ``iOS17``; None for `TARGET`.
+        image_input: it takes images, as an app has them, instead of a tensor.
+        labels: names of the classes, for a program that returns them.
+        author: of the network, to be stored in the file.
+        license: of the network, to be stored in the file.
+    """
+
+    deployment_target: str | None = option(
+        None,
+        "--deployment-target",
+        "Oldest system that the program runs on, from iOS15. [default: iOS17]",
+        metavar="iOSNN",
+    )
+    image_input: bool = option(
+        False,
+        "--image-input",
+        "Make a program that takes images, ready for an app, and beside it the same with a tensor "
+        "as its input, for measuring.",
+    )
+    labels: tuple[str, ...] = option(
+        (),
+        "--labels",
+        "Names of the classes, one on each line, for a program that returns them.",
+        metavar="FILE",
+        read=read_labels,
+    )
+    author: str = option("", "--author", "Stored in the program.", metavar="TEXT")
+    license: str = option("", "--license", "Stored in the program.", metavar="TEXT")
+
+
+def marks(options: export.Options) -> tuple[str, ...]:
+    """Return the precision for the file's name, and whether it takes images."""
+    return (str(options.precision), *(("image",) if options.own.image_input else ()))
+
+
+def twin(options: export.Options) -> Options | None:
+    """Return the options of the program with a tensor as its input, for one that takes images."""
+    own: Options = options.own
+    return dataclasses.replace(own, image_input=False, labels=()) if own.image_input else None
+
+
+def annotate(artifact: Artifact, path: Path) -> Artifact:
+    """Add to a manifest what may keep operators off the Neural Engine."""
+    from mvdeploy.verify import mil, neural_engine_lint
+
+    risks = neural_engine_lint.lint(mil.operations(path), artifact)
+    return dataclasses.replace(artifact, placement=risks)
+
+
+def check(options: export.Options) -> None:
     """Refuse a system without ML programs or without what the formulation needs; and labels alone.
 
     Raises:
         UsageError: see above.
     """
-    target = options.deployment_target
+    own = options.own
+    target = own.deployment_target
     if target is not None and target not in TARGETS:
         if target.startswith("iOS") and target[3:].isdigit() and int(target[3:]) < 15:
             raise UsageError(
@@ -52,25 +130,19 @@ def check(options: Options) -> None:
             f"{target} cannot run the {_FORMULATION} formulation: it lacks an operator of it.",
             "Leave --formulation out, or give --deployment-target iOS16 or newer.",
         )
-    if options.labels and options.image is None:
+    if own.labels and not own.image_input:
         raise UsageError(
             "Labels are for a program that takes images and returns their class.",
             "Add --image-input, or leave --labels out.",
         )
 
 
-def formulation(options: Options) -> str:
+def formulation(options: export.Options) -> str:
     """Return how the network is written: for the Neural Engine, as far as the system has it."""
-    return _OLD if options.deployment_target == _OLDEST else _FORMULATION
+    return _OLD if options.own.deployment_target == _OLDEST else _FORMULATION
 
 
-def write(
-    network: nn.Module,
-    example: Tensor,
-    path: Path,
-    facts: dict[str, str],
-    options: Options = DEFAULTS,
-) -> Written:
+def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write a ``.mlpackage`` folder.
 
     Raises:
@@ -78,19 +150,19 @@ def write(
         EngineError: torch.export or coremltools failed, or an operator cannot be placed.
     """
     check(options)
+    own: Options = options.own
     try:
         with quiet():
             from mvdeploy.export.coreml import conversion, package
 
             converted = conversion.convert(
-                network,
-                example,
-                target=options.deployment_target or TARGET,
+                subject,
+                target=own.deployment_target or TARGET,
                 precision=options.precision or PRECISIONS[0],
-                image=options.image,
-                labels=options.labels,
+                image=subject.preprocessing if own.image_input else None,
+                labels=own.labels,
             )
-            package.describe(converted.model, facts, options)
+            package.describe(converted.model, subject.facts, own.author, own.license)
             package.save(converted.model, path)
     except MvdeployError:
         raise

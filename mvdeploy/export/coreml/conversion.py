@@ -13,7 +13,7 @@ from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor, nn
 
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.export import INPUT, OUTPUT
+from mvdeploy.export import Subject
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
 
@@ -55,16 +55,15 @@ class _Fed(nn.Module):
         std = torch.tensor((1.0,) if image is None else image.std).reshape(1, -1, 1, 1)
         self.register_buffer("std", std, persistent=False)
 
-    def forward(self, image: Tensor) -> Tensor:
+    def forward(self, *inputs: Tensor) -> Any:
         if self.divide:
-            image = image / self.std
-        logits: Tensor = self.network(image)
-        return torch.softmax(logits, dim=-1) if self.classify else logits
+            inputs = (inputs[0] / self.std, *inputs[1:])
+        outputs = self.network(*inputs)
+        return torch.softmax(outputs, dim=-1) if self.classify else outputs
 
 
 def convert(
-    network: nn.Module,
-    example: Tensor,
+    subject: Subject,
     *,
     target: str,
     precision: str,
@@ -74,51 +73,62 @@ def convert(
     """Convert a network.
 
     Args:
-        network: in eval mode; (N, 3, H, W) to (N, classes).
-        example: an input.
+        subject: the network, what it takes and returns.
         target: oldest system, such as ``iOS17``.
         precision: ``fp16`` or ``fp32``; inputs and outputs are float32 in both.
-        image: how images are fed, for a program that takes one; None for one that takes a tensor.
+        image: how images are fed as the first input, for a program that takes one; None for one
+            that takes a tensor.
         labels: names of the classes, for a program that returns label and probabilities.
 
     Raises:
         UsageError: there are not as many labels as classes.
         EngineError: an operator cannot be placed.
     """
-    fed = _Fed(network, image, bool(labels)).eval()
-    program = torch.export.export(fed, (example,))
-    (logits,) = (node.meta["val"] for node in program.graph.output_node().args[0])
-    if labels and len(labels) != logits.shape[-1]:
+    fed = _Fed(subject.network, image, bool(labels)).eval()
+    program = subject.rewrite(torch.export.export(fed, subject.examples))
+    made = [node.meta["val"] for node in program.graph.output_node().args[0]]
+    shapes = [tuple(value.shape) for value in made]
+    if labels and len(labels) != shapes[0][-1]:
         raise UsageError(
-            f"There are {len(labels)} labels, but the network has {logits.shape[-1]} classes.",
+            f"There are {len(labels)} labels, but the network has {shapes[0][-1]} classes.",
             "Give one label on each line, in the order of the classes.",
         )
+    first, *others = zip(subject.inputs, subject.examples, strict=True)
     model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
         program.run_decompositions({}),
-        inputs=[_input(example, image)],
+        inputs=[_input(*first, image), *(_input(*other, None) for other in others)],
         # A classifier names its outputs itself.
-        outputs=None if labels else [ct.TensorType(name=OUTPUT, dtype=np.float32)],
+        outputs=None if labels else [_output(tensor) for tensor in subject.outputs],
         classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
         minimum_deployment_target=getattr(ct.target, target),
         compute_precision=_PRECISIONS[precision],
         skip_model_load=True,
     )
-    shape = tuple(example.shape)
+    inputs = list(subject.inputs)
+    if image is not None:
+        inputs[0] = dataclasses.replace(inputs[0], dtype="uint8")
+    outputs = [
+        dataclasses.replace(tensor, shape=shape)
+        for tensor, shape in zip(subject.outputs, shapes, strict=True)
+    ]
     return Converted(
         model,
         tuple(_operators(model, mapping)),
-        (TensorInfo(INPUT, shape, "float32" if image is None else "uint8"),),
-        _outputs(tuple(logits.shape), bool(labels)),
+        tuple(inputs),
+        _classified(shapes[0]) if labels else tuple(outputs),
     )
 
 
-def _input(example: Tensor, image: Preprocessing | None) -> ct.TensorType | ct.ImageType:
+def _input(
+    tensor: TensorInfo, example: Tensor, image: Preprocessing | None
+) -> ct.TensorType | ct.ImageType:
     if image is None:
-        return ct.TensorType(name=INPUT, shape=example.shape, dtype=np.float32)
+        dtype = np.dtype(tensor.dtype).type
+        return ct.TensorType(name=tensor.name, shape=example.shape, dtype=dtype)
     # Core ML computes scale · pixel + bias; a division that differs by channel is in the program.
     std = image.std[0] if len(set(image.std)) == 1 else 1.0
     return ct.ImageType(
-        name=INPUT,
+        name=tensor.name,
         shape=example.shape,
         scale=image.scale / std,
         bias=[-mean / std for mean in image.mean],
@@ -126,9 +136,11 @@ def _input(example: Tensor, image: Preprocessing | None) -> ct.TensorType | ct.I
     )
 
 
-def _outputs(shape: tuple[int, ...], classify: bool) -> tuple[TensorInfo, ...]:
-    if not classify:
-        return (TensorInfo(OUTPUT, shape, "float32"),)
+def _output(tensor: TensorInfo) -> ct.TensorType:
+    return ct.TensorType(name=tensor.name, dtype=np.dtype(tensor.dtype).type)
+
+
+def _classified(shape: tuple[int, ...]) -> tuple[TensorInfo, ...]:
     return (TensorInfo(PROBABILITIES, shape[1:], "float32"), TensorInfo(LABEL, (), "string"))
 
 

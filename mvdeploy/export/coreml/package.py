@@ -8,22 +8,20 @@ from pathlib import Path
 
 import coremltools as ct
 
-from mvdeploy.export import Options
-
 _NOT_OURS = ("executorch_debug_handle_mapping.json",)
 """What coremltools leaves in a package beside what its manifest lists."""
 
 _DATED = "com.github.apple.coremltools.conversion_date"
 
 
-def describe(model: ct.models.MLModel, facts: dict[str, str], options: Options) -> None:
+def describe(model: ct.models.MLModel, facts: dict[str, str], author: str, license: str) -> None:
     """Fill in author, license, description, version and what mvdeploy knows."""
     model.short_description = facts["mvdeploy.model"]
     model.version = facts["mvdeploy.version"]
-    if options.author:
-        model.author = options.author
-    if options.license:
-        model.license = options.license
+    if author:
+        model.author = author
+    if license:
+        model.license = license
     for name, value in facts.items():
         model.user_defined_metadata[name] = value
 

@@ -6,25 +6,20 @@ between them. A network written for it (`formulation`) fits into one delegate as
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from types import ModuleType
-from typing import TYPE_CHECKING
 
-from mvdeploy import plugins
+from mvdeploy import export, plugins
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
-from mvdeploy.export import DEFAULTS, Options, Written
+from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._quiet import quiet
-from mvdeploy.records import Delegation
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
-    from torch.export import ExportedProgram
+from mvdeploy.export._tracing import trace
+from mvdeploy.records import Artifact, Delegation
 
 SUFFIX = ".pte"
 PACKAGES = ("torch", "executorch")
 PRECISIONS = ("fp32",)
-TAKES = ("backend", "full_delegation")
-
 _BACKENDS = "mvdeploy.export.executorch.backends"
 BACKEND = "xnnpack"
 """What a program is lowered to when nothing is asked for."""
@@ -33,7 +28,39 @@ NAMED = 3
 """Undelegated operators that an error names."""
 
 
-def check(options: Options) -> None:
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen about an ExecuTorch program.
+
+    Attributes:
+        backend: what it is lowered to; None for `BACKEND`.
+        full_delegation: it is an error if one delegate does not hold the whole program.
+    """
+
+    backend: str | None = option(
+        None,
+        "--backend",
+        "What the program is lowered to: xnnpack, coreml, vulkan or portable. [default: xnnpack]",
+        metavar="NAME",
+    )
+    full_delegation: bool = option(
+        False,
+        "--require-full-delegation",
+        "Fail if one delegate does not hold the whole network.",
+    )
+
+
+def options_of(artifact: Artifact) -> Options:
+    """Return the options that make a file like one that there is."""
+    return Options(backend=artifact.backend or None)
+
+
+def marks(options: export.Options) -> tuple[str, ...]:
+    """Return the backend for the file's name, if one was asked for, and the precision."""
+    return tuple(filter(None, (options.own.backend, options.precision)))
+
+
+def check(options: export.Options) -> None:
     """Refuse a backend that does not exist; nothing heavy is imported.
 
     Raises:
@@ -42,19 +69,13 @@ def check(options: Options) -> None:
     _backend(options)
 
 
-def formulation(options: Options) -> str:
+def formulation(options: export.Options) -> str:
     """Return how the network is written for the backend."""
     found: str = _backend(options).FORMULATION
     return found
 
 
-def write(
-    network: nn.Module,
-    example: Tensor,
-    path: Path,
-    facts: dict[str, str],
-    options: Options = DEFAULTS,
-) -> Written:
+def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write a ``.pte`` file.
 
     Raises:
@@ -68,9 +89,9 @@ def write(
         with quiet():
             from mvdeploy.export.executorch import lowering, pooling
 
-            program = _program(network, example)
+            program = trace(subject)
             pooling.keep_axes(program)
-            methods = {name.replace(".", "_"): fact for name, fact in facts.items()}
+            methods = {name.replace(".", "_"): fact for name, fact in subject.facts.items()}
             lowered = lowering.lower(program, backend, methods)
     except MvdeployError:
         raise
@@ -79,29 +100,20 @@ def write(
             f"ExecuTorch failed to lower the network ({str(error).partition(chr(10))[0]}).",
             "Run again with --debug; the network may use an operator that ExecuTorch lacks.",
         ) from error
-    if options.full_delegation:
+    if options.own.full_delegation:
         _demand(lowered.delegation)
     path.write_bytes(lowered.data)
     return Written(
         operators=lowered.operators,
-        backend=options.backend or BACKEND,
+        backend=options.own.backend or BACKEND,
         runs_on=backend.RUNS_ON,
         delegation=lowered.delegation,
         packages=backend.PACKAGES,
     )
 
 
-def _backend(options: Options) -> ModuleType:
-    return plugins.load(_BACKENDS, options.backend or BACKEND, "backend")
-
-
-def _program(network: nn.Module, example: Tensor) -> ExportedProgram:
-    import torch
-
-    program = torch.export.export(network, (example,))
-    for node in program.graph.nodes:
-        node.meta.pop("stack_trace", None)  # paths of the machine
-    return program
+def _backend(options: export.Options) -> ModuleType:
+    return plugins.load(_BACKENDS, options.own.backend or BACKEND, "backend")
 
 
 def _demand(delegation: Delegation) -> None:

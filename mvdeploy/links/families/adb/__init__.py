@@ -30,6 +30,9 @@ OPTIONS = (
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
 _AWAKE = "awake"
 
+RUNNER = "native"
+"""Which program does its jobs; engines say which of them can run them."""
+
 
 def connect(profile: DeviceProfile) -> AdbLink:
     """Return the link to an Android phone."""

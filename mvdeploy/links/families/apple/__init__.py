@@ -70,6 +70,10 @@ class PhoneGone(DeviceUnavailable):
         self.output = failed.output
 
 
+RUNNER = "apple"
+"""Which program does its jobs; engines say which of them can run them."""
+
+
 def connect(profile: DeviceProfile) -> AppleLink:
     """Return the link to this Mac or to an attached phone, as the profile says."""
     return AppleLink(profile)

@@ -30,6 +30,9 @@ _GRACE_S = 5.0
 _OUTPUT_BYTES = 65536
 """How much of the end of a runner's standard error is kept."""
 
+RUNNER = "host"
+"""Which program does its jobs; engines say which of them can run them."""
+
 
 def connect(profile: DeviceProfile) -> HostLink:
     """Return the link to this machine."""

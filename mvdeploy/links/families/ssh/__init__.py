@@ -24,6 +24,9 @@ _ENGINES = ("onnxruntime", "executorch")
 _FORMATS = ("onnx", "executorch")
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64"}
 
+RUNNER = "native"
+"""Which program does its jobs; engines say which of them can run them."""
+
 
 def connect(profile: DeviceProfile) -> SshLink:
     """Return the link to a Linux board."""

@@ -1,0 +1,30 @@
+"""What formats that trace with torch.export share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.export import DYNAMIC, Subject
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+
+def free_batch(subject: Subject) -> tuple[dict[int, Any], ...] | None:
+    """Return which dimensions torch.export leaves free: the first of each input, or none."""
+    from torch.export import Dim
+
+    return tuple({0: Dim(DYNAMIC)} for _ in subject.inputs) if subject.dynamic else None
+
+
+def trace(subject: Subject) -> ExportedProgram:
+    """Trace a network, without the paths of this machine, and rewrite what was traced."""
+    import torch
+
+    traced = torch.export.export(
+        subject.network, subject.examples, dynamic_shapes=free_batch(subject)
+    )
+    program: ExportedProgram = subject.rewrite(traced)
+    for node in program.graph.nodes:
+        node.meta.pop("stack_trace", None)
+    return program

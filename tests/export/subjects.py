@@ -1,0 +1,25 @@
+"""Networks as formats are given them."""
+
+from __future__ import annotations
+
+from torch import Tensor, nn
+
+from mvdeploy.export import Subject
+from mvdeploy.records import Preprocessing, TensorInfo
+
+
+def subject(
+    network: nn.Module,
+    example: Tensor,
+    facts: dict[str, str],
+    preprocessing: Preprocessing | None = None,
+) -> Subject:
+    """Return a network with one input and one output."""
+    return Subject(
+        network.eval(),
+        (example,),
+        (TensorInfo("image", tuple(example.shape), "float32"),),
+        (TensorInfo("logits", (), "float32"),),
+        facts,
+        preprocessing,
+    )
