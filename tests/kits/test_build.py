@@ -13,7 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import files, kits
+from mvdeploy import engines, files, kits
+from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable, MvdeployError, UsageError
 from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source, build
 from mvdeploy.kits import toolchain as toolchains
@@ -25,6 +26,9 @@ from tests.android.fixtures import demand
 HERE = platform.machine()
 OTHER = "aarch64" if HERE == "x86_64" else "x86_64"
 PREFIX = f"{OTHER}-linux-gnu-"
+
+PLUGINS = engines.native()
+take = PLUGINS["onnxruntime"].android.take
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
@@ -261,12 +265,12 @@ def test_the_environment_names_none(
 
 
 def test_engines_for_android_need_an_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert build.android(None, None) is None
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(tmp_path / "x.aar", None))
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(None, tmp_path))
+    builds = {"onnxruntime": tmp_path / "x.aar"}
+    assert build.android({}) is None
+    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(builds))
+    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android({"executorch": tmp_path}))
     monkeypatch.setenv("ANDROID_NDK_HOME", str(make_ndk(tmp_path / "ndk")))
-    found = build.android(tmp_path / "x.aar", None)
-    assert found == Android(tmp_path / "ndk", tmp_path / "x.aar", None)
+    assert build.android(builds) == Android(tmp_path / "ndk", builds)
 
 
 # The engines
@@ -277,7 +281,7 @@ def test_an_aar_is_unpacked(tmp_path: Path) -> None:
     with zipfile.ZipFile(aar) as archive:
         names = archive.namelist()
     assert "jni/arm64-v8a/libonnxruntime.so" in names
-    build._unpack_aar(aar, "aarch64", tmp_path)
+    take(aar, "aarch64", tmp_path)
     assert (tmp_path / "libonnxruntime.so").read_bytes() == b"arm"
 
 
@@ -345,7 +349,7 @@ def test_what_is_no_aar(
     only("cmake")
     aar = tmp_path / "onnxruntime-android-1.20.0.aar"
     make(aar)
-    given = Android(make_ndk(tmp_path / "ndk"), aar)
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": aar})
     said = lacking(lambda: build.kit("aarch64", given), UsageError)
     assert f"{aar} is no archive of ONNX Runtime for Android" in said
     assert_nothing_in(cache)
@@ -360,15 +364,17 @@ def test_what_is_no_aar(
         ("v2.aar", "unknown"),
     ],
 )
-def test_the_version_in_a_name(name: str, version: str) -> None:
-    assert build._version_in(name) == version
+def test_the_version_of_an_aar_is_in_its_name(tmp_path: Path, name: str, version: str) -> None:
+    aar = make_aar(tmp_path / name, arm64_v8a=b"arm")
+    assert take(aar, "aarch64", tmp_path) == version
 
 
 def test_no_engine_is_installed(
     only: MakePrograms, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
     only("cmake", "gcc", "g++")
-    monkeypatch.setattr(kits, "ENGINES", ("no-such-engine", "nor-this-one"))
+    plugins = {name: NativePlugin(name, ()) for name in ("no-such-engine", "nor-this-one")}
+    monkeypatch.setattr(engines, "native", lambda: plugins)
     said = lacking(lambda: build.kit(HERE))
     assert "None of no-such-engine, nor-this-one is installed" in said
     assert "pip install mvdeploy" in said
@@ -382,16 +388,17 @@ def test_an_engine_that_cannot_be_fetched(
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     steps: list[str] = []
     said = lacking(lambda: build.kit(OTHER, on_step=steps.append))
-    version = kits.installed_version("onnxruntime")
-    assert f"onnxruntime {version} for {OTHER} could not be fetched" in said
+    first = next(iter(PLUGINS))
+    version = kits.installed_version(first)
+    assert f"{first} {version} for {OTHER} could not be fetched" in said
     assert "package index" in said
-    assert steps == [f"fetch onnxruntime {version} for {OTHER}"]
+    assert steps == [f"fetch {first} {version} for {OTHER}"]
     assert_nothing_in(cache)
 
 
-@pytest.mark.parametrize("engine", kits.ENGINES)
+@pytest.mark.parametrize("engine", PLUGINS)
 def test_a_package_without_its_library(tmp_path: Path, engine: str) -> None:
-    said = lacking(lambda: build._copy_libraries(engine, tmp_path, tmp_path))
+    said = lacking(lambda: build._copy_libraries(PLUGINS[engine], tmp_path, tmp_path))
     assert f"The package of {engine} has no lib{engine}.so" in said
 
 
@@ -399,13 +406,13 @@ def test_libraries_lose_their_versions(tmp_path: Path) -> None:
     library = tmp_path / "onnxruntime/capi/libonnxruntime.so.1.31.1"
     library.parent.mkdir(parents=True)
     library.write_bytes(b"engine")
-    build._copy_libraries("onnxruntime", tmp_path, tmp_path)
+    build._copy_libraries(PLUGINS["onnxruntime"], tmp_path, tmp_path)
     assert (tmp_path / "libonnxruntime.so").read_bytes() == b"engine"
 
 
-@pytest.mark.parametrize("engine", kits.ENGINES)
+@pytest.mark.parametrize("engine", PLUGINS)
 def test_the_installed_packages_have_their_libraries(tmp_path: Path, engine: str) -> None:
-    build._copy_libraries(engine, build._site(engine), tmp_path)
+    build._copy_libraries(PLUGINS[engine], build._site(engine), tmp_path)
     assert (tmp_path / f"lib{engine}.so").read_bytes()[:4] == b"\x7fELF"
 
 
@@ -417,9 +424,9 @@ def put_kit(architecture: str, **fields: object) -> tuple[Path, Kit]:
     place.mkdir(parents=True)
     (place / "runner").write_bytes(b"runner")
     sums = {"runner": files.sha256(place / "runner")}
-    engines = {name: kits.installed_version(name) for name in kits.ENGINES}
+    versions = {name: kits.installed_version(name) for name in PLUGINS}
     command = ("./runner",)
-    kit = Kit(architecture, GLIBC, engines, command, ("runner",), sums, kits.code_hash())
+    kit = Kit(architecture, GLIBC, versions, command, ("runner",), sums, kits.code_hash())
     kit = dataclasses.replace(kit, **fields)
     (place / FILE).write_text(dumps(kit), encoding="utf-8")
     return place, kit
@@ -459,7 +466,7 @@ def test_a_kit_is_built_again_when_asked_for_and_stays_when_it_fails(
 def test_what_is_given_for_android_is_always_built(tmp_path: Path, only: MakePrograms) -> None:
     only("cmake")
     put_kit("aarch64")
-    given = Android(make_ndk(tmp_path / "ndk"), tmp_path / "no.aar")
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": tmp_path / "no.aar"})
     assert "is no archive" in lacking(lambda: build.kit("aarch64", given), UsageError)
 
 

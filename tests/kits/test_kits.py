@@ -13,9 +13,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvdeploy import files, kits
+from mvdeploy import engines, files, kits
 from mvdeploy.errors import UsageError
-from mvdeploy.kits import BIONIC, ENGINES, FILE, FOLDER, GLIBC, Kit, Source
+from mvdeploy.kits import BIONIC, FILE, FOLDER, GLIBC, Kit, Source
 from mvdeploy.records.codec import dumps
 
 REMEDY = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
@@ -40,7 +40,7 @@ def make_kit(folder: Path) -> MakeKit:
         kit = Kit(
             architecture="aarch64",
             build=GLIBC,
-            engines={name: importlib.metadata.version(name) for name in ENGINES},
+            engines={name: importlib.metadata.version(name) for name in tuple(engines.native())},
             command=("./ld.so", "./runner"),
             programs=("ld.so", "runner"),
             sums={name: files.sha256(into / name) for name in CONTENTS},

@@ -16,7 +16,7 @@ import psutil
 import pytest
 
 import mvdeploy
-from mvdeploy import kits
+from mvdeploy import engines, kits
 from mvdeploy.records import UNAVAILABLE, Warmup
 from mvdeploy.records.codec import dumps
 from mvdeploy.records.job import parse_events
@@ -101,7 +101,7 @@ def test_engines_are_listed_with_what_is_wrong_with_them(run):
 def test_the_kit_has_its_engines(native, host_kit):
     events = native.run(b"", "--engines").events
     assert {e["engine"]: e.get("version") for e in events} == kits.load(host_kit).engines
-    assert set(kits.load(host_kit).engines) == set(kits.ENGINES)
+    assert set(kits.load(host_kit).engines) == set(engines.native())
 
 
 @pytest.mark.parametrize("words", [["--what"], ["--outputs"], ["job.json"]])
