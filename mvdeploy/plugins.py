@@ -3,6 +3,9 @@
 A format, an engine, a device link, a pass, a renderer or a model is one file (or one folder) in its
 room. Nothing else has to be edited for it to be offered, and only the one asked for is imported.
 What can be chosen about it is declared in its file, as `Option`.
+
+Plug-ins of a user's own lie in a folder that the environment names, in folders named as the rooms
+are: ``engines/NAME.py``, ``export/NAME.py``, ``report/renderers/NAME.py``.
 """
 
 from __future__ import annotations
@@ -10,8 +13,10 @@ from __future__ import annotations
 import dataclasses
 import difflib
 import importlib
+import os
 import pkgutil
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -46,6 +51,10 @@ class Option:
         return not self.metavar and not self.choices
 
 
+FOLDER = "MVDEPLOY_PLUGINS"
+"""Environment: folders with plug-ins of one's own, separated as those of ``PATH``."""
+
+
 class UnknownNameError(UsageError):
     """A name is not among those that can be chosen."""
 
@@ -67,9 +76,18 @@ def names(room: str) -> tuple[str, ...]:
     Args:
         room: a package, such as ``"mvdeploy.export"``.
     """
+    modules = (info.name for info in pkgutil.iter_modules(_room(room).__path__))
+    return tuple(sorted(name for name in modules if not name.startswith("_")))
+
+
+def _room(room: str) -> ModuleType:
+    """Return the package of a room, which also looks into the user's own folders."""
     package = importlib.import_module(room)
-    found = (info.name for info in pkgutil.iter_modules(package.__path__))
-    return tuple(sorted(name for name in found if not name.startswith("_")))
+    for folder in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
+        own = Path(folder).absolute().joinpath(*room.split(".")[1:])
+        if own.is_dir() and str(own) not in package.__path__:
+            package.__path__.append(str(own))
+    return package
 
 
 def load(room: str, name: str, noun: str) -> ModuleType:

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -37,6 +38,19 @@ def test_the_folder_is_the_registry(room: str) -> None:
 def test_a_new_file_is_offered_at_once(room: str, tmp_path: Path) -> None:
     (tmp_path / NAME / "gamma.py").write_text("")
     assert "gamma" in plugins.names(room)
+
+
+def test_plugins_of_ones_own_lie_in_folders_named_as_the_rooms(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    branch = f"{room}.branch"
+    (tmp_path / "own" / "branch").mkdir(parents=True)
+    (tmp_path / "own" / "branch" / "leaf.py").write_text("NAME = 'mine'\n")
+    assert plugins.names(branch) == ()
+    monkeypatch.setenv(plugins.FOLDER, f"{tmp_path / 'none'}{os.pathsep}{tmp_path / 'own'}")
+    assert plugins.names(branch) == ("leaf",)
+    assert plugins.load(branch, "leaf", "thing").NAME == "mine"
+    assert plugins.names(room) == ("alpha", "beta", "branch", "broken")
 
 
 def test_a_fault_of_a_plugin_is_not_hidden(room: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -75,7 +76,7 @@ class Request:
         """
         return tuple(wanted.case for wanted in self.wanted)
 
-    @property
+    @functools.cached_property
     def wanted(self) -> list[Wanted]:
         """The cases to come, and what is exported for them.
 

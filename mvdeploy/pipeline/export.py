@@ -48,22 +48,22 @@ def twin_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-tensor{path.suffix}")
 
 
-def measurable(path: Path) -> Path:
-    """Return the file to measure: of a program that takes images, its twin that takes a tensor.
+def measurable(path: Path) -> tuple[Path, Artifact]:
+    """Return the file to measure and its manifest: of a program that takes images, its twin.
 
     Raises:
         UsageError: see `load_runnable`; or the twin is not beside it.
     """
-    twin = load_runnable(path).twin
-    if not twin:
-        return path
-    found = path.with_name(twin)
-    if not found.exists():
+    artifact = load_runnable(path)
+    if not artifact.twin:
+        return path, artifact
+    twin = path.with_name(artifact.twin)
+    if not twin.exists():
         raise UsageError(
-            f"{path} takes images; what is measured is {found}, and that is not there.",
+            f"{path} takes images; what is measured is {twin}, and that is not there.",
             "Keep the two together, or export the model again with --image-input.",
         )
-    return found
+    return twin, load_runnable(twin)
 
 
 def load_runnable(path: Path) -> Artifact:

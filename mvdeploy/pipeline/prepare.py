@@ -12,7 +12,7 @@ from mvdeploy import engines, export, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.links import Link
-from mvdeploy.pipeline.export import Builder, Exported, load_runnable, measurable
+from mvdeploy.pipeline.export import Builder, Exported, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
     Artifact,
@@ -30,7 +30,7 @@ class Wanted:
     """A case to come.
 
     Attributes:
-        case: nothing is known of it yet.
+        case: nothing is known of it yet but, of an exported file, its manifest.
         source: a network, or an exported file.
         options: how a network is exported.
     """
@@ -81,7 +81,8 @@ def wanted(
             if isinstance(subject, ModelSpec):
                 add(_case_of(subject, format_name, options), subject, options)
             elif number == 0:
-                add(_case_of_file(subject := measurable(subject)), subject, options)
+                path, artifact = measurable(subject)
+                add(_case_of_file(path, artifact), path, options)
     return cases
 
 
@@ -92,11 +93,10 @@ def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case
     return Case(slug, spec.label, "", format=format_name, precision=precision)
 
 
-def _case_of_file(path: Path) -> Case:
-    artifact = load_runnable(path)
+def _case_of_file(path: Path, artifact: Artifact) -> Case:
     slug = re.sub(r"[^A-Za-z0-9._]+", "-", path.name)
     label = f"{artifact.spec.label} ({path.name})"
-    return Case(slug, label, "", format=artifact.format, precision=artifact.precision)
+    return Case(slug, label, "", artifact, format=artifact.format, precision=artifact.precision)
 
 
 class Preparation:
@@ -131,7 +131,7 @@ class Preparation:
     def _file(self, wanted: Wanted) -> Path | None:
         slug, source = wanted.case.slug, wanted.source
         if isinstance(source, Path):
-            self.store.update(slug, artifact=export.read(source))
+            self.store.update(slug, artifact=wanted.case.artifact)
             return source
         try:
             exported = self._export(source, wanted.case.format, slug, wanted.options)

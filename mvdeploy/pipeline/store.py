@@ -45,7 +45,7 @@ class Store:
         """Add to what is known of a case, and save it."""
         case = dataclasses.replace(self._cases[slug], **known)  # type: ignore[arg-type]
         self._cases[slug] = case
-        saved.save_case(case, self.folder)
+        saved.save_case(case, self.folder, known)
 
     def measured(self, slug: str, measurement: Measurement) -> None:
         """Keep what was measured of a case so far."""

@@ -14,6 +14,7 @@ A run is a folder::
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,17 @@ def save_run(run: Run, folder: Path) -> None:
     codec.save(run, folder / "run.json")
 
 
-def save_case(case: Case, folder: Path) -> None:
-    """Write all that is known of a case so far; what was saved before is replaced file by file."""
+def save_case(case: Case, folder: Path, changed: Collection[str] | None = None) -> None:
+    """Write what is known of a case so far; what was saved before is replaced file by file.
+
+    Args:
+        case: the case.
+        folder: of the run.
+        changed: fields that are new; None for all. Parts with files of their own are written only
+            when they are new.
+    """
     home = folder / "cases" / case.slug
-    for part in _PARTS:
+    for part in _PARTS if changed is None else _PARTS.keys() & changed:
         record = getattr(case, part)
         if record is not None:
             codec.save(record, home / f"{part}.json", indent=None)

@@ -209,8 +209,8 @@ def test_its_twin_takes_a_tensor_and_is_what_is_measured(app: Any) -> None:
     assert app.artifact.twin == "a-tensor.mlpackage" == app.twin.path.name
     assert app.twin.artifact.inputs[0].dtype == "float32"
     assert app.twin.parity.passed
-    assert measurable(app.path) == app.twin.path
-    assert measurable(app.twin.path) == app.twin.path
+    assert measurable(app.path) == (app.twin.path, app.twin.artifact)
+    assert measurable(app.twin.path) == (app.twin.path, app.twin.artifact)
     assert export.read(app.path) == app.artifact
 
 
