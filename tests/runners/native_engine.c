@@ -40,20 +40,25 @@ static bool start(mvdeploy_error *error) {
 
 static const char *version(void) { return "1.2"; }
 
-static void options(int threads, char *text, size_t size) {
-  snprintf(text, size, "{\"threads\": %d}", threads);
-}
+static const mvdeploy_setting SETTINGS[] = {
+    {"threads", MVDEPLOY_THREADS, NULL},
+    {"sessions", MVDEPLOY_INTEGER, "1"},
+    {"delegate", MVDEPLOY_OPTION, "none"},
+    {"precision", MVDEPLOY_OPTION, "float32"},
+    {NULL, MVDEPLOY_TEXT, NULL},
+};
 
-static mvdeploy_session *load(const char *path, const mvdeploy_tensor *inputs, size_t count,
-                              int threads, const char *profile_folder, mvdeploy_error *error) {
+static mvdeploy_session *load(const mvdeploy_request *request, mvdeploy_error *error) {
+  const char *path = request->path;
+  const mvdeploy_tensor *inputs = request->inputs;
   mvdeploy_session *made = calloc(1, sizeof *made);
   FILE *file = fopen(path, "r");
-  if (file == NULL || fscanf(file, "%31s", made->behaviour) != 1 || threads < 1) {
+  if (file == NULL || fscanf(file, "%31s", made->behaviour) != 1 || request->threads < 1) {
     exit(99);
   }
   fclose(file);
   made->name = strrchr(path, '/') + 1;
-  if (count == 0) {
+  if (request->input_count == 0) {
     snprintf(error->reason, sizeof error->reason, "there are no inputs");
     return NULL;
   }
@@ -61,12 +66,19 @@ static mvdeploy_session *load(const char *path, const mvdeploy_tensor *inputs, s
     snprintf(error->reason, sizeof error->reason, "no such operator: \"Fold\".\nat line 3");
     return NULL;
   }
-  if (profile_folder != NULL) {
-    snprintf(made->profile, sizeof made->profile, "%s/calls.txt", profile_folder);
+  for (size_t i = 0; i < request->options.count; i++) {
+    if (strcmp(request->options.items[i].value, "unheard of") == 0) {
+      snprintf(error->reason, sizeof error->reason, "%s cannot be that",
+               request->options.items[i].name);
+      return NULL;
+    }
+  }
+  if (request->profile_folder != NULL) {
+    snprintf(made->profile, sizeof made->profile, "%s/calls.txt", request->profile_folder);
   }
   made->input = inputs;
   made->output = inputs[0];
-  made->output.name = "doubled";
+  made->output.name = request->output_count ? request->outputs[0] : "doubled";
   made->output.data = calloc(inputs[0].bytes + 1, 1);
   return made;
 }
@@ -134,7 +146,7 @@ const mvdeploy_engine *mvdeploy_engine_interface(void) {
       .interface_version = MVDEPLOY_ENGINE_VERSION,
       .start = start,
       .version = version,
-      .options = options,
+      .settings = SETTINGS,
       .load = load,
       .infer = infer,
       .outputs = outputs,

@@ -181,6 +181,13 @@ def with_model(job: Job, **fields) -> Job:
     return dataclasses.replace(job, models=(dataclasses.replace(first, **fields), *rest))
 
 
+def asking(job: Job, **fields) -> str:
+    """The text of the job, with other fields of its first model."""
+    body = json.loads(dumps(job))
+    body["models"][0] |= fields
+    return json.dumps(body)
+
+
 def failure(ended: Ended) -> dict:
     """The error event of a job that failed as the contract says."""
     assert ended.status == 4, ended

@@ -71,7 +71,7 @@ def test_hello_describes_the_runner(make_job, run):
     assert hello["build"] == "glibc"
     assert hello["architecture"] == platform.machine()
     assert hello["engines"] == {"steady": "1.2"}
-    assert hello["engine_options"] == {"steady": {"threads": 3}}
+    assert hello["engine_options"]["steady"]["threads"] == 3
     assert "CLOCK_MONOTONIC" in hello["clock"]["wall"]["implementation"]
     assert "THREAD" in hello["clock"]["cpu"]["implementation"]
     assert 0 < hello["clock"]["wall"]["resolution_s"] < 1e-3
@@ -104,7 +104,7 @@ def test_the_kit_has_its_engines(native, host_kit):
     assert set(kits.load(host_kit).engines) == set(engines.native())
 
 
-@pytest.mark.parametrize("words", [["--what"], ["--outputs"], ["job.json"]])
+@pytest.mark.parametrize("words", [["--what"], ["--plugins"], ["job.json"]])
 def test_a_wrong_call_is_told(native, words):
     ended = native.run(b"", *words)
     assert ended.status == 2
@@ -154,6 +154,7 @@ def test_the_output_event_tells_of_the_tensors(make_job, run):
     assert output["sha256"] == hashlib.sha256(doubled.tobytes()).hexdigest()
     assert output["shape"] == {"doubled": [2, 3]}
     assert output["finite"] is True
+    assert output["files"] == {}
 
 
 def test_a_job_without_measured_inferences_is_done(make_job, run):
@@ -273,10 +274,26 @@ def test_a_missing_model_is_refused(make_job, run, tmp_path):
     assert "none could not be read (No such file" in error["message"]
 
 
-def test_an_option_that_no_engine_knows_is_refused(make_job, run):
-    error = failure(run(with_model(make_job("well"), options={"compute_units": "all"})))
-    assert error["kind"] == "input"
-    assert "no option 'compute_units'" in error["message"]
+@pytest.mark.parametrize("name", ["compute_units", "threads", "", "n" * 5000])
+def test_an_option_that_the_engine_does_not_have_is_refused(make_job, run, name):
+    options = {"precision": "float16", name: "all"}
+    ended = run(with_model(make_job("well"), options=options))
+    error = failure(ended)
+    assert ended.kinds == ["error"]
+    assert error["kind"] == "load"
+    assert f"The engine steady has no option '{name[:200]}'" in error["message"]
+
+
+def test_options_of_the_engine_reach_it_and_are_reported(make_job, run):
+    job = make_job("well", threads=2)
+    defaults = {"threads": 2, "sessions": 1, "delegate": "none", "precision": "float32"}
+    assert run(job).of("hello")[0]["engine_options"] == {"steady": defaults}
+    options = {"precision": 'float16, "fast"'}
+    (hello,) = run(with_model(job, options=options)).of("hello")
+    assert hello["engine_options"] == {"steady": {**defaults, **options}}
+    error = failure(run(with_model(job, options={"delegate": "unheard of"})))
+    assert error["kind"] == "load"
+    assert "delegate cannot be that" in error["message"]
 
 
 # Its life as a process.

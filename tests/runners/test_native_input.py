@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from mvdeploy.records import Job, JobModel, Warmup
 from mvdeploy.records.codec import dumps
 from tests.runners.native_kit import (
+    asking,
     failure,
     host_kit,
     make_job,
@@ -61,6 +62,25 @@ def test_a_job_that_makes_no_sense_is_refused(make_job, run, fields, words):
     assert words in failure(run(make_job("well", **fields)))["message"]
 
 
+@pytest.mark.parametrize(
+    ("fields", "words"),
+    [
+        ({"outputs": ["a", "b", "a"]}, "two outputs of a model have one name"),
+        ({"outputs": "a"}, "models[0].outputs should be a list"),
+        ({"outputs": None}, "models[0].outputs should be a list"),
+        ({"outputs": ["a", 1]}, "models[0].outputs[1] should be a string"),
+        ({"outputs_to": 1}, "models[0].outputs_to should be a string"),
+        ({"options": []}, "models[0].options should be an object"),
+        ({"options": {"delegate": 1}}, "models[0].options.delegate should be a string"),
+        ({"inputs": {"x": None}}, "models[0].inputs.x should be a string"),
+    ],
+)
+def test_fields_of_another_type_are_told_with_their_place(make_job, run, fields, words):
+    error = failure(run(asking(make_job("well"), **fields)))
+    assert error["kind"] == "input"
+    assert words in error["message"]
+
+
 def paths_of(value, path=()):
     """Every place in a JSON value."""
     yield path
@@ -96,7 +116,9 @@ TREES = st.recursive(
 @many
 @given(data=st.data())
 def test_a_job_with_anything_anywhere_never_crashes_the_runner(make_job, run, data):
-    body = json.loads(dumps(make_job("well", "well", cores=(0,), warmup_order=(1, 0))))
+    job = make_job("well", "well", cores=(0,), warmup_order=(1, 0))
+    fields = {"outputs": ["y"], "outputs_to": None, "options": {"delegate": "none"}}
+    body = json.loads(asking(job, **fields))
     path = data.draw(st.sampled_from(list(paths_of(body))))
     value = data.draw(TREES)
     # Other numbers of the warm-up are good ones, and may be large.
@@ -118,7 +140,8 @@ def test_a_job_that_lacks_a_field_or_has_one_more_is_refused(make_job, run, data
     if name == "unknown":
         changed[name] = 1
     ended = run(json.dumps(put(body, place, changed)))
-    optional = {"profile_to", "options", "cores", "warmup_order", *vars(Warmup())}
+    optional = {"profile_to", "options", "outputs", "outputs_to", "cores", "warmup_order"}
+    optional |= {*vars(Warmup())}
     if name in optional:
         assert ended.status == 0
     else:
@@ -193,43 +216,50 @@ def test_whatever_is_sent_instead_of_a_job_is_an_error(run, text):
 # Inputs.
 
 
-@pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("shape", [(2, 3, 4), (5,), (), (2, 0)])
 def test_inputs_and_outputs_of_every_type_are_read_and_written(
-    native, tmp_path, dtype, shape, make_identity
+    native, tmp_path, shape, make_identity
 ):
     rng = np.random.default_rng(0)
-    tensor = (10 * rng.standard_normal(shape)).astype(dtype)
-    job = make_identity(tensor)
-    ended = native.run(job, "--outputs", tmp_path / "out" / "puts")
+    tensors = {name: (10 * rng.standard_normal(shape)).astype(name) for name in DTYPES}
+    folder = tmp_path / "out" / "puts"
+    ended = native.run(asking(make_identity(tensors), outputs_to=str(folder)))
     assert ended.status == 0, ended
-    (saved,) = (tmp_path / "out" / "puts").iterdir()
-    assert saved.name == "0-y_out.npy"
-    got = np.load(saved)
-    assert (got.dtype, got.shape) == (tensor.dtype, tensor.shape)
-    np.testing.assert_array_equal(got, tensor)
     (output,) = ended.of("output")
-    assert output["sha256"] == hashlib.sha256(tensor.tobytes()).hexdigest()
-    assert output["shape"] == {"y/out": list(shape)}
+    names = sorted(f"{name}/out" for name in DTYPES)
+    assert output["files"] == {n: str(folder / f"{i}.npy") for i, n in enumerate(names)}
+    assert output["shape"] == dict.fromkeys(names, list(shape))
+    assert sorted(path.name for path in folder.iterdir()) == sorted(
+        f"{i}.npy" for i in range(len(DTYPES))
+    )
+    for name, tensor in tensors.items():
+        got = np.load(output["files"][f"{name}/out"])
+        assert (got.dtype, got.shape) == (tensor.dtype, tensor.shape)
+        np.testing.assert_array_equal(got, tensor)
+    whole = b"".join(tensors[name.removesuffix("/out")].tobytes() for name in names)
+    assert output["sha256"] == hashlib.sha256(whole).hexdigest()
 
 
 @pytest.fixture
 def make_identity(tmp_path):
-    """Return a function of a tensor that makes a job which hands it through ONNX Runtime."""
+    """Return a function of tensors that makes a job which hands them through ONNX Runtime."""
     import onnx
     from onnx import helper
 
-    def make(tensor):
-        kind = helper.np_dtype_to_tensor_dtype(tensor.dtype)
-        ends = [helper.make_tensor_value_info(n, kind, list(tensor.shape)) for n in ("x", "y/out")]
-        node = helper.make_node("Identity", ["x"], ["y/out"])
-        graph = helper.make_graph([node], "identity", ends[:1], ends[1:])
+    def make(tensors):
+        inputs, ends, nodes = {}, {"": [], "/out": []}, []
+        for name, tensor in tensors.items():
+            kind = helper.np_dtype_to_tensor_dtype(tensor.dtype)
+            for suffix, infos in ends.items():
+                shape = list(tensor.shape)
+                infos.append(helper.make_tensor_value_info(name + suffix, kind, shape))
+            nodes.append(helper.make_node("Identity", [name], [f"{name}/out"]))
+            inputs[name] = str(tmp_path / f"{name}.npy")
+            np.save(inputs[name], tensor)
+        graph = helper.make_graph(nodes, "identity", ends[""], ends["/out"])
         opset = [helper.make_opsetid("", 17)]
-        model = helper.make_model(graph, opset_imports=opset, ir_version=9)
-        onnx.save(model, tmp_path / "identity.onnx")
-        np.save(tmp_path / "x.npy", tensor)
         path = tmp_path / "identity.onnx"
-        inputs = {"x": str(tmp_path / "x.npy")}
+        onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), path)
         entry = JobModel("onnxruntime", str(path), sha256(path), inputs)
         return Job((entry,), (0,), 1, Warmup(iterations=1))
 
@@ -241,15 +271,54 @@ def make_identity(tmp_path):
 def test_outputs_that_are_not_finite_are_told(native, make_identity, dtype, value):
     tensor = np.zeros(5, dtype)
     tensor[3] = value
-    (output,) = native.run(make_identity(tensor)).of("output")
+    job = make_identity({"x": tensor, "y": np.full(3, 2**62)})
+    (output,) = native.run(job).of("output")
     assert output["finite"] is bool(np.isfinite(value))
 
 
-def test_outputs_that_cannot_be_saved_are_an_error(make_job, run, tmp_path):
-    (tmp_path / "file").touch()
-    error = failure(run(make_job("well"), "--outputs", tmp_path / "file" / "folder"))
+def occupy_with_a_file(folder):
+    folder.touch()
+
+
+def occupy_the_name(folder):
+    (folder / "0.npy" / "in the way").mkdir(parents=True)
+
+
+def fill_the_disk(folder):
+    folder.mkdir()
+    (folder / "0.npy.part").symlink_to("/dev/full")
+
+
+BAD_FOLDERS = {
+    "file": (occupy_with_a_file, "", "could not be made (Not a directory)"),
+    "below a file": (occupy_with_a_file, "below/it", "could not be made (Not a directory)"),
+    "a device": (lambda folder: folder.symlink_to("/dev/null"), "", "(Not a directory)"),
+    "occupied": (occupy_the_name, "", "The output 'doubled' could not be saved"),
+    "full": (fill_the_disk, "", "0.npy (No space left on device)"),
+    "long": (lambda folder: None, "n" * 300, "(File name too long)"),
+    "longer": (lambda folder: None, "/".join(["n" * 100] * 50), "nnn…."),
+}
+
+
+@pytest.mark.parametrize("case", BAD_FOLDERS)
+def test_outputs_that_cannot_be_saved_are_an_error(make_job, run, tmp_path, case):
+    prepare, below, words = BAD_FOLDERS[case]
+    folder = tmp_path / "outputs"
+    prepare(folder)
+    ended = run(asking(make_job("well"), outputs_to=str(folder / below)))
+    error = failure(ended)
     assert error["kind"] == "run"
-    assert "Not a directory" in error["message"]
+    assert words in error["message"]
+    assert "written to" in error["remedy"]
+    assert ended.of("samples")  # what was measured is kept
+    assert not [path for path in folder.glob("*") if path.is_file() or path.is_symlink()]
+
+
+def test_saved_outputs_replace_those_of_an_earlier_job(make_job, run, tmp_path):
+    (tmp_path / "0.npy").write_bytes(b"of an earlier job")
+    assert run(asking(make_job("well"), outputs_to=str(tmp_path))).status == 0
+    assert np.load(tmp_path / "0.npy")[1, 2] == 10
+    assert not list(tmp_path.glob("*.part"))
 
 
 def write_truncated(path):

@@ -29,3 +29,13 @@ const dtype *dtype_described(const char *description) {
   }
   return NULL;
 }
+
+bool dtype_bytes(const dtype *type, const int64_t *shape, size_t rank, size_t *bytes) {
+  *bytes = type->size;
+  for (size_t i = 0; i < rank; i++) {
+    if (shape[i] < 0 || __builtin_mul_overflow(*bytes, (size_t)shape[i], bytes)) {
+      return false;
+    }
+  }
+  return true;
+}

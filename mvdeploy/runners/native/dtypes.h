@@ -1,8 +1,10 @@
-/* Element types, as NumPy names and describes them. */
+/* Element types, as NumPy names and describes them. Plug-ins of engines may use them too. */
 #ifndef MVDEPLOY_DTYPES_H
 #define MVDEPLOY_DTYPES_H
 
+#include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 typedef struct dtype {
   const char *name;        /* "float32" */
@@ -14,5 +16,8 @@ typedef struct dtype {
 /* Return the type of a name, or of a description; NULL if there is none. */
 const dtype *dtype_named(const char *name);
 const dtype *dtype_described(const char *description);
+
+/* Tell the bytes of a tensor; false if there is no such tensor. */
+bool dtype_bytes(const dtype *type, const int64_t *shape, size_t rank, size_t *bytes);
 
 #endif

@@ -16,7 +16,7 @@ extern "C" {
 #endif
 
 /* Rises with every change of this file. */
-#define MVDEPLOY_ENGINE_VERSION 1
+#define MVDEPLOY_ENGINE_VERSION 2
 
 /* A tensor in C order. */
 typedef struct mvdeploy_tensor {
@@ -34,6 +34,44 @@ typedef struct mvdeploy_error {
   char remedy[512];  /* one sentence on what to do; empty for the runner's own */
 } mvdeploy_error;
 
+/* A name and what it stands for. */
+typedef struct mvdeploy_entry {
+  const char *name;
+  const char *value;
+} mvdeploy_entry;
+
+/* Names are not there twice. */
+typedef struct mvdeploy_entries {
+  const mvdeploy_entry *items;
+  size_t count;
+} mvdeploy_entries;
+
+typedef enum mvdeploy_kind {
+  MVDEPLOY_TEXT,
+  MVDEPLOY_INTEGER,
+  MVDEPLOY_THREADS, /* the integer is the job's number of threads */
+  MVDEPLOY_OPTION,  /* text; a job may choose another */
+} mvdeploy_kind;
+
+/* A condition that sessions run under. */
+typedef struct mvdeploy_setting {
+  const char *name;
+  mvdeploy_kind kind;
+  const char *value; /* as text; the default of an option */
+} mvdeploy_setting;
+
+/* What a session is asked for. The inputs stay where they are for as long as it lives. */
+typedef struct mvdeploy_request {
+  const char *path;
+  const mvdeploy_tensor *inputs; /* in the program's order */
+  size_t input_count;
+  const char *const *outputs; /* names in the program's order, for files that have none */
+  size_t output_count;        /* 0 when they are not known: then output_0, output_1 and so on */
+  int threads;
+  mvdeploy_entries options;   /* of the settings, those that are chosen */
+  const char *profile_folder; /* exists; NULL for no profile */
+} mvdeploy_request;
+
 typedef struct mvdeploy_session mvdeploy_session;
 
 /* What returns bool is false, and what returns a pointer is NULL, when it failed and said why. */
@@ -45,13 +83,10 @@ typedef struct mvdeploy_engine {
 
   const char *(*version)(void);
 
-  /* Write what sessions are opened with, as the text of a JSON object. */
-  void (*options)(int threads, char *text, size_t size);
+  /* What sessions are opened with; ends with one that has no name. */
+  const mvdeploy_setting *settings;
 
-  /* Open a session. The inputs stay where they are for as long as it lives. A profile is written
-   * to an existing folder, or not at all if that is NULL. */
-  mvdeploy_session *(*load)(const char *path, const mvdeploy_tensor *inputs, size_t count,
-                            int threads, const char *profile_folder, mvdeploy_error *error);
+  mvdeploy_session *(*load)(const mvdeploy_request *request, mvdeploy_error *error);
 
   /* Run one inference. */
   bool (*infer)(mvdeploy_session *session, mvdeploy_error *error);
@@ -60,7 +95,7 @@ typedef struct mvdeploy_engine {
   bool (*outputs)(mvdeploy_session *session, const mvdeploy_tensor **tensors, size_t *count,
                   mvdeploy_error *error);
 
-  /* Write the profile, and give its path. */
+  /* Write the profile of a session that was opened with one, and give its path. */
   bool (*end_profile)(mvdeploy_session *session, char *path, size_t size, mvdeploy_error *error);
 
   void (*close)(mvdeploy_session *session);

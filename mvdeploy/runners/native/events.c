@@ -1,57 +1,23 @@
 #include "events.h"
 
 #include <ctype.h>
-#include <errno.h>
-#include <fcntl.h>
 #include <stdarg.h>
-#include <stdlib.h>
+#include <stdio.h>
 #include <string.h>
 #include <unistd.h>
 
-static int events_fd = STDOUT_FILENO;
-
-static _Noreturn void leave(const char *words) {
-  dprintf(STDERR_FILENO, "mvdeploy-runner: %s\n", words);
-  _exit(EXIT_FAILED);
-}
-
-void events_claim_stdout(void) {
-  /* A file that is opened later must not be taken for one of the three. */
-  while (fcntl(STDERR_FILENO, F_GETFD) < 0) {
-    if (open("/dev/null", O_RDWR) < 0) {
-      _exit(EXIT_FAILED);
-    }
-  }
-  events_fd = fcntl(STDOUT_FILENO, F_DUPFD_CLOEXEC, STDERR_FILENO + 1);
-  if (events_fd < 0 || dup2(STDERR_FILENO, STDOUT_FILENO) < 0) {
-    leave("standard output cannot be written to");
-  }
-}
-
-static void write_all(const char *bytes, size_t size) {
-  while (size > 0) {
-    ssize_t written = write(events_fd, bytes, size);
-    if (written < 0 && errno != EINTR) {
-      leave("nobody reads its events");
-    }
-    if (written > 0) {
-      bytes += written;
-      size -= (size_t)written;
-    }
-  }
-}
+#include "channel.h"
+#include "memory.h"
 
 event event_new(const char *kind) {
   event made = {{0}};
-  text_add(&made.line, "{\"event\": ");
-  text_quoted(&made.line, kind);
+  text_add(&made.line, "{");
+  event_string(&made, "event", kind);
   return made;
 }
 
 static text *keyed(event *into, const char *key) {
-  text_add(&into->line, ", ");
-  text_quoted(&into->line, key);
-  text_add(&into->line, ": ");
+  text_key(&into->line, key);
   return &into->line;
 }
 
@@ -77,7 +43,7 @@ void event_json(event *into, const char *key, const char *json) {
 
 void event_print(event *done) {
   text_add(&done->line, "}\n");
-  write_all(done->line.bytes, done->line.size);
+  channel_write(done->line.bytes, done->line.size);
   text_free(&done->line);
 }
 
@@ -89,7 +55,7 @@ static const char *remedy_of(const char *kind) {
     return "Run it with another engine, or report this to the engine's developers.";
   }
   if (strcmp(kind, "memory") == 0) {
-    return "Free memory, or use a smaller model, batch or image size.";
+    return MEMORY_REMEDY;
   }
   return "Correct the job's input and run it again.";
 }
@@ -105,11 +71,15 @@ static _Noreturn void print_failure(const char *kind, const char *remedy, const 
 }
 
 void fail(const char *kind, const char *remedy, const char *format, ...) {
+  static const char cut[] = "….";
   char message[4096];
   va_list values;
   va_start(values, format);
-  vsnprintf(message, sizeof message, format, values);
+  int size = vsnprintf(message, sizeof message, format, values);
   va_end(values);
+  if (size >= (int)sizeof message) {
+    memcpy(message + sizeof message - sizeof cut, cut, sizeof cut);
+  }
   print_failure(kind, remedy ? remedy : remedy_of(kind), message);
 }
 
@@ -148,12 +118,4 @@ void fail_for_engine(const char *kind, const mvdeploy_error *error, const char *
   }
   snprintf(message, sizeof message, "%s (%s).", what, *reason ? reason : "it gives no reason");
   print_failure(kind, *error->remedy ? error->remedy : remedy_of(kind), message);
-}
-
-void fail_for_memory(void) {
-  static const char line[] =
-      "{\"event\": \"error\", \"kind\": \"memory\", \"message\": \"The runner's memory ran out.\", "
-      "\"remedy\": \"Free memory, or use a smaller model, batch or image size.\"}\n";
-  write_all(line, sizeof line - 1);
-  _exit(EXIT_FAILED);
 }

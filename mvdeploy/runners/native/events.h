@@ -1,19 +1,12 @@
-/* Events: one JSON object on each line of standard output, and nothing else there. */
+/* Events: one JSON object on each line. */
 #ifndef MVDEPLOY_EVENTS_H
 #define MVDEPLOY_EVENTS_H
 
 #include <stdbool.h>
 #include <stdint.h>
-#include <stdio.h>
 
 #include "engine.h"
 #include "text.h"
-
-/* Exit status after an ``error`` event. */
-enum { EXIT_FAILED = 4 };
-
-/* Take standard output for events alone: what else is printed goes to standard error. */
-void events_claim_stdout(void);
 
 typedef struct event {
   text line;
@@ -41,7 +34,5 @@ _Noreturn void fail(const char *kind, const char *remedy, const char *format, ..
 /* The same for what an engine says: "WHAT (REASON)." */
 _Noreturn void fail_for_engine(const char *kind, const mvdeploy_error *error, const char *format,
                                ...) __attribute__((format(printf, 3, 4)));
-
-_Noreturn void fail_for_memory(void);
 
 #endif

@@ -30,10 +30,13 @@
 static void add_clock(text *into, const char *key, const char *name, clockid_t clock) {
   struct timespec resolution = {0, 1};
   clock_getres(clock, &resolution);
-  text_quoted(into, key);
-  text_add(into, ": {\"function\": \"clock_gettime\", \"implementation\": ");
+  text_key(into, key);
+  text_add(into, "{");
+  text_key(into, "function");
+  text_quoted(into, "clock_gettime");
+  text_key(into, "implementation");
   text_quoted(into, name);
-  text_add(into, ", \"resolution_s\": ");
+  text_key(into, "resolution_s");
   text_real(into, (double)resolution.tv_sec + 1e-9 * (double)resolution.tv_nsec);
   text_add(into, "}");
 }
@@ -41,7 +44,6 @@ static void add_clock(text *into, const char *key, const char *name, clockid_t c
 static void add_clocks(text *into) {
   text_add(into, "{");
   add_clock(into, "wall", "clock_gettime(CLOCK_MONOTONIC)", CLOCK_MONOTONIC);
-  text_add(into, ", ");
   add_clock(into, "cpu", "clock_gettime(CLOCK_THREAD_CPUTIME_ID)", CLOCK_THREAD_CPUTIME_ID);
   text_add(into, "}");
 }

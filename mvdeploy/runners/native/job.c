@@ -27,6 +27,10 @@ static _Noreturn void mismatch(const char *where, const char *expected) {
        "The job cannot be read: %s should be %s.", where, expected);
 }
 
+static _Noreturn void senseless(const char *reason) {
+  fail("input", "Correct the job.", "The job cannot be done: %s.", reason);
+}
+
 static place within(const char *where, const char *field) {
   place made;
   snprintf(made.words, sizeof made.words, "%s%s%s", where, *where ? "." : "", field);
@@ -88,24 +92,28 @@ static int64_t integer_of(const json_value *value, const char *where) {
   return value->integer;
 }
 
+/* Return a field that is a list; an empty one if it is missing and need not be there. */
+static const json_value *list_field(const json_value *object, const char *where, const char *name,
+                                    bool needed) {
+  static const json_value none = {.kind = JSON_ARRAY};
+  const json_value *found = field_of(object, where, name, needed);
+  if (found != NULL && found->kind != JSON_ARRAY) {
+    mismatch(within(where, name).words, "a list");
+  }
+  return found ? found : &none;
+}
+
 static int64_t *integers_field(const json_value *object, const char *name, bool needed,
                                size_t *count) {
-  const json_value *found = field_of(object, "", name, needed);
-  *count = 0;
-  if (found == NULL) {
-    return memory_take(0, sizeof(int64_t));
-  }
-  if (found->kind != JSON_ARRAY) {
-    mismatch(name, "a list");
-  }
-  int64_t *values = memory_take(found->count, sizeof *values);
-  for (size_t i = 0; i < found->count; i++) {
-    if (found->items[i].kind != JSON_INTEGER) {
+  const json_value *list = list_field(object, "", name, needed);
+  int64_t *values = memory_take(list->count, sizeof *values);
+  for (size_t i = 0; i < list->count; i++) {
+    if (list->items[i].kind != JSON_INTEGER) {
       mismatch(item_of(name, i).words, "an integer");
     }
-    values[i] = found->items[i].integer;
+    values[i] = list->items[i].integer;
   }
-  *count = found->count;
+  *count = list->count;
   return values;
 }
 
@@ -120,53 +128,63 @@ static void real_field(const json_value *object, const char *where, const char *
   *into = found->kind == JSON_REAL ? found->real : (double)found->integer;
 }
 
-static void read_inputs(const json_value *object, const char *where, job_model *into) {
-  const json_value *inputs = field_of(object, where, "inputs", true);
-  place here = within(where, "inputs");
-  if (inputs->kind != JSON_OBJECT) {
+/* Return a field whose values are strings; an empty one if it is missing and need not be there. */
+static mvdeploy_entries strings_field(const json_value *object, const char *where,
+                                      const char *name, bool needed) {
+  const json_value *found = field_of(object, where, name, needed);
+  if (found == NULL) {
+    return (mvdeploy_entries){NULL, 0};
+  }
+  place here = within(where, name);
+  if (found->kind != JSON_OBJECT) {
     mismatch(here.words, "an object");
   }
-  into->input_count = inputs->count;
-  into->inputs = memory_take(inputs->count, sizeof *into->inputs);
-  for (size_t i = 0; i < inputs->count; i++) {
-    const json_member *member = &inputs->members[i];
-    into->inputs[i].name = memory_copy_text(member->key);
-    into->inputs[i].path = string_of(&member->value, within(here.words, member->key).words);
+  mvdeploy_entry *items = memory_take(found->count, sizeof *items);
+  for (size_t i = 0; i < found->count; i++) {
+    const json_member *member = &found->members[i];
+    items[i].name = memory_copy_text(member->key);
+    items[i].value = string_of(&member->value, within(here.words, member->key).words);
   }
+  return (mvdeploy_entries){items, found->count};
 }
 
-static void check_options(const json_value *object, const char *where, const char *engine) {
-  const json_value *options = field_of(object, where, "options", false);
-  if (options == NULL) {
-    return;
-  }
-  if (options->kind != JSON_OBJECT) {
-    mismatch(within(where, "options").words, "an object");
-  }
-  if (options->count > 0) {
-    fail("input", "Leave the option out.", "The engine %s has no option '%s' on this device.",
-         engine, options->members[0].key);
+/* Return a field that may be null or missing, which is NULL. */
+static char *optional_string_field(const json_value *object, const char *where, const char *name) {
+  const json_value *found = field_of(object, where, name, false);
+  bool there = found != NULL && found->kind != JSON_NULL;
+  return there ? string_of(found, within(where, name).words) : NULL;
+}
+
+static void read_outputs(const json_value *object, const char *where, job_model *into) {
+  const json_value *list = list_field(object, where, "outputs", false);
+  place here = within(where, "outputs");
+  into->output_count = list->count;
+  into->outputs = memory_take(list->count, sizeof *into->outputs);
+  for (size_t i = 0; i < list->count; i++) {
+    into->outputs[i] = string_of(&list->items[i], item_of(here.words, i).words);
+    for (size_t j = 0; j < i; j++) {
+      if (strcmp(into->outputs[i], into->outputs[j]) == 0) {
+        senseless("two outputs of a model have one name");
+      }
+    }
   }
 }
 
 static void read_model(const json_value *object, const char *where, job_model *into) {
-  check_fields(object, where, "engine", "path", "sha256", "inputs", "profile_to", "options", NULL);
+  check_fields(object, where, "engine", "path", "sha256", "inputs", "profile_to", "options",
+               "outputs", "outputs_to", NULL);
   into->engine = string_field(object, where, "engine");
   into->path = string_field(object, where, "path");
   into->sha256 = string_field(object, where, "sha256");
-  read_inputs(object, where, into);
-  check_options(object, where, into->engine);
-  const json_value *profile = field_of(object, where, "profile_to", false);
-  if (profile != NULL && profile->kind != JSON_NULL) {
-    into->profile_to = string_of(profile, within(where, "profile_to").words);
-  }
+  into->inputs = strings_field(object, where, "inputs", true);
+  into->options = strings_field(object, where, "options", false);
+  read_outputs(object, where, into);
+  into->outputs_to = optional_string_field(object, where, "outputs_to");
+  into->profile_to = optional_string_field(object, where, "profile_to");
 }
 
 static void read_models(const json_value *object, job *into) {
-  const json_value *models = field_of(object, "", "models", true);
-  if (models->kind != JSON_ARRAY) {
-    mismatch("models", "a list");
-  }
+  const json_value *models = list_field(object, "", "models", true);
   into->model_count = models->count;
   into->models = memory_take(models->count, sizeof *into->models);
   for (size_t i = 0; i < models->count; i++) {
@@ -202,8 +220,7 @@ static void read_warmup(const json_value *object, warmup_rule *into) {
 static int read_threads(const json_value *object) {
   int64_t threads = integer_of(field_of(object, "", "threads", true), "threads");
   if (threads < 1 || threads > THREAD_LIMIT) {
-    fail("input", "Correct the job.", "The job cannot be done: it asks for %s.",
-         threads < 1 ? "less than one thread" : "too many threads");
+    senseless(threads < 1 ? "it asks for less than one thread" : "it asks for too many threads");
   }
   return (int)threads;
 }
@@ -219,10 +236,6 @@ static void check_header(const json_value *object) {
   if (record->kind != JSON_STRING || strcmp(record->string, "Job") != 0) {
     mismatch("record", "'Job'");
   }
-}
-
-static _Noreturn void senseless(const char *reason) {
-  fail("input", "Correct the job.", "The job cannot be done: %s.", reason);
 }
 
 static void check_order(const job *made) {

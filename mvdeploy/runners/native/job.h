@@ -6,17 +6,17 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef struct job_input {
-  char *name;
-  char *path;
-} job_input;
+#include "engine.h"
 
 typedef struct job_model {
   char *engine;
   char *path;
   char *sha256;
-  job_input *inputs; /* in the order of the text */
-  size_t input_count;
+  mvdeploy_entries inputs;  /* files by name, in the order of the text */
+  mvdeploy_entries options; /* values by name */
+  const char **outputs;     /* names */
+  size_t output_count;
+  char *outputs_to; /* NULL to keep no outputs */
   char *profile_to; /* NULL for no profile */
 } job_model;
 

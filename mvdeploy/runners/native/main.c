@@ -8,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "events.h"
+#include "channel.h"
 #include "hello.h"
 #include "job.h"
 #include "plugins.h"
@@ -18,28 +18,24 @@
 enum { EXIT_USAGE = 2 };
 
 static const char USAGE[] =
-    "usage: mvdeploy-runner [--plugins DIR] [--outputs DIR] <JOB.json\n"
+    "usage: mvdeploy-runner [--plugins DIR] <JOB.json\n"
     "       mvdeploy-runner --hello\n"
     "       mvdeploy-runner [--plugins DIR] --engines\n";
 
 typedef struct choices {
   const char *plugins;
-  const char *outputs;
   bool hello;
   bool engines;
 } choices;
 
 static bool read_choices(int count, char **words, choices *into) {
   for (int i = 1; i < count; i++) {
-    bool more = i + 1 < count;
     if (strcmp(words[i], "--hello") == 0) {
       into->hello = true;
     } else if (strcmp(words[i], "--engines") == 0) {
       into->engines = true;
-    } else if (strcmp(words[i], "--plugins") == 0 && more) {
+    } else if (strcmp(words[i], "--plugins") == 0 && i + 1 < count) {
       into->plugins = words[++i];
-    } else if (strcmp(words[i], "--outputs") == 0 && more) {
-      into->outputs = words[++i];
     } else {
       return false;
     }
@@ -56,7 +52,7 @@ int main(int count, char **words) {
     return EXIT_USAGE;
   }
   process_die_with_parent();
-  events_claim_stdout();
+  channel_claim_stdout();
   process_own_folder(folder, sizeof folder);
   const char *plugins = chosen.plugins ? chosen.plugins : folder;
   if (chosen.hello) {
@@ -65,7 +61,7 @@ int main(int count, char **words) {
     plugins_list(plugins);
   } else {
     job_read(STDIN_FILENO, &todo);
-    run_job(&todo, plugins, chosen.outputs);
+    run_job(&todo, plugins);
   }
   return 0;
 }

@@ -4,6 +4,9 @@
 
 #include <stddef.h>
 
+/* What to do when there is not enough. */
+#define MEMORY_REMEDY "Free memory, or use a smaller model, batch or image size."
+
 /* Return `count` times `size` bytes, all zero. */
 void *memory_take(size_t count, size_t size);
 

@@ -13,7 +13,7 @@
 
 static const char MAGIC[6] = {'\x93', 'N', 'U', 'M', 'P', 'Y'};
 
-enum { HEADER_LIMIT = 65536, RANK_LIMIT = 16, ALIGNMENT = 64, START = 10 };
+enum { HEADER_LIMIT = 65536, RANK_LIMIT = 16, ALIGNMENT = 64, START = 10, PATH_LIMIT = 4096 };
 
 static bool wrong(npy_problem *problem, const char *words) {
   snprintf(problem->words, sizeof problem->words, "%s", words);
@@ -162,16 +162,6 @@ static const dtype *type_of(const header *about, npy_problem *problem) {
   return type;
 }
 
-static bool count_bytes(const header *about, size_t element, size_t *bytes) {
-  *bytes = element;
-  for (size_t i = 0; i < about->rank; i++) {
-    if (about->shape[i] < 0 || __builtin_mul_overflow(*bytes, (size_t)about->shape[i], bytes)) {
-      return false;
-    }
-  }
-  return true;
-}
-
 static bool read_data(FILE *file, const header *about, mvdeploy_tensor *into,
                       npy_problem *problem) {
   const dtype *type = type_of(about, problem);
@@ -186,7 +176,7 @@ static bool read_data(FILE *file, const header *about, mvdeploy_tensor *into,
   if (start < 0 || fstat(fileno(file), &status) != 0 || !S_ISREG(status.st_mode)) {
     return wrong(problem, "it is no regular file");
   }
-  if (!count_bytes(about, type->size, &into->bytes) ||
+  if (!dtype_bytes(type, about->shape, about->rank, &into->bytes) ||
       into->bytes != (uint64_t)status.st_size - (uint64_t)start) {
     return wrong(problem, "its size is not that of the tensor which it announces");
   }
@@ -256,14 +246,28 @@ bool npy_write(const char *path, const mvdeploy_tensor *tensor, npy_problem *pro
   if (type == NULL) {
     return wrong(problem, "NumPy has no such element type");
   }
-  FILE *file = fopen(path, "wbe");
+  char part[PATH_LIMIT];
+  if ((size_t)snprintf(part, sizeof part, "%s.part", path) >= sizeof part) {
+    return wrong(problem, strerror(ENAMETOOLONG));
+  }
+  FILE *file = fopen(part, "wbe");
   if (file == NULL) {
     return wrong(problem, strerror(errno));
   }
   text about = {0};
   add_header(tensor, type, &about);
-  bool good = write_file(file, tensor, &about);
+  bool written = write_file(file, tensor, &about);
+  int failure = errno;
   text_free(&about);
-  good = fclose(file) == 0 && good;
-  return good || wrong(problem, strerror(errno));
+  /* A full disk may only be told of here. */
+  if (fclose(file) != 0 && written) {
+    written = false;
+    failure = errno;
+  }
+  if (written && rename(part, path) == 0) {
+    return true;
+  }
+  failure = written ? errno : failure;
+  remove(part);
+  return wrong(problem, strerror(failure));
 }

@@ -14,7 +14,7 @@ typedef struct npy_problem {
 /* Read a file; false if it cannot be used. The tensor's memory is kept until the process ends. */
 bool npy_read(const char *path, const char *name, mvdeploy_tensor *into, npy_problem *problem);
 
-/* Write a file; false if that fails. */
+/* Write a file, which is there whole or not at all; false if that fails. */
 bool npy_write(const char *path, const mvdeploy_tensor *tensor, npy_problem *problem);
 
 #endif

@@ -1,8 +1,5 @@
 #include "outputs.h"
 
-#include <ctype.h>
-#include <errno.h>
-#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -39,9 +36,7 @@ void outputs_sum(const mvdeploy_tensor *const *tensors, size_t count, char hex[S
 void outputs_shapes(const mvdeploy_tensor *const *tensors, size_t count, text *into) {
   text_add(into, "{");
   for (size_t i = 0; i < count; i++) {
-    text_add(into, i ? ", " : "");
-    text_quoted(into, tensors[i]->name);
-    text_add(into, ": ");
+    text_key(into, tensors[i]->name);
     text_integers(into, tensors[i]->shape, tensors[i]->rank);
   }
   text_add(into, "}");
@@ -77,27 +72,30 @@ bool outputs_finite(const mvdeploy_tensor *const *tensors, size_t count) {
   return true;
 }
 
-static void save_one(const mvdeploy_tensor *tensor, const char *folder, size_t model) {
-  char name[128], path[4096];
+static void save_one(const mvdeploy_tensor *tensor, const char *path) {
   npy_problem problem;
-  snprintf(name, sizeof name, "%s", tensor->name);
-  for (char *at = name; *at != '\0'; at++) {
-    *at = isalnum((unsigned char)*at) || strchr("._-", *at) ? *at : '_';
-  }
-  snprintf(path, sizeof path, "%s/%zu-%s.npy", folder, model, name);
   if (!npy_write(path, tensor, &problem)) {
-    fail("run", "Check that the folder can be written to.",
-         "The output '%s' could not be saved to %s (%s).", tensor->name, path, problem.words);
+    fail("run", FOLDER_REMEDY, "The output '%.200s' could not be saved to %s (%s).", tensor->name,
+         path, problem.words);
   }
 }
 
 void outputs_save(const mvdeploy_tensor *const *tensors, size_t count, const char *folder,
-                  size_t model) {
-  if (!process_make_folder(folder)) {
-    fail("run", "Check that the folder can be written to.", "The folder %s could not be made (%s).",
-         folder, strerror(errno));
+                  text *into) {
+  text_add(into, "{");
+  if (folder != NULL) {
+    process_make_folder(folder, "run", "the outputs");
   }
-  for (size_t i = 0; i < count; i++) {
-    save_one(tensors[i], folder, model);
+  for (size_t i = 0; folder != NULL && i < count; i++) {
+    text path = {0};
+    text_add(&path, folder);
+    text_add(&path, "/");
+    text_integer(&path, (int64_t)i);
+    text_add(&path, ".npy");
+    save_one(tensors[i], path.bytes);
+    text_key(into, tensors[i]->name);
+    text_quoted(into, path.bytes);
+    text_free(&path);
   }
+  text_add(into, "}");
 }

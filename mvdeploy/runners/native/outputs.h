@@ -21,8 +21,9 @@ void outputs_shapes(const mvdeploy_tensor *const *tensors, size_t count, text *i
 /* Whether all their floating-point numbers are finite. */
 bool outputs_finite(const mvdeploy_tensor *const *tensors, size_t count);
 
-/* Save each as FOLDER/MODEL-NAME.npy; fails when that cannot be done. */
+/* Save each as FOLDER/POSITION.npy, and write the files by name, as a JSON object; fails when that
+ * cannot be done. Without a folder nothing is saved. */
 void outputs_save(const mvdeploy_tensor *const *tensors, size_t count, const char *folder,
-                  size_t model);
+                  text *into);
 
 #endif

@@ -182,9 +182,7 @@ static int64_t delay_of(const usage *from, long thread) {
 }
 
 static void add_count(text *into, const char *name, long before, long after) {
-  text_add(into, ", ");
-  text_quoted(into, name);
-  text_add(into, ": ");
+  text_key(into, name);
   text_integer(into, (int64_t)after - before);
 }
 
@@ -200,7 +198,8 @@ void usage_between(usage *before, usage *after, text *into) {
   for (size_t i = 0; i < after->delay_count; i++) {
     delay += after->delays[i].ns - delay_of(before, after->delays[i].thread);
   }
-  text_add(into, "{\"run_delay_ns\": ");
+  text_add(into, "{");
+  text_key(into, "run_delay_ns");
   if (before->delays_told && after->delays_told) {
     text_integer(into, delay);
   } else {
@@ -215,7 +214,7 @@ void usage_between(usage *before, usage *after, text *into) {
   usage_free(after);
 }
 
-bool process_make_folder(const char *path) {
+static bool make_folder(const char *path) {
   struct stat status;
   char *part = memory_copy_text(path);
   for (char *slash = part + 1; *part != '\0' && (slash = strchr(slash, '/')) != NULL; slash++) {
@@ -231,6 +230,13 @@ bool process_make_folder(const char *path) {
   made = stat(path, &status) == 0 && S_ISDIR(status.st_mode);
   errno = made ? 0 : ENOTDIR;
   return made;
+}
+
+void process_make_folder(const char *path, const char *kind, const char *purpose) {
+  if (!make_folder(path)) {
+    fail(kind, FOLDER_REMEDY, "The folder %s for %s could not be made (%s).", path, purpose,
+         strerror(errno));
+  }
 }
 
 static bool folder_of(const char *path, char *folder, size_t size) {

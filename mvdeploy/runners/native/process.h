@@ -30,8 +30,12 @@ usage *usage_now(void);
 /* Write what was used between two moments, as a JSON object, and free both. */
 void usage_between(usage *before, usage *after, text *into);
 
-/* Make a folder and those above it; false, with errno, if that fails. */
-bool process_make_folder(const char *path);
+/* What to do when something cannot be written. */
+#define FOLDER_REMEDY "Check that the folder can be written to, and has room."
+
+/* Make a folder and those above it, if they are not there; fails with this kind of error, and
+ * tells what it is for. */
+void process_make_folder(const char *path, const char *kind, const char *purpose);
 
 /* Write the folder that this program is in; "." if it cannot be told. */
 void process_own_folder(char *folder, size_t size);

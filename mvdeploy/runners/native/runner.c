@@ -1,6 +1,5 @@
 #include "runner.h"
 
-#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,19 +49,48 @@ static const mvdeploy_engine *engine_of(running *run, const char *plugins, size_
   return engine;
 }
 
-static void add_engine(const running *run, size_t index, text *versions, text *options) {
-  char chosen[1024];
-  const char *name = run->todo->models[index].engine;
-  const mvdeploy_engine *engine = run->engines[index];
-  text *both[] = {versions, options};
-  for (size_t i = 0; i < 2; i++) {
-    text_add(both[i], both[i]->size > 1 ? ", " : "");
-    text_quoted(both[i], name);
-    text_add(both[i], ": ");
+static bool has_option(const mvdeploy_engine *engine, const char *name) {
+  for (const mvdeploy_setting *each = engine->settings; each->name != NULL; each++) {
+    if (each->kind == MVDEPLOY_OPTION && strcmp(each->name, name) == 0) {
+      return true;
+    }
   }
-  text_quoted(versions, engine->version());
-  engine->options(run->todo->threads, chosen, sizeof chosen);
-  text_add(options, chosen);
+  return false;
+}
+
+static void check_options(const job_model *model, const mvdeploy_engine *engine) {
+  for (size_t i = 0; i < model->options.count; i++) {
+    const char *name = model->options.items[i].name;
+    if (!has_option(engine, name)) {
+      fail("load", "Leave the option out.", "The engine %s has no option '%.200s' on this device.",
+           model->engine, name);
+    }
+  }
+}
+
+static const char *value_of(const mvdeploy_setting *setting, const mvdeploy_entries *chosen) {
+  for (size_t i = 0; i < chosen->count; i++) {
+    if (strcmp(chosen->items[i].name, setting->name) == 0) {
+      return chosen->items[i].value;
+    }
+  }
+  return setting->value;
+}
+
+static void add_settings(const mvdeploy_engine *engine, const mvdeploy_entries *chosen,
+                         int threads, text *into) {
+  text_add(into, "{");
+  for (const mvdeploy_setting *each = engine->settings; each->name != NULL; each++) {
+    text_key(into, each->name);
+    if (each->kind == MVDEPLOY_THREADS) {
+      text_integer(into, threads);
+    } else if (each->kind == MVDEPLOY_INTEGER) {
+      text_add(into, each->value);
+    } else {
+      text_quoted(into, value_of(each, chosen));
+    }
+  }
+  text_add(into, "}");
 }
 
 /* Start every engine before any load is timed: that is no part of loading a model. */
@@ -71,9 +99,14 @@ static void start_engines(running *run, const char *plugins) {
   text_add(&versions, "{");
   text_add(&options, "{");
   for (size_t i = 0; i < run->todo->model_count; i++) {
+    const job_model *model = &run->todo->models[i];
     run->engines[i] = engine_of(run, plugins, i);
+    check_options(model, run->engines[i]);
     if (is_first_of_engine(run->todo, i)) {
-      add_engine(run, i, &versions, &options);
+      text_key(&versions, model->engine);
+      text_quoted(&versions, run->engines[i]->version());
+      text_key(&options, model->engine);
+      add_settings(run->engines[i], &model->options, run->todo->threads, &options);
     }
   }
   text_add(&versions, "}");
@@ -99,12 +132,12 @@ static void check_file(const job_model *model) {
 
 static mvdeploy_tensor *read_inputs(const job_model *model) {
   npy_problem problem;
-  mvdeploy_tensor *inputs = memory_take(model->input_count, sizeof *inputs);
-  for (size_t i = 0; i < model->input_count; i++) {
-    const job_input *input = &model->inputs[i];
-    if (!npy_read(input->path, input->name, &inputs[i], &problem)) {
-      fail("input", NULL, "The input '%s' could not be read from %s (%s).", input->name,
-           input->path, problem.words);
+  mvdeploy_tensor *inputs = memory_take(model->inputs.count, sizeof *inputs);
+  for (size_t i = 0; i < model->inputs.count; i++) {
+    const mvdeploy_entry *input = &model->inputs.items[i];
+    if (!npy_read(input->value, input->name, &inputs[i], &problem)) {
+      fail("input", NULL, "The input '%.200s' could not be read from %s (%s).", input->name,
+           input->value, problem.words);
     }
   }
   return inputs;
@@ -114,15 +147,21 @@ static void load(running *run, size_t index) {
   const job_model *model = &run->todo->models[index];
   const mvdeploy_engine *engine = run->engines[index];
   check_file(model);
-  mvdeploy_tensor *inputs = read_inputs(model);
-  if (model->profile_to != NULL && !process_make_folder(model->profile_to)) {
-    fail("load", "Check that the folder can be written to.",
-         "The folder %s for the profile could not be made (%s).", model->profile_to,
-         strerror(errno));
+  const mvdeploy_request request = {
+      .path = model->path,
+      .inputs = read_inputs(model),
+      .input_count = model->inputs.count,
+      .outputs = model->outputs,
+      .output_count = model->output_count,
+      .threads = run->todo->threads,
+      .options = model->options,
+      .profile_folder = model->profile_to,
+  };
+  if (model->profile_to != NULL) {
+    process_make_folder(model->profile_to, "load", "the profile");
   }
   int64_t memory_before = process_resident(), start = now_ns();
-  mvdeploy_session *session = engine->load(model->path, inputs, model->input_count,
-                                           run->todo->threads, model->profile_to, &run->error);
+  mvdeploy_session *session = engine->load(&request, &run->error);
   int64_t load_ns = now_ns() - start;
   if (session == NULL) {
     fail_for_engine("load", &run->error, "%s could not load %s", model->engine, model->path);
@@ -216,29 +255,29 @@ static void print_usage(usage *before) {
   text_free(&counters);
 }
 
-static void print_output(running *run, size_t index, const char *save_to) {
+static void print_output(running *run, size_t index) {
+  const job_model *model = &run->todo->models[index];
   const mvdeploy_tensor *tensors;
   size_t count;
   char hex[SHA256_HEX];
-  text shapes = {0};
+  text shapes = {0}, files = {0};
   if (!run->engines[index]->outputs(run->calls[index].session, &tensors, &count, &run->error)) {
-    fail_for_engine("run", &run->error, "The outputs of %s could not be read",
-                    run->todo->models[index].path);
+    fail_for_engine("run", &run->error, "The outputs of %s could not be read", model->path);
   }
   const mvdeploy_tensor **sorted = outputs_sorted(tensors, count);
   outputs_sum(sorted, count, hex);
   outputs_shapes(sorted, count, &shapes);
-  if (save_to != NULL) {
-    outputs_save(sorted, count, save_to, index);
-  }
+  outputs_save(sorted, count, model->outputs_to, &files);
   event output = event_new("output");
   event_integer(&output, "model", (int64_t)index);
   event_string(&output, "sha256", hex);
   event_json(&output, "shape", shapes.bytes);
   event_boolean(&output, "finite", outputs_finite(sorted, count));
+  event_json(&output, "files", files.bytes);
   event_integer(&output, "memory", process_resident());
   event_print(&output);
   text_free(&shapes);
+  text_free(&files);
   free(sorted);
 }
 
@@ -259,10 +298,10 @@ static void finish_profile(running *run, size_t index) {
   event_print(&profile);
 }
 
-static void finish(running *run, const char *save_to) {
+static void finish(running *run) {
   size_t count = run->todo->model_count;
   for (size_t i = 0; i < count; i++) {
-    print_output(run, i, save_to);
+    print_output(run, i);
   }
   for (size_t i = 0; i < count; i++) {
     finish_profile(run, i);
@@ -275,7 +314,7 @@ static void finish(running *run, const char *save_to) {
   }
 }
 
-void run_job(const job *todo, const char *plugins, const char *save_to) {
+void run_job(const job *todo, const char *plugins) {
   running run = {.todo = todo};
   run.engines = memory_take(todo->model_count, sizeof *run.engines);
   run.calls = memory_take(todo->model_count, sizeof *run.calls);
@@ -288,7 +327,7 @@ void run_job(const job *todo, const char *plugins, const char *save_to) {
   usage *before = usage_now();
   measure(&run, pace_ns);
   print_usage(before);
-  finish(&run, save_to);
+  finish(&run);
   free(run.engines);
   free(run.calls);
 }

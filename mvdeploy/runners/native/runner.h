@@ -4,11 +4,8 @@
 
 #include "job.h"
 
-/* Do a job and report events; ends the process when it fails.
- *
- * plugins: folder of the engine plug-ins.
- * save_to: folder for the output tensors, or NULL.
- */
-void run_job(const job *todo, const char *plugins, const char *save_to);
+/* Do a job with the engines whose plug-ins are in a folder, and report events; ends the process
+ * when it fails. */
+void run_job(const job *todo, const char *plugins);
 
 #endif

@@ -70,6 +70,12 @@ void text_quoted(text *into, const char *string) {
   add_byte(into, '"');
 }
 
+void text_key(text *into, const char *key) {
+  text_add(into, into->size > 0 && into->bytes[into->size - 1] != '{' ? ", " : "");
+  text_quoted(into, key);
+  text_add(into, ": ");
+}
+
 void text_integers(text *into, const int64_t *values, size_t count) {
   add_byte(into, '[');
   for (size_t i = 0; i < count; i++) {

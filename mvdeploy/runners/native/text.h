@@ -21,6 +21,9 @@ void text_real(text *into, double value);
 /* Add a string in quotation marks; bytes that are no UTF-8 become U+FFFD. */
 void text_quoted(text *into, const char *string);
 
+/* Add the key of an object's member, with a comma before it unless it is the first. */
+void text_key(text *into, const char *key);
+
 /* Add a list of integers. */
 void text_integers(text *into, const int64_t *values, size_t count);
 

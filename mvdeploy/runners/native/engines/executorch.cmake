@@ -14,6 +14,8 @@ if(NOT EXECUTORCH_VERSION)
   endif()
 endif()
 
+target_sources(
+  ${plugin} PRIVATE engines/executorch_errors.cpp engines/executorch_session.cpp)
 target_compile_definitions(
   ${plugin}
   PRIVATE MVDEPLOY_EXECUTORCH_VERSION="${EXECUTORCH_VERSION}" C10_USING_CUSTOM_GENERATED_MACROS

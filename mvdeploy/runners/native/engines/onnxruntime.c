@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "../dtypes.h"
 #include "../engine.h"
 #include "onnxruntime_abi.h"
 
@@ -27,7 +28,6 @@ struct mvdeploy_session {
   char **output_names;
   mvdeploy_tensor *outputs; /* as last asked for */
   int64_t (*shapes)[RANK_LIMIT];
-  bool profiled;
 };
 
 static ort_api api;
@@ -37,6 +37,15 @@ static const char *version_text = "unknown";
 static bool wrong(mvdeploy_error *error, const char *reason) {
   snprintf(error->reason, sizeof error->reason, "%s", reason);
   return false;
+}
+
+/* Return zeroed memory; NULL if there is none, which is told in words that the runner knows. */
+static void *take(size_t count, size_t size, mvdeploy_error *error) {
+  void *memory = calloc(count ? count : 1, size);
+  if (memory == NULL) {
+    wrong(error, "out of memory");
+  }
+  return memory;
 }
 
 /* Whether all went well; if not, keep what the engine says. */
@@ -109,13 +118,15 @@ static const char *version(void) {
   return version_text;
 }
 
-static void options(int threads, char *text, size_t size) {
-  snprintf(text, size,
-           "{\"provider\": \"CPUExecutionProvider\", \"intra_op_num_threads\": %d, "
-           "\"inter_op_num_threads\": 1, \"graph_optimization_level\": \"ORT_ENABLE_ALL\", "
-           "\"execution_mode\": \"ORT_SEQUENTIAL\", \"spinning\": \"on\"}",
-           threads);
-}
+static const mvdeploy_setting SETTINGS[] = {
+    {"provider", MVDEPLOY_TEXT, "CPUExecutionProvider"},
+    {"intra_op_num_threads", MVDEPLOY_THREADS, NULL},
+    {"inter_op_num_threads", MVDEPLOY_INTEGER, "1"},
+    {"graph_optimization_level", MVDEPLOY_TEXT, "ORT_ENABLE_ALL"},
+    {"execution_mode", MVDEPLOY_TEXT, "ORT_SEQUENTIAL"},
+    {"spinning", MVDEPLOY_TEXT, "on"},
+    {NULL, MVDEPLOY_TEXT, NULL},
+};
 
 /* The profile times the nodes of the graph that the engine makes, so that is written too. */
 static bool set_profile(ort_options *made, const char *folder, mvdeploy_error *error) {
@@ -129,32 +140,32 @@ static bool set_profile(ort_options *made, const char *folder, mvdeploy_error *e
             error);
 }
 
-static bool set_options(ort_options *made, int threads, const char *profile_folder,
+static bool set_options(ort_options *made, const mvdeploy_request *request,
                         mvdeploy_error *error) {
-  return ok(api.SetIntraOpNumThreads(made, threads), error) &&
+  return ok(api.SetIntraOpNumThreads(made, request->threads), error) &&
          ok(api.SetInterOpNumThreads(made, 1), error) &&
          ok(api.SetSessionGraphOptimizationLevel(made, ORT_LEVEL_ALL), error) &&
          ok(api.SetSessionExecutionMode(made, ORT_MODE_SEQUENTIAL), error) &&
          ok(api.AddSessionConfigEntry(made, "session.intra_op.allow_spinning", "1"), error) &&
          ok(api.SetSessionLogSeverityLevel(made, ORT_LOG_ERROR), error) &&
-         (profile_folder == NULL || set_profile(made, profile_folder, error));
+         (request->profile_folder == NULL || set_profile(made, request->profile_folder, error));
 }
 
-static bool create_session(mvdeploy_session *made, const char *path, int threads,
-                           const char *profile_folder, mvdeploy_error *error) {
+static bool create_session(mvdeploy_session *made, const mvdeploy_request *request,
+                           mvdeploy_error *error) {
   ort_options *chosen = NULL;
   bool good = ok(api.CreateSessionOptions(&chosen), error) &&
-              set_options(chosen, threads, profile_folder, error) &&
-              ok(api.CreateSession(environment, path, chosen, &made->session), error);
+              set_options(chosen, request, error) &&
+              ok(api.CreateSession(environment, request->path, chosen, &made->session), error);
   if (chosen != NULL) {
     api.ReleaseSessionOptions(chosen);
   }
   return good;
 }
 
-static int type_number(const char *dtype) {
+static int type_number(const char *name) {
   for (int i = 0; i < TYPE_COUNT; i++) {
-    if (TYPES[i] != NULL && strcmp(TYPES[i], dtype) == 0) {
+    if (TYPES[i] != NULL && strcmp(TYPES[i], name) == 0) {
       return i;
     }
   }
@@ -163,9 +174,9 @@ static int type_number(const char *dtype) {
 
 static bool bind_inputs(mvdeploy_session *made, const mvdeploy_tensor *inputs, size_t count,
                         mvdeploy_error *error) {
-  made->inputs = calloc(count ? count : 1, sizeof *made->inputs);
+  made->inputs = take(count, sizeof *made->inputs, error);
   if (made->inputs == NULL) {
-    return wrong(error, "out of memory");
+    return false;
   }
   for (size_t i = 0; i < count; i++, made->input_count++) {
     const mvdeploy_tensor *input = &inputs[i];
@@ -203,11 +214,11 @@ static bool bind_outputs(mvdeploy_session *made, mvdeploy_error *error) {
   if (!ok(api.SessionGetOutputCount(made->session, &count), error)) {
     return false;
   }
-  made->output_names = calloc(count + 1, sizeof *made->output_names);
-  made->outputs = calloc(count + 1, sizeof *made->outputs);
-  made->shapes = calloc(count + 1, sizeof *made->shapes);
+  made->output_names = take(count, sizeof *made->output_names, error);
+  made->outputs = take(count, sizeof *made->outputs, error);
+  made->shapes = take(count, sizeof *made->shapes, error);
   if (made->output_names == NULL || made->outputs == NULL || made->shapes == NULL) {
-    return wrong(error, "out of memory");
+    return false;
   }
   made->output_count = count;
   for (size_t i = 0; i < count; i++) {
@@ -241,18 +252,16 @@ static void close_session(mvdeploy_session *done) {
   free(done);
 }
 
-static mvdeploy_session *load(const char *path, const mvdeploy_tensor *inputs, size_t count,
-                              int threads, const char *profile_folder, mvdeploy_error *error) {
-  mvdeploy_session *made = calloc(1, sizeof *made);
+static mvdeploy_session *load(const mvdeploy_request *request, mvdeploy_error *error) {
+  mvdeploy_session *made = take(1, sizeof *made, error);
   if (made == NULL) {
-    wrong(error, "out of memory");
     return NULL;
   }
-  made->profiled = profile_folder != NULL;
-  if (create_session(made, path, threads, profile_folder, error) &&
+  if (create_session(made, request, error) &&
       ok(api.CreateCpuMemoryInfo(ORT_ALLOCATOR_DEVICE, ORT_MEMORY_DEFAULT, &made->memory), error) &&
       ok(api.CreateIoBinding(made->session, &made->binding), error) &&
-      bind_inputs(made, inputs, count, error) && bind_outputs(made, error)) {
+      bind_inputs(made, request->inputs, request->input_count, error) &&
+      bind_outputs(made, error)) {
     return made;
   }
   close_session(made);
@@ -277,12 +286,9 @@ static bool read_shape(mvdeploy_session *session, size_t index, ort_shape *shape
   }
   into->dtype = TYPES[type];
   into->shape = session->shapes[index];
-  return ok(api.GetDimensions(shape, session->shapes[index], into->rank), error);
-}
-
-static size_t element_size(const char *dtype) {
-  const char *bits = dtype + strcspn(dtype, "0123456789");
-  return *bits != '\0' ? (size_t)atoi(bits) / 8 : 1;
+  return ok(api.GetDimensions(shape, session->shapes[index], into->rank), error) &&
+         (dtype_bytes(dtype_named(into->dtype), into->shape, into->rank, &into->bytes) ||
+          wrong(error, "an output has no size"));
 }
 
 static bool read_output(mvdeploy_session *session, size_t index, ort_value *value,
@@ -299,15 +305,8 @@ static bool read_output(mvdeploy_session *session, size_t index, ort_value *valu
   }
   bool good = read_shape(session, index, shape, error);
   api.ReleaseTensorTypeAndShapeInfo(shape);
-  if (!good) {
-    return false;
-  }
-  into->bytes = element_size(into->dtype);
-  for (size_t i = 0; i < into->rank; i++) {
-    into->bytes *= (size_t)into->shape[i];
-  }
   /* The binding holds on to the memory. */
-  return ok(api.GetTensorMutableData(value, &into->data), error);
+  return good && ok(api.GetTensorMutableData(value, &into->data), error);
 }
 
 static bool outputs(mvdeploy_session *session, const mvdeploy_tensor **tensors, size_t *count,
@@ -331,9 +330,6 @@ static bool end_profile(mvdeploy_session *session, char *path, size_t size,
                         mvdeploy_error *error) {
   ort_allocator *allocator;
   char *written;
-  if (!session->profiled) {
-    return wrong(error, "it was opened without a profile");
-  }
   if (!ok(api.GetAllocatorWithDefaultOptions(&allocator), error) ||
       !ok(api.SessionEndProfiling(session->session, allocator, &written), error)) {
     return false;
@@ -347,7 +343,7 @@ const mvdeploy_engine *mvdeploy_engine_interface(void) {
       .interface_version = MVDEPLOY_ENGINE_VERSION,
       .start = start,
       .version = version,
-      .options = options,
+      .settings = SETTINGS,
       .load = load,
       .infer = infer,
       .outputs = outputs,
