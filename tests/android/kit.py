@@ -31,6 +31,8 @@ def shared_kit(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> P
     with _locked(shared / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
         patch.delenv(kits.FOLDER, raising=False)
+        for language in ("CFLAGS", "CXXFLAGS"):
+            patch.setenv(language, "-Werror")  # the native runner's code has no warnings
         return build.kit(architecture)[0]
 
 

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import dataclasses
-import importlib.metadata
+import hashlib
+import json
 import os
 import re
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +21,7 @@ from mvdeploy.records.job import parse_events
 from tests.runners.native_kit import (
     aarch64_kit,
     arm64_native,
+    asking,
     failure,
     host_kit,
     native,
@@ -67,17 +70,140 @@ def python_runner(job):
     return parse_events(done.stdout.decode().splitlines(), job)
 
 
+def keeping_outputs(job, folder):
+    """The text of the job, with a folder for the outputs of each model."""
+    body = json.loads(dumps(job))
+    for index, model in enumerate(body["models"]):
+        model["outputs_to"] = str(folder / str(index))
+    return json.dumps(body)
+
+
+def saved(output):
+    """The tensors that an output event tells of, in the order of their names."""
+    assert [*output["files"]] == [*output["shape"]] == sorted(output["files"])
+    tensors = [np.load(path) for path in output["files"].values()]
+    assert [list(tensor.shape) for tensor in tensors] == [*output["shape"].values()]
+    return tensors
+
+
+DTYPES = (
+    *("bool", "uint8", "int8", "int16", "int32", "int64"),
+    *("float16", "float32", "float64"),
+)
+
+
+@pytest.fixture(scope="module")
+def many_outputs(tmp_path_factory):
+    """A job of a program for ExecuTorch with inputs and outputs of every kind; what comes out."""
+    import torch
+
+    class Many(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.register_buffer("constant", torch.arange(3.0))
+
+        def forward(self, *inputs):
+            image = inputs[-1]
+            outputs = [torch.cat([x, x]) for x in inputs[:-1]]
+            channels_last = torch.relu(image.to(memory_format=torch.channels_last))
+            return *outputs, image, outputs[-1], image.sum(), self.constant, channels_last
+
+    tensors = [(np.arange(6).reshape(2, 3) - 2).astype(name) for name in DTYPES]
+    tensors.append(np.arange(24, dtype=np.float32).reshape(1, 2, 3, 4) - 3)
+    arguments = tuple(map(torch.from_numpy, tensors))
+    network = Many().eval()
+    job = executorch_job(network, arguments, tmp_path_factory.mktemp("many"))
+    return job, [np.asarray(tensor) for tensor in network(*arguments)]
+
+
+def executorch_job(network, arguments, folder):
+    """A job of a network that is not delegated to a backend."""
+    import torch
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from executorch.exir import to_edge
+
+        program = to_edge(torch.export.export(network, arguments)).to_executorch()
+    path = folder / "network.pte"
+    path.write_bytes(program.buffer)
+    inputs = {f"x{index}": str(folder / f"{index}.npy") for index in range(len(arguments))}
+    for file, tensor in zip(inputs.values(), arguments, strict=True):
+        np.save(file, np.ascontiguousarray(tensor))
+    entry = JobModel("executorch", str(path), sha256(path), inputs)
+    return Job((entry,), (0,), 1, Warmup(iterations=1))
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("threads", [1, 2])
-def test_outputs_are_those_of_the_python_runner(native, make_real, threads):
+def test_outputs_are_those_of_the_python_runner(native, make_real, many_outputs, tmp_path, threads):
     job = make_real("onnx", "executorch", "onnx", threads=threads)
-    ended = native.run(job)
+    job = dataclasses.replace(
+        job, models=(*job.models, *many_outputs[0].models), order=(0, 1, 2, 3)
+    )
+    ended = native.run(keeping_outputs(job, tmp_path))
     result, expected = parse_events(ended.lines, job), python_runner(job)
     # The engines are the same libraries with the same settings.
     assert [m.output_sha256 for m in result.models] == [m.output_sha256 for m in expected.models]
     for key in ("engines", "engine_options"):
         assert result.hello[key] == expected.hello[key]
-    assert all(event["finite"] for event in ended.of("output"))
+    outputs = ended.of("output")
+    assert all(event["finite"] for event in outputs)
+    for event, model in zip(outputs, expected.models, strict=True):
+        bytes_ = b"".join(tensor.tobytes() for tensor in saved(event))
+        assert hashlib.sha256(bytes_).hexdigest() == model.output_sha256
+
+
+@pytest.mark.slow
+def test_executorch_names_outputs_as_the_job_does(native, many_outputs, tmp_path):
+    job, expected = many_outputs
+    names = [f"{chr(ord('z') - i)}/output" for i in range(len(expected))]
+    ended = native.run(asking(job, outputs=names, outputs_to=str(tmp_path)))
+    (output,) = ended.of("output")
+    tensors = dict(zip(output["files"], saved(output), strict=True))
+    assert [*tensors] == names[::-1]
+    for name, tensor in zip(names, expected, strict=True):
+        assert tensors[name].dtype == tensor.dtype
+        np.testing.assert_array_equal(tensors[name], tensor)
+    (unnamed,) = native.run(job).of("output")
+    assert {*unnamed["shape"]} == {f"output_{i}" for i in range(len(expected))}
+
+
+@pytest.mark.slow
+def test_another_number_of_names_than_of_outputs_is_refused(native, many_outputs):
+    job, expected = many_outputs
+    for names in (["one"], [f"name{i}" for i in range(len(expected) + 1)]):
+        error = failure(native.run(asking(job, outputs=names)))
+        assert error["kind"] == "load"
+        counts = f"the program has {len(expected)} outputs, and {len(names)} names were given"
+        assert counts in error["message"]
+        assert "manifest" in error["remedy"]
+
+
+@pytest.mark.slow
+def test_onnx_runtime_names_its_own_outputs(native, make_real):
+    job = make_real("onnx")
+    (output,) = native.run(asking(job, outputs=["other", "names"])).of("output")
+    assert output["shape"] == native.run(job).of("output")[0]["shape"]
+
+
+@pytest.mark.slow
+def test_an_input_that_executorch_takes_in_channels_last_is_refused(native, tmp_path):
+    import torch
+
+    image = torch.zeros(1, 2, 3, 4).to(memory_format=torch.channels_last)
+    error = failure(native.run(executorch_job(torch.nn.ReLU(), (image,), tmp_path)))
+    assert error["kind"] == "load"
+    assert "another order of dimensions" in error["message"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", FORMATS)
+def test_an_option_that_the_engine_does_not_have_is_refused(native, make_real, name):
+    job = with_model(make_real(name), options={"spinning": "off"})
+    error = failure(native.run(job))
+    assert error["kind"] == "load"
+    assert f"{ENGINES[name]} has no option 'spinning'" in error["message"]
 
 
 def check_profiles(exported, result, runs):
@@ -101,17 +227,15 @@ def largest_difference(a, b):
 @pytest.mark.slow
 def test_an_arm64_processor_computes_the_same(native, arm64_native, make_real, exported, tmp_path):
     job = make_real(*FORMATS, profiled=True, order=(0, 1))
-    ended = arm64_native.run(job, "--outputs", tmp_path / "there")
+    ended = arm64_native.run(keeping_outputs(job, tmp_path / "there"))
     result = parse_events(ended.lines, job)
     assert result.hello["architecture"] == "aarch64"
     assert result.hello["build"] == "glibc"
     check_profiles(exported, result, runs=1)
-    assert native.run(make_real(*FORMATS), "--outputs", tmp_path / "here").status == 0
-    names = sorted(path.name for path in (tmp_path / "here").iterdir())
-    assert len(names) == len(FORMATS)
-    for name in names:
-        here, there = (np.load(tmp_path / place / name) for place in ("here", "there"))
-        assert largest_difference(there, here) < 1e-5
+    here = native.run(keeping_outputs(make_real(*FORMATS), tmp_path / "here")).of("output")
+    for left, right in zip(ended.of("output"), here, strict=True):
+        (there,), (known,) = saved(left), saved(right)
+        assert largest_difference(there, known) < 1e-5
 
 
 @pytest.mark.slow
@@ -170,25 +294,11 @@ def test_the_same_model_may_be_loaded_twice_and_by_two_threads(native, make_real
 # Its code.
 
 
-def configure(folder, *flags):
-    package = importlib.metadata.distribution("executorch").locate_file("executorch")
-    words = ["cmake", "-S", kits.code(), "-B", folder, f"-DEXECUTORCH_DIR={package}", *flags]
-    return subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("target", ["host", "aarch64"])
-def test_it_compiles_without_a_warning(host_kit, tmp_path, target):
-    flags = ["-DMVDEPLOY_WARNINGS_ARE_ERRORS=ON"]
-    if target == "aarch64":
-        flags.append(f"-DCMAKE_TOOLCHAIN_FILE={kits.code() / 'aarch64-linux-gnu.cmake'}")
-        # Libraries of another processor are not linked: this is about the code.
-        flags.append("-DMVDEPLOY_ENGINES=onnxruntime")
-    assert configure(tmp_path, *flags).returncode == 0
-    build = ["cmake", "--build", str(tmp_path)]
-    done = subprocess.run(build, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stdout
-    assert "warning" not in done.stdout + done.stderr
+def test_engines_to_build_must_be_named(tmp_path):
+    words = ["cmake", "-S", kits.code(), "-B", tmp_path]
+    done = subprocess.run(list(map(str, words)), capture_output=True, text=True, check=False)
+    assert done.returncode != 0
+    assert "MVDEPLOY_ENGINES" in done.stderr
 
 
 def places():

@@ -228,7 +228,7 @@ def test_inputs_and_outputs_of_every_type_are_read_and_written(
     (output,) = ended.of("output")
     names = sorted(f"{name}/out" for name in DTYPES)
     assert output["files"] == {n: str(folder / f"{i}.npy") for i, n in enumerate(names)}
-    assert output["shape"] == dict.fromkeys(names, list(shape))
+    assert output["shape"] == {name: list(shape) for name in names}
     assert sorted(path.name for path in folder.iterdir()) == sorted(
         f"{i}.npy" for i in range(len(DTYPES))
     )

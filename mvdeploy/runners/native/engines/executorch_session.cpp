@@ -4,6 +4,8 @@
 #include <cstdlib>
 #include <cstring>
 
+#include <executorch/runtime/core/exec_aten/util/dim_order_util.h>
+
 #include "executorch_errors.h"
 #include "executorch_threadpool.h"
 
@@ -18,6 +20,7 @@ using executorch::etdump::ETDumpGen;
 using executorch::extension::MmapDataLoader;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
+using executorch::runtime::is_contiguous_dim_order;
 using executorch::runtime::MethodMeta;
 using executorch::runtime::Program;
 using executorch::runtime::Span;
@@ -68,6 +71,33 @@ void check_input(const mvdeploy_tensor &input, const TensorInfo &expected) {
                      written(sizes, sizes.size()),
                  UNFIT};
   }
+  const auto order = expected.dim_order();
+  if (!is_contiguous_dim_order(order.data(), order.size())) {
+    throw Failed{"the program takes the input '" + std::string(input.name) +
+                     "' in another order of dimensions, such as channels last",
+                 "Export it with inputs that are contiguous."};
+  }
+}
+
+std::vector<uint8_t> in_c_order(const Tensor &tensor) {
+  const auto sizes = tensor.sizes();
+  const auto strides = tensor.strides();
+  const auto *from = static_cast<const uint8_t *>(tensor.const_data_ptr());
+  const auto element = static_cast<size_t>(tensor.element_size());
+  std::vector<size_t> place(sizes.size());
+  std::vector<uint8_t> copy(tensor.nbytes());
+  for (size_t at = 0; at < copy.size(); at += element) {
+    size_t offset = 0;
+    for (size_t i = 0; i < place.size(); i++) {
+      offset += place[i] * static_cast<size_t>(strides[i]);
+    }
+    std::memcpy(copy.data() + at, from + offset * element, element);
+    // The next place: the last dimension is the fastest.
+    for (size_t i = place.size(); i-- > 0 && ++place[i] == static_cast<size_t>(sizes[i]);) {
+      place[i] = 0;
+    }
+  }
+  return copy;
 }
 
 void check_identifier(const char *path) {
@@ -229,6 +259,11 @@ void Session::read_output(size_t index) {
   into.shape = output.shape.data();
   into.data = tensor.mutable_data_ptr();
   into.bytes = tensor.nbytes();
+  const auto order = tensor.dim_order();
+  if (!is_contiguous_dim_order(order.data(), order.size())) {
+    output.copy = in_c_order(tensor);
+    into.data = output.copy.data();
+  }
   if (*into.dtype == '\0') {
     throw Failed{"an output is of a type that NumPy lacks", ""};
   }

@@ -31,6 +31,7 @@ struct Input {
 struct Output {
   std::string name;
   std::vector<int64_t> shape;
+  std::vector<uint8_t> copy; // in C order, if the engine has it in another
 };
 
 // What can throw `Failed` says why it cannot be done.
