@@ -291,6 +291,9 @@ def test_options_of_the_engine_reach_it_and_are_reported(make_job, run):
     options = {"precision": 'float16, "fast"'}
     (hello,) = run(with_model(job, options=options)).of("hello")
     assert hello["engine_options"] == {"steady": {**defaults, **options}}
+    several = with_model(make_job("well", "well", "well"), options=options)
+    (hello,) = run(several).of("hello")
+    assert hello["engine_options"]["steady"]["precision"] == 'float16, "fast", float32'
     error = failure(run(with_model(job, options={"delegate": "unheard of"})))
     assert error["kind"] == "load"
     assert "delegate cannot be that" in error["message"]

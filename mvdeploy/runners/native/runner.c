@@ -11,6 +11,7 @@
 #include "outputs.h"
 #include "plugins.h"
 #include "process.h"
+#include "settings.h"
 #include "sha256.h"
 
 /* Seconds of measuring after which samples are reported, so that a runner that dies keeps them. */
@@ -49,50 +50,6 @@ static const mvdeploy_engine *engine_of(running *run, const char *plugins, size_
   return engine;
 }
 
-static bool has_option(const mvdeploy_engine *engine, const char *name) {
-  for (const mvdeploy_setting *each = engine->settings; each->name != NULL; each++) {
-    if (each->kind == MVDEPLOY_OPTION && strcmp(each->name, name) == 0) {
-      return true;
-    }
-  }
-  return false;
-}
-
-static void check_options(const job_model *model, const mvdeploy_engine *engine) {
-  for (size_t i = 0; i < model->options.count; i++) {
-    const char *name = model->options.items[i].name;
-    if (!has_option(engine, name)) {
-      fail("load", "Leave the option out.", "The engine %s has no option '%.200s' on this device.",
-           model->engine, name);
-    }
-  }
-}
-
-static const char *value_of(const mvdeploy_setting *setting, const mvdeploy_entries *chosen) {
-  for (size_t i = 0; i < chosen->count; i++) {
-    if (strcmp(chosen->items[i].name, setting->name) == 0) {
-      return chosen->items[i].value;
-    }
-  }
-  return setting->value;
-}
-
-static void add_settings(const mvdeploy_engine *engine, const mvdeploy_entries *chosen,
-                         int threads, text *into) {
-  text_add(into, "{");
-  for (const mvdeploy_setting *each = engine->settings; each->name != NULL; each++) {
-    text_key(into, each->name);
-    if (each->kind == MVDEPLOY_THREADS) {
-      text_integer(into, threads);
-    } else if (each->kind == MVDEPLOY_INTEGER) {
-      text_add(into, each->value);
-    } else {
-      text_quoted(into, value_of(each, chosen));
-    }
-  }
-  text_add(into, "}");
-}
-
 /* Start every engine before any load is timed: that is no part of loading a model. */
 static void start_engines(running *run, const char *plugins) {
   text versions = {0}, options = {0};
@@ -101,12 +58,12 @@ static void start_engines(running *run, const char *plugins) {
   for (size_t i = 0; i < run->todo->model_count; i++) {
     const job_model *model = &run->todo->models[i];
     run->engines[i] = engine_of(run, plugins, i);
-    check_options(model, run->engines[i]);
+    settings_check(model, run->engines[i]);
     if (is_first_of_engine(run->todo, i)) {
       text_key(&versions, model->engine);
       text_quoted(&versions, run->engines[i]->version());
       text_key(&options, model->engine);
-      add_settings(run->engines[i], &model->options, run->todo->threads, &options);
+      settings_add(run->todo, i, run->engines[i], &options);
     }
   }
   text_add(&versions, "}");
