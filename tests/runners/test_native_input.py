@@ -5,6 +5,7 @@ import hashlib
 import json
 import math
 import pickle
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -218,7 +219,7 @@ def test_whatever_is_sent_instead_of_a_job_is_an_error(run, text):
 # Inputs.
 
 
-@pytest.mark.parametrize("shape", [(2, 3, 4), (5,), (), (2, 0)])
+@pytest.mark.parametrize("shape", [(2, 3, 4), (5,), (), (2, 0), (12345,), (100, 1, 1, 1)])
 def test_inputs_and_outputs_of_every_type_are_read_and_written(
     native, tmp_path, shape, make_identity
 ):
@@ -238,6 +239,11 @@ def test_inputs_and_outputs_of_every_type_are_read_and_written(
         got = np.load(output["files"][f"{name}/out"])
         assert (got.dtype, got.shape) == (tensor.dtype, tensor.shape)
         np.testing.assert_array_equal(got, tensor)
+        # Byte for byte what NumPy writes.
+        assert (
+            Path(output["files"][f"{name}/out"]).read_bytes()
+            == (tmp_path / f"{name}.npy").read_bytes()
+        )
     whole = b"".join(tensors[name.removesuffix("/out")].tobytes() for name in names)
     assert output["sha256"] == hashlib.sha256(whole).hexdigest()
 

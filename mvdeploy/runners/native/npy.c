@@ -13,7 +13,14 @@
 
 static const char MAGIC[6] = {'\x93', 'N', 'U', 'M', 'P', 'Y'};
 
-enum { HEADER_LIMIT = 65536, RANK_LIMIT = 16, ALIGNMENT = 64, START = 10, PATH_LIMIT = 4096 };
+enum {
+  HEADER_LIMIT = 65536,
+  RANK_LIMIT = 16,
+  ALIGNMENT = 64,
+  START = 10,
+  LENGTH_DIGITS = 21,
+  PATH_LIMIT = 4096
+};
 
 static bool wrong(npy_problem *problem, const char *words) {
   snprintf(problem->words, sizeof problem->words, "%s", words);
@@ -214,19 +221,29 @@ bool npy_read(const char *path, const char *name, mvdeploy_tensor *into, npy_pro
   return good;
 }
 
+/* Write the header that NumPy writes, byte for byte. */
 static void add_header(const mvdeploy_tensor *tensor, const dtype *type, text *into) {
   text_add(into, "{'descr': '");
   text_add(into, type->size == 1 ? "|" : "<");
   text_add(into, type->description);
   text_add(into, "', 'fortran_order': False, 'shape': (");
   for (size_t i = 0; i < tensor->rank; i++) {
+    text_add(into, i ? ", " : "");
     text_integer(into, tensor->shape[i]);
-    text_add(into, ", ");
   }
-  text_add(into, "), }");
-  while ((START + into->size + 1) % ALIGNMENT != 0) {
+  text_add(into, tensor->rank == 1 ? ",), }" : "), }");
+  /* Room for the first length to grow to any number. */
+  char digits[32];
+  int size = LENGTH_DIGITS;
+  if (tensor->rank > 0) {
+    size = snprintf(digits, sizeof digits, "%" PRId64, tensor->shape[0]);
+  }
+  for (; size < LENGTH_DIGITS; size++) {
     text_add(into, " ");
   }
+  do {
+    text_add(into, " ");
+  } while ((START + into->size + 1) % ALIGNMENT != 0);
   text_add(into, "\n");
 }
 
