@@ -175,7 +175,7 @@ def test_another_number_of_names_than_of_outputs_is_refused(native, many_outputs
     for names in (["one"], [f"name{i}" for i in range(len(expected) + 1)]):
         error = failure(native.run(asking(job, outputs=names)))
         assert error["kind"] == "load"
-        counts = f"the program has {len(expected)} outputs, and {len(names)} names were given"
+        counts = f"the program has {len(expected)} outputs, not the {len(names)} that the job names"
         assert counts in error["message"]
         assert "manifest" in error["remedy"]
 

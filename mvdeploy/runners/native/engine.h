@@ -1,7 +1,8 @@
 /* What an engine plug-in is to the runner.
  *
- * An engine is one file in engines/. It is built into libmvdeploy_NAME.so, which exports
- * `mvdeploy_engine_interface`; the runner finds it beside itself and knows nothing else of it.
+ * An engine is engines/NAME.c or .cpp; engines/NAME.cmake says what else it is built of. It becomes
+ * libmvdeploy_NAME.so, which exports `mvdeploy_engine_interface`; the runner finds that beside
+ * itself and knows nothing else of it.
  * Nothing here is called by two threads at a time.
  */
 #ifndef MVDEPLOY_ENGINE_H

@@ -221,8 +221,8 @@ void Session::take_inputs(const mvdeploy_tensor *inputs, size_t count) {
 void Session::name_outputs(const char *const *names, size_t count) {
   outputs_.resize(method_->outputs_size());
   if (count != 0 && count != outputs_.size()) {
-    throw Failed{"the program has " + std::to_string(outputs_.size()) + " outputs, and " +
-                     std::to_string(count) + " names were given",
+    throw Failed{"the program has " + std::to_string(outputs_.size()) + " outputs, not the " +
+                     std::to_string(count) + " that the job names",
                  "Name the outputs as the program's manifest lists them, or export it anew."};
   }
   for (size_t i = 0; i < outputs_.size(); i++) {
