@@ -55,7 +55,7 @@ def main() -> None:
                 plan = Plan(
                     threads=threads,
                     warmup=WARMUP,
-                    session_time_s=0.0,
+                    pairs_only=True,
                     max_time_s=arguments.seconds,
                 )
                 (comparison,) = measure([stock, ours], link, plan, silent())

@@ -26,9 +26,7 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=60.0, help="of turns at most")
     parser.add_argument("--threads", type=int, default=1)
     arguments = parser.parse_args()
-    plan = Plan(
-        threads=arguments.threads, session_time_s=0.0, max_time_s=arguments.seconds, groups=10
-    )
+    plan = Plan(threads=arguments.threads, pairs_only=True, max_time_s=arguments.seconds, groups=10)
     clock = choose_clock(plan.threads).clock
     with tempfile.TemporaryDirectory() as name, links.get(devices.get("host")) as link:
         folder = Path(name)

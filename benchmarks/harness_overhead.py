@@ -20,6 +20,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdeploy import engines
+from mvdeploy.engines import SessionRequest
 from mvdeploy.runners.loop import time_order
 
 ROUNDS = 200
@@ -90,7 +91,7 @@ def main() -> None:
         path = Path(folder) / "tiny.onnx"
         tiny_model(path)
         inputs = {"x": np.ones((1, 8, 16, 16), np.float32)}
-        session = engines.get("onnxruntime").open_session(path, inputs, 1, None)
+        session = engines.get("onnxruntime").open_session(SessionRequest(path, inputs))
         compare("tiny ONNX", session.infer, 1000)
 
 

@@ -70,7 +70,7 @@ def main() -> None:
                 plan = Plan(
                     threads=arguments.threads,
                     warmup=WARMUP,
-                    session_time_s=0.0,
+                    pairs_only=True,
                     max_time_s=arguments.seconds,
                     seed=run,
                 )

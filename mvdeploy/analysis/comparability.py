@@ -29,9 +29,11 @@ def conditions_of(run: Run, case: Case) -> dict[str, Reading]:
 
     Returns:
         Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
-        threads, cores and batch size; ``unavailable`` where the run does not tell.
+        threads, cores and batch size; ``unavailable`` where the run does not tell. Other options
+        that were chosen for the engine come last.
     """
     measured = case.measurement.conditions if case.measurement else {}
+    chosen = _chosen_options(measured)
     artifact = case.artifact
     found: dict[str, Reading] = {
         "device": run.device.profile.name,
@@ -39,14 +41,23 @@ def conditions_of(run: Run, case: Case) -> dict[str, Reading]:
         **{key: run.device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
         "engine": case.engine,
         "engine_version": measured.get("engine_version", UNAVAILABLE),
+        # Earlier results have the option among the other conditions.
         "compute_units": measured.get("compute_units", UNAVAILABLE),
+        **chosen,
         "format": artifact.format if artifact else UNAVAILABLE,
         "precision": artifact.precision if artifact else UNAVAILABLE,
         "threads": measured.get("threads", run.plan.threads),
         "cores": measured.get("cores", UNAVAILABLE),
         "batch": artifact.spec.batch if artifact else UNAVAILABLE,
     }
-    return {key: found[key] for key in _NAMES}
+    return {key: found[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
+
+
+def _chosen_options(conditions: Mapping[str, Reading]) -> dict[str, Reading]:
+    """Return what was chosen for an engine, beside its defaults, by name."""
+    chosen = conditions.get("chosen_options", ())
+    texts = chosen if isinstance(chosen, tuple) else ()
+    return {name: value for name, _, value in (text.partition("=") for text in texts)}
 
 
 def first_difference(

@@ -42,12 +42,14 @@ class Event(NamedTuple):
         instruction: of the program, by number.
         inner: whether it happened inside a delegate.
         ns: how long it took.
+        start_ns: when it began, on the profile's own clock.
     """
 
     name: str
     instruction: int
     inner: bool
     ns: int
+    start_ns: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,6 +80,7 @@ def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> Operator
     """
     ran = inferences[0]
     samples = [tuple(run[i].ns for run in inferences) for i in range(len(ran))]
+    starts = [tuple(run[i].start_ns for run in inferences) for i in range(len(ran))]
     placed: dict[int, TraceEvent] = {}
     reasons: list[str] = []
     merged = 0
@@ -88,7 +91,8 @@ def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> Operator
         else:
             merged += len(group.operators) - len(operators)
         for i, operator in zip(group.events, operators, strict=True):
-            placed[i] = _traced(artifact, ran[i], operator, samples[i])
+            event = _traced(artifact, ran[i], operator, samples[i])
+            placed[i] = dataclasses.replace(event, starts_ns=starts[i])
     inner = [each for each, event in zip(samples, ran, strict=True) if event.inner]
     findings = (*_unmatched(placed, reasons), *_merged(merged), *_coarse(inner))
     return OperatorTimes(tuple(placed[i] for i in sorted(placed)), findings)

@@ -7,6 +7,7 @@ around it that no other node stands for.
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections import defaultdict
 from typing import TYPE_CHECKING
@@ -80,13 +81,10 @@ class Placement:
         return [
             event
             if event.modules
-            else TraceEvent(
-                event.name,
-                event.type,
-                event.kind,
-                modules[event.name],
-                "neighbour" if modules[event.name] else "",
-                event.samples_ns,
+            else dataclasses.replace(
+                event,
+                modules=modules[event.name],
+                placed_by="neighbour" if modules[event.name] else "",
             )
             for event in events
         ]

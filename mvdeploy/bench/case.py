@@ -5,19 +5,24 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from mvdeploy.bench import schedule
+from mvdeploy.errors import EngineError
 from mvdeploy.records import (
+    UNAVAILABLE,
     DeviceState,
     Finding,
     JobModel,
     JobResult,
+    Level,
     Measurement,
+    ModelResult,
     Plan,
     Reading,
     Session,
+    TensorInfo,
 )
 from mvdeploy.stats import stopping
 from mvdeploy.stats.interval import median_interval
@@ -30,10 +35,55 @@ class Entry:
     Attributes:
         slug: its name in the run.
         model: what a runner has to load.
+        outputs: what it must compute; empty when that is not known.
     """
 
     slug: str
     model: JobModel
+    outputs: tuple[TensorInfo, ...] = ()
+
+    def check_outputs(self, result: ModelResult) -> None:
+        """Check that the outputs of an inference can be those of this case.
+
+        Raises:
+            EngineError: one is missing, has another shape, or is not finite.
+        """
+        for output in self.outputs if result.output_shapes else ():
+            shape = result.output_shapes.get(output.name)
+            if shape is None:
+                raise self._wrong(
+                    f"gives no output '{output.name}' (it gives {_listed(result.output_shapes)})"
+                )
+            if not _fits(shape, output.shape):
+                raise self._wrong(
+                    f"gives '{output.name}' in the shape {_times(shape)}, not "
+                    f"{_times(output.shape)}"
+                )
+        if result.finite is False:
+            names = _listed(result.output_shapes)
+            raise self._wrong(f"gives outputs ({names}) with values that are no finite numbers")
+
+    def _wrong(self, what: str) -> EngineError:
+        return EngineError(
+            f"{self.model.engine} does not compute {self.slug}: on this device it {what}.",
+            "Its latency would mean nothing: use another engine, format or precision, or report "
+            "this to the engine's developers.",
+        )
+
+
+def _fits(shape: Sequence[int], expected: Sequence[int | str]) -> bool:
+    return len(shape) == len(expected) and all(
+        isinstance(wanted, str) or size == wanted
+        for size, wanted in zip(shape, expected, strict=True)
+    )
+
+
+def _listed(names: Iterable[str]) -> str:
+    return ", ".join(f"'{name}'" for name in sorted(names)) or "none"
+
+
+def _times(shape: Sequence[int | str]) -> str:
+    return "×".join(map(str, shape)) or "of a single number"
 
 
 def by_engine(entries: Sequence[Entry]) -> list[list[Entry]]:
@@ -60,6 +110,19 @@ class Progress:
     before: DeviceState
     sessions: list[Session] = dataclasses.field(default_factory=list)
     findings: list[Finding] = dataclasses.field(default_factory=list)
+
+    def check_checksum(self, result: ModelResult, session: int) -> None:
+        """Keep one finding of all sessions that computed other outputs than the probe."""
+        if result.output_sha256 == self.probe.models[0].output_sha256:
+            return
+        code = "outputs_differ"
+        known = next((f for f in self.findings if f.code == code), None)
+        if known is None:
+            values: dict[str, str | int | float] = {"session": session, "count": 1}
+            self.findings.append(Finding(code, Level.WARNING, values))
+        else:
+            values = {**known.values, "count": int(known.values["count"]) + 1}
+            self.findings[self.findings.index(known)] = Finding(code, Level.WARNING, values)
 
     @property
     def estimate_ns(self) -> float:
@@ -110,14 +173,14 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
     clock = hello.get("clock", {}).get("wall", {})
     return {
         "engine": engine,
-        "engine_version": str(hello.get("engines", {}).get(engine, "unavailable")),
+        "engine_version": str(hello.get("engines", {}).get(engine, UNAVAILABLE)),
         "engine_options": _options(hello.get("engine_options", {}).get(engine)),
         "runner": _runner(hello),
         "threads": plan.threads,
-        "cores": tuple(str(core) for core in hello.get("cores") or ()) or "unavailable",
-        "clock": str(clock.get("implementation", "unavailable")),
-        "clock_resolution_s": clock.get("resolution_s", "unavailable"),
-        **entry.model.options,
+        "cores": tuple(str(core) for core in hello.get("cores") or ()) or UNAVAILABLE,
+        "clock": str(clock.get("implementation", UNAVAILABLE)),
+        "clock_resolution_s": clock.get("resolution_s", UNAVAILABLE),
+        **({"chosen_options": _options(entry.model.options)} if entry.model.options else {}),
         "artifact_sha256": entry.model.sha256,
         "output_sha256": result.models[0].output_sha256,
     }
@@ -125,11 +188,11 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
 
 def _runner(hello: dict[str, Any]) -> str:
     build = f"({hello['build']} build)" if "build" in hello else ""
-    words = (hello.get("runner", "unavailable"), hello.get("mvdeploy", ""), build)
+    words = (hello.get("runner", UNAVAILABLE), hello.get("mvdeploy", ""), build)
     return " ".join(str(word) for word in words if word)
 
 
-def _options(options: dict[str, str | int] | None) -> Reading:
+def _options(options: Mapping[str, str | int] | None) -> Reading:
     if not options:
-        return "unavailable"
+        return UNAVAILABLE
     return tuple(f"{name}={value}" for name, value in options.items())

@@ -4,11 +4,16 @@ Every case is first probed alone, in a process of its own: that shows whether it
 one inference takes, and its load time, first inference and memory undisturbed. Then the cases of
 one engine share sessions (see `mvdeploy.bench.schedule`), until every median and every ratio is
 known as well as the plan asks for, or its time is up.
+
+What comes out is looked at every time: a case whose outputs are not finite, or not those that its
+entry expects, fails; one that computes something else later, or with one thread, has a finding.
 """
 
 from __future__ import annotations
 
 import dataclasses
+import datetime
+import itertools
 import random
 import time
 from collections.abc import Callable, Mapping, Sequence
@@ -18,6 +23,7 @@ from mvdeploy.bench.case import Entry, Progress
 from mvdeploy.errors import EngineError
 from mvdeploy.links import Link
 from mvdeploy.records import (
+    UNAVAILABLE,
     Comparison,
     DeviceState,
     Finding,
@@ -28,6 +34,8 @@ from mvdeploy.records import (
     PairGroup,
     Plan,
     Session,
+    SessionOrder,
+    Warmup,
 )
 from mvdeploy.stats import paired, stopping
 
@@ -44,6 +52,8 @@ OnMeasurement = Callable[[str, Measurement], None]
 OnFailure = Callable[[str, EngineError], None]
 OnStep = Callable[[str], None]
 OnComparison = Callable[[tuple[Comparison, ...]], None]
+OnLoaded = Callable[[str, JobResult], None]
+OnOrder = Callable[[SessionOrder], None]
 Clock = Callable[[], float]
 
 
@@ -56,12 +66,17 @@ class Listener:
         failed: a case is given up.
         step: a part of the work begins.
         compared: a comparison has new pairs; called again after each session.
+        loaded: a case ran alone for the first time; its output tensors are where the result says,
+            on the device. It may raise an `EngineError`, and the case is given up for it.
+        ordered: a session was run, in this order.
     """
 
     measured: OnMeasurement
     failed: OnFailure
     step: OnStep
     compared: OnComparison = lambda _: None
+    loaded: OnLoaded = lambda _slug, _result: None
+    ordered: OnOrder = lambda _: None
 
 
 def measure(
@@ -99,15 +114,39 @@ def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress
     listener.step(f"{entry.slug}: load and warm up")
     before = link.state()
     try:
-        return Progress(entry, _load(entry, link, plan), before)
+        run = Progress(entry, _load(entry, link, plan), before)
+        listener.loaded(entry.slug, run.probe)
     except EngineError as error:
         listener.failed(entry.slug, error)
         return None
+    if plan.threads > 1 and _depends_on_threads(run, link, plan):
+        values: dict[str, str | int | float] = {"threads": plan.threads}
+        run.findings.append(Finding("outputs_depend_on_threads", Level.NOTE, values))
+    return run
 
 
 def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
-    job = Job((entry.model,), (), plan.threads, plan.warmup, plan.cores)
-    return link.run(job, plan.time_limit_s or _SLACK_S + _SLACK_FACTOR * 30)
+    """Run a case alone, keep its output tensors on the device, and check them."""
+    outputs_to = f"{link.scratch()}/outputs-{entry.slug}"
+    model = dataclasses.replace(entry.model, outputs_to=outputs_to)
+    job = Job((model,), (), plan.threads, plan.warmup, plan.cores)
+    result = link.run(job, _alone_limit(plan))
+    entry.check_outputs(result.models[0])
+    return result
+
+
+def _depends_on_threads(run: Progress, link: Link, plan: Plan) -> bool:
+    """Say whether a case computes something else with one thread."""
+    job = Job((run.entry.model,), (), 1, Warmup(iterations=0), plan.cores)
+    try:
+        alone = link.run(job, _alone_limit(plan)).models[0].output_sha256
+    except EngineError:
+        return False  # it is measured with several threads, and with these it runs
+    return UNAVAILABLE != alone != run.probe.models[0].output_sha256
+
+
+def _alone_limit(plan: Plan) -> float:
+    return plan.time_limit_s or _SLACK_S + _SLACK_FACTOR * 30
 
 
 class _Work:
@@ -174,7 +213,7 @@ class _Work:
         name = f"session {self._number + 1}"
         self._listener.step(name)
         try:
-            self._together(self._runs, counts)
+            self._runs = self._together(self._runs, counts)
         except EngineError as error:
             if len(self._runs) == 1:
                 self._listener.failed(self._runs[0].entry.slug, error)
@@ -189,23 +228,28 @@ class _Work:
         self.tell()
 
     def _apart(self, counts: Sequence[int], name: str) -> None:
-        alive = []
+        alive: list[Progress] = []
         for run, count in zip(self._runs, counts, strict=True):
             self._listener.step(f"{name}: {run.entry.slug} alone")
             try:
-                self._together([run], [count])
+                well = self._together([run], [count])
             except EngineError as error:
                 self._listener.failed(run.entry.slug, error)
-            else:
+                continue
+            if well:
                 values = {"session": self._number + 1}
                 run.findings.append(Finding("not_interleaved", Level.WARNING, dict(values)))
-                alive.append(run)
+                alive += well
         # If all of them are well alone, trying again will not make them take turns.
         self._interleaved = len(alive) < len(self._runs)
         self._runs = alive
 
-    def _together(self, runs: Sequence[Progress], counts: Sequence[int]) -> None:
-        """Run one session of these cases in one process and keep its samples."""
+    def _together(self, runs: Sequence[Progress], counts: Sequence[int]) -> list[Progress]:
+        """Run one session of these cases in one process and keep its samples.
+
+        Returns:
+            The cases whose outputs can be theirs; the others are given up.
+        """
         plan, estimates = self._plan, [run.estimate_ns for run in runs]
         rng = random.Random(f"{plan.seed}/{self._number}")
         anchor = self._anchor if any(counts) else None
@@ -226,13 +270,36 @@ class _Work:
             cores=plan.cores,
             warmup_order=tuple(rng.sample(range(len(models)), len(models))),
         )
+        started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         result = self._link.run(job, _limit(plan, order, [*estimates, pace or 0.0]))
-        for case, run in enumerate(runs):
+        made = [runs[case] for case in created] + ([anchor] if anchor else [])
+        names = tuple(run.entry.slug for run in made)
+        lengths = tuple((index, len([*same])) for index, same in itertools.groupby(job.order))
+        self._listener.ordered(SessionOrder(self._number, started_at, names, lengths))
+        good = self._good(runs, result, position)
+        for case in good:
             anchors = order.anchors_of(case, len(runs)) if anchor else ()
-            run.sessions.append(_session(result, position[case], order.steady, anchors))
+            runs[case].sessions.append(_session(result, position[case], order.steady, anchors))
         if turns:
             sizes = schedule.turn_sizes(estimates)
-            self._keep_pairs(runs, result, order.steady, position, sizes)
+            self._keep_pairs(runs, good, result, order.steady, position, sizes)
+        return [runs[case] for case in good]
+
+    def _good(
+        self, runs: Sequence[Progress], result: JobResult, position: Mapping[int, int]
+    ) -> list[int]:
+        """Return the indices of cases whose outputs can be theirs; give the others up."""
+        good = []
+        for case, run in enumerate(runs):
+            model = result.models[position[case]]
+            try:
+                run.entry.check_outputs(model)
+            except EngineError as error:
+                self._listener.failed(run.entry.slug, error)
+            else:
+                run.check_checksum(model, self._number + 1)
+                good.append(case)
+        return good
 
     def _turns(self, counts: Sequence[int], estimates: Sequence[float]) -> int:
         if self._plan.iterations is None:
@@ -246,21 +313,22 @@ class _Work:
     def _keep_pairs(
         self,
         runs: Sequence[Progress],
+        good: Sequence[int],
         result: JobResult,
         steady: int,
         position: Mapping[int, int],
         sizes: Sequence[int],
     ) -> None:
-        reference = result.samples_of(position[0], steady)
-        for case in range(1, len(runs)):
+        reference = good[0] if good else 0
+        for case in good[1:]:
             group = PairGroup(
-                first_created=1 if position[0] < position[case] else -1,
-                a=reference,
+                first_created=1 if position[reference] < position[case] else -1,
+                a=result.samples_of(position[reference], steady),
                 b=result.samples_of(position[case], steady),
-                block_a=sizes[0],
+                block_a=sizes[reference],
                 block_b=sizes[case],
             )
-            pair = runs[0].entry.slug, runs[case].entry.slug
+            pair = runs[reference].entry.slug, runs[case].entry.slug
             self._groups.setdefault(pair, []).append(group)
 
     def tell(self, *, final: bool = False) -> None:

@@ -13,11 +13,12 @@ session is opened) and has:
     the engine's version, without importing the engine.
 ``start()``
     imports the engine, so that its import does not count as loading a model.
-``open_session(path, inputs, threads, profile_to)``
-    an `EngineSession` ready to run; called in a runner's own process.
+``open_session(request)``
+    an `EngineSession` ready to run what a `SessionRequest` asks for; called in a runner's own
+    process.
 ``options(threads)``
-    what `open_session` sets, by name: the conditions that a latency was taken under. An engine with
-    nothing to set may lack it.
+    what `open_session` sets when no option is chosen, by name: the conditions that a latency was
+    taken under. An engine with nothing to set may lack it.
 ``OPTIONS``
     what a user may choose about its sessions, a tuple of `mvdeploy.plugins.Option`; an engine may
     lack it.
@@ -26,7 +27,7 @@ session is opened) and has:
     and boards, by a plug-in that `NATIVE` describes), or one of its own.
 ``NATIVE``
     what its plug-in for the native runner is built from, a `NativePlugin`.
-``read_tensors(path, inputs, names)``
+``read_tensors(request, names)``
     tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
     the `OperatorTimes` of the last `runs` inferences in the profile file `path`; called where the
@@ -36,12 +37,12 @@ session is opened) and has:
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
 from mvdeploy import plugins
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes
 
@@ -52,15 +53,37 @@ if TYPE_CHECKING:
     Tensor = npt.NDArray[np.generic]
 
 
-class EngineSession(Protocol):
-    """A loaded model with its input in place.
+@dataclasses.dataclass(frozen=True)
+class SessionRequest:
+    """What an engine is to load, and how.
 
     Attributes:
-        infer: runs one inference and returns when its outputs are there. A plain callable, so that
-            the timed loop pays for nothing else.
+        path: the artifact.
+        inputs: input tensors by name, in the program's order.
+        threads: inference threads.
+        profile_to: folder for the engine's own profile; None to run without.
+        outputs: names of the outputs in the program's order, for engines whose files do not name
+            them; others ignore it. Without it these outputs are ``output_0``, ``output_1``, …
+        options: chosen values of the engine's `OPTIONS`, by name; its defaults hold for the rest.
     """
 
-    infer: Callable[[], object]
+    path: Path
+    inputs: Mapping[str, Tensor]
+    threads: int = 1
+    profile_to: Path | None = None
+    outputs: tuple[str, ...] = ()
+    options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
+class EngineSession(Protocol):
+    """A loaded model with its input in place."""
+
+    @property
+    def infer(self) -> Callable[[], object]:
+        """What runs one inference, and returns when its outputs are there.
+
+        A plain callable, so that the timed loop pays for nothing else.
+        """
 
     def feed(self, inputs: Mapping[str, Tensor]) -> None:
         """Replace the input tensors."""
@@ -121,14 +144,10 @@ class Engine(Protocol):
     def version(self) -> str:
         """Return the engine's version."""
 
-    def open_session(
-        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-    ) -> EngineSession:
+    def open_session(self, request: SessionRequest) -> EngineSession:
         """Load an artifact."""
 
-    def read_tensors(
-        self, path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-    ) -> dict[str, Tensor]:
+    def read_tensors(self, request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
         """Run an artifact once and return those of its inner tensors that it has."""
 
     def read_profile(self, artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
@@ -149,10 +168,70 @@ def get(name: str) -> Engine:
     return cast(Engine, plugins.load(__name__, name, "engine"))
 
 
-def options(engine: Engine, threads: int) -> dict[str, str | int]:
-    """Return what an engine sets for its sessions, by name; empty if its file does not say."""
-    tell: Callable[[int], dict[str, str | int]] | None = getattr(engine, "options", None)
-    return tell(threads) if tell is not None else {}
+def options(
+    engine: Engine, threads: int, chosen: Mapping[str, str] | None = None
+) -> dict[str, str | int]:
+    """Return what an engine's sessions are opened with, by name; empty if its file does not say.
+
+    Args:
+        engine: the engine.
+        threads: inference threads.
+        chosen: values of its options, by name.
+
+    Raises:
+        UsageError: the engine has no such option, or the option no such value.
+    """
+    defaults: Callable[[int], dict[str, str | int]] = getattr(engine, "options", lambda _: {})
+    return with_chosen(getattr(engine, "OPTIONS", ()), defaults(threads), chosen or {})
+
+
+def with_chosen(
+    available: Sequence[Option], defaults: Mapping[str, str | int], chosen: Mapping[str, str]
+) -> dict[str, str | int]:
+    """Return an engine's defaults with what was chosen in their place.
+
+    Args:
+        available: its options.
+        defaults: what it sets otherwise, by name.
+        chosen: values of options, by name.
+
+    Raises:
+        UsageError: there is no such option, or the option has no such value.
+    """
+    by_name = {option.name: option for option in available}
+    for name, value in chosen.items():
+        if name not in by_name:
+            raise UsageError(
+                f"The engine has no option '{name}'.",
+                f"Options it has: {', '.join(by_name) or 'none'}.",
+            )
+        choices = by_name[name].choices
+        if choices and value not in choices:
+            raise UsageError(
+                f"The engine's option '{name}' cannot be '{value}'.",
+                f"Choose one of: {', '.join(choices)}.",
+            )
+    return {**defaults, **chosen}
+
+
+def output_names(path: Path, given: tuple[str, ...], count: int) -> tuple[str, ...]:
+    """Return the names of a program's outputs, whose file does not name them.
+
+    Args:
+        path: of the program.
+        given: names in its order; empty for ``output_0``, ``output_1``, …
+        count: how many outputs it has.
+
+    Raises:
+        EngineError: there are more or fewer names than outputs.
+    """
+    if given and len(given) != count:
+        raise EngineError(
+            f"{path} has {count} outputs, and {len(given)} names were given for them "
+            f"({', '.join(given)}).",
+            "Give names as the program's manifest lists them, or export it anew.",
+        )
+    return given or tuple(f"output_{i}" for i in range(count))
 
 
 def run_by(runner: str) -> tuple[str, ...]:

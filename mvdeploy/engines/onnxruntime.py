@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.engines import AndroidBuild, NativePlugin
+from mvdeploy.engines import AndroidBuild, NativePlugin, with_chosen
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
@@ -26,7 +26,7 @@ from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mvdeploy.engines import Tensor
+    from mvdeploy.engines import SessionRequest, Tensor
 
 FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
@@ -130,14 +130,12 @@ def _session_options(chosen: Mapping[str, str | int]) -> Any:
 class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
-    def __init__(
-        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-    ) -> None:
+    def __init__(self, request: SessionRequest) -> None:
         import onnxruntime as ort
 
-        chosen = options(threads)
+        chosen = with_chosen((), options(request.threads), request.options)
         made = _session_options(chosen)
-        self._profile_to = profile_to
+        self._profile_to = profile_to = request.profile_to
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
             made.enable_profiling = True
@@ -146,19 +144,23 @@ class OrtSession:
             made.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
-        self._session = ort.InferenceSession(str(path), made, providers=[chosen["provider"]])
+        self._session = ort.InferenceSession(
+            str(request.path), made, providers=[chosen["provider"]]
+        )
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
-        self.feed(inputs)
+        self.feed(request.inputs)
         # The bound method of the engine itself, so that the timed loop runs no Python of ours.
         raw, binding, run_options = self._session._sess, self._binding._iobinding, None
         self.infer = lambda: raw.run_with_iobinding(binding, run_options)
 
     def feed(self, inputs: Mapping[str, Tensor]) -> None:
         """Replace the input tensors."""
-        # Kept: a binding points into the caller's memory.
-        self._inputs = inputs
-        for name, tensor in inputs.items():
+        import numpy as np
+
+        # Kept: a binding points into this memory, and takes it for contiguous.
+        self._inputs = {name: np.asarray(tensor, order="C") for name, tensor in inputs.items()}
+        for name, tensor in self._inputs.items():
             self._binding.bind_cpu_input(name, tensor)
         # The engine keeps an output's buffer; another batch size needs another one.
         self._binding.clear_binding_outputs()
@@ -177,16 +179,16 @@ class OrtSession:
         return Path(self._session.end_profiling())
 
 
-def open_session(
-    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-) -> OrtSession:
-    """Load an ONNX file."""
-    return OrtSession(path, inputs, threads, profile_to)
+def open_session(request: SessionRequest) -> OrtSession:
+    """Load an ONNX file, which names its outputs itself.
+
+    Raises:
+        UsageError: the request chooses an option; there is none.
+    """
+    return OrtSession(request)
 
 
-def read_tensors(
-    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-) -> dict[str, Tensor]:
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
     """Run an ONNX file once and return those of its inner tensors that it has.
 
     What is looked at cannot be fused away, so this is the file's own graph, not the one that the
@@ -195,7 +197,7 @@ def read_tensors(
     import onnx
     import onnxruntime as ort
 
-    model = onnx.load(str(path))
+    model = onnx.load(str(request.path))
     made = {out for node in model.graph.node for out in node.output}
     there = {output.name for output in model.graph.output}
     wanted = [name for name in names if name in made]
@@ -207,7 +209,7 @@ def read_tensors(
     session = ort.InferenceSession(
         model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
-    return dict(zip(wanted, session.run(wanted, dict(inputs)), strict=True))
+    return dict(zip(wanted, session.run(wanted, dict(request.inputs)), strict=True))
 
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
@@ -218,44 +220,55 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """
     import onnx
 
-    durations = _durations(path)
+    timed = _timed(path)
     try:
         graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
     except Exception as error:  # a missing file, or whatever protobuf says of a broken one
         raise _broken(f"its graph cannot be read ({error})") from error
-    nodes = [n for n in graph.node if n.name in durations]
-    if len(nodes) != len(durations):
-        extra = sorted(set(durations) - {n.name for n in nodes})
+    nodes = [n for n in graph.node if n.name in timed]
+    if len(nodes) != len(timed):
+        extra = sorted(set(timed) - {n.name for n in nodes})
         raise _broken(f"it times '{(extra or ['the same name twice'])[0]}', no node of the graph")
     placement = Placement(artifact.operators, graph.node)
     events = []
     for node in graph.node:
         modules, placed_by = placement.place(node)
-        if node.name not in durations:
+        if node.name not in timed:
             continue
-        samples = durations[node.name]
-        if len(samples) < runs:
-            raise _broken(f"it has {len(samples)} times of '{node.name}' for {runs} inferences")
+        times = timed[node.name]
+        if len(times) < runs:
+            raise _broken(f"it has {len(times)} times of '{node.name}' for {runs} inferences")
+        starts, samples, threads = zip(*times[-runs:], strict=True)
         kind = _KIND_OF.get(node.op_type, OperatorKind.OTHER)
         events.append(
-            TraceEvent(node.name, node.op_type, kind, modules, placed_by, samples[-runs:])
+            TraceEvent(
+                name=node.name,
+                type=node.op_type,
+                kind=kind,
+                modules=modules,
+                placed_by=placed_by,
+                samples_ns=samples,
+                starts_ns=starts,
+                track=threads[-1],
+            )
         )
     return OperatorTimes(tuple(placement.fill(events)))
 
 
-def _durations(path: Path) -> dict[str, tuple[int, ...]]:
-    """Return node name → nanoseconds of every inference, in the order they ran."""
+def _timed(path: Path) -> dict[str, list[tuple[int, int, str]]]:
+    """Return node name → start, length (ns) and thread in every inference, in their order."""
     suffix = "_kernel_time"
-    times: dict[str, list[int]] = defaultdict(list)
+    times: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
     try:
         for entry in json.loads(path.read_text(encoding="utf-8")):
             if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
-                times[entry["name"].removesuffix(suffix)].append(int(entry["dur"]) * 1000)
+                start, length = int(entry["ts"]) * 1000, int(entry["dur"]) * 1000
+                times[entry["name"].removesuffix(suffix)].append((start, length, str(entry["tid"])))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(f"it cannot be read ({error})") from error
     if not times:
         raise _broken("it has no node in it")
-    return {name: tuple(values) for name, values in times.items()}
+    return times
 
 
 def _broken(what: str) -> EngineError:

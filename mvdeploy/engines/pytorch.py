@@ -9,6 +9,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvdeploy.engines import output_names, with_chosen
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent, codec
 
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
     from torch import fx
 
-    from mvdeploy.engines import Tensor
+    from mvdeploy.engines import SessionRequest, Tensor
 
 FORMATS = ("pytorch",)
 PACKAGES = ("torch",)
@@ -59,18 +60,20 @@ def options(threads: int) -> dict[str, str | int]:
 class TorchSession:
     """A loaded program in inference mode."""
 
-    def __init__(
-        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-    ) -> None:
+    def __init__(self, request: SessionRequest) -> None:
         import torch
 
-        torch.set_num_threads(int(options(threads)["num_threads"]))
+        chosen = with_chosen((), options(request.threads), request.options)
+        torch.set_num_threads(int(chosen["num_threads"]))
         self._from_numpy = torch.from_numpy
-        self.feed(inputs)
-        module: Any = torch.export.load(path).module()
-        self._profile_to = profile_to
+        self.feed(request.inputs)
+        program = torch.export.load(request.path)
+        count = len(program.graph_signature.user_outputs)
+        self._output_names = output_names(request.path, request.outputs, count)
+        module: Any = program.module()
+        self._profile_to = request.profile_to
         self._result: Any = None
-        self._profiler = _Profiler(module) if profile_to is not None else None
+        self._profiler = _Profiler(module) if request.profile_to is not None else None
         run = self._profiler.run if self._profiler else module
 
         def infer() -> None:
@@ -84,10 +87,10 @@ class TorchSession:
 
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
-        result = self._result
-        tensors = result if isinstance(result, tuple | list) else (result,)
-        names = ["logits"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
-        return {name: t.numpy().copy() for name, t in zip(names, tensors, strict=True)}
+        from torch.utils import _pytree
+
+        tensors = _pytree.tree_leaves(self._result)  # of whatever the network returns
+        return {n: t.numpy().copy() for n, t in zip(self._output_names, tensors, strict=True)}
 
     def end_profile(self) -> Path | None:
         """Write the operators' times and return the file."""
@@ -104,7 +107,7 @@ class _Profiler:
     def __init__(self, module: fx.GraphModule) -> None:
         from torch import fx
 
-        times: dict[str, list[int]] = {}
+        times: dict[str, list[tuple[int, int]]] = {}
 
         class Timed(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
@@ -112,26 +115,28 @@ class _Profiler:
                 result = super().run_node(n)
                 stop = time.perf_counter_ns()
                 if n.op == "call_function":
-                    times.setdefault(n.name, []).append(stop - start)
+                    times.setdefault(n.name, []).append((start, stop - start))
                 return result
 
         self._times = times
         self.run = Timed(module).run
 
-    def times(self) -> dict[str, list[int]]:
+    def times(self) -> dict[str, list[tuple[int, int]]]:
+        """Return start and length of every call of each operator, in nanoseconds."""
         return self._times
 
 
-def open_session(
-    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-) -> TorchSession:
-    """Load a ``.pt2`` file."""
-    return TorchSession(path, inputs, threads, profile_to)
+def open_session(request: SessionRequest) -> TorchSession:
+    """Load a ``.pt2`` file.
+
+    Raises:
+        UsageError: the request chooses an option; there is none.
+        EngineError: it names more or fewer outputs than there are.
+    """
+    return TorchSession(request)
 
 
-def read_tensors(
-    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-) -> dict[str, Tensor]:
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
     """Run a program once and return those of its inner tensors that it has."""
     import torch
     from torch import fx
@@ -146,9 +151,10 @@ def read_tensors(
                 found[n.name] = result.numpy().copy()
             return result
 
-    module = torch.export.load(path).module()
+    module = torch.export.load(request.path).module()
+    arguments = (torch.from_numpy(tensor.copy()) for tensor in request.inputs.values())
     with torch.inference_mode():
-        Keeping(module).run(*(torch.from_numpy(tensor.copy()) for tensor in inputs.values()))
+        Keeping(module).run(*arguments)
     return found
 
 
@@ -159,21 +165,23 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
         EngineError: the profile is incomplete or does not fit the program.
     """
     try:
-        times = codec.decode(dict[str, tuple[int, ...]], json.loads(path.read_text("utf-8")))
+        body = json.loads(path.read_text("utf-8"))
+        timed = codec.decode(dict[str, tuple[tuple[int, int], ...]], body)
     except (OSError, ValueError, RecursionError, codec.RecordError) as error:
         raise _broken(f"it cannot be read ({error})") from error
-    if not times:
+    if not timed:
         raise _broken("it has no operator in it")
     operators = {op.name: op for op in artifact.operators}
     events = []
-    for name, samples in times.items():
+    for name, times in timed.items():
         op = operators.get(name)
         if op is None:
             raise _broken(f"it times '{name}', no operator of the program")
-        if len(samples) < runs:
-            raise _broken(f"it has {len(samples)} times of '{name}' for {runs} inferences")
+        if len(times) < runs:
+            raise _broken(f"it has {len(times)} times of '{name}' for {runs} inferences")
+        starts, samples = zip(*times[-runs:], strict=True)
         kind, modules = _kind(op.type), (op.module,)
-        events.append(TraceEvent(name, op.type, kind, modules, "name", samples[-runs:]))
+        events.append(TraceEvent(name, op.type, kind, modules, "name", samples, starts))
     return OperatorTimes(tuple(events))
 
 

@@ -1,8 +1,8 @@
 """A user's own ``executor_runner`` of ExecuTorch, made to speak the runner's contract.
 
-It feeds ones, has no warm-up of its own, knows neither CPU times nor memory, and runs one file. Its
-first iterations are the first inference and the warm-up here. What it does not tell is zero, which
-reports show as not known. On Android it writes to the system's log.
+It feeds ones, has no warm-up of its own, knows neither CPU times nor memory nor what came out, and
+runs one file. Its first iterations are the first inference and the warm-up here. Numbers that it
+does not tell are zero, which reports show as not known. On Android it writes to the system's log.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 from mvdeploy.errors import EngineError
-from mvdeploy.records import Job, JobModel
+from mvdeploy.records import UNAVAILABLE, Job, JobModel
 
 ENGINE = "executorch"
 PROFILE = "executorch.etdp"
@@ -33,15 +33,15 @@ def events(job: Job, run: Run) -> Iterator[dict[str, Any]]:
     """Do a job, and give the runner's events.
 
     Raises:
-        EngineError: the job is for another engine, its models would have to take turns, or the
-            program does not tell its times.
+        EngineError: the job is for another engine or chooses an option, its models would have to
+            take turns, or the program does not tell its times.
     """
     _check(job)
     yield {
         "event": "hello",
         "runner": "executor_runner",
         "pid": 0,
-        "engines": {ENGINE: "unavailable"},
+        "engines": {ENGINE: UNAVAILABLE},
         "engine_options": {ENGINE: {"num_threads": job.threads}},
         "cores": list(job.cores),
         "clock": {},
@@ -58,7 +58,8 @@ def events(job: Job, run: Run) -> Iterator[dict[str, Any]]:
     left = [iter(times[1 + warm :]) for _, times in done]
     yield {"event": "samples", "start": 0, **_samples([next(left[i]) for i in job.order])}
     for i, model in enumerate(job.models):
-        yield {"event": "output", "model": i, "sha256": "unavailable", "memory": 0}
+        unknown: dict[str, Any] = {"sha256": UNAVAILABLE, "shape": {}, "finite": None, "files": {}}
+        yield {"event": "output", "model": i, **unknown, "memory": 0}
         if model.profile_to is not None:
             yield {"event": "profile", "model": i, "path": _profile(model)}
     yield {"event": "done", "peak_memory": 0}
@@ -70,6 +71,12 @@ def _check(job: Job) -> None:
         raise EngineError(
             f"The program given with --runner runs ExecuTorch, not {others[0]}.",
             "Add --format executorch, or leave --runner out.",
+        )
+    chosen = [option for model in job.models for option in model.options]
+    if chosen:
+        raise EngineError(
+            f"The program given with --runner has no option '{chosen[0]}'.",
+            "Leave the option out, or leave --runner out.",
         )
     if len({model.path for model in job.models}) > 1:
         raise EngineError(

@@ -187,7 +187,9 @@ def _measure(
 ) -> _Lost | None:
     """Measure the cases, those of one engine together; stop when the device is gone."""
     store = preparation.store
-    listener = Listener(store.measured, store.failed, on_step, store.compared)
+    listener = Listener(
+        store.measured, store.failed, on_step, store.compared, ordered=store.ordered
+    )
     groups = [entries] if plan.pairs_only else by_engine(entries)
     for number, group in enumerate(groups):
         try:
@@ -216,7 +218,8 @@ def _affordable(plan: Plan, link: links.Link) -> Plan:
     if not link.call_s:
         return plan
     if plan.iterations is None:
-        plan = dataclasses.replace(plan, iterations=_FEW, sessions=_FEW_SESSIONS)
+        # So few have a latency of their own even where turns are all that is wanted.
+        plan = dataclasses.replace(plan, iterations=_FEW, sessions=_FEW_SESSIONS, pairs_only=False)
     few = min(plan.profile_iterations, _FEW_PROFILED)
     return dataclasses.replace(plan, profile_iterations=few)
 

@@ -179,7 +179,9 @@ class Preparation:
         places = self._link.upload((path, image))
         inputs = {artifact.inputs[0].name: places[image]}
         options = engines.own_options(engine, self._engine_options)
-        return Entry(slug, JobModel(engine, places[path], artifact.sha256, inputs, None, options))
+        names = tuple(output.name for output in artifact.outputs)
+        model = JobModel(engine, places[path], artifact.sha256, inputs, None, options, names)
+        return Entry(slug, model, artifact.outputs)
 
 
 def _write_input(path: Path, photograph: Path, artifact: Artifact) -> None:

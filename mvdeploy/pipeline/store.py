@@ -12,7 +12,17 @@ from pathlib import Path
 import mvdeploy
 from mvdeploy import engines, export
 from mvdeploy.errors import MvdeployError, UsageError
-from mvdeploy.records import Case, Comparison, Device, Failure, Finding, Measurement, Plan, Run
+from mvdeploy.records import (
+    Case,
+    Comparison,
+    Device,
+    Failure,
+    Finding,
+    Measurement,
+    Plan,
+    Run,
+    SessionOrder,
+)
 from mvdeploy.records import run as saved
 
 
@@ -30,6 +40,7 @@ class Store:
         self._run = run
         self._cases = {case.slug: case for case in cases}
         self._comparisons: dict[tuple[str, str], Comparison] = {}
+        self._orders: tuple[SessionOrder, ...] = ()
         saved.save_run(run, folder)
 
     @property
@@ -65,6 +76,11 @@ class Store:
         if comparisons:
             self._comparisons.update({(c.a, c.b): c for c in comparisons})
             saved.save_comparisons(self.comparisons, self.folder)
+
+    def ordered(self, order: SessionOrder) -> None:
+        """Keep the order of a session's inferences."""
+        self._orders += (order,)
+        saved.save_orders(self._orders, self.folder)
 
     def found(self, finding: Finding) -> None:
         """Keep a finding on the run as a whole."""

@@ -8,6 +8,7 @@
 `Plan`                     how to measure
 `Job`, `JobResult`         what a runner is to do, and what it saw
 `Measurement`              every sample of one case
+`SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Comparison`               two cases that took turns
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
@@ -39,7 +40,7 @@ from mvdeploy.records.device import (
     Reading,
 )
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
-from mvdeploy.records.measurement import Finding, Level, Measurement, Session
+from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
 from mvdeploy.records.parity import ModuleParity, Parity, ParityInput
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
@@ -97,6 +98,7 @@ __all__ = [
     "Samples",
     "SavedRun",
     "Session",
+    "SessionOrder",
     "TensorInfo",
     "TimeKind",
     "Trace",

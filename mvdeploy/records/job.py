@@ -14,7 +14,8 @@ in ``event``. They come in this order:
 ``samples``     any number: ``start`` (position in the order), ``wall_ns``, ``cpu_ns`` from there on
 ``usage``       ``counters`` of the process while it measured, by name (see `JobResult`); optional
 ``output``      for each model: ``model``, ``sha256`` of the output tensors' bytes in the order of
-                their names, ``shape`` by name, ``finite``, ``memory``
+                their names, ``shape`` and ``files`` (paths) by name, ``finite`` (null, and no
+                shapes, where the runner cannot tell), ``memory``
 ``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
 ``done``        ``peak_memory``; the last event
 ``error``       instead of the rest: ``kind`` (load, run, input, memory; device when it is gone),
@@ -46,7 +47,14 @@ class JobModel:
         sha256: of that file; a runner refuses a file that differs.
         inputs: input name → file (NumPy ``.npy``) with the tensor.
         profile_to: folder for the engine's own profile, or None to run without.
-        options: what the engine's session is opened with, by name, beside its defaults.
+        options: what the engine's session is opened with, by name, beside its defaults. One that
+            the engine does not have is a ``load`` error.
+        outputs: names of the outputs in the program's order, for engines whose files do not name
+            them; others ignore it. Without it these outputs are ``output_0``, ``output_1``, …; more
+            or fewer names than there are outputs are a ``load`` error.
+        outputs_to: folder for the output tensors of the last inference, or None to leave none. They
+            are NumPy ``.npy`` files in C order, ``0.npy`` for the first of the sorted names, and so
+            on.
     """
 
     engine: str
@@ -55,6 +63,8 @@ class JobModel:
     inputs: dict[str, str]
     profile_to: str | None = None
     options: dict[str, str] = dataclasses.field(default_factory=dict)
+    outputs: tuple[str, ...] = ()
+    outputs_to: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -111,6 +121,9 @@ class ModelResult:
         memory_after: resident bytes after loading and warm-up.
         output_sha256: of the output tensors' bytes.
         profile: the engine's profile file.
+        output_shapes: of the output tensors, by name; empty when the runner cannot tell.
+        finite: whether all output tensors are finite numbers; None when the runner cannot tell.
+        output_files: where the output tensors are, by name; empty when none were asked for.
     """
 
     load_ns: int
@@ -120,6 +133,9 @@ class ModelResult:
     memory_after: int
     output_sha256: str
     profile: str | None
+    output_shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    finite: bool | None = None
+    output_files: dict[str, str] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -211,6 +227,9 @@ def _model_result(events: dict[str, list[dict[str, Any]]], index: int) -> ModelR
         "memory_after": output["memory"],
         "output_sha256": output["sha256"],
         "profile": of("profile").get("path"),
+        "output_shapes": output.get("shape", {}),
+        "finite": output.get("finite"),
+        "output_files": output.get("files", {}),
     }
     result = decode(ModelResult, body, f"model {index}")
     for samples in (result.first, result.warmup):

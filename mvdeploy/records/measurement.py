@@ -58,6 +58,25 @@ class Session:
 
 
 @dataclasses.dataclass(frozen=True)
+class SessionOrder:
+    """The order in which one runner made its sessions and ran their inferences.
+
+    Attributes:
+        number: of the session in its group of cases; 0 is first. Cases that had to be run alone
+            have an order each under the same number.
+        started_at: ISO 8601, UTC.
+        created: cases by slug, the yardstick under its own name, in the order in which their engine
+            sessions were made.
+        order: the measured inferences: index into `created`, and how many in a row.
+    """
+
+    number: int
+    started_at: str
+    created: tuple[str, ...]
+    order: tuple[tuple[int, int], ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class Measurement:
     """Every sample of one case. Nothing here is derived.
 

@@ -37,8 +37,7 @@ class Plan:
         threads: inference threads.
         warmup: see `Warmup`.
         iterations: measured inferences of each case over all sessions; None to go by time.
-        session_time_s: measured seconds of each case in one session; 0 for cases that only take
-            turns, which have no latency of their own.
+        session_time_s: measured seconds of each case in one session.
         max_time_s: measured seconds of each case over all sessions, at most; seconds spent on
             nothing but turns, at most.
         target: half the width of the median's interval, as a share of the median, at which a case
@@ -55,6 +54,8 @@ class Plan:
         seed: of the order in which cases take turns.
         profile_iterations: inferences under the engine's profiler; 0 for no breakdown.
         time_limit_s: seconds after which one job counts as hung; None to work it out.
+        pairs_only: whether cases only take turns, without blocks that give each a latency of its
+            own.
     """
 
     threads: int = 1
@@ -72,8 +73,9 @@ class Plan:
     seed: int = 0
     profile_iterations: int = 100
     time_limit_s: float | None = None
+    pairs_only: bool = False
 
-    @property
-    def pairs_only(self) -> bool:
-        """Whether cases only take turns."""
-        return self.iterations is None and self.session_time_s == 0
+    def __post_init__(self) -> None:
+        # Plans that were saved before there was a field for it say it with a time of zero.
+        if self.iterations is None and self.session_time_s == 0:
+            object.__setattr__(self, "pairs_only", True)

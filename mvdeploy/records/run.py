@@ -9,6 +9,7 @@ A run is a folder::
     cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
     comparisons.json             the Comparisons
+    sessions.json                the SessionOrders
 """
 
 from __future__ import annotations
@@ -23,7 +24,7 @@ from mvdeploy.records import codec
 from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison
 from mvdeploy.records.device import Device
-from mvdeploy.records.measurement import Finding, Measurement
+from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
 from mvdeploy.records.trace import Trace
@@ -120,6 +121,11 @@ class _ComparisonsFile:
     comparisons: tuple[Comparison, ...]
 
 
+@dataclasses.dataclass(frozen=True)
+class _OrdersFile:
+    orders: tuple[SessionOrder, ...]
+
+
 _PARTS: dict[str, type] = {
     "artifact": Artifact,
     "parity": Parity,
@@ -130,11 +136,19 @@ _PARTS: dict[str, type] = {
 
 @dataclasses.dataclass(frozen=True)
 class SavedRun:
-    """A run and all its cases in memory."""
+    """A run and all its cases in memory.
+
+    Attributes:
+        run: what they share.
+        cases: those that were saved.
+        comparisons: paired samples.
+        orders: of the inferences of each session; empty in results of earlier versions.
+    """
 
     run: Run
     cases: tuple[Case, ...]
     comparisons: tuple[Comparison, ...] = ()
+    orders: tuple[SessionOrder, ...] = ()
 
     def device_of(self, case: Case) -> Device:
         """Return where a case ran."""
@@ -169,6 +183,11 @@ def save_comparisons(comparisons: tuple[Comparison, ...], folder: Path) -> None:
     codec.save(_ComparisonsFile(comparisons), folder / "comparisons.json", indent=None)
 
 
+def save_orders(orders: tuple[SessionOrder, ...], folder: Path) -> None:
+    """Write the order of a run's inferences."""
+    codec.save(_OrdersFile(orders), folder / "sessions.json", indent=None)
+
+
 def load_run(folder: Path) -> SavedRun:
     """Read a run with every case that was saved.
 
@@ -185,7 +204,11 @@ def load_run(folder: Path) -> SavedRun:
     comparisons: tuple[Comparison, ...] = ()
     if (folder / "comparisons.json").is_file():
         comparisons = codec.load(_ComparisonsFile, folder / "comparisons.json").comparisons
-    return SavedRun(run, tuple(_load_case(folder / "cases" / s) for s in saved), comparisons)
+    orders: tuple[SessionOrder, ...] = ()
+    if (folder / "sessions.json").is_file():
+        orders = codec.load(_OrdersFile, folder / "sessions.json").orders
+    cases = tuple(_load_case(folder / "cases" / s) for s in saved)
+    return SavedRun(run, cases, comparisons, orders)
 
 
 def _load_case(home: Path) -> Case:

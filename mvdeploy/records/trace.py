@@ -30,6 +30,9 @@ class TraceEvent:
         placed_by: how the modules are known: ``name``, ``output``, ``tensor`` (what it reads),
             ``neighbour``, ``order`` (in which it runs), or empty.
         samples_ns: one time for each profiled inference.
+        starts_ns: when each of these began, on the profile's own clock; empty where the engine does
+            not tell.
+        track: thread or queue that it ran on; empty where the engine does not tell.
     """
 
     name: str
@@ -38,6 +41,8 @@ class TraceEvent:
     modules: tuple[str, ...]
     placed_by: str
     samples_ns: tuple[int, ...]
+    starts_ns: tuple[int, ...] = ()
+    track: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

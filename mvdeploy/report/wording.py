@@ -64,6 +64,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "reference by up to {max_abs} (demanded: {demand}).",
         "Do not use this latency; export the model again, and report it with the versions.",
     ),
+    "outputs_differ": (
+        "The outputs were not the same every time: {count} sessions, the first of them number "
+        "{session}, computed something else than the run that they were checked in.",
+        "Do not rely on single predictions on this device; if the engine promises the same result "
+        "every time, report this to its developers.",
+    ),
+    "outputs_depend_on_threads": (
+        "With {threads} threads the outputs are not those of one thread: the engine adds numbers "
+        "up in another order.",
+        "Use --threads 1 where outputs must be the same to the last bit.",
+    ),
     "blind_parity": (
         "The parity check is blind: the reference's outputs hardly depend on the input (spread "
         "{spread}).",

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.records import Artifact, ModuleParity, Parity, ParityInput
 from mvdeploy.records.artifact import PROBABILITIES
@@ -146,7 +147,7 @@ def _inside(
 
     capture = localise.Capture(network, torch.from_numpy(image))
     names = localise.references(artifact.operators, capture)
-    tensors = engines.get(engine).read_tensors(path, _feed(artifact, image), names)
+    tensors = engines.get(engine).read_tensors(SessionRequest(path, _feed(artifact, image)), names)
     return localise.compare(artifact.operators, capture, tensors, artifact.precision)
 
 
@@ -159,7 +160,9 @@ def _run_both(
     wanted, got = {}, {}
     first = next(iter(inputs.values()))
     with _engine_errors(engine, artifact):
-        session = engines.get(engine).open_session(path, _feed(artifact, first), 1, None)
+        names = tuple(output.name for output in artifact.outputs)
+        request = SessionRequest(path, _feed(artifact, first), outputs=names)
+        session = engines.get(engine).open_session(request)
     for name, image in inputs.items():
         with torch.inference_mode():
             wanted[name] = reference(torch.from_numpy(image)).numpy()

@@ -13,6 +13,8 @@ from pathlib import Path
 
 import numpy as np
 
+from mvdeploy.engines import SessionRequest
+
 DESCRIPTION = "stand_in.json"
 PACKAGE = "model.mlpackage"
 
@@ -76,7 +78,7 @@ def _interpreted(package: Path, described: dict):
     from mvdeploy.verify import mil
 
     zeros = {name: np.zeros(shape, np.float32) for name, shape in described["inputs"].items()}
-    session = mil.open_session(package, zeros, 1, None)
+    session = mil.open_session(SessionRequest(package, zeros))
 
     def predict(inputs):
         session.feed({name: np.asarray(value, np.float32) for name, value in inputs.items()})

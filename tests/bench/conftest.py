@@ -35,6 +35,8 @@ class FakeLink(Link):
         times: of one inference instead, by number of the job, case and position in the order.
         now: seconds by a clock that only jobs move.
         fault: is given each job and its number, and returns what is to be raised.
+        outputs: is given each job, its number and a case, and returns what is to be told of the
+            case's outputs instead.
         inference_ns: of each case, as its warm-up shows it.
         jobs: all that was asked for.
         limits: and within how long.
@@ -53,6 +55,7 @@ class FakeLink(Link):
             "clock": {"wall": {"implementation": "ticks", "resolution_s": 1e-9}},
         }
     )
+    outputs: Callable[[Job, int, int], dict[str, Any]] = lambda job, number, case: {}
     jobs: list[Job] = dataclasses.field(default_factory=list)
     limits: list[float] = dataclasses.field(default_factory=list)
     times: Callable[[int, int, int], int] | None = None
@@ -94,27 +97,32 @@ class FakeLink(Link):
         self.now += sum(samples.wall_ns) / 1e9 + 0.5
         return JobResult(
             hello=self.hello,
-            models=tuple(self._model(model) for model in job.models),
+            models=tuple(self._model(model, job) for model in job.models),
             order=job.order,
             samples=samples,
             peak_memory=1000 + len(self.jobs),
             usage={"run_delay_ns": len(self.jobs)},
         )
 
-    def _model(self, model: JobModel) -> ModelResult:
+    def _model(self, model: JobModel, job: Job) -> ModelResult:
         case = case_of(model)
         ns = self.inference_ns[case]
-        return ModelResult(
+        result = ModelResult(
             load_ns=100 + case,
             first=Samples((2 * ns,), (case,)),
             warmup=Samples((3 * ns, ns, ns), (case, case, case)),
             memory_before=10,
             memory_after=20,
             output_sha256=f"out{case}",
+            output_shapes={"y": (2, 3)},
+            finite=True,
+            output_files={"y": f"{model.outputs_to}/0.npy"} if model.outputs_to else {},
             profile=f"{model.profile_to}/{self.profile_name}"
             if model.profile_to and self.profile_name
             else None,
         )
+        told = self.outputs(job, len(self.jobs) - 1, case)
+        return dataclasses.replace(result, **told)
 
 
 def case_of(model: JobModel) -> int:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import random
 from collections.abc import Callable, Sequence
 
@@ -12,7 +13,16 @@ from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
 from mvdeploy.links import RunnerFailed
-from mvdeploy.records import Comparison, Job, JobModel, Level, Measurement, Plan, Warmup
+from mvdeploy.records import (
+    Comparison,
+    Job,
+    JobModel,
+    Level,
+    Measurement,
+    Plan,
+    SessionOrder,
+    Warmup,
+)
 from mvdeploy.stats.interval import median_interval
 from mvdeploy.stats.paired import ratio
 
@@ -34,6 +44,8 @@ class Heard:
             failed=lambda slug, error: self.calls.append(("failed", slug, error)),
             step=lambda text: self.calls.append(("step", text, None)),
             compared=lambda found: self.calls.append(("compared", "", found)),
+            loaded=lambda slug, result: self.calls.append(("loaded", slug, result)),
+            ordered=lambda order: self.calls.append(("ordered", "", order)),
         )
 
     def comparisons(self) -> list[Comparison]:
@@ -70,16 +82,23 @@ def test_every_case_is_probed_alone_first(make_link, make_entries, heard: Heard)
     link, plan = make_link(), dataclasses.replace(PLAN, threads=3, cores=(1, 2))
     entries = make_entries(3)
     measure(entries, link, plan, heard.listener)
-    probes, sessions = link.jobs[:3], link.jobs[3:]
-    assert [job.models for job in probes] == [(entry.model,) for entry in entries]
-    assert all(job.order == () for job in probes)
+    probes, alone, sessions = link.jobs[:6:2], link.jobs[1:6:2], link.jobs[6:]
+    assert [job.models for job in probes] == [
+        (dataclasses.replace(entry.model, outputs_to=f"/scratch/outputs-{entry.slug}"),)
+        for entry in entries
+    ]
+    # With one thread, to see whether it computes the same.
+    assert [job.models for job in alone] == [(entry.model,) for entry in entries]
+    assert {(job.threads, job.cores, job.warmup) for job in alone} == {(1, (1, 2), Warmup(0))}
+    assert all(job.order == () for job in (*probes, *alone))
     assert len(sessions) == 4
     assert all(sorted(cases(job)) == [0, 1, 2] for job in sessions)
-    for job in link.jobs:
+    assert {model.outputs_to for job in sessions for model in job.models} == {None}
+    for job in (*probes, *sessions):
         assert (job.threads, job.cores, job.warmup) == (3, (1, 2), PLAN.warmup)
     found = heard.measurements("c1")[-1]
     assert (found.load_ns, found.first.wall_ns) == (101, (2 * MS,))
-    assert (found.peak_memory_bytes, found.baseline_memory_bytes) == (1002, 10)
+    assert (found.peak_memory_bytes, found.baseline_memory_bytes) == (1003, 10)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -132,7 +151,7 @@ def test_samples_are_heard_of_after_every_session(make_link, make_entries, heard
         assert all(m.findings == () for m in found)
     kinds = [kind for kind, _, _ in heard.calls]
     told = ["measured", "measured", "compared"]
-    assert kinds == ["step"] * 2 + ["step", *told] * 4 + told
+    assert kinds == ["step", "loaded"] * 2 + ["step", "ordered", *told] * 4 + told
     assert [len(c.groups) for c in heard.comparisons()] == [1, 2, 3, 4, 4]
     assert not heard.failures()
 
@@ -162,6 +181,15 @@ def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
     }
 
 
+def test_what_was_chosen_for_the_engine_has_one_condition(make_link, make_entries, heard) -> None:
+    (entry,) = make_entries(1)
+    model = dataclasses.replace(entry.model, options={"spinning": "off", "units": "all"})
+    measure([dataclasses.replace(entry, model=model)], make_link(), PLAN, heard.listener)
+    conditions = heard.measurements("c0")[-1].conditions
+    assert conditions["chosen_options"] == ("spinning=off", "units=all")
+    assert {"spinning", "units"}.isdisjoint(conditions)
+
+
 def test_what_a_runner_does_not_tell_is_unavailable(make_link, make_entries, heard: Heard) -> None:
     measure(make_entries(1), make_link(hello={}), PLAN, heard.listener)
     conditions = heard.measurements("c0")[-1].conditions
@@ -174,6 +202,23 @@ def test_what_a_runner_does_not_tell_is_unavailable(make_link, make_entries, hea
         "clock_resolution_s",
     ):
         assert conditions[key] == "unavailable"
+
+
+# The order
+
+
+def test_the_order_of_every_session_is_told(make_link, make_entries, heard: Heard) -> None:
+    *entries, anchor = make_entries(3)
+    link = make_link(inference_ns=[10 * MS, 20 * MS, MS])
+    measure(entries, link, PLAN, heard.listener, anchor)
+    told = [order for _, order in heard.of("ordered") if isinstance(order, SessionOrder)]
+    assert [order.number for order in told] == [0, 1, 2, 3]
+    for order, job in zip(told, link.jobs[3:], strict=True):
+        assert order.created == tuple(f"c{case}" for case in cases(job))
+        assert order.created[-1] == "c2"
+        assert [i for i, count in order.order for _ in range(count)] == list(job.order)
+        assert len(order.order) < len(job.order)
+        assert datetime.datetime.fromisoformat(order.started_at).utcoffset() == datetime.timedelta()
 
 
 # Pairs
@@ -324,7 +369,7 @@ def test_turns_go_on_until_the_ratio_is_known(make_link, make_entries, heard: He
         return int(10 * MS * (1 + jitter))
 
     link = make_link(inference_ns=[10 * MS] * 2, times=times)
-    plan = dataclasses.replace(TIMED, session_time_s=0.0, groups=6)
+    plan = dataclasses.replace(TIMED, pairs_only=True, groups=6)
     (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
     assert len(found.groups) > 6
     assert len(found.groups) % 2 == 0
@@ -342,7 +387,7 @@ def test_turns_end_with_the_time(make_link, make_entries, heard: Heard) -> None:
         return int(10 * MS * (1 + random.Random(f"{job}/{case}").gauss(0, 0.3)))
 
     link = make_link(inference_ns=[10 * MS] * 2, times=times)
-    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=30.0)
+    plan = dataclasses.replace(TIMED, pairs_only=True, max_time_s=30.0)
     measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
     assert 24 < link.now < 31.5  # two probes of half a second come before
 
@@ -351,7 +396,7 @@ def test_time_ends_turns_before_there_are_as_many_groups_as_planned(
     make_link, make_entries, heard: Heard
 ) -> None:
     link = make_link(inference_ns=[10 * MS] * 2, times=noisy(0.0))
-    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=13.0)
+    plan = dataclasses.replace(TIMED, pairs_only=True, max_time_s=13.0)
     (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
     # A group takes 1.5 s: of ten that are planned, eight fit, in pairs.
     assert len(found.groups) == 8
@@ -363,7 +408,7 @@ def test_time_ends_turns_before_there_are_as_many_groups_as_planned(
 
 def test_pairs_need_two_that_run(make_link, make_entries, heard: Heard) -> None:
     link = make_link(fault=lambda job, n: DEAD if cases(job) == [1] else None)
-    plan = dataclasses.replace(TIMED, session_time_s=0.0)
+    plan = dataclasses.replace(TIMED, pairs_only=True)
     assert measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now) == ()
     assert heard.failures() == {"c1": DEAD}
     assert len(link.jobs) == 2
@@ -371,14 +416,14 @@ def test_pairs_need_two_that_run(make_link, make_entries, heard: Heard) -> None:
 
 def test_pairs_that_cannot_take_turns_end_at_once(make_link, make_entries, heard: Heard) -> None:
     link = make_link(fault=lambda job, n: DEAD if joint(job) else None)
-    plan = dataclasses.replace(TIMED, session_time_s=0.0)
+    plan = dataclasses.replace(TIMED, pairs_only=True)
     assert measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now) == ()
     assert [f.code for f in heard.measurements("c0")[-1].findings] == ["not_interleaved"]
 
 
 def test_fast_cases_take_turns_of_25_ms(make_link, make_entries, heard: Heard) -> None:
     link = make_link(inference_ns=[MS // 4, 5 * MS])
-    plan = dataclasses.replace(TIMED, session_time_s=0.0, max_time_s=0.0)
+    plan = dataclasses.replace(TIMED, pairs_only=True, max_time_s=0.0)
     (found,) = measure(make_entries(2), link, plan, heard.listener, clock=lambda: link.now)
     for group in found.groups:
         assert (group.block_a, group.block_b) == (100, 5)

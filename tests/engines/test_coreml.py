@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvdeploy import models
-from mvdeploy.engines import coreml
+from mvdeploy.engines import SessionRequest, coreml
 from mvdeploy.engines.coreml import compute_plan
 from mvdeploy.engines.coreml.compute_plan import Plan, PlannedOperator, Unit
 from mvdeploy.errors import EngineError
@@ -184,8 +184,8 @@ def test_a_plan_of_something_else_is_refused(program) -> None:
 
 def test_without_core_ml_a_session_says_what_it_takes(tmp_path: Path) -> None:
     for ask in (
-        lambda: coreml.open_session(tmp_path, {}, 1, None),
-        lambda: coreml.read_tensors(tmp_path, {}, ("logits",)),
+        lambda: coreml.open_session(SessionRequest(tmp_path, {})),
+        lambda: coreml.read_tensors(SessionRequest(tmp_path, {}), ("logits",)),
     ):
         with pytest.raises(EngineError, match="no native module here") as caught:
             ask()
@@ -214,12 +214,13 @@ import coremltools
 from coremltools.models.ml_program.experimental.perf_utils import MLModelBenchmarker
 from coremltools.models.ml_program.experimental import remote_device as remote
 from mvdeploy.engines.coreml import compute_plan
-from mvdeploy.engines import coreml
+from mvdeploy.engines import SessionRequest, coreml
 coreml.start()
 inputs = {"image": np.load(tensor)}
 said = {}
 
-session = coreml.open_session(package, inputs, 1, folder, compute_units="cpu_and_ne")
+units = {"compute_units": "cpu_and_ne"}
+session = coreml.open_session(SessionRequest(package, inputs, profile_to=folder, options=units))
 session.infer(); session.infer()
 said["outputs"] = {name: value.tolist() for name, value in session.outputs().items()}
 session.feed({"image": inputs["image"][:, :, ::-1] * 0})  # strides that are not C order
@@ -228,9 +229,9 @@ said["fed"] = session.outputs()["logits"].tolist()
 said["durations"] = session.durations_ns
 said["profile"] = str(session.end_profile())
 session.close()
-plain = coreml.open_session(package, inputs, 1, None)
+plain = coreml.open_session(SessionRequest(package, inputs))
 said["no profile"] = plain.end_profile()
-said["inner"] = sorted(coreml.read_tensors(package, inputs, ("logits", "silu")))
+said["inner"] = sorted(coreml.read_tensors(SessionRequest(package, inputs), ("logits", "silu")))
 
 async def benchmark(device):
     model = coremltools.models.MLModel(

@@ -1,18 +1,25 @@
 from __future__ import annotations
 
+import warnings
+
 import numpy as np
 import onnxruntime
 import pytest
 import torch
 
 from mvdeploy import engines
-from mvdeploy.errors import UsageError
+from mvdeploy.engines import SessionRequest
+from mvdeploy.errors import EngineError, UsageError
 
 FORMAT = {"executorch": "executorch", "onnxruntime": "onnx", "pytorch": "pytorch"}
 
 
 def image(seed: int) -> dict[str, np.ndarray]:
     return {"image": np.random.default_rng(seed).random((1, 3, 96, 96), dtype=np.float32)}
+
+
+def request(path, inputs, **fields) -> SessionRequest:
+    return SessionRequest(path, inputs, outputs=("logits",), **fields)
 
 
 def test_engines() -> None:
@@ -41,7 +48,7 @@ def test_a_session_computes_what_the_network_does(exported, engine: str) -> None
     assert np.abs(wanted[0] - wanted[1]).max() > 0.01
     threads = torch.get_num_threads()
     try:
-        session = engines.get(engine).open_session(small.path, given[0], 1, None)
+        session = engines.get(engine).open_session(request(small.path, given[0]))
         for each, expected in zip([*given, given[0]], [*wanted, wanted[0]], strict=True):
             session.feed(each)
             session.infer()
@@ -57,7 +64,7 @@ def test_a_session_computes_what_the_network_does(exported, engine: str) -> None
 @pytest.mark.parametrize("engine", FORMAT)
 def test_outputs_are_not_overwritten_by_the_next_inference(exported, engine: str) -> None:
     small = exported(FORMAT[engine])
-    session = engines.get(engine).open_session(small.path, image(0), 1, None)
+    session = engines.get(engine).open_session(request(small.path, image(0)))
     session.infer()
     first = session.outputs()["logits"]
     kept = first.copy()
@@ -71,7 +78,9 @@ def test_the_profiled_engine_computes_the_same(exported, tmp_path) -> None:
         small = exported(format_name)
         results = []
         for place in (None, tmp_path / engine):
-            session = engines.get(engine).open_session(small.path, image(3), 1, place)
+            session = engines.get(engine).open_session(
+                request(small.path, image(3), profile_to=place)
+            )
             session.infer()
             results.append(session.outputs()["logits"])
         np.testing.assert_allclose(*results, atol=1e-5, rtol=0)
@@ -82,7 +91,7 @@ def test_options_are_what_a_session_is_opened_with(exported, monkeypatch) -> Non
     path = exported("onnx").path
     usual = ort.options(2)
     assert engines.options(ort, 2) == usual
-    assert settings_of(ort.open_session(path, image(0), 2, None)) == usual
+    assert settings_of(ort.open_session(SessionRequest(path, image(0), threads=2))) == usual
     # Not a second list beside the one that is used: what it says is what is done.
     other = {
         **usual,
@@ -93,7 +102,7 @@ def test_options_are_what_a_session_is_opened_with(exported, monkeypatch) -> Non
         "spinning": "off",
     }
     monkeypatch.setattr(ort, "options", lambda threads: other)
-    assert settings_of(ort.open_session(path, image(0), 2, None)) == other
+    assert settings_of(ort.open_session(SessionRequest(path, image(0), threads=2))) == other
 
 
 def settings_of(session) -> dict[str, str | int]:
@@ -128,7 +137,7 @@ def test_torch_runs_as_its_options_say(exported, threads: int) -> None:
     told = engines.options(engine, threads)
     before = torch.get_num_threads()
     try:
-        session = engine.open_session(exported("pytorch").path, image(0), threads, None)
+        session = engine.open_session(SessionRequest(exported("pytorch").path, image(0), threads))
         session.infer()
         assert told == {
             "num_threads": torch.get_num_threads(),
@@ -140,3 +149,115 @@ def test_torch_runs_as_its_options_say(exported, threads: int) -> None:
 
 def test_an_engine_need_not_have_options() -> None:
     assert engines.options(object(), 1) == {}
+
+
+@pytest.mark.parametrize("engine", FORMAT)
+def test_an_option_that_an_engine_does_not_have_is_refused(exported, engine: str) -> None:
+    chosen = {"compute_units": "all"}
+    words = r"no option 'compute_units'\. Options it has: none"
+    with pytest.raises(UsageError, match=words):
+        engines.options(engines.get(engine), 1, chosen)
+    with pytest.raises(UsageError, match=words):
+        small = exported(FORMAT[engine])
+        engines.get(engine).open_session(request(small.path, image(0), options=chosen))
+
+
+def test_what_was_chosen_takes_the_place_of_a_default() -> None:
+    coreml = engines.get("coreml")
+    assert engines.options(coreml, 1) == {"compute_units": "all"}
+    chosen = {"compute_units": "cpu_only"}
+    assert engines.options(coreml, 1, chosen) == chosen
+    with pytest.raises(UsageError, match=r"cannot be 'gpu'\. Choose one of: all, "):
+        engines.options(coreml, 1, {"compute_units": "gpu"})
+
+
+# Programs of other kinds than images in and logits out.
+
+
+class Mixed(torch.nn.Module):
+    """Tensors of several types."""
+
+    def forward(self, pixels, ids, count, half, real):
+        return {
+            "pixels": pixels + pixels,
+            "ids": ids + ids,
+            "count": count + count,
+            "half": half + half,
+            "real": real + real,
+        }
+
+
+DTYPES = ("uint8", "int32", "int64", "float16", "float32")
+MIXED = {
+    name: np.arange(1, 7).reshape(2, 3).astype(dtype)
+    for name, dtype in zip(("pixels", "ids", "count", "half", "real"), DTYPES, strict=True)
+}
+
+
+def write_onnx(path) -> None:
+    import onnx
+    from onnx import helper
+
+    kinds = {n: helper.np_dtype_to_tensor_dtype(t.dtype) for n, t in MIXED.items()}
+    # The engine adds no bytes; it casts them.
+    nodes = [
+        helper.make_node("BitwiseAnd" if name == "pixels" else "Add", [name, name], [f"{name}2"])
+        for name in MIXED
+    ]
+    inputs = [helper.make_tensor_value_info(n, kinds[n], (2, 3)) for n in MIXED]
+    outputs = [helper.make_tensor_value_info(f"{n}2", kinds[n], (2, 3)) for n in MIXED]
+    graph = helper.make_graph(nodes, "mixed", inputs, outputs)
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=9), str(path))
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory):
+    """Files of one program, by engine."""
+    folder = tmp_path_factory.mktemp("mixed")
+    write_onnx(folder / "m.onnx")
+    examples = tuple(torch.from_numpy(t) for t in MIXED.values())
+    torch.export.save(torch.export.export(Mixed(), examples), folder / "m.pt2")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        from mvdeploy.export.executorch import lowering
+        from mvdeploy.export.executorch.backends import xnnpack
+
+        with xnnpack.lowering():
+            lowered = lowering.lower(torch.export.export(Mixed(), examples), xnnpack, {})
+    (folder / "m.pte").write_bytes(lowered.data)
+    return {
+        "onnxruntime": folder / "m.onnx",
+        "pytorch": folder / "m.pt2",
+        "executorch": folder / "m.pte",
+    }
+
+
+@pytest.mark.parametrize("engine", FORMAT)
+def test_tensors_may_be_many_and_of_any_type(mixed, engine: str) -> None:
+    named = tuple(f"{name}2" for name in MIXED)
+    session = engines.get(engine).open_session(SessionRequest(mixed[engine], MIXED, outputs=named))
+    for inputs in (MIXED, {name: np.asfortranarray(tensor) for name, tensor in MIXED.items()}):
+        session.feed(inputs)
+        session.infer()
+        outputs = session.outputs()
+        assert tuple(outputs) == named
+        for name, given in MIXED.items():
+            same = engine == "onnxruntime" and name == "pixels"
+            assert outputs[f"{name}2"].dtype == given.dtype
+            np.testing.assert_array_equal(outputs[f"{name}2"], given if same else 2 * given)
+
+
+@pytest.mark.parametrize("engine", ["pytorch", "executorch"])
+def test_outputs_without_names_are_numbered(mixed, engine: str) -> None:
+    session = engines.get(engine).open_session(SessionRequest(mixed[engine], MIXED))
+    session.infer()
+    assert list(session.outputs()) == [f"output_{i}" for i in range(5)]
+
+
+@pytest.mark.parametrize("engine", ["pytorch", "executorch"])
+@pytest.mark.parametrize("names", [("a",), tuple("abcdef")])
+def test_names_that_are_not_as_many_as_the_outputs_are_refused(mixed, engine: str, names) -> None:
+    with pytest.raises(EngineError, match=f"has 5 outputs, and {len(names)} names") as caught:
+        engines.get(engine).open_session(SessionRequest(mixed[engine], MIXED, outputs=names))
+    assert "manifest" in caught.value.remedy

@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from mvdeploy import engines
+from mvdeploy.engines import SessionRequest
 from mvdeploy.engines import executorch as engine
 from mvdeploy.errors import EngineError
 
@@ -30,7 +31,9 @@ def image(seed: int, *shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_program_computes_what_the_network_does(xxs, threads: int) -> None:
-    session = engine.open_session(xxs.path, {"image": image(0, 1, 3, 64, 64)}, threads, None)
+    session = engine.open_session(
+        SessionRequest(xxs.path, {"image": image(0, 1, 3, 64, 64)}, threads)
+    )
     assert engine._bindings()._threadpool_get_thread_count() == threads
     for seed in (0, 1):
         x = image(seed, 1, 3, 64, 64)
@@ -38,7 +41,7 @@ def test_a_program_computes_what_the_network_does(xxs, threads: int) -> None:
             wanted = xxs.network(torch.from_numpy(x)).numpy()
         session.feed({"image": x})
         session.infer()
-        np.testing.assert_allclose(session.outputs()["logits"], wanted, atol=1e-5, rtol=0)
+        np.testing.assert_allclose(session.outputs()["output_0"], wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["small", "two", "undelegated", "fused", "sum"])
@@ -47,12 +50,12 @@ def test_small_programs_compute_what_their_networks_do(
     program: Programs, name: str, threads: int
 ) -> None:
     made = program(name)
-    session = engine.open_session(made.path, made.inputs, threads, None)
+    session = engine.open_session(SessionRequest(made.path, made.inputs, threads))
     for _ in range(3):  # the engine overwrites its inputs in the course of an inference
         session.infer()
         outputs = session.outputs()
         wanted = made.outputs()
-        assert list(outputs) == (["logits"] if len(wanted) == 1 else ["output_0", "output_1"])
+        assert list(outputs) == ["output_0", "output_1"][: len(wanted)]
         for found, expected in zip(outputs.values(), wanted, strict=True):
             assert found.dtype == expected.dtype
             np.testing.assert_allclose(found, expected, atol=1e-5, rtol=0)
@@ -79,10 +82,10 @@ LAYOUTS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
 def test_an_input_is_read_right_in_any_layout(program: Programs, layout: str) -> None:
     made = program("small")
     given = {"image": LAYOUTS[layout](image(1, 1, 3, 16, 16))}
-    session = engine.open_session(made.path, given, 1, None)
+    session = engine.open_session(SessionRequest(made.path, given))
     session.infer()
     np.testing.assert_allclose(
-        session.outputs()["logits"],
+        session.outputs()["output_0"],
         made.outputs(given)[0],
         atol=1e-6,
     )
@@ -91,7 +94,7 @@ def test_an_input_is_read_right_in_any_layout(program: Programs, layout: str) ->
 def test_the_engine_itself_misreads_another_layout(program: Programs) -> None:
     """If this fails, copying inputs is no longer needed."""
     made = program("small")
-    session = engine.open_session(made.path, made.inputs, 1, None)
+    session = engine.open_session(SessionRequest(made.path, made.inputs))
     x = torch.from_numpy(made.inputs["image"]).to(memory_format=torch.channels_last)
     (wrong,) = session._method.call([x], True)
     assert np.abs(wrong.numpy() - made.outputs()[0]).max() > 1e-4
@@ -100,10 +103,10 @@ def test_the_engine_itself_misreads_another_layout(program: Programs) -> None:
 def test_a_session_keeps_its_own_copy_of_the_input(program: Programs) -> None:
     made = program("small")
     x = made.inputs["image"].copy()
-    session = engine.open_session(made.path, {"image": x}, 1, None)
+    session = engine.open_session(SessionRequest(made.path, {"image": x}))
     x[:] = 0
     session.infer()
-    np.testing.assert_allclose(session.outputs()["logits"], made.outputs()[0], atol=1e-6)
+    np.testing.assert_allclose(session.outputs()["output_0"], made.outputs()[0], atol=1e-6)
 
 
 BAD_INPUTS: dict[str, tuple[Inputs, str]] = {
@@ -130,13 +133,13 @@ def test_inputs_that_the_program_does_not_take_are_refused(program: Programs, ca
     made = program("small")
     given, words = BAD_INPUTS[case]
     with pytest.raises(EngineError, match=words) as caught:
-        engine.open_session(made.path, given, 1, None)
+        engine.open_session(SessionRequest(made.path, given))
     assert "manifest" in caught.value.remedy
-    session = engine.open_session(made.path, made.inputs, 1, None)
+    session = engine.open_session(SessionRequest(made.path, made.inputs))
     with pytest.raises(EngineError, match=words):
         session.feed(given)
     session.infer()  # with the input that it had
-    np.testing.assert_allclose(session.outputs()["logits"], made.outputs()[0], atol=1e-6)
+    np.testing.assert_allclose(session.outputs()["output_0"], made.outputs()[0], atol=1e-6)
 
 
 def changed(old: bytes, new: bytes) -> Callable[[bytes], bytes]:
@@ -188,7 +191,7 @@ def test_files_that_cannot_be_loaded_are_refused(
     path = tmp_path / "bad.pte"
     path.write_bytes(change(made.path.read_bytes()))
     with pytest.raises(EngineError, match=words) as caught:
-        engine.open_session(path, made.inputs, 1, None)
+        engine.open_session(SessionRequest(path, made.inputs))
     assert "bad.pte" in caught.value.message
     assert remedy in caught.value.remedy
     assert caught.value.message.endswith(".") and not caught.value.message.endswith("..")
@@ -197,14 +200,14 @@ def test_files_that_cannot_be_loaded_are_refused(
 
 def test_a_missing_file_is_an_engine_error(tmp_path: Path) -> None:
     with pytest.raises(EngineError, match=r"none\.pte could not be read \(No such file"):
-        engine.open_session(tmp_path / "none.pte", {}, 1, None)
+        engine.open_session(SessionRequest(tmp_path / "none.pte", {}))
     with pytest.raises(EngineError, match="could not be read"):
-        engine.open_session(tmp_path, {}, 1, None)
+        engine.open_session(SessionRequest(tmp_path, {}))
 
 
 def test_a_failing_inference_says_why(program: Programs) -> None:
     made = program("small")
-    session = engine.open_session(made.path, made.inputs, 1, None)
+    session = engine.open_session(SessionRequest(made.path, made.inputs))
     session._arguments[:] = [torch.ones(1, 3, 4, 4)]  # past the checks
     with pytest.raises(EngineError) as caught:
         session.infer()
@@ -246,21 +249,21 @@ def test_memory_that_runs_out_is_told_as_such() -> None:
 
 def test_sessions_share_the_threads_of_the_process(program: Programs) -> None:
     made = program("small")
-    first = engine.open_session(made.path, made.inputs, 1, None)
-    second = engine.open_session(made.path, made.inputs, 1, None)
+    first = engine.open_session(SessionRequest(made.path, made.inputs))
+    second = engine.open_session(SessionRequest(made.path, made.inputs))
     with pytest.raises(EngineError, match="another number of threads"):
-        engine.open_session(made.path, made.inputs, 2, None)
+        engine.open_session(SessionRequest(made.path, made.inputs, threads=2))
     for session in (first, second):  # they are as they were
         session.infer()
-        np.testing.assert_allclose(session.outputs()["logits"], made.outputs()[0], atol=1e-6)
+        np.testing.assert_allclose(session.outputs()["output_0"], made.outputs()[0], atol=1e-6)
     infer = second.infer
     del first, second, session
     with pytest.raises(EngineError, match="another number of threads"):
-        engine.open_session(made.path, made.inputs, 2, None)
+        engine.open_session(SessionRequest(made.path, made.inputs, threads=2))
     infer()
     del infer
     gc.collect()
-    assert engine.open_session(made.path, made.inputs, 2, None).infer()
+    assert engine.open_session(SessionRequest(made.path, made.inputs, threads=2)).infer()
 
 
 def test_a_pool_that_does_not_become_what_was_asked_for_is_an_error() -> None:
@@ -288,7 +291,7 @@ def test_options_are_what_a_session_is_opened_with(
     monkeypatch.setattr(
         engine, "options", lambda n: {"num_threads": 2, "program_verification": "Minimal"}
     )
-    engine.open_session(made.path, made.inputs, 1, None)
+    engine.open_session(SessionRequest(made.path, made.inputs))
     assert seen == ["Minimal"]
     assert engine._bindings()._threadpool_get_thread_count() == 2
 
@@ -309,7 +312,10 @@ assert "torch" in sys.modules and "executorch.exir" not in sys.modules
 
 def test_inner_tensors_cannot_be_read(program: Programs) -> None:
     made = program("small")
-    assert engine.read_tensors(made.path, made.inputs, ["aten_convolution_default"]) == {}
+    assert (
+        engine.read_tensors(SessionRequest(made.path, made.inputs), ["aten_convolution_default"])
+        == {}
+    )
 
 
 def test_what_the_engine_says_is_kept_and_passed_on(
@@ -333,7 +339,8 @@ from pathlib import Path
 import numpy as np
 from mvdeploy import engines
 x = np.ones((1, 3, 16, 16), np.float32)
-session = engines.get("executorch").open_session(Path({str(made.path)!r}), {{"x": x}}, 1, None)
+request = engines.SessionRequest(Path({str(made.path)!r}), {{"x": x}})
+session = engines.get("executorch").open_session(request)
 session.infer()
 """
     ended = subprocess.run([sys.executable, "-c", script], capture_output=True, check=True)

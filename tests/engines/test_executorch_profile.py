@@ -17,6 +17,7 @@ from torch import nn
 
 from mvdeploy import attribute
 from mvdeploy.attribute import executorch, xnnpack
+from mvdeploy.engines import SessionRequest
 from mvdeploy.engines import executorch as engine
 from mvdeploy.engines.executorch import etdump
 from mvdeploy.errors import EngineError
@@ -33,7 +34,7 @@ def image() -> np.ndarray:
 
 
 def profiled(path: Path, inputs: Inputs, folder: Path, threads: int = 1) -> Path:
-    session = engine.open_session(path, inputs, threads, folder / "new")
+    session = engine.open_session(SessionRequest(path, inputs, threads, profile_to=folder / "new"))
     for _ in range(WARMUP + RUNS):
         session.infer()
     made = session.end_profile()
@@ -185,7 +186,7 @@ def test_times_are_within_the_inference(program: Programs, tmp_path: Path) -> No
 
 def test_the_engines_memory_for_a_profile_is_freed(program: Programs, tmp_path: Path) -> None:
     made = program("small")
-    session = engine.open_session(made.path, made.inputs, 1, tmp_path)
+    session = engine.open_session(SessionRequest(made.path, made.inputs, profile_to=tmp_path))
     for count in (4, 2):
         for _ in range(count):
             session.infer()

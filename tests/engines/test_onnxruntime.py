@@ -18,6 +18,7 @@ import onnxruntime
 import pytest
 
 from mvdeploy import attribute, engines
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Category, Operator, OperatorKind, TimeKind, Trace, TraceEvent
 
@@ -61,7 +62,9 @@ def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
             shape = made.artifact.inputs[0].shape
             image = np.random.default_rng(0).random(shape, dtype=np.float32)
             folder = tmp_path_factory.mktemp("profile")
-            session = ENGINE.open_session(made.path, {"image": image}, threads, folder)
+            session = ENGINE.open_session(
+                SessionRequest(made.path, {"image": image}, threads, profile_to=folder)
+            )
             for _ in range(WARMUP + RUNS):
                 session.infer()
             profile = session.end_profile()

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from mvdeploy import attribute, engines
-from mvdeploy.engines import pytorch
+from mvdeploy.engines import SessionRequest, pytorch
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, TimeKind, Trace, TraceEvent
 
@@ -21,7 +21,7 @@ def profile(exported, tmp_path_factory: pytest.TempPathFactory) -> tuple[Artifac
     small = exported("pytorch")
     image = np.random.default_rng(0).random((1, 3, 96, 96), dtype=np.float32)
     folder = tmp_path_factory.mktemp("profile") / "new"
-    session = ENGINE.open_session(small.path, {"image": image}, 1, folder)
+    session = ENGINE.open_session(SessionRequest(small.path, {"image": image}, profile_to=folder))
     for _ in range(1 + RUNS):
         session.infer()
     path = session.end_profile()

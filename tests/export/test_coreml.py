@@ -14,6 +14,7 @@ import torch
 from torch import nn
 
 from mvdeploy import export, files, models
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Options, coreml
 from mvdeploy.export._quiet import quiet
@@ -238,7 +239,7 @@ def test_mean_and_deviation_are_in_the_package(tmp_path: Path, std: Any) -> None
     write(tmp_path / "a.mlpackage", rule, "fp32", image_input=True)
     generator = torch.Generator().manual_seed(0)
     pixels = torch.randint(0, 256, (8, 8, 3), generator=generator).to(torch.uint8).numpy()
-    session = mil.open_session(tmp_path / "a.mlpackage", {"image": pixels}, 1, None)
+    session = mil.open_session(SessionRequest(tmp_path / "a.mlpackage", {"image": pixels}))
     session.infer()
     torch.manual_seed(0)
     with torch.inference_mode():

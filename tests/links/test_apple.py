@@ -14,7 +14,7 @@ import psutil
 import pytest
 
 from mvdeploy import devices, engines, links
-from mvdeploy.engines import coreml
+from mvdeploy.engines import SessionRequest, coreml
 from mvdeploy.engines.coreml import compute_plan
 from mvdeploy.engines.coreml.compute_plan import Unit
 from mvdeploy.errors import EngineError, UsageError
@@ -167,7 +167,7 @@ def test_predictions_of_the_reference_interpreter(
     monkeypatch.setenv("MVDEPLOY_STAND_IN_ATTEMPTS", "20")  # the app imports torch meanwhile
     with make_link(device) as link:
         result = link.run(job_for(package, tensor, order=(0,)), LIMIT_S)
-    session = mil.open_session(package, {"image": np.load(tensor)}, 1, None)
+    session = mil.open_session(SessionRequest(package, {"image": np.load(tensor)}))
     session.infer()
     assert result.models[0].output_sha256 == digest(session.outputs()["logits"])
     assert result.models[0].output_sha256 != digest(expected(tensor))

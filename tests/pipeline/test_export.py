@@ -12,6 +12,7 @@ import pytest
 
 import mvdeploy
 from mvdeploy import export
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options
 from mvdeploy.pipeline.export import Builder, staged
@@ -157,7 +158,7 @@ def test_a_dynamic_batch_takes_any_number_of_images(
     assert artifact.inputs[0].shape == ("batch", 3, 64, 64)
     engine = engines.get(engines.for_format(name, ("onnxruntime", "pytorch")))
     images = np.random.default_rng(0).random((3, 3, 64, 64), dtype=np.float32)
-    session = engine.open_session(path, {"image": images}, 1, None)
+    session = engine.open_session(SessionRequest(path, {"image": images}, outputs=("logits",)))
     session.infer()
     together = session.outputs()["logits"]
     session.feed({"image": images[1:2]})

@@ -35,6 +35,8 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "anchor_failed": {"reason": "it crashed."},
     "throttled": {"changes": "governor from a to b"},
     "unchecked": {"signals": "steal and heat"},
+    "outputs_differ": {"session": 2, "count": 3},
+    "outputs_depend_on_threads": {"threads": 4},
     "blind_parity": {"spread": 0.0},
     "random_weights": {"seed": 7},
     "categories_by_table": {},

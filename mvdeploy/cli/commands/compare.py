@@ -65,7 +65,7 @@ def command(
     asked = bench_options.read(given, _WARMUP)
     subjects = bench_options.subjects(models_or_files, given)
     plan = Plan(
-        session_time_s=0.0,
+        pairs_only=True,
         max_time_s=max_time,
         groups=groups + groups % 2,
         pair_target=target / 100 if target is not None else None,

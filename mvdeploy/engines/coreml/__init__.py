@@ -4,9 +4,6 @@ Times are Core ML's own: of the load, and of each prediction, taken on the devic
 without the conversion of Python's arrays. Nothing times single operators: `read_profile` spreads
 each inference's time over the operators by the compute plan's cost estimates, which is why
 `TIME_KIND` says estimated.
-
-A session is opened with one option, ``compute_units``: ``all``, ``cpu_and_ne``, ``cpu_and_gpu`` or
-``cpu_only``.
 """
 
 from __future__ import annotations
@@ -22,15 +19,16 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvdeploy.engines import with_chosen
 from mvdeploy.engines.coreml import compute_plan
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import EngineError
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes, TimeKind
 
 if TYPE_CHECKING:
     from collections.abc import Coroutine
 
-    from mvdeploy.engines import Tensor
+    from mvdeploy.engines import SessionRequest, Tensor
 
 FORMATS = ("coreml",)
 PACKAGES = ("coremltools",)
@@ -61,7 +59,13 @@ LEAST_IOS, LEAST_IOS_FOR_PLAN = (17,), (17, 4)
 
 _EXPERIMENTAL = "coremltools.models.ml_program.experimental"
 
-_DTYPES = {"FLOAT32": "float32", "FLOAT16": "float16", "DOUBLE": "float64", "INT32": "int32"}
+_DTYPES = {
+    "FLOAT32": "float32",
+    "FLOAT16": "float16",
+    "DOUBLE": "float64",
+    "INT32": "int32",
+    "INT8": "int8",
+}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -127,23 +131,17 @@ class CoreMLSession:
         durations_ns: Core ML's time of every prediction so far.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        inputs: Mapping[str, Tensor],
-        compute_units: str = COMPUTE_UNITS[0],
-        profile_to: Path | None = None,
-        place: Place | None = None,
-    ) -> None:
+    def __init__(self, request: SessionRequest, place: Place | None = None) -> None:
+        chosen = with_chosen(OPTIONS, options(request.threads), request.options)
+        self._units, self._profile_to = str(chosen["compute_units"]), request.profile_to
         self._owns_loop = place is None
         self._place = place or Place(asyncio.new_event_loop())
-        self._units, self._profile_to = compute_units, profile_to
         self._result: dict[str, Any] = {}
         self.durations_ns: list[int] = []
-        units = _units(compute_units)
-        self._dtypes = _input_dtypes(path)
-        self.feed(inputs)
-        self._model, self.load_ns = self._place.wait(_load(path, units, self._place))
+        units = _units(self._units)
+        self._dtypes = _input_dtypes(request.path)
+        self.feed(request.inputs)
+        self._model, self.load_ns = self._place.wait(_load(request.path, units, self._place))
 
     def infer(self) -> None:
         """Run one inference; its time is added to `durations_ns`."""
@@ -197,39 +195,24 @@ class CoreMLSession:
                 self._place.loop.close()
 
 
-def open_session(
-    path: Path,
-    inputs: Mapping[str, Tensor],
-    threads: int,
-    profile_to: Path | None,
-    compute_units: str = COMPUTE_UNITS[0],
-) -> CoreMLSession:
-    """Load a package on this machine.
-
-    Args:
-        path: an ``.mlpackage`` with tensor inputs.
-        inputs: input tensors by name.
-        threads: not used: Core ML chooses.
-        profile_to: folder for the compute plan, or None.
-        compute_units: one of `COMPUTE_UNITS`.
+def open_session(request: SessionRequest) -> CoreMLSession:
+    """Load an ``.mlpackage`` with tensor inputs on this machine. Core ML chooses the threads.
 
     Raises:
-        UsageError: there are no such compute units.
+        UsageError: there is no such option, or there are no such compute units.
         EngineError: there is no Core ML here, or it cannot load the package.
     """
     native()
-    return CoreMLSession(path, inputs, compute_units, profile_to)
+    return CoreMLSession(request)
 
 
-def read_tensors(
-    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-) -> dict[str, Tensor]:
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
     """Run a package once and return those of the tensors that are outputs: Core ML shows no others.
 
     Raises:
         EngineError: there is no Core ML here, or it cannot load the package.
     """
-    session = open_session(path, inputs, 1, None)
+    session = open_session(request)
     try:
         session.infer()
         return {name: value for name, value in session.outputs().items() if name in set(names)}
@@ -249,10 +232,6 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
 def _units(name: str) -> Any:
     import coremltools
 
-    if name not in COMPUTE_UNITS:
-        raise UsageError(
-            f"There are no compute units '{name}'.", f"Choose one of: {', '.join(COMPUTE_UNITS)}."
-        )
     return coremltools.ComputeUnit[name.upper()]
 
 

@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvdeploy.attribute import executorch
-from mvdeploy.engines import AndroidBuild, NativePlugin
+from mvdeploy.engines import AndroidBuild, NativePlugin, output_names, with_chosen
 from mvdeploy.engines.executorch import etdump
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
@@ -33,7 +33,7 @@ from mvdeploy.records import Artifact, OperatorTimes
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping
 
-    from mvdeploy.engines import Tensor
+    from mvdeploy.engines import SessionRequest, Tensor
 
 FORMATS = ("executorch",)
 PACKAGES = ("executorch",)
@@ -161,10 +161,9 @@ def options(threads: int) -> dict[str, str | int]:
 class ExecutorchSession:
     """A loaded program. All sessions of a process share one thread pool."""
 
-    def __init__(
-        self, path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-    ) -> None:
-        chosen = options(threads)
+    def __init__(self, request: SessionRequest) -> None:
+        chosen = with_chosen((), options(request.threads), request.options)
+        path, profile_to = request.path, request.profile_to
         _check_identifier(path)
         bindings = _bindings()
         _set_threads(bindings, int(chosen["num_threads"]))
@@ -180,8 +179,10 @@ class ExecutorchSession:
                 "This build of ExecuTorch cannot profile.",
                 "Use --no-breakdown, or install executorch from PyPI.",
             )
+        count = self._method.method_meta().num_outputs()
+        self._output_names = output_names(path, request.outputs, count)
         self._arguments: list[Any] = []
-        self.feed(inputs)
+        self.feed(request.inputs)
         # The inputs are copied in by every call, as the engine overwrites them in the course of an
         # inference; outputs are not copied out.
         self._call = functools.partial(self._method.call, self._arguments, False)
@@ -217,8 +218,7 @@ class ExecutorchSession:
         import numpy as np
 
         tensors = self._method.get_outputs(True)
-        names = ["logits"] if len(tensors) == 1 else [f"output_{i}" for i in range(len(tensors))]
-        return {name: np.asarray(t) for name, t in zip(names, tensors, strict=True)}
+        return {n: np.asarray(t) for n, t in zip(self._output_names, tensors, strict=True)}
 
     def end_profile(self) -> Path | None:
         """Write the profile and return its file; the engine frees its memory."""
@@ -230,21 +230,19 @@ class ExecutorchSession:
         return path
 
 
-def open_session(
-    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-) -> ExecutorchSession:
+def open_session(request: SessionRequest) -> ExecutorchSession:
     """Load a ``.pte`` file.
 
     Raises:
-        EngineError: it cannot be loaded here, the inputs are not those of the program, or another
-            session of this process has another number of threads.
+        UsageError: the request chooses an option; there is none.
+        EngineError: it cannot be loaded here, the inputs are not those of the program, it has more
+            or fewer outputs than are named, or another session of this process has another number
+            of threads.
     """
-    return ExecutorchSession(path, inputs, threads, profile_to)
+    return ExecutorchSession(request)
 
 
-def read_tensors(
-    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-) -> dict[str, Tensor]:
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
     """Return no tensors: the engine shows none from inside a delegate."""
     return {}
 

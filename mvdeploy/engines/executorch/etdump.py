@@ -125,9 +125,10 @@ def _events(buffer: _Buffer, run: int) -> Iterator[Event]:
 def _event(buffer: _Buffer, table: int) -> Event:
     inner = buffer.text(table, _INNER_NAME)
     number = buffer.scalar(table, _INNER_NUMBER, _I32, -1)
-    ns = buffer.scalar(table, _END, _U64) - buffer.scalar(table, _START, _U64)
+    start_ns = buffer.scalar(table, _START, _U64)
+    ns = buffer.scalar(table, _END, _U64) - start_ns
     if ns < 0:
         raise ValueError("an event ends before it starts")
     name = inner or buffer.text(table, _NAME) or str(number)
     instruction = buffer.scalar(table, _INSTRUCTION, _I32, -1)
-    return Event(name, instruction, bool(inner) or number >= 0, ns)
+    return Event(name, instruction, bool(inner) or number >= 0, ns, start_ns)

@@ -22,18 +22,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from mvdeploy.engines import coreml
-from mvdeploy.errors import UsageError
-from mvdeploy.records import Job, JobModel
+from mvdeploy.records import Job
 from mvdeploy.runners import process
 from mvdeploy.runners.apple.phone import Phone, Where, prepare, reason, said_by
-from mvdeploy.runners.host import (
+from mvdeploy.runners.contract import (
+    EXIT_FAILED,
+    FLUSH_S,
     Emit,
     Failed,
-    check_file,
+    emit_outputs,
+    emit_profiles,
     hello,
-    output_of,
-    read_input,
+    options_of,
     read_job,
+    request_of,
     resident,
     stage,
     version_of,
@@ -43,9 +45,6 @@ from mvdeploy.runners.loop import time_order, warm_up
 if TYPE_CHECKING:
     from mvdeploy.engines import Engine
     from mvdeploy.engines.coreml import CoreMLSession, Place
-
-_EXIT_FAILED = 4
-_FLUSH_S = 2.0
 
 
 def main() -> None:
@@ -66,7 +65,7 @@ def main() -> None:
     except Failed as failed:
         gone = phone.trouble(failed) if phone else None
         emit("error", **(gone or failed).event, traceback=traceback.format_exc())
-        sys.exit(_EXIT_FAILED)
+        sys.exit(EXIT_FAILED)
     finally:
         if phone is not None:
             phone.stop()
@@ -83,16 +82,16 @@ def _arguments(words: list[str]) -> Where:
 
 
 def _hello_for(job: Job, emit: Emit) -> None:
-    units = [model.options.get("compute_units", coreml.COMPUTE_UNITS[0]) for model in job.models]
     version = version_of("coreml", cast("Engine", coreml))
     with stage("load", "Core ML could not be reached"):
         coreml.start()
         native = coreml.native()
     emit(
         "hello",
-        **{**hello(), "runner": "apple", "clock": _CLOCK},
+        **hello("apple"),
+        clock=_CLOCK,
         engines={"coreml": version},
-        engine_options={"coreml": {"compute_units": ", ".join(dict.fromkeys(units))}},
+        engine_options=options_of(job),
         emulated=bool(getattr(native, "STAND_IN", False)),
     )
 
@@ -103,21 +102,15 @@ _CLOCK = {"wall": {"implementation": "Core ML's time of a prediction", "resoluti
 def _run(job: Job, place: Place, phone: Phone | None, emit: Emit) -> None:
     memory: Callable[[], int] = resident if phone is None else lambda: 0
     _check_plan(job, phone)
-    sessions = [_load(model, place, i, memory, emit) for i, model in enumerate(job.models)]
+    sessions = [_load(job, i, place, memory, emit) for i in range(len(job.models))]
     order = job.warmup_order or range(len(sessions))
     pace_ns = max(_warm(job, sessions[i], i, emit) for i in order)
     before = process.usage()
     _measure(job, sessions, pace_ns, emit)
     if phone is None:
         emit("usage", counters=process.usage().since(before))
-    for i, session in enumerate(sessions):
-        with stage("run", f"The outputs of {job.models[i].path} could not be read"):
-            emit("output", model=i, **output_of(session.outputs()), memory=memory())
-    for i, session in enumerate(sessions):
-        with stage("run", f"Core ML gave no compute plan of {job.models[i].path}"):
-            profile = session.end_profile()
-        if profile is not None:
-            emit("profile", model=i, path=str(profile))
+    emit_outputs(job, sessions, memory, emit)
+    emit_profiles(job, sessions, emit)
     _unload(sessions)
     emit("done", peak_memory=process.peak_memory() if phone is None else 0)
 
@@ -134,31 +127,15 @@ def _check_plan(job: Job, phone: Phone | None) -> None:
 
 
 def _load(
-    model: JobModel, place: Place, index: int, memory: Callable[[], int], emit: Emit
+    job: Job, index: int, place: Place, memory: Callable[[], int], emit: Emit
 ) -> CoreMLSession:
-    path = Path(model.path)
-    check_file(path, model.sha256)
-    inputs = {name: read_input(name, file) for name, file in model.inputs.items()}
-    profile_to = Path(model.profile_to) if model.profile_to is not None else None
-    with stage("load", f"Core ML could not load {path.name}"), _told():
-        if profile_to is not None:
-            profile_to.mkdir(parents=True, exist_ok=True)
+    request = request_of(job.models[index], job.threads)
+    with stage("load", f"Core ML could not load {request.path.name}"), _told():
         before = memory()
-        session = coreml.CoreMLSession(
-            path, inputs, profile_to=profile_to, place=place, **_options(model)
-        )
+        session = coreml.CoreMLSession(request, place)
     load_ns = session.load_ns
     emit("loaded", model=index, load_ns=load_ns, memory_before=before, memory_after=memory())
     return session
-
-
-def _options(model: JobModel) -> dict[str, str]:
-    unknown = sorted(set(model.options) - {"compute_units"})
-    if unknown:
-        raise UsageError(
-            f"Core ML has no option '{unknown[0]}'.", "The only one it has is compute_units."
-        )
-    return model.options
 
 
 @contextlib.contextmanager
@@ -203,7 +180,7 @@ def _measure(job: Job, sessions: list[CoreMLSession], pace_ns: int, emit: Emit) 
     infers = [_infer_of(session) for session in sessions]
     start = 0
     while start < len(job.order):
-        length = max(1, int(_FLUSH_S * 1e9 / max(pace_ns, 1)))
+        length = max(1, int(FLUSH_S * 1e9 / max(pace_ns, 1)))
         segment = job.order[start : start + length]
         known = [len(session.durations_ns) for session in sessions]
         try:

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import IO, Any
 
 from mvdeploy.engines.coreml import LEAST_IOS, Place, version_numbers
-from mvdeploy.runners.host import Failed
+from mvdeploy.runners.contract import Failed
 
 _REMOTE = "coremltools.models.ml_program.experimental.remote_device"
 _WAKE_S = 30.0

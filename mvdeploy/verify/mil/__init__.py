@@ -16,12 +16,13 @@ import importlib.metadata
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvdeploy.engines import with_chosen
 from mvdeploy.verify.mil.program import Operation, Program, Value, load, quiet
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection
 
-    from mvdeploy.engines import Tensor
+    from mvdeploy.engines import SessionRequest, Tensor
     from mvdeploy.verify.mil.session import MilSession
 
 __all__ = [
@@ -59,20 +60,17 @@ def options(threads: int) -> dict[str, str | int]:
     return {"num_threads": threads}
 
 
-def open_session(
-    path: Path, inputs: Mapping[str, Tensor], threads: int, profile_to: Path | None
-) -> MilSession:
-    """Load a package.
+def open_session(request: SessionRequest) -> MilSession:
+    """Load an ``.mlpackage`` with an ML program.
 
     Args:
-        path: an ``.mlpackage`` with an ML program.
-        inputs: by name, in the shapes and types of the program. An image is uint8, H×W×3 in the
-            order red, green, blue, or H×W where the program takes grey.
-        threads: of PyTorch, which has one number for the whole process.
-        profile_to: not used; the interpreter takes no times.
+        request: what to load. Inputs have the shapes and types of the program; an image is uint8,
+            H×W×3 in the order red, green, blue, or H×W where the program takes grey. Threads are
+            those of PyTorch, which has one number for the whole process. There is no profile.
 
     Raises:
-        UsageError: there is no such package, or it is none with an ML program.
+        UsageError: there is no such package, it is none with an ML program, or the request chooses
+            an option; there is none.
         EngineError: the package is damaged, has operators that cannot be executed here, or does not
             take these inputs.
     """
@@ -80,14 +78,13 @@ def open_session(
 
     from mvdeploy.verify.mil.session import MilSession
 
-    program = load(path)
-    torch.set_num_threads(int(options(threads)["num_threads"]))
-    return MilSession(program, inputs)
+    chosen = with_chosen((), options(request.threads), request.options)
+    program = load(request.path)
+    torch.set_num_threads(int(chosen["num_threads"]))
+    return MilSession(program, request.inputs)
 
 
-def read_tensors(
-    path: Path, inputs: Mapping[str, Tensor], names: Collection[str]
-) -> dict[str, Tensor]:
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
     """Run a package once and return those of its inner tensors that it has, by MIL output name.
 
     Raises:
@@ -96,10 +93,10 @@ def read_tensors(
     """
     from mvdeploy.verify.mil.session import MilSession
 
-    program = load(path)
+    program = load(request.path)
     made = {out.name for operation in program.operations() for out in operation.outputs}
     wanted = [name for name in names if name in made]
-    session = MilSession(program, inputs, wanted)
+    session = MilSession(program, request.inputs, wanted)
     session.infer()
     return session.tensors(wanted)
 

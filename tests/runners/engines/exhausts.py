@@ -7,8 +7,8 @@ from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, versio
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     with open("/proc/self/statm") as statm:
         size = int(statm.read().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), -1))
-    return Session(inputs, lambda: bytearray(1 << 30))
+    return Session(request.inputs, lambda: bytearray(1 << 30))

@@ -17,5 +17,5 @@ def _infer():
     os._exit(3)
 
 
-def open_session(path, inputs, threads, profile_to):
-    return Session(inputs, _infer)
+def open_session(request):
+    return Session(request.inputs, _infer)

@@ -9,5 +9,5 @@ def _infer():
     raise ValueError("shapes do not match")
 
 
-def open_session(path, inputs, threads, profile_to):
-    return Session(inputs, _infer)
+def open_session(request):
+    return Session(request.inputs, _infer)

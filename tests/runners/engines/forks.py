@@ -8,9 +8,9 @@ from mvdeploy.engines._fake import FORMATS, read_profile, start, version
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     child = os.fork()
     if child == 0:
         time.sleep(1_000_000)
-    path.with_suffix(".pids").write_text(str(child))
+    request.path.with_suffix(".pids").write_text(str(child))
     os._exit(3)

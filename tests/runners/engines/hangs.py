@@ -9,9 +9,9 @@ from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, versio
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     helper = subprocess.Popen(["sleep", "1000000"])
-    part = path.with_suffix(".part")
+    part = request.path.with_suffix(".part")
     part.write_text(f"{os.getpid()} {helper.pid}")
-    part.rename(path.with_suffix(".pids"))
-    return Session(inputs, lambda: time.sleep(1_000_000))
+    part.rename(request.path.with_suffix(".pids"))
+    return Session(request.inputs, lambda: time.sleep(1_000_000))

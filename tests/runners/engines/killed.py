@@ -8,6 +8,6 @@ from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, versio
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     os.kill(os.getpid(), signal.SIGKILL)
-    return Session(inputs)
+    return Session(request.inputs)

@@ -15,6 +15,6 @@ def _print():
     os.system("echo garbage from a child")
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     _print()
-    return Session(inputs, _print)
+    return Session(request.inputs, _print)

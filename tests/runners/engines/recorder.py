@@ -12,9 +12,9 @@ _CALLS = []
 class _Recorder(Session):
     """Notes in one list for the whole process which model was run."""
 
-    def __init__(self, path, inputs, profile_to):
-        super().__init__(inputs, lambda: _CALLS.append(path.name))
-        self._profile_to = profile_to
+    def __init__(self, request):
+        super().__init__(request.inputs, lambda: _CALLS.append(request.path.name))
+        self._profile_to = request.profile_to
 
     def end_profile(self):
         if self._profile_to is None:
@@ -24,5 +24,5 @@ class _Recorder(Session):
         return file
 
 
-def open_session(path, inputs, threads, profile_to):
-    return _Recorder(path, inputs, profile_to)
+def open_session(request):
+    return _Recorder(request)

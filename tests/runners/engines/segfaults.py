@@ -8,7 +8,7 @@ from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, versio
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     calls = []
 
@@ -17,4 +17,4 @@ def open_session(path, inputs, threads, profile_to):
         if len(calls) > 4:
             ctypes.string_at(0)
 
-    return Session(inputs, infer)
+    return Session(request.inputs, infer)

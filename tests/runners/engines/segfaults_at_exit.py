@@ -9,7 +9,7 @@ from mvdeploy.engines._fake import FORMATS, Session, read_profile, start, versio
 __all__ = ["FORMATS", "open_session", "read_profile", "start", "version"]
 
 
-def open_session(path, inputs, threads, profile_to):
+def open_session(request):
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
     atexit.register(ctypes.string_at, 0)
-    return Session(inputs)
+    return Session(request.inputs)

@@ -9,5 +9,5 @@ def options(threads):
     return {"intra_op_num_threads": threads, "spinning": "off"}
 
 
-def open_session(path, inputs, threads, profile_to):
-    return Session(inputs)
+def open_session(request):
+    return Session(request.inputs)

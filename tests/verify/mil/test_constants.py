@@ -7,6 +7,7 @@ import functools
 import numpy as np
 import pytest
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil import constants
 from mvdeploy.verify.mil.program import quiet
@@ -120,7 +121,7 @@ def test_values_are_those_of_coremltools(name, plain, save, small):
             assert known[output.name].dtype == values.dtype
 
     _, image = small
-    session = mil.open_session(path, {"image": image.numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": image.numpy()}))
     session.infer()
     assert np.isfinite(session.outputs()["logits"]).all()
 

@@ -7,6 +7,7 @@ import pytest
 import torch
 
 from mvdeploy import models, passes
+from mvdeploy.engines import SessionRequest
 from mvdeploy.records.spec import parse_patches
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil.program import quiet
@@ -39,7 +40,7 @@ def _check(save, model, patches, size, targets, formulation=passes.PLAIN):
             outputs=[ct.TensorType(name="logits")],
         )
         types |= {operation.type for operation in mil.operations(path)}
-        session = mil.open_session(path, {"image": image.numpy()}, 1, None)
+        session = mil.open_session(SessionRequest(path, {"image": image.numpy()}))
         session.infer()
         difference = session.outputs()["logits"].astype(np.float64) - wanted
         if precision == ct.precision.FLOAT32:

@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil.program import quiet
 
@@ -242,7 +243,7 @@ def _executed(save, exported, x, target, precision):
         minimum_deployment_target=target,
         compute_precision=precision,
     )
-    session = mil.open_session(path, {"x": x.numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"x": x.numpy()}))
     session.infer()
     outputs = {name.removeprefix("out_"): value for name, value in session.outputs().items()}
     return outputs, {operation.type for operation in mil.operations(path)}

@@ -12,6 +12,7 @@ import pytest
 import torch
 from torch import nn
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil.program import quiet
@@ -66,7 +67,7 @@ def test_dimensions_that_are_not_fixed_have_no_number(save):
         )
     path = save(model)
     assert mil.operations(path)[0].inputs[0].shape == (None, 3)
-    session = mil.open_session(path, {"x": torch.ones(5, 3).numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"x": torch.ones(5, 3).numpy()}))
     session.infer()
     (result,) = session.outputs().values()
     assert result.tolist() == [[2.0] * 3] * 5
@@ -194,7 +195,7 @@ def test_all_unknown_operators_are_named_at_once(small_package, edit):
     path = edit(small_package("fp32"), mutate)
     image = torch.zeros(2, 3, 8, 8).numpy()
     with pytest.raises(EngineError, match=r"cannot execute: sparsemax \('.+'\), swish \('silu'\)"):
-        mil.open_session(path, {"image": image}, 1, None)
+        mil.open_session(SessionRequest(path, {"image": image}))
 
 
 def test_an_operator_of_coremltools_that_is_missing_here_is_named(save):

@@ -7,6 +7,7 @@ import pytest
 import torch
 from torch import nn
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil.program import quiet
@@ -16,7 +17,7 @@ with quiet():
 
 
 def _run(path, image):
-    session = mil.open_session(path, {"image": image.numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": image.numpy()}))
     session.infer()
     return session.outputs()["logits"]
 
@@ -40,7 +41,7 @@ def test_outputs_are_those_of_the_network(small, small_package):
 
 def test_feeding_replaces_the_inputs(small, small_package):
     network, image = small
-    session = mil.open_session(small_package("fp32"), {"image": image.numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(small_package("fp32"), {"image": image.numpy()}))
     session.infer()
     first = session.outputs()["logits"]
     session.feed({"image": -image.numpy()})
@@ -52,7 +53,7 @@ def test_feeding_replaces_the_inputs(small, small_package):
 def test_the_callers_array_may_change(small, small_package):
     network, image = small
     array = image.numpy().copy()
-    session = mil.open_session(small_package("fp32"), {"image": array}, 1, None)
+    session = mil.open_session(SessionRequest(small_package("fp32"), {"image": array}))
     array[:] = 0
     session.infer()
     np.testing.assert_allclose(session.outputs()["logits"], _eager(network, image), atol=2e-6)
@@ -63,7 +64,7 @@ def test_inner_tensors_are_read_by_name(small, small_package):
     path = small_package("fp32")
     found = mil.operations(path)
     names = [operation.name for operation in found if operation.type in ("conv", "softmax")]
-    tensors = mil.read_tensors(path, {"image": image.numpy()}, [*names, "no such"])
+    tensors = mil.read_tensors(SessionRequest(path, {"image": image.numpy()}), [*names, "no such"])
     assert list(tensors) == names
     with torch.no_grad():
         wanted = network.conv(image).numpy()
@@ -75,14 +76,16 @@ def test_every_inner_tensor_of_a_half_program_is_rounded(small, small_package):
     _, image = small
     path = small_package("fp16")
     found = mil.operations(path)
-    tensors = mil.read_tensors(path, {"image": image.numpy()}, [o.name for o in found])
+    tensors = mil.read_tensors(
+        SessionRequest(path, {"image": image.numpy()}), [o.name for o in found]
+    )
     assert len(tensors) == len(found)
     assert {tensor.dtype for tensor in tensors.values()} == {np.dtype("float16")}
 
 
 def test_what_is_not_needed_any_more_is_dropped(small, small_package):
     _, image = small
-    session = mil.open_session(small_package("fp32"), {"image": image.numpy()}, 1, None)
+    session = mil.open_session(SessionRequest(small_package("fp32"), {"image": image.numpy()}))
     session.infer()
     names = [operation.name for operation in mil.operations(small_package("fp32"))]
     assert list(session.tensors(["image", *names])) == ["logits"]
@@ -92,7 +95,7 @@ def test_float32_is_rounded_where_halves_are_taken(small, small_package):
     _, image = small
     path = small_package("fp16")
     wide = _run(path, image)
-    session = mil.open_session(path, {"image": image.numpy().astype(np.float16)}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": image.numpy().astype(np.float16)}))
     session.infer()
     np.testing.assert_array_equal(session.outputs()["logits"], wide)
 
@@ -101,7 +104,9 @@ def test_threads_are_set_and_there_is_no_profile(small, small_package, tmp_path)
     before = torch.get_num_threads()
     try:
         inputs = {"image": small[1].numpy()}
-        session = mil.open_session(small_package("fp32"), inputs, 2, tmp_path)
+        session = mil.open_session(
+            SessionRequest(small_package("fp32"), inputs, threads=2, profile_to=tmp_path)
+        )
         assert torch.get_num_threads() == mil.options(2)["num_threads"] == 2
         assert session.end_profile() is None
     finally:
@@ -131,7 +136,7 @@ def test_the_version_names_coremltools():
 )
 def test_inputs_that_do_not_fit(inputs, said, small_package):
     with pytest.raises(EngineError, match=said) as caught:
-        mil.open_session(small_package("fp32"), inputs, 1, None)
+        mil.open_session(SessionRequest(small_package("fp32"), inputs))
     assert caught.value.remedy
 
 
@@ -184,7 +189,7 @@ def test_what_fails_while_it_runs_is_named(save):
             return nn.functional.max_pool2d(x, 3, 2, ceil_mode=True)
 
     path = save(Pooled(), (torch.zeros(1, 3, 8, 8),), inputs=[ct.TensorType("image", (1, 3, 8, 8))])
-    session = mil.open_session(path, {"image": np.zeros((1, 3, 8, 8), np.float32)}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": np.zeros((1, 3, 8, 8), np.float32)}))
     with pytest.raises(
         EngineError, match=r"max_pool '.+' cannot be executed \(ceil_mode"
     ) as caught:
@@ -225,7 +230,7 @@ def test_an_image_classifier(layout, labels, save):
     planes = ordered.transpose(2, 0, 1)[None] / 255 + np.reshape([0.1, 0.2, -0.3], (1, 3, 1, 1))
     wanted = Colours()(torch.from_numpy(planes.astype(np.float32))).numpy()[0]
 
-    session = mil.open_session(path, {"image": image}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": image}))
     assert session.class_labels == tuple(labels)
     session.infer()
     outputs = session.outputs()
@@ -241,7 +246,7 @@ def test_an_image_that_does_not_fit(image, save):
     image_type = ct.ImageType(name="image", shape=(1, 3, 4, 6))
     path = save(Colours(), (torch.zeros(1, 3, 4, 6),), inputs=[image_type])
     with pytest.raises(EngineError, match=r"takes uint8 \(4, 6, 3\)"):
-        mil.open_session(path, {"image": image}, 1, None)
+        mil.open_session(SessionRequest(path, {"image": image}))
 
 
 def test_a_grey_image(save):
@@ -254,7 +259,7 @@ def test_a_grey_image(save):
 
     path = save(Doubled(), (torch.zeros(shape),), inputs=[image_type])
     image = np.arange(24, dtype=np.uint8).reshape(4, 6)
-    session = mil.open_session(path, {"image": image}, 1, None)
+    session = mil.open_session(SessionRequest(path, {"image": image}))
     assert session.class_labels == ()
     session.infer()
     (result,) = session.outputs().values()

@@ -9,6 +9,7 @@ import pytest
 import torch
 import torch.nn.functional as F  # noqa: N812
 
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil.program import quiet
@@ -320,7 +321,7 @@ def _x():
 def results(save):
     """Return what a program with all variants gives; its outputs keep the order of `VARIANTS`."""
     path = _built(save, {name: write for name, (write, _) in VARIANTS.items()})
-    return mil.read_tensors(path, {"x": _x()}, [f"out_{name}" for name in VARIANTS])
+    return mil.read_tensors(SessionRequest(path, {"x": _x()}), [f"out_{name}" for name in VARIANTS])
 
 
 @pytest.mark.parametrize("name", VARIANTS)
@@ -353,6 +354,6 @@ def test_variant(name, results):
     ],
 )
 def test_a_variant_that_is_missing_is_named(write, said, save):
-    session = mil.open_session(_built(save, {"it": write}), {"x": _x()}, 1, None)
+    session = mil.open_session(SessionRequest(_built(save, {"it": write}), {"x": _x()}))
     with pytest.raises(EngineError, match=said):
         session.infer()
