@@ -59,7 +59,9 @@ def test_every_operator_of_a_network_is_placed(xxs, tmp_path: Path, threads: int
     assert [e.name for e in times.events] == [op.name for op in xxs.artifact.operators]
     assert [e.modules for e in times.events] == [(op.module,) for op in xxs.artifact.operators]
     assert {e.placed_by for e in times.events} == {"order"}
-    assert all(len(e.samples_ns) == RUNS for e in times.events)
+    assert all(len(e.samples_ns) == len(e.starts_ns) == RUNS for e in times.events)
+    starts = [[e.starts_ns[run] for e in times.events] for run in range(RUNS)]
+    assert max(starts[0]) < min(starts[1]) <= max(starts[1]) < min(starts[2])
     total = sum(sum(e.samples_ns) for e in times.events)
     trace = Trace("executorch", TimeKind.MEASURED, times.events, (2 * total,), (total,))
     breakdown = attribute.break_down(trace, xxs.artifact, float(total))
@@ -371,12 +373,12 @@ def test_a_delegate_that_tells_nothing_is_one_operator(
     program: Programs,
 ) -> None:
     made = program("two")
-    call = etdump.Event("DELEGATE_CALL", 0, False, 5)
-    kernel = etdump.Event("OPERATOR_CALL", 1, False, 7)
+    call = etdump.Event("DELEGATE_CALL", 0, False, 5, 100)
+    kernel = etdump.Event("OPERATOR_CALL", 1, False, 7, 110)
     times = executorch.place(made.artifact, [[call, kernel]])
-    assert [(e.name, e.modules, e.samples_ns) for e in times.events] == [
-        ("DELEGATE_CALL", (), (5,)),
-        ("OPERATOR_CALL", (), (7,)),
+    assert [(e.name, e.modules, e.samples_ns, e.starts_ns) for e in times.events] == [
+        ("DELEGATE_CALL", (), (5,), (100,)),
+        ("OPERATOR_CALL", (), (7,), (110,)),
     ]
     assert len(times.findings) == 1
 
@@ -402,6 +404,7 @@ def test_the_reader_reads_what_executorchs_own_reads(program: Programs, tmp_path
                         e.instruction_id,
                         e.delegate_debug_id_str is not None,
                         e.end_time - e.start_time,
+                        e.start_time,
                     )
                     for e in events
                 ]

@@ -108,6 +108,10 @@ def test_every_profiled_node_is_one_event(profiled, model: str, patches: str, th
         assert event.type == nodes[event.name].op_type
         assert len(event.samples_ns) == RUNS
         assert all(0 <= ns < 10**10 and ns % 1000 == 0 for ns in event.samples_ns)
+        assert event.track
+    # One inference after the other.
+    starts = [[event.starts_ns[run] for event in case.events] for run in range(RUNS)]
+    assert max(starts[0]) < min(starts[1]) <= max(starts[1]) < min(starts[2])
 
 
 @pytest.mark.parametrize(("model", "patches", "threads"), CASES)
@@ -302,6 +306,7 @@ def plain(exported, tmp_path: Path) -> tuple[Artifact, Path]:
     for run in range(4):
         for i, op in enumerate(small.artifact.operators):
             entry = {"cat": "Node", "name": f"{op.name}_kernel_time", "dur": 100 * run + i}
+            entry |= {"ts": 10_000 * run + 10 * i, "tid": 42}
             entries += [entry, {**entry, "name": f"{op.name}_fence_before", "dur": 10**6}]
     path = tmp_path / "ort.json"
     path.write_text(json.dumps(entries))
@@ -316,6 +321,8 @@ def test_without_a_rewrite_every_node_is_its_own_module(plain: tuple[Artifact, P
     assert {e.placed_by for e in events} == {"name"}
     # The last runs count; those before them were warm-up.
     assert events[5].samples_ns == (205_000, 305_000)
+    assert events[5].starts_ns == (20_050_000, 30_050_000)
+    assert {e.track for e in events} == {"42"}
 
 
 def test_what_was_computed_beforehand_is_not_counted(plain: tuple[Artifact, Path]) -> None:
@@ -352,6 +359,8 @@ BROKEN: dict[str, Callable[[Path], object]] = {
     "nothing": lambda p: p.write_text("[]"),
     "no duration": lambda p: edited(p, lambda es: es[1].pop("dur") and None),
     "a duration that is no number": lambda p: edited(p, lambda es: es[1].update(dur="x")),
+    "no start": lambda p: edited(p, lambda es: es[1].pop("ts") and None),
+    "no thread": lambda p: edited(p, lambda es: es[1].pop("tid") and None),
     "no name": lambda p: edited(p, lambda es: es[1].pop("name") and None),
     "a name that is no text": lambda p: edited(p, lambda es: es[1].update(name=[])),
     "an unknown node": lambda p: edited(p, lambda es: es[1].update(name="x_kernel_time")),
@@ -390,7 +399,10 @@ def test_a_node_that_stands_alone_stays_unplaced(plain: tuple[Artifact, Path]) -
     model = onnx.load(graph)
     model.graph.node.append(onnx.helper.make_node("Odd", [], ["nowhere"], "stranger"))
     onnx.save(model, graph)
-    edited(path, lambda es: es + [{"cat": "Node", "name": "stranger_kernel_time", "dur": 7}] * 4)
+    odd = {"cat": "Node", "name": "stranger_kernel_time", "dur": 7, "ts": 9, "tid": 1}
+    edited(path, lambda es: es + [odd] * 4)
     events = ENGINE.read_profile(artifact, path, 2).events
-    assert events[-1] == TraceEvent("stranger", "Odd", OperatorKind.OTHER, (), "", (7000, 7000))
+    assert events[-1] == TraceEvent(
+        "stranger", "Odd", OperatorKind.OTHER, (), "", (7000, 7000), (9000, 9000), "1"
+    )
     assert all(event.modules for event in events[:-1])

@@ -42,8 +42,18 @@ def test_every_operator_is_one_event_in_its_module(
     assert [(e.name, e.type, e.modules) for e in events] == expected
     times = json.loads(path.read_text())
     for event in events:
-        assert event.samples_ns == tuple(times[event.name][-RUNS:])
+        assert (event.starts_ns, event.samples_ns) == tuple(
+            zip(*times[event.name][-RUNS:], strict=True)
+        )
         assert all(ns > 0 for ns in event.samples_ns)
+    # One operator after the other, inference by inference.
+    spans = [
+        span
+        for run in range(RUNS)
+        for event in events
+        for span in (event.starts_ns[run], event.starts_ns[run] + event.samples_ns[run])
+    ]
+    assert spans == sorted(spans)
 
 
 def test_operator_time_is_attributed(
@@ -104,7 +114,7 @@ BROKEN: dict[str, Callable[[Path], str | None]] = {
     "no times": lambda p: times_of(p, lambda t: t.update(conv2d=None)),
     "times that are no numbers": lambda p: times_of(p, lambda t: t.update(conv2d=["a"] * 3)),
     "too few runs": lambda p: times_of(p, lambda t: t["conv2d"].clear()),
-    "an unknown operator": lambda p: times_of(p, lambda t: t.update(stranger=[1] * 9)),
+    "an unknown operator": lambda p: times_of(p, lambda t: t.update(stranger=[[1, 1]] * 9)),
 }
 
 

@@ -315,8 +315,8 @@ def test_an_older_system_measures_but_has_no_plan(make_link, mac, package, tenso
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"options": {"compute_units": "gpu"}}, "There are no compute units 'gpu'"),
-        ({"options": {"precision": "low"}}, "Core ML has no option 'precision'"),
+        ({"options": {"compute_units": "gpu"}}, "option 'compute_units' cannot be 'gpu'"),
+        ({"options": {"precision": "low"}}, "engine has no option 'precision'"),
         ({"sha256": "00"}, "is not the file that the job describes"),
         ({"inputs": {}}, "takes the inputs image, not none"),
     ],

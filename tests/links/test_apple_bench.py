@@ -61,7 +61,7 @@ def test_a_run_ends_in_a_report_that_says_what_it_is(
     (case,) = saved.cases
     assert case.failure is None and case.measurement is not None
     assert saved.run.device.emulated
-    assert case.measurement.conditions["compute_units"] == "cpu_and_ne"
+    assert case.measurement.conditions["chosen_options"] == ("compute_units=cpu_and_ne",)
     assert len(case.measurement.steady) == 4
     assert case.trace is not None and case.trace.time_kind is TimeKind.ESTIMATED
     # The twin that takes a tensor was measured, not the package that takes images.

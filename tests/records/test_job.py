@@ -13,7 +13,10 @@ from mvdeploy.records.codec import dumps, loads
 from mvdeploy.records.job import parse_events
 
 JOB = Job(
-    models=(JobModel("e", "a.onnx", "00", {"x": "x.npy"}), JobModel("e", "b.onnx", "00", {})),
+    models=(
+        JobModel("e", "a.onnx", "00", {"x": "x.npy"}, None, {"o": "1"}, ("x", "y"), "/o"),
+        JobModel("e", "b.onnx", "00", {}),
+    ),
     order=(0, 1, 1, 0),
     threads=1,
     warmup=Warmup(iterations=1),
@@ -34,8 +37,24 @@ EVENTS = [
     {"event": "warmup", "model": 1, **times()},
     {"event": "samples", "start": 0, **times(70, 170)},
     {"event": "samples", "start": 2, **times(171, 71)},
-    {"event": "output", "model": 0, "sha256": "aa", "memory": 40},
-    {"event": "output", "model": 1, "sha256": "bb", "memory": 41},
+    {
+        "event": "output",
+        "model": 0,
+        "sha256": "aa",
+        "shape": {"x": [2, 3], "y": []},
+        "finite": False,
+        "files": {"x": "/o/0.npy", "y": "/o/1.npy"},
+        "memory": 40,
+    },
+    {
+        "event": "output",
+        "model": 1,
+        "sha256": "bb",
+        "shape": {},
+        "finite": None,
+        "files": {},
+        "memory": 41,
+    },
     {"event": "profile", "model": 1, "path": "/tmp/p.json"},
     {"event": "done", "peak_memory": 50},
 ]
@@ -59,6 +78,10 @@ def test_events_become_a_result():
     assert first.warmup == Samples((90, 80), (89, 79))
     assert (first.profile, second.profile) == (None, "/tmp/p.json")
     assert second.output_sha256 == "bb"
+    assert first.output_shapes == {"x": (2, 3), "y": ()}
+    assert first.output_files == {"x": "/o/0.npy", "y": "/o/1.npy"}
+    assert first.finite is False
+    assert (second.output_shapes, second.output_files, second.finite) == ({}, {}, None)
 
 
 def test_a_result_and_a_job_can_be_saved():
@@ -106,6 +129,11 @@ def test_a_line_that_is_no_event_is_an_engine_error(line):
         (7, "start", 2),
         (8, "start", 0),
         (9, "sha256", None),
+        (9, "shape", {"x": [2.5]}),
+        (9, "shape", [2]),
+        (9, "finite", "yes"),
+        (9, "finite", 1),
+        (9, "files", {"x": 3}),
         (11, "path", 3),
         (12, "peak_memory", "x"),
     ],

@@ -26,11 +26,12 @@ from mvdeploy.records import (
     Run,
     Samples,
     Session,
+    SessionOrder,
     TimeKind,
     Trace,
     TraceEvent,
 )
-from mvdeploy.records.run import load_run, save_case, save_comparisons, save_run
+from mvdeploy.records.run import load_run, save_case, save_comparisons, save_orders, save_run
 
 STATE = DeviceState("2026-01-01T00:00:00+00:00", {"governor": ("a", "b"), "x": 1.5})
 TIMES = Samples((3, 4), (2, 3))
@@ -72,13 +73,14 @@ FULL = Case(
     trace=Trace(
         "onnxruntime",
         TimeKind.MEASURED,
-        (TraceEvent("n", "Conv", OperatorKind.CONV, ("a",), "name", (1, 2)),),
+        (TraceEvent("n", "Conv", OperatorKind.CONV, ("a",), "name", (1, 2), (0, 5), "7"),),
         (5, 6),
         (4, 5),
     ),
 )
 FAILED = Case("failed", "Failed", "onnxruntime", failure=Failure("It fell.", "Catch it.", 4))
 COMPARED = (Comparison("full", "failed", (PairGroup(1, TIMES, TIMES),)),)
+ORDERS = (SessionOrder(0, "2026-01-01T00:00:00.5+00:00", ("full", "failed"), ((0, 3), (1, 1))),)
 
 
 @pytest.fixture
@@ -87,6 +89,7 @@ def folder(tmp_path: Path) -> Path:
     save_case(FULL, tmp_path)
     save_case(FAILED, tmp_path)
     save_comparisons(COMPARED, tmp_path)
+    save_orders(ORDERS, tmp_path)
     return tmp_path
 
 
@@ -95,12 +98,13 @@ def test_a_run_is_read_as_far_as_it_was_saved(folder: Path) -> None:
     assert saved.run == RUN
     assert saved.cases == (FULL, FAILED)
     assert saved.comparisons == COMPARED
+    assert saved.orders == ORDERS
 
 
 def test_a_run_without_results_is_a_run(tmp_path: Path) -> None:
     save_run(RUN, tmp_path)
     saved = load_run(tmp_path)
-    assert (saved.run, saved.cases, saved.comparisons) == (RUN, (), ())
+    assert (saved.run, saved.cases, saved.comparisons, saved.orders) == (RUN, (), (), ())
 
 
 def test_a_case_grows_and_keeps_what_it_had(tmp_path: Path) -> None:
@@ -122,6 +126,7 @@ def test_a_folder_without_a_run_is_refused(tmp_path: Path) -> None:
     [
         "run.json",
         "comparisons.json",
+        "sessions.json",
         *(f"cases/full/{part}.json" for part in ("case", "artifact", "parity", "trace")),
     ],
 )
@@ -133,3 +138,33 @@ def test_a_broken_file_is_named(folder: Path, file: str) -> None:
     path.write_text(json.dumps({"schema_version": 99, "record": "x"}))
     with pytest.raises(UsageError, match=f"{file.replace('.', '[.]')} has schema version 99"):
         load_run(folder)
+
+
+def test_a_trace_of_an_earlier_version_has_no_start_times(folder: Path) -> None:
+    path = folder / "cases" / "full" / "trace.json"
+    body = json.loads(path.read_text())
+    for event in body["events"]:
+        del event["starts_ns"], event["track"]
+    path.write_text(json.dumps(body))
+    trace = load_run(folder).cases[0].trace
+    assert trace is not None
+    assert [(event.starts_ns, event.track) for event in trace.events] == [((), "")]
+
+
+@pytest.mark.parametrize(
+    ("fields", "pairs_only"),
+    [
+        ({"session_time_s": 0.0}, True),
+        ({"session_time_s": 0.0, "iterations": 5}, False),
+        ({"session_time_s": 2.5}, False),
+    ],
+)
+def test_a_plan_of_an_earlier_version_says_pairs_only_by_its_time(
+    folder: Path, fields: dict, pairs_only: bool
+) -> None:
+    path = folder / "run.json"
+    body = json.loads(path.read_text())
+    del body["plan"]["pairs_only"]
+    body["plan"].update(fields)
+    path.write_text(json.dumps(body))
+    assert load_run(folder).run.plan.pairs_only is pairs_only

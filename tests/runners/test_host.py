@@ -13,7 +13,7 @@ import pytest
 
 from mvdeploy.records import UNAVAILABLE, Warmup
 from mvdeploy.records.job import parse_events
-from mvdeploy.runners import host
+from mvdeploy.runners import contract, host
 
 
 def with_model(job, **fields):
@@ -113,14 +113,68 @@ def test_the_output_event_tells_of_the_tensors(make_job, run):
 def test_outputs_are_hashed_by_name_and_as_they_are_laid_out_logically():
     a, b = np.arange(6.0).reshape(2, 3).T, np.arange(4, dtype=np.int64)
     expected = hashlib.sha256(np.ascontiguousarray(a).tobytes() + b.tobytes()).hexdigest()
-    assert host.output_of({"b": b, "a": a})["sha256"] == expected
+    assert contract.output_of({"b": b, "a": a})["sha256"] == expected
 
 
 @pytest.mark.parametrize(
     ("value", "finite"), [(np.nan, False), (np.inf, False), (1.0, True), (1, True)]
 )
 def test_outputs_that_are_not_finite_are_told(value, finite):
-    assert host.output_of({"y": np.array([0, value])})["finite"] is finite
+    assert contract.output_of({"y": np.array([0, value])})["finite"] is finite
+
+
+def test_outputs_are_left_as_files_when_asked(make_job, run, tmp_path):
+    job = make_job("chooses", "chooses")
+    names, folder = ("z/../../a", "b"), tmp_path / "new" / "outputs"
+    x, y = np.arange(6, dtype=np.float16).reshape(2, 3), np.array(7, np.uint8)
+    np.save(tmp_path / "y.npy", y)
+    np.save(tmp_path / "half.npy", x)
+    inputs = {"x": str(tmp_path / "half.npy"), "y": str(tmp_path / "y.npy")}
+    job = with_model(job, inputs=inputs, outputs=names, outputs_to=str(folder))
+    ended = run(job)
+    first, second = parse_events(map(json.dumps, ended.events), job).models
+    # The order is that of the sorted names, which may be no names of files.
+    assert first.output_files == {"b": str(folder / "0.npy"), names[0]: str(folder / "1.npy")}
+    assert sorted(path.name for path in folder.iterdir()) == ["0.npy", "1.npy"]
+    told = {name: np.load(path) for name, path in first.output_files.items()}
+    np.testing.assert_array_equal(told["b"], 2 * y, strict=True)
+    np.testing.assert_array_equal(told[names[0]], 2 * x.T, strict=True)
+    assert told[names[0]].flags.c_contiguous
+    digest = hashlib.sha256(told["b"].tobytes() + told[names[0]].tobytes()).hexdigest()
+    assert first.output_sha256 == digest
+    assert first.output_shapes == {"b": (), names[0]: (3, 2)}
+    assert (second.output_files, second.finite) == ({}, True)
+
+
+@pytest.mark.parametrize("kind", ["a file", "a file above"])
+def test_outputs_that_cannot_be_left_are_an_error(make_job, run, tmp_path, kind):
+    (tmp_path / "taken").write_text("")
+    folder = tmp_path / "taken" / "x" if kind == "a file above" else tmp_path / "taken"
+    error = failure(run(with_model(make_job("steady"), outputs_to=str(folder))))
+    assert error["kind"] == "run"
+    assert "The outputs of" in error["message"] and "could not be written" in error["message"]
+    assert error["remedy"]
+
+
+def test_options_that_are_chosen_are_told_and_used(make_job, run):
+    job = with_model(make_job("chooses", "chooses"), options={"factor": "5"})
+    ended = run(job)
+    assert ended.of("hello")[0]["engine_options"] == {"chooses": {"threads": 1, "factor": "5, 2"}}
+    digests = [event["sha256"] for event in ended.of("output")]
+    x = np.arange(6, dtype=np.float32).reshape(2, 3)
+    assert digests == [hashlib.sha256((n * x.T).tobytes()).hexdigest() for n in (5, 2)]
+
+
+@pytest.mark.parametrize("engine", ["steady", "chooses"])
+def test_an_option_that_the_engine_does_not_have_is_an_error(make_job, run, engine):
+    job = make_job("steady", engine)
+    first, second = job.models
+    second = dataclasses.replace(second, options={"colour": "red"})
+    ended = run(dataclasses.replace(job, models=(first, second)))
+    error = failure(ended)
+    assert (error["kind"], ended.kinds) == ("load", ["error"])
+    assert error["message"] == "The engine has no option 'colour'."
+    assert ("factor" if engine == "chooses" else "none") in error["remedy"]
 
 
 def test_what_an_engine_prints_stays_out_of_the_events(make_job, run):
