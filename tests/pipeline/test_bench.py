@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import os
 import re
@@ -55,6 +56,30 @@ def test_cases_of_one_engine_are_compared_in_both_creation_orders(finished: Fini
             assert len(group.a) // group.block_a == len(group.b) // group.block_b > 0
 
 
+def test_the_order_of_all_inferences_is_kept(finished: Finished) -> None:
+    saved = load_run(finished[0])
+    for engine in ("onnxruntime", "pytorch"):
+        cases = [case for case in saved.cases if case.engine == engine]
+        orders = [order for order in saved.orders if cases[0].slug in order.created]
+        assert [order.number for order in orders] == list(range(len(orders)))
+        for index, case in enumerate(cases):
+            assert case.measurement is not None
+            for order, session in zip(orders, case.measurement.sessions, strict=True):
+                assert order.created.index(case.slug) == session.created
+                ran = sum(n for at, n in order.order if order.created[at] == case.slug)
+                (comparison,) = [c for c in saved.comparisons if case.slug in (c.a, c.b)]
+                group = comparison.groups[order.number]
+                assert ran == len(session.steady) + len((group.a, group.b)[index])
+
+
+def test_operators_have_start_times(finished: Finished) -> None:
+    for case in load_run(finished[0]).cases:
+        assert case.trace is not None
+        for event in case.trace.events:
+            assert len(event.starts_ns) == len(event.samples_ns) > 0
+            assert bool(event.track) is (case.engine == "onnxruntime")
+
+
 def test_the_terminal_shows_coverage_ratio_and_report(finished: Finished) -> None:
     folder, out = finished
     shares = [float(s) for s in re.findall(r"([\d.]+)\s%\sattributed", out)]
@@ -102,6 +127,37 @@ def test_an_exported_file_is_measured_as_it_is(finished: Finished, tmp_path: Pat
     assert case.measurement is not None
     assert len(case.measurement.steady) == 7
     assert case.trace is None
+
+
+def test_an_engine_that_computes_no_numbers_is_an_error(finished: Finished, tmp_path: Path) -> None:
+    """The file is what its manifest says, and so are its outputs' names and shapes."""
+    import onnx
+
+    (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
+    manifest = json.loads(source.with_name(source.name + ".json").read_text())
+    model = onnx.load(source)
+    (output,) = model.graph.output
+    for node in model.graph.node:
+        node.output[:] = ["numbers" if name == output.name else name for name in node.output]
+    model.graph.node.append(onnx.helper.make_node("Sub", ["numbers", "numbers"], ["zero"]))
+    model.graph.node.append(onnx.helper.make_node("Div", ["zero", "zero"], [output.name]))
+    onnx.save(model, tmp_path / "broken.onnx")
+    data = (tmp_path / "broken.onnx").read_bytes()
+    manifest |= {"sha256": hashlib.sha256(data).hexdigest(), "size_bytes": len(data)}
+    manifest["path"] = "broken.onnx"
+    (tmp_path / "broken.onnx.json").write_text(json.dumps(manifest))
+    flags = ("--iterations", "6", "--no-breakdown", "-o", "out")
+    done = bench(tmp_path, "broken.onnx", str(source), *flags)
+    assert done.returncode == 4, done.stderr
+    assert "(broken.onnx): onnxruntime does not compute" in done.stderr
+    assert "gives outputs ('logits') with values that are no finite numbers" in done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    broken, good = load_run(folder).cases
+    assert broken.measurement is None and broken.failure is not None
+    assert good.failure is None and good.measurement is not None
+    assert len(good.measurement.steady) == 6
+    report = (folder / "report.md").read_text()
+    assert "no finite numbers" in report
 
 
 def test_a_changed_file_is_refused(finished: Finished, tmp_path: Path) -> None:
