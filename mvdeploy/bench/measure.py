@@ -137,12 +137,14 @@ def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
 
 def _depends_on_threads(run: Progress, link: Link, plan: Plan) -> bool:
     """Say whether a case computes something else with one thread."""
+    known = run.probe.models[0].output_sha256
+    if known == UNAVAILABLE:
+        return False
     job = Job((run.entry.model,), (), 1, Warmup(iterations=0), plan.cores)
     try:
-        alone = link.run(job, _alone_limit(plan)).models[0].output_sha256
+        return link.run(job, _alone_limit(plan)).models[0].output_sha256 != known
     except EngineError:
         return False  # it is measured with several threads, and with these it runs
-    return UNAVAILABLE != alone != run.probe.models[0].output_sha256
 
 
 def _alone_limit(plan: Plan) -> float:

@@ -164,12 +164,10 @@ def test_another_checksum_with_one_thread_is_a_note(make_link, make_entries, tol
 
 
 def test_a_runner_that_knows_no_checksums_has_no_such_note(make_link, make_entries, told) -> None:
-    def outputs(job, number, case):
-        return {"output_sha256": "unavailable" if job.threads == 1 else "other"}
-
-    plan = dataclasses.replace(PLAN, threads=2)
-    measure(make_entries(1), make_link(outputs=outputs), plan, told.listener)
+    link = make_link(outputs=lambda job, number, case: {"output_sha256": "unavailable"})
+    measure(make_entries(1), link, dataclasses.replace(PLAN, threads=2), told.listener)
     assert told.findings("c0") == ()
+    assert {job.threads for job in link.jobs} == {2}
 
 
 def test_a_case_need_not_run_with_one_thread(make_link, make_entries, told: Told) -> None:
