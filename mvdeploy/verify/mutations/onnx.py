@@ -7,6 +7,7 @@ or hand-written conversions have really made.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mvdeploy.records import Artifact
+from mvdeploy.verify.mutations import Mutant, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -161,29 +162,19 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
 }
 
 
-def mutants(
-    model: onnx.ModelProto, artifact: Artifact, network: nn.Module
-) -> Iterator[tuple[str, str, onnx.ModelProto]]:
-    """Make broken copies: every mutation at the first, the middle and the last place it fits.
-
-    Args:
-        model: the exported model.
-        artifact: its manifest.
-        network: the network before any pass.
-
-    Yields:
-        the mutation, the module it is in, the model.
-    """
+def mutants(subject: Subject) -> Iterator[Mutant]:
+    """Make broken copies: every mutation at the first, the middle and the last place it fits."""
+    model = onnx.load(str(subject.path))
     for name, (mutate, fits) in _MUTATIONS.items():
-        plain = Editor(model, network)
+        plain = Editor(model, subject.network)
         places = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
         chosen = dict.fromkeys(places[i] for i in (0, len(places) // 2, -1)) if places else ()
         for index in chosen:
-            editor = Editor(model, network)
+            editor = Editor(model, subject.network)
             node = editor.nodes[index]
             module = module_of(node)
             mutate(editor, node)
-            yield name, module, editor.model
+            yield Mutant(name, module, functools.partial(onnx.save, editor.model))
 
 
 def _set_attribute(node: onnx.NodeProto, name: str, value: object) -> None:

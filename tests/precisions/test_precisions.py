@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from mvdeploy import precisions
+from mvdeploy.errors import UsageError
+
+
+@pytest.mark.parametrize("name", precisions.names())
+def test_every_precision_says_what_it_demands(name: str) -> None:
+    precision = precisions.get(name)
+    assert precision.name == name
+    assert precision.label and precision.title
+    assert precision.max_abs is not None or precision.min_snr_db is not None
+
+
+def test_an_unknown_precision_is_refused_with_the_nearest() -> None:
+    with pytest.raises(UsageError, match="There is no precision 'fp61'") as caught:
+        precisions.get("fp61")
+    assert "Did you mean 'fp16'?" in caught.value.remedy
+
+
+def test_a_planted_precision_is_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "coarse.py").write_text(
+        "from mvdeploy.precisions import Precision\n"
+        "PRECISION = Precision('coarse', 'coarse', 'coarse numbers', sure_db=9, min_snr_db=10)\n"
+    )
+    monkeypatch.setattr(precisions, "__path__", [*precisions.__path__, str(tmp_path)])
+    assert "coarse" in precisions.names()
+    assert precisions.get("coarse").min_snr_db == 10
+
+
+def test_thresholds_are_known_without_torch() -> None:
+    code = (
+        "import sys; from mvdeploy import precisions, tasks\n"
+        "for room in (precisions, tasks): [room.get(name) for name in room.names()]\n"
+        "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
+    )
+    assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
