@@ -15,6 +15,8 @@ from torch import nn
 
 from mvdeploy import models, tasks
 from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.precisions import fp32
 from mvdeploy.records import Artifact, Parity, TensorInfo
 from mvdeploy.verify import inputs, parity
@@ -191,3 +193,47 @@ def test_an_unknown_task_is_refused_with_the_nearest() -> None:
     with pytest.raises(UsageError, match="There is no task 'clasify'") as caught:
         tasks.get("clasify")
     assert "Did you mean 'classify'?" in caught.value.remedy
+
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Points(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Sequential(nn.Conv2d(3, 4, 3), nn.BatchNorm2d(4), nn.ReLU())
+        self.points, self.weight = nn.Linear(4, 2), nn.Linear(4, 1)
+
+    def forward(self, image):
+        mean = self.stem(image).mean(dim=(2, 3))
+        return {"weight": self.weight(mean)[:, 0], "points": self.points(mean)}
+
+
+def make():
+    torch.manual_seed(0)
+    return Points().eval()
+
+
+make.task, make.num_classes = "points", 2
+"""
+
+
+def test_a_network_with_two_outputs_goes_the_whole_way(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    spec = models.make_spec(f"{tmp_path}/net.py:make")
+    assert (spec.task, spec.image_size) == ("points", (8, 8))
+    done = Builder(spec).export("onnx", tmp_path / "points.onnx")
+    assert [(o.name, o.shape) for o in done.artifact.outputs] == [
+        ("points", (1, 2)),
+        ("weight", (1,)),
+    ]
+    assert done.artifact.passes[0].changed == ("stem.1 into stem.0",)
+    assert {op.module for op in done.artifact.operators} >= {"stem.0", "points", "weight"}
+    assert done.parity is not None and done.parity.passed and done.parity.modules
+    assert [o.name for o in done.parity.inputs[0].outputs] == ["points", "weight"]
+    again = Verifier(done.path)
+    assert again.check().passed
+    faults = {result.mutation: result.good for result in again.mutations()}
+    assert faults == {"bias dropped": True}

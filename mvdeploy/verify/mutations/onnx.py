@@ -115,8 +115,9 @@ def exchange_height_and_width(editor: Editor, node: onnx.NodeProto) -> None:
 
 def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
     """A BatchNorm was folded with another epsilon than its own."""
-    parent = module_of(node).rpartition(".")[0]
-    norm = editor.network.get_submodule(f"{parent}.norm")
+    norm = _folded(editor, node)
+    if norm is None:
+        raise ValueError(f"no BatchNorm was folded into {node.name}")
     variance = np.asarray(norm.running_var, dtype=np.float64)
     eps = float(norm.eps)  # type: ignore[arg-type]
     beta = np.asarray(norm.bias.detach(), dtype=np.float64)  # type: ignore[operator]
@@ -126,6 +127,14 @@ def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
         raise ValueError(f"{node.name} has no constant weight and bias")
     editor.replace_input(node, 1, (weight * factor[:, None, None, None]).astype(weight.dtype))
     editor.replace_input(node, 2, (beta + (bias - beta) * factor).astype(bias.dtype))
+
+
+def _folded(editor: Editor, node: onnx.NodeProto) -> nn.Module | None:
+    """Return the BatchNorm that was folded into a convolution, where it is called as ours are."""
+    parent = module_of(node).rpartition(".")[0]
+    modules = dict(editor.network.named_modules())
+    norm = modules.get(f"{parent}.norm" if parent else "norm")
+    return norm if hasattr(norm, "running_var") else None
 
 
 def _has_bias(editor: Editor, node: onnx.NodeProto) -> bool:
@@ -158,7 +167,10 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
         lambda _, n: n.op_type == "LayerNormalization",
     ),
     "unfold: height and width exchanged": (exchange_height_and_width, _is_unfold),
-    "BatchNorm folded with eps 1e-3": (fold_with_wrong_eps, _has_bias),
+    "BatchNorm folded with eps 1e-3": (
+        fold_with_wrong_eps,
+        lambda editor, node: _has_bias(editor, node) and _folded(editor, node) is not None,
+    ),
 }
 
 
