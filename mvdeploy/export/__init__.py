@@ -70,6 +70,7 @@ from mvdeploy.records import (
     TensorInfo,
     codec,
 )
+from mvdeploy.verify import mutations, verifiers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -363,16 +364,20 @@ def options_of(artifact: Artifact) -> Options:
     return Options(artifact.precision, own=own(artifact) if own is not None else None)
 
 
-def verifier(format_name: str) -> str | None:
-    """Return what a format's files are run by for the comparison with PyTorch, if it says so."""
-    declared: str | None = getattr(get(format_name), "VERIFIER", None)
-    return declared
+def verifier(format_name: str) -> str:
+    """Return what a format's files are run by for the comparison with PyTorch.
+
+    Raises:
+        UsageError: there is no such format, or nothing here runs it.
+    """
+    return verifiers.choose(format_name, getattr(get(format_name), "VERIFIER", None))
 
 
-def mutants(format_name: str) -> Callable[[Any], Iterator[Any]]:
+def mutants(format_name: str) -> Callable[[mutations.Subject], Iterator[mutations.Mutant]]:
     """Return what breaks copies of a format's files, see `mvdeploy.verify.mutations`."""
     driver = getattr(get(format_name), "MUTANTS", "mvdeploy.verify.mutations.program")
-    breaks: Callable[[Any], Iterator[Any]] = importlib.import_module(driver).mutants
+    breaks: Callable[[mutations.Subject], Iterator[mutations.Mutant]]
+    breaks = importlib.import_module(driver).mutants
     return breaks
 
 

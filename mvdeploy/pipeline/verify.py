@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export, models, passes
 from mvdeploy.pipeline.export import load_runnable
 from mvdeploy.records import Artifact, Parity
-from mvdeploy.verify import mutations, verifiers
+from mvdeploy.verify import mutations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -65,8 +65,7 @@ class Verifier:
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
-        format_name = self.artifact.format
-        self._engine = verifiers.choose(format_name, export.verifier(format_name))
+        self._engine = export.verifier(self.artifact.format)
         spec = self.artifact.spec
         image = load_image(
             photograph or sample_photograph(), self.artifact.preprocessing, spec.batch

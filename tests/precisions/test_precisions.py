@@ -1,13 +1,18 @@
 from __future__ import annotations
 
+import dataclasses
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
+import onnx
 import pytest
 
-from mvdeploy import precisions
+from mvdeploy import models, precisions
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.precisions import fp32
 
 
 @pytest.mark.parametrize("name", precisions.names())
@@ -41,3 +46,20 @@ def test_thresholds_are_known_without_torch() -> None:
         "sys.exit('torch' in sys.modules or 'numpy' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], timeout=60).returncode == 0
+
+
+def test_the_stage_of_a_precision_rewrites_what_is_saved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def rewrite(graph: Any, format_name: str, calibration: Any) -> Any:
+        seen.append((format_name, calibration))
+        graph.producer_name = "rewritten"
+        return graph
+
+    stage = dataclasses.replace(fp32.PRECISION, rewrite=rewrite)
+    monkeypatch.setattr(fp32, "PRECISION", stage)
+    done = Builder(models.make_spec("yardstick")).export("onnx", tmp_path / "a.onnx")
+    assert seen == [("onnx", ())]
+    assert onnx.load(done.path).producer_name == "rewritten"
