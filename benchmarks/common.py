@@ -14,7 +14,6 @@ from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import Listener
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records import JobModel, ModelSpec
-from mvdeploy.verify import engines
 
 
 def photograph(spec: ModelSpec, folder: Path) -> Path:
@@ -44,7 +43,7 @@ def exported(
         models.preprocessing(spec),
     )
     artifact = export.write(source, format_name, path)
-    engine = engines.for_format(format_name)
+    engine = export.verifier(format_name)
     return case(path, engine, artifact.inputs[0].name, image)
 
 

@@ -91,7 +91,7 @@ def _parity(case: CaseView) -> Iterator[Finding]:
         values: Values = {"max_abs": worst.max_abs, "demand": parity.demand, "input": worst.name}
         yield Finding("parity_failed", Level.ERROR, dict(values))
     if len(parity.inputs) > 1 and parity.blind:
-        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread})
+        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread or 0.0})
 
 
 def _ended_early(case: CaseView) -> Iterator[Finding]:

@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 import click
 
-from mvdeploy import export, models
+from mvdeploy import export, models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.records import ModelSpec
 from mvdeploy.records.spec import parse_image_size, parse_patches
@@ -60,7 +60,11 @@ def network(command: F) -> F:
                 "(height x width). Repeat it for several configurations.",
             ),
             click.option("--image-size", metavar="N|H,W", help="Input size in pixels."),
-            click.option("--task", default="classify", show_default=True, metavar="TASK"),
+            click.option(
+                "--task",
+                metavar="TASK",
+                help=f"{', '.join(tasks.names())}. [default: the model's own]",
+            ),
             click.option(
                 "--num-classes",
                 type=int,
@@ -95,7 +99,7 @@ def specs(
     names: tuple[str, ...],
     patches: tuple[str, ...],
     image_size: str | None,
-    task: str,
+    task: str | None,
     num_classes: int | None,
     seed: int,
     weights: Path | None = None,

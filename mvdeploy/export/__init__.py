@@ -34,20 +34,29 @@ and what of the following it has a use for:
     the manifest of a file that was written, with what only the finished file tells.
 ``options_of(artifact)``
     its own options as a manifest tells them, to make a file like it again.
+``VERIFIER``
+    name of what runs its files for the comparison with PyTorch: an engine, or an interpreter in
+    ``mvdeploy.verify``. A format without it is run by the first engine that has it.
+``MUTANTS``
+    dotted path of the module whose ``mutants`` breaks copies of its files, see
+    ``mvdeploy.verify.mutations``. A format without it is made anew from broken programs.
 """
 
 from __future__ import annotations
 
+import copy
 import dataclasses
+import functools
+import importlib
 import importlib.metadata
 import platform
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import mvdeploy
-from mvdeploy import files, plugins
+from mvdeploy import files, plugins, precisions, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import (
@@ -61,11 +70,12 @@ from mvdeploy.records import (
     TensorInfo,
     codec,
 )
+from mvdeploy.verify import mutations, verifiers
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-INPUT, OUTPUT = "image", "logits"
+INPUT = "image"
 DYNAMIC = "batch"
 """Stands in a shape where any number will do."""
 
@@ -91,7 +101,7 @@ class Options:
     """What can be chosen about a file beyond its format.
 
     Attributes:
-        precision: name of a precision; None for the format's usual one.
+        precision: one of `mvdeploy.precisions`; None for the format's usual one.
         formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
         dynamic_batch: any number of images can be fed, instead of as many as the spec says.
         own: the format's own ``Options``; None for its defaults.
@@ -207,11 +217,8 @@ def check(format_name: str, precision: str | None = None) -> None:
     """
     if format_name not in names():
         raise plugins.unknown("format", format_name, names())
-    if precision is not None and precision not in PRECISIONS:
-        raise plugins.unknown("precision", precision, PRECISIONS)
-
-
-PRECISIONS = ("fp32", "fp16")
+    if precision is not None:
+        precisions.get(precision)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -357,6 +364,23 @@ def options_of(artifact: Artifact) -> Options:
     return Options(artifact.precision, own=own(artifact) if own is not None else None)
 
 
+def verifier(format_name: str) -> str:
+    """Return what a format's files are run by for the comparison with PyTorch.
+
+    Raises:
+        UsageError: there is no such format, or nothing here runs it.
+    """
+    return verifiers.choose(format_name, getattr(get(format_name), "VERIFIER", None))
+
+
+def mutants(format_name: str) -> Callable[[mutations.Subject], Iterator[mutations.Mutant]]:
+    """Return what breaks copies of a format's files, see `mvdeploy.verify.mutations`."""
+    driver = getattr(get(format_name), "MUTANTS", "mvdeploy.verify.mutations.program")
+    breaks: Callable[[mutations.Subject], Iterator[mutations.Mutant]]
+    breaks = importlib.import_module(driver).mutants
+    return breaks
+
+
 def suffix(format_name: str) -> str:
     """Return the file name ending of a format, with its dot."""
     ending: str = get(format_name).SUFFIX
@@ -380,7 +404,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     check_options(format_name, options)
     options = complete(format_name, options)
     exporter = get(format_name)
-    subject = _subject(source, options)
+    subject = _subject(source, format_name, options)
     written: Written = exporter.write(subject, path, options)
     artifact = Artifact(
         path=path.name,
@@ -408,18 +432,23 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     return artifact
 
 
-def _subject(source: Source, options: Options) -> Subject:
+def _subject(source: Source, format_name: str, options: Options) -> Subject:
     import torch
 
     spec = source.spec
     size = DYNAMIC if options.dynamic_batch else spec.batch
     # A batch of one would be taken for a constant.
     batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
+    task = tasks.get(spec.task)
+    outputs = tuple(
+        dataclasses.replace(output, shape=(size, *output.shape[1:]))
+        for output in task.outputs(spec)
+    )
     return Subject(
-        network=source.network,
+        network=_in_order(source.network, task, tuple(output.name for output in outputs)),
         examples=(torch.zeros(batch, 3, *spec.image_size),),
-        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32"),),
-        outputs=(TensorInfo(OUTPUT, (size, spec.num_classes), "float32"),),
+        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32", "NCHW"),),
+        outputs=outputs,
         facts={
             "mvdeploy.version": mvdeploy.__version__,
             "mvdeploy.model": spec.label,
@@ -427,7 +456,34 @@ def _subject(source: Source, options: Options) -> Subject:
             "mvdeploy.passes": ", ".join(report.name for report in source.passes),
         },
         preprocessing=source.preprocessing,
+        rewrite=_stage(source, format_name, precision(format_name, options)),
     )
+
+
+def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> nn.Module:
+    """Return a network that returns its outputs in the task's order; its modules keep their paths.
+
+    One output needs no order, whatever holds it.
+    """
+    if len(names) == 1:
+        return network
+    plain = type(network)
+
+    def forward(self: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
+        outputs = task.named(plain.forward(self, *inputs))
+        return tuple(outputs[name] for name in names)
+
+    ordered = copy.copy(network)
+    ordered.__class__ = type(plain.__name__, (plain,), {"forward": forward})
+    return ordered
+
+
+def _stage(source: Source, format_name: str, precision_name: str) -> Callable[[Any], Any]:
+    """Return the precision's rewriting of what a format traced."""
+    rewrite = precisions.get(precision_name).rewrite
+    if rewrite is None:
+        return lambda graph: graph
+    return functools.partial(rewrite, format_name=format_name, calibration=source.calibration)
 
 
 def _weights(spec: ModelSpec) -> str:

@@ -24,6 +24,7 @@ SUFFIX = ".onnx"
 PACKAGES = ("torch", "onnx", "onnxscript")
 PRECISIONS = ("fp32",)
 DYNAMIC_BATCH = True
+MUTANTS = "mvdeploy.verify.mutations.onnx"
 
 MODULE_KEY = "mvdeploy.module"
 """Node metadata: dotted path of the module that the node came from."""

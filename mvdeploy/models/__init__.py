@@ -12,19 +12,24 @@ A model family is one file (or folder) in ``families/``, importable without torc
     how images are fed.
 ``build(spec)``, ``set_patches(network, patches)``
     the network; module classes declare their `Category` as ``category``.
-``tensors(name, num_classes)``
-    name and shape of every tensor; a family without it takes no checkpoints.
+``tasks(name)``
+    names of `mvdeploy.tasks` that a model does; a family without it classifies.
+``checkpoint(spec, path, num_classes, channel_order)``, ``load(network, weights, model)``
+    a spec with what a checkpoint says, and its weights; a family without them takes none.
+``layouts()``, ``convert(source, layout, target, channel_order)``
+    layouts that its checkpoints can be written in, and a `Converted`; a family may lack them.
 """
 
 from __future__ import annotations
 
 import dataclasses
-import functools
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy import plugins
+from mvdeploy import plugins, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models import zoo
 from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
@@ -32,12 +37,40 @@ from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preproc
 if TYPE_CHECKING:
     from torch import nn
 
-    from mvdeploy.models.families.mobilevit.checkpoints import Candidates, Converted
-
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
-TASKS = ("classify",)
 CHANNEL_ORDERS = ("RGB", "BGR")
+
+
+@dataclasses.dataclass(frozen=True)
+class Converted:
+    """What a conversion of a checkpoint did.
+
+    Attributes:
+        source: what was read.
+        source_layout: of it.
+        entry: of the file's dict that was taken; empty for all of it.
+        path: what was written: a file, or a folder for transformers.
+        layout: of the result.
+        model: which network's weights they are.
+        num_classes: of its classifier.
+        tensors: how many there are in the result.
+        channel_order: what the network is to be fed; a conversion does not change it.
+        plain_order: what networks in this layout are fed when nothing is said.
+        known_from: where the channel order of the source is known from, in words.
+    """
+
+    source: Path
+    source_layout: str
+    entry: str
+    path: Path
+    layout: str
+    model: str
+    num_classes: int
+    tensors: int
+    channel_order: str
+    plain_order: str
+    known_from: str
 
 
 def catalogue() -> dict[str, str]:
@@ -53,7 +86,7 @@ def make_spec(
     patches: tuple[PatchSize, ...] | None = None,
     image_size: tuple[int, int] | None = None,
     num_classes: int | None = None,
-    task: str = "classify",
+    task: str | None = None,
     seed: int = 0,
     weights: Path | None = None,
     channel_order: str | None = None,
@@ -65,19 +98,18 @@ def make_spec(
         patches: one for each stage that has them.
         image_size: height and width, pixels.
         num_classes: of the classifier; a checkpoint must have as many.
-        task: one of `TASKS`.
+        task: one of `mvdeploy.tasks` that the model does; None for the first of them.
         seed: of random weights.
         weights: a checkpoint: a file, or a folder as transformers saves it. Its names and shapes
             are checked here, its values when the network is built.
         channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
 
     Raises:
-        UsageError: an unknown model or task, sizes that do not fit, or a checkpoint that is damaged
-            or of another network.
+        UsageError: an unknown model or task, a task that the model does not do, sizes that do not
+            fit, or a checkpoint that is damaged or of another network.
     """
     family = _family(name)
-    if task not in TASKS:
-        raise plugins.unknown("task", task, TASKS)
+    task = _task(family, name, task)
     if channel_order not in (None, *CHANNEL_ORDERS):
         raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
     if channel_order is not None and weights is None:
@@ -90,39 +122,44 @@ def make_spec(
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
     plain: ModelSpec = family.defaults(name)
     if weights is not None:
-        plain = _with_checkpoint(plain, weights, num_classes, channel_order)
+        plain = _checkpoint(family, plain, weights, num_classes, channel_order)
     own_weights = hasattr(family, "has_weights") and family.has_weights(plain)
     spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
     family.check(spec)
     return spec
 
 
-def _with_checkpoint(
-    plain: ModelSpec, weights: Path, num_classes: int | None, channel_order: str | None
-) -> ModelSpec:
-    """Return the defaults of a model with those of its checkpoint."""
-    from mvdeploy.models.families.mobilevit import checkpoints
+def _task(family: ModuleType, name: str, asked: str | None) -> str:
+    """Return what a network is to do."""
+    does: tuple[str, ...] = family.tasks(name) if hasattr(family, "tasks") else ("classify",)
+    if asked is None:
+        return does[0]
+    tasks.get(asked)
+    if asked not in does:
+        raise UsageError(
+            f"{name} is no network for the task '{asked}'.", f"It does: {', '.join(does)}."
+        )
+    return asked
 
-    candidates = _candidates()
-    if plain.model not in candidates:
+
+def _checkpoint(family: ModuleType, plain: ModelSpec, *given: Any) -> ModelSpec:
+    """Return the defaults of a model with those of its checkpoint."""
+    if not hasattr(family, "checkpoint"):
         raise UsageError(
             f"No layout of checkpoints is known for {plain.model}.", "Leave out --weights."
         )
-    found = checkpoints.inspect(weights, candidates)
-    checkpoints.demand(found, plain.model, candidates)
-    if num_classes not in (None, found.num_classes):
-        raise UsageError(
-            f"{found} has {found.num_classes} classes, not {num_classes}.",
-            f"Leave out --num-classes, or give {found.num_classes}.",
-        )
-    patch = found.patch_size
-    return dataclasses.replace(
-        plain,
-        patches=plain.patches if patch is None else (PatchSize(patch, patch),) * len(plain.patches),
-        image_size=found.feed.image_size or plain.image_size,
-        num_classes=found.num_classes,
-        weights=found.weights(channel_order),
-    )
+    spec: ModelSpec = family.checkpoint(plain, *given)
+    return spec
+
+
+def layouts() -> tuple[str, ...]:
+    """Return the layouts that checkpoints can be converted to."""
+    return tuple(dict.fromkeys(itertools.chain(*map(_layouts, _families()))))
+
+
+def _layouts(family: ModuleType) -> tuple[str, ...]:
+    found: tuple[str, ...] = family.layouts() if hasattr(family, "layouts") else ()
+    return found
 
 
 def convert(source: Path, layout: str, target: Path, channel_order: str | None = None) -> Converted:
@@ -130,18 +167,20 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
 
     Args:
         source: a checkpoint of any known layout.
-        layout: of the result: ``timm``, ``cvnets`` or ``transformers``.
+        layout: of the result: one of `layouts`.
         target: a .pt, .pth or .safetensors file; for transformers also the name of a new folder.
         channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
 
     Raises:
         UsageError: the checkpoint cannot be used, or the target not written.
     """
-    from mvdeploy.models.families.mobilevit import checkpoints
-
     if channel_order not in (None, *CHANNEL_ORDERS):
         raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
-    return checkpoints.convert(source, layout, target, _candidates(), channel_order)
+    for family in _families():
+        if layout in _layouts(family):
+            converted: Converted = family.convert(source, layout, target, channel_order)
+            return converted
+    raise plugins.unknown("layout", layout, layouts())
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
@@ -164,7 +203,6 @@ def build(spec: ModelSpec) -> nn.Module:
     import torch
 
     from mvdeploy.models import random_weights
-    from mvdeploy.models.families.mobilevit import checkpoints
 
     family = _family(spec.model)
     family.check(spec)
@@ -173,7 +211,7 @@ def build(spec: ModelSpec) -> nn.Module:
     with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
         network: nn.Module = family.build(plain if configurable else spec)
     if spec.weights is not None:
-        checkpoints.load(network, spec.weights, spec.model, _candidates())
+        family.load(network, spec.weights, spec.model)
     elif configurable:
         random_weights.initialise(network, spec.seed or 0)
     elif spec.seed is not None:
@@ -232,20 +270,13 @@ def parameter_count(network: nn.Module) -> int:
     return sum(p.numel() for p in network.parameters() if p.requires_grad)
 
 
+def _families() -> Iterator[ModuleType]:
+    for family in plugins.names(_FAMILIES):
+        yield plugins.load(_FAMILIES, family, "model family")
+
+
 def _by_name() -> dict[str, ModuleType]:
-    families = (
-        plugins.load(_FAMILIES, family, "model family") for family in plugins.names(_FAMILIES)
-    )
-    return {name: family for family in families for name in family.names()}
-
-
-def _candidates() -> Candidates:
-    """Return the networks that a checkpoint may be of."""
-    return {
-        name: functools.partial(family.tensors, name)
-        for name, family in _by_name().items()
-        if hasattr(family, "tensors")
-    }
+    return {name: family for family in _families() for name in family.names()}
 
 
 def _family(name: str) -> ModuleType:

@@ -3,7 +3,7 @@
 A pass is one file in this folder with:
 
 ``TOLERANCE``
-    how far the outputs may move, relative to the largest of them (or to 1), in float64.
+    how far each output may move, relative to its largest value (or to 1), in float64.
 ``requires(network)``
     raises `UsageError` when the network is not in the state that the pass needs.
 ``rewrite(network, example)``
@@ -19,6 +19,7 @@ differs is which operators an exporter finds. A pass runs when its name stands i
 from __future__ import annotations
 
 import copy
+from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mvdeploy import plugins
@@ -63,7 +64,7 @@ def apply(
     """Run passes in order, each on a copy; the network that is given stays as it is.
 
     Args:
-        network: in eval mode.
+        network: in eval mode; returns a tensor, or tuples and dicts of them.
         example: an input to check outputs with, (batch, 3, height, width).
         names: which passes: one of the `FORMULATIONS`, or any of them.
 
@@ -84,30 +85,61 @@ def _run(name: str, network: nn.Module, example: Tensor) -> tuple[nn.Module, Pas
     result = copy.deepcopy(network)
     changed, left = step.rewrite(result, example)
     step.ensures(result, example)
-    before, after = _outputs(network, example), _outputs(result, example)
-    difference = float((before - after).abs().max())
-    allowed = step.TOLERANCE * max(1.0, float(before.abs().max()))
-    # Written so that a NaN fails too.
-    if not difference <= allowed:
-        raise CheckFailed(
-            f"The pass {name} moved the outputs by {difference:.2g}; {allowed:.2g} is allowed.",
-            "Leave the pass out, and report the network that shows it.",
-        )
+    difference = _check_outputs(step, name, _outputs(network, example), _outputs(result, example))
     return result, PassReport(name, tuple(changed), tuple(left), difference)
 
 
-def _outputs(network: nn.Module, example: Tensor) -> Tensor:
-    """What the network computes in float64.
+def _check_outputs(
+    step: ModuleType, name: str, before: dict[str, Tensor], after: dict[str, Tensor]
+) -> float:
+    """Return how far the outputs moved at most.
+
+    Raises:
+        CheckFailed: there are others now, or one moved by more than the pass allows.
+    """
+    largest = 0.0
+    if before.keys() != after.keys():
+        raise CheckFailed(
+            f"The pass {name} made other outputs of {_listed(before)}: {_listed(after)}.",
+            "Leave the pass out, and report the network that shows it.",
+        )
+    for output, wanted in before.items():
+        difference = float((wanted - after[output]).abs().max())
+        allowed = step.TOLERANCE * max(1.0, float(wanted.abs().max()))
+        # Written so that a NaN fails too.
+        if not difference <= allowed:
+            which = f" (result{output})" if len(before) > 1 else ""
+            raise CheckFailed(
+                f"The pass {name} moved the outputs{which} by {difference:.2g}; {allowed:.2g} is "
+                "allowed.",
+                "Leave the pass out, and report the network that shows it.",
+            )
+        largest = max(largest, difference)
+    return largest
+
+
+def _listed(outputs: dict[str, Tensor]) -> str:
+    return ", ".join(f"result{place}" for place in outputs)
+
+
+def _outputs(network: nn.Module, example: Tensor) -> dict[str, Tensor]:
+    """What the network computes in float64, by the place in what it returns, such as ``['boxes']``.
 
     In float32 another order of the same sums moves the outputs of a deep network by as much as a
     pass is allowed to; in float64 only what the pass did to the function and its weights shows.
     A network that insists on float32, as one with constants in its code may, is run as it is.
     """
     import torch
+    from torch.utils import _pytree as pytree
 
     with torch.inference_mode():
         try:
-            outputs: Tensor = copy.deepcopy(network).double()(example.double())
+            result = copy.deepcopy(network).double()(example.double())
         except RuntimeError:
-            outputs = network(example)
-    return outputs
+            result = network(example)
+    leaves, _ = pytree.tree_flatten_with_path(result)
+    return {
+        pytree.keystr(place): leaf.double()
+        for place, leaf in leaves
+        if isinstance(leaf, torch.Tensor)
+    }

@@ -15,7 +15,6 @@ from mvdeploy import export as formats
 from mvdeploy import files, models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
-from mvdeploy.verify import engines
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -164,7 +163,7 @@ class Builder:
     ) -> Parity:
         from mvdeploy.verify import inputs, parity
 
-        engine = engines.for_format(artifact.format)
+        engine = formats.verifier(artifact.format)
         images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
         result = parity.check(
             artifact, path, built.network, images, engine, rewritten=source.network

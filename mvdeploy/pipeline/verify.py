@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import functools
 import tempfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, models, passes
 from mvdeploy.pipeline.export import load_runnable
 from mvdeploy.records import Artifact, Parity
-from mvdeploy.verify import engines
+from mvdeploy.verify import mutations
 
 if TYPE_CHECKING:
     import numpy as np
@@ -20,8 +19,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnStep = Callable[[str], None]
-_Mutant = tuple[str, str, Callable[[], Parity]]
-"""What was broken, in which module, and the check of it."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -68,7 +65,7 @@ class Verifier:
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
-        self._engine = engines.for_format(self.artifact.format)
+        self._engine = export.verifier(self.artifact.format)
         spec = self.artifact.spec
         image = load_image(
             photograph or sample_photograph(), self.artifact.preprocessing, spec.batch
@@ -86,69 +83,37 @@ class Verifier:
         self._step(f"{self._path.name}: compare with PyTorch")
         return self._check(self._path)
 
-    def _check(self, path: Path, remade: Artifact | None = None) -> Parity:
-        """Compare a file: outputs and inside, or the outputs alone of one that was made again."""
+    def _check(self, path: Path, *, inside: bool = True) -> Parity:
+        """Compare a file: outputs and inside, or the outputs alone."""
         from mvdeploy.verify import inputs, parity
 
         images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
-        inside = None if remade else self._rewritten
+        rewritten = self._rewritten if inside else None
         return parity.check(
-            remade or self.artifact, path, self._network, images, self._engine, rewritten=inside
+            self.artifact, path, self._network, images, self._engine, rewritten=rewritten
         )
 
     def mutations(self) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose."""
         results = []
-        own = {"onnx": self._onnx_mutants, "coreml": self._coreml_mutants}
-        mutants = own.get(self.artifact.format, self._program_mutants)
+        subject = mutations.Subject(
+            self._path, self.artifact, self._network, self._rewritten, self._image, self._export
+        )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._path.name
-            for name, module, check in mutants(path):
-                self._step(f"{name} in {module}")
-                parity = check()
+            for mutant in export.mutants(self.artifact.format)(subject):
+                self._step(f"{mutant.name} in {mutant.module}")
+                mutant.write(path)
+                parity = self._check(path, inside=mutant.same_operators)
                 first = parity.first_diverging
                 named = first.module if first else ""
-                results.append(MutationResult(name, module, not parity.passed, named, parity))
+                caught = not parity.passed
+                results.append(MutationResult(mutant.name, mutant.module, caught, named, parity))
         return tuple(results)
 
-    def _onnx_mutants(self, path: Path) -> Iterator[_Mutant]:
-        import onnx
-
-        from mvdeploy.verify.mutations.onnx import mutants
-
-        def check(model: onnx.ModelProto) -> Parity:
-            onnx.save(model, str(path))
-            return self._check(path)
-
-        model = onnx.load(str(self._path))
-        for name, module, mutant in mutants(model, self.artifact, self._network):
-            yield name, module, functools.partial(check, mutant)
-
-    def _coreml_mutants(self, path: Path) -> Iterator[_Mutant]:
-        from mvdeploy.verify.mutations.coreml import mutants, save
-
-        def check(spec: object) -> Parity:
-            save(spec, self._path, path)
-            return self._check(path)
-
-        for name, module, mutant in mutants(self._path, self.artifact):
-            yield name, module, functools.partial(check, mutant)
-
-    def _program_mutants(self, path: Path) -> Iterator[_Mutant]:
-        """Break the program that the file was made from, and make a file of it in the same way."""
-        import torch
-
-        from mvdeploy.verify.mutations.program import mutants
-
+    def _export(self, network: nn.Module, path: Path) -> None:
+        """Write another network as the file was written."""
         artifact = self.artifact
         options = export.options_of(artifact)
-
-        def check(program: torch.export.ExportedProgram) -> Parity:
-            network = program.module()
-            source = export.Source(artifact.spec, network, {}, 0, (), artifact.preprocessing)
-            return self._check(path, export.write(source, artifact.format, path, options))
-
-        program = torch.export.export(self._rewritten, (torch.from_numpy(self._image),))
-        # Lowering takes its time: one place of each kind.
-        for name, module, mutant in mutants(program, places=1):
-            yield name, module, functools.partial(check, mutant)
+        source = export.Source(artifact.spec, network, {}, 0, (), artifact.preprocessing)
+        export.write(source, artifact.format, path, options)

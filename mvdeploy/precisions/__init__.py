@@ -1,1 +1,66 @@
-"""Precisions."""
+"""Precisions: in which numbers a program computes, and how exact it has to be then.
+
+A precision is one file in this folder, importable without torch, with ``PRECISION``. Nothing else
+says what is demanded of a program by the name of its precision.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy import plugins
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import nn
+
+    Images = Mapping[str, npt.NDArray[np.float32]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Precision:
+    """A precision.
+
+    Attributes:
+        name: as it is typed, and as it stands in names of files.
+        label: in tables.
+        title: in sentences.
+        sure_db: SNR of a tensor inside the network that rounding alone does not go below: where an
+            export departs, it is lower.
+        max_abs: largest absolute difference of the outputs that is accepted; None where rounding
+            alone goes beyond any.
+        min_snr_db: signal to noise of the outputs that is demanded instead.
+        rounded: ``rounded(network, images)`` runs a network on images by name, (batch, 3, height,
+            width) each, with every result rounded as a program of this precision does, and returns
+            what forward returned by name, arrays for tensors. None where that is the network.
+        rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
+            instead of what a format traced; `calibration` holds the inputs of a program by name,
+            as often as there are examples. None where programs stay as they are.
+    """
+
+    name: str
+    label: str
+    title: str
+    sure_db: float
+    max_abs: float | None = None
+    min_snr_db: float | None = None
+    rounded: Callable[[nn.Module, Images], dict[str, Any]] | None = None
+    rewrite: Callable[..., Any] | None = None
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all precisions."""
+    return plugins.names(__name__)
+
+
+def get(name: str) -> Precision:
+    """Return a precision by name.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    found: Precision = plugins.load(__name__, name, "precision").PRECISION
+    return found

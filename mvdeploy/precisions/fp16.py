@@ -1,4 +1,4 @@
-"""What half precision costs a network, whatever runs it.
+"""Half precision, and what it costs a network, whatever runs it.
 
 A program in float16 differs from its network by rounding, and how much that comes to depends on the
 weights: every layer passes on the errors of those before it. Measured in PyTorch, it tells rounding
@@ -9,48 +9,68 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Mapping
-from typing import Any
+from contextlib import AbstractContextManager
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import numpy.typing as npt
-import torch
-from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_map_only
+from mvdeploy.precisions import Precision
 
-Array = npt.NDArray[np.float32]
+if TYPE_CHECKING:
+    from torch import Tensor, nn
 
-
-class _Halves(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Round what every operator makes to half precision."""
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: object,
-        args: tuple[Any, ...] = (),
-        kwargs: Mapping[str, Any] | None = None,
-    ) -> Any:
-        return tree_map_only(Tensor, _rounded, func(*args, **(kwargs or {})))
+    from mvdeploy.precisions import Images
 
 
-def _rounded(tensor: Tensor) -> Tensor:
-    return tensor.half().float() if tensor.dtype is torch.float32 else tensor
-
-
-def run(network: nn.Module, images: Mapping[str, Array]) -> dict[str, Array]:
-    """Return a network's outputs with weights and every operator's result rounded to half.
+def run(network: nn.Module, images: Images) -> dict[str, Any]:
+    """Return a network's results with weights and every operator's result rounded to half.
 
     Args:
         network: in eval mode, float32; it is left as it is.
         images: inputs by name.
+
+    Returns:
+        What forward returned for each, with arrays in the place of tensors.
     """
+    import torch
+    from torch.utils._pytree import tree_map_only
+
     halved = copy.deepcopy(network)
+    results = {}
     with torch.inference_mode():
         for parameter in (*halved.parameters(), *halved.buffers()):
             parameter.data = _rounded(parameter.data)
-        outputs = {}
         for name, image in images.items():
-            with _Halves():  # type: ignore[no-untyped-call]
-                outputs[name] = halved(torch.from_numpy(image)).numpy()
-    return outputs
+            with _halves():
+                result = halved(torch.from_numpy(image))
+            results[name] = tree_map_only(torch.Tensor, lambda tensor: tensor.numpy(), result)
+    return results
+
+
+def _halves() -> AbstractContextManager[Any]:
+    """Round what every operator makes to half precision, while it is entered."""
+    from torch import Tensor
+    from torch.utils._python_dispatch import TorchDispatchMode
+    from torch.utils._pytree import tree_map_only
+
+    class Halves(TorchDispatchMode):  # type: ignore[no-untyped-call]
+        def __torch_dispatch__(
+            self,
+            func: Callable[..., Any],
+            types: object,
+            args: tuple[Any, ...] = (),
+            kwargs: Mapping[str, Any] | None = None,
+        ) -> Any:
+            return tree_map_only(Tensor, _rounded, func(*args, **(kwargs or {})))
+
+    mode: AbstractContextManager[Any] = Halves()  # type: ignore[no-untyped-call]
+    return mode
+
+
+def _rounded(tensor: Tensor) -> Tensor:
+    import torch
+
+    return tensor.half().float() if tensor.dtype is torch.float32 else tensor
+
+
+PRECISION = Precision(
+    name="fp16", label="fp16", title="half precision", sure_db=50.0, min_snr_db=45.0, rounded=run
+)

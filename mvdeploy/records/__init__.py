@@ -24,6 +24,7 @@ from mvdeploy.records.artifact import (
     PassReport,
     PlacementRisk,
     Preprocessing,
+    Quantization,
     TensorInfo,
     Undelegated,
 )
@@ -41,7 +42,7 @@ from mvdeploy.records.device import (
 )
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
-from mvdeploy.records.parity import ModuleParity, Parity, ParityInput
+from mvdeploy.records.parity import ModuleParity, OutputParity, Parity, ParityInput
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.spec import ImageRule, ModelSpec, PatchSize, WeightsFile
@@ -85,6 +86,7 @@ __all__ = [
     "Operator",
     "OperatorKind",
     "OperatorTimes",
+    "OutputParity",
     "PairGroup",
     "Parity",
     "ParityInput",
@@ -93,6 +95,7 @@ __all__ = [
     "PlacementRisk",
     "Plan",
     "Preprocessing",
+    "Quantization",
     "Reading",
     "Run",
     "Samples",

@@ -12,15 +12,37 @@ PROBABILITIES = "classLabel_probs"
 
 
 @dataclasses.dataclass(frozen=True)
-class TensorInfo:
-    """An input or output: name, shape, element type (``float32``).
+class Quantization:
+    """How the whole numbers of a tensor stand for real ones: scale · (number − zero point).
 
-    A dimension that is free has a name in the shape instead of a number: ``batch``.
+    Attributes:
+        scale: one for the tensor, or one for each index of `axis`.
+        zero_point: as many.
+        axis: dimension that the scales differ along; None where one holds for all.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a program.
+
+    Attributes:
+        name: of the tensor.
+        shape: a dimension that is free has a name instead of a number: ``batch``.
+        dtype: element type, such as ``float32`` or ``uint8``; ``string`` for a label.
+        layout: of images: ``NCHW`` or ``NHWC``; empty for other tensors.
+        quantization: of whole numbers that stand for real ones; None for all others.
     """
 
     name: str
     shape: tuple[int | str, ...]
     dtype: str
+    layout: str = ""
+    quantization: Quantization | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -164,7 +186,7 @@ class Artifact:
         sha256: of the file; of a folder, over the names and sha256 of its files.
         size_bytes: of the file.
         format: name of the export format.
-        precision: ``fp32`` or ``fp16``.
+        precision: name of a file in `mvdeploy.precisions`.
         spec: the network.
         passes: what was done to it before the export, in order.
         inputs: in order.

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import math
 
+from mvdeploy.records.codec import FORMERLY
+
 BLIND = 1e-3
 """A check is blind when the outputs vary between inputs by less than this share of their spread:
 an export that ignored its input would pass."""
@@ -14,17 +16,14 @@ ROUNDING_MARGIN_DB = 6.0
 
 
 @dataclasses.dataclass(frozen=True)
-class ParityInput:
-    """The comparison on one input.
+class OutputParity:
+    """The comparison of one output on one input.
 
     Attributes:
-        name: what the input was, such as ``photograph``.
-        max_abs: largest absolute difference over the outputs.
+        name: of the output.
+        max_abs: largest absolute difference.
         snr_db: signal power over the power of the difference, dB; None when they are identical.
-        cosine: cosine similarity of the outputs.
-        top1_agrees: both have the same largest output.
-        top1_tied: they have not, but rounding cannot tell the two apart: the reference's values of
-            them are too near to each other.
+        cosine: cosine similarity.
         rounding_db: SNR of the reference with every operator rounded to the artifact's precision;
             None where that is the reference's own.
     """
@@ -33,9 +32,34 @@ class ParityInput:
     max_abs: float
     snr_db: float | None
     cosine: float
-    top1_agrees: bool
     rounding_db: float | None = None
-    top1_tied: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class ParityInput:
+    """The comparison on one input; numbers are the worst of the outputs'.
+
+    Attributes:
+        name: what the input was, such as ``photograph``.
+        max_abs: largest absolute difference over the outputs.
+        snr_db: signal power over the power of the difference, dB; None when they are identical.
+        cosine: cosine similarity of the outputs.
+        agrees: both say the same, as the task means it: a classifier's largest output.
+        rounding_db: SNR of the reference with every operator rounded to the artifact's precision;
+            None where that is the reference's own.
+        tied: they do not, but rounding cannot tell the two answers apart: the reference's values of
+            them are too near to each other.
+        outputs: each output apart; empty in results of before there could be several.
+    """
+
+    name: str
+    max_abs: float
+    snr_db: float | None
+    cosine: float
+    agrees: bool = dataclasses.field(metadata={FORMERLY: "top1_agrees"})
+    rounding_db: float | None = None
+    tied: bool = dataclasses.field(default=False, metadata={FORMERLY: "top1_tied"})
+    outputs: tuple[OutputParity, ...] = ()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,33 +90,40 @@ class Parity:
     Attributes:
         engine: what ran the artifact, with its version.
         inputs: one entry for each input.
-        max_abs_threshold: demanded of every input; None where rounding alone goes beyond any.
+        max_abs_threshold: demanded of every output; None where rounding alone goes beyond any.
         output_spread: standard deviation of the reference's outputs between the inputs; near zero
-            would mean that the check is blind, because nothing depends on the input.
+            would mean that the check is blind, because nothing depends on the input. Of several
+            outputs, the largest. None where it is not judged, as on a device, which is fed one
+            input.
         passed: every demand is met.
         modules: tensors inside the network, in the order they are computed; empty when the engine
             does not show them.
-        min_snr_db: demanded of every input; where rounding alone leaves less than that, the SNR may
-            be `ROUNDING_MARGIN_DB` lower still. None where the largest difference is judged.
+        min_snr_db: demanded of every output; where rounding alone leaves less than that, the SNR
+            may be `ROUNDING_MARGIN_DB` lower still. None where the largest difference is judged.
+        task: of the network; it says what agreeing means.
     """
 
     engine: str
     inputs: tuple[ParityInput, ...]
     max_abs_threshold: float | None
-    output_spread: float
+    output_spread: float | None
     passed: bool
     modules: tuple[ModuleParity, ...] = ()
     min_snr_db: float | None = None
+    task: str = "classify"
 
     def accepts(self, one: ParityInput) -> bool:
-        """Say whether an input meets the demands."""
+        """Say whether all outputs on an input meet the demands."""
+        outputs = one.outputs or (one,)
+        return all(map(self._near, outputs)) and (one.agrees or one.tied)
+
+    def _near(self, one: ParityInput | OutputParity) -> bool:
         # Written so that a NaN fails.
         near = self.max_abs_threshold is None or one.max_abs <= self.max_abs_threshold
         least = self._least_snr(one)
-        clear = least is None or one.snr_db is None or one.snr_db >= least
-        return near and clear and (one.top1_agrees or one.top1_tied)
+        return near and (least is None or one.snr_db is None or one.snr_db >= least)
 
-    def _least_snr(self, one: ParityInput) -> float | None:
+    def _least_snr(self, one: ParityInput | OutputParity) -> float | None:
         if self.min_snr_db is None or one.rounding_db is None:
             return self.min_snr_db
         return min(self.min_snr_db, one.rounding_db - ROUNDING_MARGIN_DB)
@@ -100,7 +131,7 @@ class Parity:
     @property
     def blind(self) -> bool:
         """Whether the outputs hardly depend on the input."""
-        return not self.output_spread >= BLIND
+        return self.output_spread is not None and not self.output_spread >= BLIND
 
     @property
     def demand(self) -> str:
@@ -110,7 +141,9 @@ class Parity:
             if least < self.min_snr_db:
                 return f"SNR {self.min_snr_db:.0f} dB, or as far as rounding allows: {least:.0f} dB"
             return f"SNR {self.min_snr_db:.0f} dB"
-        return f"max abs {self.max_abs_threshold:.0e}"
+        if self.max_abs_threshold is not None:
+            return f"max abs {self.max_abs_threshold:.0e}"
+        return "the same answer"
 
     @property
     def first_diverging(self) -> ModuleParity | None:

@@ -73,7 +73,7 @@ class ModelSpec:
         model: a name such as ``mobilevit_xs``.
         patches: one patch size for each stage that has them; empty for networks without patches.
         image_size: height and width of the input image, pixels.
-        task: ``classify``.
+        task: name of a file in `mvdeploy.tasks`, such as ``classify``.
         num_classes: outputs of the classifier.
         batch: images in one inference.
         weights: the checkpoint, or None for seeded random weights that carry signal.

@@ -7,7 +7,9 @@ is a jump: what comes out of a few operators differs far more than what went int
 
 from __future__ import annotations
 
+import collections
 import dataclasses
+import functools
 import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING
@@ -15,6 +17,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mvdeploy import precisions
 from mvdeploy.records import ModuleParity, Operator
 
 if TYPE_CHECKING:
@@ -23,10 +26,8 @@ if TYPE_CHECKING:
 Array = npt.NDArray[np.generic]
 
 JUMP_DB = 12.0
-"""A module diverges when its output's SNR is this much below that of its inputs, …"""
-
-SURE_DB = {"fp32": 110.0, "fp16": 50.0}
-"""… and below this: rounding alone leaves more, by precision."""
+"""A module diverges when its output's SNR is this much below that of its inputs, and below what
+rounding alone leaves in the export's precision."""
 
 EXACT_DB = 160.0
 """Tensors that agree to the last bit of a float32 count as this; the program's inputs do."""
@@ -121,19 +122,56 @@ def references(operators: tuple[Operator, ...], capture: Capture) -> dict[str, A
     A tensor counts as a module's input or output when it is the only one that its operators read
     from outside, or that is read outside.
     """
-    maker = {out: op for op in operators for out in op.outputs}
+    entering, leaving = _entering(operators), _leaving(operators)
     values: dict[str, Array] = {}
     for path in sorted(capture.outputs, key=lambda p: p.count(".")):
-        inside = [op for op in operators if op.module == path or op.module.startswith(path + ".")]
-        made = {out for op in inside for out in op.outputs}
-        used = {name for op in operators if op not in inside for name in op.inputs}
-        entering = {n for op in inside for n in op.inputs if n in maker and n not in made}
-        leaving = [out for op in inside for out in op.outputs if out in used or op is operators[-1]]
-        if len(entering) == 1 and path in capture.inputs:
-            values.setdefault(entering.pop(), capture.inputs[path])
-        if len(leaving) == 1:
-            values[leaving[0]] = capture.outputs[path]
+        read, made = entering.get(path, set()), leaving.get(path, [])
+        if len(read) == 1 and path in capture.inputs:
+            values.setdefault(next(iter(read)), capture.inputs[path])
+        if len(made) == 1:
+            values[made[0]] = capture.outputs[path]
     return values
+
+
+def _entering(operators: tuple[Operator, ...]) -> dict[str, set[str]]:
+    """Return the computed tensors that operators of a module read from outside, by its path."""
+    makers = _around_each((op.outputs, op.module) for op in operators)
+    entering: dict[str, set[str]] = collections.defaultdict(set)
+    for op in operators:
+        for name in op.inputs:
+            if name in makers:
+                for path in _around(op.module).difference(*makers[name]):
+                    entering[path].add(name)
+    return entering
+
+
+def _leaving(operators: tuple[Operator, ...]) -> dict[str, list[str]]:
+    """Return the tensors of a module that are read outside, by its path; the last is for all."""
+    readers = _around_each((op.inputs, op.module) for op in operators)
+    leaving: dict[str, list[str]] = collections.defaultdict(list)
+    for op in operators:
+        around = _around(op.module)
+        for name in op.outputs:
+            holding_all = frozenset.intersection(*readers.get(name, (around,)))
+            for path in around if op is operators[-1] else around - holding_all:
+                leaving[path].append(name)
+    return leaving
+
+
+def _around_each(uses: Iterable[tuple[Iterable[str], str]]) -> dict[str, list[frozenset[str]]]:
+    """Return, for each tensor, what is around each of the modules that use it in one way."""
+    found = collections.defaultdict(list)
+    for tensors, module in uses:
+        for name in tensors:
+            found[name].append(_around(module))
+    return found
+
+
+@functools.cache
+def _around(module: str) -> frozenset[str]:
+    """Return the paths of a module and of all that it lies in, but for the network itself."""
+    parts = module.split(".") if module else []
+    return frozenset(".".join(parts[: i + 1]) for i in range(len(parts)))
 
 
 def boundaries(operators: tuple[Operator, ...], known: Iterable[str]) -> list[Boundary]:
@@ -166,11 +204,12 @@ def compare(
         operators: of the exported program, in the order they run.
         capture: PyTorch's tensors for the same input.
         tensors: the exported program's, by name.
-        precision: of the export.
+        precision: name of the export's.
 
     Returns:
         One entry for each tensor that both sides have in the same shape, in the order they run.
     """
+    sure_db = precisions.get(precision).sure_db
     values = references(operators, capture)
     usable = {n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape}
     snr: dict[str, float] = {}
@@ -182,7 +221,7 @@ def compare(
         in_db = min((snr[name] for name in boundary.inputs), default=EXACT_DB)
         snr[boundary.tensor] = out_db
         # Written so that a NaN diverges.
-        same = out_db >= in_db - JUMP_DB or out_db >= SURE_DB[precision]
+        same = out_db >= in_db - JUMP_DB or out_db >= sure_db
         finite = bool(np.isfinite(difference).all())
         results.append(
             ModuleParity(

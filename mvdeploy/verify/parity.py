@@ -3,37 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
+from mvdeploy import precisions, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
-from mvdeploy.records import Artifact, ModuleParity, Parity, ParityInput
-from mvdeploy.records.artifact import PROBABILITIES
-from mvdeploy.verify import engines, images, localise
+from mvdeploy.records import Artifact, ModuleParity, OutputParity, Parity, ParityInput
+from mvdeploy.verify import images, localise, verifiers
 
 if TYPE_CHECKING:
-    from torch import nn
+    from torch import Tensor, nn
 
-Array = npt.NDArray[np.float32]
+Array = npt.NDArray[Any]
+Outputs = Mapping[str, Array]
+"""Of one inference, by name."""
 
-MAX_ABS = {"fp32": 1e-4}
-"""Largest absolute difference of the outputs that is accepted, by precision."""
-
-MIN_SNR_DB = {"fp16": 45.0}
-"""Signal to noise of the outputs that is demanded instead, where every operator rounds."""
+T = TypeVar("T")
 
 
 def check(
     artifact: Artifact,
     path: Path,
     reference: nn.Module,
-    inputs: dict[str, Array],
+    inputs: Mapping[str, npt.NDArray[np.float32]],
     engine: str,
     *,
     rewritten: nn.Module | None = None,
@@ -47,63 +45,94 @@ def check(
         artifact: the manifest.
         path: the file.
         reference: the network before any pass, in eval mode.
-        inputs: by name, each of the artifact's input shape; two at least.
+        inputs: images by name, as the network is fed; two at least.
         engine: what runs the artifact.
         rewritten: the reference after the passes; None to leave out the inside.
 
     Raises:
+        UsageError: there is no such precision, task or engine.
+        CheckFailed: an output is missing, has another shape or is no finite number.
         EngineError: the engine cannot run the artifact.
     """
     import torch
 
+    precision = precisions.get(artifact.precision)
     threads = torch.get_num_threads()
     if images.takes_images(artifact):
         inputs = images.rounded(inputs, artifact.preprocessing)
-    if artifact.outputs[0].name == PROBABILITIES:
-        reference = torch.nn.Sequential(reference, torch.nn.Softmax(dim=-1))
+    network = _naming(artifact, reference)
     try:
-        wanted, got = _run_both(artifact, path, reference, inputs, engine)
+        wanted = {name: _run(network, image) for name, image in inputs.items()}
+        got = _run_artifact(artifact, path, inputs, engine)
         image = next(iter(inputs.values()))
         modules = _inside(artifact, path, rewritten, image, engine) if rewritten else ()
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
-    results = tuple(_compare(name, wanted[name], got[name]) for name in inputs)
-    if artifact.precision == "fp16":
-        from mvdeploy.precisions import fp16
-
-        rounded = fp16.run(reference, inputs)
-        results = tuple(
-            _with_rounding(r, *(o[r.name] for o in (wanted, got, rounded))) for r in results
-        )
-    spread = _spread(np.stack(list(wanted.values())))
-    found = Parity(
-        engine=engines.title(engine),
-        inputs=results,
-        max_abs_threshold=MAX_ABS.get(artifact.precision),
-        output_spread=spread,
-        passed=False,
-        modules=modules,
-        min_snr_db=MIN_SNR_DB.get(artifact.precision),
+    rounded = precision.rounded(network, inputs) if precision.rounded else {}
+    results = tuple(
+        _compare(artifact, name, wanted[name], got[name], rounded.get(name)) for name in inputs
     )
-    good = all(map(found.accepts, results)) and not found.blind
-    good = good and not any(module.diverges for module in modules)
-    return dataclasses.replace(found, passed=good)
+    spread = _largest_spread(wanted.values())
+    return _judged(artifact, verifiers.title(engine), results, spread, modules)
 
 
-def _with_rounding(one: ParityInput, wanted: Array, got: Array, rounded: Array) -> ParityInput:
-    """Add to a comparison what rounding alone costs.
+def reference_outputs(artifact: Artifact, network: nn.Module, inputs: Outputs) -> dict[str, Array]:
+    """Return what a network returns for one inference of its artifact.
 
     Args:
-        one: the comparison of `wanted` and `got`.
-        wanted: the reference's outputs.
-        got: the artifact's.
-        rounded: the reference's with every operator rounded.
+        artifact: the manifest.
+        network: before any pass, in eval mode.
+        inputs: the artifact's input tensors by name, as the artifact is fed.
+
+    Returns:
+        Arrays under the names of the artifact's outputs.
     """
-    cost = _compare(one.name, wanted, rounded)
-    best = np.take_along_axis(wanted, got.argmax(-1)[..., None], -1)[..., 0]
-    gap = float((wanted.max(-1) - best).max())
-    tied = not one.top1_agrees and gap <= 2 * cost.max_abs
-    return dataclasses.replace(one, rounding_db=cost.snr_db, top1_tied=tied)
+    return _run(_naming(artifact, network), _image(artifact, inputs))
+
+
+def rounded_outputs(
+    artifact: Artifact, network: nn.Module, inputs: Outputs
+) -> dict[str, Array] | None:
+    """Return the same as `reference_outputs`, rounded as the artifact's precision rounds.
+
+    Returns:
+        None where that is the reference's own.
+    """
+    rounded = precisions.get(artifact.precision).rounded
+    if rounded is None:
+        return None
+    outputs: dict[str, Array] = rounded(_naming(artifact, network), {"": _image(artifact, inputs)})[
+        ""
+    ]
+    return outputs
+
+
+def compare_outputs(
+    artifact: Artifact,
+    reference_outputs: Outputs,
+    device_outputs: Outputs,
+    input_name: str,
+    rounded: Outputs | None = None,
+    *,
+    engine: str,
+) -> Parity:
+    """Compare what came out of an artifact elsewhere; whether the check is blind is not judged.
+
+    Args:
+        artifact: the manifest.
+        reference_outputs: see the function of this name.
+        device_outputs: the artifact's, by name.
+        input_name: what the input was, such as ``photograph``.
+        rounded: see `rounded_outputs`.
+        engine: what ran it, and where, in words.
+
+    Raises:
+        UsageError: there is no such precision or task.
+        CheckFailed: an output is missing, has another shape or is no finite number.
+    """
+    got = _numeric(artifact, device_outputs)
+    result = _compare(artifact, input_name, reference_outputs, got, rounded)
+    return _judged(artifact, engine, (result,), None)
 
 
 def demand(parity: Parity, label: str) -> None:
@@ -140,6 +169,29 @@ def _where(parity: Parity) -> str:
     return f"; the first module that departs is '{first.module}'"
 
 
+def _judged(
+    artifact: Artifact,
+    engine: str,
+    results: tuple[ParityInput, ...],
+    spread: float | None,
+    modules: tuple[ModuleParity, ...] = (),
+) -> Parity:
+    precision = precisions.get(artifact.precision)
+    parity = Parity(
+        engine=engine,
+        inputs=results,
+        max_abs_threshold=precision.max_abs,
+        output_spread=spread,
+        passed=False,
+        modules=modules,
+        min_snr_db=precision.min_snr_db,
+        task=artifact.spec.task,
+    )
+    good = all(map(parity.accepts, results)) and not parity.blind
+    good = good and not any(module.diverges for module in modules)
+    return dataclasses.replace(parity, passed=good)
+
+
 def _inside(
     artifact: Artifact, path: Path, network: nn.Module, image: Array, engine: str
 ) -> tuple[ModuleParity, ...]:
@@ -147,39 +199,75 @@ def _inside(
 
     capture = localise.Capture(network, torch.from_numpy(image))
     names = localise.references(artifact.operators, capture)
-    tensors = engines.get(engine).read_tensors(SessionRequest(path, _feed(artifact, image)), names)
+    request = SessionRequest(path, _feed(artifact, image))
+    tensors = verifiers.get(engine).read_tensors(request, names)
     return localise.compare(artifact.operators, capture, tensors, artifact.precision)
 
 
-def _run_both(
-    artifact: Artifact, path: Path, reference: nn.Module, inputs: dict[str, Array], engine: str
-) -> tuple[dict[str, Array], dict[str, Array]]:
-    """Return the outputs of the reference and of the artifact, by input."""
+def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:
+    """Return a network whose forward returns the artifact's outputs by name."""
+    from torch import nn
+
+    task = tasks.get(artifact.spec.task)
+
+    class Naming(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.network = network
+
+        def forward(self, image: Tensor) -> dict[str, Tensor]:
+            outputs = task.named(self.network(image))
+            names = _names(artifact)
+            if not outputs.keys() >= set(names):
+                outputs |= tasks.postprocess(task, outputs)
+            return {name: _existing(name, outputs, "The network") for name in names}
+
+    return Naming().eval()
+
+
+def _names(artifact: Artifact) -> tuple[str, ...]:
+    """Return the outputs that are compared: those of numbers."""
+    return tuple(output.name for output in artifact.outputs if output.dtype != "string")
+
+
+def _run(network: nn.Module, image: Array) -> dict[str, Array]:
+    """Run a network that names its outputs."""
     import torch
 
-    wanted, got = {}, {}
+    with torch.inference_mode():
+        return {name: out.numpy() for name, out in network(torch.from_numpy(image)).items()}
+
+
+def _run_artifact(
+    artifact: Artifact, path: Path, inputs: Mapping[str, Array], engine: str
+) -> dict[str, dict[str, Array]]:
+    """Return the outputs of the artifact, by input."""
+    got = {}
     first = next(iter(inputs.values()))
     with _engine_errors(engine, artifact):
         names = tuple(output.name for output in artifact.outputs)
         request = SessionRequest(path, _feed(artifact, first), outputs=names)
-        session = engines.get(engine).open_session(request)
+        session = verifiers.get(engine).open_session(request)
     for name, image in inputs.items():
-        with torch.inference_mode():
-            wanted[name] = reference(torch.from_numpy(image)).numpy()
         with _engine_errors(engine, artifact):
             session.feed(_feed(artifact, image))
             session.infer()
             outputs = session.outputs()
-        got[name] = _output(artifact, outputs)
-    return wanted, got
+        got[name] = _numeric(artifact, outputs)
+    return got
 
 
-def _feed(artifact: Artifact, image: Array) -> dict[str, npt.NDArray[np.generic]]:
+def _feed(artifact: Artifact, image: Array) -> dict[str, Array]:
     """Return what an engine is given for what the network is given."""
-    given: npt.NDArray[np.generic] = image
     if images.takes_images(artifact):
-        given = images.pixels(image, artifact.preprocessing)
-    return {artifact.inputs[0].name: given}
+        image = images.pixels(image, artifact.preprocessing)
+    return {artifact.inputs[0].name: image}
+
+
+def _image(artifact: Artifact, inputs: Outputs) -> Array:
+    """Return what the network is given for what an engine is given."""
+    image = inputs[artifact.inputs[0].name]
+    return images.tensor(image, artifact.preprocessing) if images.takes_images(artifact) else image
 
 
 @contextmanager
@@ -196,41 +284,88 @@ def _engine_errors(engine: str, artifact: Artifact) -> Iterator[None]:
         ) from error
 
 
-def _output(artifact: Artifact, outputs: dict[str, npt.NDArray[np.generic]]) -> Array:
-    name = artifact.outputs[0].name
+def _numeric(artifact: Artifact, outputs: Outputs) -> dict[str, Array]:
+    """Return the outputs that are compared, as the manifest names them."""
+    return {name: np.asarray(_existing(name, outputs, artifact.path)) for name in _names(artifact)}
+
+
+def _existing(name: str, outputs: Mapping[str, T], owner: str) -> T:
     if name not in outputs:
         raise CheckFailed(
-            f"{artifact.path} has no output '{name}' (it has {', '.join(outputs)}).",
+            f"{owner} has no output '{name}' (it has {', '.join(outputs)}).",
             "Export the model again.",
         )
-    found = np.asarray(outputs[name], dtype=np.float32)
-    # A classifier has a table of probabilities, without the dimension of the batch.
-    return found[None] if name == PROBABILITIES else found
+    return outputs[name]
 
 
-def _compare(name: str, wanted: Array, got: Array) -> ParityInput:
+def _compare(
+    artifact: Artifact, name: str, wanted: Outputs, got: Outputs, rounded: Outputs | None
+) -> ParityInput:
+    """Compare all outputs on one input.
+
+    Args:
+        artifact: whose they are.
+        name: of the input.
+        wanted: the reference's.
+        got: the artifact's.
+        rounded: the reference's with every operator rounded; None where that is the same.
+    """
+    outputs = tuple(
+        _compare_output(output, name, wanted[output], got[output], (rounded or {}).get(output))
+        for output in wanted
+    )
+    decision = tasks.get(artifact.spec.task).compare(wanted, got, rounded)
+    return ParityInput(
+        name=name,
+        max_abs=max(output.max_abs for output in outputs),
+        snr_db=_lowest(output.snr_db for output in outputs),
+        cosine=min(output.cosine for output in outputs),
+        agrees=decision.agrees,
+        rounding_db=_lowest(output.rounding_db for output in outputs),
+        tied=decision.tied,
+        outputs=outputs,
+    )
+
+
+def _lowest(decibels: Iterable[float | None]) -> float | None:
+    return min((db for db in decibels if db is not None), default=None)
+
+
+def _compare_output(
+    name: str, input_name: str, wanted: Array, got: Array, rounded: Array | None
+) -> OutputParity:
     if wanted.shape != got.shape:
         raise CheckFailed(
-            f"The output has the shape {got.shape}, the network's is {wanted.shape}.",
+            f"The output '{name}' has the shape {got.shape}, the network's is {wanted.shape}.",
             "Export the model again.",
         )
     reference, result = wanted.astype(np.float64), got.astype(np.float64)
     difference = reference - result
     if not np.isfinite(difference).all():
         raise CheckFailed(
-            f"The output on the input '{name}' has values that are no finite numbers.",
+            f"The output '{name}' on the input '{input_name}' has values that are no finite "
+            "numbers.",
             "Check the weights; the export may overflow.",
         )
-    noise = float((difference**2).sum())
-    signal = float((reference**2).sum())
     norms = float(np.linalg.norm(reference) * np.linalg.norm(result))
-    return ParityInput(
+    return OutputParity(
         name=name,
         max_abs=float(np.abs(difference).max()),
-        snr_db=10 * float(np.log10(signal / noise)) if noise > 0 and signal > 0 else None,
+        snr_db=_snr_db(reference, difference),
         cosine=float((reference * result).sum()) / norms if norms > 0 else 1.0,
-        top1_agrees=bool((reference.argmax(-1) == result.argmax(-1)).all()),
+        rounding_db=None if rounded is None else _snr_db(reference, reference - rounded),
     )
+
+
+def _snr_db(signal: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]) -> float | None:
+    power, noise = float((signal**2).sum()), float((difference**2).sum())
+    return 10 * float(np.log10(power / noise)) if noise > 0 and power > 0 else None
+
+
+def _largest_spread(results: Iterable[Outputs]) -> float:
+    """Return how much the output that varies most does between inputs: others may be constants."""
+    by_input = list(results)
+    return max(_spread(np.stack([outputs[name] for outputs in by_input])) for name in by_input[0])
 
 
 def _spread(outputs: Array) -> float:

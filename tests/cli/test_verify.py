@@ -6,10 +6,11 @@ import subprocess
 import sys
 from pathlib import Path
 
-import onnx
+import numpy as np
 import pytest
 
 from mvdeploy import export, files
+from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.onnx import mutants
 
 
@@ -35,9 +36,13 @@ def test_a_good_file(good: Path) -> None:
 
 def test_a_broken_file_exits_1_and_names_the_module(good: Path, exported) -> None:
     source = exported()
-    mutations = mutants(onnx.load(str(source.path)), source.artifact, source.network)
-    module, model = next((m, broken) for name, m, broken in mutations if name == "softmax axis")
-    onnx.save(model, str(good))
+    image = np.zeros((1, 3, 96, 96), np.float32)
+    subject = Subject(
+        source.path, source.artifact, source.network, source.network, image, lambda *_: None
+    )
+    broken = next(m for m in mutants(subject) if m.name == "softmax axis")
+    module = broken.module
+    broken.write(good)
     manifest = export.manifest_path(good)
     known = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**known, "sha256": files.sha256(good)}))

@@ -1,10 +1,12 @@
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 import torch
 from torch import Tensor, nn
 
-from mvdeploy import models
+from mvdeploy import models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families import mobilevit
 from mvdeploy.records import Category, PatchSize
@@ -180,3 +182,24 @@ def mobilevit_norm() -> nn.Module:
 def test_patches_belong_to_mobilevit() -> None:
     with pytest.raises(TypeError, match="expected a MobileViT, not ReLU"):
         mobilevit.set_patches(nn.ReLU(), parse_patches("2,2,2"))
+
+
+def test_a_task_that_a_model_does_not_do_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "caption.py").write_text("TITLE = 'words'")
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
+    with pytest.raises(UsageError, match="mobilevit_s is no network for the task 'caption'") as e:
+        models.make_spec("mobilevit_s", task="caption")
+    assert "It does: classify." in e.value.remedy
+    assert models.make_spec("mobilevit_s", task="classify").task == "classify"
+    monkeypatch.setattr(mobilevit, "tasks", lambda name: ("caption",), raising=False)
+    assert models.make_spec("mobilevit_s").task == "caption"
+
+
+def test_a_family_without_checkpoints_refuses_one(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="No layout of checkpoints is known for yardstick"):
+        models.make_spec("yardstick", weights=tmp_path / "x.pt")
+    with pytest.raises(UsageError, match="There is no layout 'torchvision'"):
+        models.convert(tmp_path / "x.pt", "torchvision", tmp_path / "y.pt")
+    assert models.layouts() == ("cvnets", "timm", "transformers")

@@ -10,6 +10,7 @@ from torch import nn
 
 from mvdeploy import models, passes, plugins
 from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.passes import fold_batchnorm
 from mvdeploy.records import Category
 from mvdeploy.records.spec import parse_patches
 
@@ -141,3 +142,46 @@ def test_a_promise_that_is_not_kept_is_caught(monkeypatch: pytest.MonkeyPatch) -
     network = models.build(models.make_spec("mobilevit_xxs", image_size=(64, 64)))
     with pytest.raises(CheckFailed, match="could be separated but was not"):
         passes.apply(network, torch.rand(1, 3, 64, 64), ("separate_attention",))
+
+
+class Two(nn.Module):
+    """Returns a dict of a tensor and a tuple, the second of which no pass may touch."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv, self.norm = nn.Conv2d(3, 4, 1), nn.BatchNorm2d(4)
+
+    def forward(self, x: torch.Tensor) -> dict[str, object]:
+        out = self.norm(self.conv(x))
+        return {"scores": out, "rest": (x.mean(), x.argmax(dim=1))}
+
+
+def test_every_output_of_a_network_is_checked() -> None:
+    network, example = Two().eval(), torch.rand(1, 3, 4, 4)
+    rewritten, (report,) = passes.apply(network, example)
+    assert report.changed == ("norm into conv",)
+    assert set(rewritten(example)) == {"scores", "rest"}
+
+
+@pytest.mark.parametrize(
+    ("result", "message"),
+    [
+        (lambda x: {"scores": x, "rest": (x.mean() + 1, x)}, r"\(result\['rest'\]\[0\]\) by 1;"),
+        (lambda x: {"scores": x}, r"made other outputs of result\['scores'\], result"),
+        (lambda x: {"scores": x * torch.nan, "rest": (x.mean(), x)}, r"\['scores'\]\) by nan"),
+    ],
+)
+def test_the_output_that_a_pass_moved_is_named(
+    result, message: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Plain(nn.Module):
+        def forward(self, x: torch.Tensor) -> object:
+            return {"scores": x, "rest": (x.mean(), x)}
+
+    def rewrite(network: nn.Module, example: torch.Tensor) -> tuple[list[str], list[str]]:
+        network.forward = result  # type: ignore[assignment]
+        return [], []
+
+    monkeypatch.setattr(fold_batchnorm, "rewrite", rewrite)
+    with pytest.raises(CheckFailed, match=message):
+        passes.apply(Plain().eval(), torch.ones(1, 3, 2, 2))

@@ -16,8 +16,8 @@ from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options
 from mvdeploy.pipeline.export import Builder, staged
+from mvdeploy.precisions import fp32
 from mvdeploy.records import Artifact, codec
-from mvdeploy.verify import parity
 
 
 @pytest.fixture(scope="module")
@@ -76,7 +76,8 @@ def test_a_file_without_a_manifest_is_replaced_and_said_so(
 def test_a_failed_parity_leaves_the_old_file(
     builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity.MAX_ABS, "fp32", 0.0)
+    wanted = dataclasses.replace(fp32.PRECISION, max_abs=0.0)
+    monkeypatch.setattr(fp32, "PRECISION", wanted)
     with pytest.raises(CheckFailed, match="does not compute"):
         builder.export("onnx", old)
     assert untouched(old)

@@ -1,9 +1,11 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
+from mvdeploy import passes
 from mvdeploy.records import Operator
 from mvdeploy.verify import localise
 
@@ -107,3 +109,48 @@ def test_a_module_that_runs_twice_is_left_out() -> None:
     capture = localise.Capture(network, torch.rand(1, 3))
     assert set(capture.outputs) == {"1"}
     assert not shared._forward_hooks
+
+
+def plainly(operators: tuple[Operator, ...], capture: localise.Capture) -> dict[str, np.ndarray]:
+    """Find the same as `localise.references`, operator by operator, as its docstring says it."""
+    maker = {out: op for op in operators for out in op.outputs}
+    values: dict[str, np.ndarray] = {}
+    for path in sorted(capture.outputs, key=lambda p: p.count(".")):
+        inside = [op for op in operators if op.module == path or op.module.startswith(path + ".")]
+        made = {out for op in inside for out in op.outputs}
+        used = {name for op in operators if op not in inside for name in op.inputs}
+        entering = {n for op in inside for n in op.inputs if n in maker and n not in made}
+        leaving = [out for op in inside for out in op.outputs if out in used or op is operators[-1]]
+        if len(entering) == 1 and path in capture.inputs:
+            values.setdefault(entering.pop(), capture.inputs[path])
+        if len(leaving) == 1:
+            values[leaving[0]] = capture.outputs[path]
+    return values
+
+
+@pytest.mark.parametrize("format_name", ["onnx", "pytorch", "executorch"])
+def test_tensors_of_real_networks_are_found_in_one_walk(exported, format_name: str) -> None:
+    export = exported(format_name)
+    names = tuple(report.name for report in export.artifact.passes)
+    image = torch.rand(1, 3, *export.spec.image_size)
+    rewritten, _ = passes.apply(export.network, image, names)
+    capture = localise.Capture(rewritten, image)
+    operators = export.artifact.operators
+    found, wanted = localise.references(operators, capture), plainly(operators, capture)
+    assert list(found) == list(wanted)
+    assert all(found[name] is wanted[name] for name in wanted)
+    assert len(found) > 40
+
+
+def test_operators_that_share_names_and_read_themselves_are_found_alike() -> None:
+    capture, _ = setup()
+    operators = (
+        Operator("n1", "Gemm", "one", ("x",), ("a",)),
+        Operator("n1:2", "Add", "one", ("a",), ("a",)),  # as delegates split an operator
+        Operator("n2", "Split", "one", ("a",), ("b", "unread")),
+        Operator("n3", "Gemm", "two", ("b", "c"), ("c",)),
+        Operator("n4", "Relu", "two", ("c",), ("d",)),
+    )
+    for kept in range(1, 6):
+        some = operators[:kept]
+        assert list(localise.references(some, capture)) == list(plainly(some, capture))

@@ -15,6 +15,7 @@ import torch
 from onnx import numpy_helper
 
 from mvdeploy.errors import CheckFailed, EngineError
+from mvdeploy.precisions import fp32
 from mvdeploy.records import Parity
 from mvdeploy.verify import inputs, parity
 
@@ -198,11 +199,11 @@ def test_the_figures_are_those_of_the_outputs(exported, format_name: str) -> Non
     assert found.max_abs > 0
     assert found.cosine == pytest.approx(1, abs=1e-9)
     assert found.snr_db == pytest.approx(10 * np.log10((wanted**2).sum() / (error**2).sum()), abs=3)
-    assert found.top1_agrees
+    assert found.agrees
 
 
 def test_the_threshold_is_the_threshold(check) -> None:
-    limit = parity.MAX_ABS["fp32"]
+    limit = fp32.PRECISION.max_abs
 
     def nudge(by: float) -> Mutate:
         def add(values: np.ndarray) -> None:
@@ -217,7 +218,7 @@ def test_the_threshold_is_the_threshold(check) -> None:
 def test_another_winner_fails_even_when_the_difference_is_small(
     check, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setitem(parity.MAX_ABS, "fp32", 1e9)
+    monkeypatch.setattr(fp32, "PRECISION", dataclasses.replace(fp32.PRECISION, max_abs=1e9))
     assert check().passed
 
     def crown(values: np.ndarray) -> None:
@@ -225,7 +226,7 @@ def test_another_winner_fails_even_when_the_difference_is_small(
 
     found = check(lambda graph: change(graph, "classifier.fc.bias", crown))
     assert not found.passed
-    assert not found.worst.top1_agrees
+    assert not found.worst.agrees
 
 
 @pytest.mark.parametrize("value", [np.nan, np.inf])

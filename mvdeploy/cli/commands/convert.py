@@ -3,20 +3,19 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from mvdeploy import models
 from mvdeploy.cli import options
-
-if TYPE_CHECKING:
-    from mvdeploy.models.families.mobilevit.checkpoints import Converted
+from mvdeploy.models import Converted
 
 
 @click.command("convert")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
-@click.option("--to", "layout", required=True, metavar="LAYOUT", help="timm, cvnets, transformers.")
+@click.option(
+    "--to", "layout", required=True, metavar="LAYOUT", help=f"{', '.join(models.layouts())}."
+)
 @click.option(
     "-o",
     "--output",
@@ -41,43 +40,33 @@ def command(
 
         click.echo(json.dumps(_facts(done), indent=1))
     else:
-        _show(done, channel_order is not None)
+        _show(done)
 
 
 def _facts(done: Converted) -> dict[str, object]:
     return {
         "path": str(done.path),
-        "source": str(done.source.source.path),
-        "entry": done.source.entry,
-        "from": done.source.layout_name,
+        "source": str(done.source),
+        "entry": done.entry,
+        "from": done.source_layout,
         "to": done.layout,
         "model": done.model,
-        "num_classes": done.source.num_classes,
+        "num_classes": done.num_classes,
         "tensors": done.tensors,
         "channel_order": done.channel_order,
     }
 
 
-def _show(done: Converted, order_given: bool) -> None:
-    source = done.source
-    entry = f", entry '{source.entry}'" if source.entry else ""
+def _show(done: Converted) -> None:
+    entry = f", entry '{done.entry}'" if done.entry else ""
     click.echo(f"{done.path}")
     click.echo(
-        f"  {source.layout_name}{entry} → {done.layout}: {done.tensors} tensors of {done.model}, "
-        f"{source.num_classes} classes"
+        f"  {done.source_layout}{entry} → {done.layout}: {done.tensors} tensors of {done.model}, "
+        f"{done.num_classes} classes"
     )
-    click.echo(f"  expects {done.channel_order} images, {_reason(done, order_given)}")
+    click.echo(f"  expects {done.channel_order} images, {done.known_from}")
     if done.channel_order != done.plain_order:
         click.echo(
             f"  which is not usual in this layout: give --channel-order "
             f"{done.channel_order.lower()} when you use it with mvdeploy"
         )
-
-
-def _reason(done: Converted, order_given: bool) -> str:
-    """Say where the channel order is known from: the tensors do not tell."""
-    if order_given:
-        return "as --channel-order says"
-    if done.source.says_its_feed:
-        return "as preprocessor_config.json says"
-    return f"as is usual in the layout {done.source.layout_name} (--channel-order says otherwise)"

@@ -8,6 +8,7 @@ import click
 
 from mvdeploy import models
 from mvdeploy.cli import options
+from mvdeploy.models import zoo
 
 
 @click.command("models")
@@ -23,4 +24,4 @@ def command(as_json: bool) -> None:
     for name, line in catalogue.items():
         default = " (default)" if name == models.DEFAULT else ""
         click.echo(f"{name:<{width}}  {line}{default}")
-    click.echo("Also: timm:NAME, hf:TYPE (extra 'zoo'), and FILE.py:FACTORY for your own.")
+    click.echo(f"Also: {', '.join(zoo.usages())} (libraries of the extra 'zoo', or your own file).")

@@ -13,7 +13,7 @@ from mvdeploy.cli import options
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.verify import MutationResult
-    from mvdeploy.records import Parity
+    from mvdeploy.records import OutputParity, Parity, ParityInput
 
 
 @click.command("verify")
@@ -62,11 +62,17 @@ def command(
 
 
 def _show(parity: Parity, modules: bool) -> None:
-    click.echo(f"{'input':<12} {'max abs':>9} {'SNR dB':>8} {'cosine':>10}  top-1")
+    from mvdeploy import tasks
+
+    columns = tasks.get(parity.task).COLUMNS
+    titles = "  ".join(column.title for column in columns)
+    click.echo(f"{'input':<12} {'max abs':>9} {'SNR dB':>8} {'cosine':>10}  {titles}".rstrip())
     for one in parity.inputs:
-        snr = "exact" if one.snr_db is None else f"{one.snr_db:.1f}"
-        top1 = "agrees" if one.top1_agrees else "tied" if one.top1_tied else "differs"
-        click.echo(f"{one.name:<12} {one.max_abs:>9.1e} {snr:>8} {one.cosine:>10.7f}  {top1}")
+        answers = "  ".join(f"{c.text(one):<{len(c.title)}}" for c in columns)
+        click.echo(f"{_numbers(one)}  {answers}".rstrip())
+        # Of several outputs, the line above has the worst of each number.
+        for output in one.outputs if len(one.outputs) > 1 else ():
+            click.echo(_numbers(output, indent="  "))
     if modules or not parity.passed:
         click.echo("")
         _show_modules(parity)
@@ -75,6 +81,11 @@ def _show(parity: Parity, modules: bool) -> None:
     first = parity.first_diverging
     if first is not None:
         click.echo(f"The first module that departs is {first.module} (tensor {first.tensor}).")
+
+
+def _numbers(one: ParityInput | OutputParity, indent: str = "") -> str:
+    snr = "exact" if one.snr_db is None else f"{one.snr_db:.1f}"
+    return f"{indent + one.name:<12} {one.max_abs:>9.1e} {snr:>8} {one.cosine:>10.7f}"
 
 
 def _show_modules(parity: Parity) -> None:

@@ -18,6 +18,8 @@ from mvdeploy.records import Artifact
 SUFFIX = ".mlpackage"
 PACKAGES = ("torch", "coremltools")
 PRECISIONS = ("fp16", "fp32")
+VERIFIER = "mil"
+MUTANTS = "mvdeploy.verify.mutations.coreml"
 
 TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 """Systems that a program can be made for; before iOS15 there are no ML programs."""

@@ -6,19 +6,28 @@
 ``FILE.py:FACTORY``     what a function in a Python file returns
 ======================  =====================================================================
 
-A file here has what a family has (see `mvdeploy.models`), but may import what it needs. Their
-classes declare no category; `mvdeploy.models.zoo.categories` knows the usual ones by name.
+A file here has what a family has (see `mvdeploy.models`), but may import what it needs once it is
+asked, and besides:
+
+``PREFIX``
+    what stands before the colon; a ``*`` in it stands for anything.
+``USAGE``
+    how a network of it is named.
+``has_weights(spec)``
+    whether the network comes with its weights.
+
+Their classes declare no category; `mvdeploy.models.zoo.categories` knows the usual ones by name.
 """
 
 from __future__ import annotations
 
+import fnmatch
+from collections.abc import Iterator
 from types import ModuleType
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.records import ModelSpec
-
-_PREFIXES = {"timm": "timm", "hf": "hf"}
 
 
 def find(name: str) -> ModuleType | None:
@@ -30,14 +39,20 @@ def find(name: str) -> ModuleType | None:
     prefix, colon, rest = name.partition(":")
     if not colon:
         return None
-    if prefix.endswith(".py"):
-        return plugins.load(__name__, "factory", "kind of model")
-    if prefix not in _PREFIXES or not rest:
-        raise UsageError(
-            f"'{name}' names no model.",
-            "Give timm:NAME, hf:TYPE, FILE.py:FACTORY, or a plain name.",
-        )
-    return plugins.load(__name__, _PREFIXES[prefix], "kind of model")
+    for kind in _kinds() if rest else ():
+        if fnmatch.fnmatchcase(prefix, kind.PREFIX):
+            return kind
+    raise UsageError(f"'{name}' names no model.", f"Give {', '.join(usages())}, or a plain name.")
+
+
+def usages() -> tuple[str, ...]:
+    """Return how networks of other origins are named."""
+    return tuple(kind.USAGE for kind in _kinds())
+
+
+def _kinds() -> Iterator[ModuleType]:
+    kinds = (plugins.load(__name__, name, "kind of model") for name in plugins.names(__name__))
+    return (kind for kind in kinds if hasattr(kind, "PREFIX"))
 
 
 def without_patches(spec: ModelSpec) -> None:

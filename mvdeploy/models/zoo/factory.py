@@ -1,10 +1,11 @@
 """``FILE.py:FACTORY``: a network that a function of the user's makes.
 
 The function takes no argument and returns an ``nn.Module`` that maps (batch, 3, height, width) to
-(batch, classes). It may carry ``image_size`` (height, width) and ``mvdeploy_preprocessing``
-(`mvdeploy.records.Preprocessing`) as attributes; else the input is 224 x 224, values 0..1. Its
-module classes may declare ``category`` as mvdeploy's own do. Its weights are taken as they are; an
-untrained network can be made testable with
+what its task returns: (batch, classes). It may carry attributes: ``image_size`` (height, width),
+``mvdeploy_preprocessing`` (`mvdeploy.records.Preprocessing`), ``task`` (one of `mvdeploy.tasks`)
+and ``num_classes``, where the outputs do not tell; else it classifies, and the input is the task's
+usual one (224 x 224), values 0..1. Its module classes may declare ``category`` as mvdeploy's own
+do. Its weights are taken as they are; an untrained network can be made testable with
 ``mvdeploy.models.random_weights.initialise(network, seed)``.
 """
 
@@ -17,6 +18,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvdeploy import tasks as task_room
 from mvdeploy.errors import UsageError
 from mvdeploy.models.zoo import without_patches
 from mvdeploy.records import ModelSpec, Preprocessing
@@ -24,14 +26,25 @@ from mvdeploy.records import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
-IMAGE_SIZE = (224, 224)
+PREFIX, USAGE = "*.py", "FILE.py:FACTORY"
 
 
 def defaults(name: str) -> ModelSpec:
     """Return the spec of what a factory makes; runs the user's file."""
-    size = tuple(getattr(_factory(name), "image_size", IMAGE_SIZE))
-    classes = _classes(name, size)
-    return ModelSpec(model=name, patches=(), image_size=(size[0], size[1]), num_classes=classes)
+    task = tasks(name)[0]
+    size = tuple(getattr(_factory(name), "image_size", task_room.get(task).IMAGE_SIZE))
+    return ModelSpec(
+        model=name,
+        patches=(),
+        image_size=(size[0], size[1]),
+        task=task,
+        num_classes=_classes(name, size),
+    )
+
+
+def tasks(name: str) -> tuple[str, ...]:
+    """Return what a factory's network does."""
+    return (getattr(_factory(name), "task", "classify"),)
 
 
 def check(spec: ModelSpec) -> None:
@@ -114,15 +127,27 @@ def _classes(name: str, size: tuple[int, ...]) -> int:
     network = _network(name).eval()
     try:
         with torch.inference_mode():
-            output = network(torch.zeros(1, 3, *size))
+            result = network(torch.zeros(1, 3, *size))
     except Exception as error:
         raise UsageError(
             f"{name} does not take a (1, 3, {size[0]}, {size[1]}) image: {error}.",
             "Give the factory an attribute image_size, or mend the network.",
         ) from error
-    if not isinstance(output, torch.Tensor) or output.dim() != 2:
-        raise UsageError(
-            f"{name} does not return one tensor of (batch, classes).",
-            "Wrap the network so that it does.",
-        )
-    return int(output.shape[1])
+    try:
+        outputs = list(task_room.get(tasks(name)[0]).named(result).values())
+    except Exception as error:
+        raise _unfit(name) from error
+    classes: int | None = getattr(_factory(name), "num_classes", None)
+    if classes is not None:
+        return classes
+    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor) or outputs[0].dim() != 2:
+        raise _unfit(name)
+    return int(outputs[0].shape[1])
+
+
+def _unfit(name: str) -> UsageError:
+    return UsageError(
+        f"{name} does not return one tensor of (batch, classes), or what else its task does.",
+        "Wrap the network so that it does; for another task give the factory the attributes task "
+        "and num_classes.",
+    )

@@ -13,15 +13,18 @@ from mvdeploy import plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.models.zoo import missing, without_patches
 from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.tasks import classify
 
 if TYPE_CHECKING:
     from torch import nn
+
+PREFIX, USAGE = "hf", "hf:TYPE"
 
 
 def defaults(name: str) -> ModelSpec:
     """Return the spec of a network with its configuration's input size and class count."""
     config = _config(name)
-    size = getattr(config, "image_size", 224)
+    size = getattr(config, "image_size", classify.IMAGE_SIZE)
     height, width = (size, size) if isinstance(size, int) else size
     return ModelSpec(
         model=name, patches=(), image_size=(height, width), num_classes=config.num_labels

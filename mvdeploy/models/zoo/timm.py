@@ -12,6 +12,8 @@ from mvdeploy.records import ModelSpec, Preprocessing
 if TYPE_CHECKING:
     from torch import nn
 
+PREFIX, USAGE = "timm", "timm:NAME"
+
 
 def defaults(name: str) -> ModelSpec:
     """Return the spec of a network with timm's own input size and class count."""

@@ -160,5 +160,5 @@ def _parity_rows(view: View, case: CaseView) -> Iterator[tuple[str, ...]]:
             found.demand,
             "identical" if i.snr_db is None else f"{i.snr_db:.1f}",
             f"{i.cosine:.7f}",
-            "agrees" if i.top1_agrees else "tied" if i.top1_tied else "DIFFERS",
+            "agrees" if i.agrees else "tied" if i.tied else "DIFFERS",
         )

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import copy
+import functools
 import shutil
 import struct
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
-from mvdeploy.records import Artifact
+from mvdeploy import precisions
+from mvdeploy.verify.mutations import Mutant, Subject
 
 Mutation = Callable[["Editor", Any], None]
 
@@ -114,8 +116,8 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, Any], bool]]] = {
     "LayerNorm eps × 100": (enlarge_layernorm_eps, lambda _, op: op.type == "layer_norm"),
 }
 
-_BELOW_HALF = ("LayerNorm eps × 100",)
-"""What half precision cannot show: it moves less than rounding does."""
+_BELOW_ROUNDING = ("LayerNorm eps × 100",)
+"""What does not show where operators round: it moves less than that does."""
 
 
 def read(package: Path) -> Any:
@@ -133,28 +135,22 @@ def save(spec: Any, package: Path, path: Path) -> None:
     (path / _MODEL).write_bytes(spec.SerializeToString())
 
 
-def mutants(package: Path, artifact: Artifact) -> Iterator[tuple[str, str, Any]]:
+def mutants(subject: Subject) -> Iterator[Mutant]:
     """Make broken copies: every mutation at the first, the middle and the last place it fits.
 
-    In half precision those that rounding hides are left out; in float32 they show.
-
-    Args:
-        package: the exported package.
-        artifact: its manifest.
-
-    Yields:
-        the mutation, the module it is in, the specification.
+    In a precision that rounds, those that rounding hides are left out; in float32 they show.
     """
-    spec = read(package)
+    spec = read(subject.path)
     plain = Editor(spec)
-    modules = {op.outputs[0]: op.module for op in artifact.operators}
-    hidden = _BELOW_HALF if artifact.precision == "fp16" else ()
+    modules = {op.outputs[0]: op.module for op in subject.artifact.operators}
+    rounds = precisions.get(subject.artifact.precision).rounded is not None
     for name, (mutate, fits) in _MUTATIONS.items():
-        if name in hidden:
+        if rounds and name in _BELOW_ROUNDING:
             continue
         places = [i for i, op in enumerate(plain.operations) if fits(plain, op)]
         for index in dict.fromkeys(places[i] for i in (0, len(places) // 2, -1) if places):
             editor = Editor(spec)
             op = editor.operations[index]
             mutate(editor, op)
-            yield name, modules[op.outputs[0].name], editor.finish()
+            write = functools.partial(save, editor.finish(), subject.path)
+            yield Mutant(name, modules[op.outputs[0].name], write)

@@ -7,6 +7,7 @@ or hand-written conversions have really made.
 from __future__ import annotations
 
 import copy
+import functools
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
@@ -14,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mvdeploy.records import Artifact
+from mvdeploy.verify.mutations import Mutant, Subject
 
 if TYPE_CHECKING:
     from torch import nn
@@ -114,8 +115,9 @@ def exchange_height_and_width(editor: Editor, node: onnx.NodeProto) -> None:
 
 def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
     """A BatchNorm was folded with another epsilon than its own."""
-    parent = module_of(node).rpartition(".")[0]
-    norm = editor.network.get_submodule(f"{parent}.norm")
+    norm = _folded(editor, node)
+    if norm is None:
+        raise ValueError(f"no BatchNorm was folded into {node.name}")
     variance = np.asarray(norm.running_var, dtype=np.float64)
     eps = float(norm.eps)  # type: ignore[arg-type]
     beta = np.asarray(norm.bias.detach(), dtype=np.float64)  # type: ignore[operator]
@@ -125,6 +127,14 @@ def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
         raise ValueError(f"{node.name} has no constant weight and bias")
     editor.replace_input(node, 1, (weight * factor[:, None, None, None]).astype(weight.dtype))
     editor.replace_input(node, 2, (beta + (bias - beta) * factor).astype(bias.dtype))
+
+
+def _folded(editor: Editor, node: onnx.NodeProto) -> nn.Module | None:
+    """Return the BatchNorm that was folded into a convolution, where it is called as ours are."""
+    parent = module_of(node).rpartition(".")[0]
+    modules = dict(editor.network.named_modules())
+    norm = modules.get(f"{parent}.norm" if parent else "norm")
+    return norm if hasattr(norm, "running_var") else None
 
 
 def _has_bias(editor: Editor, node: onnx.NodeProto) -> bool:
@@ -157,33 +167,26 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
         lambda _, n: n.op_type == "LayerNormalization",
     ),
     "unfold: height and width exchanged": (exchange_height_and_width, _is_unfold),
-    "BatchNorm folded with eps 1e-3": (fold_with_wrong_eps, _has_bias),
+    "BatchNorm folded with eps 1e-3": (
+        fold_with_wrong_eps,
+        lambda editor, node: _has_bias(editor, node) and _folded(editor, node) is not None,
+    ),
 }
 
 
-def mutants(
-    model: onnx.ModelProto, artifact: Artifact, network: nn.Module
-) -> Iterator[tuple[str, str, onnx.ModelProto]]:
-    """Make broken copies: every mutation at the first, the middle and the last place it fits.
-
-    Args:
-        model: the exported model.
-        artifact: its manifest.
-        network: the network before any pass.
-
-    Yields:
-        the mutation, the module it is in, the model.
-    """
+def mutants(subject: Subject) -> Iterator[Mutant]:
+    """Make broken copies: every mutation at the first, the middle and the last place it fits."""
+    model = onnx.load(str(subject.path))
     for name, (mutate, fits) in _MUTATIONS.items():
-        plain = Editor(model, network)
+        plain = Editor(model, subject.network)
         places = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
         chosen = dict.fromkeys(places[i] for i in (0, len(places) // 2, -1)) if places else ()
         for index in chosen:
-            editor = Editor(model, network)
+            editor = Editor(model, subject.network)
             node = editor.nodes[index]
             module = module_of(node)
             mutate(editor, node)
-            yield name, module, editor.model
+            yield Mutant(name, module, functools.partial(onnx.save, editor.model))
 
 
 def _set_attribute(node: onnx.NodeProto, name: str, value: object) -> None:

@@ -7,12 +7,16 @@ conversions get wrong can be put into the program that is lowered, though, whate
 from __future__ import annotations
 
 import copy
+import functools
 import warnings
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
+
+from mvdeploy.verify.mutations import Mutant, Subject
 
 Mutation = Callable[["Editor", fx.Node], None]
 Fits = Callable[["Editor", fx.Node], bool]
@@ -170,7 +174,21 @@ def names() -> tuple[str, ...]:
     return tuple(_MUTATIONS)
 
 
-def mutants(
+def mutants(subject: Subject) -> Iterator[Mutant]:
+    """Break the program that a file was made from, and make a file of it in the same way.
+
+    That takes its time: one place of each kind. Its operators have names of their own.
+    """
+    program = torch.export.export(subject.rewritten, (torch.from_numpy(subject.image),))
+
+    def write(broken: ExportedProgram, path: Path) -> object:
+        return subject.export(broken.module(), path)
+
+    for name, module, broken in broken_programs(program, places=1):
+        yield Mutant(name, module, functools.partial(write, broken), same_operators=False)
+
+
+def broken_programs(
     program: ExportedProgram, chosen: tuple[str, ...] | None = None, places: int = 3
 ) -> Iterator[tuple[str, str, ExportedProgram]]:
     """Make broken copies.

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import models
+from mvdeploy import models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.export import Builder
 
@@ -105,3 +105,32 @@ def test_what_a_factory_cannot_be_asked_for_is_refused(file: Path) -> None:
 def test_an_unknown_prefix_is_refused(name: str) -> None:
     with pytest.raises(UsageError, match="names no model"):
         models.make_spec(name)
+
+
+def test_a_factory_says_what_its_network_does(
+    file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    room = tmp_path / "tasks"
+    room.mkdir()
+    (room / "mapping.py").write_text(
+        "IMAGE_SIZE = (32, 64)\ndef named(result):\n    return {'map': result['map']}\n"
+    )
+    monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(room)])
+    file.write_text(
+        "from torch import nn\n"
+        "class Map(nn.Conv2d):\n"
+        "    def forward(self, x):\n"
+        "        return {'map': super().forward(x)}\n"
+        "def make():\n"
+        "    return Map(3, 8, 3)\n"
+        "def plain():\n"
+        "    return nn.Conv2d(3, 8, 3)\n"
+        "make.task = plain.task = 'mapping'\n"
+        "make.num_classes = plain.num_classes = 8\n"
+    )
+    spec = models.make_spec(f"{file}:make")
+    assert (spec.task, spec.image_size, spec.num_classes) == ("mapping", (32, 64), 8)
+    with pytest.raises(UsageError, match="is no network for the task 'classify'"):
+        models.make_spec(f"{file}:make", task="classify")
+    with pytest.raises(UsageError, match="or what else its task does"):
+        models.make_spec(f"{file}:plain")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,10 @@ from mvdeploy import export, models
 from mvdeploy.export import Options
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import MutationResult, Verifier
+from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.coreml import mutants, read
+
+MakeSubject = Callable[[Path], Subject]
 
 SIZE = (128, 128)
 
@@ -49,17 +54,22 @@ def test_the_right_module_is_named(results: tuple[MutationResult, ...]) -> None:
     assert [(r.mutation, r.module, r.named) for r in results if r.named != r.module] == []
 
 
-def test_the_package_stays_as_it_is(package: Path) -> None:
+def test_the_package_stays_as_it_is(package: Path, tmp_path: Path, subject: MakeSubject) -> None:
     artifact = export.read(package)
     before = read(package).SerializeToString(deterministic=True)
-    for _, module, mutant in mutants(package, artifact):
-        assert module in artifact.modules
-        assert mutant.SerializeToString(deterministic=True) != before
+    broken = tmp_path / "broken.mlpackage"
+    for mutant in mutants(subject(package)):
+        assert mutant.module in artifact.modules
+        mutant.write(broken)
+        assert read(broken).SerializeToString(deterministic=True) != before
     assert export.read(package) == artifact
 
 
-def test_what_half_precision_hides_is_left_out(package: Path) -> None:
-    import dataclasses
-
-    artifact = dataclasses.replace(export.read(package), precision="fp16")
-    assert "LayerNorm eps × 100" not in {name for name, _, _ in mutants(package, artifact)}
+def test_what_rounding_hides_is_left_out(package: Path, subject: MakeSubject) -> None:
+    hidden = "LayerNorm eps × 100"
+    single = subject(package)
+    half = dataclasses.replace(
+        single, artifact=dataclasses.replace(single.artifact, precision="fp16")
+    )
+    assert hidden in {mutant.name for mutant in mutants(single)}
+    assert hidden not in {mutant.name for mutant in mutants(half)}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,7 @@ import pytest
 
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.verify import MutationResult, Verifier
+from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.onnx import module_of, mutants
 
 
@@ -52,13 +54,17 @@ def test_only_modules_from_the_mutation_on_differ(results: tuple[MutationResult,
         assert all(m.snr_db is not None and m.snr_db > 95 for m in before), result.mutation
 
 
-def test_a_mutant_leaves_the_model_as_it_was(exported) -> None:
-    export = exported()
-    model = onnx.load(str(export.path))
-    before = model.SerializeToString()
-    for _, module, mutant in mutants(model, export.artifact, export.network):
-        assert mutant.SerializeToString() != before
-        assert module in export.artifact.modules
+def test_a_mutant_leaves_the_model_as_it_was(
+    exported, tmp_path: Path, subject: Callable[[Path], Subject]
+) -> None:
+    given = subject(exported().path)
+    before = onnx.load(given.path).SerializeToString()
+    written = tmp_path / "broken.onnx"
+    for mutant in mutants(given):
+        mutant.write(written)
+        assert onnx.load(written).SerializeToString() != before
+        assert mutant.module in given.artifact.modules
+    model = onnx.load(given.path)
     assert model.SerializeToString() == before
     assert module_of(model.graph.node[0]) == "conv_1.conv"
 

@@ -9,10 +9,10 @@ import torch
 
 from mvdeploy import models, passes
 from mvdeploy.pipeline.verify import Verifier
+from mvdeploy.precisions import fp32
 from mvdeploy.verify import inputs
 from mvdeploy.verify.mutations import program as broken
-from mvdeploy.verify.mutations.program import mutants, names
-from mvdeploy.verify.parity import MAX_ABS
+from mvdeploy.verify.mutations.program import broken_programs, names
 
 # torch 2.13 copies its own deprecated tree specifications.
 pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
@@ -33,13 +33,13 @@ def test_every_mutation_moves_the_outputs_beyond_the_limit(
     """On one of the inputs that parity is checked on; the program itself stays as it is."""
     images = [torch.from_numpy(i) for i in inputs.synthetic((1, 3, 64, 96)).values()]
     before = run(program, images)
-    found = list(mutants(program, (name,)))
+    found = list(broken_programs(program, (name,)))
     assert 1 <= len(found) <= 3
     for _, module, mutant in found:
         assert module
         after = run(mutant, images)
         moved = [float((a - b).abs().max()) for a, b in zip(after, before, strict=True)]
-        assert max(moved) > MAX_ABS["fp32"], (module, moved)
+        assert max(moved) > (fp32.PRECISION.max_abs or 0), (module, moved)
     assert all(map(torch.equal, before, run(program, images)))
 
 
@@ -49,7 +49,7 @@ def run(program: torch.export.ExportedProgram, images: list[torch.Tensor]) -> li
 
 
 def test_mutations_are_made_at_several_places(program: torch.export.ExportedProgram) -> None:
-    found = [(name, module) for name, module, _ in itertools.islice(mutants(program), 12)]
+    found = [(name, module) for name, module, _ in itertools.islice(broken_programs(program), 12)]
     assert len({module for _, module in found}) > 6
 
 

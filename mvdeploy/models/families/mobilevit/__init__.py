@@ -7,6 +7,8 @@ free for each stage that has patches; the weights do not depend on them.
 from __future__ import annotations
 
 import dataclasses
+import functools
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.errors import UsageError
@@ -15,6 +17,10 @@ from mvdeploy.records.spec import ImageRule, parse_patches
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mvdeploy.models import Converted
+    from mvdeploy.models.families.mobilevit.checkpoints import Candidates
+    from mvdeploy.records import WeightsFile
 
 
 @dataclasses.dataclass(frozen=True)
@@ -105,6 +111,69 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
         channel_order=spec.weights.channel_order if spec.weights else "RGB",
         scale=rule.scale,
     )
+
+
+def checkpoint(
+    spec: ModelSpec, path: Path, num_classes: int | None, channel_order: str | None
+) -> ModelSpec:
+    """Return a model's spec with what its checkpoint says.
+
+    Args:
+        spec: the model's defaults.
+        path: a file, or a folder as transformers saves it.
+        num_classes: what is asked for; None for as many as it has.
+        channel_order: ``RGB`` or ``BGR``, if it is not fed as its layout's usually are.
+
+    Raises:
+        UsageError: the checkpoint is damaged, of another network or of other classes.
+    """
+    from mvdeploy.models.families.mobilevit import checkpoints
+
+    found = checkpoints.inspect(path, _candidates())
+    checkpoints.demand(found, spec.model, _candidates())
+    if num_classes not in (None, found.num_classes):
+        raise UsageError(
+            f"{found} has {found.num_classes} classes, not {num_classes}.",
+            f"Leave out --num-classes, or give {found.num_classes}.",
+        )
+    patch = found.patch_size
+    return dataclasses.replace(
+        spec,
+        patches=spec.patches if patch is None else (PatchSize(patch, patch),) * len(spec.patches),
+        image_size=found.feed.image_size or spec.image_size,
+        num_classes=found.num_classes,
+        weights=found.weights(channel_order),
+    )
+
+
+def layouts() -> tuple[str, ...]:
+    """Return the layouts that checkpoints can be written in."""
+    from mvdeploy.models.families.mobilevit import checkpoints
+
+    return checkpoints.layout_names()
+
+
+def load(network: nn.Module, weights: WeightsFile, model: str) -> None:
+    """Give a network the weights of a checkpoint: all of them, or an error and none.
+
+    Raises:
+        UsageError: the checkpoint is gone, has changed or holds values that are no finite numbers.
+    """
+    from mvdeploy.models.families.mobilevit import checkpoints
+
+    checkpoints.load(network, weights, model, _candidates())
+
+
+def convert(source: Path, layout: str, target: Path, channel_order: str | None) -> Converted:
+    """Write a checkpoint in another layout; see `mvdeploy.models.convert`."""
+    from mvdeploy.models.families.mobilevit import checkpoints
+
+    return checkpoints.convert(source, layout, target, _candidates(), channel_order)
+
+
+def _candidates() -> Candidates:
+    """Return the networks that a checkpoint may be of."""
+    return {name: functools.partial(tensors, name) for name in VARIANTS}
 
 
 def tensors(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:

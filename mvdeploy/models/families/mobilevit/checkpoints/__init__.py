@@ -5,7 +5,7 @@ its table of names, and what its networks are fed. Names and shapes are known wi
 safetensors files; values are read only when the network is built.
 """
 
-from mvdeploy.models.families.mobilevit.checkpoints.conversion import Converted, convert
+from mvdeploy.models.families.mobilevit.checkpoints.conversion import convert
 from mvdeploy.models.families.mobilevit.checkpoints.detect import (
     Candidates,
     Checkpoint,
@@ -18,7 +18,6 @@ from mvdeploy.models.families.mobilevit.checkpoints.reading import load
 __all__ = [
     "Candidates",
     "Checkpoint",
-    "Converted",
     "convert",
     "demand",
     "inspect",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import UsageError
+from mvdeploy.models import Converted
 from mvdeploy.models.families.mobilevit.checkpoints import detect, files, reading
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
 from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Checkpoint
@@ -23,29 +24,6 @@ if TYPE_CHECKING:
 
 _PICKLED = (".pt", ".pth")
 _SAFE = ".safetensors"
-
-
-@dataclasses.dataclass(frozen=True)
-class Converted:
-    """What a conversion did.
-
-    Attributes:
-        source: what was read.
-        path: what was written: a file, or a folder for transformers.
-        model: which network's weights they are.
-        layout: of the result.
-        tensors: how many there are in the result.
-        channel_order: what the network is to be fed; a conversion does not change it.
-        plain_order: what networks in this layout are fed when nothing is said.
-    """
-
-    source: Checkpoint
-    path: Path
-    model: str
-    layout: str
-    tensors: int
-    channel_order: str
-    plain_order: str
 
 
 def convert(
@@ -81,7 +59,29 @@ def convert(
         else:
             _write_folder(renamed, _settings(checkpoint, ours, order), target)
     plain_order = order if target.is_dir() else layout.channel_order
-    return Converted(checkpoint, target, model, layout_name, len(renamed), order, plain_order)
+    return Converted(
+        source=checkpoint.source.path,
+        source_layout=checkpoint.layout_name,
+        entry=checkpoint.entry,
+        path=target,
+        layout=layout_name,
+        model=model,
+        num_classes=checkpoint.num_classes,
+        tensors=len(renamed),
+        channel_order=order,
+        plain_order=plain_order,
+        known_from=_known_from(checkpoint, channel_order),
+    )
+
+
+def _known_from(checkpoint: Checkpoint, asked: str | None) -> str:
+    """Say where the channel order is known from: the tensors do not tell."""
+    if asked is not None:
+        return "as --channel-order says"
+    if checkpoint.says_its_feed:
+        return f"as {files.PREPROCESSOR} says"
+    usual = f"as is usual in the layout {checkpoint.layout_name}"
+    return f"{usual} (--channel-order says otherwise)"
 
 
 @contextmanager

@@ -57,7 +57,7 @@ def test_every_direction(state: Any, tmp_path: Path, source: str, target: str, n
     done = models.convert(first, target, tmp_path / "there" / name)
     check_equal(load(done.path), state(target))
     assert (done.model, done.layout, done.tensors) == (XXS, target, len(state(target)))
-    assert done.source.layout_name == source
+    assert done.source_layout == source
     back = models.convert(done.path, source, tmp_path / "back" / name)
     check_equal(load(back.path), state(source))
 
@@ -99,7 +99,7 @@ def test_wrapped_weights_come_out_plain(state: Any, tmp_path: Path) -> None:
     held = {f"module.{name}": tensor for name, tensor in state("cvnets").items()}
     torch.save({"ema_state_dict": held, "epoch": 1}, tmp_path / "a.pt")
     done = models.convert(tmp_path / "a.pt", "cvnets", tmp_path / "b.pt")
-    assert done.source.entry == "ema_state_dict"
+    assert done.entry == "ema_state_dict"
     check_equal(load(done.path), state("cvnets"))
 
 

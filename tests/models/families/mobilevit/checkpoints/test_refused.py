@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from mvdeploy import models
 from mvdeploy.errors import UsageError
-from mvdeploy.models.families.mobilevit import checkpoints
+from mvdeploy.models.families import mobilevit
 from mvdeploy.records import ModelSpec
 
 XXS = "mobilevit_xxs"
@@ -411,6 +411,6 @@ def test_nothing_is_half_loaded(built: Any, state: Any, tmp_path: Path) -> None:
     spec = spec_of(save(held, tmp_path / "x.pt"))
     assert spec.weights is not None
     with pytest.raises(UsageError, match="NaN"):
-        checkpoints.load(network, spec.weights, XXS, models._candidates())
+        mobilevit.load(network, spec.weights, XXS)
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

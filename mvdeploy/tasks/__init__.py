@@ -1,0 +1,102 @@
+"""Tasks: what networks return, and when two results say the same.
+
+A task is one file in this folder, importable without torch, with:
+
+``TITLE``
+    in words.
+``IMAGE_SIZE``
+    height and width, pixels, of the input of a model that does not say.
+``outputs(spec)``
+    a `TensorInfo` for each output of the network, in order, shapes with the batch.
+``named(result)``
+    what a network's forward returned (a tensor, a tuple or a dict), as tensors by output name.
+``postprocess(outputs)``
+    tensors by name that a program may return instead of the network's own, such as probabilities
+    for logits. A task without it has none.
+``compare(wanted, got, rounded)``
+    the `Decision`: whether two results, arrays by output name, say the same. `rounded` is `wanted`
+    as it comes out with the artifact's rounding, and tells what that can confuse; None where
+    nothing is rounded.
+``COLUMNS``
+    what a table of comparisons shows besides numbers of the tensors: a `Column` each.
+
+A network is of the tasks in its family's ``TASKS``, see `mvdeploy.models`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, Protocol, cast
+
+from mvdeploy import plugins
+from mvdeploy.records import ModelSpec, ParityInput, TensorInfo
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+    from torch import Tensor
+
+    Arrays = Mapping[str, npt.NDArray[Any]]
+
+
+@dataclasses.dataclass(frozen=True)
+class Decision:
+    """Whether two results say the same.
+
+    Attributes:
+        agrees: they do.
+        tied: they do not, but rounding alone may put either answer first.
+    """
+
+    agrees: bool
+    tied: bool = False
+
+
+@dataclasses.dataclass(frozen=True)
+class Column:
+    """A column of a table of comparisons.
+
+    Attributes:
+        title: its head.
+        text: what it says of the comparison on one input.
+    """
+
+    title: str
+    text: Callable[[ParityInput], str]
+
+
+class Task(Protocol):
+    """What a task's file has; see the module's docstring, also for what it may lack."""
+
+    TITLE: str
+    IMAGE_SIZE: tuple[int, int]
+    COLUMNS: tuple[Column, ...]
+
+    def outputs(self, spec: ModelSpec) -> tuple[TensorInfo, ...]:
+        """Return what a network returns."""
+
+    def named(self, result: Any) -> dict[str, Tensor]:
+        """Return the result of a network by output name."""
+
+    def compare(self, wanted: Arrays, got: Arrays, rounded: Arrays | None) -> Decision:
+        """Decide whether two results say the same."""
+
+
+def names() -> tuple[str, ...]:
+    """Return the names of all tasks."""
+    return plugins.names(__name__)
+
+
+def get(name: str) -> Task:
+    """Return a task by name.
+
+    Raises:
+        UsageError: there is no such task.
+    """
+    return cast(Task, plugins.load(__name__, name, "task"))
+
+
+def postprocess(task: Task, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return what a program may return instead of a network's own outputs; empty if nothing."""
+    found: dict[str, Tensor] = getattr(task, "postprocess", lambda _: {})(outputs)
+    return found

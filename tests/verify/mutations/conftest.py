@@ -1,0 +1,23 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from mvdeploy import export, models
+from mvdeploy.verify.mutations import Subject
+
+
+@pytest.fixture
+def subject() -> Callable[[Path], Subject]:
+    """Return a function that makes a subject of a file, for drivers that do not export anew."""
+
+    def make(path: Path) -> Subject:
+        artifact = export.read(path)
+        network = models.build(artifact.spec)
+        image = np.zeros(artifact.inputs[0].shape, np.float32)
+        return Subject(path, artifact, network, network, image, lambda *_: None)
+
+    return make
