@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from mvdeploy.analysis.breakdown_view import NETWORK, Shares
+from mvdeploy.analysis.breakdown_view import NETWORK, BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView, Difference, difference_of
 
@@ -70,13 +70,13 @@ def engine_differences(
 ) -> tuple[EngineDifference, ...]:
     """Compare every two profiled cases of one network on different engines."""
     estimates = {(c.a.key, c.b.key): c.estimate for c in comparisons}
-    found = []
+    pairs = []
     for i, a in enumerate(cases):
         for b in cases[i + 1 :]:
-            if a.shares and b.shares and _same_network(a, b):
+            if a.breakdown and b.breakdown and _same_network(a, b):
                 parts = difference_of(a, b, estimates.get((a.key, b.key)))
-                found.append(_engine_difference(parts, a.shares, b.shares))
-    return tuple(found)
+                pairs.append(_engine_difference(parts, a.breakdown, b.breakdown))
+    return tuple(pairs)
 
 
 def _same_network(a: CaseView, b: CaseView) -> bool:
@@ -86,7 +86,9 @@ def _same_network(a: CaseView, b: CaseView) -> bool:
     return first.spec == second.spec
 
 
-def _engine_difference(parts: Difference, before: Shares, after: Shares) -> EngineDifference:
+def _engine_difference(
+    parts: Difference, before: BreakdownView, after: BreakdownView
+) -> EngineDifference:
     # As for the parts: of two cases that took turns, the ratio is better known than the medians.
     scale = parts.rows[-1].b_ns / after.total_ns if after.total_ns else 1.0
     a = {_key(m.path): m.ns for m in before.modules}

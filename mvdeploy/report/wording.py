@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Finding, Level
+from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.reliability import Grade
 from mvdeploy.text_format import clean, significant
 
@@ -63,6 +64,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The exported model is numerically broken: on input '{input}' its outputs differ from the "
         "reference by up to {max_abs} (demanded: {demand}).",
         "Do not use this latency; export the model again, and report it with the versions.",
+    ),
+    "device_parity_failed": (
+        "The device computes something else than the network: on input '{input}' its outputs "
+        "differ from the reference by up to {max_abs} (demanded: {demand}).",
+        "Do not use this latency; measure with another engine or precision, and report the device "
+        "with the version of the engine.",
     ),
     "blind_parity": (
         "The parity check is blind: the reference's outputs hardly depend on the input (spread "
@@ -259,7 +266,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Attach it again and remove that folder, or measure again, which removes it.",
     ),
     "emulated": (
-        "The device is emulated: these times are not those of any real device.",
+        "{device} is emulated: its times are not those of any real device.",
         "Use them to check that everything works; measure on the device itself.",
     ),
 }
@@ -325,6 +332,21 @@ def grouped(findings: Iterable[ViewFinding]) -> tuple[FindingGroup, ...]:
         FindingGroup(level, code, tuple(lines), remedy)
         for (level, code, remedy), lines in together.items()
     )
+
+
+def ratio_text(estimate: RatioEstimate) -> str:
+    """Return a ratio with as many digits as its interval bears."""
+    return f"{estimate.ratio:.{_digits(estimate)}f}"
+
+
+def interval_text(estimate: RatioEstimate) -> str:
+    """Return the interval of a ratio with as many digits as it bears."""
+    digits = _digits(estimate)
+    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f}"
+
+
+def _digits(estimate: RatioEstimate) -> int:
+    return 3 if estimate.high - estimate.low >= 0.002 else 4
 
 
 def _shown(value: str | int | float) -> str:

@@ -61,7 +61,7 @@ def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
         assert case.measurement.conditions["cores"] == ("4", "5", "6", "7")
         assert str(case.measurement.conditions["runner"]).endswith("(glibc build)")
         assert case.measurement.before.readings["thermal_status"] == "none"
-        assert report.breakdowns(saved)[case.slug].coverage >= 0.95
+        assert report.breakdowns(saved)[case.slug].attributed_share >= 0.95
     text = (folder / "report.md").read_text()
     assert "on Pixel 4" in text and "an emulated device" in text
     assert "these times are not those of any real device" in text

@@ -31,7 +31,7 @@ def test_sums() -> None:
     assert found.operators_ns == 65
     assert found.unplaced_ns == 7
     assert found.unattributed_ns == 42
-    assert found.coverage == pytest.approx(1 - 7 / 65)
+    assert found.attributed_share == pytest.approx(1 - 7 / 65)
     assert found.fused_across_ns == 20
     assert found.by_category() == {
         Category.PRE_AND_POST: 0,
@@ -46,7 +46,7 @@ def test_sums() -> None:
 
 
 def test_without_operators_nothing_is_covered() -> None:
-    assert breakdown(10, 10).coverage == 0
+    assert breakdown(10, 10).attributed_share == 0
 
 
 @pytest.mark.parametrize(

@@ -2,12 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterator, Sequence
 
 from mvdeploy.analysis.cases import CaseView, Timing
-from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.report.tables.table import Column, Table, key_note, tagged, text
+from mvdeploy.records import Parity, ParityInput
+from mvdeploy.report.tables.table import (
+    Column,
+    Table,
+    device_cell,
+    device_column,
+    key_note,
+    tagged,
+    text,
+)
+from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 
@@ -17,7 +28,7 @@ def latency(view: View) -> Table:
     columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
         latency_title(view),
-        (text("Case"), text("Engine"), *columns),
+        (text("Case"), *device_column(view), text("Engine"), *columns),
         tuple(_latency_row(view, case) for case in view.cases),
         note=(
             "Wall time of one inference, measured; p50 is the headline. The interval is of p50 and "
@@ -29,7 +40,7 @@ def latency(view: View) -> Table:
 
 
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
-    head = (tagged(view, case), case.case.engine or NONE)
+    head = (tagged(view, case), *device_cell(view, case), case.case.engine or NONE)
     if case.timing is None:
         return (*head, *[NONE] * 10)
     wall, interval = case.timing.wall, case.timing.interval
@@ -132,33 +143,73 @@ def _clock_note(comparisons: Sequence[ComparisonView]) -> str:
 
 
 def parity(view: View) -> Table:
-    """Show how far every artifact is from the PyTorch reference."""
+    """Show how far every artifact is from the PyTorch reference, and what devices computed."""
+    columns = _parity_columns()
     return Table(
         "Parity with the PyTorch reference",
-        (
-            *(text(t) for t in ("Case", "Input", "Result", "Checked with")),
-            *map(Column, ("max abs difference", "demanded", "SNR, dB", "cosine")),
-            text("Top-1"),
-        ),
+        (text("Case"), *(column for column, _ in columns)),
         tuple(row for case in view.cases for row in _parity_rows(view, case)),
     )
 
 
+@dataclasses.dataclass(frozen=True)
+class _Checked:
+    """One input of a check.
+
+    Attributes:
+        parity: the check.
+        input: what came out on this input.
+        place: `` on this device``; empty for the check of the export.
+    """
+
+    parity: Parity
+    input: ParityInput
+    place: str
+
+    @property
+    def result(self) -> str:
+        """Whether it passed."""
+        if not self.parity.accepts(self.input):
+            return "FAILED"
+        return "passed" if self.parity.passed else "not sufficient"
+
+    @property
+    def snr(self) -> str:
+        """Signal-to-noise ratio in dB."""
+        return "identical" if self.input.snr_db is None else f"{self.input.snr_db:.1f}"
+
+    @property
+    def top1(self) -> str:
+        """Whether both have the same largest output."""
+        return "agrees" if self.input.top1_agrees else "tied" if self.input.top1_tied else "DIFFERS"
+
+
+_ParityColumn = tuple[Column, Callable[[_Checked], str]]
+
+
+def _parity_columns() -> tuple[_ParityColumn, ...]:
+    return (
+        (text("Input"), lambda checked: checked.input.name),
+        (text("Result"), lambda checked: checked.result),
+        (text("Checked with"), lambda checked: f"{checked.parity.engine}{checked.place}"),
+        (Column("max abs difference"), lambda checked: f"{checked.input.max_abs:.2e}"),
+        (Column("demanded"), lambda checked: checked.parity.demand),
+        (Column("SNR, dB"), lambda checked: checked.snr),
+        (Column("cosine"), lambda checked: f"{checked.input.cosine:.7f}"),
+        (text("Top-1"), lambda checked: checked.top1),
+    )
+
+
 def _parity_rows(view: View, case: CaseView) -> Iterator[tuple[str, ...]]:
-    found = case.case.parity
-    if found is None or not found.inputs:
-        yield (tagged(view, case), NONE, "not checked", NONE, NONE, NONE, NONE, NONE, NONE)
-        return
-    for i in found.inputs:
-        fine = found.accepts(i)
-        yield (
-            tagged(view, case),
-            i.name,
-            "passed" if fine and found.passed else "FAILED" if not fine else "not sufficient",
-            found.engine,
-            f"{i.max_abs:.2e}",
-            found.demand,
-            "identical" if i.snr_db is None else f"{i.snr_db:.1f}",
-            f"{i.cosine:.7f}",
-            "agrees" if i.top1_agrees else "tied" if i.top1_tied else "DIFFERS",
-        )
+    columns = _parity_columns()
+    export, device = case.case.parity, case.case.device_parity
+    if export is None or not export.inputs:
+        unknown = [NONE] * len(columns)
+        unknown[1] = "not checked"
+        yield (tagged(view, case), *unknown)
+    for parity, place in ((export, ""), (device, " on this device")):
+        if parity is None:
+            continue
+        for one in parity.inputs:
+            checked = _Checked(parity, one, place)
+            yield (tagged(view, case), *(cell(checked) for _, cell in columns))
