@@ -91,6 +91,11 @@ def four() -> Story:
 
 
 @pytest.fixture(scope="session")
+def fleet_story() -> Story:
+    return fleet()
+
+
+@pytest.fixture(scope="session")
 def view_for() -> Callable[[Story], View]:
     return lambda story: view_of(story.saved, story.breakdowns)
 
@@ -378,6 +383,56 @@ def troubled() -> Story:
     return Story(
         SavedRun(made, cases), {"drifting": breakdown(5.6, kind=TimeKind.ESTIMATED, operators=40)}
     )
+
+
+NECK = Category("neck")
+
+
+def with_neck(found: Breakdown) -> Breakdown:
+    """The same with the last stage's convolutions counted as a neck."""
+    rows = tuple(
+        dataclasses.replace(r, category=NECK)
+        if r.category == "convolution" and r.modules[0].startswith("stages.5")
+        else r
+        for r in found.rows
+    )
+    return dataclasses.replace(found, rows=rows)
+
+
+def phone() -> Device:
+    profile = DeviceProfile("pixel", "A phone", "adb", ("onnxruntime",), notes="In a rack.")
+    return Device(profile, {"cpu": "Cortex-X1", "build": "a/b/c"}, emulated=True)
+
+
+def fleet() -> Story:
+    """One network in two precisions on this machine and on a phone, with a neck of its own.
+
+    What the phone computes in fp16 is wrong.
+    """
+    base, cases = case("a", "detector 2,2,2", 1, 5.12, (2, 2, 2)), []
+    for i, (precision, where) in enumerate(
+        (p, d) for p in ("fp32", "fp16") for d in (device(), phone())
+    ):
+        if base.artifact is None:
+            raise ValueError("no artifact")
+        cases.append(
+            dataclasses.replace(
+                base,
+                slug=f"{precision}-{where.profile.name}",
+                format="onnx",
+                precision=precision,
+                device=where,
+                artifact=dataclasses.replace(
+                    base.artifact,
+                    precision=precision,
+                    categories={"neck": "Feature pyramid", "attention": "Attention"},
+                ),
+                measurement=measurement(31 + i, 5.12 + 2 * i),
+                device_parity=dataclasses.replace(parity(i != 3), inputs=parity(i != 3).inputs[:1]),
+            )
+        )
+    saved = SavedRun(run(tuple(c.slug for c in cases)), tuple(cases))
+    return Story(saved, {c.slug: with_neck(_times(c, seed=i)) for i, c in enumerate(cases)})
 
 
 def hostile() -> Story:

@@ -62,3 +62,10 @@ def test_negative_time_is_refused() -> None:
         breakdown(64, -1, *ROWS)
     with pytest.raises(ValueError, match="negative"):
         breakdown(64, 0, *ROWS, row(-1, None))
+
+
+def test_categories_of_its_own_come_after_the_usual() -> None:
+    rows = (row(3, Category("neck"), "n"), row(4, Category("box"), "b"), row(5, Category.FFN, "f"))
+    found = Breakdown(TimeKind.MEASURED, 12.0, rows, 0.0, 1.0, 0.0, 1.0)
+    assert list(found.by_category().items())[4:] == [("ffn", 5), ("neck", 3), ("box", 4)]
+    assert found.attributed_share == 1

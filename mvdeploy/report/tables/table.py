@@ -67,13 +67,18 @@ def tagged(view: View, case: CaseView) -> str:
 
 
 def device_column(view: View) -> tuple[Column, ...]:
-    """Return the column that says where a case ran, in a run on several devices."""
-    return (text("Device"),) if len(view.devices) > 1 else ()
+    """Return the column that says where a case ran, unless that is clear without it."""
+    return (text("Device"),) if _show_device(view) else ()
 
 
 def device_cell(view: View, case: CaseView) -> tuple[str, ...]:
     """Return what stands in `device_column`."""
-    return (case.device.profile.title,) if len(view.devices) > 1 else ()
+    return (case.device.profile.title,) if _show_device(view) else ()
+
+
+def _show_device(view: View) -> bool:
+    named = all(clean(case.device.profile.title) in case.name for case in view.cases)
+    return len(view.devices) > 1 and not named
 
 
 def side_note(view: View, cases: Sequence[CaseView]) -> str:
