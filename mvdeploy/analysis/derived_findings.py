@@ -79,7 +79,8 @@ def _derived_of_run(run: Run, cases: Sequence[CaseView], compared: int) -> Itera
     if any(case.timing and case.timing.in_turns for case in cases):
         yield Finding("latency_in_turns", Level.NOTE)
     if sum(case.timing is not None for case in cases) > 1 and not compared:
-        reason = "the run holds no paired samples"
+        several = len(devices_of(run, cases)) > 1
+        reason = "the devices differ" if several else "the run holds no paired samples"
         yield Finding("not_interleaved", Level.WARNING, {"reason": reason})
 
 

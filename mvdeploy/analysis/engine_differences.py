@@ -68,7 +68,7 @@ class EngineDifference:
 def engine_differences(
     comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
 ) -> tuple[EngineDifference, ...]:
-    """Compare every two profiled cases of one network on different engines."""
+    """Compare every two profiled cases of one network on different engines of one device."""
     estimates = {(c.a.key, c.b.key): c.estimate for c in comparisons}
     pairs = []
     for i, a in enumerate(cases):
@@ -83,7 +83,7 @@ def _same_network(a: CaseView, b: CaseView) -> bool:
     first, second = a.case.artifact, b.case.artifact
     if first is None or second is None or a.case.engine == b.case.engine:
         return False
-    return first.spec == second.spec
+    return first.spec == second.spec and a.device == b.device
 
 
 def _engine_difference(

@@ -126,3 +126,21 @@ def test_a_part_that_no_latency_has_is_refused(fleet: View, fleet_story: Any) ->
     results = check((parse("nek:99%"),), view_of(fleet_story.saved, {}))
     assert [r.passed for r in results] == [False] * 4
     assert "there is no breakdown" in results[0].sentence
+
+
+def test_devices_that_differ_are_why_cases_took_no_turns(fleet: View, fleet_story: Any) -> None:
+    (finding,) = [f for f in fleet.findings if f.code == "not_interleaved"]
+    assert finding.values == {"reason": "the devices differ"}
+    cases = tuple(dataclasses.replace(c, device=None) for c in fleet_story.saved.cases)
+    alone = view_of(dataclasses.replace(fleet_story.saved, cases=cases), {})
+    (finding,) = [f for f in alone.findings if f.code == "not_interleaved"]
+    assert finding.values == {"reason": "the run holds no paired samples"}
+
+
+def test_engines_are_compared_on_one_device(fleet_story: Any) -> None:
+    host, phone = fleet_story.saved.cases[:2]
+    times = fleet_story.breakdowns
+    for device, compared in ((phone.device, 0), (host.device, 1)):
+        other = dataclasses.replace(phone, engine="executorch", device=device)
+        saved = dataclasses.replace(fleet_story.saved, cases=(host, other))
+        assert len(view_of(saved, times).engines) == compared
