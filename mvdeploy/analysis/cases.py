@@ -112,18 +112,15 @@ def case_views(
     known = {case.slug: case for case in saved.cases}
     slugs = dict.fromkeys((*saved.run.cases, *known))
     cases = [known.get(slug) or Case(slug, label=slug, engine="") for slug in slugs]
-    names = _Names(cases, [saved.device_of(case) for case in cases])
+    places = [f"on {saved.device_of(case).profile.title}" for case in cases]
+    divided = {
+        slug: breakdown_view_of(breakdown, categories) for slug, breakdown in breakdowns.items()
+    }
     return tuple(
-        _case_view(
-            case,
-            key,
-            (names.shortest[i], names.full(i)),
-            saved,
-            breakdown_view_of(breakdowns[case.slug], categories)
-            if case.slug in breakdowns
-            else None,
+        _case_view(case, names, saved, divided.get(case.slug))
+        for case, *names in zip(
+            cases, _keys(), _names(cases, places), _titles(cases, places), strict=False
         )
-        for i, (case, key) in enumerate(zip(cases, _keys(), strict=False))
     )
 
 
@@ -145,19 +142,16 @@ def cpu_complete(case: Case) -> bool:
 
 
 def _case_view(
-    case: Case,
-    key: str,
-    names: tuple[str, str],
-    saved: SavedRun,
-    breakdown: BreakdownView | None,
+    case: Case, names: Sequence[str], saved: SavedRun, breakdown: BreakdownView | None
 ) -> CaseView:
+    key, name, title = names
     measurement, plan = case.measurement, saved.run.plan
     timing = _timing(case, measurement, turns_of(saved, case.slug), plan) if measurement else None
     reason, remedy = ("", "") if timing else _no_latency(case, reached=case in saved.cases)
     return CaseView(
         key=key,
-        name=names[0],
-        title=names[1],
+        name=name,
+        title=title,
         case=case,
         device=saved.device_of(case),
         timing=timing,
@@ -226,37 +220,33 @@ def _precision(case: Case) -> str:
     return case.precision or (case.artifact.precision if case.artifact else "")
 
 
-class _Names:
-    """The names of a run's cases.
+def _engine(case: Case) -> str:
+    return "/".join(filter(None, (_format(case), case.engine)))
 
-    Args:
-        cases: all of the run.
-        devices: where each of them ran.
-    """
 
-    def __init__(self, cases: Sequence[Case], devices: Sequence[Device]) -> None:
-        self._labels = [case.label for case in cases]
-        self._engines = ["/".join(filter(None, (_format(c), c.engine))) for c in cases]
-        self._precisions = [_precision(case) for case in cases]
-        self._devices = [f"on {device.profile.title}" for device in devices]
+def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
+    """Return the labels, with as little added as tells most cases apart; the same are numbered."""
+    added = ([_engine(case) for case in cases], [_precision(case) for case in cases], places)
+    kinds = [
+        [clean(" ".join(parts)) for parts in zip((c.label for c in cases), *chosen, strict=True)]
+        for count in range(len(added) + 1)
+        for chosen in itertools.combinations(added, count)
+    ]
+    names = max(kinds, key=lambda kind: len(set(kind)))
+    return [
+        f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
+        for i, name in enumerate(names)
+    ]
 
-    @property
-    def shortest(self) -> list[str]:
-        """The labels, with as little added as tells most cases apart; the same are numbered."""
-        added = (self._engines, self._precisions, self._devices)
-        kinds = [
-            [clean(" ".join(parts)) for parts in zip(self._labels, *chosen, strict=True)]
-            for count in range(len(added) + 1)
-            for chosen in itertools.combinations(added, count)
-        ]
-        names = max(kinds, key=lambda kind: len(set(kind)))
-        return [
-            f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
-            for i, name in enumerate(names)
-        ]
 
-    def full(self, i: int) -> str:
-        """Return everything that tells a case from those of other runs."""
-        precision = self._precisions[i] if self._precisions[i] != "fp32" else ""
-        device = self._devices[i] if len(set(self._devices)) > 1 else ""
-        return clean(f"{self._labels[i]} {self._engines[i]} {precision} {device}")
+def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
+    several = len(set(places)) > 1
+    return [
+        clean(" ".join((case.label, _engine(case), _unusual(case), place if several else "")))
+        for case, place in zip(cases, places, strict=True)
+    ]
+
+
+def _unusual(case: Case) -> str:
+    precision = _precision(case)
+    return "" if precision == "fp32" else precision

@@ -29,6 +29,9 @@ from mvdeploy.text_format import (
 _NAMED = 2
 """Modules that a sentence on two engines names on each side."""
 
+_LISTED = 4
+"""Verdicts that are listed one by one when they are all the same."""
+
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
@@ -122,6 +125,9 @@ def _clocks(compared: ComparisonView) -> str:
 def verdicts(view: View) -> tuple[str, ...]:
     """Say of every latency and every ratio whether it can be relied on."""
     grades = [f"{name}: {verdict.grade}" for name, verdict in view.verdicts]
+    alike = {verdict.grade for _, verdict in view.verdicts}
+    if len(grades) > _LISTED and len(alike) == 1:
+        return (f"Can it be relied on? All {len(grades)} results are {alike.pop()}.",)
     return (f"Can it be relied on? {'; '.join(grades)}.",) if grades else ()
 
 

@@ -10,7 +10,7 @@ import pytest
 from rich.console import Console
 
 from mvdeploy.analysis.view import View, view_of
-from mvdeploy.report import document
+from mvdeploy.report import document, prose
 from mvdeploy.report.figures import _style, categories
 from mvdeploy.report.renderers import terminal
 from mvdeploy.report.renderers.json import as_json
@@ -41,6 +41,13 @@ def test_the_title_and_the_summary_name_all_devices(fleet: View) -> None:
         "4 cases were measured with onnxruntime (1 inference thread) on This machine (AMD EPYC "
         "7B13) and A phone (Cortex-X1), an emulated device."
     )
+
+
+def test_many_verdicts_that_are_the_same_are_one(eight: Any, fleet: View) -> None:
+    assert prose.verdicts(view_of(eight.saved, eight.breakdowns)) == (
+        "Can it be relied on? All 15 results are reliable.",
+    )
+    assert prose.verdicts(fleet)[0].count(": reliable") == 4
 
 
 def test_a_column_has_the_device_where_names_have_not(fleet: View, fleet_story: Any) -> None:
