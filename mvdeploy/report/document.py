@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, conditions, engines, latency
+from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
@@ -96,7 +96,7 @@ def sections(view: View) -> tuple[Section, ...]:
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
-        Section("parity", "Parity", (latency.parity(view),)),
+        Section("parity", "Parity", (parity.parity(view),)),
         Section("conditions", "Conditions", tuple(_conditions(view))),
         Section("reading", "How to read this report", (Terms(prose.how_to_read()),)),
     )

@@ -16,6 +16,7 @@ from mvdeploy.report.renderers import terminal
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.report.tables import latency
 from mvdeploy.report.tables.conditions import devices
+from mvdeploy.report.tables.parity import parity
 
 
 @pytest.fixture(scope="module")
@@ -67,7 +68,7 @@ def test_every_device_has_a_table(fleet: View, two: Any) -> None:
 
 
 def test_what_the_device_computed_stands_beside_the_export(fleet: View, two: Any) -> None:
-    table = latency.parity(fleet)
+    table = parity(fleet)
     place = [column.title for column in table.columns].index("Checked with")
     mine = [row[1:4] for row in table.rows if row[0].startswith("D:")]
     assert mine == [
@@ -75,13 +76,13 @@ def test_what_the_device_computed_stands_beside_the_export(fleet: View, two: Any
         ("noise", "passed", "onnxruntime 1.24.1"),
         ("photograph", "FAILED", "onnxruntime 1.24.1 on this device"),
     ]
-    without = latency.parity(view_of(two.saved, {}))
+    without = parity(view_of(two.saved, {}))
     assert not any("this device" in row[place] for row in without.rows)
 
 
 def test_a_case_that_was_only_checked_on_the_device(fleet_story: Any) -> None:
     cases = tuple(dataclasses.replace(c, parity=None) for c in fleet_story.saved.cases)
-    rows = latency.parity(view_of(dataclasses.replace(fleet_story.saved, cases=cases), {})).rows
+    rows = parity(view_of(dataclasses.replace(fleet_story.saved, cases=cases), {})).rows
     assert [row[2] for row in rows[:2]] == ["not checked", "passed"]
     assert len(rows) == 8
 

@@ -1,14 +1,12 @@
-"""How fast, how sure, and whether it still computes the same."""
+"""How fast, and how sure."""
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Parity, ParityInput
 from mvdeploy.report.tables.table import (
     Column,
     Table,
@@ -140,76 +138,3 @@ def _clock_note(comparisons: Sequence[ComparisonView]) -> str:
     if any(c.estimate and not c.estimate.between_groups for c in comparisons):
         notes.append("* Too few groups: the interval counts only the spread within them.")
     return " ".join(notes)
-
-
-def parity(view: View) -> Table:
-    """Show how far every artifact is from the PyTorch reference, and what devices computed."""
-    columns = _parity_columns()
-    return Table(
-        "Parity with the PyTorch reference",
-        (text("Case"), *(column for column, _ in columns)),
-        tuple(row for case in view.cases for row in _parity_rows(view, case)),
-    )
-
-
-@dataclasses.dataclass(frozen=True)
-class _Checked:
-    """One input of a check.
-
-    Attributes:
-        parity: the check.
-        input: what came out on this input.
-        place: `` on this device``; empty for the check of the export.
-    """
-
-    parity: Parity
-    input: ParityInput
-    place: str
-
-    @property
-    def result(self) -> str:
-        """Whether it passed."""
-        if not self.parity.accepts(self.input):
-            return "FAILED"
-        return "passed" if self.parity.passed else "not sufficient"
-
-    @property
-    def snr(self) -> str:
-        """Signal-to-noise ratio in dB."""
-        return "identical" if self.input.snr_db is None else f"{self.input.snr_db:.1f}"
-
-    @property
-    def top1(self) -> str:
-        """Whether both have the same largest output."""
-        return "agrees" if self.input.top1_agrees else "tied" if self.input.top1_tied else "DIFFERS"
-
-
-_ParityColumn = tuple[Column, Callable[[_Checked], str]]
-
-
-def _parity_columns() -> tuple[_ParityColumn, ...]:
-    return (
-        (text("Input"), lambda checked: checked.input.name),
-        (text("Result"), lambda checked: checked.result),
-        (text("Checked with"), lambda checked: f"{checked.parity.engine}{checked.place}"),
-        (Column("max abs difference"), lambda checked: f"{checked.input.max_abs:.2e}"),
-        (Column("demanded"), lambda checked: checked.parity.demand),
-        (Column("SNR, dB"), lambda checked: checked.snr),
-        (Column("cosine"), lambda checked: f"{checked.input.cosine:.7f}"),
-        (text("Top-1"), lambda checked: checked.top1),
-    )
-
-
-def _parity_rows(view: View, case: CaseView) -> Iterator[tuple[str, ...]]:
-    columns = _parity_columns()
-    export, device = case.case.parity, case.case.device_parity
-    if export is None or not export.inputs:
-        unknown = [NONE] * len(columns)
-        unknown[1] = "not checked"
-        yield (tagged(view, case), *unknown)
-    for parity, place in ((export, ""), (device, " on this device")):
-        if parity is None:
-            continue
-        for one in parity.inputs:
-            checked = _Checked(parity, one, place)
-            yield (tagged(view, case), *(cell(checked) for _, cell in columns))
