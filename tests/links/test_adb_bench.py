@@ -99,7 +99,8 @@ def test_an_emulated_result_is_not_compared_with_a_real_one(
     folder = bench.run(request_for(attached, exports[:1], tmp_path)).folder
     real = tmp_path / "real"
     folder.rename(real)
-    text = json.loads((real / "run.json").read_text())
+    (record,) = real.glob("cases/*/case.json")
+    text = json.loads(record.read_text())
     text["device"]["emulated"] = False
     again = tmp_path / "again"
     again.mkdir()
@@ -108,7 +109,7 @@ def test_an_emulated_result_is_not_compared_with_a_real_one(
             target = again / path.relative_to(real)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    (real / "run.json").write_text(json.dumps(text))
+    record.write_text(json.dumps(text))
     with pytest.raises(UsageError, match="emulated"):
         compare_results(again, real)
 
