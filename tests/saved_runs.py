@@ -91,6 +91,11 @@ def four() -> Story:
 
 
 @pytest.fixture(scope="session")
+def fleet_story() -> Story:
+    return fleet()
+
+
+@pytest.fixture(scope="session")
 def view_for() -> Callable[[Story], View]:
     return lambda story: view_of(story.saved, story.breakdowns)
 
@@ -266,12 +271,12 @@ def parity(passed: bool = True) -> Parity:
 
 def groups(seed: int, factor: float, count: int = 10, pairs: int = 60) -> tuple[PairGroup, ...]:
     rng = np.random.default_rng(seed)
-    made = []
+    pair_groups = []
     for i in range(count):
         a = samples(rng, pairs, 5.0)
         b = samples(rng, pairs, 5.0 * factor * float(np.exp(rng.normal(0, 0.002))))
-        made.append(PairGroup(1 if i % 2 else -1, a, b))
-    return tuple(made)
+        pair_groups.append(PairGroup(1 if i % 2 else -1, a, b))
+    return tuple(pair_groups)
 
 
 def device(emulated: bool = False) -> Device:
@@ -281,7 +286,7 @@ def device(emulated: bool = False) -> Device:
 
 
 def run(slugs: tuple[str, ...], **changes: object) -> Run:
-    made = Run(
+    usual = Run(
         name="2026-03-04-100000-host",
         created="2026-03-04T10:00:00+00:00",
         mvdeploy="0.1.0",
@@ -292,7 +297,7 @@ def run(slugs: tuple[str, ...], **changes: object) -> Run:
         input="seeded noise, seed 0",
         cases=slugs,
     )
-    return dataclasses.replace(made, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(usual, **changes)  # type: ignore[arg-type]
 
 
 def case(slug: str, label: str, seed: int, ms: float, patches: tuple[int, int, int]) -> Case:
@@ -308,10 +313,10 @@ def case(slug: str, label: str, seed: int, ms: float, patches: tuple[int, int, i
     )
 
 
-def _times(made: Case, **changes: object) -> Breakdown:
-    if made.measurement is None:
+def _times(measured: Case, **changes: object) -> Breakdown:
+    if measured.measurement is None:
         raise ValueError("no measurement")
-    ms = float(np.median(made.measurement.steady.wall_ns)) / 1e6
+    ms = float(np.median(measured.measurement.steady.wall_ns)) / 1e6
     return breakdown(ms, **changes)  # type: ignore[arg-type]
 
 
@@ -323,16 +328,16 @@ def two_cases() -> Story:
 
 
 def one_case(count: int = 40, sessions: int = 1) -> Story:
-    made = dataclasses.replace(
+    only = dataclasses.replace(
         case("only", "mobilevit_xxs 2,2,2", 5, 5.1, (2, 2, 2)),
         measurement=measurement(5, 5.1, count, sessions),
     )
-    return Story(SavedRun(run(("only",)), (made,)), {"only": _times(made)})
+    return Story(SavedRun(run(("only",)), (only,)), {"only": _times(only)})
 
 
 def several_cases(count: int) -> Story:
     long = "file_with_a_long_name_for_a_network.py:factory_of_networks 8,4,2 with folded batch norm"
-    made = tuple(
+    cases = tuple(
         case(
             f"c{i}",
             f"{long} {i}" if i % 3 == 1 else f"mobilevit_xs 2,{i},2",
@@ -342,9 +347,9 @@ def several_cases(count: int) -> Story:
         )
         for i in range(count)
     )
-    compared = tuple(Comparison("c0", c.slug, groups(20 + i, 1.1)) for i, c in enumerate(made[1:]))
-    saved = SavedRun(run(tuple(c.slug for c in made)), made, compared)
-    return Story(saved, {c.slug: _times(c, attention=0.5 + i / 4) for i, c in enumerate(made)})
+    compared = tuple(Comparison("c0", c.slug, groups(20 + i, 1.1)) for i, c in enumerate(cases[1:]))
+    saved = SavedRun(run(tuple(c.slug for c in cases)), cases, compared)
+    return Story(saved, {c.slug: _times(c, attention=0.5 + i / 4) for i, c in enumerate(cases)})
 
 
 def limits(fine: float, bad: float) -> dict[str, str | int | float]:
@@ -374,10 +379,60 @@ def troubled() -> Story:
         case("plain", "mobilevit_xxs 8,4,2", 2, 4.5, (8, 4, 2)), parity=parity(passed=False)
     )
     cases = (failed, dataclasses.replace(drifting, measurement=hot), plain)
-    made = run(("failed", "drifting", "plain", "waiting"), device=device(emulated=True))
+    whole = run(("failed", "drifting", "plain", "waiting"), device=device(emulated=True))
     return Story(
-        SavedRun(made, cases), {"drifting": breakdown(5.6, kind=TimeKind.ESTIMATED, operators=40)}
+        SavedRun(whole, cases), {"drifting": breakdown(5.6, kind=TimeKind.ESTIMATED, operators=40)}
     )
+
+
+NECK = Category("neck")
+
+
+def with_neck(usual: Breakdown) -> Breakdown:
+    """The same with the last stage's convolutions counted as a neck."""
+    rows = tuple(
+        dataclasses.replace(r, category=NECK)
+        if r.category == "convolution" and r.modules[0].startswith("stages.5")
+        else r
+        for r in usual.rows
+    )
+    return dataclasses.replace(usual, rows=rows)
+
+
+def phone() -> Device:
+    profile = DeviceProfile("pixel", "A phone", "adb", ("onnxruntime",), notes="In a rack.")
+    return Device(profile, {"cpu": "Cortex-X1", "build": "a/b/c"}, emulated=True)
+
+
+def fleet() -> Story:
+    """One network in two precisions on this machine and on a phone, with a neck of its own.
+
+    What the phone computes in fp16 is wrong.
+    """
+    base, cases = case("a", "detector 2,2,2", 1, 5.12, (2, 2, 2)), []
+    for i, (precision, where) in enumerate(
+        (p, d) for p in ("fp32", "fp16") for d in (device(), phone())
+    ):
+        if base.artifact is None:
+            raise ValueError("no artifact")
+        cases.append(
+            dataclasses.replace(
+                base,
+                slug=f"{precision}-{where.profile.name}",
+                format="onnx",
+                precision=precision,
+                device=where,
+                artifact=dataclasses.replace(
+                    base.artifact,
+                    precision=precision,
+                    categories={"neck": "Feature pyramid", "attention": "Attention"},
+                ),
+                measurement=measurement(31 + i, 5.12 + 2 * i),
+                device_parity=dataclasses.replace(parity(i != 3), inputs=parity(i != 3).inputs[:1]),
+            )
+        )
+    saved = SavedRun(run(tuple(c.slug for c in cases)), tuple(cases))
+    return Story(saved, {c.slug: with_neck(_times(c, seed=i)) for i, c in enumerate(cases)})
 
 
 def hostile() -> Story:
@@ -411,7 +466,7 @@ def hostile() -> Story:
         for i, r in enumerate(base.breakdowns["a"].rows)
     )
     profile = DeviceProfile(HOSTILE, HOSTILE, HOSTILE, (HOSTILE,), notes=HOSTILE)
-    made = run(
+    whole = run(
         ("a", "b", "c"),
         name=HOSTILE,
         created=HOSTILE,
@@ -423,4 +478,4 @@ def hostile() -> Story:
         findings=findings,
     )
     breakdowns = {**base.breakdowns, "a": dataclasses.replace(base.breakdowns["a"], rows=rows)}
-    return Story(SavedRun(made, (a, b, c), base.saved.comparisons), breakdowns)
+    return Story(SavedRun(whole, (a, b, c), base.saved.comparisons), breakdowns)

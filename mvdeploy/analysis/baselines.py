@@ -20,7 +20,8 @@ def baseline_of(view: View) -> Baseline:
         UsageError: none was measured.
     """
     run = view.run
-    cases = tuple(found for case in view.cases if (found := baseline_case(run, case)) is not None)
+    kept = [baseline_case(run, case) for case in view.cases]
+    cases = tuple(case for case in kept if case is not None)
     if not cases:
         reasons = [why_unmeasured(case).rstrip(".") for case in view.cases] or ["it has no cases"]
         raise UsageError(
@@ -39,11 +40,11 @@ def baseline_case(run: Run, case: CaseView) -> BaselineCase | None:
     return BaselineCase(
         slug=case.slug,
         label=case.case.label,
-        conditions=conditions_of(run, case.case),
+        conditions=conditions_of(case, run.plan),
         sessions=tuple(s.steady.wall_ns for s in sessions if len(s.steady)),
         loads_ns=tuple(s.load_ns for s in sessions),
         firsts_ns=tuple(s.first.wall_ns[0] for s in sessions if len(s.first)),
-        parts_ns={part.key: part.ns for part in case.shares.parts} if case.shares else {},
+        parts_ns={p.key: p.ns for p in case.breakdown.parts} if case.breakdown else {},
         peak_memory_bytes=measurement.peak_memory_bytes,
     )
 
@@ -72,7 +73,7 @@ def counterpart(case: BaselineCase, cases: int, baseline: Baseline) -> BaselineC
     """
     if cases == len(baseline.cases) == 1:
         return baseline.cases[0]
-    return next((found for found in baseline.cases if found.slug == case.slug), None)
+    return next((other for other in baseline.cases if other.slug == case.slug), None)
 
 
 def estimate_ratio(metric: str, a: BaselineCase, b: BaselineCase) -> unpaired.UnpairedEstimate:

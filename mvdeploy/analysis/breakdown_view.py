@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable, Mapping
 
-from mvdeploy.records import Breakdown, BreakdownRow, Category, TimeKind
+from mvdeploy.records import Artifact, Breakdown, BreakdownRow, Category, TimeKind
+from mvdeploy.text_format import clean
 
 UNPLACED = "unplaced"
 OUTSIDE = "outside"
 
-PART_TITLES = {
-    **{str(category): category.heading for category in Category},
+UNATTRIBUTED_TITLES = {
     UNPLACED: "Unattributed: unplaced operators",
     OUTSIDE: "Unattributed: outside operators (engine dispatch)",
 }
-"""Every part that a latency is divided into, in the order reports show them."""
+"""The parts of a latency that are in no category, in the order reports show them."""
 
 NETWORK = "(the network itself)"
 NOT_PLACED = "(not placed)"
@@ -25,7 +26,7 @@ class Part:
     """A part of the latency.
 
     Attributes:
-        key: a category's value, an operator kind's value, ``unplaced`` or ``outside``.
+        key: a category's id, an operator kind's value, ``unplaced`` or ``outside``.
         title: as reports print it.
         ns: nanoseconds of one inference.
         share: of the latency.
@@ -76,7 +77,7 @@ class ModuleShare:
 
 
 @dataclasses.dataclass(frozen=True)
-class Shares:
+class BreakdownView:
     """Where one case's latency goes.
 
     Attributes:
@@ -86,7 +87,7 @@ class Shares:
         kinds: kinds of operators and the time outside operators; they add up to the latency.
         operators: every operator, largest first.
         modules: every module path with operators, largest first.
-        coverage: share of the operator time that is attributed to a module and a category.
+        attributed_share: share of the operator time that is attributed to a module and a category.
         operator_share: sum of operators ÷ latency, both from the profiled job.
         profiler_overhead: latency with ÷ without the profiler, minus 1.
         scale: factor from the profiled job's operator times to those shown.
@@ -98,62 +99,69 @@ class Shares:
     kinds: tuple[Part, ...]
     operators: tuple[OperatorShare, ...]
     modules: tuple[ModuleShare, ...]
-    coverage: float
+    attributed_share: float
     operator_share: float
     profiler_overhead: float
     scale: float
 
-    @property
-    def reconciliation(self) -> str:
-        """How the operator times meet the latency, on one line."""
-        return (
-            f"sum of operators ÷ latency = {self.operator_share:.2f}, "
-            f"profiled ÷ plain = {1 + self.profiler_overhead:.2f}, "
-            f"{100 * self.coverage:.2f} % of operator time attributed, {self.time_kind}"
-        )
+
+def category_titles(
+    artifacts: Iterable[Artifact], breakdowns: Iterable[Breakdown]
+) -> dict[str, str]:
+    """Return the categories of a run with their titles, in the order reports show them.
+
+    Titles are those that the artifacts carry: what declared a category need not be installed here.
+    """
+    carried = {
+        category: title for artifact in artifacts for category, title in artifact.categories.items()
+    }
+    rows = [row.category for breakdown in breakdowns for row in breakdown.rows if row.category]
+    ordered = Category.ordered((*carried, *rows))
+    return {str(c): clean(carried.get(c, c.heading)) for c in ordered}
 
 
-def shares_of(breakdown: Breakdown) -> Shares:
-    """Arrange a breakdown for reports."""
+def breakdown_view_of(breakdown: Breakdown, categories: Mapping[str, str]) -> BreakdownView:
+    """Arrange a breakdown for reports.
+
+    Args:
+        breakdown: of one case.
+        categories: those of the whole run with their titles, as `category_titles` returns them.
+    """
     total = breakdown.total_ns
-    categories = {str(c): ns for c, ns in breakdown.by_category().items()}
-    parts = {**categories, UNPLACED: breakdown.unplaced_ns, OUTSIDE: breakdown.outside_ns}
-    kinds = {str(k): ns for k, ns in breakdown.by_kind().items()}
-    return Shares(
+    by_category = breakdown.by_category()
+    parts = [(key, title, by_category.get(Category(key), 0.0)) for key, title in categories.items()]
+    parts.append((UNPLACED, UNATTRIBUTED_TITLES[UNPLACED], breakdown.unplaced_ns))
+    outside = (OUTSIDE, UNATTRIBUTED_TITLES[OUTSIDE], breakdown.outside_ns)
+    kinds = [(str(kind), str(kind), ns) for kind, ns in breakdown.by_kind().items()]
+    return BreakdownView(
         time_kind=breakdown.time_kind,
         total_ns=total,
-        parts=tuple(_part(key, PART_TITLES[key], ns, total) for key, ns in parts.items()),
-        kinds=tuple(
-            _part(key, PART_TITLES.get(key, key), ns, total)
-            for key, ns in {**kinds, OUTSIDE: breakdown.outside_ns}.items()
-        ),
-        operators=_operators(breakdown),
-        modules=_modules(breakdown),
-        coverage=breakdown.coverage,
+        parts=tuple(Part(*part, _share(part[2], total)) for part in (*parts, outside)),
+        kinds=tuple(Part(*kind, _share(kind[2], total)) for kind in (*kinds, outside)),
+        operators=_operators(breakdown, categories),
+        modules=_modules(breakdown, categories),
+        attributed_share=breakdown.attributed_share,
         operator_share=breakdown.operator_share,
         profiler_overhead=breakdown.profiler_overhead,
         scale=breakdown.scale,
     )
 
 
-def _part(key: str, title: str, ns: float, total: float) -> Part:
-    return Part(key, title, ns, _share(ns, total))
-
-
 def _share(ns: float, total: float) -> float:
     return ns / total if total else 0.0
 
 
-def _operators(breakdown: Breakdown) -> tuple[OperatorShare, ...]:
-    found = [
-        OperatorShare(i, row, _category(row), _module(row), _share(row.ns, breakdown.total_ns))
+def _operators(breakdown: Breakdown, categories: Mapping[str, str]) -> tuple[OperatorShare, ...]:
+    total = breakdown.total_ns
+    operators = [
+        OperatorShare(i, row, _title(row, categories), _module(row), _share(row.ns, total))
         for i, row in enumerate(breakdown.rows, 1)
     ]
-    return tuple(sorted(found, key=lambda o: -o.row.ns))
+    return tuple(sorted(operators, key=lambda o: -o.row.ns))
 
 
-def _category(row: BreakdownRow) -> str:
-    return row.category.heading if row.category else "Unattributed"
+def _title(row: BreakdownRow, categories: Mapping[str, str]) -> str:
+    return categories[row.category] if row.category is not None else "Unattributed"
 
 
 def _module(row: BreakdownRow) -> str:
@@ -163,16 +171,16 @@ def _module(row: BreakdownRow) -> str:
     return (row.modules[0] or NETWORK) + (f" (+{others} fused)" if others else "")
 
 
-def _modules(breakdown: Breakdown) -> tuple[ModuleShare, ...]:
+def _modules(breakdown: Breakdown, categories: Mapping[str, str]) -> tuple[ModuleShare, ...]:
     placed = [row for row in breakdown.rows if row.modules]
     operators: dict[str, int] = {}
-    categories: dict[str, str] = {}
+    titles: dict[str, str] = {}
     for row in placed:
         operators[row.modules[0]] = operators.get(row.modules[0], 0) + 1
-        categories.setdefault(row.modules[0], _category(row))
+        titles.setdefault(row.modules[0], _title(row, categories))
     return tuple(
         ModuleShare(
-            path or NETWORK, categories[path], operators[path], ns, _share(ns, breakdown.total_ns)
+            path or NETWORK, titles[path], operators[path], ns, _share(ns, breakdown.total_ns)
         )
         for path, ns in breakdown.by_module().items()
     )

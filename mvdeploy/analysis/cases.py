@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import string
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 
-from mvdeploy.analysis.breakdown_view import Shares, shares_of
-from mvdeploy.records import Breakdown, Case, Measurement, Run, Samples, SavedRun
+from mvdeploy.analysis.breakdown_view import BreakdownView, breakdown_view_of
+from mvdeploy.records import Breakdown, Case, Device, Measurement, Plan, Run, Samples, SavedRun
 from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.paired import cpu_times_complete
 from mvdeploy.stats.reliability import Verdict, judge
@@ -61,11 +61,13 @@ class CaseView:
     Attributes:
         key: ``A``, ``B`` … in the order of the run; the case's name where space is short.
         name: its label, with as much added as tells it from the others.
-        title: label, format and engine, and the precision unless it is fp32.
+        title: label, format and engine, the precision unless it is fp32, and the device if the run
+            has several.
         case: the record; empty but for the slug when the run ended before the case's turn.
+        device: where it ran.
         timing: None without samples.
         verdict: whether the latency can be relied on; None without samples of the case alone.
-        shares: None without a profile.
+        breakdown: where the latency goes; None without a profile.
         reason: why there is no latency; empty when there is one.
         remedy: what to do about that.
     """
@@ -74,9 +76,10 @@ class CaseView:
     name: str
     title: str
     case: Case
+    device: Device
     timing: Timing | None
     verdict: Verdict | None
-    shares: Shares | None
+    breakdown: BreakdownView | None
     reason: str
     remedy: str
 
@@ -85,25 +88,49 @@ class CaseView:
         """The case's folder in the run."""
         return self.case.slug
 
+    @property
+    def format(self) -> str:
+        """The format it was measured in; empty when that is not known."""
+        return _format(self.case)
 
-def case_views(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> tuple[CaseView, ...]:
-    """Derive every case, also those that the run did not come to."""
+    @property
+    def precision(self) -> str:
+        """The precision it computed in; empty when that is not known."""
+        return _precision(self.case)
+
+
+def case_views(
+    saved: SavedRun, breakdowns: Mapping[str, Breakdown], categories: Mapping[str, str]
+) -> tuple[CaseView, ...]:
+    """Derive every case, also those that the run did not come to.
+
+    Args:
+        saved: the run.
+        breakdowns: where the latency goes, by slug of the case.
+        categories: of the run with their titles, in the order of reports.
+    """
     known = {case.slug: case for case in saved.cases}
-    missing = [slug for slug in saved.run.cases if slug not in known]
-    slugs = [*saved.run.cases, *(slug for slug in known if slug not in saved.run.cases)]
+    slugs = dict.fromkeys((*saved.run.cases, *known))
     cases = [known.get(slug) or Case(slug, label=slug, engine="") for slug in slugs]
+    places = [f"on {saved.device_of(case).profile.title}" for case in cases]
+    divided = {
+        slug: breakdown_view_of(breakdown, categories) for slug, breakdown in breakdowns.items()
+    }
     return tuple(
-        _case_view(
-            case,
-            key,
-            name,
-            saved.run,
-            breakdowns.get(case.slug),
-            turns_of(saved, case.slug),
-            case.slug in missing,
+        _case_view(case, names, saved, divided.get(case.slug))
+        for case, *names in zip(
+            cases, _keys(), _names(cases, places), _titles(cases, places), strict=False
         )
-        for case, key, name in zip(cases, _keys(), _names(cases), strict=False)
     )
+
+
+def devices_of(run: Run, cases: Sequence[CaseView]) -> tuple[Device, ...]:
+    """Return the devices that cases ran on, in order; that of the run when it has no case."""
+    devices: list[Device] = []
+    for device in [case.device for case in cases] or [run.device]:
+        if device not in devices:  # its identity makes it unfit for a set
+            devices.append(device)
+    return tuple(devices)
 
 
 def cpu_complete(case: Case) -> bool:
@@ -115,36 +142,32 @@ def cpu_complete(case: Case) -> bool:
 
 
 def _case_view(
-    case: Case,
-    key: str,
-    name: str,
-    run: Run,
-    breakdown: Breakdown | None,
-    turns: tuple[Samples, ...],
-    missing: bool,
+    case: Case, names: Sequence[str], saved: SavedRun, breakdown: BreakdownView | None
 ) -> CaseView:
-    measurement = case.measurement
-    timing = _timing(case, measurement, turns, run.plan.threads) if measurement else None
-    reason, remedy = ("", "") if timing else _no_latency(case, missing)
+    key, name, title = names
+    measurement, plan = case.measurement, saved.run.plan
+    timing = _timing(case, measurement, turns_of(saved, case.slug), plan) if measurement else None
+    reason, remedy = ("", "") if timing else _no_latency(case, reached=case in saved.cases)
     return CaseView(
         key=key,
         name=name,
-        title=_title(case),
+        title=title,
         case=case,
+        device=saved.device_of(case),
         timing=timing,
-        verdict=judge(measurement, run.plan)
+        verdict=judge(measurement, plan)
         if measurement and timing and not timing.in_turns
         else None,
-        shares=shares_of(breakdown) if breakdown else None,
+        breakdown=breakdown,
         reason=reason,
         remedy=remedy,
     )
 
 
-def _no_latency(case: Case, missing: bool) -> tuple[str, str]:
+def _no_latency(case: Case, *, reached: bool) -> tuple[str, str]:
     if case.failure:
         return clean(case.failure.message), clean(case.failure.remedy)
-    if missing:
+    if not reached:
         return "The run ended before this case's turn.", "Run the same command again."
     if case.measurement:
         return "No inference was measured.", "Raise --max-time or --iterations."
@@ -160,7 +183,7 @@ def turns_of(saved: SavedRun, slug: str) -> tuple[Samples, ...]:
 
 
 def _timing(
-    case: Case, measurement: Measurement, turns: tuple[Samples, ...], threads: int
+    case: Case, measurement: Measurement, turns: tuple[Samples, ...], plan: Plan
 ) -> Timing | None:
     sessions = tuple(s.steady for s in measurement.sessions)
     in_turns = not any(map(len, sessions))
@@ -169,7 +192,7 @@ def _timing(
     if not any(map(len, sessions)):
         return None
     samples = sum(sessions, Samples())
-    cpu = threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
+    cpu = plan.threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
     first = measurement.first.wall_ns
     return Timing(
         wall=summarise(samples.wall_ns),
@@ -189,28 +212,41 @@ def _keys() -> itertools.chain[str]:
     return itertools.chain(letters, map("".join, itertools.product(letters, repeat=2)))
 
 
-def _where(case: Case) -> str:
-    parts = [case.artifact.format if case.artifact else "", case.engine]
-    return clean("/".join(p for p in parts if p))
+def _format(case: Case) -> str:
+    return case.format or (case.artifact.format if case.artifact else "")
 
 
-def _title(case: Case) -> str:
-    precision = case.artifact.precision if case.artifact else ""
-    return clean(f"{case.label} {_where(case)} {precision if precision != 'fp32' else ''}")
+def _precision(case: Case) -> str:
+    return case.precision or (case.artifact.precision if case.artifact else "")
 
 
-_NAMES: tuple[Callable[[Case], str], ...] = (
-    lambda case: clean(case.label),
-    lambda case: clean(f"{case.label} {_where(case)}"),
-    _title,
-)
+def _engine(case: Case) -> str:
+    return "/".join(filter(None, (_format(case), case.engine)))
 
 
-def _names(cases: Sequence[Case]) -> list[str]:
-    """Return the shortest kind of name that tells most cases apart; the same are numbered."""
-    kinds = [[name(case) for case in cases] for name in _NAMES]
+def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
+    """Return the labels, with as little added as tells most cases apart; the same are numbered."""
+    added = ([_engine(case) for case in cases], [_precision(case) for case in cases], places)
+    kinds = [
+        [clean(" ".join(parts)) for parts in zip((c.label for c in cases), *chosen, strict=True)]
+        for count in range(len(added) + 1)
+        for chosen in itertools.combinations(added, count)
+    ]
     names = max(kinds, key=lambda kind: len(set(kind)))
     return [
         f"{name} #{names[: i + 1].count(name)}" if names.count(name) > 1 else name
         for i, name in enumerate(names)
     ]
+
+
+def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
+    several = len(set(places)) > 1
+    return [
+        clean(" ".join((case.label, _engine(case), _unusual(case), place if several else "")))
+        for case, place in zip(cases, places, strict=True)
+    ]
+
+
+def _unusual(case: Case) -> str:
+    precision = _precision(case)
+    return "" if precision == "fp32" else precision

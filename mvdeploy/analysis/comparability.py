@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from mvdeploy.analysis.cases import CaseView
 from mvdeploy.errors import UsageError
-from mvdeploy.records import UNAVAILABLE, Case, Reading, Run
+from mvdeploy.records import UNAVAILABLE, Plan, Reading
 from mvdeploy.text_format import clean, reading
 
 _IDENTITY = ("cpu", "machine", "os", "kernel", "build")
@@ -18,39 +19,39 @@ _NAMES = (
 )
 
 
-def conditions_of(run: Run, case: Case) -> dict[str, Reading]:
+def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
     """Return everything that two results must share to be comparable, in order of weight.
 
     What is compared is not among it: the model, its patches, its weights, the size of its images.
 
     Args:
-        run: the run.
-        case: one of its cases.
+        case: of a run.
+        plan: of that run.
 
     Returns:
         Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
         threads, cores and batch size; ``unavailable`` where the run does not tell. Other options
         that were chosen for the engine come last.
     """
-    measured = case.measurement.conditions if case.measurement else {}
+    measured = case.case.measurement.conditions if case.case.measurement else {}
     chosen = _chosen_options(measured)
-    artifact = case.artifact
-    found: dict[str, Reading] = {
-        "device": run.device.profile.name,
-        "emulated": "yes" if run.device.emulated else "no",
-        **{key: run.device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
-        "engine": case.engine,
+    artifact, device = case.case.artifact, case.device
+    conditions: dict[str, Reading] = {
+        "device": device.profile.name,
+        "emulated": "yes" if device.emulated else "no",
+        **{key: device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
+        "engine": case.case.engine,
         "engine_version": measured.get("engine_version", UNAVAILABLE),
         # Earlier results have the option among the other conditions.
         "compute_units": measured.get("compute_units", UNAVAILABLE),
         **chosen,
-        "format": artifact.format if artifact else UNAVAILABLE,
-        "precision": artifact.precision if artifact else UNAVAILABLE,
-        "threads": measured.get("threads", run.plan.threads),
+        "format": case.format or UNAVAILABLE,
+        "precision": case.precision or UNAVAILABLE,
+        "threads": measured.get("threads", plan.threads),
         "cores": measured.get("cores", UNAVAILABLE),
         "batch": artifact.spec.batch if artifact else UNAVAILABLE,
     }
-    return {key: found[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
+    return {key: conditions[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
 
 
 def _chosen_options(conditions: Mapping[str, Reading]) -> dict[str, Reading]:
@@ -90,10 +91,10 @@ def demand_alike(
     Raises:
         UsageError: they differ in a condition; names the first one and its two values.
     """
-    found = first_difference(a, b)
-    if found is None:
+    difference = first_difference(a, b)
+    if difference is None:
         return
-    key, here, there = found
+    key, here, there = difference
     title = clean(key.replace("_", " "))
     raise UsageError(
         f"{name_a} and {name_b} cannot be compared: {title} is {reading(here)} for the first and "

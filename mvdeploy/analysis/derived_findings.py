@@ -8,8 +8,8 @@ from __future__ import annotations
 import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
-from mvdeploy.analysis.cases import CaseView
-from mvdeploy.records import Finding, Level, Run
+from mvdeploy.analysis.cases import CaseView, devices_of
+from mvdeploy.records import Finding, Level, Parity, Run
 from mvdeploy.stats.reliability import Grade, Verdict
 from mvdeploy.text_format import join
 
@@ -27,7 +27,7 @@ def case_findings(case: CaseView) -> tuple[Finding, ...]:
         *(measurement.findings if measurement else ()),
         *(trace.findings if trace else ()),
     ]
-    derived = itertools.chain.from_iterable(sign(case) for sign in _CASE_SIGNS)
+    derived = itertools.chain.from_iterable(derive(case) for derive in _DERIVED)
     return _without_repeats(recorded, derived)
 
 
@@ -58,40 +58,48 @@ def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Fi
         cases: all of its cases.
         compared: number of comparisons.
     """
-    return _without_repeats(run.findings, _run_signs(run, cases, compared))
+    return _without_repeats(run.findings, _derived_of_run(run, cases, compared))
 
 
 def _without_repeats(
     recorded: Iterable[Finding], derived: Iterable[Finding]
 ) -> tuple[Finding, ...]:
-    found = list(recorded)
-    codes = {finding.code for finding in found}
-    return (*found, *(finding for finding in derived if finding.code not in codes))
+    kept = list(recorded)
+    codes = {finding.code for finding in kept}
+    return (*kept, *(finding for finding in derived if finding.code not in codes))
 
 
-def _run_signs(run: Run, cases: Sequence[CaseView], compared: int) -> Iterator[Finding]:
-    if run.device.emulated:
-        yield Finding("emulated", Level.WARNING)
+def _derived_of_run(run: Run, cases: Sequence[CaseView], compared: int) -> Iterator[Finding]:
+    for device in devices_of(run, cases):
+        if device.emulated:
+            yield Finding("emulated", Level.WARNING, {"device": device.profile.title})
     waiting = [c.name for c in cases if not (c.case.measurement or c.case.failure)]
     if waiting:
         yield Finding("interrupted", Level.WARNING, {"cases": ", ".join(waiting)})
     if any(case.timing and case.timing.in_turns for case in cases):
         yield Finding("latency_in_turns", Level.NOTE)
     if sum(case.timing is not None for case in cases) > 1 and not compared:
-        reason = "the run holds no paired samples"
+        several = len(devices_of(run, cases)) > 1
+        reason = "the devices differ" if several else "the run holds no paired samples"
         yield Finding("not_interleaved", Level.WARNING, {"reason": reason})
 
 
 def _parity(case: CaseView) -> Iterator[Finding]:
     parity = case.case.parity
-    if parity is None or not parity.inputs:
-        return
-    if not parity.passed:
+    yield from _failed_parity("parity_failed", parity)
+    if parity is not None and len(parity.inputs) > 1 and parity.blind:
+        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread or 0.0})
+
+
+def _device_parity(case: CaseView) -> Iterator[Finding]:
+    yield from _failed_parity("device_parity_failed", case.case.device_parity)
+
+
+def _failed_parity(code: str, parity: Parity | None) -> Iterator[Finding]:
+    if parity is not None and parity.inputs and not parity.passed:
         worst = parity.worst
         values: Values = {"max_abs": worst.max_abs, "demand": parity.demand, "input": worst.name}
-        yield Finding("parity_failed", Level.ERROR, dict(values))
-    if len(parity.inputs) > 1 and parity.blind:
-        yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread or 0.0})
+        yield Finding(code, Level.ERROR, values)
 
 
 def _ended_early(case: CaseView) -> Iterator[Finding]:
@@ -122,10 +130,10 @@ def _reliability(case: CaseView) -> Iterator[Finding]:
 
 
 def _breakdown(case: CaseView) -> Iterator[Finding]:
-    shares = case.shares
-    if shares is None:
+    breakdown = case.breakdown
+    if breakdown is None:
         return
-    rows = [operator.row for operator in shares.operators]
+    rows = [operator.row for operator in breakdown.operators]
     operators = sum(row.ns for row in rows) or 1.0
     fused = [row.ns for row in rows if len(row.modules) > 1]
     unplaced = [row.ns for row in rows if row.category is None]
@@ -137,14 +145,15 @@ def _breakdown(case: CaseView) -> Iterator[Finding]:
         share = sum(unplaced) / operators
         level = Level.WARNING if share > _UNPLACED else Level.NOTE
         yield Finding("unplaced_operators", level, {"percent": 100 * share, "count": len(unplaced)})
-    if shares.operator_share > _EXCEEDS:
-        excess: Values = {"percent": 100 * (shares.operator_share - 1)}
+    if breakdown.operator_share > _EXCEEDS:
+        excess: Values = {"percent": 100 * (breakdown.operator_share - 1)}
         yield Finding("operators_exceed_latency", Level.WARNING, excess)
 
 
-_CASE_SIGNS: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
+_DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _ended_early,
     _parity,
+    _device_parity,
     _reliability,
     _few_samples,
     _breakdown,

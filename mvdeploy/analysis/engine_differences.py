@@ -10,7 +10,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 
-from mvdeploy.analysis.breakdown_view import NETWORK, Shares
+from mvdeploy.analysis.breakdown_view import NETWORK, BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView, Difference, difference_of
 
@@ -68,25 +68,27 @@ class EngineDifference:
 def engine_differences(
     comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
 ) -> tuple[EngineDifference, ...]:
-    """Compare every two profiled cases of one network on different engines."""
+    """Compare every two profiled cases of one network on different engines of one device."""
     estimates = {(c.a.key, c.b.key): c.estimate for c in comparisons}
-    found = []
+    pairs = []
     for i, a in enumerate(cases):
         for b in cases[i + 1 :]:
-            if a.shares and b.shares and _same_network(a, b):
+            if a.breakdown and b.breakdown and _same_network(a, b):
                 parts = difference_of(a, b, estimates.get((a.key, b.key)))
-                found.append(_engine_difference(parts, a.shares, b.shares))
-    return tuple(found)
+                pairs.append(_engine_difference(parts, a.breakdown, b.breakdown))
+    return tuple(pairs)
 
 
 def _same_network(a: CaseView, b: CaseView) -> bool:
     first, second = a.case.artifact, b.case.artifact
     if first is None or second is None or a.case.engine == b.case.engine:
         return False
-    return first.spec == second.spec
+    return first.spec == second.spec and a.device == b.device
 
 
-def _engine_difference(parts: Difference, before: Shares, after: Shares) -> EngineDifference:
+def _engine_difference(
+    parts: Difference, before: BreakdownView, after: BreakdownView
+) -> EngineDifference:
     # As for the parts: of two cases that took turns, the ratio is better known than the medians.
     scale = parts.rows[-1].b_ns / after.total_ns if after.total_ns else 1.0
     a = {_key(m.path): m.ns for m in before.modules}

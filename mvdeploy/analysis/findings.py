@@ -50,6 +50,6 @@ def collect(
     for name, findings in subjects:
         for finding in findings:
             together.setdefault(repr(finding), (finding, []))[1].append(name)
-    found = [ViewFinding(finding) for finding in run]
-    found += [ViewFinding(one, tuple(dict.fromkeys(names))) for one, names in together.values()]
-    return tuple(sorted(found, key=lambda one: _ORDER[one.level]))
+    collected = [ViewFinding(finding) for finding in run]
+    collected += [ViewFinding(one, tuple(dict.fromkeys(names))) for one, names in together.values()]
+    return tuple(sorted(collected, key=lambda one: _ORDER[one.level]))

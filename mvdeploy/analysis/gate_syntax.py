@@ -29,9 +29,9 @@ UNATTRIBUTED = "unattributed"
 
 LATENCIES = ("p50", "p90", "p95", "p99", "mean")
 TIMES = (*LATENCIES, "load", "first")
-PARTS = (*map(str, Category), UNATTRIBUTED)
-METRICS = (*TIMES, "memory", *PARTS)
-"""What a gate can be about."""
+MEMORY = "memory"
+METRICS = (*TIMES, MEMORY, *Category.declared(), UNATTRIBUTED)
+"""What a gate can be about, beside the categories that only the network knows."""
 
 _UNITS = {"%": "%", "ms": "ms", "mb": "MB"}
 
@@ -51,6 +51,7 @@ _ALIASES = {
 }
 
 _SHAPE = "Give METRIC:LIMIT with a unit, as in p50:5%, p99:20ms, memory:200MB or attention:40%."
+_ID = re.compile(r"[a-z0-9]+(-[a-z0-9]+)*")
 _LIMIT = re.compile(r"([0-9]+(?:\.[0-9]*)?|\.[0-9]+)\s*([^\s0-9.]*)")
 
 
@@ -59,7 +60,7 @@ class Gate:
     """A demand on every case of a run.
 
     Attributes:
-        metric: one of `METRICS`.
+        metric: one of `METRICS`, or the id of another category.
         limit: number in `unit`, 0 or more.
         unit: ``%``, ``ms`` or ``MB`` (1e6 bytes).
     """
@@ -72,6 +73,11 @@ class Gate:
     def relative(self) -> bool:
         """Whether it compares with a reference."""
         return self.metric in TIMES and self.unit == "%"
+
+    @property
+    def of_part(self) -> bool:
+        """Whether it is about a part of the latency."""
+        return self.metric not in (*TIMES, MEMORY)
 
     @property
     def limit_text(self) -> str:
@@ -96,30 +102,32 @@ def parse(text: str) -> Gate:
         raise UsageError(f"'{shown}' is no gate.", _SHAPE)
     metric = _metric(name, shown)
     limit, unit = float(match[1]), _UNITS.get(match[2].lower(), match[2])
-    allowed = ("MB",) if metric == "memory" else ("%", "ms")
+    allowed = ("MB",) if metric == MEMORY else ("%", "ms")
     if unit not in allowed:
         raise _wrong_unit(shown, metric, unit, allowed)
     if not math.isfinite(limit):
         raise UsageError(f"'{shown}' is no gate: its limit is too large.", _SHAPE)
-    if metric in PARTS and unit == "%" and limit > 100:
+    gate = Gate(metric, limit, unit)
+    if gate.of_part and unit == "%" and limit > 100:
         raise UsageError(
             f"'{shown}' is no gate: no part of a latency is above 100 % of it.",
             "Give a share from 0 to 100 %, or a limit in ms.",
         )
-    return Gate(metric, limit, unit)
+    return gate
 
 
 def _metric(name: str, shown: str) -> str:
     key = re.sub(r"[\s_/-]+", "-", name.strip().lower())
     metric = _ALIASES.get(key, key)
-    if metric not in METRICS:
+    # A network may have categories of its own: whether it has this one is known when it has run.
+    if metric not in METRICS and not (len(metric) <= 40 and _ID.fullmatch(metric)):
         error = plugins.unknown("metric", elide(clean(key), 30), METRICS)
         raise UsageError(f"'{shown}' is no gate: its metric is not known.", error.remedy)
     return metric
 
 
 def _wrong_unit(shown: str, metric: str, unit: str, allowed: Sequence[str]) -> UsageError:
-    if metric == "memory" and unit == "%":
+    if metric == MEMORY and unit == "%":
         return UsageError(
             f"'{shown}' is no gate: peak memory is a single figure without an interval, so no "
             "change of it can be told from chance.",

@@ -9,11 +9,12 @@ import dataclasses
 import math
 from collections.abc import Sequence
 
+from mvdeploy import plugins
 from mvdeploy.analysis.baselines import baseline_case, counterpart, estimate_ratio, why_unmeasured
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.comparability import demand_alike
-from mvdeploy.analysis.gate_syntax import LATENCIES, PARTS, UNATTRIBUTED, Gate, parse
+from mvdeploy.analysis.gate_syntax import LATENCIES, UNATTRIBUTED, Gate, parse
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
@@ -104,14 +105,15 @@ def check(
         Results by gate, then by case.
 
     Raises:
-        UsageError: a gate has no reference, the baseline was taken under other conditions, or the
-            run has no cases.
+        UsageError: a gate has no reference, or is about a part that no case has; the baseline was
+            taken under other conditions; or the run has no cases.
     """
     if not view.cases:
         raise UsageError("The run has no cases to hold against a gate.", "Measure a model.")
     # A run whose cases failed may have lost its comparisons: then the cases tell why.
     lost = len(view.cases) > 1 and any(map(why_unmeasured, view.cases))
     demand_reference(gates, baseline=baseline is not None, comparing=bool(view.comparisons) or lost)
+    _demand_parts(gates, view)
     return tuple(
         result
         for gate in gates
@@ -120,13 +122,28 @@ def check(
     )
 
 
+def _demand_parts(gates: Sequence[Gate], view: View) -> None:
+    """Refuse gates about a part that latencies of this run are not divided into.
+
+    A run without any breakdown does not tell: there, such a gate fails.
+    """
+    parts = (*view.categories, UNATTRIBUTED)
+    for gate in gates:
+        if view.profiled and gate.of_part and gate.metric not in parts:
+            error = plugins.unknown("part", gate.metric, parts)
+            raise UsageError(
+                f"The gate {gate} is about '{gate.metric}', which is no part of these latencies.",
+                error.remedy,
+            )
+
+
 def _results(
     gate: Gate, case: CaseView, view: View, baseline: Baseline | None
 ) -> tuple[GateResult, ...]:
     if case.case.failure:
         return (_failed(gate, case, why_unmeasured(case)),)
     if not gate.relative:
-        return (_part(gate, case, view) if gate.metric in PARTS else _absolute(gate, case),)
+        return (_part(gate, case, view) if gate.of_part else _absolute(gate, case),)
     if baseline is not None:
         return (_against_baseline(gate, case, view, baseline),)
     return _paired(gate, case, view)
@@ -166,13 +183,13 @@ def _figure(metric: str, case: CaseView) -> float | None:
 
 
 def _part(gate: Gate, case: CaseView, view: View) -> GateResult:
-    shares = case.shares
-    if shares is None:
+    breakdown = case.breakdown
+    if breakdown is None:
         return _failed(gate, case, _no_breakdown(case, view))
     keys = (UNPLACED, OUTSIDE) if gate.metric == UNATTRIBUTED else (gate.metric,)
-    ns = math.fsum(part.ns for part in shares.parts if part.key in keys)
-    total = shares.total_ns
-    kind = ", estimated" if shares.time_kind is TimeKind.ESTIMATED else ""
+    ns = math.fsum(part.ns for part in breakdown.parts if part.key in keys)
+    total = breakdown.total_ns
+    kind = ", estimated" if breakdown.time_kind is TimeKind.ESTIMATED else ""
     if gate.unit == "%":
         share = 100 * ns / total if total else 0.0
         passed = share <= gate.limit
@@ -226,12 +243,12 @@ def _blind_note() -> str:
 
 
 def _paired(gate: Gate, case: CaseView, view: View) -> tuple[GateResult, ...]:
-    found = [c for c in view.comparisons if c.b.slug == case.slug]
-    if not found:
+    comparisons = [c for c in view.comparisons if c.b.slug == case.slug]
+    if not comparisons:
         if any(c.a.slug == case.slug for c in view.comparisons):
             return ()
         return (_failed(gate, case, case.reason or "it did not take turns with another case"),)
-    return tuple(_of_comparison(gate, comparison) for comparison in found)
+    return tuple(_of_comparison(gate, comparison) for comparison in comparisons)
 
 
 def _of_comparison(gate: Gate, comparison: ComparisonView) -> GateResult:

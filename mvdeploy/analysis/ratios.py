@@ -9,7 +9,6 @@ from mvdeploy.analysis.cases import CaseView, cpu_complete
 from mvdeploy.records import Comparison, Plan
 from mvdeploy.stats.paired import Clock, ClockChoice, RatioEstimate, choose_clock, clock_of, ratio
 from mvdeploy.stats.reliability import Verdict, judge_comparison
-from mvdeploy.text_format import percent
 
 CLOCK_NAMES: dict[Clock, str] = {"wall": "wall time", "cpu": "CPU time"}
 
@@ -41,44 +40,20 @@ class ComparisonView:
         """What is compared with what."""
         return f"{self.b.name} ÷ {self.a.name}"
 
-    @property
-    def sentence(self) -> str:
-        """The verdict in words."""
-        if self.estimate is None:
-            return f"{self.b.name} and {self.a.name} cannot be compared: {self.problem}."
-        return f"{self._verdict(self.estimate)} ({self._evidence(self.estimate)})."
-
-    def _verdict(self, estimate: RatioEstimate) -> str:
-        if estimate.verdict == "faster":
-            return f"{self.b.name} is {_times(1 / estimate.ratio)} as fast as {self.a.name}"
-        if estimate.verdict == "slower":
-            return f"{self.b.name} takes {_times(estimate.ratio)} as long as {self.a.name}"
-        return f"No difference detected between {self.b.name} and {self.a.name}"
-
-    def _evidence(self, estimate: RatioEstimate) -> str:
-        parts = [
-            f"ratio {ratio_text(estimate)}",
-            f"{estimate.level:.0%} interval {interval_text(estimate)}".replace("%", " %"),
-            CLOCK_NAMES[estimate.clock],
-            f"{estimate.groups} groups with {estimate.pairs:,} pairs",
-            f"detectable from {percent(estimate.detectable, 2)} on",
-        ]
-        if not estimate.between_groups:
-            parts.append("too few groups: the interval counts only the spread within them")
-        return ", ".join(parts)
-
 
 @dataclasses.dataclass(frozen=True)
 class DifferenceRow:
     """A part of the latency in two cases.
 
     Attributes:
+        key: of the part; empty for the whole latency.
         title: of the part.
         a_ns: nanoseconds in the reference.
         b_ns: nanoseconds in the other.
         change: the difference, as a share of the reference's whole latency.
     """
 
+    key: str
     title: str
     a_ns: float
     b_ns: float
@@ -118,47 +93,33 @@ def differences(
     comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
 ) -> tuple[Difference, ...]:
     """Set the breakdowns of compared cases side by side; without comparisons, first and others."""
-    profiled = [case for case in cases if case.shares]
+    profiled = [case for case in cases if case.breakdown]
     pairs = [(c.a, c.b, c.estimate) for c in comparisons]
     pairs = pairs or [(profiled[0], b, None) for b in profiled[1:]]
-    return tuple(difference_of(a, b, found) for a, b, found in pairs if a.shares and b.shares)
+    return tuple(
+        difference_of(a, b, estimate) for a, b, estimate in pairs if a.breakdown and b.breakdown
+    )
 
 
 def difference_of(a: CaseView, b: CaseView, estimate: RatioEstimate | None) -> Difference:
     """Set two breakdowns side by side; `estimate` is their paired ratio, if there is one."""
-    before, after = a.shares, b.shares
+    before, after = a.breakdown, b.breakdown
     if before is None or after is None:
         raise ValueError("a difference needs two breakdowns")
     # Two medians wander apart with the machine; the paired ratio does not.
     total = after.total_ns if estimate is None else before.total_ns * estimate.ratio
     scale = total / after.total_ns if after.total_ns else 1.0
-    rows = [(p.title, p.ns, q.ns * scale) for p, q in zip(before.parts, after.parts, strict=True)]
-    rows.append(("Latency", before.total_ns, total))
+    rows = [
+        (p.key, p.title, p.ns, q.ns * scale) for p, q in zip(before.parts, after.parts, strict=True)
+    ]
+    rows.append(("", "Latency", before.total_ns, total))
+    whole = before.total_ns or 1.0
     return Difference(
         a,
         b,
-        tuple(DifferenceRow(t, x, y, (y - x) / (before.total_ns or 1.0)) for t, x, y in rows),
+        tuple(DifferenceRow(*row, change=(row[3] - row[2]) / whole) for row in rows),
         paired=estimate is not None,
     )
-
-
-def ratio_text(estimate: RatioEstimate) -> str:
-    """Return a ratio with as many digits as its interval bears."""
-    return f"{estimate.ratio:.{_digits(estimate)}f}"
-
-
-def interval_text(estimate: RatioEstimate) -> str:
-    """Return the interval of a ratio with as many digits as it bears."""
-    digits = _digits(estimate)
-    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f}"
-
-
-def _digits(estimate: RatioEstimate) -> int:
-    return 3 if estimate.high - estimate.low >= 0.002 else 4
-
-
-def _times(factor: float) -> str:
-    return f"{factor:.2f}×" if factor >= 1.05 else f"{factor:.3f}×"
 
 
 def _comparison_view(

@@ -8,12 +8,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from mvdeploy.analysis.cases import CaseView, case_views
+from mvdeploy.analysis.breakdown_view import category_titles
+from mvdeploy.analysis.cases import CaseView, case_views, devices_of
 from mvdeploy.analysis.derived_findings import case_findings, run_findings, verdict_findings
 from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
 from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
-from mvdeploy.records import Breakdown, Run, SavedRun
+from mvdeploy.records import Breakdown, Device, Run, SavedRun
 from mvdeploy.stats.reliability import Verdict
 
 
@@ -29,6 +30,7 @@ class View:
         differences: breakdowns side by side.
         engines: the same network on two engines, module by module.
         findings: gravest first.
+        categories: into which latencies are divided: ids with their titles, in order.
     """
 
     run: Run
@@ -37,6 +39,12 @@ class View:
     differences: tuple[Difference, ...]
     engines: tuple[EngineDifference, ...]
     findings: tuple[ViewFinding, ...]
+    categories: dict[str, str]
+
+    @property
+    def devices(self) -> tuple[Device, ...]:
+        """The devices that cases ran on, in order; that of the run when it has no case."""
+        return devices_of(self.run, self.cases)
 
     @property
     def measured(self) -> tuple[CaseView, ...]:
@@ -46,7 +54,7 @@ class View:
     @property
     def profiled(self) -> tuple[CaseView, ...]:
         """The cases with a breakdown."""
-        return tuple(case for case in self.cases if case.shares)
+        return tuple(case for case in self.cases if case.breakdown)
 
     @property
     def threads(self) -> int:
@@ -72,7 +80,9 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         saved: the run.
         breakdowns: where the latency goes, by slug of the case.
     """
-    cases = case_views(saved, breakdowns)
+    artifacts = [case.artifact for case in saved.cases if case.artifact]
+    categories = category_titles(artifacts, breakdowns.values())
+    cases = case_views(saved, breakdowns, categories)
     by_slug = {case.slug: case for case in cases}
     comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan)
     return View(
@@ -92,4 +102,5 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
                 ),
             ),
         ),
+        categories=categories,
     )

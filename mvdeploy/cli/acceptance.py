@@ -50,9 +50,16 @@ class Demands:
         """
         gates: tuple[Gate, ...] = ()
         if fail_on:
-            from mvdeploy.analysis.gates import parse
+            from mvdeploy.analysis.gate_syntax import METRICS, parse
 
             gates = tuple(map(parse, fail_on))
+            for gate in gates:
+                if gate.metric not in METRICS:
+                    click.echo(
+                        f"The gate {gate} is about a category that mvdeploy does not know by "
+                        "itself; whether the network has it is seen when it has run.",
+                        err=True,
+                    )
         if keep is not None and (keep.is_dir() or not keep.absolute().parent.is_dir()):
             raise UsageError(
                 f"The baseline cannot be kept as {keep}, which is no file in a folder.",

@@ -305,20 +305,18 @@ def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> N
 
 def measure(request: Request, asked: Options) -> int:
     """Measure, report, and hold the result against the demands; return the exit status."""
+    from mvdeploy import report
     from mvdeploy.cli.progress import steps
-    from mvdeploy.pipeline import bench, report
+    from mvdeploy.pipeline import bench
+    from mvdeploy.pipeline.report import view as view_of
 
     with steps(bench.step_count(request) + 1) as announce:
         store = bench.run(request, announce)
         announce("write the report")
-        paths = report.render(store.folder)
-    view = report.view(store.folder)
+        view = view_of(store.folder)
+        paths = report.write(view, store.folder)
     if asked.as_json:
-        import json
-
-        from mvdeploy.report.renderers.json import as_json as to_json
-
-        click.echo(json.dumps(to_json(view), indent=1))
+        click.echo(report.renderer("json").text(view))
     else:
         from rich.console import Console
 

@@ -38,15 +38,14 @@ class ResultComparison:
     @property
     def sentence(self) -> str:
         """The verdict in words."""
-        found = self.estimate
-        words = {
-            "faster": f"{self.b} is faster than {self.a}",
-            "slower": f"{self.b} is slower than {self.a}",
-        }
-        said = words.get(found.verdict, f"No difference detected between {self.b} and {self.a}")
+        estimate = self.estimate
+        if estimate.verdict in ("faster", "slower"):
+            verdict = f"{self.b} is {estimate.verdict} than {self.a}"
+        else:
+            verdict = f"No difference detected between {self.b} and {self.a}"
         return (
-            f"{said} (ratio of p50 {found.ratio:.3f}, {100 * found.level:.0f} % interval "
-            f"{found.low:.3f}–{found.high:.3f}, wall time, not paired)."
+            f"{verdict} (ratio of p50 {estimate.ratio:.3f}, {100 * estimate.level:.0f} % interval "
+            f"{estimate.low:.3f}–{estimate.high:.3f}, wall time, not paired)."
         )
 
     @property
@@ -87,8 +86,8 @@ def _read(path: Path) -> Baseline:
 
 
 def _pairs(a: Baseline, b: Baseline) -> list[tuple[BaselineCase, BaselineCase]]:
-    found = [(case, counterpart(case, len(a.cases), b)) for case in a.cases]
-    shared = [(case, other) for case, other in found if other is not None]
+    pairs = [(case, counterpart(case, len(a.cases), b)) for case in a.cases]
+    shared = [(case, other) for case, other in pairs if other is not None]
     if not shared:
         known = " and ".join(", ".join(c.slug for c in cases) for cases in (a.cases, b.cases))
         raise UsageError(

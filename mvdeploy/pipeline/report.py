@@ -26,17 +26,20 @@ def view(folder: Path) -> View:
 def render(folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ...]:
     """Write the reports of a saved run into its folder.
 
+    Args:
+        folder: of the run.
+        formats: names of renderers; None for those that are written without being asked for.
+
     Raises:
         UsageError: the folder holds no run, or a format does not exist.
     """
-    saved = load_run(folder)
-    return report.render(saved, breakdowns(saved), folder, formats)
+    return report.write(view(folder), folder, formats)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:
     """Return the breakdown of every case that was measured and profiled."""
-    found = ((case.slug, _breakdown(case, saved)) for case in saved.cases)
-    return {slug: breakdown for slug, breakdown in found if breakdown is not None}
+    derived = {case.slug: _breakdown(case, saved) for case in saved.cases}
+    return {slug: breakdown for slug, breakdown in derived.items() if breakdown is not None}
 
 
 def _breakdown(case: Case, saved: SavedRun) -> Breakdown | None:

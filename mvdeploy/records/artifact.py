@@ -206,6 +206,8 @@ class Artifact:
             there.
         twin: name of the same program with a tensor as its input, for measuring; empty for one that
             takes a tensor itself.
+        categories: ids of the categories that its modules can have, with their titles, in the order
+            of reports; empty in files of earlier versions, which have none but the usual five.
     """
 
     path: str
@@ -228,6 +230,7 @@ class Artifact:
     delegation: Delegation | None = None
     placement: tuple[PlacementRisk, ...] | None = None
     twin: str = ""
+    categories: dict[str, str] = dataclasses.field(default_factory=dict)
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

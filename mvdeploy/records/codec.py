@@ -179,6 +179,8 @@ def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
         if data is not None:
             raise _mismatch(where, "null", data)
         return None
+    if isinstance(kind, type) and issubclass(kind, str) and isinstance(data, str):
+        return kind(data)
     # bool is a subclass of int, but true is no number.
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise _mismatch(where, kind.__name__, data)

@@ -147,7 +147,7 @@ class Breakdown:
         return self.unplaced_ns + self.outside_ns
 
     @property
-    def coverage(self) -> float:
+    def attributed_share(self) -> float:
         """Share of the operator time that is attributed to a module and a category."""
         operators = self.operators_ns
         return 1 - self.unplaced_ns / operators if operators else 0.0
@@ -158,11 +158,12 @@ class Breakdown:
         return math.fsum(row.ns for row in self.rows if len(row.modules) > 1)
 
     def by_category(self) -> dict[Category, float]:
-        """Nanoseconds of each category, in the order of `Category`."""
-        return {
-            category: math.fsum(row.ns for row in self.rows if row.category is category)
-            for category in Category
-        }
+        """Nanoseconds of each category, in the order of `Category.ordered`."""
+        times: dict[Category, list[float]] = {}
+        for row in self.rows:
+            if row.category is not None:
+                times.setdefault(row.category, []).append(row.ns)
+        return {c: math.fsum(times.get(c, ())) for c in Category.ordered(times)}
 
     def by_kind(self) -> dict[OperatorKind, float]:
         """Nanoseconds of each kind of operator, in the order of `OperatorKind`."""

@@ -1,47 +1,51 @@
-"""Records to reports: Markdown, HTML, CSV and figures, the terminal, and JSON.
+"""What runs say, shown: Markdown, HTML, CSV, figures, the terminal, JSON.
 
 =================  ================================================================
-`view`             every number of a report, derived once
-`findings`         the sentences for what was found, each with a remedy
 `document`         what a report says, in order, whatever it is written in
-`figures`          the pictures
+`prose`            its sentences
+`wording`          findings in words, each with a remedy; numbers in sentences
+`tables`           its tables, as text
+`figures`          its pictures
 `renderers`        one file for each format; the folder is the list
-`terminal`         the tables at the end of ``mvdeploy bench``
-`machine`          the same numbers for programs (``--json``)
 =================  ================================================================
 
-Nothing here needs the device, the engines or torch: a saved run can be rendered anywhere.
+All numbers are those of a `mvdeploy.analysis.view.View`. Nothing here needs the device, the engines
+or torch: a saved run can be rendered anywhere.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
+from types import ModuleType
 
 from mvdeploy import plugins
-from mvdeploy.records import Breakdown, SavedRun
+from mvdeploy.analysis.view import View
 
 _ROOM = "mvdeploy.report.renderers"
 
 
-def formats() -> tuple[str, ...]:
-    """Return the names of all formats a report can be written in."""
-    return plugins.names(_ROOM)
+def available() -> dict[str, ModuleType]:
+    """Return all formats that a report can be written in, by name."""
+    return {name: renderer(name) for name in plugins.names(_ROOM)}
 
 
-def render(
-    saved: SavedRun,
-    breakdowns: Mapping[str, Breakdown],
-    folder: Path,
-    formats: Sequence[str] | None = None,
-) -> tuple[Path, ...]:
+def renderer(name: str) -> ModuleType:
+    """Return what writes a format; see `mvdeploy.report.renderers`.
+
+    Raises:
+        UsageError: there is no such format.
+    """
+    return plugins.load(_ROOM, name, "report format")
+
+
+def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ...]:
     """Write the report of a run.
 
     Args:
-        saved: the run.
-        breakdowns: where the latency goes, by slug of the case; cases without a profile lack one.
+        view: the run.
         folder: where the files go; made when it is missing.
-        formats: some of `formats()`; None for all.
+        formats: names of renderers; None for those that are written without being asked for.
 
     Returns:
         The files, each once.
@@ -49,10 +53,9 @@ def render(
     Raises:
         UsageError: there is no such format; nothing is written then.
     """
-    from mvdeploy.analysis.view import view_of
-
-    chosen = plugins.names(_ROOM) if formats is None else formats
-    renderers = [plugins.load(_ROOM, name, "report format") for name in chosen]
-    view = view_of(saved, breakdowns)
-    written = (path for renderer in renderers for path in renderer.render(view, folder))
-    return tuple(dict.fromkeys(written))
+    if formats is None:
+        chosen = [module for module in available().values() if module.DEFAULT]
+    else:
+        chosen = [renderer(name) for name in formats]
+    paths = (path for module in chosen for path in module.render(view, folder))
+    return tuple(dict.fromkeys(paths))

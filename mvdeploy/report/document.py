@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, conditions, engines, latency
+from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
-from mvdeploy.text_format import clean, milliseconds, percent
+from mvdeploy.text_format import clean, join, milliseconds, percent
 
 
 @dataclasses.dataclass(frozen=True)
@@ -71,7 +71,8 @@ class Section:
 
 def title(view: View) -> str:
     """Return the title of a report."""
-    names, where = [case.name for case in view.cases], view.run.device.profile.title
+    names = [case.name for case in view.cases]
+    where = join([device.profile.title for device in view.devices])
     if view.run.plan.pairs_only and len(names) == 2:
         return clean(f"{names[1]} compared with {names[0]} on {where}")
     what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
@@ -86,7 +87,7 @@ def about(view: View) -> str:
 
 def sections(view: View) -> tuple[Section, ...]:
     """Return all parts of a report that have something to say."""
-    made = (
+    all_parts = (
         Section("summary", "Summary", (Paragraphs(prose.summary(view)),)),
         Section("latency", "Latency", tuple(_latency(view))),
         Section(
@@ -95,11 +96,11 @@ def sections(view: View) -> tuple[Section, ...]:
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
-        Section("parity", "Parity", (latency.parity(view),)),
+        Section("parity", "Parity", (parity.parity(view),)),
         Section("conditions", "Conditions", tuple(_conditions(view))),
         Section("reading", "How to read this report", (Terms(prose.how_to_read()),)),
     )
-    return tuple(section for section in made if section.blocks)
+    return tuple(section for section in all_parts if section.blocks)
 
 
 def pictures(view: View) -> tuple[Picture, ...]:
@@ -157,50 +158,43 @@ def _samples(view: View) -> Iterator[Block]:
 
 
 def _distribution(view: View) -> Picture:
-    said = [
+    percentiles = [
         f"{case.name}: p50 {milliseconds(t.wall.p50)} ms, p90 {milliseconds(t.wall.p90)} ms, "
         f"p99 {milliseconds(t.wall.p99)} ms"
         for case in view.measured
         if (t := case.timing)
     ]
     return Picture(
-        "latency", "Distribution of the samples", f"Distribution of wall times. {'; '.join(said)}."
+        "latency",
+        "Distribution of the samples",
+        f"Distribution of wall times. {'; '.join(percentiles)}.",
     )
 
 
 def _categories_alt(view: View) -> str:
-    said = [
-        f"{case.name}, {milliseconds(shares.total_ns)} ms: "
-        + ", ".join(f"{p.title} {percent(p.share)}" for p in shares.parts)
+    bars = [
+        f"{case.name}, {milliseconds(divided.total_ns)} ms: "
+        + ", ".join(f"{p.title} {percent(p.share)}" for p in divided.parts)
         for case in view.profiled
-        if (shares := case.shares)
+        if (divided := case.breakdown)
     ]
-    return f"Stacked bars of the latency by category. {'; '.join(said)}."
+    return f"Stacked bars of the latency by category. {'; '.join(bars)}."
 
 
 def _conditions(view: View) -> Iterator[Block]:
-    run, profile = view.run, view.run.device.profile
-    about: dict[str, Reading] = {
+    run = view.run
+    facts: dict[str, Reading] = {
         "run": run.name,
         "created": run.created,
         "mvdeploy": run.mvdeploy,
         "command": " ".join(run.command),
         "input": run.input,
     }
-    device: dict[str, Reading] = {
-        "device": profile.title,
-        "profile": profile.name,
-        "link": profile.link,
-        "emulated": "yes" if run.device.emulated else "no",
-        **run.device.identity,
-    }
-    if profile.notes:
-        device["notes"] = profile.notes
     yield from conditions.artifacts(view)
     yield from conditions.conditions(view)
-    yield facts_table("Run", about)
+    yield facts_table("Run", facts)
     yield facts_table("Plan", _plan(view))
-    yield facts_table("Device", device)
+    yield from conditions.devices(view)
     if run.environment:
         yield facts_table("Environment of the machine that drove it", dict(run.environment))
     yield from conditions.device_states(view)
@@ -214,7 +208,7 @@ def _plan(view: View) -> dict[str, Reading]:
         f"at most {warmup.max_seconds:g} s"
     )
     return {
-        "threads": plan.threads,
+        "threads": view.threads,
         "warm-up": rule if warmup.iterations is None else f"{warmup.iterations} inferences",
         "measured": _length(plan),
         "turns": _turns(plan),
@@ -240,12 +234,12 @@ def _length(plan: Plan) -> str:
 def _turns(plan: Plan) -> str:
     if plan.iterations is not None:
         return "as many of each case as in its blocks"
-    known = (
+    target = (
         percent(plan.pair_target)
         if plan.pair_target is not None
         else f"{percent(TARGETS['cpu'])} by CPU time, {percent(TARGETS['wall'])} by wall time"
     )
     return (
         f"{plan.pair_time_s:g} s of each pair of cases in each of {plan.groups} sessions; further "
-        f"sessions until the ratio is known to ±{known}, at most {plan.max_time_s:g} s"
+        f"sessions until the ratio is known to ±{target}, at most {plan.max_time_s:g} s"
     )

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
-from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Level
+from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
+from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
+from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.summary import DDOF
 from mvdeploy.text_format import (
@@ -26,36 +29,39 @@ from mvdeploy.text_format import (
 _NAMED = 2
 """Modules that a sentence on two engines names on each side."""
 
+_LISTED = 4
+"""Verdicts that are listed one by one when they are all the same."""
+
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
-    ratios, headlines = _ratios(view), _headlines(view)
+    ratios, headlines = comparisons(view), _headlines(view)
     # What was asked for comes first.
-    found = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
-    return (_setting(view), *found, *engines(view), *verdicts(view), *_standing(view))
+    results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
+    return (_setting(view), *results, *engines(view), *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:
-    run, device = view.run, view.run.device
-    cpu = device.identity.get("cpu")
-    where = clean(device.profile.title) + (f" ({reading(cpu)})" if cpu else "")
-    emulated = ", an emulated device" if device.emulated else ""
+    where = join([_device(device) for device in view.devices])
     engines = dict.fromkeys(clean(case.case.engine) for case in view.measured)
     engine = f" with {join(list(engines))}" if engines else ""
     done = f"{len(view.measured)} of {count(len(view.cases), 'case')}"
     if len(view.measured) == len(view.cases):
         done = count(len(view.cases), "case")
     verb = "was" if len(view.measured) == 1 and len(view.cases) == 1 else "were"
-    return (
-        f"{done} {verb} measured{engine} ({count(run.plan.threads, 'inference thread')}) on "
-        f"{where}{emulated}."
-    )
+    return f"{done} {verb} measured{engine} ({count(view.threads, 'inference thread')}) on {where}."
+
+
+def _device(device: Device) -> str:
+    cpu = device.identity.get("cpu")
+    title = clean(device.profile.title) + (f" ({reading(cpu)})" if cpu else "")
+    return f"{title}, an emulated device" if device.emulated else title
 
 
 def _headlines(view: View) -> tuple[str, ...]:
-    said = [_headline(view, case) for case in view.measured]
+    medians = [_headline(view, case) for case in view.measured]
     kind = " in turns" if any(c.timing and c.timing.in_turns for c in view.measured) else ""
-    return (f"Median latency{kind} (p50): {'; '.join(said)}.",) if said else ()
+    return (f"Median latency{kind} (p50): {'; '.join(medians)}.",) if medians else ()
 
 
 def _headline(view: View, case: CaseView) -> str:
@@ -66,8 +72,40 @@ def _headline(view: View, case: CaseView) -> str:
     return f"{tagged(view, case)} {milliseconds(case.timing.wall.p50)} ms{width}"
 
 
-def _ratios(view: View) -> tuple[str, ...]:
-    return tuple(comparison.sentence for comparison in view.comparisons)
+def comparisons(view: View) -> tuple[str, ...]:
+    """Say of every comparison which case is faster, and how sure that is."""
+    return tuple(map(comparison, view.comparisons))
+
+
+def comparison(compared: ComparisonView) -> str:
+    """Say which of two cases is faster, and how sure that is."""
+    a, b, estimate = compared.a.name, compared.b.name, compared.estimate
+    if estimate is None:
+        return f"{b} and {a} cannot be compared: {compared.problem}."
+    if estimate.verdict == "faster":
+        verdict = f"{b} is {_times(1 / estimate.ratio)} as fast as {a}"
+    elif estimate.verdict == "slower":
+        verdict = f"{b} takes {_times(estimate.ratio)} as long as {a}"
+    else:
+        verdict = f"No difference detected between {b} and {a}"
+    return f"{verdict} ({_evidence(estimate)})."
+
+
+def _evidence(estimate: RatioEstimate) -> str:
+    parts = [
+        f"ratio {ratio_text(estimate)}",
+        f"{estimate.level:.0%} interval {interval_text(estimate)}".replace("%", " %"),
+        CLOCK_NAMES[estimate.clock],
+        f"{estimate.groups} groups with {estimate.pairs:,} pairs",
+        f"detectable from {percent(estimate.detectable, 2)} on",
+    ]
+    if not estimate.between_groups:
+        parts.append("too few groups: the interval counts only the spread within them")
+    return ", ".join(parts)
+
+
+def _times(factor: float) -> str:
+    return f"{factor:.2f}×" if factor >= 1.05 else f"{factor:.3f}×"
 
 
 def clocks(view: View) -> tuple[str, ...]:
@@ -75,43 +113,46 @@ def clocks(view: View) -> tuple[str, ...]:
     return tuple(_clocks(c) for c in view.comparisons if c.estimate)
 
 
-def _clocks(comparison: ComparisonView) -> str:
-    choice, other = comparison.choice, comparison.other
-    said = f"{CLOCK_NAMES[choice.clock]} decides, because {choice.reason}"
-    said = said[0].upper() + said[1:]
+def _clocks(compared: ComparisonView) -> str:
+    choice, other = compared.choice, compared.other
+    reason = f"{CLOCK_NAMES[choice.clock]} decides, because {choice.reason}"
+    reason = reason[0].upper() + reason[1:]
     if other is None:
-        return f"{said}."
-    return f"{said}; by {CLOCK_NAMES[other.clock]}: {ratio_text(other)} ({interval_text(other)})."
+        return f"{reason}."
+    return f"{reason}; by {CLOCK_NAMES[other.clock]}: {ratio_text(other)} ({interval_text(other)})."
 
 
 def verdicts(view: View) -> tuple[str, ...]:
     """Say of every latency and every ratio whether it can be relied on."""
-    said = [f"{name}: {verdict.grade}" for name, verdict in view.verdicts]
-    return (f"Can it be relied on? {'; '.join(said)}.",) if said else ()
+    grades = [f"{name}: {verdict.grade}" for name, verdict in view.verdicts]
+    alike = {verdict.grade for _, verdict in view.verdicts}
+    if len(grades) > _LISTED and len(alike) == 1:
+        return (f"Can it be relied on? All {len(grades)} results are {alike.pop()}.",)
+    return (f"Can it be relied on? {'; '.join(grades)}.",) if grades else ()
 
 
 def _standing(view: View) -> tuple[str, ...]:
-    grave = {level: sum(f.level is level for f in view.findings) for level in Level}
-    said = [
-        count(grave[level], noun)
+    numbers = {level: sum(f.level is level for f in view.findings) for level in Level}
+    counts = [
+        count(numbers[level], noun)
         for level, noun in ((Level.ERROR, "grave finding"), (Level.WARNING, "warning"))
-        if grave[level]
+        if numbers[level]
     ]
-    if not said:
+    if not counts:
         return ()
-    return (f"Read before using these numbers: {join(said)} under Findings.",)
+    return (f"Read before using these numbers: {join(counts)} under Findings.",)
 
 
 def attribution(view: View, case: CaseView) -> str:
     """Say how much of a case's latency is accounted for, on one line."""
     name = f"{case.key}: {case.title}" if len(view.cases) > 1 else case.title
-    if case.shares is None:
+    breakdown = case.breakdown
+    if breakdown is None:
         return f"{name}: no breakdown."
-    shares = case.shares
     return (
-        f"{name}: {100 * shares.coverage:.2f} % attributed, "
-        f"sum of operators ÷ latency {shares.operator_share:.2f}, profiler overhead "
-        f"{signed_percent(shares.profiler_overhead, 0)} ({shares.time_kind})"
+        f"{name}: {100 * breakdown.attributed_share:.2f} % attributed, "
+        f"sum of operators ÷ latency {breakdown.operator_share:.2f}, profiler overhead "
+        f"{signed_percent(breakdown.profiler_overhead, 0)} ({breakdown.time_kind})"
     )
 
 
@@ -122,24 +163,33 @@ def engines(view: View) -> tuple[str, ...]:
 
 def _engines(pair: EngineDifference) -> str:
     a, b = pair.parts.a, pair.parts.b
-    said = [
-        f"{verb} most in {', '.join(f'{module_title(m)} ({_change(m)})' for m in found[:_NAMED])}"
-        for verb, found in (("loses", pair.losses), ("gains", pair.gains))
-        if found
+    changes = [
+        f"{verb} most in {', '.join(map(_change, modules[:_NAMED]))}"
+        for verb, modules in (("loses", pair.losses), ("gains", pair.gains))
+        if modules
     ]
-    return f"{b.case.engine} against {a.case.engine} on {a.case.label}: {join(said)}."
+    return f"{b.case.engine} against {a.case.engine} on {a.case.label}: {join(changes)}."
 
 
 def _change(module: ModuleDifference) -> str:
-    return f"{signed_milliseconds(module.change_ns)} ms"
+    return f"{module_title(module)} ({signed_milliseconds(module.change_ns)} ms)"
 
 
 def reconciliation(view: View) -> tuple[str, ...]:
     """Say for every profiled case how the operator times meet the latency."""
     return tuple(
-        f"{tagged(view, case)}: {case.shares.reconciliation}."
+        f"{tagged(view, case)}: {_reconciliation(case.breakdown)}."
         for case in view.profiled
-        if case.shares
+        if case.breakdown
+    )
+
+
+def _reconciliation(breakdown: BreakdownView) -> str:
+    return (
+        f"sum of operators ÷ latency = {breakdown.operator_share:.2f}, "
+        f"profiled ÷ plain = {1 + breakdown.profiler_overhead:.2f}, "
+        f"{100 * breakdown.attributed_share:.2f} % of operator time attributed, "
+        f"{breakdown.time_kind}"
     )
 
 

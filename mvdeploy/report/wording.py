@@ -11,6 +11,7 @@ from collections.abc import Iterable
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Finding, Level
+from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.reliability import Grade
 from mvdeploy.text_format import clean, significant
 
@@ -74,6 +75,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "With {threads} threads the outputs are not those of one thread: the engine adds numbers "
         "up in another order.",
         "Use --threads 1 where outputs must be the same to the last bit.",
+    ),
+    "device_parity_failed": (
+        "The device computes something else than the network: on input '{input}' its outputs "
+        "differ from the reference by up to {max_abs} (demanded: {demand}).",
+        "Do not use this latency; measure with another engine or precision, and report the device "
+        "with the version of the engine.",
     ),
     "blind_parity": (
         "The parity check is blind: the reference's outputs hardly depend on the input (spread "
@@ -270,7 +277,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Attach it again and remove that folder, or measure again, which removes it.",
     ),
     "emulated": (
-        "The device is emulated: these times are not those of any real device.",
+        "{device} is emulated: its times are not those of any real device.",
         "Use them to check that everything works; measure on the device itself.",
     ),
 }
@@ -336,6 +343,21 @@ def grouped(findings: Iterable[ViewFinding]) -> tuple[FindingGroup, ...]:
         FindingGroup(level, code, tuple(lines), remedy)
         for (level, code, remedy), lines in together.items()
     )
+
+
+def ratio_text(estimate: RatioEstimate) -> str:
+    """Return a ratio with as many digits as its interval bears."""
+    return f"{estimate.ratio:.{_digits(estimate)}f}"
+
+
+def interval_text(estimate: RatioEstimate) -> str:
+    """Return the interval of a ratio with as many digits as it bears."""
+    digits = _digits(estimate)
+    return f"{estimate.low:.{digits}f}–{estimate.high:.{digits}f}"
+
+
+def _digits(estimate: RatioEstimate) -> int:
+    return 3 if estimate.high - estimate.low >= 0.002 else 4
 
 
 def _shown(value: str | int | float) -> str:

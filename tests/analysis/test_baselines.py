@@ -16,17 +16,18 @@ from mvdeploy.records.baseline import load_baseline, save_baseline
 
 
 def test_it_holds_what_was_measured(two: Any) -> None:
-    baseline = baseline_of(view_of(two.saved, two.breakdowns))
-    run = two.saved.run
+    view = view_of(two.saved, two.breakdowns)
+    baseline, run = baseline_of(view), view.run
     assert (baseline.name, baseline.created, baseline.mvdeploy) == (
         run.name,
         run.created,
         run.mvdeploy,
     )
-    for kept, case in zip(baseline.cases, two.saved.cases, strict=True):
-        measured = case.measurement
-        assert (kept.slug, kept.label) == (case.slug, case.label)
-        assert kept.conditions == conditions_of(run, case)
+    for kept, case in zip(baseline.cases, view.cases, strict=True):
+        measured = case.case.measurement
+        assert measured is not None
+        assert (kept.slug, kept.label) == (case.slug, case.case.label)
+        assert kept.conditions == conditions_of(case, run.plan)
         assert kept.sessions == tuple(s.steady.wall_ns for s in measured.sessions)
         assert kept.loads_ns == tuple(s.load_ns for s in measured.sessions)
         assert kept.firsts_ns == tuple(s.first.wall_ns[0] for s in measured.sessions)

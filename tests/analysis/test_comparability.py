@@ -7,9 +7,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from mvdeploy.analysis.cases import case_views
 from mvdeploy.analysis.comparability import conditions_of, demand_alike, first_difference
 from mvdeploy.errors import UsageError
-from mvdeploy.records import UNAVAILABLE, Case, PatchSize, Reading, Run
+from mvdeploy.records import UNAVAILABLE, Case, PatchSize, Reading, Run, SavedRun
 
 ORDER = [
     *("device", "emulated", "cpu", "machine", "os", "kernel", "build", "engine"),
@@ -45,8 +46,14 @@ def case(two: Any) -> Case:
     )
 
 
+def conditions(run: Run, case: Case) -> dict[str, Reading]:
+    saved = SavedRun(dataclasses.replace(run, cases=(case.slug,)), (case,))
+    (view,) = case_views(saved, {}, {})
+    return conditions_of(view, run.plan)
+
+
 def test_the_conditions_in_order(run: Run, case: Case) -> None:
-    found = conditions_of(run, case)
+    found = conditions(run, case)
     assert list(found) == ORDER
     assert found == {
         "device": "host",
@@ -87,7 +94,7 @@ def test_what_was_chosen_for_the_engine_is_a_condition(run: Run, case: Case) -> 
 
 def test_what_a_run_does_not_tell_is_unavailable(run: Run) -> None:
     bare = dataclasses.replace(run, device=dataclasses.replace(run.device, identity={}))
-    found = conditions_of(bare, Case("x", "x", "pytorch"))
+    found = conditions(bare, Case("x", "x", "pytorch"))
     unknown = {key for key, value in found.items() if value == UNAVAILABLE}
     assert unknown == {*ORDER} - {"device", "emulated", "engine", "threads"}
 
@@ -109,17 +116,26 @@ def altered(run: Run, case: Case, key: str) -> tuple[Run, Case]:
     if key == "engine":
         return run, dataclasses.replace(case, engine="other")
     if key in case.measurement.conditions:
-        conditions = {**case.measurement.conditions, key: "other"}
-        measurement = dataclasses.replace(case.measurement, conditions=conditions)
+        measured = {**case.measurement.conditions, key: "other"}
+        measurement = dataclasses.replace(case.measurement, conditions=measured)
         return run, dataclasses.replace(case, measurement=measurement)
     batch = {"spec": dataclasses.replace(spec, batch=8)}
     changes: dict[str, Any] = batch if key == "batch" else {key: "other"}
     return run, dataclasses.replace(case, artifact=dataclasses.replace(case.artifact, **changes))
 
 
+def test_the_device_format_and_precision_of_a_case_come_first(run: Run, case: Case) -> None:
+    profile = dataclasses.replace(run.device.profile, name="pixel4")
+    own = dataclasses.replace(run.device, profile=profile, emulated=True)
+    case = dataclasses.replace(case, device=own, format="litert", precision="int8")
+    found = conditions(run, case)
+    assert (found["device"], found["emulated"]) == ("pixel4", "yes")
+    assert (found["format"], found["precision"]) == ("litert", "int8")
+
+
 @pytest.mark.parametrize("key", ORDER)
 def test_every_condition_counts(run: Run, case: Case, key: str) -> None:
-    found = first_difference(conditions_of(run, case), conditions_of(*altered(run, case, key)))
+    found = first_difference(conditions(run, case), conditions(*altered(run, case, key)))
     assert found is not None
     assert found[0] == key
     assert found[1] != found[2]
@@ -139,13 +155,13 @@ def test_what_is_compared_does_not_count(run: Run, case: Case) -> None:
         case, slug="z", label="z", artifact=dataclasses.replace(case.artifact, spec=spec)
     )
     later = dataclasses.replace(run, name="later", mvdeploy="9.9")
-    a, b = conditions_of(run, case), conditions_of(later, other)
+    a, b = conditions(run, case), conditions(later, other)
     assert first_difference(a, b) is None
     demand_alike(a, b, "a", "b")
 
 
 def test_the_first_difference_is_in_order(run: Run, case: Case) -> None:
-    a = conditions_of(run, case)
+    a = conditions(run, case)
     b = {**dict(reversed(a.items())), "batch": 8, "os": "Android 14", "aaa": 1}
     assert first_difference(a, b) == ("os", "Android 13", "Android 14")
 
@@ -185,7 +201,7 @@ def test_unlike_results_are_refused(a: dict[str, Reading], b: dict[str, Reading]
 
 
 def test_the_message(run: Run, case: Case) -> None:
-    a = conditions_of(run, case)
+    a = conditions(run, case)
     with pytest.raises(UsageError) as caught:
         demand_alike(a, {**a, "engine_version": "1.25.0"}, "xxs 2,2,2", "the baseline x")
     assert caught.value.message == (

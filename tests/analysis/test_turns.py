@@ -48,7 +48,7 @@ def test_the_comparison_comes_first(turns: View) -> None:
     title = document.title(turns)
     assert title.startswith(f"{turns.cases[1].name} compared with {turns.cases[0].name} on ")
     said = prose.summary(turns)
-    assert said[1] == turns.comparisons[0].sentence
+    assert said[1] == prose.comparison(turns.comparisons[0])
     assert said[2].startswith("Median latency in turns")
 
 

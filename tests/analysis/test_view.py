@@ -9,7 +9,7 @@ import pytest
 
 from mvdeploy.analysis import derived_findings
 from mvdeploy.records import Comparison, DeviceState, Finding, Level, PairGroup, Samples
-from mvdeploy.report import wording
+from mvdeploy.report import prose, wording
 from mvdeploy.stats.reliability import LIMITS, Grade
 
 
@@ -38,36 +38,37 @@ def test_cpu_times_need_one_thread(two: Any, view_for: Any) -> None:
 
 def test_parts_add_up_to_the_latency(two: Any, view_for: Any) -> None:
     for case in view_for(two).cases:
-        for parts in (case.shares.parts, case.shares.kinds):
-            assert math.fsum(p.ns for p in parts) == pytest.approx(case.shares.total_ns)
+        for parts in (case.breakdown.parts, case.breakdown.kinds):
+            assert math.fsum(p.ns for p in parts) == pytest.approx(case.breakdown.total_ns)
             assert math.fsum(p.share for p in parts) == pytest.approx(1)
-        keys = [p.key for p in case.shares.parts]
+        keys = [p.key for p in case.breakdown.parts]
         assert keys[-2:] == ["unplaced", "outside"]
-        assert case.shares.parts[-2].ns > 0
+        assert case.breakdown.parts[-2].ns > 0
 
 
 def test_reconciliation_line(two: Any, view_for: Any) -> None:
-    line = view_for(two).cases[0].shares.reconciliation
-    assert line.startswith("sum of operators ÷ latency = 0.97, profiled ÷ plain = 1.06, 99.")
-    assert line.endswith("% of operator time attributed, measured")
+    line, _ = prose.reconciliation(view_for(two))
+    start = "sum of operators ÷ latency = 0.97, profiled ÷ plain = 1.06, 99."
+    assert line.startswith(f"A: mobilevit_xxs 2,2,2: {start}")
+    assert line.endswith("% of operator time attributed, measured.")
 
 
 def test_operators_and_modules_are_sorted(two: Any, view_for: Any) -> None:
-    shares = view_for(two).cases[0].shares
-    times = [o.row.ns for o in shares.operators]
+    divided = view_for(two).cases[0].breakdown
+    times = [o.row.ns for o in divided.operators]
     assert len(times) == 300
     assert times == sorted(times, reverse=True)
-    assert shares.modules[0].path == "stem.conv"
-    assert any("+1 fused" in o.module for o in shares.operators)
-    assert any(m.path == "(the network itself)" for m in shares.modules)
+    assert divided.modules[0].path == "stem.conv"
+    assert any("+1 fused" in o.module for o in divided.operators)
+    assert any(m.path == "(the network itself)" for m in divided.modules)
 
 
 def test_comparison_in_words(two: Any, view_for: Any) -> None:
     (comparison,) = view_for(two).comparisons
-    assert comparison.sentence.startswith(
+    assert prose.comparison(comparison).startswith(
         "mobilevit_xxs 8,4,2 is 1.13× as fast as mobilevit_xxs 2,2,2 (ratio 0.88"
     )
-    assert "CPU time, 10 groups with 600 pairs, detectable from" in comparison.sentence
+    assert "CPU time, 10 groups with 600 pairs, detectable from" in prose.comparison(comparison)
     assert comparison.other.clock == "wall"
 
 
@@ -89,7 +90,8 @@ def test_other_verdicts(two: Any, view_for: Any, factor: float, words: str) -> N
     story = _with_groups(two, groups)
     (comparison,) = view_for(story).comparisons
     assert (
-        comparison.sentence.replace("mobilevit_xxs 2,2,2", "A")
+        prose.comparison(comparison)
+        .replace("mobilevit_xxs 2,2,2", "A")
         .replace("mobilevit_xxs 8,4,2", "B")
         .startswith(words[:28])
     )
@@ -99,14 +101,14 @@ def test_too_few_pairs_are_said_not_raised(two: Any, view_for: Any) -> None:
     lone = PairGroup(1, Samples((5,), (5,)), Samples((5,), (5,)))
     (comparison,) = view_for(_with_groups(two, (lone,))).comparisons
     assert comparison.estimate is None
-    assert "cannot be compared: a group holds a single pair" in comparison.sentence
+    assert "cannot be compared: a group holds a single pair" in prose.comparison(comparison)
 
 
 def test_few_groups_are_flagged(two: Any, view_for: Any) -> None:
     story = _with_groups(two, two.saved.comparisons[0].groups[:2])
     (comparison,) = view_for(story).comparisons
     assert not comparison.estimate.between_groups
-    assert "too few groups" in comparison.sentence
+    assert "too few groups" in prose.comparison(comparison)
 
 
 def test_cpu_times_of_zero_leave_the_decision_to_the_wall(two: Any, view_for: Any) -> None:
@@ -131,7 +133,7 @@ def test_no_case_is_dropped(trouble: Any, view_for: Any) -> None:
     assert failed.reason == "The runner was killed (out of memory)."
     assert failed.remedy == "Take a smaller --batch."
     assert drifting.timing
-    assert plain.shares is None
+    assert plain.breakdown is None
     assert waiting.reason == "The run ended before this case's turn."
     assert [c.key for c in view_for(trouble).cases] == list("ABCD")
 

@@ -22,7 +22,9 @@ from mvdeploy.records import (
     TraceEvent,
 )
 
-MODULES = {f"m.{c.value}": ModuleInfo("M", c) for c in Category} | {"none": ModuleInfo("M", None)}
+MODULES = {f"m.{c}": ModuleInfo("M", c) for c in Category.declared()} | {
+    "none": ModuleInfo("M", None)
+}
 ARTIFACT = Artifact(
     "a.onnx",
     "",
@@ -77,7 +79,7 @@ def test_time_is_conserved(trace: Trace, latency: float) -> None:
     categories = sum(found.by_category().values())
     assert categories + found.unattributed_ns == pytest.approx(latency, rel=1e-9)
     assert sum(found.by_kind().values()) == pytest.approx(found.operators_ns, rel=1e-9, abs=1e-6)
-    assert -1e-9 <= found.coverage <= 1
+    assert -1e-9 <= found.attributed_share <= 1
 
 
 @given(traces, latencies)
@@ -120,7 +122,7 @@ def test_a_breakdown_by_hand() -> None:
     assert found.outside_ns == pytest.approx(40)
     assert found.unplaced_ns == 20
     assert found.unattributed_ns == pytest.approx(60)
-    assert found.coverage == pytest.approx(140 / 160)
+    assert found.attributed_share == pytest.approx(140 / 160)
     assert found.fused_across_ns == 80
     assert found.operator_share == 0.8
     assert found.profiler_overhead == 0.5
@@ -131,12 +133,12 @@ def test_operators_that_exceed_the_latency_are_scaled_down() -> None:
     assert [row.ns for row in found.rows] == [75, 25]
     assert found.outside_ns == pytest.approx(0)
     assert found.operator_share == 1.2
-    assert found.coverage == 0.75
+    assert found.attributed_share == 0.75
 
 
 def test_without_events_everything_is_outside() -> None:
     found = attribute.break_down(trace(), ARTIFACT, 100.0)
-    assert (found.rows, found.outside_ns, found.coverage) == ((), 100, 0)
+    assert (found.rows, found.outside_ns, found.attributed_share) == ((), 100, 0)
 
 
 @pytest.mark.parametrize("changes", [{"plain_ns": ()}, {"profiled_ns": ()}, {"plain_ns": (0, 0)}])

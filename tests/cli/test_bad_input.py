@@ -37,7 +37,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--max-time", "5"], "--max-time 5"),
         (["bench", "--target", "0"], "target"),
         (["bench", "--fail-on", "p50"], "'p50' is no gate"),
-        (["bench", "--fail-on", "speed:5%"], "speed"),
+        (["bench", "--fail-on", "speed?:5%"], "speed"),
         (["bench", "--fail-on", "p50:5%"], "needs a reference"),
         (["bench", "--baseline", "missing.json", "--fail-on", "p50:5%"], "missing.json"),
         (["bench", "--baseline", "notes.txt"], "notes.txt"),

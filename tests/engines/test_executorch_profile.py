@@ -65,7 +65,7 @@ def test_every_operator_of_a_network_is_placed(xxs, tmp_path: Path, threads: int
     total = sum(sum(e.samples_ns) for e in times.events)
     trace = Trace("executorch", TimeKind.MEASURED, times.events, (2 * total,), (total,))
     breakdown = attribute.break_down(trace, xxs.artifact, float(total))
-    assert breakdown.coverage >= 0.995
+    assert breakdown.attributed_share >= 0.995
     (coarse,) = times.findings
     assert coarse.code == "coarse_times" and coarse.level is Level.NOTE
     assert coarse.values["count"] == len(times.events)

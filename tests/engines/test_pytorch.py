@@ -61,7 +61,7 @@ def test_operator_time_is_attributed(
 ) -> None:
     trace = Trace("pytorch", TimeKind.MEASURED, events, (10**9,), (10**9,))
     breakdown = attribute.break_down(trace, profile[0], 1e9)
-    assert breakdown.coverage == 1
+    assert breakdown.attributed_share == 1
     assert all(ns > 0 for ns in breakdown.by_category().values())
 
 

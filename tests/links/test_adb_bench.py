@@ -61,7 +61,7 @@ def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
         assert case.measurement.conditions["cores"] == ("4", "5", "6", "7")
         assert str(case.measurement.conditions["runner"]).endswith("(glibc build)")
         assert case.measurement.before.readings["thermal_status"] == "none"
-        assert report.breakdowns(saved)[case.slug].coverage >= 0.95
+        assert report.breakdowns(saved)[case.slug].attributed_share >= 0.95
     text = (folder / "report.md").read_text()
     assert "on Pixel 4" in text and "an emulated device" in text
     assert "these times are not those of any real device" in text
@@ -99,7 +99,8 @@ def test_an_emulated_result_is_not_compared_with_a_real_one(
     folder = bench.run(request_for(attached, exports[:1], tmp_path)).folder
     real = tmp_path / "real"
     folder.rename(real)
-    text = json.loads((real / "run.json").read_text())
+    (record,) = real.glob("cases/*/case.json")
+    text = json.loads(record.read_text())
     text["device"]["emulated"] = False
     again = tmp_path / "again"
     again.mkdir()
@@ -108,7 +109,7 @@ def test_an_emulated_result_is_not_compared_with_a_real_one(
             target = again / path.relative_to(real)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(path.read_bytes())
-    (real / "run.json").write_text(json.dumps(text))
+    record.write_text(json.dumps(text))
     with pytest.raises(UsageError, match="emulated"):
         compare_results(again, real)
 

@@ -67,7 +67,7 @@ def test_a_run_ends_in_a_report_that_says_what_it_is(
     # The twin that takes a tensor was measured, not the package that takes images.
     assert case.artifact is not None and case.artifact.path == "net-tensor.mlpackage"
     breakdown = report.breakdowns(saved)[case.slug]
-    assert breakdown.coverage == 1.0
+    assert breakdown.attributed_share == 1.0
     report.render(folder)
     text = (folder / "report.md").read_text()
     assert "an emulated device" in text

@@ -167,6 +167,6 @@ def test_a_run_ends_in_a_report(profile, exports, tmp_path) -> None:
     assert not saved.run.device.emulated
     for case in saved.cases:
         assert case.failure is None
-        assert report.breakdowns(saved)[case.slug].coverage >= 0.95
+        assert report.breakdowns(saved)[case.slug].attributed_share >= 0.95
     report.render(folder)
     assert (folder / "report.html").stat().st_size > 10_000

@@ -16,7 +16,7 @@ import pytest
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.compare import compare_results
 from mvdeploy.pipeline.report import view
-from mvdeploy.records.run import load_run, save_run
+from mvdeploy.records.run import load_run, save_case
 
 SHORT = ("--image-size", "64", "--groups", "4", "--max-time", "0.1")
 QUICK = ("--iterations", "60", "--sessions", "4", "--no-breakdown")
@@ -167,10 +167,12 @@ def test_a_result_is_no_different_from_itself(benched: tuple[Path, Path]) -> Non
 def test_unlike_conditions_are_refused(benched: tuple[Path, Path], tmp_path: Path) -> None:
     other = tmp_path / "other"
     shutil.copytree(benched[0], other)
-    run = load_run(other).run
-    identity = {**run.device.identity, "kernel": "Linux 9.9", "os": "Another 1"}
-    device = dataclasses.replace(run.device, identity=identity)
-    save_run(dataclasses.replace(run, device=device), other)
+    saved = load_run(other)
+    (case,) = saved.cases
+    device = saved.device_of(case)
+    identity = {**device.identity, "kernel": "Linux 9.9", "os": "Another 1"}
+    changed = dataclasses.replace(device, identity=identity)
+    save_case(dataclasses.replace(case, device=changed), other)
     with pytest.raises(UsageError, match=r"os is .* and Another 1 for the second"):
         compare_results(benched[0], other)
     done = mvdeploy(tmp_path, "compare", str(benched[0]), "other")

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from mvdeploy import records
 from mvdeploy.records import (
     Breakdown,
+    Category,
     Device,
     Finding,
     JobResult,
@@ -68,6 +69,8 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
         return st.fixed_dictionaries(fields).map(lambda found: kind(**found))
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return st.sampled_from(list(kind))
+    if kind is Category:
+        return st.sampled_from([*Category.declared(), "head"]).map(Category)
     scalars: dict[Any, st.SearchStrategy[Any]] = {
         Any: json_values,
         type(None): st.none(),
@@ -314,3 +317,12 @@ def test_records_are_plain_values_when_encoded() -> None:
     encoded = codec.encode({"a": (Finding("c", Level.NOTE), [TraceEvent.__name__])})
     assert encoded == {"a": [{"code": "c", "level": "note", "values": {}}, ["TraceEvent"]]}
     assert Device in RECORDS
+
+
+@pytest.mark.parametrize("text", ["attention", "a-head-of-its-own"])
+def test_a_kind_of_text_keeps_its_kind(text: str) -> None:
+    info = records.ModuleInfo("M", Category(text))
+    back = codec.loads(records.ModuleInfo, codec.dumps(info), "test")
+    assert (back.category, type(back.category)) == (text, Category)
+    with pytest.raises(RecordError, match=r"category should be Category, not 3\."):
+        codec.decode(records.ModuleInfo, {**codec.encode(info), "category": 3})

@@ -31,7 +31,7 @@ def test_sums() -> None:
     assert found.operators_ns == 65
     assert found.unplaced_ns == 7
     assert found.unattributed_ns == 42
-    assert found.coverage == pytest.approx(1 - 7 / 65)
+    assert found.attributed_share == pytest.approx(1 - 7 / 65)
     assert found.fused_across_ns == 20
     assert found.by_category() == {
         Category.PRE_AND_POST: 0,
@@ -46,7 +46,7 @@ def test_sums() -> None:
 
 
 def test_without_operators_nothing_is_covered() -> None:
-    assert breakdown(10, 10).coverage == 0
+    assert breakdown(10, 10).attributed_share == 0
 
 
 @pytest.mark.parametrize(
@@ -62,3 +62,10 @@ def test_negative_time_is_refused() -> None:
         breakdown(64, -1, *ROWS)
     with pytest.raises(ValueError, match="negative"):
         breakdown(64, 0, *ROWS, row(-1, None))
+
+
+def test_categories_of_its_own_come_after_the_usual() -> None:
+    rows = (row(3, Category("neck"), "n"), row(4, Category("box"), "b"), row(5, Category.FFN, "f"))
+    found = Breakdown(TimeKind.MEASURED, 12.0, rows, 0.0, 1.0, 0.0, 1.0)
+    assert list(found.by_category().items())[4:] == [("ffn", 5), ("neck", 3), ("box", 4)]
+    assert found.attributed_share == 1

@@ -2,6 +2,7 @@
 
 from tests.saved_runs import (
     eight,
+    fleet_story,
     four,
     hostile_story,
     hostile_text,
@@ -11,4 +12,14 @@ from tests.saved_runs import (
     view_for,
 )
 
-__all__ = ["eight", "four", "hostile_story", "hostile_text", "single", "trouble", "two", "view_for"]
+__all__ = [
+    "eight",
+    "fleet_story",
+    "four",
+    "hostile_story",
+    "hostile_text",
+    "single",
+    "trouble",
+    "two",
+    "view_for",
+]

@@ -72,8 +72,8 @@ def test_segments_and_totals_are_labelled(two: Any, view_for: Any) -> None:
     with _style.applied():
         said = " ".join(text for text, _ in texts(drawn(view, "categories")))
     for case in view.cases:
-        assert f"{case.shares.total_ns / 1e6:.3f} ms" in said
-        assert f"{case.shares.parts[1].ns / 1e6:.3f}\n" in said
+        assert f"{case.breakdown.total_ns / 1e6:.3f} ms" in said
+        assert f"{case.breakdown.parts[1].ns / 1e6:.3f}\n" in said
 
 
 def test_dollar_signs_are_no_mathematics(hostile_story: Any, view_for: Any) -> None:

@@ -52,8 +52,9 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "screen_on": {},
     "own_runner": {"program": "executor_runner"},
     "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
-    "emulated": {},
+    "emulated": {"device": "A phone"},
     "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
+    "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "operator_times_estimated": {"engine": "Core ML"},
     "compute_plan": {
         "compute_units": "all",

@@ -6,18 +6,20 @@ from pathlib import Path
 
 import click
 
+from mvdeploy import report
 from mvdeploy.cli import options
+
+
+def _listed() -> str:
+    formats = report.available()
+    listed = "; ".join(f"{name} ({module.DESCRIPTION})" for name, module in formats.items())
+    written = ", ".join(name for name, module in formats.items() if module.DEFAULT)
+    return f"{listed}. Repeat it for several. [default: {written}]"
 
 
 @click.command("report")
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
-@click.option(
-    "--format",
-    "formats",
-    multiple=True,
-    metavar="NAME",
-    help="markdown, html, csv, png; default all.",
-)
+@click.option("--format", "formats", multiple=True, metavar="NAME", help=_listed())
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; write nothing.")
 @options.debug
 def command(runs: tuple[Path, ...], formats: tuple[str, ...], as_json: bool) -> None:
@@ -25,15 +27,11 @@ def command(runs: tuple[Path, ...], formats: tuple[str, ...], as_json: bool) -> 
 
     Needs neither the device nor torch.
     """
-    from mvdeploy.pipeline import report
+    from mvdeploy.pipeline.report import render, view
 
     for folder in runs:
         if as_json:
-            import json
-
-            from mvdeploy.report.renderers.json import as_json as to_json
-
-            click.echo(json.dumps(to_json(report.view(folder)), indent=1))
+            click.echo(report.renderer("json").text(view(folder)))
             continue
-        for path in report.render(folder, formats or None):
+        for path in render(folder, formats or None):
             click.echo(path)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import re
 import warnings
 from collections.abc import Iterator, Sequence
@@ -23,16 +24,26 @@ WIDTH = 10.0
 INK = "#222222"
 FAINT = "#d0d0d0"
 
-PART_LOOKS = {
-    "pre-and-post": ("#56B4E9", "//"),
-    "convolution": ("#0072B2", ""),
-    "fold": ("#F0E442", ".."),
-    "attention": ("#D55E00", "\\\\"),
-    "ffn": ("#009E73", "xx"),
-    UNPLACED: ("#CC79A7", "oo"),
-    OUTSIDE: ("#BBBBBB", "--"),
-}
-"""Colour (Okabe-Ito, safe for the colour-blind) and hatching (for grey prints) of every part."""
+_CATEGORY_LOOKS = (
+    *(
+        ("#56B4E9", "//"),
+        ("#0072B2", ""),
+        ("#F0E442", ".."),
+        ("#D55E00", "\\\\"),
+        ("#009E73", "xx"),
+    ),
+    *(
+        ("#E69F00", "++"),
+        ("#332288", "--"),
+        ("#882255", "**"),
+        ("#44AA99", "||"),
+        ("#DDDDDD", "//"),
+    ),
+)
+"""Colour (Okabe-Ito, then Tol, safe for the colour-blind) and hatching (for grey prints) of the
+categories, in their order; the first five are those of `Category`."""
+
+_UNATTRIBUTED_LOOKS = {UNPLACED: ("#CC79A7", "oo"), OUTSIDE: ("#BBBBBB", "--")}
 
 _GAP = 4
 """Pixels at 100 dpi that stay free beside a label."""
@@ -120,6 +131,12 @@ def _broken(text: str, width: int) -> list[str]:
     return [line.strip() for line in lines]
 
 
+def part_looks(view: View) -> dict[str, tuple[str, str]]:
+    """Return colour and hatching of every part of a latency, in order."""
+    looks = dict(zip(view.categories, itertools.cycle(_CATEGORY_LOOKS), strict=False))
+    return {**looks, **_UNATTRIBUTED_LOOKS}
+
+
 def case_look(view: View, case: CaseView) -> tuple[str, str]:
     """Return colour and hatching of a case."""
     index = view.cases.index(case)
@@ -129,14 +146,14 @@ def case_look(view: View, case: CaseView) -> tuple[str, str]:
     )
 
 
-def fit(made: Figure, labels: Sequence[tuple[Any, Any]]) -> None:
+def fit(figure: Figure, labels: Sequence[tuple[Any, Any]]) -> None:
     """Turn labels that are wider than the bars they stand on; hide those that still do not fit.
 
     Args:
-        made: the figure, complete.
+        figure: complete.
         labels: pairs of a text of one or more lines, and its bar.
     """
-    made.draw_without_rendering()
+    figure.draw_without_rendering()
     for label, bar in labels:
         width = bar.get_window_extent().width
         if label.get_window_extent().width + _GAP > width:

@@ -6,10 +6,10 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mvdeploy.analysis.breakdown_view import PART_TITLES, Part
+from mvdeploy.analysis.breakdown_view import UNATTRIBUTED_TITLES, Part
 from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
-from mvdeploy.text_format import milliseconds
+from mvdeploy.text_format import elide, milliseconds
 
 
 def draw(view: View) -> Figure:
@@ -17,17 +17,19 @@ def draw(view: View) -> Figure:
     cases = view.profiled
     figure = _style.figure(1.35 + 0.72 * len(cases))
     axes = figure.subplots()
+    looks = _style.part_looks(view)
     labels: list[tuple[Any, Any]] = []
-    largest = max(case.shares.total_ns for case in cases if case.shares) or 1.0
+    largest = max(case.breakdown.total_ns for case in cases if case.breakdown) or 1.0
     for row, case in enumerate(cases):
-        if case.shares is None:
+        divided = case.breakdown
+        if divided is None:
             continue
         left = 0.0
-        for part in case.shares.parts:
-            labels += _segment(axes, row, left, part)
+        for part in divided.parts:
+            labels += _segment(axes, row, left, part, looks[part.key])
             left += part.ns
-        total = f"{milliseconds(case.shares.total_ns)} ms"
-        kind = "" if case.shares.time_kind == "measured" else f"\n{case.shares.time_kind}"
+        total = f"{milliseconds(divided.total_ns)} ms"
+        kind = "" if divided.time_kind == "measured" else f"\n{divided.time_kind}"
         axes.text(
             (left + 0.01 * largest) / 1e6, row, total + kind, va="center", weight="bold", size=9
         )
@@ -38,15 +40,17 @@ def draw(view: View) -> Figure:
     axes.grid(axis="x")
     axes.tick_params(axis="y", length=0)
     axes.spines["left"].set_visible(False)
-    _legend(figure)
+    _legend(figure, view)
     _style.fit(figure, labels)
     return figure
 
 
-def _segment(axes: Any, row: int, left: float, part: Part) -> list[tuple[Any, Any]]:
+def _segment(
+    axes: Any, row: int, left: float, part: Part, look: tuple[str, str]
+) -> list[tuple[Any, Any]]:
     if not part.ns:
         return []
-    colour, hatch = _style.PART_LOOKS[part.key]
+    colour, hatch = look
     (bar,) = axes.barh(
         row,
         part.ns / 1e6,
@@ -70,11 +74,17 @@ def _segment(axes: Any, row: int, left: float, part: Part) -> list[tuple[Any, An
     return [(label, bar)]
 
 
-def _legend(figure: Figure) -> None:
+def _legend(figure: Figure, view: View) -> None:
     from matplotlib.patches import Patch
 
+    titles = {**view.categories, **UNATTRIBUTED_TITLES}
     handles = [
-        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=PART_TITLES[key])
-        for key, (colour, hatch) in _style.PART_LOOKS.items()
+        Patch(
+            facecolor=colour,
+            hatch=hatch,
+            edgecolor="white",
+            label=elide(titles[key], 52),
+        )
+        for key, (colour, hatch) in _style.part_looks(view).items()
     ]
     figure.legend(handles=handles, loc="outside upper left", ncols=4, fontsize=8, handleheight=1.2)

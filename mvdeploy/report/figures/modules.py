@@ -21,11 +21,11 @@ def draw(view: View) -> Figure:
     axes = figure.subplots()
     largest = 0.0
     for index, case in enumerate(cases):
-        if case.shares is None:
+        if case.breakdown is None:
             continue
-        found = {m.path: m.ns for m in case.shares.modules}
+        by_path = {m.path: m.ns for m in case.breakdown.modules}
         colour, hatch = _style.case_look(view, case)
-        times = [found.get(path, 0.0) for path in paths]
+        times = [by_path.get(path, 0.0) for path in paths]
         rows = [i * group + (index - (len(cases) - 1) / 2) * bar for i in range(len(paths))]
         axes.barh(
             rows,

@@ -1,4 +1,10 @@
-"""Report formats, one file for each, with a function ``render(view, folder)``.
+"""Report formats, one file for each. The folder is the list.
 
-It writes its files into the folder and returns their paths.
+A file declares ``EXTENSION`` of its files (without the dot), ``DESCRIPTION`` (half a sentence for
+the help text), ``DEFAULT`` (whether it is written without being asked for), and::
+
+    def render(view: View, folder: Path) -> tuple[Path, ...]
+
+which writes its files into the folder, making it when it is missing, and returns their paths. What
+is heavy is imported in there: the constants are read for every help text.
 """

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-import csv
 import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_atomically
 from mvdeploy.text_format import clean
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+EXTENSION = "csv"
+DESCRIPTION = "the numbers as tables, down to every sample"
+DEFAULT = True
 
 Row = dict[str, Any]
 
@@ -26,11 +32,10 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "comparisons": (_COMPARISONS, (_comparison(c) for c in view.comparisons)),
         "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
         "operators": (_OPERATORS, _each(view, _operators)),
-        "samples": (_SAMPLES, _each(view, _samples)),
     }
-    return tuple(
-        _write(folder / f"{name}.csv", columns, rows) for name, (columns, rows) in tables.items()
-    )
+    frames = {name: _frame(columns, rows) for name, (columns, rows) in tables.items()}
+    frames["samples"] = _samples(view)
+    return tuple(_write(folder / f"{name}.csv", frame) for name, frame in frames.items())
 
 
 _CASE = ("case", "label", "format", "engine")
@@ -66,7 +71,7 @@ def _case(case: CaseView) -> Row:
     return {
         "case": record.slug,
         "label": record.label,
-        "format": record.artifact.format if record.artifact else "",
+        "format": case.format,
         "engine": record.engine,
     }
 
@@ -110,24 +115,24 @@ def _comparison(comparison: ComparisonView) -> Row:
 
 
 def _breakdown(case: CaseView) -> Iterator[Row]:
-    shares = case.shares
-    if shares is None:
+    breakdown = case.breakdown
+    if breakdown is None:
         return
-    head = {**_case(case), "time_kind": shares.time_kind}
-    for grouping, parts in (("category", shares.parts), ("kind", shares.kinds)):
+    head = {**_case(case), "time_kind": breakdown.time_kind}
+    for grouping, parts in (("category", breakdown.parts), ("kind", breakdown.kinds)):
         for part in parts:
             sums = {"part": part.key, "ms": part.ns / 1e6, "share": part.share}
             yield {**head, "grouping": grouping, **sums}
-    for module in shares.modules:
+    for module in breakdown.modules:
         sums = {"part": module.path, "ms": module.ns / 1e6, "share": module.share}
         yield {**head, "grouping": "module", **sums}
 
 
 def _operators(case: CaseView) -> Iterator[Row]:
-    shares = case.shares
-    if shares is None:
+    breakdown = case.breakdown
+    if breakdown is None:
         return
-    for operator in sorted(shares.operators, key=lambda o: o.position):
+    for operator in sorted(breakdown.operators, key=lambda o: o.position):
         row = operator.row
         yield {
             **_case(case),
@@ -140,28 +145,40 @@ def _operators(case: CaseView) -> Iterator[Row]:
             "fused_modules": " ".join(row.modules[1:]),
             "ms": row.ns / 1e6,
             "share": operator.share,
-            "time_kind": shares.time_kind,
+            "time_kind": breakdown.time_kind,
         }
 
 
-def _samples(case: CaseView) -> Iterator[Row]:
-    head = _case(case)
-    for number, session in enumerate(case.timing.sessions if case.timing else (), 1):
-        cpu = session.cpu_ns if len(session.cpu_ns) == len(session) else (None,) * len(session)
-        for i, (wall_ns, cpu_ns) in enumerate(zip(session.wall_ns, cpu, strict=True), 1):
-            yield {**head, "session": number, "sample": i, "wall_ns": wall_ns, "cpu_ns": cpu_ns}
+def _samples(view: View) -> pd.DataFrame:
+    import pandas as pd
+
+    sessions = []
+    for case in view.measured:
+        head = {name: _safe(value) for name, value in _case(case).items()}
+        for number, session in enumerate(case.timing.sessions if case.timing else (), 1):
+            columns = {
+                **head,
+                "session": number,
+                "sample": range(1, len(session) + 1),
+                "wall_ns": session.wall_ns,
+                "cpu_ns": session.cpu_ns if len(session.cpu_ns) == len(session) else None,
+            }
+            sessions.append(pd.DataFrame(columns, dtype=object))
+    empty = pd.DataFrame(columns=_SAMPLES, dtype=object)
+    return pd.concat([empty, *sessions])
 
 
-def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> Path:
-    write_atomically(path, functools.partial(_fill, columns, rows))
+def _frame(columns: Sequence[str], rows: Iterable[Row]) -> pd.DataFrame:
+    import pandas as pd
+
+    safe = [{name: _safe(value) for name, value in row.items()} for row in rows]
+    # As objects: whole numbers stay whole in columns where some are not known.
+    return pd.DataFrame(safe, columns=list(columns), dtype=object)
+
+
+def _write(path: Path, frame: pd.DataFrame) -> Path:
+    write_atomically(path, functools.partial(frame.to_csv, index=False, lineterminator="\n"))
     return path
-
-
-def _fill(columns: Sequence[str], rows: Iterable[Row], path: Path) -> None:
-    with path.open("w", encoding="utf-8", newline="") as file:
-        writer = csv.DictWriter(file, columns, restval="", lineterminator="\n")
-        writer.writeheader()
-        writer.writerows({name: _safe(value) for name, value in row.items()} for row in rows)
 
 
 def _safe(value: Any) -> Any:

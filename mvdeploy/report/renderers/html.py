@@ -9,6 +9,10 @@ from mvdeploy.analysis.view import View
 from mvdeploy.records.codec import write_text
 from mvdeploy.report import document, figures
 
+EXTENSION = "html"
+DESCRIPTION = "one page that needs nothing else"
+DEFAULT = True
+
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.html``."""

@@ -3,19 +3,38 @@
 from __future__ import annotations
 
 import dataclasses
+import json
+from pathlib import Path
 from typing import Any
 
-from mvdeploy.analysis.breakdown_view import Part, Shares
+from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.ratios import ComparisonView, Difference
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import SCHEMA_VERSION, encode
+from mvdeploy.records.codec import SCHEMA_VERSION, encode, write_text
+from mvdeploy.report import prose
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.reliability import Verdict
 from mvdeploy.stats.summary import DDOF
+
+EXTENSION = "json"
+DESCRIPTION = "the numbers for programs, as --json prints them"
+DEFAULT = False
+
+
+def render(view: View, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.json``."""
+    path = folder / "report.json"
+    write_text(path, text(view) + "\n")
+    return (path,)
+
+
+def text(view: View) -> str:
+    """Return a run as JSON text."""
+    return json.dumps(as_json(view), indent=1)
 
 
 def as_json(view: View) -> dict[str, Any]:
@@ -32,6 +51,7 @@ def as_json(view: View) -> dict[str, Any]:
         "command": list(run.command),
         "input": run.input,
         "device": encode(run.device),
+        "devices": [encode(device) for device in view.devices],
         "environment": encode(run.environment),
         "plan": encode(run.plan),
         "statistics": {
@@ -63,15 +83,17 @@ def _case(case: CaseView) -> dict[str, Any]:
         "slug": case.slug,
         "label": record.label,
         "engine": record.engine,
-        "format": artifact.format if artifact else None,
-        "precision": artifact.precision if artifact else None,
+        "format": case.format or None,
+        "precision": case.precision or None,
+        "device": case.device.profile.name,
         "sha256": artifact.sha256 if artifact else None,
         "parameters": artifact.parameters if artifact else None,
         "macs": artifact.macs if artifact else None,
         **_timing(case.timing),
         "reliability": _verdict(case.verdict),
-        "breakdown": _breakdown(case.shares) if case.shares else None,
+        "breakdown": _breakdown(case.breakdown) if case.breakdown else None,
         "parity": encode(record.parity),
+        "device_parity": encode(record.device_parity),
         "conditions": encode(measurement.conditions) if measurement else None,
         "state_before": encode(measurement.before) if measurement else None,
         "state_after": encode(measurement.after) if measurement else None,
@@ -117,19 +139,20 @@ def _ms(times: tuple[int, ...]) -> list[float]:
     return [t / 1e6 for t in times]
 
 
-def _breakdown(shares: Shares) -> dict[str, Any]:
+def _breakdown(breakdown: BreakdownView) -> dict[str, Any]:
     return {
-        "time_kind": str(shares.time_kind),
-        "total_ms": shares.total_ns / 1e6,
-        "categories": {p.key: _part(p) for p in shares.parts},
-        "kinds": {p.key: _part(p) for p in shares.kinds},
+        "time_kind": str(breakdown.time_kind),
+        "total_ms": breakdown.total_ns / 1e6,
+        "categories": {p.key: _part(p) for p in breakdown.parts},
+        "kinds": {p.key: _part(p) for p in breakdown.kinds},
         "modules": {
             m.path: {"ms": m.ns / 1e6, "share": m.share, "operators": m.operators}
-            for m in shares.modules
+            for m in breakdown.modules
         },
-        "coverage": shares.coverage,
-        "operator_share": shares.operator_share,
-        "profiler_overhead": shares.profiler_overhead,
+        "attributed_share": breakdown.attributed_share,
+        "coverage": breakdown.attributed_share,  # its former name, for one more release
+        "operator_share": breakdown.operator_share,
+        "profiler_overhead": breakdown.profiler_overhead,
     }
 
 
@@ -149,7 +172,7 @@ def _comparison(comparison: ComparisonView) -> dict[str, Any]:
         "estimate": _estimate(decided),
         "wall": _estimate(comparison.other or decided),
         "reliability": _verdict(comparison.reliability),
-        "summary": comparison.sentence,
+        "summary": prose.comparison(comparison),
     }
 
 

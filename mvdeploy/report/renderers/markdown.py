@@ -15,6 +15,10 @@ from mvdeploy.report.tables.table import Table
 from mvdeploy.report.wording import FindingGroup
 from mvdeploy.text_format import clean
 
+EXTENSION = "md"
+DESCRIPTION = "a page in Markdown, with its figures beside it"
+DEFAULT = True
+
 _ENTITIES = {"&": "&amp;", "<": "&lt;", ">": "&gt;"}
 _MARKS = re.compile(r"[\\`*\[\]|~$]|(?<![A-Za-z0-9])_|_(?![A-Za-z0-9])")
 _LINKS = re.compile(r":(?=//)|(?<=www)\.|@", re.IGNORECASE)

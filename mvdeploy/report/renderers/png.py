@@ -10,6 +10,10 @@ from mvdeploy.records.codec import write_atomically
 from mvdeploy.report import figures
 from mvdeploy.report.document import pictures
 
+EXTENSION = "png"
+DESCRIPTION = "the figures"
+DEFAULT = True
+
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``figures/<name>.png`` for every figure of the report."""

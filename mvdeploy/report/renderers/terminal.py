@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Level
+from mvdeploy.records.codec import write_text
 from mvdeploy.report import prose
 from mvdeploy.report.tables import breakdown
-from mvdeploy.report.tables.table import Column, Table, tagged, text
+from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
 from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
@@ -18,10 +21,29 @@ if TYPE_CHECKING:
     import rich.table
     from rich.console import Console, RenderableType
 
+EXTENSION = "txt"
+DESCRIPTION = "what is printed at the end of a run"
+DEFAULT = False
+
 _PART_WIDTH, _CASE_WIDTH = 30, 19
 """Characters that the names of parts and each case take in the table of categories."""
 
+_FILE_WIDTH = 120
+"""Characters of a line in a file."""
+
 _STYLES = {Level.ERROR: "bold red", Level.WARNING: "yellow", Level.NOTE: "dim"}
+
+
+def render(view: View, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.txt``."""
+    from rich.console import Console
+
+    printed = io.StringIO()
+    show(view, Console(file=printed, width=_FILE_WIDTH))
+    path = folder / "report.txt"
+    lines = (line.rstrip() for line in printed.getvalue().splitlines())
+    write_text(path, "\n".join(lines) + "\n")
+    return (path,)
 
 
 def show(view: View, console: Console) -> None:
@@ -38,7 +60,7 @@ def show(view: View, console: Console) -> None:
 def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     pairs_only = view.run.plan.pairs_only
     if pairs_only:
-        yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+        yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.clocks(view))
         yield ""
     yield _table(_in_turns(view) if pairs_only else _latency(view))
@@ -49,7 +71,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     yield ""
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
-        yield from _lines(tuple(c.sentence for c in view.comparisons), "bold")
+        yield from _lines(prose.comparisons(view), "bold")
     yield from _lines(prose.engines(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
@@ -65,18 +87,18 @@ def _latency(view: View) -> Table:
     numbers = ("p50", "p90", "p99", "±", "load", "first", "peak MB")
     return Table(
         "Latency, ms (wall time, measured; ± is the 95 % interval within this run)",
-        (text("Case"), *map(Column, numbers), text("verdict")),
+        (text("Case"), *device_column(view), *map(Column, numbers), text("verdict")),
         tuple(_latency_row(view, case) for case in view.cases),
     )
 
 
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
-    timing = case.timing
+    head, timing = (tagged(view, case), *device_cell(view, case)), case.timing
     if timing is None:
-        return (tagged(view, case), *[NONE] * 8)
+        return (*head, *[NONE] * 8)
     wall, interval = timing.wall, timing.interval
     return (
-        tagged(view, case),
+        *head,
         *map(milliseconds, (wall.p50, wall.p90, wall.p99)),
         percent(interval.half_width_relative, 2) if interval else NONE,
         milliseconds(timing.load_ns or None),
@@ -90,18 +112,18 @@ def _in_turns(view: View) -> Table:
     numbers = ("p50", "p90", "p99", "CPU p50")
     return Table(
         "Latency in turns, ms (wall time, measured)",
-        (text("Case"), *map(Column, numbers)),
+        (text("Case"), *device_column(view), *map(Column, numbers)),
         tuple(_in_turns_row(view, case) for case in view.cases),
     )
 
 
 def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
-    timing = case.timing
+    head, timing = (tagged(view, case), *device_cell(view, case)), case.timing
     if timing is None:
-        return (tagged(view, case), *[NONE] * 4)
+        return (*head, *[NONE] * 4)
     wall, cpu = timing.wall, timing.cpu
     times = (wall.p50, wall.p90, wall.p99, cpu.p50 if cpu else None)
-    return (tagged(view, case), *map(milliseconds, times))
+    return (*head, *map(milliseconds, times))
 
 
 def _table(table: Table) -> rich.table.Table:
@@ -109,7 +131,7 @@ def _table(table: Table) -> rich.table.Table:
     from rich.table import Table as RichTable
     from rich.text import Text
 
-    made = RichTable(
+    rich_table = RichTable(
         title=Text(table.title, style="bold"),
         title_justify="left",
         box=box.SIMPLE_HEAD,
@@ -121,14 +143,14 @@ def _table(table: Table) -> rich.table.Table:
     )
     for column in table.columns:
         if column.numeric:
-            made.add_column(Text(column.title), justify="right", no_wrap=True)
+            rich_table.add_column(Text(column.title), justify="right", no_wrap=True)
         else:
-            made.add_column(Text(column.title), overflow="fold")
+            rich_table.add_column(Text(column.title), overflow="fold")
     last = len(table.rows) - 1
     for i, row in enumerate(table.rows):
         style = "bold" if table.total and i == last else None
-        made.add_row(*map(Text, row), style=style, end_section=table.total and i == last - 1)
-    return made
+        rich_table.add_row(*map(Text, row), style=style, end_section=table.total and i == last - 1)
+    return rich_table
 
 
 def _lines(texts: tuple[str, ...], style: str = "") -> Iterator[RenderableType]:
@@ -146,7 +168,7 @@ def _findings(view: View) -> Iterator[RenderableType]:
         yield ""
         yield Text(f"{group.level}: {group.code}", style=_STYLES[group.level])
         for subject, sentence in group.lines:
-            said = f"{subject}: {sentence}" if subject else sentence
-            yield Padding(Text(said), (0, 0, 0, 2))
+            line = f"{subject}: {sentence}" if subject else sentence
+            yield Padding(Text(line), (0, 0, 0, 2))
         if group.remedy:
             yield Padding(Text(group.remedy, style="italic"), (0, 0, 0, 2))

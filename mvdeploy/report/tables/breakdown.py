@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 
-from mvdeploy.analysis.breakdown_view import ModuleShare, Part, Shares
+from mvdeploy.analysis.breakdown_view import BreakdownView, ModuleShare, Part
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import Difference
 from mvdeploy.analysis.view import View
@@ -30,28 +30,28 @@ _TOP = 12
 
 def categories(view: View, side_by_side: int = SIDE_BY_SIDE) -> Iterator[Table]:
     """List the milliseconds and share of every category, cases side by side."""
-    yield from _parts_tables(view, "Latency by category", lambda shares: shares.parts, side_by_side)
+    yield from _parts_tables(
+        view, "Latency by category", lambda divided: divided.parts, side_by_side
+    )
 
 
 def kinds(view: View) -> Iterator[Table]:
     """List the milliseconds and share of every kind of operator, cases side by side."""
     yield from _parts_tables(
-        view, "Latency by kind of operator", lambda shares: shares.kinds, SIDE_BY_SIDE
+        view, "Latency by kind of operator", lambda divided: divided.kinds, SIDE_BY_SIDE
     )
 
 
 def _parts_tables(
-    view: View, title: str, parts: Callable[[Shares], tuple[Part, ...]], side_by_side: int
+    view: View, title: str, parts: Callable[[BreakdownView], tuple[Part, ...]], side_by_side: int
 ) -> Iterator[Table]:
     for cases in batches(view.profiled, side_by_side):
-        sides = [(case, case.shares) for case in cases if case.shares]
+        sides = [case.breakdown for case in cases if case.breakdown]
         rows = [
             (row[0].title, *(t for p in row for t in (milliseconds(p.ns), percent(p.share))))
-            for row in zip(*(parts(shares) for _, shares in sides), strict=True)
+            for row in zip(*map(parts, sides), strict=True)
         ]
-        totals = [
-            (milliseconds(s.total_ns), percent(1.0 if s.total_ns else None)) for _, s in sides
-        ]
+        totals = [(milliseconds(s.total_ns), percent(1.0 if s.total_ns else None)) for s in sides]
         rows.append(("Latency (p50)", *(t for pair in totals for t in pair)))
         yield Table(
             title,
@@ -100,9 +100,9 @@ def difference(view: View, pair: Difference) -> Table:
 
 def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
     """List the operators of one case that take longest."""
-    shares = case.shares
-    found = shares.operators[:top] if shares else ()
-    of = f" of {len(shares.operators)}" if shares else ""
+    divided = case.breakdown
+    longest = divided.operators[:top] if divided else ()
+    of = f" of {len(divided.operators)}" if divided else ""
     return Table(
         f"Top operators: {tagged(view, case)}",
         (
@@ -120,9 +120,9 @@ def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
                 milliseconds(o.row.ns),
                 percent(o.share),
             )
-            for o in found
+            for o in longest
         ),
-        note=f"The first {len(found)}{of}, {shares.time_kind if shares else ''}; all are in "
+        note=f"The first {len(longest)}{of}, {divided.time_kind if divided else ''}; all are in "
         "operators.csv.",
     )
 
@@ -130,7 +130,7 @@ def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
 def modules(view: View) -> Iterator[Table]:
     """List the modules that take longest in any case, cases side by side."""
     for cases in batches(view.profiled):
-        by_path = [{m.path: m for m in c.shares.modules} for c in cases if c.shares]
+        by_path = [{m.path: m for m in c.breakdown.modules} for c in cases if c.breakdown]
         yield Table(
             "Top modules",
             (text("Module"), text("Category"), *_case_columns(view, cases)),
@@ -143,15 +143,15 @@ def top_modules(cases: Sequence[CaseView], top: int) -> list[str]:
     """Return the module paths with the largest times in any of the cases, largest first."""
     largest: dict[str, float] = {}
     for case in cases:
-        for module in case.shares.modules if case.shares else ():
+        for module in case.breakdown.modules if case.breakdown else ():
             largest[module.path] = max(largest.get(module.path, 0.0), module.ns)
     return sorted(largest, key=lambda path: -largest[path])[:top]
 
 
 def _module_row(path: str, by_path: Sequence[dict[str, ModuleShare]]) -> tuple[str, ...]:
-    found = [modules.get(path) for modules in by_path]
-    categories = dict.fromkeys(m.category for m in found if m)
-    cells = [(milliseconds(m.ns), percent(m.share)) if m else (NONE, NONE) for m in found]
+    sides = [modules.get(path) for modules in by_path]
+    categories = dict.fromkeys(m.category for m in sides if m)
+    cells = [(milliseconds(m.ns), percent(m.share)) if m else (NONE, NONE) for m in sides]
     return (path, ", ".join(categories), *(cell for pair in cells for cell in pair))
 
 

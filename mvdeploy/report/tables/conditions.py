@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import ModelSpec, Reading
-from mvdeploy.report.tables.table import Table, facts_by_case, text
+from mvdeploy.report.tables.table import Table, facts_by_case, facts_table, text
 from mvdeploy.text_format import reading
 
 
@@ -21,7 +21,7 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
     if artifact is None:
         return {}
     return {
-        "format, precision": f"{artifact.format}, {artifact.precision}",
+        "format, precision": f"{case.format}, {case.precision}",
         "file": artifact.path,
         "size": f"{artifact.size_bytes / 1e6:.2f} MB",
         "sha256": artifact.sha256,
@@ -36,9 +36,9 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
 
 def _weights(spec: ModelSpec) -> str:
     if spec.weights is not None:
-        found = spec.weights
-        fed = f"layout {found.layout}, fed {found.channel_order}"
-        return f"{found.path} ({found.sha256[:12]}; {fed})"
+        file = spec.weights
+        fed = f"layout {file.layout}, fed {file.channel_order}"
+        return f"{file.path} ({file.sha256[:12]}; {fed})"
     return "its own" if spec.seed is None else f"random, seed {spec.seed}"
 
 
@@ -52,15 +52,33 @@ def _conditions(case: CaseView) -> dict[str, Reading]:
     return {"engine": measurement.engine, **measurement.conditions} if measurement else {}
 
 
+def devices(view: View) -> Iterator[Table]:
+    """Show what is known of every device; with several, which cases ran on it."""
+    for device in view.devices:
+        cases = [case.key for case in view.cases if case.device == device]
+        about = f" ({', '.join(cases)})" if len(view.devices) > 1 else ""
+        facts: dict[str, Reading] = {
+            "device": device.profile.title,
+            "profile": device.profile.name,
+            "link": device.profile.link,
+            "emulated": "yes" if device.emulated else "no",
+            **device.identity,
+        }
+        if device.profile.notes:
+            facts["notes"] = device.profile.notes
+        yield facts_table(f"Device{about}", facts)
+
+
 def device_states(view: View) -> Iterator[Table]:
     """Show the device before and after; cases that were measured together share a table."""
     together: dict[str, list[CaseView]] = {}
     for case in view.cases:
-        if found := case.case.measurement:
-            together.setdefault(repr((found.before, found.after)), []).append(case)
+        if measurement := case.case.measurement:
+            states = repr((measurement.before, measurement.after))
+            together.setdefault(states, []).append(case)
     for cases in together.values():
-        if found := cases[0].case.measurement:
-            before, after = found.before, found.after
+        if measurement := cases[0].case.measurement:
+            before, after = measurement.before, measurement.after
             names = dict.fromkeys((*before.readings, *after.readings))
             taken = ("taken at", before.taken_at, after.taken_at)
             about = f" ({', '.join(case.key for case in cases)})" if len(together) > 1 else ""

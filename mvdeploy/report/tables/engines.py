@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mvdeploy.analysis.breakdown_view import NETWORK, OUTSIDE, PART_TITLES, UNPLACED
+from mvdeploy.analysis.breakdown_view import NETWORK, UNATTRIBUTED_TITLES
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
 from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import Column, Table, side_note, text
@@ -20,8 +20,7 @@ def engines(view: View, pair: EngineDifference) -> Table:
     if others:
         title = f"{len(others)} further modules"
         rows.append((title, sum(m.a_ns for m in others), sum(m.b_ns for m in others)))
-    unattributed = {PART_TITLES[UNPLACED], PART_TITLES[OUTSIDE]}
-    rows += [(r.title, r.a_ns, r.b_ns) for r in pair.parts.rows if r.title in unattributed]
+    rows += [(r.title, r.a_ns, r.b_ns) for r in pair.parts.rows if r.key in UNATTRIBUTED_TITLES]
     rows.append((latency.title, latency.a_ns, latency.b_ns))
     return Table(
         f"{b.case.engine} against {a.case.engine}: {a.case.label}",

@@ -1,13 +1,22 @@
-"""How fast, how sure, and whether it still computes the same."""
+"""How fast, and how sure."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from mvdeploy.analysis.cases import CaseView, Timing
-from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView, interval_text, ratio_text
+from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.report.tables.table import Column, Table, key_note, tagged, text
+from mvdeploy.report.tables.table import (
+    Column,
+    Table,
+    device_cell,
+    device_column,
+    key_note,
+    tagged,
+    text,
+)
+from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 
@@ -17,7 +26,7 @@ def latency(view: View) -> Table:
     columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
         latency_title(view),
-        (text("Case"), text("Engine"), *columns),
+        (text("Case"), *device_column(view), text("Engine"), *columns),
         tuple(_latency_row(view, case) for case in view.cases),
         note=(
             "Wall time of one inference, measured; p50 is the headline. The interval is of p50 and "
@@ -29,7 +38,7 @@ def latency(view: View) -> Table:
 
 
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
-    head = (tagged(view, case), case.case.engine or NONE)
+    head = (tagged(view, case), *device_cell(view, case), case.case.engine or NONE)
     if case.timing is None:
         return (*head, *[NONE] * 10)
     wall, interval = case.timing.wall, case.timing.interval
@@ -129,36 +138,3 @@ def _clock_note(comparisons: Sequence[ComparisonView]) -> str:
     if any(c.estimate and not c.estimate.between_groups for c in comparisons):
         notes.append("* Too few groups: the interval counts only the spread within them.")
     return " ".join(notes)
-
-
-def parity(view: View) -> Table:
-    """Show how far every artifact is from the PyTorch reference."""
-    return Table(
-        "Parity with the PyTorch reference",
-        (
-            *(text(t) for t in ("Case", "Input", "Result", "Checked with")),
-            *map(Column, ("max abs difference", "demanded", "SNR, dB", "cosine")),
-            text("Top-1"),
-        ),
-        tuple(row for case in view.cases for row in _parity_rows(view, case)),
-    )
-
-
-def _parity_rows(view: View, case: CaseView) -> Iterator[tuple[str, ...]]:
-    found = case.case.parity
-    if found is None or not found.inputs:
-        yield (tagged(view, case), NONE, "not checked", NONE, NONE, NONE, NONE, NONE, NONE)
-        return
-    for i in found.inputs:
-        fine = found.accepts(i)
-        yield (
-            tagged(view, case),
-            i.name,
-            "passed" if fine and found.passed else "FAILED" if not fine else "not sufficient",
-            found.engine,
-            f"{i.max_abs:.2e}",
-            found.demand,
-            "identical" if i.snr_db is None else f"{i.snr_db:.1f}",
-            f"{i.cosine:.7f}",
-            "agrees" if i.agrees else "tied" if i.tied else "DIFFERS",
-        )

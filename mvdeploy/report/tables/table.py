@@ -66,15 +66,29 @@ def tagged(view: View, case: CaseView) -> str:
     return f"{case.key}: {case.name}" if len(view.cases) > 1 else case.name
 
 
+def device_column(view: View) -> tuple[Column, ...]:
+    """Return the column that says where a case ran, unless that is clear without it."""
+    return (text("Device"),) if _show_device(view) else ()
+
+
+def device_cell(view: View, case: CaseView) -> tuple[str, ...]:
+    """Return what stands in `device_column`."""
+    return (case.device.profile.title,) if _show_device(view) else ()
+
+
+def _show_device(view: View) -> bool:
+    named = all(clean(case.device.profile.title) in case.name for case in view.cases)
+    return len(view.devices) > 1 and not named
+
+
 def side_note(view: View, cases: Sequence[CaseView]) -> str:
     """Say which case is which column, and whether operator times are measured or estimated."""
-    kinds = {case.shares.time_kind for case in cases if case.shares}
-    said = f"Operator times are {kinds.pop()}." if len(kinds) == 1 else ""
-    if kinds and not said:
-        said = " ".join(
-            f"Operator times of {c.key} are {c.shares.time_kind}." for c in cases if c.shares
-        )
-    return f"{key_note(view, cases)} {said}".strip()
+    kinds = {case.key: case.breakdown.time_kind for case in cases if case.breakdown}
+    if len(set(kinds.values())) == 1:
+        note = f"Operator times are {next(iter(kinds.values()))}."
+    else:
+        note = " ".join(f"Operator times of {key} are {kind}." for key, kind in kinds.items())
+    return f"{key_note(view, cases)} {note}".strip()
 
 
 def key_note(view: View, cases: Sequence[CaseView]) -> str:
@@ -96,11 +110,11 @@ def facts_by_case(
     """Set names and values of several cases side by side."""
     known = [case for case in view.cases if facts(case)]
     for cases in batches(known):
-        found = [facts(case) for case in cases]
-        names = dict.fromkeys(name for case in found for name in case)
+        columns = [facts(case) for case in cases]
+        names = dict.fromkeys(name for column in columns for name in column)
         yield Table(
             title,
             (text(""), *(text(case.key) for case in cases)),
-            tuple((n, *(reading(f.get(n, NONE)) for f in found)) for n in names),
+            tuple((n, *(reading(c.get(n, NONE)) for c in columns)) for n in names),
             note=key_note(view, cases),
         )

@@ -1,0 +1,95 @@
+"""``mvdeploy report``, and what is shown at the end of a measurement."""
+
+from __future__ import annotations
+
+import json
+import types
+from pathlib import Path
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from mvdeploy.analysis.gates import parse
+from mvdeploy.cli import bench_options
+from mvdeploy.cli.acceptance import Demands
+from mvdeploy.cli.commands.report import command
+from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import bench
+from mvdeploy.pipeline import report as pipeline_report
+from mvdeploy.records.run import load_run, save_case, save_comparisons, save_run
+from mvdeploy.report import figures
+from tests.saved_runs import two_cases
+
+
+@pytest.fixture
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A saved run; figures have tests of their own."""
+    monkeypatch.setattr(figures, "image", lambda view, name, kind: f"{name} {kind}".encode())
+    saved = two_cases().saved
+    save_run(saved.run, tmp_path)
+    for case in saved.cases:
+        save_case(case, tmp_path)
+    save_comparisons(saved.comparisons, tmp_path)
+    return tmp_path
+
+
+def test_formats_are_written_by_name(folder: Path) -> None:
+    result = CliRunner().invoke(
+        command, [str(folder), "--format", "json", "--format", "terminal"], catch_exceptions=False
+    )
+    assert result.output.split() == [str(folder / "report.json"), str(folder / "report.txt")]
+    printed = CliRunner().invoke(command, [str(folder), "--json"], catch_exceptions=False)
+    assert printed.output == (folder / "report.json").read_text()
+    assert "is 1.13× as fast as" in (folder / "report.txt").read_text()
+    assert not (folder / "report.html").exists()
+
+
+def test_an_unknown_format_is_refused(folder: Path) -> None:
+    with pytest.raises(UsageError, match=r"no report format 'jason'.*Did you mean 'json'"):
+        CliRunner().invoke(command, [str(folder), "--format", "jason"], catch_exceptions=False)
+
+
+def test_the_help_lists_what_there_is() -> None:
+    text = " ".join(CliRunner().invoke(command, ["--help"]).output.split())
+    for words in (
+        "csv (the numbers as tables",
+        "terminal (",
+        "[default: csv, html, markdown, png]",
+    ):
+        assert words in text
+
+
+@pytest.mark.parametrize("as_json", [False, True])
+def test_a_run_is_read_once(
+    folder: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], as_json: bool
+) -> None:
+    reads: list[Path] = []
+
+    def counted(path: Path) -> Any:
+        reads.append(path)
+        return load_run(path)
+
+    store = types.SimpleNamespace(folder=folder, cases=load_run(folder).cases)
+    monkeypatch.setattr(pipeline_report, "load_run", counted)
+    monkeypatch.setattr(bench, "run", lambda request, announce: store)
+    monkeypatch.setattr(bench, "step_count", lambda request: 1)
+    demands = Demands((parse("p50:1ms"),), reliable=False)
+    asked: Any = types.SimpleNamespace(as_json=as_json, demands=demands)
+    request: Any = None
+    assert bench_options.measure(request, asked) == 1
+    assert reads == [folder]
+    assert (folder / "report.html").is_file()
+    out = capsys.readouterr().out
+    if as_json:
+        assert [case["slug"] for case in json.loads(out)["cases"]] == ["a", "b"]
+    else:
+        assert out.endswith(f"\nReport: {folder / 'report.html'}\n")
+
+
+def test_a_gate_on_an_unknown_category_is_told_of(capsys: pytest.CaptureFixture[str]) -> None:
+    demands = Demands.read(("neck:40%", "attention:40%"), reliable=False)
+    assert [gate.metric for gate in demands.gates] == ["neck", "attention"]
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "neck:40% is about a category that mvdeploy does not know" in lines[0]
