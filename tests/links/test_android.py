@@ -20,7 +20,7 @@ from mvdeploy.links.families.adb.android import (
     parse_properties,
 )
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
-from mvdeploy.links.gather import KERNEL
+from mvdeploy.links.kernel import KERNEL
 from mvdeploy.records import UNAVAILABLE
 from tests.android import tables
 from tests.android.fixtures import adb_server, make_phone, phone

@@ -184,7 +184,7 @@ def test_the_app_is_built_once_and_anew_when_asked(make_link, mac, package, tens
         link.run(job, LIMIT_S)
     assert builds() == 1
     assert sum("install app" in word for word in mac.commands()) == 2
-    with make_link(clean=True) as link:
+    with make_link(clean_app="1") as link:
         link.run(job, LIMIT_S)
         link.run(job, LIMIT_S)
     assert builds() == 2

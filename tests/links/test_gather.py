@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links.families.host import readings
-from mvdeploy.links.gather import (
+from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.kernel import (
     KERNEL,
     core_count,
     each_core,
     field,
-    gather,
     highest_clocks,
     kernel_state,
     kilobytes,
     numbers,
-    reading,
 )
 from mvdeploy.links.shell import Answer, OnBytes, Shell, quote
 from mvdeploy.records import UNAVAILABLE, Reading
