@@ -164,7 +164,6 @@ def test_predictions_of_the_reference_interpreter(
     from mvdeploy.verify import mil
 
     monkeypatch.setenv("MVDEPLOY_STAND_IN_MIL", "1")
-    monkeypatch.setenv("MVDEPLOY_STAND_IN_ATTEMPTS", "20")  # the app imports torch meanwhile
     with make_link(device) as link:
         result = link.run(job_for(package, tensor, order=(0,)), LIMIT_S)
     session = mil.open_session(package, {"image": np.load(tensor)}, 1, None)

@@ -32,7 +32,6 @@ def measured(
     make_link, mac: StandIn, monkeypatch: pytest.MonkeyPatch, package: Path, tmp_path: Path
 ):
     """Return a function that measures an exported network on a device."""
-    monkeypatch.setenv("MVDEPLOY_STAND_IN_ATTEMPTS", "20")  # the app imports torch meanwhile
 
     def measure(device: str, on_step: bench.OnStep = lambda _: None, **options: str) -> Path:
         link = make_link(device)
