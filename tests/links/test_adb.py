@@ -23,12 +23,12 @@ from mvdeploy.links.families.adb import AdbLink, android
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import CoolDown, DeviceProfile, Job, JobModel, Level, Warmup
 from tests.android import tables
-from tests.android.fixtures import MakePhone, adb_server, make_phone, phone
+from tests.android.fixtures import MakePhone, adb_server, make_phone, phone, shared_phone
 from tests.android.kit import aarch64_kit
 from tests.android.phone import Phone
 from tests.android.server import AdbServer
 
-__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
+__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone", "shared_phone"]
 
 LIMIT_S = 120.0
 WAIT_S = 20.0
@@ -83,6 +83,13 @@ def link(attached: Phone, link_to) -> Iterator[AdbLink]:
         yield link
 
 
+@pytest.fixture(scope="module")
+def shared_link(shared_phone: Phone, aarch64_kit: Path) -> Iterator[AdbLink]:
+    """An open link to a phone that tests only run jobs on."""
+    with AdbLink(profile_of(shared_phone), {"kit": str(aarch64_kit)}, lambda _: None) as link:
+        yield link
+
+
 def job_for(link: AdbLink, path: Path, folder: Path, count: int = 3, **fields) -> Job:
     manifest = json.loads(path.with_name(f"{path.name}.json").read_text())
     name, shape = manifest["inputs"][0]["name"], manifest["inputs"][0]["shape"]
@@ -119,7 +126,8 @@ def assert_nothing_left(phone: Phone) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_name", ENGINES)
-def test_a_job_is_done_on_the_phone(link, attached, exports, tmp_path, format_name: str) -> None:
+def test_a_job_is_done_on_the_phone(shared_link, exports, tmp_path, format_name: str) -> None:
+    link = shared_link
     job = job_for(link, exports[format_name], tmp_path, profile_to=f"{link.scratch()}/profile")
     result = link.run(job, LIMIT_S)
     assert len(result.samples) == 3
@@ -130,8 +138,6 @@ def test_a_job_is_done_on_the_phone(link, attached, exports, tmp_path, format_na
     assert profile is not None
     link.fetch(profile, tmp_path / "profile")
     assert (tmp_path / "profile").stat().st_size > 100
-    link.close()
-    assert_nothing_left(attached)
 
 
 def test_what_the_phone_is_and_how_it_is(link, attached) -> None:
@@ -299,7 +305,7 @@ def test_fault_unauthorized(phone, adb_server, link_to) -> None:
 
 def test_fault_offline(phone, adb_server, link_to) -> None:
     phone.fault(offline=True)
-    adb_server.run("connect", phone.address)
+    adb_server.connect_in_vain(phone.address, "offline")
     with pytest.raises(DeviceUnavailable, match="offline"):
         link_to(phone, address="").open()
 
@@ -354,7 +360,9 @@ def test_fault_full_disk(attached, link_to) -> None:
 
 
 @pytest.mark.slow
-def test_fault_runner_segfault(link, attached, exports, tmp_path) -> None:
+def test_fault_runner_segfault(shared_link, shared_phone, exports, tmp_path) -> None:
+    link, attached = shared_link, shared_phone
+
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
             runner_of(attached).send_signal(signal.SIGSEGV)
@@ -366,7 +374,9 @@ def test_fault_runner_segfault(link, attached, exports, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_fault_runner_hang(link, attached, exports, tmp_path) -> None:
+def test_fault_runner_hang(shared_link, shared_phone, exports, tmp_path) -> None:
+    link, attached = shared_link, shared_phone
+
     def on_event(event: dict) -> None:
         if event["event"] == "loaded":
             runner_of(attached).suspend()
@@ -419,17 +429,17 @@ def test_an_interrupted_run_leaves_nothing(link, attached, exports, tmp_path) ->
 
 
 @pytest.mark.slow
-def test_a_damaged_model_is_refused_by_the_runner(link, exports, tmp_path) -> None:
+def test_a_damaged_model_is_refused_by_the_runner(shared_link, exports, tmp_path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(exports["onnx"].read_bytes()[:-100])
     shutil.copyfile(f"{exports['onnx']}.json", f"{broken}.json")
     with pytest.raises(RunnerFailed, match="could not load"):
-        link.run(job_for(link, broken, tmp_path), LIMIT_S)
+        shared_link.run(job_for(shared_link, broken, tmp_path), LIMIT_S)
 
 
-def test_a_file_that_is_not_there(link) -> None:
+def test_a_file_that_is_not_there(shared_link) -> None:
     with pytest.raises(EngineError, match="has no file"):
-        link.fetch("/data/local/tmp/nothing", Path("nothing"))
+        shared_link.fetch("/data/local/tmp/nothing", Path("nothing"))
 
 
 # A program of the user's
@@ -453,19 +463,20 @@ done
 
 
 @pytest.fixture
-def own(attached: Phone, tmp_path: Path) -> Callable[[str], AdbLink]:
+def own(shared_phone: Phone, tmp_path: Path) -> Callable[[str], AdbLink]:
     """Return a function that makes a link with a program of the user's."""
 
     def make(text: str) -> AdbLink:
         program = tmp_path / "executor runner"
         program.write_text(text)
-        return AdbLink(profile_of(attached), {"runner": str(program)}, lambda _: None)
+        return AdbLink(profile_of(shared_phone), {"runner": str(program)}, lambda _: None)
 
     return make
 
 
-def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
+def test_a_runner_of_the_user_is_used(own, shared_phone, exports, tmp_path) -> None:
     with own(OWN) as link:
+        folder = link.scratch()
         job = job_for(link, exports["executorch"], tmp_path, profile_to=f"{link.scratch()}/profile")
         result = link.run(job, LIMIT_S)
         assert result.hello["runner"] == "executor_runner"
@@ -475,10 +486,10 @@ def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
         assert result.samples.wall_ns == (2_300_000, 2_400_000, 2_500_000)
         link.fetch(result.models[0].profile or "", tmp_path / "profile")
         assert "own_runner" in {finding.code for finding in link.findings()}
-    arguments = (attached.tmp / "arguments").read_text().split()
+    arguments = (shared_phone.tmp / "arguments").read_text().split()
     assert "--num_executions=5" in arguments and "--cpu_threads=2" in arguments
-    (attached.tmp / "arguments").unlink()
-    assert_nothing_left(attached)
+    assert_nothing_runs(shared_phone)
+    assert not (shared_phone.root / folder[1:]).exists()
 
 
 def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> None:
@@ -495,10 +506,14 @@ def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> No
         ("#!/system/bin/sh\nexec sleep 60", "did not finish within 3 s"),
     ],
 )
-def test_a_runner_of_the_user_that_fails(own, attached, exports, tmp_path, text, reason) -> None:
+def test_a_runner_of_the_user_that_fails(
+    own, shared_phone, exports, tmp_path, text, reason
+) -> None:
     with own(text) as link, pytest.raises(EngineError, match=reason):
+        folder = link.scratch()
         link.run(job_for(link, exports["executorch"], tmp_path), 3.0)
-    assert_nothing_left(attached)
+    assert_nothing_runs(shared_phone)
+    assert not (shared_phone.root / folder[1:]).exists()
 
 
 # The doctor

@@ -48,7 +48,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 
 def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
-    arguments = ["mobilevit_xxs", "--device", "pixel4", "--image-size", "64", "--iterations", "2"]
+    arguments = ["yardstick", "--device", "pixel4", "--iterations", "2"]
     few = ["--sessions", "1", "--warmup", "1", "--threads", "2"]
     done = CliRunner().invoke(bench_cli.command, [*arguments, *few, "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -109,9 +110,9 @@ def test_what_is_denied_is_unavailable() -> None:
 
 @settings(max_examples=300)
 @given(any_of(RASPBERRY) | any_of(LAPTOP))
-def test_any_answers_give_an_identity(told: dict[str, str]) -> None:
-    assert_saved_as_they_are(linux.identity(told))
-    assert UNAVAILABLE not in linux.properties(told).values()
+def test_any_answers_give_an_identity(answers: dict[str, str]) -> None:
+    assert_saved_as_they_are(linux.identity(answers))
+    assert UNAVAILABLE not in linux.properties(answers).values()
 
 
 # Through ssh
@@ -140,7 +141,7 @@ def raspberry(server: SshServer, tmp_path: Path) -> Iterator[SshShell]:
     places = {classes: "/sys/class", cpu: str(CPU), tmp_path / "cpuinfo": "/proc/cpuinfo"}
     mounts = "; ".join(f"mount --bind '{mine}' {there}" for mine, there in places.items())
     server.start(before=mounts, PATH=f"{programs}:{os.environ['PATH']}")
-    with SshShell(server.address) as shell:
+    with contextlib.closing(server.open_shell()) as shell:
         yield shell
 
 

@@ -7,6 +7,7 @@ import hashlib
 import json
 import platform
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -23,7 +24,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
 from mvdeploy.records.run import load_run
 from tests.runners.native_kit import host_kit
-from tests.ssh.fixtures import server
+from tests.ssh.fixtures import running_server, server
 from tests.ssh.server import SshServer
 
 __all__ = ["host_kit", "server"]
@@ -43,14 +44,21 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return paths
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A board that no test may harm; what it was sent stays there."""
+    with running_server(tmp_path_factory.mktemp("machine")) as server:
+        yield server
+
+
 @pytest.fixture
-def profile(server: SshServer) -> DeviceProfile:
-    return links.profile(server.address)
+def profile(machine: SshServer) -> DeviceProfile:
+    return links.profile(machine.address)
 
 
 @pytest.fixture
 def options(host_kit: Path) -> dict[str, str]:
-    return {"kit": str(host_kit)}
+    return {"kit": str(host_kit), "keep_on_device": "1"}
 
 
 def job_for(link: SshLink | HostLink, engine: str, path: Path, folder: Path, count: int = 3) -> Job:
@@ -70,14 +78,14 @@ def runner_of(link: SshLink) -> psutil.Process:
 
 
 def test_an_address_stands_for_a_board(
-    profile: DeviceProfile, options: dict[str, str], server: SshServer
+    profile: DeviceProfile, options: dict[str, str], machine: SshServer
 ) -> None:
-    assert profile.address == server.address
+    assert profile.address == machine.address
     assert (profile.link, profile.match) == ("ssh", {})
     with SshLink(profile, options) as link:
-        said = link.identity()
-        assert said["architecture"] == platform.machine()
-        assert said["kernel"] == f"Linux {platform.release()}"
+        identity = link.identity()
+        assert identity["architecture"] == platform.machine()
+        assert identity["kernel"] == f"Linux {platform.release()}"
         readings = link.state().readings
         assert isinstance(readings["loadavg_1"], float)
         assert isinstance(readings["total_ticks"], int)
@@ -131,9 +139,9 @@ def test_a_runner_that_hangs(profile, options, exports, tmp_path) -> None:
         assert not held[0].is_running()
 
 
-def test_a_connection_that_is_lost_meanwhile(profile, options, server, exports, tmp_path) -> None:
+def test_a_connection_that_is_lost_meanwhile(server, options, exports, tmp_path) -> None:
     held: list[psutil.Process] = []
-    link = SshLink(profile, options)
+    link = SshLink(links.profile(server.address), options)
 
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
@@ -160,14 +168,14 @@ def test_a_profile_without_an_address() -> None:
     assert "--address" in caught.value.remedy
 
 
-def test_a_profile_keeps_its_address_whatever_is_given_for_all(server, options) -> None:
+def test_a_profile_keeps_its_address_whatever_is_given_for_all(machine, options) -> None:
     """So that two boards of one run have two addresses."""
     pi = dataclasses.replace(devices.get("raspberrypi5"), match={})
     elsewhere = {**options, "address": "nobody@127.0.0.1:1"}
-    with links.get(dataclasses.replace(pi, address=server.address), elsewhere) as link:
-        assert Path(link.scratch()).is_relative_to(server.home)
-    with links.get(pi, {**options, "address": server.address}) as link:
-        assert Path(link.scratch()).is_relative_to(server.home)
+    with links.get(dataclasses.replace(pi, address=machine.address), elsewhere) as link:
+        assert Path(link.scratch()).is_relative_to(machine.home)
+    with links.get(pi, {**options, "address": machine.address}) as link:
+        assert Path(link.scratch()).is_relative_to(machine.home)
 
 
 def test_a_board_and_the_machine_that_it_is_are_one_device(profile, options) -> None:

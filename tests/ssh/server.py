@@ -18,6 +18,9 @@ from typing import Self
 import psutil
 import pytest
 
+from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links.families.ssh.shell import SshShell
+
 LIMIT_S = 30.0
 
 # What a privileged sshd wants to be there.
@@ -142,13 +145,13 @@ class SshServer:
         if os.getuid() == 0:
             RUN.mkdir(exist_ok=True)
         self.port = self.port or _free_port()
-        said = {"HOME": str(self.home), **environment}
+        variables = {"HOME": str(self.home), **environment}
         config = self.folder / "sshd_config"
         config.write_text(
             SERVER.format(
                 port=self.port,
                 folder=self.folder,
-                environment=" ".join(f'"{name}={value}"' for name, value in said.items()),
+                environment=" ".join(f'"{name}={value}"' for name, value in variables.items()),
                 more=more,
             )
         )
@@ -159,6 +162,17 @@ class SshServer:
         with self._log.open("wb") as log:
             self._process = subprocess.Popen(words, stderr=log, start_new_session=True)
         await_true(self._listens, "sshd listens")
+
+    def open_shell(self, name: str | None = None) -> SshShell:
+        """Return an open shell; one that cannot be opened says what the server wrote."""
+        shell = SshShell(self.address, name)
+        try:
+            shell.open()
+        except DeviceUnavailable as error:
+            ended = None if self._process is None else self._process.poll()
+            error.add_note(f"sshd (exit status {ended}) wrote:\n{self._log.read_text()}")
+            raise
+        return shell
 
     def processes(self) -> list[psutil.Process]:
         """Return what the server has started: its sessions and what runs in them."""
