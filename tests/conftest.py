@@ -7,7 +7,7 @@ import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,6 +31,14 @@ if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
 # A shared machine stalls now and then; that is no property of the code.
 settings.register_profile("mvdeploy", deadline=None)
 settings.load_profile("mvdeploy")
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Locks of devices of its own for each worker: they all measure on this machine."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        yield
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

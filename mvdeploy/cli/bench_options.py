@@ -189,6 +189,7 @@ class Options:
         formats: of networks.
         precisions: that they are exported in; None for each format's usual one.
         engine_options: what the engines' sessions are opened with, by name.
+        link_options: how the device is reached.
         common: fields of the plan.
         photograph: what the models are fed; None for the one that is always there.
         root: where the run's folder goes.
@@ -200,6 +201,7 @@ class Options:
     formats: tuple[str, ...]
     precisions: tuple[str | None, ...]
     engine_options: dict[str, str]
+    link_options: Mapping[str, str]
     common: dict[str, Any]
     photograph: Path | None
     root: Path
@@ -215,6 +217,7 @@ class Options:
             formats=self.formats,
             precisions=self.precisions,
             engine_options=self.engine_options,
+            link_options=self.link_options,
             device=self.profile,
             plan=plan,
             root=self.root,
@@ -255,11 +258,12 @@ def _read(
     output: Path,
     as_json: bool,
     seed: int,
+    link_options: Mapping[str, str],
     baseline: Path | None = None,
     save_baseline: Path | None = None,
     warmup_rule: Warmup | None = None,
 ) -> Options:
-    profile = links.profile(device, devices_dir)
+    profile = links.profile(device, devices_dir, link_options)
     common: dict[str, Any] = {
         "threads": threads or profile.threads,
         "cores": core_numbers(cores) if cores is not None else profile.cores,
@@ -279,6 +283,7 @@ def _read(
         formats=formats_for(formats, profile, asked),
         precisions=asked,
         engine_options=engine_options,
+        link_options=link_options,
         common=common,
         photograph=photograph,
         root=output,

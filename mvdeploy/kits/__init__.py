@@ -11,7 +11,6 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-import os
 from pathlib import Path
 
 from mvdeploy import engines, files
@@ -20,8 +19,6 @@ from mvdeploy.records.codec import RecordError, loads
 
 FILE = "kit.json"
 
-FOLDER = "MVDEPLOY_KIT"
-"""Environment: a folder with a kit to use instead of the one that was built."""
 
 GLIBC, BIONIC = "glibc", "bionic"
 
@@ -107,14 +104,18 @@ def place(architecture: str) -> Path:
     return platformdirs.user_cache_path("mvdeploy") / "kits" / architecture
 
 
-def find(architecture: str) -> tuple[Path, Kit] | None:
+def find(architecture: str, given: str | Path | None = None) -> tuple[Path, Kit] | None:
     """Return the kit for an architecture and its folder; None when none is there, or an old one.
 
+    Args:
+        architecture: of the device's programs.
+        given: the folder of a kit to use instead of the one that was built here.
+
     Raises:
-        UsageError: the folder that the environment gives has none, or one for other devices; or a
-            kit is damaged.
+        UsageError: the folder that was given has none, or one for other devices; or a kit is
+            damaged.
     """
-    if given := os.environ.get(FOLDER):
+    if given:
         folder = Path(given)
         kit = load(folder)
         if kit.architecture != architecture:

@@ -2,19 +2,26 @@
 
 A link is one file, or folder, in ``families/``. It is light to import and has:
 
-``connect(profile)``
+``RUNNER``
+    which program does its jobs: ``host`` (Python, on this machine), ``native`` (a runner kit that
+    is sent to the device) or ``apple`` (coremltools).
+``OPTIONS``
+    what can be said of how its devices are reached, a tuple of `Option`; a link may lack it. One
+    that is named ``address`` says where a device is, and becomes the address of its profile.
+``connect(profile, options)``
     a `Link` to the device of a profile; nothing is contacted before `Link.open`.
-``doctor(profile)``
+``doctor(profile, options)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
-``attached()`` and ``generic(attached)``
+``attached(options)`` and ``generic(attached, options)``
     the devices that are there, and a profile for one of them that none is known for; a link that
     cannot look for devices lacks both.
-``named(text)`` and ``generic(attached)``
+``named(text)`` and ``generic(attached, options)``
     the device that a text is the address of, without asking it, and a profile for it; a link whose
     addresses cannot be told from names lacks it.
-``OPTIONS``
-    what can be said of how its devices are reached, a tuple of `LinkOption`; a link may lack it.
+
+Options are a mapping from `Option.name` to what was given. `resolve` fills in what the environment
+says; links themselves never look there.
 
 Links give the same things the same names, each with its unit. Counters grow from the start of the
 system on; what happened in between is the difference of two states.
@@ -67,29 +74,37 @@ system on; what happened in between is the difference of two states.
 
 from __future__ import annotations
 
+import abc
 import dataclasses
 import enum
-from collections.abc import Callable, Sequence
+import os
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import TracebackType
-from typing import Any, Protocol, Self, cast
+from types import MappingProxyType, ModuleType, TracebackType
+from typing import Any, Self
 
 from mvdeploy import devices, engines, plugins
 from mvdeploy.errors import DeviceUnavailable, EngineError
-from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Reading
+from mvdeploy.plugins import Option
+from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
 
 _FAMILIES = "mvdeploy.links.families"
 
 OnEvent = Callable[[dict[str, Any]], None]
 """Is given each event of a runner as it arrives; what it raises ends the run."""
 
-
 OnSent = Callable[[str, int, int], None]
 """Is told the name of a file on its way to a device, the bytes that are there, and all of them."""
 
+OnReached = Callable[[str], None]
+"""Is told the `Link.lock_key` of a device before anything is done to it; may refuse by raising."""
 
-def _told_nobody(_name: str, _sent: int, _size: int) -> None:
-    pass
+Options = Mapping[str, str]
+"""What was given of the options of links, by `Option.name`; a switch that is on has any text."""
+
+NO_OPTIONS: Options = MappingProxyType({})
+
+_ADDRESS = "address"
 
 
 class KitMissing(DeviceUnavailable):
@@ -150,23 +165,6 @@ class Prerequisite:
 
 
 @dataclasses.dataclass(frozen=True)
-class LinkOption:
-    """Something that can be said of how a link's devices are reached.
-
-    Attributes:
-        flag: on the command line.
-        variable: of the environment, where the link looks for it.
-        help: one sentence.
-        metavar: what stands for its value; empty for a switch.
-    """
-
-    flag: str
-    variable: str
-    help: str
-    metavar: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
 class Attached:
     """A device that is there, with or without a profile.
 
@@ -188,10 +186,13 @@ class Attached:
         return self.state == "device"
 
 
-class Link(Protocol):
+class Link(abc.ABC):
     """A connection to one device: open, upload, run (and fetch) as often as needed, close.
 
     A link is a context manager: it is opened on entry and closed on exit, whatever happened.
+
+    Args:
+        profile: the device it leads to.
 
     Attributes:
         profile: the device it leads to.
@@ -199,32 +200,44 @@ class Link(Protocol):
         call_s: seconds that an inference takes beside its own time, about; 0 where the runner's
             loop runs on the device.
         on_sent: is told how files get on that are sent to the device.
+        on_reached: is told which device was reached, before anything is done to it.
     """
 
-    profile: DeviceProfile
-    emulated: bool
-    call_s: float
-    on_sent: OnSent = staticmethod(_told_nobody)
+    def __init__(self, profile: DeviceProfile) -> None:
+        self.profile = profile
+        self.emulated = False
+        self.call_s = 0.0
+        self.on_sent: OnSent = lambda _name, _sent, _size: None
+        self.on_reached: OnReached = lambda _key: None
+        self._findings: dict[str, Finding] = {}
 
+    @abc.abstractmethod
     def open(self) -> None:
         """Reach the device.
 
         Raises:
-            DeviceUnavailable: it does not answer.
+            DeviceUnavailable: it does not answer, or `on_reached` refuses it.
         """
 
+    @abc.abstractmethod
+    def lock_key(self) -> str:
+        """Return what tells the device from all others; known once it has been reached."""
+
+    @abc.abstractmethod
     def identity(self) -> dict[str, Reading]:
         """Return what the device is: what stays as it is while it is switched on.
 
         What cannot be read is ``unavailable``.
         """
 
+    @abc.abstractmethod
     def state(self) -> DeviceState:
         """Return the condition the device is in now: clocks, heat, load, counters.
 
         What cannot be read is ``unavailable``.
         """
 
+    @abc.abstractmethod
     def upload(self, files: Sequence[Path]) -> dict[Path, str]:
         """Bring files to the device, and return where each is there: a path for a `Job`.
 
@@ -233,12 +246,14 @@ class Link(Protocol):
             DeviceUnavailable: the device is gone.
         """
 
+    @abc.abstractmethod
     def scratch(self) -> str:
         """Return a folder on the device, made by this link and removed by `close`.
 
         It is for what a runner writes: ``JobModel.profile_to``.
         """
 
+    @abc.abstractmethod
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Have a runner do a job in a fresh process, and wait for it.
 
@@ -254,6 +269,7 @@ class Link(Protocol):
             DeviceUnavailable: the device is gone.
         """
 
+    @abc.abstractmethod
     def fetch(self, remote: str, local: Path) -> None:
         """Copy a file from the device.
 
@@ -268,8 +284,13 @@ class Link(Protocol):
 
     def findings(self) -> tuple[Finding, ...]:
         """Return what to know about the device, and about what was done to it, so far."""
-        return ()
+        return tuple(self._findings.values())
 
+    def found(self, code: str, level: Level, **values: str | int | float) -> None:
+        """Note something about the device, once."""
+        self._findings.setdefault(code, Finding(code, level, dict(values)))
+
+    @abc.abstractmethod
     def close(self) -> None:
         """Remove what this link has left on the device, and part from it. May be called again."""
 
@@ -286,74 +307,107 @@ class Link(Protocol):
         self.close()
 
 
-class _LinkFile(Protocol):
-    def connect(self, profile: DeviceProfile) -> Link: ...
-
-
-def get(profile: DeviceProfile) -> Link:
+def get(profile: DeviceProfile, options: Options = NO_OPTIONS) -> Link:
     """Return the link to a device, not yet opened.
 
+    Args:
+        profile: of the device; the address in it goes before one among the options.
+        options: of links; the environment fills in what is not among them.
+
     Raises:
         UsageError: the profile names a link that there is not.
     """
-    file = cast(_LinkFile, plugins.load(_FAMILIES, profile.link, "device link"))
-    return file.connect(profile)
+    family = _family(profile.link)
+    link: Link = family.connect(profile, _resolved(options, _options(family)))
+    return link
 
 
-def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
+def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on a device; empty for one that takes nothing.
 
+    Args:
+        profile: of the device.
+        options: of links; the environment fills in what is not among them.
+
     Raises:
         UsageError: the profile names a link that there is not.
     """
-    file = plugins.load(_FAMILIES, profile.link, "device link")
-    check: Callable[[DeviceProfile], tuple[Prerequisite, ...]] | None
-    check = getattr(file, "doctor", None)
-    return check(profile) if check is not None else ()
+    check: Callable[[DeviceProfile, Options], tuple[Prerequisite, ...]] | None
+    family = _family(profile.link)
+    check = getattr(family, "doctor", None)
+    return check(profile, _resolved(options, _options(family))) if check is not None else ()
 
 
-def options() -> tuple[LinkOption, ...]:
-    """Return the options of all links."""
-    return tuple(option for link in _links() for option in getattr(link, "OPTIONS", ()))
+def declared() -> tuple[Option, ...]:
+    """Return the options of all links, each once, whoever shares it."""
+    options = {option.name: option for link in _families() for option in _options(link)}
+    return tuple(options.values())
 
 
-def attached() -> tuple[Attached, ...]:
+def resolve(options: Options) -> dict[str, str]:
+    """Return options with what the environment says of those that were not given.
+
+    Args:
+        options: as they were given; an empty one counts as not given.
+    """
+    return _resolved(options, declared())
+
+
+def attached(options: Options = NO_OPTIONS) -> tuple[Attached, ...]:
     """Return the devices that are there, as far as links can look for them.
+
+    Args:
+        options: of links; the environment fills in what is not among them.
 
     Raises:
         DeviceUnavailable: what a link asks does not answer.
     """
-    return tuple(one for link in _links() if hasattr(link, "attached") for one in link.attached())
+    resolved = resolve(options)
+    looking = [link for link in _families() if hasattr(link, "attached")]
+    return tuple(one for link in looking for one in link.attached(resolved))
 
 
-def profile(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
+def profile(name: str, extra: Sequence[Path] = (), options: Options = NO_OPTIONS) -> DeviceProfile:
     """Return the profile of a device by its name, an alias, or the address of an attached one.
 
     Args:
         name: what was typed after ``--device``.
         extra: folders of profiles to search first.
+        options: of links; the environment fills in what is not among them. An address among them
+            is that of the profile from now on, so that devices that are used together are each
+            asked for with options of their own.
 
     Raises:
         UsageError: there is no such device, or its profile cannot be used.
         DeviceUnavailable: it is attached, but not ready.
     """
+    resolved = resolve(options)
     try:
-        return devices.get(name, extra)
+        known = devices.get(name, extra)
     except plugins.UnknownNameError:
-        one = next((one for one in (*_named(name), *attached()) if one.address == name), None)
+        there = (*_named(name), *attached(resolved))
+        one = next((one for one in there if one.address == name), None)
         if one is None:
             raise
+        return _profile_of(one, extra, resolved)
+    takes_address = any(option.name == _ADDRESS for option in _options(_family(known.link)))
+    if takes_address and _ADDRESS in resolved:
+        return dataclasses.replace(known, address=resolved[_ADDRESS])
+    return known
+
+
+def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> DeviceProfile:
+    """Return the profile that an attached device is recognised by, or one of its own."""
     if not one.ready:
         raise DeviceUnavailable(
-            f"Device {name} is attached, but it is {one.state}.",
+            f"Device {one.address} is attached, but it is {one.state}.",
             "Unlock it, allow this computer to debug it, and look at 'mvdeploy devices' again.",
         )
-    found = devices.match(one.properties, devices.profiles(extra).values())
-    if found is not None:
-        return dataclasses.replace(found, address=one.address)
-    generic: Callable[[Attached], DeviceProfile]
-    generic = plugins.load(_FAMILIES, one.link, "device link").generic
-    return generic(one)
+    known = devices.match(one.properties, devices.profiles(extra).values())
+    if known is not None:
+        return dataclasses.replace(known, address=one.address)
+    generic: Callable[[Attached, Options], DeviceProfile] = _family(one.link).generic
+    return generic(one, options)
 
 
 def engines_of(profile: DeviceProfile) -> tuple[str, ...]:
@@ -362,14 +416,27 @@ def engines_of(profile: DeviceProfile) -> tuple[str, ...]:
     Raises:
         UsageError: the profile names a link that there is not.
     """
-    runner = getattr(plugins.load(_FAMILIES, profile.link, "device link"), "RUNNER", "")
+    runner = _family(profile.link).RUNNER
     return tuple(dict.fromkeys((*profile.engines, *engines.run_by(runner))))
 
 
 def _named(name: str) -> list[Attached]:
-    found = [link.named(name) for link in _links() if hasattr(link, "named")]
-    return [one for one in found if one is not None]
+    named = [link.named(name) for link in _families() if hasattr(link, "named")]
+    return [one for one in named if one is not None]
 
 
-def _links() -> list[Any]:
-    return [plugins.load(_FAMILIES, name, "device link") for name in plugins.names(_FAMILIES)]
+def _families() -> list[ModuleType]:
+    return [_family(name) for name in plugins.names(_FAMILIES)]
+
+
+def _family(name: str) -> ModuleType:
+    return plugins.load(_FAMILIES, name, "device link")
+
+
+def _options(family: ModuleType) -> tuple[Option, ...]:
+    return getattr(family, "OPTIONS", ())
+
+
+def _resolved(given: Options, options: Sequence[Option]) -> dict[str, str]:
+    values = {one.name: given.get(one.name) or os.environ.get(one.variable) for one in options}
+    return {name: str(value) for name, value in values.items() if value}

@@ -3,33 +3,51 @@
 from __future__ import annotations
 
 import abc
-import contextlib
 import functools
 import json
-import os
 import posixpath
 import secrets
 import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
-from typing import IO, cast
 
 from mvdeploy import files, kits
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.kits import Kit
-from mvdeploy.links import KitMissing, Link, OnEvent, executor_runner, outcome
-from mvdeploy.links.shell import Answer, Shell, quote
+from mvdeploy.links import (
+    NO_OPTIONS,
+    KitMissing,
+    Link,
+    OnEvent,
+    Options,
+    executor_runner,
+    outcome,
+)
+from mvdeploy.links.shell import Answer, Shell, ended, last_line, quote
 from mvdeploy.links.stream import Stream, listen
-from mvdeploy.records import DeviceProfile, Finding, Job, JobResult, Level
+from mvdeploy.plugins import Option
+from mvdeploy.records import DeviceProfile, Job, JobResult, Level
 from mvdeploy.records.codec import dumps
 from mvdeploy.records.device import core_mask
 
-KEEP = "MVDEPLOY_KEEP_ON_DEVICE"
-"""Environment: set to leave the kit and the models on the device for the next run."""
-
-OWN_RUNNER = "MVDEPLOY_RUNNER"
-"""Environment: an executor_runner of the user's, to be used instead of a kit."""
+OPTIONS = (
+    Option("kit", "--kit", "Android, ssh: the runner kit to use.", "DIR", variable="MVDEPLOY_KIT"),
+    Option(
+        "runner",
+        "--runner",
+        "Android, ssh: an executor_runner of your own.",
+        "FILE",
+        variable="MVDEPLOY_RUNNER",
+    ),
+    Option(
+        "keep_on_device",
+        "--keep-on-device",
+        "Android, ssh: leave the runner and the models there.",
+        variable="MVDEPLOY_KEEP_ON_DEVICE",
+    ),
+)
+"""What can be said of every link with such a runner."""
 
 _TAIL_BYTES = 262144
 """How much of the end of what a runner writes, beside its events, is brought back."""
@@ -42,16 +60,16 @@ class RemoteLink(Link):
 
     Args:
         profile: of the device.
+        options: of links.
     """
 
-    def __init__(self, profile: DeviceProfile) -> None:
-        self.profile = profile
-        self.emulated, self.call_s = False, 0.0
+    def __init__(self, profile: DeviceProfile, options: Options = NO_OPTIONS) -> None:
+        super().__init__(profile)
+        self._options = options
         self._kit: Kit | None = None
         self._own = ""
         self._shell: Shell | None = None
         self._session = ""
-        self._findings: dict[str, Finding] = {}
 
     # What a kind of device has to say.
 
@@ -105,7 +123,8 @@ class RemoteLink(Link):
         """
         try:
             self.reach()
-            if given := os.environ.get(OWN_RUNNER):
+            self.on_reached(self.lock_key())
+            if given := self._options.get("runner"):
                 self._send_own(Path(given))
             else:
                 self.send_kit()
@@ -137,10 +156,10 @@ class RemoteLink(Link):
             KitMissing: none was built.
             DeviceUnavailable: the device cannot take it.
         """
-        found = kits.find(self.architecture())
-        if found is None:
+        folder_and_kit = kits.find(self.architecture(), self._options.get("kit"))
+        if folder_and_kit is None:
             raise KitMissing(self.profile, self.architecture())
-        local, self._kit = found
+        local, self._kit = folder_and_kit
         self._begin()
         folder = self._kit_folder
         self._send({posixpath.join(folder, n): (local / n, s) for n, s in self._kit.sums.items()})
@@ -161,7 +180,7 @@ class RemoteLink(Link):
         if answer.status != 0:
             raise DeviceUnavailable(
                 f"{self.shell.name} does not let programs be run from {self.shell.folder} "
-                f"({_last_line(answer.error or answer.out)}).",
+                f"({last_line(answer.error or answer.out)}).",
                 f"Run 'mvdeploy devices doctor {self.profile.name}'.",
             )
 
@@ -222,11 +241,11 @@ class RemoteLink(Link):
             limit_s,
         )
         if stream.timed_out:
-            raise outcome.hung(job, heard, limit_s, self._said())
+            raise outcome.hung(job, heard, limit_s, self._written("stderr"))
         if stream.status is None and not heard.finished:
             raise self._lost(outcome.doing(heard.events, job))
         status = stream.exit_status
-        return outcome.conclude(job, heard, status, self._said() if status else "")
+        return outcome.conclude(job, heard, status, self._written("stderr") if status else "")
 
     def _lost(self, doing: str) -> DeviceUnavailable:
         return DeviceUnavailable(
@@ -258,14 +277,14 @@ class RemoteLink(Link):
             )
         if stream.status is None:
             raise self._lost("the program given with --runner ran")
-        said = self._said("stdout") + self._said() + self._logged(began)
+        output = self._written("stdout") + self._written("stderr") + self._logged(began)
         if stream.exit_status:
             raise EngineError(
                 f"The program given with --runner ended with exit status {stream.exit_status}: "
-                f"{_last_line(said)}.",
+                f"{last_line(output)}.",
                 "Try it on the device by hand, with --model_path and --num_executions.",
             )
-        return said
+        return output
 
     def _log_mark(self) -> str:
         """Return what `_logged` needs to tell what was logged later; empty without a log."""
@@ -278,15 +297,12 @@ class RemoteLink(Link):
     def _execute(self, before: str, words: str, heard: outcome.Heard, limit_s: float) -> Stream:
         """Run a program until it ends or its time is up; nothing of it is left then."""
         stream = Stream()
-        process = self.shell.start(self._command(before, words))
         try:
-            listen(process, stream, heard, time.monotonic() + limit_s)
-            ended = stream.status is not None or process.poll() is not None or heard.finished
-            stream.timed_out = not ended
+            with ended(self.shell.start(self._command(before, words))) as process:
+                listen(process, stream, heard, time.monotonic() + limit_s)
+                has_ended = stream.status is not None or process.poll() is not None
+                stream.timed_out = not (has_ended or heard.finished)
         finally:
-            process.kill()
-            process.wait()
-            cast(IO[bytes], process.stdout).close()
             # When it has ended, its number may be another program's.
             self._end_runner(running=stream.status is None)
         return stream
@@ -314,7 +330,8 @@ class RemoteLink(Link):
         except DeviceUnavailable as error:
             self._leave_behind(error)
 
-    def _said(self, stream: str = "stderr") -> str:
+    def _written(self, stream: str) -> str:
+        """Return the end of what a runner wrote to its ``stdout`` or ``stderr``."""
         words = f"tail -c {_TAIL_BYTES} {quote(self._of_run(stream))} 2>/dev/null"
         return self.shell.call(words).out
 
@@ -324,14 +341,6 @@ class RemoteLink(Link):
     def fetch(self, remote: str, local: Path) -> None:
         """Copy a file from the device; see `Link.fetch`."""
         self.shell.pull(remote, local)
-
-    def findings(self) -> tuple[Finding, ...]:
-        """Return what to know about the device, and about what was done to it."""
-        return tuple(self._findings.values())
-
-    def found(self, code: str, level: Level, **values: str | int | float) -> None:
-        """Note something about the device, once."""
-        self._findings.setdefault(code, Finding(code, level, dict(values)))
 
     def close(self) -> None:
         """Restore the device, remove what was sent there, and part from it; see `Link.close`."""
@@ -350,7 +359,11 @@ class RemoteLink(Link):
             if self._session:
                 self._end_runner()
                 # The rest belongs to other runs as well, if there are any.
-                rest = "true" if os.environ.get(KEEP) else f"rm -rf -- {quote(self._home)}"
+                rest = (
+                    "true"
+                    if "keep_on_device" in self._options
+                    else f"rm -rf -- {quote(self._home)}"
+                )
                 others = f"ls -d {quote(self._home)}/run-* >/dev/null 2>&1"
                 self.shell.call(f"rm -rf -- {quote(self._session)}; {others} || {rest}", 60.0)
         except DeviceUnavailable as error:
@@ -364,9 +377,3 @@ class RemoteLink(Link):
             folder=self._home,
             reason=error.message,
         )
-
-
-def _last_line(text: str) -> str:
-    with contextlib.suppress(IndexError):
-        return text.strip().splitlines()[-1][:300]
-    return "no reason given"

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.links import Prerequisite, State
 from mvdeploy.links.remote import RemoteLink
-from mvdeploy.links.shell import quote
+from mvdeploy.links.shell import last_line, quote
 from mvdeploy.records import UNAVAILABLE
 
 _ENGINES_S = 60.0
@@ -39,16 +39,16 @@ def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, 
         link: not open; it is closed afterwards.
         first: what comes before the device can be reached.
     """
-    found: list[Prerequisite] = []
+    results: list[Prerequisite] = []
     missing = ""
     try:
         for step in (*first, *_Visit(link).steps()):
-            found.append(_unknown(step, missing) if missing else _looked(step))
-            if found[-1].state is State.MISSING:
+            results.append(_unknown(step, missing) if missing else _looked(step))
+            if results[-1].state is State.MISSING:
                 missing = step.name
     finally:
         link.close()
-    return tuple(found)
+    return tuple(results)
 
 
 class _NotToldError(Exception):
@@ -89,9 +89,9 @@ class _Visit:
 
     def _device(self) -> str:
         self._link.reach()
-        said = self._link.identity()
+        identity = self._link.identity()
         emulated = ", an emulated device" if self._link.emulated else ""
-        return f"{said['machine']}, {said['os']}{emulated}"
+        return f"{identity['machine']}, {identity['os']}{emulated}"
 
     def _architecture(self) -> str:
         return self._link.architecture()
@@ -117,29 +117,29 @@ class _Visit:
     def _hello(self) -> str:
         answer = self._link.call_runner("--hello")
         try:
-            said = json.loads(answer.out)
+            hello = json.loads(answer.out)
         except ValueError as error:
-            words = (answer.error or answer.out).strip().splitlines()[-1:] or ["it says nothing"]
+            words = last_line(answer.error or answer.out) or "it says nothing"
             raise EngineError(
-                f"The runner does not run there (exit status {answer.status}: {words[0][:200]}).",
+                f"The runner does not run there (exit status {answer.status}: {words}).",
                 "If it is 'Permission denied', the storage may not be run from; otherwise build "
                 "the kit with an NDK (see docs/devices.md).",
             ) from error
-        return f"{said.get('architecture', UNAVAILABLE)}, {said.get('build', UNAVAILABLE)}"
+        return f"{hello.get('architecture', UNAVAILABLE)}, {hello.get('build', UNAVAILABLE)}"
 
     def _engines(self) -> str:
         answer = self._link.call_runner("--engines", _ENGINES_S)
         loaded, failed = [], []
         for line in answer.out.splitlines():
             try:
-                said = json.loads(line)
+                report = json.loads(line)
             except ValueError:
                 failed.append(line[:200])
                 continue
-            if "error" in said:
-                failed.append(f"{said['engine']}: {said['error']}")
+            if "error" in report:
+                failed.append(f"{report['engine']}: {report['error']}")
             else:
-                loaded.append(f"{said['engine']} {said['version']}")
+                loaded.append(f"{report['engine']} {report['version']}")
         if failed or not loaded:
             raise EngineError(
                 f"Not every engine can be loaded there ({'; '.join(failed) or 'there is none'}).",

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import re
 import shlex
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
@@ -54,8 +56,8 @@ class Shell(Protocol):
         """Start a command whose output is read while it runs.
 
         Its standard output is a pipe, and is nothing but what the command writes, followed by the
-        end of its last line and a line ``__RC=`` with its exit status; a stream that ends without
-        that line has been cut.
+        end of its last line and a line with its exit status (`with_status`); a stream that ends
+        without that line has been cut.
         Ending the returned process does not end the command on the device.
         """
 
@@ -78,3 +80,48 @@ class Shell(Protocol):
 def quote(*words: str) -> str:
     """Join words so that a POSIX shell reads them as they are."""
     return shlex.join(words)
+
+
+def with_status(command: str) -> str:
+    """Return a command whose output has a last line, ``__RC=`` with its exit status.
+
+    What carries the command may break in the middle of its output and still tell of success.
+    """
+    return f"({command}\n); printf '\\n__RC=%d\\n' $?"
+
+
+_STATUS_LINE = re.compile(rb"__RC=(\d{1,3})\r?")
+_ENDING = re.compile(rb"\n" + _STATUS_LINE.pattern + rb"\n\Z")
+
+
+def status_in(line: bytes) -> int | None:
+    """Return the exit status that a line holds, without its end; None when it holds none."""
+    match = _STATUS_LINE.fullmatch(line)
+    return int(match[1]) if match else None
+
+
+def answer_of(output: bytes, error: bytes) -> Answer | None:
+    """Return what a command came to that `with_status` gave; None when its output was cut."""
+    ending = _ENDING.search(output)
+    if ending is None:
+        return None
+    text = output[: ending.start()].decode(errors="replace")
+    return Answer(int(ending[1]), text, error.decode(errors="replace"))
+
+
+def last_line(text: str) -> str:
+    """Return the last line that says something, without a full stop; empty for none."""
+    lines = [line.strip() for line in text.splitlines() if line.strip()]
+    return lines[-1][:300].rstrip(".") if lines else ""
+
+
+@contextlib.contextmanager
+def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
+    """Leave no process behind, whatever happens while it is listened to or waited for."""
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.wait()
+        if process.stdout is not None:
+            process.stdout.close()

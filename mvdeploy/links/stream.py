@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import os
-import re
 import selectors
 import subprocess
 import time
 from typing import IO, cast
 
 from mvdeploy.links import outcome
-
-_STATUS = re.compile(rb"__RC=(\d{1,3})\r?")
+from mvdeploy.links.shell import status_in
 
 _GRACE_S = 5.0
 """Seconds for a runner to end by itself after its last event."""
@@ -44,8 +42,9 @@ class Stream:
         """Take in what has arrived, in pieces of any size."""
         *lines, self._rest = (self._rest + data).split(b"\n")
         for line in lines:
-            if found := _STATUS.fullmatch(line):
-                self.status = int(found[1])
+            status = status_in(line)
+            if status is not None:
+                self.status = status
             elif line := line.rstrip(b"\r"):
                 heard.feed(line + b"\n")
 

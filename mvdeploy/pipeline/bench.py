@@ -55,6 +55,7 @@ class Request:
         command: the command line, for the record.
         precisions: that networks are exported in; None for each format's usual one.
         engine_options: what the engines' sessions are opened with, beside their defaults.
+        link_options: how the device is reached, as `links.get` takes it.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -66,6 +67,7 @@ class Request:
     command: tuple[str, ...] = ()
     precisions: tuple[str | None, ...] = (None,)
     engine_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    link_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -118,7 +120,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     wanted = request.wanted
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
-    link = links.get(request.device)
+    link = links.get(request.device, request.link_options)
     store: Store | None = None
     try:
         with opened(link, on_step):

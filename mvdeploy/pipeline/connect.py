@@ -1,4 +1,4 @@
-"""A device link, open: with a kit for the device, which is built if there is none yet."""
+"""A device link, open: with the device for itself, and a kit for it that is built if need be."""
 
 from __future__ import annotations
 
@@ -7,32 +7,43 @@ from collections.abc import Callable, Iterator
 
 from mvdeploy.kits import build
 from mvdeploy.links import KitMissing, Link
+from mvdeploy.links.lock import DeviceLock
 
 OnStep = Callable[[str], None]
 
 
 @contextlib.contextmanager
 def opened(link: Link, on_step: OnStep = lambda _: None) -> Iterator[Link]:
-    """Open a link, and close it in the end.
+    """Open a link, keep other runs off its device, and close it in the end.
 
     Args:
         link: not open yet.
         on_step: is told what begins that takes a while.
 
     Raises:
-        DeviceUnavailable: the device does not answer, or what it takes to build a kit is missing.
+        DeviceUnavailable: the device does not answer, another run measures on it, or what it takes
+            to build a kit is missing.
     """
     link.on_sent = _Announced(on_step)
+    lock = DeviceLock(link.profile.title)
+    link.on_reached = lock.take
+    try:
+        _open(link, on_step)
+        yield link
+    finally:
+        try:
+            link.close()
+        finally:
+            lock.release()
+
+
+def _open(link: Link, on_step: OnStep) -> None:
     try:
         link.open()
     except KitMissing as missing:
         on_step(f"build the runner kit for {missing.architecture}")
         build.kit(missing.architecture, on_step=on_step)
         link.open()
-    try:
-        yield link
-    finally:
-        link.close()
 
 
 class _Announced:

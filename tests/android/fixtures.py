@@ -7,7 +7,7 @@ import os
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -45,8 +45,14 @@ def namespaces() -> bool:
 @pytest.fixture
 def adb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
     """The environment of the test leads every adb to a server of its own, not yet started."""
+    with own_adb(tmp_path / "adb", monkeypatch) as server:
+        yield server
+
+
+@contextmanager
+def own_adb(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbServer]:
     demand("the program adb", shutil.which("adb") is not None)
-    with AdbServer(tmp_path / "adb") as server:
+    with AdbServer(folder) as server:
         for name in UNWANTED:
             monkeypatch.delenv(name, raising=False)
         for name in (
@@ -60,12 +66,31 @@ def adb_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[AdbS
         yield server
 
 
-@pytest.fixture
-def make_phone(tmp_path: Path) -> Iterator[MakePhone]:
-    """Return a function that makes a phone, which nobody is connected to."""
+def demand_phones() -> None:
+    """Skip a test that needs phones where there can be none, or fail it."""
     for program in PROGRAMS:
         demand(f"the program {program}", shutil.which(program) is not None)
     demand("namespaces for users, with binfmt_misc (Linux 6.7 or newer)", namespaces())
+
+
+@pytest.fixture(scope="module")
+def shared_phone(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Phone]:
+    """A phone that adb knows, for tests that leave it as it is and the environment alone."""
+    demand_phones()
+    folder = tmp_path_factory.mktemp("shared")
+    with (
+        pytest.MonkeyPatch.context() as patch,
+        own_adb(folder / "adb", patch) as server,
+        Phone(folder / "phone") as phone,
+    ):
+        server.run("connect", phone.address)
+        yield phone
+
+
+@pytest.fixture
+def make_phone(tmp_path: Path) -> Iterator[MakePhone]:
+    """Return a function that makes a phone, which nobody is connected to."""
+    demand_phones()
     with ExitStack() as stack:
         made: list[Phone] = []
 

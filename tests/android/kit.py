@@ -11,7 +11,6 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import kits
 from mvdeploy.kits import build
 from tests.android.fixtures import demand
 
@@ -30,7 +29,6 @@ def shared_kit(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> P
     shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
     with _locked(shared / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
-        patch.delenv(kits.FOLDER, raising=False)
         for language in ("CFLAGS", "CXXFLAGS"):
             patch.setenv(language, "-Werror")  # the native runner's code has no warnings
         return build.kit(architecture)[0]

@@ -66,6 +66,22 @@ class AdbServer:
             out, _ = process.communicate(timeout=LIMIT_S)
         return out or ""
 
+    def connect_in_vain(self, address: str, state: str) -> None:
+        """Have adb connect, without waiting for it, until it lists the phone in a state."""
+        with subprocess.Popen(
+            ["adb", "connect", address],
+            env=self.environment,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+        ) as process:
+            until = time.monotonic() + LIMIT_S
+            while f"{address}\t{state}" not in self.run("devices"):
+                if time.monotonic() > until:
+                    raise RuntimeError(f"The phone was never {state}.")
+                time.sleep(POLL_S)
+            process.kill()
+
     @property
     def runs(self) -> bool:
         with socket.socket() as probe:

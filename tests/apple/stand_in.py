@@ -1,7 +1,8 @@
 """Puts the stand-ins in place, and starts runners that use them.
 
-`install` does so inside a process, before coremltools is imported. Importing coremltools takes
-seconds, so `Server` does it once and forks for every job; all the rest is the real link, the real
+`install` does so inside a process, before coremltools is imported. Importing coremltools and torch
+takes seconds, so `Server` does it once and forks for every job, and for every start of the app on
+the phone; all the rest is the real link, the real
 runner and coremltools' own code, unmodified. Only what it takes for granted on a Mac is given to
 it: the version of macOS, and where the app's project is. Its waiting is shortened ten times.
 """
@@ -27,12 +28,14 @@ TEAM = "ABCDE12345"
 POLL_S = 0.05
 
 SERVER = """
-import json, os, signal, socket, sys, time
+import json, os, pathlib, select, signal, socket, sys, traceback
 sys.path.insert(0, sys.argv[2])
 from tests.apple import stand_in
 stand_in.install(sys.argv[3])
 from mvdeploy.runners import apple
 from mvdeploy.engines import coreml
+from mvdeploy.verify.mil import session
+from tests.apple import model_runner
 coreml.start()
 listening = socket.socket(socket.AF_UNIX)
 listening.bind(sys.argv[1])
@@ -51,23 +54,34 @@ while True:
                 os.dup2(stream, number)
             asked = json.loads(message)
             os.environ.clear()
-            os.environ.update(asked["environment"])
+            os.environ.update(asked["environment"], MVDEPLOY_STAND_IN_SERVER=sys.argv[1])
             sys.argv = ["apple", *asked["words"]]
             coreml.LOAD_ATTEMPTS = int(os.environ.get("MVDEPLOY_STAND_IN_ATTEMPTS", 3))
             status = 0
             try:
-                apple.main()
+                if "app" in asked:
+                    model_runner.App(pathlib.Path(asked["app"])).run()
+                else:
+                    apple.main()
             except SystemExit as end:
                 status = end.code
+            except BaseException:
+                traceback.print_exc()
+                status = 1
             finally:
                 sys.stderr.flush()
                 os._exit(status)
-        _, status = os.waitpid(runner, 0)
+        # Until it ends, or who asked for it is there no more.
+        select.select([client, os.pidfd_open(runner)], [], [])
         try:
             os.killpg(runner, signal.SIGKILL)  # as the link does with what a runner leaves
         except ProcessLookupError:
+            os.kill(runner, signal.SIGKILL)  # it has no group of its own yet
+        _, status = os.waitpid(runner, 0)
+        try:
+            client.send(str(os.waitstatus_to_exitcode(status)).encode())
+        except BrokenPipeError:
             pass
-        client.send(str(os.waitstatus_to_exitcode(status)).encode())
         os._exit(0)
     client.close()
     for stream in streams:

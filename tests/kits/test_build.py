@@ -39,8 +39,8 @@ MakePrograms = Callable[..., Path]
 
 @pytest.fixture(autouse=True)
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own; neither kits nor NDKs in the environment."""
-    for name in (kits.FOLDER, *NDK_VARIABLES, *SDK_VARIABLES):
+    """A cache of its own; no NDKs in the environment."""
+    for name in (*NDK_VARIABLES, *SDK_VARIABLES):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"

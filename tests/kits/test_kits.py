@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mvdeploy import engines, files, kits
 from mvdeploy.errors import UsageError
-from mvdeploy.kits import BIONIC, FILE, FOLDER, GLIBC, Kit, Source
+from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source
 from mvdeploy.records.codec import dumps
 
 REMEDY = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
@@ -57,8 +57,7 @@ def make_kit(folder: Path) -> MakeKit:
 
 @pytest.fixture
 def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A cache of its own, and no other kit in the environment."""
-    monkeypatch.delenv(FOLDER, raising=False)
+    """A cache of its own."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     return tmp_path / "cache"
 
@@ -268,39 +267,28 @@ def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> Non
         kits.find("aarch64")
 
 
-def test_the_environment_names_another(
-    cache: Path, make_kit: MakeKit, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_one_that_is_given_goes_before(cache: Path, make_kit: MakeKit, folder: Path) -> None:
     make_kit(kits.place("aarch64"))
     given_kit = make_kit(folder, code="of one's own", compiler="other")
-    monkeypatch.setenv(FOLDER, str(folder))
-    assert kits.find("aarch64") == (folder, given_kit)  # as it is, whatever would be built now
+    # As it is, whatever would be built now.
+    assert kits.find("aarch64", folder) == (folder, given_kit)
 
 
-def test_a_kit_for_other_devices(
-    cache: Path, make_kit: MakeKit, folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_kit_for_other_devices(cache: Path, make_kit: MakeKit, folder: Path) -> None:
     make_kit()
-    monkeypatch.setenv(FOLDER, str(folder))
     with pytest.raises(UsageError) as error:
-        kits.find("x86_64")
+        kits.find("x86_64", folder)
     assert "is for aarch64, and the device is x86_64" in error.value.message
     assert "--kit" in error.value.remedy
 
 
 @pytest.mark.parametrize("name", ["nowhere", os.devnull, "x" * 300])
-def test_the_environment_names_no_kit(
-    cache: Path, make_kit: MakeKit, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
-) -> None:
+def test_what_is_given_is_no_kit(cache: Path, make_kit: MakeKit, tmp_path: Path, name: str) -> None:
     make_kit(kits.place("aarch64"))
-    monkeypatch.setenv(FOLDER, str(tmp_path / name))
     with pytest.raises(UsageError, match="There is no runner kit"):
-        kits.find("aarch64")
+        kits.find("aarch64", tmp_path / name)
 
 
-def test_an_empty_name_is_none(
-    cache: Path, make_kit: MakeKit, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_an_empty_name_is_none(cache: Path, make_kit: MakeKit) -> None:
     kit = make_kit(kits.place("aarch64"))
-    monkeypatch.setenv(FOLDER, "")
-    assert kits.find("aarch64") == (kits.place("aarch64"), kit)
+    assert kits.find("aarch64", "") == (kits.place("aarch64"), kit)

@@ -10,10 +10,10 @@ import numpy as np
 import pytest
 
 from mvdeploy import devices
-from mvdeploy.links.families.apple import CLEAN, AppleLink
+from mvdeploy.links.families.apple import AppleLink
 from mvdeploy.links.families.host import HostLink
 from mvdeploy.records import DeviceProfile, Job, JobModel, Warmup
-from tests.apple.stand_in import Server, StandIn
+from tests.apple.stand_in import TEAM, Server, StandIn
 
 ENGINES = Path(__file__).parents[1] / "runners" / "engines"
 
@@ -87,13 +87,12 @@ def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
     made = StandIn(tmp_path / "mac")
     for name, value in made.environment.items():
         monkeypatch.setenv(name, value)
-    monkeypatch.delenv(CLEAN, raising=False)
     return made
 
 
 @pytest.fixture
 def make_link(mac: StandIn, server: Server):
-    def make(device: str = "iphone12", **fields) -> AppleLink:
-        return AppleLink(devices.get(device), command=server.command, **fields)
+    def make(device: str = "iphone12", **options: str) -> AppleLink:
+        return AppleLink(devices.get(device), {"team_id": TEAM, **options}, server.command)
 
     return make

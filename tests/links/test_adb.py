@@ -16,20 +16,19 @@ import numpy as np
 import psutil
 import pytest
 
-from mvdeploy import devices, kits, links, models
+from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links import KitMissing, RunnerFailed, State
 from mvdeploy.links.families.adb import AdbLink, android
-from mvdeploy.links.remote import KEEP, OWN_RUNNER
 from mvdeploy.pipeline.export import Builder
-from mvdeploy.records import CoolDown, Job, JobModel, Level, Warmup
+from mvdeploy.records import CoolDown, DeviceProfile, Job, JobModel, Level, Warmup
 from tests.android import tables
-from tests.android.fixtures import MakePhone, adb_server, make_phone, phone
+from tests.android.fixtures import MakePhone, adb_server, make_phone, phone, shared_phone
 from tests.android.kit import aarch64_kit
 from tests.android.phone import Phone
 from tests.android.server import AdbServer
 
-__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
+__all__ = ["aarch64_kit", "adb_server", "make_phone", "phone", "shared_phone"]
 
 LIMIT_S = 120.0
 WAIT_S = 20.0
@@ -41,7 +40,7 @@ ENGINES = {"onnx": "onnxruntime", "executorch": "executorch"}
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """A small network in every format that phones run."""
     folder = tmp_path_factory.mktemp("exports")
-    builder = Builder(models.make_spec("anchor"))
+    builder = Builder(models.make_spec("yardstick"))
     paths = {"onnx": folder / "net.onnx", "executorch": folder / "net.pte"}
     for format_name, path in paths.items():
         builder.export(format_name, path)
@@ -49,23 +48,45 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 @pytest.fixture
-def attached(
-    phone: Phone, adb_server: AdbServer, aarch64_kit: Path, monkeypatch: pytest.MonkeyPatch
-) -> Phone:
-    """A stand-in Pixel 4 that adb knows, and the kit for it."""
-    monkeypatch.setenv(kits.FOLDER, str(aarch64_kit))
+def attached(phone: Phone, adb_server: AdbServer) -> Phone:
+    """A stand-in Pixel 4 that adb knows."""
     adb_server.run("connect", phone.address)
     return phone
 
 
-def link_to(phone: Phone, sleep: Callable[[float], None] = lambda _: None, **fields) -> AdbLink:
+def profile_of(phone: Phone, **fields) -> DeviceProfile:
     fields = {"address": phone.address, "cool_down": QUICK, **fields}
-    return AdbLink(dataclasses.replace(devices.get("pixel4"), **fields), sleep)
+    return dataclasses.replace(devices.get("pixel4"), **fields)
 
 
 @pytest.fixture
-def link(attached: Phone) -> Iterator[AdbLink]:
+def options(aarch64_kit: Path) -> dict[str, str]:
+    return {"kit": str(aarch64_kit)}
+
+
+@pytest.fixture
+def link_to(options: dict[str, str]) -> Callable[..., AdbLink]:
+    """Return a function that makes a link to a phone, with the kit for it."""
+
+    def make(
+        phone: Phone, sleep: Callable[[float], None] = lambda _: None, keep: str = "", **fields
+    ) -> AdbLink:
+        given = {**options, "keep_on_device": keep} if keep else options
+        return AdbLink(profile_of(phone, **fields), given, sleep)
+
+    return make
+
+
+@pytest.fixture
+def link(attached: Phone, link_to) -> Iterator[AdbLink]:
     with link_to(attached) as link:
+        yield link
+
+
+@pytest.fixture(scope="module")
+def shared_link(shared_phone: Phone, aarch64_kit: Path) -> Iterator[AdbLink]:
+    """An open link to a phone that tests only run jobs on."""
+    with AdbLink(profile_of(shared_phone), {"kit": str(aarch64_kit)}, lambda _: None) as link:
         yield link
 
 
@@ -105,7 +126,8 @@ def assert_nothing_left(phone: Phone) -> None:
 
 @pytest.mark.slow
 @pytest.mark.parametrize("format_name", ENGINES)
-def test_a_job_is_done_on_the_phone(link, attached, exports, tmp_path, format_name: str) -> None:
+def test_a_job_is_done_on_the_phone(shared_link, exports, tmp_path, format_name: str) -> None:
+    link = shared_link
     job = job_for(link, exports[format_name], tmp_path, profile_to=f"{link.scratch()}/profile")
     result = link.run(job, LIMIT_S)
     assert len(result.samples) == 3
@@ -116,8 +138,6 @@ def test_a_job_is_done_on_the_phone(link, attached, exports, tmp_path, format_na
     assert profile is not None
     link.fetch(profile, tmp_path / "profile")
     assert (tmp_path / "profile").stat().st_size > 100
-    link.close()
-    assert_nothing_left(attached)
 
 
 def test_what_the_phone_is_and_how_it_is(link, attached) -> None:
@@ -142,7 +162,9 @@ def test_a_phone_that_does_not_leave_that_mode_is_told_of(link, attached) -> Non
     assert "mode_left_on" in {finding.code for finding in link.findings()}
 
 
-def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(attached, monkeypatch) -> None:
+def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(
+    attached, monkeypatch, link_to
+) -> None:
     asked: list[bool] = []
 
     def lost(shell, *, on: bool) -> bool:
@@ -158,7 +180,7 @@ def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(attached, monkeypa
     assert_nothing_left(attached)
 
 
-def test_a_phone_without_that_mode_is_measured_as_it_is(attached) -> None:
+def test_a_phone_without_that_mode_is_measured_as_it_is(attached, link_to) -> None:
     attached.deny_fixed_performance()
     with link_to(attached) as link:
         assert "no_fixed_performance" in {f.code for f in link.findings()}
@@ -167,30 +189,27 @@ def test_a_phone_without_that_mode_is_measured_as_it_is(attached) -> None:
     assert attached.fixed_performance_calls == ["true"]
 
 
-def test_what_is_there_is_not_sent_again(attached, exports, monkeypatch) -> None:
-    monkeypatch.setenv(KEEP, "1")
-    with link_to(attached) as link:
+def test_what_is_there_is_not_sent_again(attached, exports, link_to) -> None:
+    with link_to(attached, keep="1") as link:
         link.upload((exports["onnx"],))
     pushed = [line for line in attached.log if line.startswith("push")]
     assert any("libonnxruntime.so" in line for line in pushed)
     assert any(".onnx" in line for line in pushed)
-    with link_to(attached) as link:
+    with link_to(attached, keep="1") as link:
         link.upload((exports["onnx"],))
     assert [line for line in attached.log if line.startswith("push")] == pushed
-    monkeypatch.delenv(KEEP)
     with link_to(attached):
         pass
     assert_nothing_left(attached)
 
 
-def test_what_arrived_damaged_is_sent_again(attached, monkeypatch) -> None:
-    monkeypatch.setenv(KEEP, "1")
-    with link_to(attached):
+def test_what_arrived_damaged_is_sent_again(attached, link_to) -> None:
+    with link_to(attached, keep="1"):
         pass
     (runner,) = attached.tmp.rglob("mvdeploy-runner")
     runner.chmod(0o755)
     runner.write_bytes(b"something else")
-    with link_to(attached) as link:
+    with link_to(attached, keep="1") as link:
         assert json.loads(link.call_runner("--hello").out)["architecture"] == "aarch64"
     assert runner.stat().st_size > 1000
 
@@ -203,14 +222,37 @@ def test_a_serial_stands_for_the_phone(attached) -> None:
     assert (profile.name, profile.address) == ("pixel4", attached.serial)
 
 
-def test_a_phone_without_a_profile_is_described_by_what_it_says(attached) -> None:
+def test_a_phone_without_a_profile_is_described_by_what_it_says(attached, options) -> None:
     attached.properties["ro.product.device"] = "caiman"
     attached.properties["ro.product.model"] = "Pixel 9 Pro"
     profile = links.profile(attached.serial)
     assert profile.title == "Google Pixel 9 Pro"
     assert profile.cores == (4, 5, 6, 7)
-    with AdbLink(profile) as link:
+    with AdbLink(profile, options) as link:
         assert link.identity()["machine"] == "Google Pixel 9 Pro"
+
+
+def test_a_phone_is_locked_by_its_serial_number(attached, link_to) -> None:
+    reached: list[str] = []
+    link = link_to(attached)
+    link.on_reached = reached.append
+    with link:
+        assert reached == [link.lock_key()] == [f"adb {attached.serial}"]
+        link.emulated = False  # a real one has its own number, at a cable and in the network
+        assert link.lock_key() == f"adb {attached.properties['ro.serialno']}"
+
+
+def test_a_phone_that_is_taken_is_not_touched(attached, link_to) -> None:
+    def refuse(_key: str) -> None:
+        raise DeviceUnavailable("Another run measures on it.", "Wait.")
+
+    link = link_to(attached)
+    link.on_reached = refuse
+    with pytest.raises(DeviceUnavailable, match="Another run"):
+        link.open()
+    assert not any(line.startswith("push") for line in attached.log)
+    assert attached.fixed_performance_calls == []
+    assert_nothing_left(attached)
 
 
 def test_a_serial_that_is_not_there(attached) -> None:
@@ -225,23 +267,22 @@ def test_a_serial_of_a_phone_that_is_not_ready(phone, adb_server) -> None:
         links.profile(phone.address)
 
 
-def test_another_phone_is_not_taken_for_the_one_asked_for(attached) -> None:
+def test_another_phone_is_not_taken_for_the_one_asked_for(attached, link_to) -> None:
     attached.properties["ro.product.device"] = "oriole"
     with pytest.raises(DeviceUnavailable, match="None of the attached phones is a Pixel 4"):
         link_to(attached, address="").open()
 
 
-def test_a_phone_of_another_architecture(attached) -> None:
+def test_a_phone_of_another_architecture(attached, link_to) -> None:
     attached.properties["ro.product.cpu.abi"] = "armeabi-v7a"
     with pytest.raises(DeviceUnavailable, match="runs programs for armeabi-v7a"):
         link_to(attached).open()
 
 
 def test_without_a_kit_it_is_said_how_to_get_one(attached, monkeypatch, tmp_path) -> None:
-    monkeypatch.delenv(kits.FOLDER)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(KitMissing) as caught:
-        link_to(attached).open()
+        AdbLink(profile_of(attached)).open()
     assert "mvdeploy devices setup pixel4" in caught.value.remedy
 
 
@@ -254,7 +295,7 @@ def test_fault_no_phone(adb_server) -> None:
     assert caught.value.exit_code == 3
 
 
-def test_fault_unauthorized(phone, adb_server) -> None:
+def test_fault_unauthorized(phone, adb_server, link_to) -> None:
     phone.fault(unauthorized=True)
     adb_server.run("connect", phone.address)
     with pytest.raises(DeviceUnavailable, match="does not trust this computer") as caught:
@@ -262,14 +303,14 @@ def test_fault_unauthorized(phone, adb_server) -> None:
     assert "Allow USB debugging" in caught.value.remedy
 
 
-def test_fault_offline(phone, adb_server) -> None:
+def test_fault_offline(phone, adb_server, link_to) -> None:
     phone.fault(offline=True)
-    adb_server.run("connect", phone.address)
+    adb_server.connect_in_vain(phone.address, "offline")
     with pytest.raises(DeviceUnavailable, match="offline"):
         link_to(phone, address="").open()
 
 
-def test_fault_two_devices(attached, make_phone: MakePhone, adb_server) -> None:
+def test_fault_two_devices(attached, make_phone: MakePhone, adb_server, link_to) -> None:
     other = make_phone()
     adb_server.run("connect", other.address)
     with pytest.raises(DeviceUnavailable, match="More than one Pixel 4 is attached") as caught:
@@ -279,7 +320,7 @@ def test_fault_two_devices(attached, make_phone: MakePhone, adb_server) -> None:
         assert link.shell.serial == other.address
 
 
-def test_fault_cut_during_push(attached) -> None:
+def test_fault_cut_during_push(attached, link_to) -> None:
     attached.fault(cut_push_after=3_000_000)
     with pytest.raises(DeviceUnavailable):
         link_to(attached).open()
@@ -291,7 +332,7 @@ def test_fault_cut_during_push(attached) -> None:
 
 
 @pytest.mark.slow
-def test_fault_cut_during_run(attached, exports, tmp_path) -> None:
+def test_fault_cut_during_run(attached, exports, tmp_path, link_to) -> None:
     link = link_to(attached)
     with link:
         job = job_for(link, exports["onnx"], tmp_path, count=2000)
@@ -310,7 +351,7 @@ def test_fault_cut_during_run(attached, exports, tmp_path) -> None:
     assert "/data/local/tmp/mvdeploy" in str(left.values["folder"])
 
 
-def test_fault_full_disk(attached) -> None:
+def test_fault_full_disk(attached, link_to) -> None:
     attached.fault(full_after=5_000_000)
     with pytest.raises(DeviceUnavailable, match="has no room for") as caught:
         link_to(attached).open()
@@ -319,7 +360,9 @@ def test_fault_full_disk(attached) -> None:
 
 
 @pytest.mark.slow
-def test_fault_runner_segfault(link, attached, exports, tmp_path) -> None:
+def test_fault_runner_segfault(shared_link, shared_phone, exports, tmp_path) -> None:
+    link, attached = shared_link, shared_phone
+
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
             runner_of(attached).send_signal(signal.SIGSEGV)
@@ -331,17 +374,19 @@ def test_fault_runner_segfault(link, attached, exports, tmp_path) -> None:
 
 
 @pytest.mark.slow
-def test_fault_runner_hang(link, attached, exports, tmp_path) -> None:
+def test_fault_runner_hang(shared_link, shared_phone, exports, tmp_path) -> None:
+    link, attached = shared_link, shared_phone
+
     def on_event(event: dict) -> None:
         if event["event"] == "loaded":
             runner_of(attached).suspend()
 
     with pytest.raises(RunnerFailed, match="did not finish within 5 s"):
-        link.run(job_for(link, exports["onnx"], tmp_path), 5.0, on_event)
+        link.run(job_for(link, exports["onnx"], tmp_path, count=2000), 5.0, on_event)
     assert_nothing_runs(attached)
 
 
-def test_fault_hot_phone(attached, exports, tmp_path) -> None:
+def test_fault_hot_phone(attached, exports, tmp_path, link_to) -> None:
     attached.heat(45.0, status=3)
     waits: list[float] = []
     with link_to(attached, waits.append) as link:
@@ -352,7 +397,7 @@ def test_fault_hot_phone(attached, exports, tmp_path) -> None:
     assert hot.values == {"status": "severe", "skin": "45 °C", "waited_s": 3.0}
 
 
-def test_a_phone_that_cools_down_is_waited_for(attached) -> None:
+def test_a_phone_that_cools_down_is_waited_for(attached, link_to) -> None:
     attached.heat(45.0, status=1, cooling=5.0)
     waits: list[float] = []
     with link_to(attached, waits.append) as link:
@@ -384,17 +429,17 @@ def test_an_interrupted_run_leaves_nothing(link, attached, exports, tmp_path) ->
 
 
 @pytest.mark.slow
-def test_a_damaged_model_is_refused_by_the_runner(link, exports, tmp_path) -> None:
+def test_a_damaged_model_is_refused_by_the_runner(shared_link, exports, tmp_path) -> None:
     broken = tmp_path / "broken.onnx"
     broken.write_bytes(exports["onnx"].read_bytes()[:-100])
     shutil.copyfile(f"{exports['onnx']}.json", f"{broken}.json")
     with pytest.raises(RunnerFailed, match="could not load"):
-        link.run(job_for(link, broken, tmp_path), LIMIT_S)
+        shared_link.run(job_for(shared_link, broken, tmp_path), LIMIT_S)
 
 
-def test_a_file_that_is_not_there(link) -> None:
+def test_a_file_that_is_not_there(shared_link) -> None:
     with pytest.raises(EngineError, match="has no file"):
-        link.fetch("/data/local/tmp/nothing", Path("nothing"))
+        shared_link.fetch("/data/local/tmp/nothing", Path("nothing"))
 
 
 # A program of the user's
@@ -418,22 +463,20 @@ done
 
 
 @pytest.fixture
-def own(
-    attached: Phone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> Callable[[str], AdbLink]:
+def own(shared_phone: Phone, tmp_path: Path) -> Callable[[str], AdbLink]:
     """Return a function that makes a link with a program of the user's."""
 
     def make(text: str) -> AdbLink:
         program = tmp_path / "executor runner"
         program.write_text(text)
-        monkeypatch.setenv(OWN_RUNNER, str(program))
-        return link_to(attached)
+        return AdbLink(profile_of(shared_phone), {"runner": str(program)}, lambda _: None)
 
     return make
 
 
-def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
+def test_a_runner_of_the_user_is_used(own, shared_phone, exports, tmp_path) -> None:
     with own(OWN) as link:
+        folder = link.scratch()
         job = job_for(link, exports["executorch"], tmp_path, profile_to=f"{link.scratch()}/profile")
         result = link.run(job, LIMIT_S)
         assert result.hello["runner"] == "executor_runner"
@@ -443,10 +486,10 @@ def test_a_runner_of_the_user_is_used(own, attached, exports, tmp_path) -> None:
         assert result.samples.wall_ns == (2_300_000, 2_400_000, 2_500_000)
         link.fetch(result.models[0].profile or "", tmp_path / "profile")
         assert "own_runner" in {finding.code for finding in link.findings()}
-    arguments = (attached.tmp / "arguments").read_text().split()
+    arguments = (shared_phone.tmp / "arguments").read_text().split()
     assert "--num_executions=5" in arguments and "--cpu_threads=2" in arguments
-    (attached.tmp / "arguments").unlink()
-    assert_nothing_left(attached)
+    assert_nothing_runs(shared_phone)
+    assert not (shared_phone.root / folder[1:]).exists()
 
 
 def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> None:
@@ -463,37 +506,41 @@ def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> No
         ("#!/system/bin/sh\nexec sleep 60", "did not finish within 3 s"),
     ],
 )
-def test_a_runner_of_the_user_that_fails(own, attached, exports, tmp_path, text, reason) -> None:
+def test_a_runner_of_the_user_that_fails(
+    own, shared_phone, exports, tmp_path, text, reason
+) -> None:
     with own(text) as link, pytest.raises(EngineError, match=reason):
+        folder = link.scratch()
         link.run(job_for(link, exports["executorch"], tmp_path), 3.0)
-    assert_nothing_left(attached)
+    assert_nothing_runs(shared_phone)
+    assert not (shared_phone.root / folder[1:]).exists()
 
 
 # The doctor
 
 
-def test_the_doctor_goes_through_all_of_it(attached) -> None:
-    found = links.doctor(link_to(attached).profile)
-    assert [one.name for one in found] == [
+def test_the_doctor_goes_through_all_of_it(attached, options) -> None:
+    checks = links.doctor(profile_of(attached), options)
+    assert [check.name for check in checks] == [
         *("adb", "adb server", "device", "architecture", "storage"),
         *("runner kit", "programs run", "engines load", "clocks"),
     ]
-    assert {one.state for one in found} == {State.MET}
-    assert not any(one.remedy for one in found)
+    assert {check.state for check in checks} == {State.MET}
+    assert not any(check.remedy for check in checks)
     assert_nothing_left(attached)
 
 
 def test_the_doctor_stops_at_what_is_missing(adb_server) -> None:
-    found = links.doctor(devices.get("pixel4"))
-    states = [one.state for one in found]
+    checks = links.doctor(devices.get("pixel4"))
+    states = [check.state for check in checks]
     assert states == [State.MET, State.MET, State.MISSING] + [State.UNKNOWN] * 6
-    assert all(one.remedy for one in found[2:])
+    assert all(check.remedy for check in checks[2:])
 
 
-def test_a_phone_that_denies_its_clocks_is_still_measured(attached) -> None:
+def test_a_phone_that_denies_its_clocks_is_still_measured(attached, options) -> None:
     for path in (attached.root / "sys").rglob("scaling_max_freq"):
         path.unlink()
-    (clocks,) = (p for p in links.doctor(link_to(attached).profile) if p.name == "clocks")
+    (clocks,) = (p for p in links.doctor(profile_of(attached), options) if p.name == "clocks")
     assert clocks.state is State.UNKNOWN
 
 

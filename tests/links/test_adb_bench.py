@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from mvdeploy import devices, kits, links, models
+from mvdeploy import devices, links, models
 from mvdeploy.cli.commands import bench as bench_cli
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.pipeline import bench, report
@@ -32,7 +32,7 @@ PLAN = Plan(
 
 @pytest.fixture
 def attached(phone: Phone, adb_server, aarch64_kit: Path, monkeypatch: pytest.MonkeyPatch) -> Phone:
-    monkeypatch.setenv(kits.FOLDER, str(aarch64_kit))
+    monkeypatch.setenv("MVDEPLOY_KIT", str(aarch64_kit))
     adb_server.run("connect", phone.address)
     return phone
 
@@ -40,7 +40,7 @@ def attached(phone: Phone, adb_server, aarch64_kit: Path, monkeypatch: pytest.Mo
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
     folder = tmp_path_factory.mktemp("exports")
-    builder = Builder(models.make_spec("anchor"))
+    builder = Builder(models.make_spec("yardstick"))
     paths = {"onnx": folder / "net.onnx", "executorch": folder / "net.pte"}
     for format_name, path in paths.items():
         builder.export(format_name, path)
@@ -48,7 +48,7 @@ def exports(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, ...]:
 
 
 def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
-    arguments = ["mobilevit_xxs", "--device", "pixel4", "--image-size", "64", "--iterations", "2"]
+    arguments = ["yardstick", "--device", "pixel4", "--iterations", "2"]
     few = ["--sessions", "1", "--warmup", "1", "--threads", "2"]
     done = CliRunner().invoke(bench_cli.command, [*arguments, *few, "-o", str(tmp_path / "out")])
     assert done.exit_code == 0, done.output

@@ -20,7 +20,7 @@ from mvdeploy.links.families.adb.android import (
     parse_properties,
 )
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
-from mvdeploy.links.gather import KERNEL
+from mvdeploy.links.kernel import KERNEL
 from mvdeploy.records import UNAVAILABLE
 from tests.android import tables
 from tests.android.fixtures import adb_server, make_phone, phone
@@ -96,7 +96,7 @@ Current Battery Service state:
   technology: Li-ion
 """
 
-TOLD = {"thermal": HEAT, "battery": BATTERY, "power": "  mWakefulness=Dozing\n"}
+ANSWERS = {"thermal": HEAT, "battery": BATTERY, "power": "  mWakefulness=Dozing\n"}
 
 DENIED = (
     "",
@@ -173,8 +173,8 @@ def test_a_phone_that_does_not_tell_its_heat(answer: str) -> None:
 def test_thermal_status(line: str, status: int | None) -> None:
     heat = parse_heat(f"IsStatusOverride: false\n{line}\nHAL Ready: false\n")
     assert heat.status == status
-    told = condition(TOLD | {"thermal": line})["thermal_status"]
-    assert told == (UNAVAILABLE if status is None else STATUSES[status])
+    status_now = condition(ANSWERS | {"thermal": line})["thermal_status"]
+    assert status_now == (UNAVAILABLE if status is None else STATUSES[status])
 
 
 @pytest.mark.parametrize("value", ["", "-", ".", "1.2.3", "--5", "1e3", "٣.x", "99999", "9" * 5000])
@@ -213,7 +213,7 @@ def test_any_sensors_are_read(sensors: list[tuple[str, int, float]]) -> None:
 
 
 def test_condition() -> None:
-    assert condition(TOLD) == {
+    assert condition(ANSWERS) == {
         "thermal_status": "moderate",
         "temperatures_c": (
             "cpu0-gold-usr=33.8",
@@ -234,32 +234,32 @@ def test_condition() -> None:
 
 def test_a_battery_that_feeds_the_phone() -> None:
     text = BATTERY.replace("USB powered: true", "USB powered: false")
-    assert condition(TOLD | {"battery": text})["battery_plugged"] == "no"
+    assert condition(ANSWERS | {"battery": text})["battery_plugged"] == "no"
 
 
 @pytest.mark.parametrize("source", ["AC", "Wireless", "Dock"])
 def test_every_way_to_feed_it_counts(source: str) -> None:
     text = BATTERY.replace("USB powered: true", f"USB powered: false\n  {source} powered: true")
-    assert condition(TOLD | {"battery": text})["battery_plugged"] == "yes"
+    assert condition(ANSWERS | {"battery": text})["battery_plugged"] == "yes"
 
 
 def test_values_are_of_their_own_line() -> None:
-    told = condition(
+    readings = condition(
         {"thermal": "", "battery": "  level:\n  86\n", "power": "mWakefulness=\nAwake"}
     )
-    assert unavailable(told) == told.keys()
+    assert unavailable(readings) == readings.keys()
 
 
 @pytest.mark.parametrize("answer", DENIED)
 def test_what_is_denied_is_unavailable(answer: str) -> None:
-    told = condition(dict.fromkeys(TOLD, answer))
-    assert unavailable(told) == told.keys()
+    readings = condition(dict.fromkeys(ANSWERS, answer))
+    assert unavailable(readings) == readings.keys()
 
 
 @settings(max_examples=300)
-@given(any_of(TOLD))
-def test_any_answers_give_a_condition(told: dict[str, str]) -> None:
-    assert_saved_as_they_are(condition(told))
+@given(any_of(ANSWERS))
+def test_any_answers_give_a_condition(answers: dict[str, str]) -> None:
+    assert_saved_as_they_are(condition(answers))
 
 
 # Properties

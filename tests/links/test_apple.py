@@ -164,7 +164,6 @@ def test_predictions_of_the_reference_interpreter(
     from mvdeploy.verify import mil
 
     monkeypatch.setenv("MVDEPLOY_STAND_IN_MIL", "1")
-    monkeypatch.setenv("MVDEPLOY_STAND_IN_ATTEMPTS", "20")  # the app imports torch meanwhile
     with make_link(device) as link:
         result = link.run(job_for(package, tensor, order=(0,)), LIMIT_S)
     session = mil.open_session(SessionRequest(package, {"image": np.load(tensor)}))
@@ -184,7 +183,7 @@ def test_the_app_is_built_once_and_anew_when_asked(make_link, mac, package, tens
         link.run(job, LIMIT_S)
     assert builds() == 1
     assert sum("install app" in word for word in mac.commands()) == 2
-    with make_link(clean=True) as link:
+    with make_link(clean_app="1") as link:
         link.run(job, LIMIT_S)
         link.run(job, LIMIT_S)
     assert builds() == 2

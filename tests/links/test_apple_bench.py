@@ -21,7 +21,7 @@ PLAN = Plan(warmup=Warmup(iterations=1), iterations=4, sessions=2, profile_itera
 @pytest.fixture(scope="module")
 def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a package that takes images, with its twin beside it."""
-    spec = models.make_spec("anchor")
+    spec = models.make_spec("yardstick")
     path = tmp_path_factory.mktemp("package") / "net.mlpackage"
     Builder(spec).export("coreml", path, options("coreml", {"image_input": True}))
     return path
@@ -32,11 +32,10 @@ def measured(
     make_link, mac: StandIn, monkeypatch: pytest.MonkeyPatch, package: Path, tmp_path: Path
 ):
     """Return a function that measures an exported network on a device."""
-    monkeypatch.setenv("MVDEPLOY_STAND_IN_ATTEMPTS", "20")  # the app imports torch meanwhile
 
     def measure(device: str, on_step: bench.OnStep = lambda _: None, **options: str) -> Path:
         link = make_link(device)
-        monkeypatch.setattr(links, "get", lambda profile: link)
+        monkeypatch.setattr(links, "get", lambda _profile, _options: link)
         request = bench.Request(
             subjects=(package,),
             formats=("coreml",),

@@ -7,14 +7,14 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import devices
+from mvdeploy import devices, links
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links import Prerequisite, State
-from mvdeploy.links.families.apple import AppleLink, doctor, phones
+from mvdeploy.links.families.apple import AppleLink, phones
 from mvdeploy.links.families.apple.doctor import attached, models
 from mvdeploy.records import DeviceProfile
 from tests.apple import programs
-from tests.apple.stand_in import StandIn
+from tests.apple.stand_in import TEAM, StandIn
 
 NAMES = (
     "macOS",
@@ -54,7 +54,10 @@ def mac(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> StandIn:
 
 @pytest.fixture
 def make_link(mac: StandIn):
-    return lambda name="iphone12", **fields: AppleLink(devices.get(name), **fields)
+    def make(name: str = "iphone12", team_id: str = TEAM) -> AppleLink:
+        return AppleLink(devices.get(name), {"team_id": team_id})
+
+    return make
 
 
 def by_name(found: tuple[Prerequisite, ...]) -> dict[str, Prerequisite]:
@@ -62,7 +65,7 @@ def by_name(found: tuple[Prerequisite, ...]) -> dict[str, Prerequisite]:
 
 
 def test_every_prerequisite_of_a_phone_is_listed_in_the_order_to_meet_them(mac: StandIn) -> None:
-    found = doctor(PHONE)
+    found = links.doctor(PHONE)
     assert tuple(check.name for check in found) == NAMES
     assert {check.state for check in found} == {State.MET}
     assert {check.remedy for check in found} == {""}
@@ -71,12 +74,12 @@ def test_every_prerequisite_of_a_phone_is_listed_in_the_order_to_meet_them(mac: 
 
 
 def test_a_mac_needs_no_phone(mac: StandIn) -> None:
-    assert tuple(check.name for check in doctor(devices.get("mac"))) == NAMES[:3]
+    assert tuple(check.name for check in links.doctor(devices.get("mac"))) == NAMES[:3]
     assert mac.commands() == []
 
 
 def test_without_a_mac_each_thing_is_missing_or_unknown_and_has_a_remedy(bare: None) -> None:
-    found = by_name(doctor(PHONE))
+    found = by_name(links.doctor(PHONE))
     assert tuple(found) == NAMES
     missing = {"macOS", "ModelRunner project", "Xcode", "developer team", "xcrun devicectl"}
     missing.add("coremltools' native module")
@@ -108,14 +111,14 @@ def test_it_takes_no_time_to_say_what_is_missing(bare: None) -> None:
 )
 def test_what_is_wrong_with_a_phone(mac: StandIn, state, name: str, found: str) -> None:
     mac.set(**state)
-    checks = by_name(doctor(PHONE))
+    checks = by_name(links.doctor(PHONE))
     assert [n for n, check in checks.items() if check.state is not State.MET] == [name]
     assert checks[name].found == found and checks[name].remedy
 
 
 def test_without_a_phone_its_state_is_unknown(mac: StandIn) -> None:
     mac.set(tunnel="absent")
-    checks = by_name(doctor(PHONE))
+    checks = by_name(links.doctor(PHONE))
     assert checks["phone"].state is State.MISSING and "known: none" in checks["phone"].found
     assert {checks[name].state for name in NAMES[8:]} == {State.UNKNOWN}
 
@@ -123,21 +126,22 @@ def test_without_a_phone_its_state_is_unknown(mac: StandIn) -> None:
 @pytest.mark.parametrize("ios", ["17", "17.0", "17.5.1", "18.2", "26.0"])
 def test_systems_that_will_do(mac: StandIn, ios: str) -> None:
     mac.set(ios=ios)
-    assert by_name(doctor(PHONE))["iOS 17"].state is State.MET
+    assert by_name(links.doctor(PHONE))["iOS 17"].state is State.MET
 
 
 @pytest.mark.parametrize("team", ["", "abcde12345", "ABCDE1234", "ABCDE12345;ls"])
 def test_teams_that_will_not_do(mac: StandIn, monkeypatch, team: str) -> None:
     monkeypatch.setenv("MVDEPLOY_APPLE_TEAM", team)
-    check = by_name(doctor(PHONE))["developer team"]
+    check = by_name(links.doctor(PHONE))["developer team"]
     assert check.state is State.MISSING and "developer.apple.com" in check.remedy
-    assert by_name(doctor(PHONE, "ABCDE12345"))["developer team"].state is State.MET
+    checks = by_name(links.doctor(PHONE, {"team_id": TEAM}))
+    assert checks["developer team"].state is State.MET
 
 
 def test_the_command_line_tools_alone_will_not_do(mac: StandIn) -> None:
     text = "xcode-select: error: tool 'xcodebuild' requires Xcode"
     (mac.programs / "xcodebuild").write_text(f'#!/bin/sh\necho "{text}" >&2\nexit 1\n')
-    check = by_name(doctor(PHONE))["Xcode"]
+    check = by_name(links.doctor(PHONE))["Xcode"]
     assert check.state is State.MISSING and check.found == text
     assert "App Store" in check.remedy
 
@@ -157,7 +161,7 @@ def test_the_command_line_tools_alone_will_not_do(mac: StandIn) -> None:
 def test_a_devicectl_that_gives_no_answer(mac: StandIn, monkeypatch, script, reason) -> None:
     (mac.programs / "xcrun").write_text(f"#!/bin/sh\n{script}\n")
     monkeypatch.setattr(phones.ask, "__defaults__", (0.5,))
-    checks = by_name(doctor(PHONE))
+    checks = by_name(links.doctor(PHONE))
     assert checks["xcrun devicectl"].state is State.MISSING
     assert reason in checks["xcrun devicectl"].found
     assert checks["phone"].state is State.UNKNOWN
@@ -242,13 +246,12 @@ def test_a_phone_that_does_not_wake_is_unavailable(make_link, mac) -> None:
     assert caught.value.remedy.startswith("Attach it by cable")
 
 
-def test_without_a_team_nothing_is_built(make_link, mac, monkeypatch) -> None:
-    monkeypatch.delenv("MVDEPLOY_APPLE_TEAM")
-    with pytest.raises(DeviceUnavailable, match="developer team: MVDEPLOY_APPLE_TEAM is not set"):
-        make_link().open()
-    make_link(team="ABCDE12345").open()
+def test_without_a_team_nothing_is_built(make_link) -> None:
+    with pytest.raises(DeviceUnavailable, match="developer team: none is given"):
+        make_link(team_id="").open()
+    make_link().open()
     with pytest.raises(DeviceUnavailable, match="'x; rm -r' is no team's id"):
-        make_link(team="x; rm -r").open()
+        make_link(team_id="x; rm -r").open()
 
 
 def test_on_another_system_the_first_thing_missing_is_a_mac(make_link, monkeypatch) -> None:

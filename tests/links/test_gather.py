@@ -14,17 +14,16 @@ from hypothesis import strategies as st
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links.families.host import readings
-from mvdeploy.links.gather import (
+from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.kernel import (
     KERNEL,
     core_count,
     each_core,
     field,
-    gather,
     highest_clocks,
     kernel_state,
     kilobytes,
     numbers,
-    reading,
 )
 from mvdeploy.links.shell import Answer, OnBytes, Shell, quote
 from mvdeploy.records import UNAVAILABLE, Reading
@@ -142,8 +141,8 @@ def test_answers_come_apart() -> None:
 
 def test_an_answer_without_a_lines_end_leaves_the_next_alone() -> None:
     # A Raspberry Pi's model is such an answer.
-    told = gather(LOCAL, {"model": "printf 'Raspberry Pi 5\\0'", "architecture": "echo aarch64"})
-    assert told == {"model": "Raspberry Pi 5\0", "architecture": "aarch64\n"}
+    answers = gather(LOCAL, {"model": "printf 'Raspberry Pi 5\\0'", "architecture": "echo aarch64"})
+    assert answers == {"model": "Raspberry Pi 5\0", "architecture": "aarch64\n"}
 
 
 @settings(max_examples=25)
@@ -154,8 +153,8 @@ def test_any_answers_come_apart(texts: list[str]) -> None:
 
 
 def test_a_question_that_ends_the_shell_ends_the_answers() -> None:
-    told = gather(LOCAL, {"before": "echo 1", "end": "exit 3", "after": "echo 2"})
-    assert told == {"before": "1\n", "end": "", "after": ""}
+    answers = gather(LOCAL, {"before": "echo 1", "end": "exit 3", "after": "echo 2"})
+    assert answers == {"before": "1\n", "end": "", "after": ""}
 
 
 def test_no_questions_have_no_answers() -> None:
@@ -278,8 +277,8 @@ def test_what_is_denied_is_unavailable() -> None:
 
 
 def test_an_old_kernel_counts_less() -> None:
-    told = PHONE | {"stat": "cpu 1 2 3 4 5 6 7\nctxt 9\n", "pressure": "full total=5\n"}
-    state = kernel_state(told | {"delays": "version 15\n"})
+    answers = PHONE | {"stat": "cpu 1 2 3 4 5 6 7\nctxt 9\n", "pressure": "full total=5\n"}
+    state = kernel_state(answers | {"delays": "version 15\n"})
     for name in ("steal_ticks", "idle_ticks", "total_ticks", "psi_cpu_some_us", "run_delay_ns"):
         assert state[name] == UNAVAILABLE, name
     assert state["context_switches"] == 9
@@ -287,9 +286,9 @@ def test_an_old_kernel_counts_less() -> None:
 
 @settings(max_examples=300)
 @given(any_of(PHONE))
-def test_any_answers_give_readings(told: dict[str, str]) -> None:
-    assert_saved_as_they_are(kernel_state(told) | {"cores": core_count(told)})
-    assert all(0 < khz < 10**9 or khz == 0 for khz in highest_clocks(told["clocks"]).values())
+def test_any_answers_give_readings(answers: dict[str, str]) -> None:
+    assert_saved_as_they_are(kernel_state(answers) | {"cores": core_count(answers)})
+    assert all(0 < khz < 10**9 or khz == 0 for khz in highest_clocks(answers["clocks"]).values())
 
 
 def test_every_reading_is_documented() -> None:
@@ -300,13 +299,13 @@ def test_every_reading_is_documented() -> None:
 
 
 def test_this_machines_own_kernel(here: Shell) -> None:
-    told = gather(here, KERNEL)
-    state = kernel_state(told)
+    answers = gather(here, KERNEL)
+    state = kernel_state(answers)
     assert_saved_as_they_are(state)
-    assert core_count(told) == len(list(Path(CPU).glob("cpu[0-9]*")))
+    assert core_count(answers) == len(list(Path(CPU).glob("cpu[0-9]*")))
     assert state["affinity"] == tuple(map(str, sorted(os.sched_getaffinity(0))))
     assert unavailable(state) & {"loadavg_1", "loadavg_15", "idle_ticks", "total_ticks"} == set()
-    total = re.findall(r"^MemTotal:\s+(\d+)", told["memory"], re.MULTILINE)[0]
+    total = re.findall(r"^MemTotal:\s+(\d+)", answers["memory"], re.MULTILINE)[0]
     assert 0 < state["memory_available_bytes"] < int(total) * 1024
 
 

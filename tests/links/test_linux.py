@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import datetime
 import os
 import platform
@@ -15,7 +16,8 @@ from hypothesis import strategies as st
 from mvdeploy.links.families.host import readings
 from mvdeploy.links.families.ssh import linux
 from mvdeploy.links.families.ssh.shell import SshShell
-from mvdeploy.links.gather import KERNEL, highest_clocks, reading
+from mvdeploy.links.gather import reading
+from mvdeploy.links.kernel import KERNEL, highest_clocks
 from mvdeploy.records import UNAVAILABLE
 from tests.links.answers import (
     any_of,
@@ -43,6 +45,7 @@ RASPBERRY = {
     "architecture": "aarch64\n",
     "kernel": "Linux 6.6.31+rpt-rpi-2712\n",
     "os": 'PRETTY_NAME="Debian GNU/Linux 12 (bookworm)"\nNAME="Debian GNU/Linux"\nID=debian\n',
+    "boot": "4ab3a2ab-6f0c-43f5-a6a4-0e2b4ce9c0f9\n",
 }
 LAPTOP = RASPBERRY | {
     "cpu": (
@@ -107,9 +110,9 @@ def test_what_is_denied_is_unavailable() -> None:
 
 @settings(max_examples=300)
 @given(any_of(RASPBERRY) | any_of(LAPTOP))
-def test_any_answers_give_an_identity(told: dict[str, str]) -> None:
-    assert_saved_as_they_are(linux.identity(told))
-    assert UNAVAILABLE not in linux.properties(told).values()
+def test_any_answers_give_an_identity(answers: dict[str, str]) -> None:
+    assert_saved_as_they_are(linux.identity(answers))
+    assert UNAVAILABLE not in linux.properties(answers).values()
 
 
 # Through ssh
@@ -138,7 +141,7 @@ def raspberry(server: SshServer, tmp_path: Path) -> Iterator[SshShell]:
     places = {classes: "/sys/class", cpu: str(CPU), tmp_path / "cpuinfo": "/proc/cpuinfo"}
     mounts = "; ".join(f"mount --bind '{mine}' {there}" for mine, there in places.items())
     server.start(before=mounts, PATH=f"{programs}:{os.environ['PATH']}")
-    with SshShell(server.address) as shell:
+    with contextlib.closing(server.open_shell()) as shell:
         yield shell
 
 
@@ -148,7 +151,7 @@ def write(path: Path, text: str) -> None:
 
 
 def test_what_a_board_is(raspberry: SshShell) -> None:
-    identity = linux.identity(linux.answers(raspberry))
+    identity = linux.identity(linux.ask(raspberry))
     # There is no line's end after the machine's name, nor a /proc/device-tree.
     assert identity["machine"] == "Raspberry Pi 5 Model B Rev 1.0"
     assert identity["architecture"] == platform.machine()
@@ -190,7 +193,7 @@ def test_a_board_that_does_not_tell_whether_it_is_capped(
 
 
 def test_the_highest_clocks_of_a_board(raspberry: SshShell) -> None:
-    clocks = highest_clocks(linux.answers(raspberry)["clocks"])
+    clocks = highest_clocks(linux.ask(raspberry)["clocks"])
     assert clocks == {core: 2_400_000 + core for core in (0, 1, 2, 10)}
 
 
@@ -198,7 +201,7 @@ def test_the_highest_clocks_of_a_board(raspberry: SshShell) -> None:
     "name", ["cpu", "architecture", "memory_bytes", "machine", "os", "kernel", "hypervisor"]
 )
 def test_this_machine_is_the_same_through_ssh_as_on_the_spot(board: SshShell, name: str) -> None:
-    assert linux.identity(linux.answers(board))[name] == readings.identity()[name]
+    assert linux.identity(linux.ask(board))[name] == readings.identity()[name]
 
 
 def test_the_condition_of_this_machine(board: SshShell) -> None:

@@ -7,23 +7,24 @@ import hashlib
 import json
 import platform
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import psutil
 import pytest
 
-from mvdeploy import kits, links, models
+from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import RunnerFailed, State
 from mvdeploy.links.families.host import HostLink
-from mvdeploy.links.families.ssh import ADDRESS, SshLink
+from mvdeploy.links.families.ssh import SshLink
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
 from mvdeploy.records.run import load_run
 from tests.runners.native_kit import host_kit
-from tests.ssh.fixtures import server
+from tests.ssh.fixtures import running_server, server
 from tests.ssh.server import SshServer
 
 __all__ = ["host_kit", "server"]
@@ -36,18 +37,28 @@ LIMIT_S = 60.0
 @pytest.fixture(scope="module")
 def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     folder = tmp_path_factory.mktemp("exports")
-    builder = Builder(models.make_spec("anchor"))
+    builder = Builder(models.make_spec("yardstick"))
     paths = {"onnxruntime": folder / "net.onnx", "executorch": folder / "net.pte"}
     builder.export("onnx", paths["onnxruntime"])
     builder.export("executorch", paths["executorch"])
     return paths
 
 
+@pytest.fixture(scope="module")
+def machine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[SshServer]:
+    """A board that no test may harm; what it was sent stays there."""
+    with running_server(tmp_path_factory.mktemp("machine")) as server:
+        yield server
+
+
 @pytest.fixture
-def profile(server: SshServer, host_kit: Path, monkeypatch: pytest.MonkeyPatch) -> DeviceProfile:
-    monkeypatch.setenv(kits.FOLDER, str(host_kit))
-    monkeypatch.delenv(ADDRESS, raising=False)
-    return links.profile(server.address)
+def profile(machine: SshServer) -> DeviceProfile:
+    return links.profile(machine.address)
+
+
+@pytest.fixture
+def options(host_kit: Path) -> dict[str, str]:
+    return {"kit": str(host_kit), "keep_on_device": "1"}
 
 
 def job_for(link: SshLink | HostLink, engine: str, path: Path, folder: Path, count: int = 3) -> Job:
@@ -66,13 +77,15 @@ def runner_of(link: SshLink) -> psutil.Process:
     return psutil.Process(int((Path(link.scratch()) / "pid").read_text()))
 
 
-def test_an_address_stands_for_a_board(profile: DeviceProfile, server: SshServer) -> None:
-    assert profile.address == server.address
+def test_an_address_stands_for_a_board(
+    profile: DeviceProfile, options: dict[str, str], machine: SshServer
+) -> None:
+    assert profile.address == machine.address
     assert (profile.link, profile.match) == ("ssh", {})
-    with SshLink(profile) as link:
-        said = link.identity()
-        assert said["architecture"] == platform.machine()
-        assert said["kernel"] == f"Linux {platform.release()}"
+    with SshLink(profile, options) as link:
+        identity = link.identity()
+        assert identity["architecture"] == platform.machine()
+        assert identity["kernel"] == f"Linux {platform.release()}"
         readings = link.state().readings
         assert isinstance(readings["loadavg_1"], float)
         assert isinstance(readings["total_ticks"], int)
@@ -80,9 +93,13 @@ def test_an_address_stands_for_a_board(profile: DeviceProfile, server: SshServer
 
 @pytest.mark.parametrize("engine", ["onnxruntime", "executorch"])
 def test_the_outputs_are_those_of_the_python_runner(
-    profile: DeviceProfile, exports: dict[str, Path], tmp_path: Path, engine: str
+    profile: DeviceProfile,
+    options: dict[str, str],
+    exports: dict[str, Path],
+    tmp_path: Path,
+    engine: str,
 ) -> None:
-    with SshLink(profile) as link:
+    with SshLink(profile, options) as link:
         there = link.run(job_for(link, engine, exports[engine], tmp_path), LIMIT_S)
         folder = Path(link.scratch())
         assert folder.is_dir()
@@ -93,9 +110,9 @@ def test_the_outputs_are_those_of_the_python_runner(
     assert len(there.samples) == len(here.samples) == 3
 
 
-def test_a_runner_that_crashes(profile, exports, tmp_path) -> None:
+def test_a_runner_that_crashes(profile, options, exports, tmp_path) -> None:
     path = exports["onnxruntime"]
-    with SshLink(profile) as link:
+    with SshLink(profile, options) as link:
 
         def on_event(event: dict) -> None:
             if event["event"] == "warmup":
@@ -106,9 +123,9 @@ def test_a_runner_that_crashes(profile, exports, tmp_path) -> None:
         assert len(link.run(job_for(link, "onnxruntime", path, tmp_path), LIMIT_S).samples) == 3
 
 
-def test_a_runner_that_hangs(profile, exports, tmp_path) -> None:
+def test_a_runner_that_hangs(profile, options, exports, tmp_path) -> None:
     held: list[psutil.Process] = []
-    with SshLink(profile) as link:
+    with SshLink(profile, options) as link:
 
         def on_event(event: dict) -> None:
             if event["event"] == "loaded":
@@ -116,13 +133,15 @@ def test_a_runner_that_hangs(profile, exports, tmp_path) -> None:
                 held[0].suspend()
 
         with pytest.raises(RunnerFailed, match="did not finish within 3 s"):
-            link.run(job_for(link, "onnxruntime", exports["onnxruntime"], tmp_path), 3.0, on_event)
+            # So many that none has ended before it is suspended.
+            job = job_for(link, "onnxruntime", exports["onnxruntime"], tmp_path, 10**6)
+            link.run(job, 3.0, on_event)
         assert not held[0].is_running()
 
 
-def test_a_connection_that_is_lost_meanwhile(profile, server, exports, tmp_path) -> None:
+def test_a_connection_that_is_lost_meanwhile(server, options, exports, tmp_path) -> None:
     held: list[psutil.Process] = []
-    link = SshLink(profile)
+    link = SshLink(links.profile(server.address), options)
 
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
@@ -137,31 +156,47 @@ def test_a_connection_that_is_lost_meanwhile(profile, server, exports, tmp_path)
     held[0].wait(20)
 
 
-def test_a_board_that_is_another_one(profile: DeviceProfile) -> None:
+def test_a_board_that_is_another_one(profile: DeviceProfile, options) -> None:
     other = dataclasses.replace(profile, match={"ro.product.model": ("Raspberry Pi 5*",)})
     with pytest.raises(DeviceUnavailable, match="is no "):
-        SshLink(other).open()
+        SshLink(other, options).open()
 
 
-def test_a_profile_without_an_address(monkeypatch) -> None:
-    monkeypatch.delenv(ADDRESS, raising=False)
+def test_a_profile_without_an_address() -> None:
     with pytest.raises(UsageError, match="does not say where it is") as caught:
         SshLink(links.profile("raspberrypi5")).open()
     assert "--address" in caught.value.remedy
 
 
-def test_the_doctor(profile: DeviceProfile) -> None:
-    found = {one.name: one for one in links.doctor(profile)}
-    assert found["engines load"].state is State.MET
-    assert "onnxruntime" in found["engines load"].found
+def test_a_profile_keeps_its_address_whatever_is_given_for_all(machine, options) -> None:
+    """So that two boards of one run have two addresses."""
+    pi = dataclasses.replace(devices.get("raspberrypi5"), match={})
+    elsewhere = {**options, "address": "nobody@127.0.0.1:1"}
+    with links.get(dataclasses.replace(pi, address=machine.address), elsewhere) as link:
+        assert Path(link.scratch()).is_relative_to(machine.home)
+    with links.get(pi, {**options, "address": machine.address}) as link:
+        assert Path(link.scratch()).is_relative_to(machine.home)
+
+
+def test_a_board_and_the_machine_that_it_is_are_one_device(profile, options) -> None:
+    with SshLink(profile, options) as link, HostLink(profile) as host:
+        assert link.lock_key() == host.lock_key()
+
+
+def test_the_doctor(profile: DeviceProfile, options) -> None:
+    checks = {check.name: check for check in links.doctor(profile, options)}
+    assert checks["engines load"].state is State.MET
+    assert "onnxruntime" in checks["engines load"].found
     # The clocks of a virtual machine cannot be read; all else is met.
-    assert {one.state for name, one in found.items() if name != "clocks"} == {State.MET}
+    assert {check.state for name, check in checks.items() if name != "clocks"} == {State.MET}
 
 
-def test_a_run_ends_in_a_report(profile, exports, tmp_path) -> None:
+def test_a_run_ends_in_a_report(profile, options, exports, tmp_path) -> None:
     plan = Plan(warmup=Warmup(iterations=2), iterations=10, sessions=2, profile_iterations=5)
     subjects = tuple(exports.values())
-    request = bench.Request(subjects, ("onnx", "executorch"), profile, plan, tmp_path / "out")
+    request = bench.Request(
+        subjects, ("onnx", "executorch"), profile, plan, tmp_path / "out", link_options=options
+    )
     folder = bench.run(request).folder
     saved = load_run(folder)
     assert not saved.run.device.emulated

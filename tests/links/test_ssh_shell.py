@@ -162,11 +162,11 @@ def test_a_stream_without_a_place_for_errors_drops_them(board):
 def test_a_large_file_goes_there_and_back(board, tmp_path):
     local, back = tmp_path / "local", tmp_path / "new folder" / "back"
     local.write_bytes(os.urandom(BIG))
-    remote, told = f"{board.folder}/large/file", []
-    board.push(local, remote, lambda sent, size: told.append((sent, size)))
-    assert told == sorted(told)
-    assert {size for _, size in told} == {BIG}
-    assert told[-1] == (BIG, BIG)
+    remote, progress = f"{board.folder}/large/file", []
+    board.push(local, remote, lambda sent, size: progress.append((sent, size)))
+    assert progress == sorted(progress)
+    assert {size for _, size in progress} == {BIG}
+    assert progress[-1] == (BIG, BIG)
     board.pull(remote, back)
     assert back.read_bytes() == local.read_bytes() == Path(remote).read_bytes()
     assert os.listdir(back.parent) == ["back"]
@@ -174,12 +174,12 @@ def test_a_large_file_goes_there_and_back(board, tmp_path):
 
 
 def test_an_empty_file_goes_there_and_back(board, tmp_path):
-    local, back, told = tmp_path / "local", tmp_path / "back", []
+    local, back, progress = tmp_path / "local", tmp_path / "back", []
     local.touch()
-    board.push(local, f"{board.folder}/empty", lambda *now: told.append(now))
+    board.push(local, f"{board.folder}/empty", lambda *now: progress.append(now))
     board.pull(f"{board.folder}/empty", back)
     assert back.read_bytes() == b""
-    assert told[-1] == (0, 0)
+    assert progress[-1] == (0, 0)
 
 
 @pytest.mark.parametrize(("mode", "there"), [(0o755, 0o755), (0o600, 0o600), (0o400, 0o600)])
@@ -247,7 +247,7 @@ def test_a_file_that_cannot_be_there_is_refused(board, tmp_path, remote, reason)
     assert (folder / "file").read_text() == "old"
 
 
-def test_a_full_disk_is_told(board, tmp_path):
+def test_a_full_disk_is_progress(board, tmp_path):
     local, folder = tmp_path / "local.onnx", Path(board.folder) / "full"
     local.write_bytes(bytes(3_000_000))
     folder.mkdir()
@@ -358,7 +358,7 @@ def command_line(process):
         return []
 
 
-def test_a_server_that_dies_while_a_command_runs_is_told(server, shell):
+def test_a_server_that_dies_while_a_command_runs_is_progress(server, shell):
     thread = kill_when(server, "sleep 61")
     with pytest.raises(DeviceUnavailable) as caught:
         shell.call("echo half; sleep 61", LIMIT_S)
@@ -395,7 +395,7 @@ def huge(path):
     return path
 
 
-def test_a_server_that_dies_while_a_file_is_sent_is_told(server, shell, tmp_path):
+def test_a_server_that_dies_while_a_file_is_sent_is_progress(server, shell, tmp_path):
     remote = f"{shell.folder}/file"
     Path(remote).write_text("old")
 
@@ -411,7 +411,7 @@ def test_a_server_that_dies_while_a_file_is_sent_is_told(server, shell, tmp_path
     assert Path(remote).read_text() == "old"
 
 
-def test_a_server_that_dies_while_a_file_comes_is_told(server, shell, tmp_path):
+def test_a_server_that_dies_while_a_file_comes_is_progress(server, shell, tmp_path):
     remote, folder = huge(Path(shell.folder) / "file"), tmp_path / "back"
     thread = kill_when(server, f"cat {remote}")
     with pytest.raises(DeviceUnavailable, match="file was being copied from it"):

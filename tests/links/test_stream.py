@@ -34,10 +34,10 @@ def test_whatever_a_program_prints_is_no_error(data: bytes) -> None:
     assert stream.status == 0
 
 
-@pytest.mark.parametrize(("told", "status"), [(0, 0), (4, 4), (128, 128), (139, -11), (137, -9)])
-def test_signals_have_a_minus_sign(told: int, status: int) -> None:
+@pytest.mark.parametrize(("printed", "status"), [(0, 0), (4, 4), (128, 128), (139, -11), (137, -9)])
+def test_signals_have_a_minus_sign(printed: int, status: int) -> None:
     stream = Stream()
-    stream.feed(f"__RC={told}\n".encode(), Heard())
+    stream.feed(f"__RC={printed}\n".encode(), Heard())
     assert stream.exit_status == status
 
 

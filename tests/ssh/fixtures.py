@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import tempfile
 from pathlib import Path
@@ -9,7 +10,6 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mvdeploy.links.families.ssh.shell import SshShell
 from tests.ssh.server import SshServer
 
 
@@ -25,26 +25,31 @@ def nothing_left(monkeypatch):
     folder.rmdir()
 
 
+@contextlib.contextmanager
+def running_server(folder):
+    """A server whose host key is known to the ``ssh`` that is found meanwhile."""
+    with SshServer(folder) as server, pytest.MonkeyPatch.context() as environment:
+        server.know_host()
+        environment.setenv("PATH", f"{server.programs}:{os.environ['PATH']}")
+        yield server
+
+
 @pytest.fixture(scope="module")
 def board(tmp_path_factory):
     """An open shell that no test may harm."""
-    with SshServer(tmp_path_factory.mktemp("board")) as server, pytest.MonkeyPatch.context() as env:
-        server.know_host()
-        env.setenv("PATH", f"{server.programs}:{os.environ['PATH']}")
-        with SshShell(server.address) as shell:
-            yield shell
+    folder = tmp_path_factory.mktemp("board")
+    with running_server(folder) as server, contextlib.closing(server.open_shell()) as shell:
+        yield shell
 
 
 @pytest.fixture
-def server(tmp_path, monkeypatch):
-    """A server whose host key is known, and which the test may harm."""
-    with SshServer(tmp_path / "ssh") as server:
-        server.know_host()
-        monkeypatch.setenv("PATH", f"{server.programs}:{os.environ['PATH']}")
+def server(tmp_path):
+    """A server that the test may harm."""
+    with running_server(tmp_path / "ssh") as server:
         yield server
 
 
 @pytest.fixture
 def shell(server):
-    with SshShell(server.address, "The board") as shell:
+    with contextlib.closing(server.open_shell("The board")) as shell:
         yield shell

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import getpass
 import os
+import random
 import shutil
 import signal
 import socket
@@ -16,6 +17,9 @@ from typing import Self
 
 import psutil
 import pytest
+
+from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links.families.ssh.shell import SshShell
 
 LIMIT_S = 30.0
 
@@ -110,6 +114,10 @@ class SshServer:
         self.kill()
 
     @property
+    def _log(self) -> Path:
+        return self.folder / "sshd.log"
+
+    @property
     def address(self) -> str:
         return f"{getpass.getuser()}@127.0.0.1:{self.port}"
 
@@ -137,13 +145,13 @@ class SshServer:
         if os.getuid() == 0:
             RUN.mkdir(exist_ok=True)
         self.port = self.port or _free_port()
-        said = {"HOME": str(self.home), **environment}
+        variables = {"HOME": str(self.home), **environment}
         config = self.folder / "sshd_config"
         config.write_text(
             SERVER.format(
                 port=self.port,
                 folder=self.folder,
-                environment=" ".join(f'"{name}={value}"' for name, value in said.items()),
+                environment=" ".join(f'"{name}={value}"' for name, value in variables.items()),
                 more=more,
             )
         )
@@ -151,9 +159,20 @@ class SshServer:
         words = [self._sshd, "-D", "-e", "-f", str(config)]
         if before:
             words = [demand("unshare"), "-m", "sh", "-ec", f'{before}; exec "$@"', "sh", *words]
-        with (self.folder / "sshd.log").open("wb") as log:
+        with self._log.open("wb") as log:
             self._process = subprocess.Popen(words, stderr=log, start_new_session=True)
         await_true(self._listens, "sshd listens")
+
+    def open_shell(self, name: str | None = None) -> SshShell:
+        """Return an open shell; one that cannot be opened says what the server wrote."""
+        shell = SshShell(self.address, name)
+        try:
+            shell.open()
+        except DeviceUnavailable as error:
+            ended = None if self._process is None else self._process.poll()
+            error.add_note(f"sshd (exit status {ended}) wrote:\n{self._log.read_text()}")
+            raise
+        return shell
 
     def processes(self) -> list[psutil.Process]:
         """Return what the server has started: its sessions and what runs in them."""
@@ -170,6 +189,9 @@ class SshServer:
     def kill(self) -> None:
         """Kill the server, its sessions and what runs in them."""
         if self._process is not None:
+            # A session that it began between the two would outlive it, and for a moment hold on to
+            # the port that it listened at.
+            self._process.send_signal(signal.SIGSTOP)
             running = self.processes()
             self._process.kill()
             self._process.wait()
@@ -188,15 +210,21 @@ class SshServer:
         program.chmod(0o755)
 
     def _listens(self) -> bool:
+        """Whether this very server listens: one that is about to end may still answer at the port.
+
+        It is not connected to: that would be a session more, which begins whenever it comes to it.
+        """
         assert self._process is not None
-        assert self._process.poll() is None, (self.folder / "sshd.log").read_text()
-        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
-            return True
-        return False
+        log = self._log.read_text()
+        assert self._process.poll() is None, log
+        return f"Server listening on 127.0.0.1 port {self.port}." in log
 
 
 def _free_port() -> int:
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        port: int = found.getsockname()[1]
-        return port
+    """Return a port that nobody is given who asks for any, while the server is started anew."""
+    while True:
+        port = random.randrange(10_000, 30_000)
+        with contextlib.suppress(OSError), socket.socket() as found:
+            found.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            found.bind(("127.0.0.1", port))
+            return port

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import click
@@ -46,6 +47,7 @@ def command(
     rebuild: bool,
     builds: dict[str, str],
     as_json: bool,
+    link_options: Mapping[str, str],
 ) -> int:
     """List the devices, check what it takes to measure on one of them, or prepare for it.
 
@@ -66,20 +68,20 @@ def command(
                 f"The list of devices is not for one of them ('{device}').",
                 f"Use 'mvdeploy devices doctor {device}' to check what it takes to measure there.",
             )
-        _list(devices_dir, as_json)
+        _list(devices_dir, link_options, as_json)
         return 0
     if device is None:
         raise UsageError("No device is named.", "Give its name: 'mvdeploy devices' lists them.")
-    profile = links.profile(device, devices_dir)
+    profile = links.profile(device, devices_dir, link_options)
     if action == "doctor":
-        return _doctor(profile, as_json)
+        return _doctor(profile, link_options, as_json)
     _setup(profile, rebuild, builds, as_json)
     return 0
 
 
-def _list(devices_dir: tuple[Path, ...], as_json: bool) -> None:
+def _list(devices_dir: tuple[Path, ...], given: Mapping[str, str], as_json: bool) -> None:
     profiles = devices.profiles(devices_dir)
-    there = links.attached()
+    there = links.attached(given)
     if as_json:
         body = {"profiles": codec.encode(profiles), "attached": codec.encode(there)}
         click.echo(json.dumps(body, indent=1))
@@ -98,19 +100,19 @@ def _list(devices_dir: tuple[Path, ...], as_json: bool) -> None:
         click.echo(f"Warning: {problem.message}\n{problem.remedy}", err=True)
 
 
-def _doctor(profile: DeviceProfile, as_json: bool) -> int:
-    found = links.doctor(profile)
+def _doctor(profile: DeviceProfile, given: Mapping[str, str], as_json: bool) -> int:
+    prerequisites = links.doctor(profile, given)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in found], indent=1))
+        click.echo(json.dumps([dataclasses.asdict(one) for one in prerequisites], indent=1))
     else:
-        width = max((len(one.name) for one in found), default=0)
-        for one in found:
+        width = max((len(one.name) for one in prerequisites), default=0)
+        for one in prerequisites:
             click.echo(f"{one.state:<8} {one.name:<{width}}  {one.found}".rstrip())
             if one.remedy:
                 click.echo(f"{'':<8} {'':<{width}}  -> {one.remedy}")
-        if not found:
+        if not prerequisites:
             click.echo("Nothing has to be prepared for this device.")
-    missing = any(one.state == "missing" for one in found)
+    missing = any(one.state == "missing" for one in prerequisites)
     return DeviceUnavailable.exit_code if missing else 0
 
 

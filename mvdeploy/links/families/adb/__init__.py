@@ -2,84 +2,82 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 
-from mvdeploy import devices, kits
+from mvdeploy import devices
 from mvdeploy.errors import DeviceUnavailable
-from mvdeploy.links import Attached, LinkOption, Prerequisite, remote_doctor
+from mvdeploy.links import NO_OPTIONS, Attached, Options, Prerequisite, remote, remote_doctor
 from mvdeploy.links.families.adb import android
 from mvdeploy.links.families.adb.android import Heat
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
-from mvdeploy.links.remote import KEEP, OWN_RUNNER, RemoteLink
+from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.remote_doctor import Step
 from mvdeploy.links.shell import Shell, quote
+from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
 
-PROGRAM = "MVDEPLOY_ADB"
-"""Environment: the adb program."""
+RUNNER = "native"
+"""Which program does its jobs; engines say which of them can run them."""
 
 OPTIONS = (
-    LinkOption("--adb", PROGRAM, "Android: the adb program.", "FILE"),
-    LinkOption("--kit", kits.FOLDER, "Android, ssh: the runner kit to use.", "DIR"),
-    LinkOption("--runner", OWN_RUNNER, "Android, ssh: an executor_runner of your own.", "FILE"),
-    LinkOption("--keep-on-device", KEEP, "Android, ssh: leave the runner and the models there."),
+    Option("adb", "--adb", "Android: the adb program.", "FILE", variable="MVDEPLOY_ADB"),
+    *remote.OPTIONS,
 )
 
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
 _AWAKE = "awake"
 
-RUNNER = "native"
-"""Which program does its jobs; engines say which of them can run them."""
 
-
-def connect(profile: DeviceProfile) -> AdbLink:
+def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> AdbLink:
     """Return the link to an Android phone."""
-    return AdbLink(profile)
+    return AdbLink(profile, options)
 
 
-def attached() -> tuple[Attached, ...]:
+def attached(options: Options = NO_OPTIONS) -> tuple[Attached, ...]:
     """Return the phones that adb knows; none when there is no adb."""
     try:
-        adb = Adb(os.environ.get(PROGRAM))
+        adb = _adb(options)
     except DeviceUnavailable:
         return ()
     with adb:
-        found = []
-        for one in adb.devices():
-            ready = one.state == "device"
-            told = android.properties(AdbShell(adb, one.serial)) if ready else {}
-            found.append(Attached(one.serial, "adb", one.state, told))
-        return tuple(found)
+        return tuple(_attached(adb, phone.serial, phone.state) for phone in adb.devices())
 
 
-def generic(one: Attached) -> DeviceProfile:
+def _attached(adb: Adb, serial: str, state: str) -> Attached:
+    properties = android.properties(AdbShell(adb, serial)) if state == "device" else {}
+    return Attached(serial, "adb", state, properties)
+
+
+def generic(one: Attached, options: Options = NO_OPTIONS) -> DeviceProfile:
     """Return a profile for a phone that none is known for."""
-    with Adb(os.environ.get(PROGRAM)) as adb:
+    with _adb(options) as adb:
         clocks = android.highest_clocks(AdbShell(adb, one.address))
     return devices.generic("adb", one.address, one.properties, clocks)
 
 
-def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
+def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on an Android phone."""
+
+    def program() -> str:
+        return _adb(options).program
+
+    def server() -> str:
+        with _adb(options) as adb:
+            phones = [f"{phone.serial} ({phone.state})" for phone in adb.devices()]
+        return f"answers; attached: {', '.join(phones) or 'nothing'}"
+
     return remote_doctor.checks(
-        AdbLink(profile),
+        AdbLink(profile, options),
         (
-            Step("adb", _program, "Install adb: on Debian 'apt install adb'."),
-            Step("adb server", _server, "End it with 'adb kill-server' and run again."),
+            Step("adb", program, "Install adb: on Debian 'apt install adb'."),
+            Step("adb server", server, "End it with 'adb kill-server' and run again."),
         ),
     )
 
 
-def _program() -> str:
-    return Adb(os.environ.get(PROGRAM)).program
-
-
-def _server() -> str:
-    with Adb(os.environ.get(PROGRAM)) as adb:
-        there = [f"{one.serial} ({one.state})" for one in adb.devices()]
-    return f"answers; attached: {', '.join(there) or 'nothing'}"
+def _adb(options: Options) -> Adb:
+    return Adb(options.get("adb"))
 
 
 class AdbLink(RemoteLink):
@@ -87,49 +85,58 @@ class AdbLink(RemoteLink):
 
     Args:
         profile: of the phone; its address, or its properties, say which of several it is.
+        options: of links.
         sleep: waits for some seconds.
     """
 
     def __init__(
         self,
         profile: DeviceProfile,
+        options: Options = NO_OPTIONS,
         sleep: Callable[[float], None] = time.sleep,
     ) -> None:
-        super().__init__(profile)
+        super().__init__(profile, options)
         self._sleep = sleep
         self._adb: Adb | None = None
+        self._serial = ""
         self._properties: dict[str, str] = {}
         self._fixed = False
 
     def _reach(self) -> Shell:
-        adb = Adb(os.environ.get(PROGRAM))
+        adb = _adb(self._options)
         adb.open()
         self._adb = adb
-        serial = self._serial(adb)
-        shell = AdbShell(adb, serial, self.profile.title)
+        self._serial = self._find(adb)
+        shell = AdbShell(adb, self._serial, self.profile.title)
         self._properties = android.properties(shell)
         self.emulated = android.is_emulator(self._properties)
         return shell
 
-    def _serial(self, adb: Adb) -> str:
+    def lock_key(self) -> str:
+        """Return the phone's serial number, as adb has it at a cable; see `Link.lock_key`."""
+        in_network = ":" in self._serial and not self.emulated
+        own = self._properties.get("ro.serialno") if in_network else None
+        return f"adb {own or self._serial}"
+
+    def _find(self, adb: Adb) -> str:
         """Return the serial of the phone that the profile means."""
         address = self.profile.address
         if ":" in address:
             return adb.connect(address)
         if address:
             return adb.ready(address).serial
-        there = [one for one in adb.devices() if one.state == "device"]
-        if not there:
+        serials = [phone.serial for phone in adb.devices() if phone.state == "device"]
+        if not serials:
             return adb.ready().serial  # says what is wrong with what there is
-        told = {one.serial: android.properties(AdbShell(adb, one.serial)) for one in there}
-        fitting = [s for s, found in told.items() if devices.fits(self.profile, found)]
+        phones = {serial: android.properties(AdbShell(adb, serial)) for serial in serials}
+        fitting = [s for s, properties in phones.items() if devices.fits(self.profile, properties)]
         if len(fitting) == 1:
             return fitting[0]
-        listed = ", ".join(f"{s} ({p.get('ro.product.model', '?')})" for s, p in told.items())
+        listed = ", ".join(f"{s} ({p.get('ro.product.model', '?')})" for s, p in phones.items())
         if not fitting:
             raise DeviceUnavailable(
                 f"None of the attached phones is a {self.profile.title}: {listed}.",
-                f"Attach it, or give a serial with --device, such as --device {there[0].serial}.",
+                f"Attach it, or give a serial with --device, such as --device {serials[0]}.",
             )
         raise DeviceUnavailable(
             f"More than one {self.profile.title} is attached: {', '.join(fitting)}.",
@@ -166,12 +173,12 @@ class AdbLink(RemoteLink):
 
     def state(self) -> DeviceState:
         """Return the condition the phone is in now."""
-        found = android.state(self.shell)
-        if found.readings["battery_plugged"] == "yes":
+        state = android.state(self.shell)
+        if state.readings["battery_plugged"] == "yes":
             self.found("charging", Level.NOTE)
-        if found.readings["screen"] == _AWAKE:
+        if state.readings["screen"] == _AWAKE:
             self.found("screen_on", Level.NOTE)
-        return found
+        return state
 
     def _ready(self) -> None:
         self._check_same()

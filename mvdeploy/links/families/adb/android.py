@@ -7,8 +7,9 @@ import datetime
 import re
 from collections.abc import Mapping
 
-from mvdeploy.links.gather import KERNEL, core_count, gather, kernel_state, kilobytes, reading
-from mvdeploy.links.gather import highest_clocks as clocks
+from mvdeploy.links import kernel
+from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.kernel import KERNEL, core_count, kernel_state, kilobytes
 from mvdeploy.links.shell import Shell
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
 
@@ -85,8 +86,8 @@ def properties(shell: Shell) -> dict[str, str]:
 
 def parse_properties(text: str) -> dict[str, str]:
     """Read what ``getprop`` prints; a value of several lines is cut to its first."""
-    found = (_PROPERTY.match(line.strip()) for line in text.splitlines())
-    return {match[1]: match[2] for match in found if match}
+    matches = (_PROPERTY.match(line.strip()) for line in text.splitlines())
+    return {match[1]: match[2] for match in matches if match}
 
 
 def parse_heat(text: str) -> Heat:
@@ -107,31 +108,36 @@ def heat(shell: Shell) -> Heat:
     return parse_heat(gather(shell, {"thermal": _CONDITION["thermal"]})["thermal"])
 
 
-def is_emulator(found: Mapping[str, str]) -> bool:
+def is_emulator(properties: Mapping[str, str]) -> bool:
     """Say whether properties are those of an emulator."""
     flags = ("ro.kernel.qemu", "ro.boot.qemu")
-    hardware = found.get("ro.hardware", "")
-    return any(found.get(flag) == "1" for flag in flags) or hardware in _EMULATORS
+    hardware = properties.get("ro.hardware", "")
+    return any(properties.get(flag) == "1" for flag in flags) or hardware in _EMULATORS
 
 
 def identity(shell: Shell) -> dict[str, Reading]:
     """Return what the phone is; see `mvdeploy.links` for the names."""
-    told = gather(shell, _IDENTITY)
-    found = parse_properties(told["properties"])
-    maker, model = found.get("ro.product.manufacturer", ""), found.get("ro.product.model", "")
-    chip = f"{found.get('ro.soc.manufacturer', '')} {found.get('ro.soc.model', '')}".strip()
-    version = found.get("ro.build.version.release", "")
+    answers = gather(shell, _IDENTITY)
+    properties = parse_properties(answers["properties"])
+
+    def joined(*names: str) -> str:
+        return " ".join(properties.get(name, "") for name in names).strip()
+
+    chip = joined("ro.soc.manufacturer", "ro.soc.model")
+    version = joined("ro.build.version.release")
     return {
-        "cpu": reading(lambda: chip or found.get("ro.board.platform")),
-        "cores_physical": core_count(told),
-        "cores_logical": core_count(told),
-        "architecture": reading(lambda: found.get("ro.product.cpu.abi")),
-        "memory_bytes": kilobytes(told["memory"], "MemTotal"),
-        "machine": reading(lambda: f"{maker} {model}".strip()),
+        "cpu": reading(lambda: chip or properties.get("ro.board.platform")),
+        "cores_physical": core_count(answers),
+        "cores_logical": core_count(answers),
+        "architecture": reading(lambda: properties.get("ro.product.cpu.abi")),
+        "memory_bytes": kilobytes(answers["memory"], "MemTotal"),
+        "machine": reading(lambda: joined("ro.product.manufacturer", "ro.product.model")),
         "os": reading(lambda: f"Android {version}" if version else None),
-        "build": reading(lambda: found.get("ro.build.fingerprint")),
-        "kernel": reading(lambda: _kernel(told["kernel"])),
-        "hypervisor": reading(lambda: ("no", "yes")[is_emulator(found)] if found else None),
+        "build": reading(lambda: properties.get("ro.build.fingerprint")),
+        "kernel": reading(lambda: _kernel(answers["kernel"])),
+        "hypervisor": reading(
+            lambda: ("no", "yes")[is_emulator(properties)] if properties else None
+        ),
         "boost": UNAVAILABLE,
         "python": "none",
     }
@@ -145,23 +151,23 @@ def _kernel(text: str) -> str:
 
 def state(shell: Shell) -> DeviceState:
     """Return the condition the phone is in; see `mvdeploy.links` for the names."""
-    told = gather(shell, KERNEL | _CONDITION)
+    answers = gather(shell, KERNEL | _CONDITION)
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    return DeviceState(now, {**kernel_state(told), **condition(told)})
+    return DeviceState(now, {**kernel_state(answers), **condition(answers)})
 
 
-def condition(told: Mapping[str, str]) -> dict[str, Reading]:
+def condition(answers: Mapping[str, str]) -> dict[str, Reading]:
     """Read heat, battery and screen."""
-    found, battery = parse_heat(told["thermal"]), told["battery"]
+    heat, battery = parse_heat(answers["thermal"]), answers["battery"]
     powered = re.findall(r"^\s*\w+ powered: (true|false)", battery, re.MULTILINE)
     return {
-        "thermal_status": reading(lambda: _word(found.status)),
-        "temperatures_c": reading(lambda: tuple(f"{s.name}={s.degrees:g}" for s in found.sensors)),
-        "skin_c": reading(lambda: found.skin_c),
+        "thermal_status": reading(lambda: _word(heat.status)),
+        "temperatures_c": reading(lambda: tuple(f"{s.name}={s.degrees:g}" for s in heat.sensors)),
+        "skin_c": reading(lambda: heat.skin_c),
         "battery_percent": reading(lambda: int(_entry(battery, "level"))),
         "battery_c": reading(lambda: int(_entry(battery, "temperature")) / 10),
         "battery_plugged": reading(lambda: ("no", "yes")["true" in powered] if powered else None),
-        "screen": reading(lambda: _entry(told["power"], "mWakefulness", "=").lower()),
+        "screen": reading(lambda: _entry(answers["power"], "mWakefulness", "=").lower()),
     }
 
 
@@ -170,19 +176,20 @@ def _word(status: int | None) -> str | None:
 
 
 def _entry(text: str, key: str, sign: str = ":") -> str:
-    found = re.search(rf"^\s*{key}{sign}[ \t]*(\S+)", text, re.MULTILINE)
-    if found is None:
+    entry = re.search(rf"^\s*{key}{sign}[ \t]*(\S+)", text, re.MULTILINE)
+    if entry is None:
         raise LookupError(key)
-    return found[1]
+    return entry[1]
 
 
 def highest_clocks(shell: Shell) -> dict[int, int]:
     """Return the highest clock of each core that tells it, kHz, by the core's number."""
-    return clocks(gather(shell, {"clocks": KERNEL["clocks"]})["clocks"])
+    return kernel.highest_clocks(gather(shell, {"clocks": KERNEL["clocks"]})["clocks"])
 
 
 def set_fixed_performance(shell: Shell, on: bool) -> bool:
     """Ask for clocks that do not change, or give them up; say whether the phone agreed."""
     answer = shell.call(f"{_FIXED_PERFORMANCE} {'true' if on else 'false'}")
-    said = (answer.out + answer.error).lower()
-    return answer.status == 0 and not any(w in said for w in ("fail", "unknown", "denied", "error"))
+    words = (answer.out + answer.error).lower()
+    refusals = ("fail", "unknown", "denied", "error")
+    return answer.status == 0 and not any(refusal in words for refusal in refusals)

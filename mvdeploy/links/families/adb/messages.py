@@ -6,6 +6,7 @@ import dataclasses
 import re
 
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links import shell
 
 _TRUST = "Unlock it, accept “Allow USB debugging?” for this computer, and run again."
 _REPLUG = "Plug it in again, or switch USB debugging off and on there, and run again."
@@ -71,7 +72,7 @@ def parse_devices(text: str) -> tuple[Attached, ...]:
     _, _, listed = text.partition("List of devices attached")
     lines = (_LINE.match(line.strip()) for line in listed.splitlines())
     return tuple(
-        Attached(found[1], found[2], **dict(_FIELD.findall(found[3]))) for found in lines if found
+        Attached(line[1], line[2], **dict(_FIELD.findall(line[3]))) for line in lines if line
     )
 
 
@@ -156,8 +157,7 @@ def silent(name: str, doing: str, limit_s: float) -> DeviceUnavailable:
 
 def last_line(text: str) -> str:
     """Return the last line that says something, without adb's own prefixes and a full stop."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return re.sub(r"^(adb: )?(error: )?", "", lines[-1]).rstrip(".") if lines else ""
+    return re.sub(r"^(adb: )?(error: )?", "", shell.last_line(text))
 
 
 def _says(pattern: str, text: str) -> bool:

@@ -67,22 +67,22 @@ def find(given: str | None = None) -> str:
     """
     named = given or os.environ.get("ADB")
     if named:
-        found = shutil.which(named)
-        if found is None:
+        program = shutil.which(named)
+        if program is None:
             raise DeviceUnavailable(
                 f"The adb program that was named, {named}, cannot be started.",
                 "Name one that can (with $ADB), or none to have it looked for.",
             )
-        return os.path.abspath(found)
-    found = shutil.which("adb") or next(_elsewhere(), None)
-    if found is None:
+        return os.path.abspath(program)
+    program = shutil.which("adb") or next(_elsewhere(), None)
+    if program is None:
         raise DeviceUnavailable(
             "There is no adb program on this machine.",
             "Install it (Debian and Ubuntu: apt install adb; macOS: brew install "
             "android-platform-tools; anywhere: pip install 'mvdeploy[android]'), or name one with "
             "$ADB.",
         )
-    return os.path.abspath(found)
+    return os.path.abspath(program)
 
 
 def _elsewhere() -> Iterator[str]:
@@ -93,9 +93,9 @@ def _elsewhere() -> Iterator[str]:
     if package is not None and package.submodule_search_locations:
         folders += [Path(place) / "binaries" for place in package.submodule_search_locations]
     for folder in folders:
-        found = shutil.which("adb", path=str(folder))
-        if found:
-            yield found
+        program = shutil.which("adb", path=str(folder))
+        if program:
+            yield program
 
 
 def run(path: str, words: Sequence[str], limit_s: float) -> Reply:
@@ -238,21 +238,21 @@ class Server:
 
     def _client_version(self) -> int:
         reply = run(self._path, ["version"], _START_S)
-        found = re.search(r"Android Debug Bridge version \d+\.\d+\.(\d+)", reply.text)
-        if found is None:
+        answer = re.search(r"Android Debug Bridge version \d+\.\d+\.(\d+)", reply.text)
+        if answer is None:
             raise DeviceUnavailable(
                 f"{self._path} does not behave like adb.",
                 "Name the right program with $ADB, or install adb anew.",
             )
-        return int(found[1])
+        return int(answer[1])
 
 
 def _port() -> int | None:
     """Return the port of the server on this machine; None if it is somewhere else."""
     place = os.environ.get("ADB_SERVER_SOCKET")
     if place:
-        found = re.fullmatch(r"tcp:(?:localhost:|127\.0\.0\.1:)?(\d+)", place)
-        return int(found[1]) if found else None
+        local = re.fullmatch(r"tcp:(?:localhost:|127\.0\.0\.1:)?(\d+)", place)
+        return int(local[1]) if local else None
     if os.environ.get("ANDROID_ADB_SERVER_ADDRESS") not in (None, "", "localhost", "127.0.0.1"):
         return None
     port = os.environ.get("ANDROID_ADB_SERVER_PORT") or str(DEFAULT_PORT)

@@ -18,7 +18,7 @@ from mvdeploy.links.families.adb import messages
 from mvdeploy.links.families.adb import program as adb_program
 from mvdeploy.links.families.adb.messages import Attached
 from mvdeploy.links.families.adb.program import Reply
-from mvdeploy.links.shell import Answer, OnBytes, quote
+from mvdeploy.links.shell import Answer, OnBytes, answer_of, ended, quote, with_status
 
 _ASK_S = 10.0
 """Seconds allowed for what the adb server can answer by itself."""
@@ -32,8 +32,6 @@ _SLOWEST = 500_000
 
 _POLL_S = 0.5
 """Seconds between looks at how much of a file has arrived."""
-
-_STATUS = re.compile(rb"\n__RC=(\d+)\r?\n\Z")
 
 
 class Adb:
@@ -87,16 +85,16 @@ class Adb:
         Raises:
             DeviceUnavailable: there is none, more than one, or it is in no state to be used.
         """
-        found = [one for one in self.devices() if serial in (None, one.serial)]
-        if not found and serial is not None:
+        phones = [phone for phone in self.devices() if serial in (None, phone.serial)]
+        if not phones and serial is not None:
             raise messages.absent(f"Device {serial}")
-        if not found:
+        if not phones:
             raise messages.none_attached()
-        if len(found) > 1:
-            raise messages.several(", ".join(one.serial for one in found))
-        if found[0].state != "device":
-            raise messages.not_ready(f"Device {found[0].serial}", found[0].state)
-        return found[0]
+        if len(phones) > 1:
+            raise messages.several(", ".join(phone.serial for phone in phones))
+        if phones[0].state != "device":
+            raise messages.not_ready(f"Device {phones[0].serial}", phones[0].state)
+        return phones[0]
 
     def connect(self, address: str) -> str:
         """Reach a device over the network.
@@ -128,11 +126,11 @@ class Adb:
             self.ask("disconnect", address)
             raise messages.silent(f"Device {address}", "connecting", _CONNECT_S) from error
         # It exits with 0 whatever comes of it.
-        found = re.search(r"^(already )?connected to (.+)$", text, re.MULTILINE)
-        if found is None:
+        connected = re.search(r"^(already )?connected to (.+)$", text, re.MULTILINE)
+        if connected is None:
             self.ask("disconnect", address)  # it would go on trying
             raise messages.unreachable(address, text)
-        return found[2].strip(), found[1] is None
+        return connected[2].strip(), connected[1] is None
 
     def _state(self, serial: str) -> str:
         return next((one.state for one in self.devices() if one.serial == serial), "gone")
@@ -191,18 +189,15 @@ class AdbShell:
     def call(self, command: str, limit_s: float = 30.0) -> Answer:
         """Run a command of the device's shell and wait for it; see `Shell.call`."""
         # adb's own status is no help: it may be 0 when the connection has broken.
-        line = f"({command}\n); printf '\\n__RC=%d\\n' $?"
+        words = self._shell(with_status(command))
         try:
-            reply = adb_program.run(self._adb.program, self._shell(line), limit_s)
+            reply = adb_program.run(self._adb.program, words, limit_s)
         except subprocess.TimeoutExpired as error:
             raise messages.silent(self.name, "running a command", limit_s) from error
-        found = _STATUS.search(reply.out)
-        if found is None:
+        answer = answer_of(reply.out, reply.error)
+        if answer is None:
             raise self._cut(reply)
-        out, error_text = reply.out[: found.start()], reply.error
-        return Answer(
-            int(found[1]), out.decode(errors="replace"), error_text.decode(errors="replace")
-        )
+        return answer
 
     def start(self, command: str, error: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         """Start a command whose output is read while it runs; see `Shell.start`.
@@ -212,7 +207,7 @@ class AdbShell:
             error: an open file for its standard error, and for what adb has to say; None to drop
                 both.
         """
-        words = self._shell(f"({command}\n); printf '\\n__RC=%d\\n' $?")
+        words = self._shell(with_status(command))
         drop = subprocess.DEVNULL
         return adb_program.launch(
             self._adb.program, words, subprocess.PIPE, drop if error is None else error
@@ -277,12 +272,8 @@ class AdbShell:
         source = str(local.resolve())
         with tempfile.TemporaryFile() as output:
             words = ["-s", self.serial, "push", "--", source, part]
-            process = adb_program.launch(self._adb.program, words, output, output)
-            try:
+            with ended(adb_program.launch(self._adb.program, words, output, output)) as process:
                 self._follow(process, part, size, limit_s, on_bytes)
-            finally:
-                process.kill()
-                process.wait()
             output.seek(0)
             if process.returncode != 0:
                 reply = Reply(process.returncode, output.read(), b"")
@@ -325,8 +316,8 @@ class AdbShell:
     def _must(self, command: str, remote: str) -> None:
         answer = self.call(command)
         if answer.status != 0:
-            said = messages.last_line(answer.error or answer.out)
-            raise self._denied(remote, said or f"exit status {answer.status}")
+            reason = messages.last_line(answer.error or answer.out)
+            raise self._denied(remote, reason or f"exit status {answer.status}")
 
     def _denied(self, remote: str, reason: str) -> DeviceUnavailable:
         return DeviceUnavailable(
@@ -355,5 +346,5 @@ class AdbShell:
 
 def _reason(text: str, prefix: str) -> str:
     """Return what follows a prefix on its line; names in it cannot be taken for a reason."""
-    _, found, rest = text.partition(prefix)
-    return rest.splitlines()[0].strip() if found and rest.strip() else ""
+    rest = text.partition(prefix)[2]
+    return rest.splitlines()[0].strip() if rest.strip() else ""

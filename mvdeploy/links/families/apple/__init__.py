@@ -22,29 +22,32 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
-from mvdeploy.links import (
-    LinkOption,
-    OnEvent,
-    Prerequisite,
-    RunnerFailed,
-    State,
-)
+from mvdeploy.links import NO_OPTIONS, OnEvent, Options, Prerequisite, RunnerFailed, State
 from mvdeploy.links.families import host
 from mvdeploy.links.families.apple import doctor as prerequisites
 from mvdeploy.links.families.apple import phones
-from mvdeploy.links.families.apple.doctor import STAND_IN, TEAM
+from mvdeploy.links.families.apple.doctor import STAND_IN
 from mvdeploy.links.families.apple.phones import DevicectlFailed, Phone
+from mvdeploy.plugins import Option
 from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Job, JobResult, Reading
 
-CLEAN = "MVDEPLOY_APPLE_CLEAN"
-"""Environment: set to build coremltools' app anew instead of using an earlier build."""
+RUNNER = "apple"
+"""Which program does its jobs; engines say which of them can run them."""
 
 OPTIONS = (
-    LinkOption("--team-id", TEAM, "iPhone: the developer team that signs the app.", "ID"),
-    LinkOption("--clean-app", CLEAN, "iPhone: build the app anew."),
+    Option(
+        "team_id",
+        "--team-id",
+        "iPhone: the developer team that signs the app.",
+        "ID",
+        variable="MVDEPLOY_APPLE_TEAM",
+    ),
+    Option(
+        "clean_app", "--clean-app", "iPhone: build the app anew.", variable="MVDEPLOY_APPLE_CLEAN"
+    ),
 )
 
-_RUNNER = (sys.executable, "-m", "mvdeploy.runners.apple")
+_COMMAND = (sys.executable, "-m", "mvdeploy.runners.apple")
 _ENGINE = "coreml"
 
 _PREPARE_S = 900.0
@@ -70,23 +73,14 @@ class PhoneGone(DeviceUnavailable):
         self.output = failed.output
 
 
-RUNNER = "apple"
-"""Which program does its jobs; engines say which of them can run them."""
-
-
-def connect(profile: DeviceProfile) -> AppleLink:
+def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> AppleLink:
     """Return the link to this Mac or to an attached phone, as the profile says."""
-    return AppleLink(profile)
+    return AppleLink(profile, options)
 
 
-def doctor(profile: DeviceProfile, team: str | None = None) -> tuple[Prerequisite, ...]:
-    """Return each thing that it takes to measure on a device, and whether it is there.
-
-    Args:
-        profile: of this Mac or of a phone.
-        team: that signs the app on a phone; None for the one that the environment names.
-    """
-    return tuple(prerequisites.checks(profile, team or os.environ.get(TEAM)))
+def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
+    """Return each thing that it takes to measure on a device, and whether it is there."""
+    return tuple(prerequisites.checks(profile, options.get("team_id")))
 
 
 class AppleLink(host.HostLink):
@@ -94,9 +88,7 @@ class AppleLink(host.HostLink):
 
     Args:
         profile: of this Mac or of a phone.
-        team: id of the developer team that signs the app on a phone; None for the one that the
-            environment names.
-        clean: build the app anew; None to do so if the environment says so.
+        options: of links.
         command: the runner's command line.
 
     Attributes:
@@ -108,14 +100,12 @@ class AppleLink(host.HostLink):
     def __init__(
         self,
         profile: DeviceProfile,
-        team: str | None = None,
-        clean: bool | None = None,
-        command: Sequence[str] = _RUNNER,
+        options: Options = NO_OPTIONS,
+        command: Sequence[str] = _COMMAND,
     ) -> None:
         super().__init__(profile)
-        self.emulated = False
-        self._team = team or os.environ.get(TEAM)
-        self._clean = bool(os.environ.get(CLEAN)) if clean is None else clean
+        self._team = options.get("team_id")
+        self._clean = "clean_app" in options
         self._runner = tuple(command)
         self.call_s = 2.0 if prerequisites.models(profile) else 0.0
         self._phone: Phone | None = None
@@ -139,10 +129,15 @@ class AppleLink(host.HostLink):
         if prerequisites.models(self.profile):
             self._phone = prerequisites.attached(self.profile)
             self.emulated = self._phone is not None and self._phone.emulated
+        self.on_reached(self.lock_key())
+
+    def lock_key(self) -> str:
+        """Return the phone's own identifier, or what this Mac is known by; see `Link.lock_key`."""
+        return super().lock_key() if self._phone is None else f"apple {self._phone.udid}"
 
     def _lacking(self) -> Prerequisite | None:
-        found = prerequisites.checks(self.profile, self._team)
-        return next((check for check in found if check.state is not State.MET), None)
+        checks = prerequisites.checks(self.profile, self._team)
+        return next((check for check in checks if check.state is not State.MET), None)
 
     def identity(self) -> dict[str, Reading]:
         """Return what the device is."""

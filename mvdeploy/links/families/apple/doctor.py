@@ -21,9 +21,6 @@ from mvdeploy.links.families.apple import phones as devicectl
 from mvdeploy.links.families.apple.phones import DevicectlFailed, Phone
 from mvdeploy.records import DeviceProfile
 
-TEAM = "MVDEPLOY_APPLE_TEAM"
-"""Environment: the ten characters of the developer team that signs the app on the phone."""
-
 STAND_IN = "MVDEPLOY_STAND_IN"
 """Environment: the folder of a stand-in for coremltools' native parts. Its results are labelled
 emulated."""
@@ -89,11 +86,11 @@ def _check(name: str, good: object, found: str, remedy: str) -> Prerequisite:
 
 def _mac() -> Prerequisite:
     here = stand_in()
-    found = f"this system is {sys.platform}" if here is None else f"{STAND_IN} stands in for it"
+    system = f"this system is {sys.platform}" if here is None else f"{STAND_IN} stands in for it"
     return _check(
         "macOS",
         sys.platform == "darwin" or here is not None,
-        found,
+        system,
         "Run mvdeploy on a Mac; on other systems, export and verify with --format coreml only.",
     )
 
@@ -101,12 +98,12 @@ def _mac() -> Prerequisite:
 def _coremltools() -> Prerequisite:
     low, high = _COREMLTOOLS
     try:
-        found = importlib.metadata.version("coremltools")
+        version = importlib.metadata.version("coremltools")
     except importlib.metadata.PackageNotFoundError:
-        found = "not installed"
-    good = low <= int(found.split(".")[0]) < high if found[0].isdigit() else False
+        version = "not installed"
+    good = low <= int(version.split(".")[0]) < high if version[0].isdigit() else False
     remedy = f"Install it with 'pip install \"coremltools>={low},<{high}\"'."
-    return _check("coremltools", good, found, remedy)
+    return _check("coremltools", good, version, remedy)
 
 
 def _folder() -> Path | None:
@@ -119,22 +116,22 @@ def _folder() -> Path | None:
 
 def _native() -> Prerequisite:
     folder = _folder()
-    found = folder is not None and any(folder.glob("libcoremlpython*"))
+    is_there = folder is not None and any(folder.glob("libcoremlpython*"))
     return _check(
         "coremltools' native module",
-        found,
-        "there" if found else "libcoremlpython is not in coremltools' folder",
+        is_there,
+        "there" if is_there else "libcoremlpython is not in coremltools' folder",
         "Install coremltools from PyPI on a Mac, for a version of Python that it has a wheel for.",
     )
 
 
 def _project() -> Prerequisite:
     folder = _folder()
-    found = folder is not None and (folder / "modelrunner/ModelRunner.xcworkspace").is_dir()
+    is_there = folder is not None and (folder / "modelrunner/ModelRunner.xcworkspace").is_dir()
     return _check(
         "ModelRunner project",
-        found,
-        "there" if found else "coremltools' folder has no modelrunner/ModelRunner.xcworkspace",
+        is_there,
+        "there" if is_there else "coremltools' folder has no modelrunner/ModelRunner.xcworkspace",
         "Install coremltools from PyPI on a Mac: only its wheels for macOS hold the app's project.",
     )
 
@@ -153,17 +150,17 @@ def _xcode() -> Prerequisite:
         )
     except (OSError, subprocess.TimeoutExpired) as error:
         return _check(name, False, f"xcodebuild does not answer ({error})", remedy)
-    said = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
-    return _check(name, done.returncode == 0, said[0] if said else "xcodebuild fails", remedy)
+    lines = (done.stdout if done.returncode == 0 else done.stderr).strip().splitlines()
+    return _check(name, done.returncode == 0, lines[0] if lines else "xcodebuild fails", remedy)
 
 
 def _team(team: str | None) -> Prerequisite:
     remedy = (
-        f"Give --team-id, or set {TEAM}: the ten characters of your team's id, in Xcode under "
-        "Settings, Accounts, or in the membership details at developer.apple.com."
+        "Give --team-id, or set MVDEPLOY_APPLE_TEAM: the ten characters of your team's id, in "
+        "Xcode under Settings, Accounts, or in the membership details at developer.apple.com."
     )
     if not team:
-        return _check("developer team", False, f"{TEAM} is not set", remedy)
+        return _check("developer team", False, "none is given", remedy)
     # It becomes part of a command line.
     good = _TEAM.fullmatch(team)
     return _check("developer team", good, team if good else f"'{team}' is no team's id", remedy)

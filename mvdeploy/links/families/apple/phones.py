@@ -12,6 +12,7 @@ from typing import Any
 
 from mvdeploy.engines.coreml import version_numbers
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links.shell import last_line
 
 LIST_S = 15.0
 """Seconds that a question to devicectl may take."""
@@ -67,10 +68,10 @@ def phones() -> tuple[Phone, ...]:
     Raises:
         DevicectlFailed: devicectl is not there, or gives no answer.
     """
-    found = ask(("list", "devices")).get("devices")
-    entries = found if isinstance(found, list) else []
-    read = [_phone(entry) for entry in entries if isinstance(entry, dict)]
-    return tuple(phone for phone in read if phone.model.startswith(("iPhone", "iPad")))
+    listed = ask(("list", "devices")).get("devices")
+    entries = listed if isinstance(listed, list) else []
+    known = [_phone(entry) for entry in entries if isinstance(entry, dict)]
+    return tuple(phone for phone in known if phone.model.startswith(("iPhone", "iPad")))
 
 
 def wake(phone: Phone) -> None:
@@ -124,7 +125,7 @@ def ask(words: Sequence[str], limit_s: float = LIST_S) -> dict[str, Any]:
         except (ValueError, AttributeError) as error:
             raise _failed(words, "its answer is no JSON object") from error
     if not isinstance(result, dict):
-        raise _failed(words, _last_line(done.stderr) or f"exit status {done.returncode}")
+        raise _failed(words, last_line(done.stderr) or f"exit status {done.returncode}")
     return result
 
 
@@ -134,11 +135,6 @@ def _failed(words: Sequence[str], why: str) -> DevicectlFailed:
         "Install Xcode 15 or newer, open it once, and select it with "
         "'sudo xcode-select --switch /Applications/Xcode.app'.",
     )
-
-
-def _last_line(text: str) -> str:
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1][:300] if lines else ""
 
 
 def _phone(entry: dict[str, Any]) -> Phone:
@@ -166,5 +162,5 @@ def _phone(entry: dict[str, Any]) -> Phone:
 
 
 def _part(entry: dict[str, Any], key: str) -> dict[str, Any]:
-    found = entry.get(key)
-    return found if isinstance(found, dict) else {}
+    part = entry.get(key)
+    return part if isinstance(part, dict) else {}

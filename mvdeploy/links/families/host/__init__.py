@@ -18,11 +18,14 @@ from typing import IO, cast
 
 import mvdeploy
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.links import Link, OnEvent, RunnerFailed, outcome
+from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
 
-_RUNNER = (sys.executable, "-m", "mvdeploy.runners.host")
+RUNNER = "host"
+"""Which program does its jobs; engines say which of them can run them."""
+
+_COMMAND = (sys.executable, "-m", "mvdeploy.runners.host")
 
 _GRACE_S = 5.0
 """Seconds for a runner to end by itself after its last event."""
@@ -30,11 +33,8 @@ _GRACE_S = 5.0
 _OUTPUT_BYTES = 65536
 """How much of the end of a runner's standard error is kept."""
 
-RUNNER = "host"
-"""Which program does its jobs; engines say which of them can run them."""
 
-
-def connect(profile: DeviceProfile) -> HostLink:
+def connect(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> HostLink:
     """Return the link to this machine."""
     return HostLink(profile)
 
@@ -47,14 +47,20 @@ class HostLink(Link):
         command: the runner's command line.
     """
 
-    def __init__(self, profile: DeviceProfile, command: Sequence[str] = _RUNNER) -> None:
-        self.profile = profile
-        self.emulated, self.call_s = False, 0.0
+    def __init__(self, profile: DeviceProfile, command: Sequence[str] = _COMMAND) -> None:
+        super().__init__(profile)
         self._command = tuple(command)
         self._scratch: Path | None = None
 
     def open(self) -> None:
-        """Do nothing: this machine is always there."""
+        """Reach this machine, which is always there."""
+        self.on_reached(self.lock_key())
+
+    def lock_key(self) -> str:
+        """Return what this start of the system is known by; see `Link.lock_key`."""
+        with contextlib.suppress(OSError):
+            return f"system {Path(kernel.BOOT).read_text().strip()}"
+        return "this machine"
 
     def identity(self) -> dict[str, Reading]:
         """Return what this machine is."""

@@ -5,7 +5,6 @@ from __future__ import annotations
 import datetime
 import os
 import platform
-import re
 import subprocess
 import sys
 import time
@@ -14,18 +13,18 @@ from pathlib import Path
 
 import psutil
 
+from mvdeploy.links import kernel
+from mvdeploy.links.gather import reading
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
 
 _ROOT = Path("/")
 _BACKGROUND_S = 0.25
 
-# What reading a missing file, or asking psutil for what a system does not have, ends in.
+# What reading a missing file, or asking psutil for what a system does not have, also ends in.
 _NOT_THERE = (
     OSError,
     AttributeError,
     NotImplementedError,
-    LookupError,
-    ValueError,
     psutil.Error,
     subprocess.SubprocessError,
 )
@@ -46,7 +45,7 @@ def identity(root: Path = _ROOT) -> dict[str, Reading]:
         "machine": _ask(lambda: _machine(root)),
         "os": _ask(_system),
         "kernel": f"{platform.system()} {platform.release()}",
-        "hypervisor": _ask(lambda: _hypervisor(root)),
+        "hypervisor": _ask(lambda: kernel.hypervisor((root / "proc/cpuinfo").read_text())),
         "boost": _ask(lambda: _boost(root)),
         "python": platform.python_version(),
     }
@@ -65,26 +64,13 @@ def state(root: Path = _ROOT) -> DeviceState:
 
 
 def _ask(read: Callable[[], Reading | None]) -> Reading:
-    try:
-        value = read()
-    except _NOT_THERE:
-        return UNAVAILABLE
-    return UNAVAILABLE if value is None or value in ("", ()) else value
+    return reading(read, _NOT_THERE)
 
 
 def _cpu_model(root: Path) -> str:
     if sys.platform == "darwin":
         return _command("sysctl", "-n", "machdep.cpu.brand_string")
-    fields = _cpuinfo(root)
-    # On arm64 Linux there is no name, only the numbers of the maker and the part.
-    maker = f"implementer {fields.get('CPU implementer')}, part {fields.get('CPU part')}"
-    return fields.get("model name") or (maker if "CPU part" in fields else platform.processor())
-
-
-def _cpuinfo(root: Path) -> dict[str, str]:
-    text = (root / "proc/cpuinfo").read_text()
-    pairs = (line.partition(":") for line in reversed(text.splitlines()))
-    return {key.strip(): value.strip() for key, _, value in pairs if value}
+    return kernel.processor((root / "proc/cpuinfo").read_text()) or platform.processor()
 
 
 def _command(*words: str) -> str:
@@ -104,11 +90,6 @@ def _system() -> str:
     if sys.platform == "darwin":
         return f"macOS {platform.mac_ver()[0]}"
     return platform.freedesktop_os_release()["PRETTY_NAME"]
-
-
-def _hypervisor(root: Path) -> str | None:
-    flags = _cpuinfo(root).get("flags")  # x86 only: other processors have no such flag
-    return flags and ("yes" if "hypervisor" in flags.split() else "no")
 
 
 def _boost(root: Path) -> str:
@@ -152,9 +133,11 @@ def _counters(root: Path) -> dict[str, Reading]:
         "idle_ticks": _ask(lambda: _ticks("idle")),
         "total_ticks": _ask(lambda: _ticks(None)),
         "context_switches": _ask(lambda: psutil.cpu_stats().ctx_switches),
-        "psi_cpu_some_us": _ask(lambda: _pressure(root)),
-        "run_delay_ns": _ask(lambda: _run_delay(root)),
-        "page_faults": _ask(lambda: _page_faults(root)),
+        "psi_cpu_some_us": _ask(lambda: kernel.pressure((root / "proc/pressure/cpu").read_text())),
+        "run_delay_ns": _ask(lambda: kernel.run_delay((root / "proc/schedstat").read_text())),
+        "page_faults": _ask(
+            lambda: int(kernel.field((root / "proc/vmstat").read_text(), "pgfault"))
+        ),
     }
 
 
@@ -163,25 +146,6 @@ def _ticks(kind: str | None) -> int:
     # Guest time is already contained in user and nice time.
     seconds = times[kind] if kind else sum(v for k, v in times.items() if "guest" not in k)
     return int(seconds * os.sysconf("SC_CLK_TCK") + 0.5)
-
-
-def _pressure(root: Path) -> int:
-    text = (root / "proc/pressure/cpu").read_text()
-    return int(re.findall(r"^some .*total=(\d+)", text, re.MULTILINE)[0])
-
-
-def _run_delay(root: Path) -> int:
-    text = (root / "proc/schedstat").read_text()
-    rows = [line.split() for line in text.splitlines() if re.match(r"cpu\d", line)]
-    if not rows:
-        raise LookupError("no processors")
-    # The eighth number of a processor's line: nanoseconds that tasks waited for it.
-    return sum(int(row[8]) for row in rows)
-
-
-def _page_faults(root: Path) -> int:
-    text = (root / "proc/vmstat").read_text()
-    return int(dict(line.split() for line in text.splitlines())["pgfault"])
 
 
 def _condition() -> dict[str, Reading]:

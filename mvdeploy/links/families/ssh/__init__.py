@@ -3,34 +3,41 @@
 from __future__ import annotations
 
 import dataclasses
-import os
+from typing import cast
 
 from mvdeploy import devices
 from mvdeploy.errors import DeviceUnavailable, UsageError
-from mvdeploy.links import Attached, LinkOption, Prerequisite, remote_doctor
+from mvdeploy.links import NO_OPTIONS, Attached, Options, Prerequisite, remote, remote_doctor
 from mvdeploy.links.families.ssh import linux
 from mvdeploy.links.families.ssh.shell import SshShell
-from mvdeploy.links.gather import highest_clocks
+from mvdeploy.links.kernel import highest_clocks
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import Shell
+from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, DeviceState, Reading
 
-ADDRESS = "MVDEPLOY_SSH_ADDRESS"
-"""Environment: where the board is, when its profile does not say."""
+RUNNER = "native"
+"""Which program does its jobs; engines say which of them can run them."""
 
-OPTIONS = (LinkOption("--address", ADDRESS, "ssh: where the board is.", "USER@HOST[:PORT]"),)
+OPTIONS = (
+    Option(
+        "address",
+        "--address",
+        "ssh: where the board is.",
+        "USER@HOST[:PORT]",
+        variable="MVDEPLOY_SSH_ADDRESS",
+    ),
+    *remote.OPTIONS,
+)
 
 _ENGINES = ("onnxruntime", "executorch")
 _FORMATS = ("onnx", "executorch")
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64"}
 
-RUNNER = "native"
-"""Which program does its jobs; engines say which of them can run them."""
 
-
-def connect(profile: DeviceProfile) -> SshLink:
+def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> SshLink:
     """Return the link to a Linux board."""
-    return SshLink(profile)
+    return SshLink(profile, options)
 
 
 def named(text: str) -> Attached | None:
@@ -38,20 +45,19 @@ def named(text: str) -> Attached | None:
     return Attached(text, "ssh", "device") if "@" in text else None
 
 
-def generic(one: Attached) -> DeviceProfile:
+def generic(one: Attached, _options: Options = NO_OPTIONS) -> DeviceProfile:
     """Return a profile for a board, from what it answers."""
-    shell = SshShell(one.address)
-    with shell:
-        told = linux.answers(shell)
-    found, clocks = linux.properties(told), highest_clocks(told["clocks"])
-    profile = devices.generic("ssh", one.address, found, clocks, _ENGINES, _FORMATS)
+    with SshShell(one.address) as shell:
+        answers = linux.ask(shell)
+    properties, clocks = linux.properties(answers), highest_clocks(answers["clocks"])
+    profile = devices.generic("ssh", one.address, properties, clocks, _ENGINES, _FORMATS)
     # An address says by itself which board is meant.
     return dataclasses.replace(profile, match={})
 
 
-def doctor(profile: DeviceProfile) -> tuple[Prerequisite, ...]:
+def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on a Linux board."""
-    return remote_doctor.checks(SshLink(profile), ())
+    return remote_doctor.checks(SshLink(profile, options))
 
 
 class SshLink(RemoteLink):
@@ -59,34 +65,44 @@ class SshLink(RemoteLink):
 
     Args:
         profile: of the board; its address says where it is.
+        options: of links; an address among them counts when the profile has none.
     """
 
-    def __init__(self, profile: DeviceProfile) -> None:
-        super().__init__(profile)
+    def __init__(self, profile: DeviceProfile, options: Options = NO_OPTIONS) -> None:
+        super().__init__(profile, options)
         self._ssh: SshShell | None = None
-        self._told: dict[str, str] = {}
+        self._answers: dict[str, str] = {}
 
     def _reach(self) -> Shell:
-        address = os.environ.get(ADDRESS) or self.profile.address
+        address = self.profile.address or self._options.get("address")
         if not address:
             raise UsageError(
                 f"The profile of {self.profile.title} does not say where it is.",
-                f"Give --address USER@HOST, or set {ADDRESS}, or 'address' in the profile.",
+                "Give --address USER@HOST, or 'address' in the profile, or set "
+                "MVDEPLOY_SSH_ADDRESS.",
             )
         self._ssh = SshShell(address, self.profile.title)
         self._ssh.open()
-        self._told = linux.answers(self._ssh)
-        if not devices.fits(self.profile, linux.properties(self._told)):
-            machine = linux.identity(self._told)["machine"]
+        self._answers = linux.ask(self._ssh)
+        if not devices.fits(self.profile, linux.properties(self._answers)):
+            machine = linux.identity(self._answers)["machine"]
             raise DeviceUnavailable(
                 f"The board at {address} is no {self.profile.title} (it says: {machine}).",
                 f"Give its address with --device {address} to measure on it as what it is.",
             )
         return self._ssh
 
+    def lock_key(self) -> str:
+        """Return what this start of the board's system is known by; see `Link.lock_key`.
+
+        It is the same whatever way leads there, also from the board itself.
+        """
+        boot = self._answers["boot"].strip()
+        return f"system {boot}" if boot else f"ssh {cast(SshShell, self._ssh).address}"
+
     def architecture(self) -> str:
         """Return what the board's programs have to be built for; see `RemoteLink`."""
-        machine = str(linux.identity(self._told)["architecture"])
+        machine = str(linux.identity(self._answers)["architecture"])
         if machine not in _ARCHITECTURES:
             raise DeviceUnavailable(
                 f"{self.shell.name} runs programs for {machine}, which there is no runner for.",
@@ -96,7 +112,7 @@ class SshLink(RemoteLink):
 
     def identity(self) -> dict[str, Reading]:
         """Return what the board is."""
-        return linux.identity(self._told)
+        return linux.identity(self._answers)
 
     def state(self) -> DeviceState:
         """Return the condition the board is in now."""

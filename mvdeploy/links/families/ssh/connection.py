@@ -85,15 +85,15 @@ def parse(address: str) -> Destination:
     Raises:
         UsageError: it is no such address.
     """
-    found = _ADDRESS.fullmatch(address)
-    port = int(found["port"]) if found and found["port"] else None
-    if found is None or (port is not None and not 1 <= port <= 65535):
+    parts = _ADDRESS.fullmatch(address)
+    port = int(parts["port"]) if parts and parts["port"] else None
+    if parts is None or (port is not None and not 1 <= port <= 65535):
         raise UsageError(
             f"'{address}' is no address of a device that ssh reaches.",
             "Give it as 'user@host[:port]', or the name of a host of your ssh configuration; an "
             "IPv6 address stands in brackets.",
         )
-    return Destination(found["host"].strip("[]"), found["user"], port)
+    return Destination(parts["host"].strip("[]"), parts["user"], port)
 
 
 class Connection:
@@ -119,10 +119,10 @@ class Connection:
         Raises:
             DeviceUnavailable: there is no ssh program, or it does not get through (and why).
         """
-        found = shutil.which("ssh")
-        if found is None:
+        program = shutil.which("ssh")
+        if program is None:
             raise messages.no_program()
-        self._program = found
+        self._program = program
         self._folder = _short_folder()
         try:
             with (self._folder / "log").open("wb") as log:
@@ -166,20 +166,20 @@ class Connection:
             start_new_session=True,
         )
 
-    def lost(self, doing: str, said: str = "") -> DeviceUnavailable:
+    def lost(self, doing: str, output: str = "") -> DeviceUnavailable:
         """Word the error for a connection that broke.
 
         Args:
             doing: what was going on.
-            said: what ssh said of the command that was carried.
+            output: what ssh wrote of the command that was carried.
         """
         if self._master is not None:
             # A process that carried a command may notice before the one that holds the connection.
             with contextlib.suppress(subprocess.TimeoutExpired):
                 self._master.wait(_NOTICE_S)
-                return messages.lost(self._name, doing, self._said())
+                return messages.lost(self._name, doing, self._log())
         # That ssh did not get through by itself either is of its options' making.
-        lines = (line for line in said.splitlines() if "UNKNOWN port" not in line)
+        lines = (line for line in output.splitlines() if "UNKNOWN port" not in line)
         return messages.lost(self._name, doing, "\n".join(lines))
 
     def close(self) -> None:
@@ -197,7 +197,7 @@ class Connection:
     def _socket(self) -> str:
         return str(cast(Path, self._folder) / "s")
 
-    def _said(self) -> str:
+    def _log(self) -> str:
         if self._folder is None:
             return ""
         return (self._folder / "log").read_bytes().decode(errors="replace")
@@ -232,17 +232,17 @@ class Connection:
 
     def _wait_until_ready(self, master: subprocess.Popen[bytes]) -> None:
         heard, ended = _hear(cast(IO[bytes], master.stdout), time.monotonic() + _LOGIN_S)
-        said = heard.decode(errors="replace")
+        output = heard.decode(errors="replace")
         if heard == _READY:
             return
         if heard.endswith(_READY) or len(heard) > _NOISE_BYTES:
-            raise messages.noisy(self._name, said.removesuffix(_READY.decode()))
+            raise messages.noisy(self._name, output.removesuffix(_READY.decode()))
         if not ended:
             raise messages.silent(self._name, "logging in", _LOGIN_S)
         if master.wait() == 255:
             to = self._destination
-            raise messages.unreachable(self._name, to.typed, to.known_as, self._said())
-        raise messages.no_session(self._name, self._destination.typed, said or self._said())
+            raise messages.unreachable(self._name, to.typed, to.known_as, self._log())
+        raise messages.no_session(self._name, self._destination.typed, output or self._log())
 
 
 def _options(**options: str) -> list[str]:

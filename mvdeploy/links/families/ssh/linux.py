@@ -6,13 +6,15 @@ import datetime
 import re
 from collections.abc import Mapping
 
-from mvdeploy.links.gather import (
+from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.kernel import (
+    BOOT,
     KERNEL,
     core_count,
-    gather,
+    hypervisor,
     kernel_state,
     kilobytes,
-    reading,
+    processor,
 )
 from mvdeploy.links.shell import Shell
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
@@ -26,6 +28,7 @@ _IDENTITY = {
     "architecture": "uname -m",
     "kernel": "uname -sr",
     "os": "cat /etc/os-release",
+    "boot": f"cat {BOOT}",
 }
 _CONDITION = {
     "zones": "grep -H . /sys/class/thermal/thermal_zone[0-9]*/type "
@@ -34,67 +37,54 @@ _CONDITION = {
 }
 
 
-def answers(shell: Shell) -> dict[str, str]:
+def ask(shell: Shell) -> dict[str, str]:
     """Return what the board says of itself, for `identity` and `properties`."""
     return gather(shell, _IDENTITY)
 
 
-def identity(told: Mapping[str, str]) -> dict[str, Reading]:
+def identity(answers: Mapping[str, str]) -> dict[str, Reading]:
     """Return what the board is; see `mvdeploy.links` for the names."""
     return {
-        "cpu": reading(lambda: _cpu(told["cpu"])),
+        "cpu": reading(lambda: processor(answers["cpu"])),
         "cores_physical": UNAVAILABLE,
-        "cores_logical": core_count(told),
-        "architecture": reading(lambda: told["architecture"].strip()),
-        "memory_bytes": kilobytes(told["memory"], "MemTotal"),
-        "machine": reading(lambda: told["machine"].strip("\0 \n")),
-        "os": reading(lambda: re.findall(r'^PRETTY_NAME="?(.*?)"?$', told["os"], re.MULTILINE)[0]),
-        "kernel": reading(lambda: told["kernel"].strip()),
-        "hypervisor": reading(lambda: _hypervisor(told["cpu"])),
+        "cores_logical": core_count(answers),
+        "architecture": reading(lambda: answers["architecture"].strip()),
+        "memory_bytes": kilobytes(answers["memory"], "MemTotal"),
+        "machine": reading(lambda: answers["machine"].strip("\0 \n")),
+        "os": reading(
+            lambda: re.findall(r'^PRETTY_NAME="?(.*?)"?$', answers["os"], re.MULTILINE)[0]
+        ),
+        "kernel": reading(lambda: answers["kernel"].strip()),
+        "hypervisor": reading(lambda: hypervisor(answers["cpu"])),
         "boost": UNAVAILABLE,
         "python": "none",
     }
 
 
-def properties(told: Mapping[str, str]) -> dict[str, str]:
+def properties(answers: Mapping[str, str]) -> dict[str, str]:
     """Return what tells boards apart, under Android's names, as profiles use them."""
-    said = identity(told)
+    board = identity(answers)
     named = {
-        "ro.product.model": said["machine"],
-        "ro.soc.model": said["cpu"],
-        "ro.product.cpu.abi": said["architecture"],
+        "ro.product.model": board["machine"],
+        "ro.soc.model": board["cpu"],
+        "ro.product.cpu.abi": board["architecture"],
     }
     return {name: str(value) for name, value in named.items() if value != UNAVAILABLE}
 
 
 def state(shell: Shell) -> DeviceState:
     """Return the condition the board is in; see `mvdeploy.links` for the names."""
-    told = gather(shell, KERNEL | _CONDITION)
+    answers = gather(shell, KERNEL | _CONDITION)
     now = datetime.datetime.now(datetime.UTC).isoformat()
     heat: dict[str, Reading] = {
-        "temperatures_c": reading(lambda: _temperatures(told["zones"])),
+        "temperatures_c": reading(lambda: _temperatures(answers["zones"])),
         "battery_percent": UNAVAILABLE,
         "battery_plugged": UNAVAILABLE,
     }
-    capped = reading(lambda: _capped(told["capped"]))
+    capped = reading(lambda: _capped(answers["capped"]))
     if capped != UNAVAILABLE:
         heat["thermal_status"] = capped
-    return DeviceState(now, {**kernel_state(told), **heat})
-
-
-def _cpu(text: str) -> str | None:
-    pairs = (line.partition(":") for line in reversed(text.splitlines()))
-    fields = {key.strip(): value.strip() for key, _, value in pairs if value}
-    if "model name" in fields:
-        return fields["model name"]
-    if {"CPU implementer", "CPU part"} <= fields.keys():
-        return f"implementer {fields['CPU implementer']}, part {fields['CPU part']}"
-    return None
-
-
-def _hypervisor(text: str) -> str | None:
-    flags = re.findall(r"^flags\s*:(.*)$", text, re.MULTILINE)
-    return ("yes" if "hypervisor" in flags[0].split() else "no") if flags else None
+    return DeviceState(now, {**kernel_state(answers), **heat})
 
 
 def _temperatures(zones: str) -> tuple[str, ...]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links.shell import last_line
 
 _NETWORK = "Check that it is switched on and in this network, and that 'ssh {to} true' succeeds."
 
@@ -79,10 +80,10 @@ def noisy(name: str, noise: str) -> DeviceUnavailable:
     )
 
 
-def no_session(name: str, to: str, said: str) -> DeviceUnavailable:
+def no_session(name: str, to: str, output: str) -> DeviceUnavailable:
     """Word the error for a login that is accepted, and leads to no shell."""
     return DeviceUnavailable(
-        f"{name} accepts the login but runs no command{_quoted(said)}.",
+        f"{name} accepts the login but runs no command{_quoted(output)}.",
         f"Give the user a login shell there; 'ssh {to} true' has to succeed.",
     )
 
@@ -111,10 +112,10 @@ def no_program() -> DeviceUnavailable:
     )
 
 
-def no_folder(name: str, said: str) -> DeviceUnavailable:
+def no_folder(name: str, output: str) -> DeviceUnavailable:
     """Word the error for a device without a place for programs."""
     return DeviceUnavailable(
-        f"{name} has no folder that programs can be put into and run from{_quoted(said)}.",
+        f"{name} has no folder that programs can be put into and run from{_quoted(output)}.",
         "Give the user a home folder there that may be written to and is not mounted noexec, or "
         "set XDG_CACHE_HOME there to a folder that is not.",
     )
@@ -134,12 +135,6 @@ def denied(name: str, remote: str, reason: str, folder: str) -> DeviceUnavailabl
         f"{name} does not take a file as {remote} ({reason}).",
         f"Use a folder below {folder}, and see that its files belong to the user who logs in.",
     )
-
-
-def last_line(text: str) -> str:
-    """Return the last line that says something, without a full stop."""
-    lines = [line.strip() for line in text.splitlines() if line.strip()]
-    return lines[-1].rstrip(".") if lines else ""
 
 
 def _quoted(text: str) -> str:

@@ -9,17 +9,23 @@ import re
 import subprocess
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.links.families.ssh import connection, messages
-from mvdeploy.links.shell import Answer, OnBytes, quote
+from mvdeploy.links.shell import (
+    Answer,
+    OnBytes,
+    answer_of,
+    ended,
+    last_line,
+    quote,
+    with_status,
+)
 from mvdeploy.records.codec import write_atomically
-
-_STATUS = re.compile(rb"\n__RC=(\d+)\n\Z")
 
 _POLL_S = 0.1
 """Seconds between looks at how much of a file has been sent."""
@@ -103,20 +109,19 @@ class SshShell:
 
     def call(self, command: str, limit_s: float = 30.0) -> Answer:
         """Run a command of the device's shell and wait for it; see `Shell.call`."""
-        line = f"({command}\n); printf '\\n__RC=%d\\n' $?"
+        line = with_status(command)
         with tempfile.TemporaryFile() as out, tempfile.TemporaryFile() as error:
-            with _ended(self._connection.start(line, stdout=out, stderr=error)) as process:
+            with ended(self._connection.start(line, stdout=out, stderr=error)) as process:
                 try:
                     process.wait(limit_s)
                 except subprocess.TimeoutExpired as late:
                     raise messages.silent(self.name, "running a command", limit_s) from late
-            written, said = _content(out), _content(error)
+            output, errors = _content(out), _content(error)
         # ssh's own status is no help: 255 may be the command's.
-        found = _STATUS.search(written)
-        if found is None:
-            raise self._connection.lost("a command ran", said.decode(errors="replace"))
-        text = written[: found.start()].decode(errors="replace")
-        return Answer(int(found[1]), text, said.decode(errors="replace"))
+        answer = answer_of(output, errors)
+        if answer is None:
+            raise self._connection.lost("a command ran", errors.decode(errors="replace"))
+        return answer
 
     def start(self, command: str, error: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
         """Start a command whose output is read while it runs; see `Shell.start`.
@@ -130,7 +135,7 @@ class SshShell:
             DeviceUnavailable: the device is gone.
         """
         return self._connection.start(
-            f"({command}\n); printf '\\n__RC=%d\\n' $?",
+            with_status(command),
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if error is None else error,
         )
@@ -166,11 +171,11 @@ class SshShell:
                 return count
 
             command = f"({take}) || {{ rm -f {_path(part)}; exit 1; }}"
-            with _ended(self._connection.start(command, stdin=source, stderr=error)) as process:
+            with ended(self._connection.start(command, stdin=source, stderr=error)) as process:
                 self._follow(process, sent, f"receiving {local.name}")
             if process.returncode != 0:
-                said = _content(error).decode(errors="replace")
-                self._refuse(process.returncode, said, local, remote)
+                reason = _content(error).decode(errors="replace")
+                self._refuse(process.returncode, reason, local, remote)
         if on_bytes is not None:
             on_bytes(about.st_size, about.st_size)
 
@@ -188,13 +193,13 @@ class SshShell:
     def _receive(self, remote: str, part: Path, size: int) -> None:
         with part.open("wb") as target, tempfile.TemporaryFile() as error:
             command = f"LC_ALL=C cat {_path(remote)}"
-            with _ended(self._connection.start(command, stdout=target, stderr=error)) as process:
+            with ended(self._connection.start(command, stdout=target, stderr=error)) as process:
                 self._follow(process, lambda: part.stat().st_size, f"sending {remote}")
-            said = _content(error).decode(errors="replace")
+            errors = _content(error).decode(errors="replace")
         if process.returncode == 255:
             raise self._connection.lost(f"{remote} was being copied from it")
         if process.returncode != 0:
-            raise self._withheld(remote, said)
+            raise self._withheld(remote, errors)
         if part.stat().st_size != size:
             raise EngineError(
                 f"{self.name} changed the file {remote} while it was being copied.",
@@ -216,18 +221,18 @@ class SshShell:
             elif time.monotonic() - since > _STALL_S:
                 raise messages.silent(self.name, doing, _STALL_S)
 
-    def _refuse(self, status: int, said: str, local: Path, remote: str) -> None:
+    def _refuse(self, status: int, errors: str, local: Path, remote: str) -> None:
         """Raise the error for a file that the device did not take."""
         if status == 255:
             raise self._connection.lost(f"{local.name} was being sent")
-        if re.search("No space left on device|Disk quota exceeded", said):
+        if re.search("No space left on device|Disk quota exceeded", errors):
             raise messages.full(self.name, local.name, local.stat().st_size, self.folder)
-        reason = messages.last_line(said) or f"exit status {status}"
+        reason = last_line(errors) or f"exit status {status}"
         raise messages.denied(self.name, remote, reason, self.folder)
 
-    def _withheld(self, remote: str, said: str) -> EngineError:
+    def _withheld(self, remote: str, errors: str) -> EngineError:
         return EngineError(
-            f"{self.name} does not give the file {remote} ({messages.last_line(said)}).",
+            f"{self.name} does not give the file {remote} ({last_line(errors)}).",
             "Give the user who logs in the right to read it.",
         )
 
@@ -259,13 +264,3 @@ def _path(remote: str) -> str:
 def _content(file: IO[bytes]) -> bytes:
     file.seek(0)
     return file.read()
-
-
-@contextlib.contextmanager
-def _ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
-    """Leave no process behind, whatever happens while it is waited for."""
-    try:
-        yield process
-    finally:
-        process.kill()
-        process.wait()
