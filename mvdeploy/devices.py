@@ -143,8 +143,8 @@ def generic(
     address: str,
     properties: Mapping[str, str],
     max_khz: Mapping[int, int],
-    engines: Sequence[str] = ("executorch", "onnxruntime"),
-    formats: Sequence[str] = ("executorch", "onnx"),
+    engines: Sequence[str],
+    formats: Sequence[str],
 ) -> DeviceProfile:
     """Describe a device that has no profile.
 

@@ -14,11 +14,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from mvdeploy import devices
+from mvdeploy import devices, links
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile, codec
 from mvdeploy.records.device import Cluster, CoolDown
 
+NATIVE = links.native_choice()
 DOCUMENT = Path(__file__).parents[1] / "docs" / "devices.md"
 
 GOOD = {
@@ -521,7 +522,7 @@ def clocks(profile):
 
 def test_a_phone_without_a_profile_is_described_by_what_it_answers():
     pixel = devices.get("pixel4")
-    found = devices.generic("adb", "99131FFAZ000AB", PIXEL, clocks(pixel))
+    found = devices.generic("adb", "99131FFAZ000AB", PIXEL, clocks(pixel), *NATIVE)
     assert found == DeviceProfile(
         name="pixel-4",
         title="Google Pixel 4",
@@ -547,11 +548,11 @@ def test_the_fast_cores_are_found_from_the_clocks_alone():
     phones = [p for p in devices.profiles().values() if p.link in {"adb", "ssh"}]
     assert len(phones) >= 7
     for phone in phones:
-        assert devices.generic("adb", "x", {}, clocks(phone)).cores == phone.cores
+        assert devices.generic("adb", "x", {}, clocks(phone), *NATIVE).cores == phone.cores
 
 
 def test_a_device_that_answers_nothing_has_a_profile_nevertheless():
-    found = devices.generic("ssh", "me@board", {}, {}, ("onnxruntime",))
+    found = devices.generic("ssh", "me@board", {}, {}, ("onnxruntime",), ("onnx",))
     assert (found.name, found.title) == ("me-board", "device me@board")
     assert (found.cores, found.clusters, found.threads) == ((), (), 1)
     assert (found.match, found.architecture) == ({}, "")
@@ -560,13 +561,13 @@ def test_a_device_that_answers_nothing_has_a_profile_nevertheless():
 
 def test_a_makers_name_is_not_said_twice():
     said = {"ro.product.manufacturer": "Nothing", "ro.product.model": "nothing Phone"}
-    assert devices.generic("adb", "x", said, {}).title == "nothing Phone"
+    assert devices.generic("adb", "x", said, {}, *NATIVE).title == "nothing Phone"
 
 
 @pytest.mark.parametrize("address", ["-oProxyCommand=x", "a b", "a\n"])
 def test_an_address_that_could_be_an_option_is_refused(address):
     with pytest.raises(UsageError, match="'address'"):
-        devices.generic("ssh", address, {}, {})
+        devices.generic("ssh", address, {}, {}, *NATIVE)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -578,7 +579,7 @@ def test_an_address_that_could_be_an_option_is_refused(address):
     ),
 )
 def test_whatever_a_device_answers_makes_a_profile_that_can_be_saved(extra, properties, khz):
-    found = devices.generic("adb", "SERIAL", properties, khz)
+    found = devices.generic("adb", "SERIAL", properties, khz, *NATIVE)
     assert codec.loads(DeviceProfile, codec.dumps(found), "x") == found
     inside = {core: clock for core, clock in khz.items() if core in clocks(found)}
     assert clocks(found) == inside
@@ -589,5 +590,5 @@ def test_whatever_a_device_answers_makes_a_profile_that_can_be_saved(extra, prop
     said = {name: value for name, value in properties.items() if name in found.match}
     assert found.match.keys() == said.keys()
     assert devices.fits(found, {name: values[0] for name, values in found.match.items()})
-    assert found.name == devices.generic("adb", "SERIAL", properties, khz).name
+    assert found.name == devices.generic("adb", "SERIAL", properties, khz, *NATIVE).name
     assert found.title.isprintable() and found.title

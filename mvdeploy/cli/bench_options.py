@@ -14,7 +14,7 @@ from mvdeploy import engines, export, links, models
 from mvdeploy.cli import link_options, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import CheckFailed, UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
 
@@ -329,7 +329,19 @@ def measure(request: Request, asked: Options) -> int:
 
         show(view, Console())
         click.echo(f"\nReport: {next(p for p in paths if p.name == 'report.html')}")
-    return max(_failures(store), asked.demands.settle(view))
+    return max(_failures(store), _wrong_outputs(store), asked.demands.settle(view))
+
+
+def _wrong_outputs(store: Store) -> int:
+    """Print which cases compute something else on the device; return the exit status."""
+    wrong = [c for c in store.cases if c.device_parity is not None and not c.device_parity.passed]
+    for case in wrong:
+        click.echo(
+            f"Error: {case.label}: the device computes something else than the network.\n"
+            "Do not use this latency; the report has the figures.",
+            err=True,
+        )
+    return CheckFailed.exit_code if wrong else 0
 
 
 def _failures(store: Store) -> int:

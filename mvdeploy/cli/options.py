@@ -36,7 +36,7 @@ def channel_order(command: F) -> F:
 
 def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
-    known = {name: export.get(name).PRECISIONS for name in export.names()}
+    known = {name: export.precisions_of(name) for name in export.names()}
     usual = ", ".join(f"{own[0]} for {name}" for name, own in known.items())
     listed = ", ".join(dict.fromkeys(name for own in known.values() for name in own))
     return click.option(

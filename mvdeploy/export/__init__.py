@@ -8,7 +8,8 @@ imported when one is made) and has:
 ``PACKAGES``
     the distributions that make them; their versions go into the manifest.
 ``PRECISIONS``
-    what it can be written in, the usual one first.
+    what it can be written in of itself, the usual one first; a precision that rewrites graphs says
+    so of its formats.
 ``write(subject, path, options)``
     writes the program of a `Subject` to `path`, a file or a folder, and returns what was `Written`.
     It calls ``subject.rewrite`` on what it traced, before that is lowered or saved.
@@ -61,6 +62,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import (
     Artifact,
+    Category,
     Delegation,
     ModelSpec,
     ModuleInfo,
@@ -153,8 +155,8 @@ class Source:
         preprocessing: how it is fed.
         macs: of one inference of the network as it was built; None when an operator of it has no
             counting rule.
-        calibration: inputs by name, for precisions that choose their scales by what the network is
-            fed.
+        calibration: inputs by a name of each, (batch, 3, height, width), for precisions that choose
+            their scales by what the network is fed.
     """
 
     spec: ModelSpec
@@ -164,7 +166,7 @@ class Source:
     passes: tuple[PassReport, ...]
     preprocessing: Preprocessing
     macs: int | None = None
-    calibration: tuple[Mapping[str, Any], ...] = ()
+    calibration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -286,10 +288,11 @@ def check_options(format_name: str, options: Options) -> None:
     if options.dynamic_batch and not getattr(exporter, "DYNAMIC_BATCH", False):
         having = [name for name in names() if getattr(get(name), "DYNAMIC_BATCH", False)]
         raise _lacking(format_name, "--batch dynamic", having)
-    if precision(format_name, options) not in exporter.PRECISIONS:
+    possible = precisions_of(format_name)
+    if precision(format_name, options) not in possible:
         raise UsageError(
             f"The format {format_name} is not written in {options.precision}.",
-            f"Give --precision {' or '.join(exporter.PRECISIONS)}.",
+            f"Give --precision {' or '.join(possible)}.",
         )
     if hasattr(exporter, "check"):
         exporter.check(complete(format_name, options))
@@ -325,10 +328,16 @@ def _lacking(format_name: str, flag: str, having: Sequence[str]) -> UsageError:
     )
 
 
+def precisions_of(format_name: str) -> tuple[str, ...]:
+    """Return the precisions that a format can be written in, the usual one first."""
+    own: tuple[str, ...] = get(format_name).PRECISIONS
+    others = (n for n in precisions.names() if format_name in precisions.get(n).formats)
+    return tuple(dict.fromkeys((*own, *others)))
+
+
 def precision(format_name: str, options: Options) -> str:
     """Return what a format is written in: as is asked for, or as is usual."""
-    usual: str = get(format_name).PRECISIONS[0]
-    return options.precision or usual
+    return options.precision or precisions_of(format_name)[0]
 
 
 def formulation(format_name: str, options: Options) -> str | None:
@@ -425,11 +434,18 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
         backend=written.backend,
         runs_on=written.runs_on,
         delegation=written.delegation,
+        categories=_categories(source.modules),
     )
     if hasattr(exporter, "annotate"):
         artifact = exporter.annotate(artifact, path)
     save_manifest(artifact, path)
     return artifact
+
+
+def _categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
+    """Return the categories of modules with their titles, in the order of reports."""
+    present = [info.category for info in modules.values() if info.category is not None]
+    return {str(category): category.heading for category in Category.ordered(present)}
 
 
 def _subject(source: Source, format_name: str, options: Options) -> Subject:

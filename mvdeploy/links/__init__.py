@@ -410,6 +410,13 @@ def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> Devic
     return generic(one, options)
 
 
+def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the engines that the native runner has, and the formats that they run."""
+    native = tuple(engines.native())
+    formats = dict.fromkeys(name for engine in native for name in engines.get(engine).FORMATS)
+    return native, tuple(formats)
+
+
 def engines_of(profile: DeviceProfile) -> tuple[str, ...]:
     """Return the engines that run on a device: those of its profile, best first, and then others.
 

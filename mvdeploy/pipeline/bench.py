@@ -18,6 +18,7 @@ from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
@@ -189,8 +190,9 @@ def _measure(
 ) -> _Lost | None:
     """Measure the cases, those of one engine together; stop when the device is gone."""
     store = preparation.store
+    judge = Judge(store, link, preparation.network)
     listener = Listener(
-        store.measured, store.failed, on_step, store.compared, ordered=store.ordered
+        store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )
     groups = [entries] if plan.pairs_only else by_engine(entries)
     for number, group in enumerate(groups):

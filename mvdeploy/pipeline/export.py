@@ -17,6 +17,8 @@ from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
 
 if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
     from torch import Tensor, nn
 
 OnStep = Callable[[str], None]
@@ -161,26 +163,32 @@ class Builder:
     def _verify(
         self, artifact: Artifact, path: Path, built: _Built, source: formats.Source
     ) -> Parity:
-        from mvdeploy.verify import inputs, parity
+        from mvdeploy.verify import parity
 
         engine = formats.verifier(artifact.format)
-        images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
         result = parity.check(
-            artifact, path, built.network, images, engine, rewritten=source.network
+            artifact, path, built.network, self._inputs(), engine, rewritten=source.network
         )
         parity.demand(result, f"{self._spec.label} in {artifact.format}")
         return result
+
+    def _inputs(self) -> dict[str, npt.NDArray[np.float32]]:
+        """Return what the network is checked on, and what a precision may look at."""
+        from mvdeploy.verify import inputs
+
+        return {"photograph": self._image, **inputs.synthetic(self._image.shape)}
+
+    @property
+    def network(self) -> nn.Module:
+        """The network as it was built, before any pass."""
+        return self._build().network
 
     def _source(self, formulation: str) -> tuple[_Built, formats.Source]:
         """Build the network, and rewrite it, where that was not done before."""
         import torch
 
         image = torch.from_numpy(self._image)
-        if self._built is None:
-            self._step(f"{self._spec.label}: build")
-            network = models.build(self._spec)
-            self._built = _Built(network, models.module_table(network), _macs(network, image))
-        built = self._built
+        built = self._build()
         if formulation not in self._sources:
             names = passes.FORMULATIONS[formulation]
             network, reports = passes.apply(built.network, image, names)
@@ -192,8 +200,19 @@ class Builder:
                 passes=reports,
                 preprocessing=self._rule,
                 macs=built.macs,
+                calibration=self._inputs(),
             )
         return built, self._sources[formulation]
+
+    def _build(self) -> _Built:
+        import torch
+
+        if self._built is None:
+            self._step(f"{self._spec.label}: build")
+            network = models.build(self._spec)
+            macs = _macs(network, torch.from_numpy(self._image))
+            self._built = _Built(network, models.module_table(network), macs)
+        return self._built
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,11 +7,15 @@ import itertools
 import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvdeploy import engines, export, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.links import Link
+
+if TYPE_CHECKING:
+    from torch import nn
 from mvdeploy.pipeline.export import Builder, Exported, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
@@ -88,7 +92,7 @@ def wanted(
 
 def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case:
     precision = export.precision(format_name, options)
-    usual = precision == export.get(format_name).PRECISIONS[0]
+    usual = precision == export.precisions_of(format_name)[0]
     slug = f"{spec.slug}-{format_name}{'' if usual else f'-{precision}'}"
     return Case(slug, spec.label, "", format=format_name, precision=precision)
 
@@ -150,6 +154,15 @@ class Preparation:
             path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
+
+    def network(self, spec: ModelSpec) -> nn.Module:
+        """Return the network of a spec as it was built, for comparing with it.
+
+        Raises:
+            UsageError: it cannot be built again, such as when its checkpoint is gone.
+        """
+        builder = self._builders.get(spec)
+        return builder.network if builder is not None else models.build(spec)
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""

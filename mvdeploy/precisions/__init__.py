@@ -37,8 +37,10 @@ class Precision:
             width) each, with every result rounded as a program of this precision does, and returns
             what forward returned by name, arrays for tensors. None where that is the network.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
-            instead of what a format traced; `calibration` holds the inputs of a program by name,
-            as often as there are examples. None where programs stay as they are.
+            instead of what a format traced; `calibration` holds inputs like those of `rounded`.
+            None where programs stay as they are.
+        formats: formats that can be had in it by its rewriting, besides those that write it of
+            themselves.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Precision:
     min_snr_db: float | None = None
     rounded: Callable[[nn.Module, Images], dict[str, Any]] | None = None
     rewrite: Callable[..., Any] | None = None
+    formats: tuple[str, ...] = ()
 
 
 def names() -> tuple[str, ...]:

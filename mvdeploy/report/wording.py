@@ -82,6 +82,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Do not use this latency; measure with another engine or precision, and report the device "
         "with the version of the engine.",
     ),
+    "device_not_judged": (
+        "What the device computed for {case} was not compared with PyTorch: {reason}",
+        "Its latency is not affected; make the network available to have its outputs judged.",
+    ),
     "blind_parity": (
         "The parity check is blind: the reference's outputs hardly depend on the input (spread "
         "{spread}).",

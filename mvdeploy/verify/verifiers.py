@@ -23,7 +23,7 @@ def choose(format_name: str, declared: str | None) -> str:
     Raises:
         UsageError: nothing does.
     """
-    return declared or engines.for_format(format_name, engines.names())
+    return declared or engines.for_format(format_name, engines.run_by("host"))
 
 
 def title(name: str) -> str:

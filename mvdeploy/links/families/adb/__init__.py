@@ -7,7 +7,15 @@ from collections.abc import Callable
 
 from mvdeploy import devices
 from mvdeploy.errors import DeviceUnavailable
-from mvdeploy.links import NO_OPTIONS, Attached, Options, Prerequisite, remote, remote_doctor
+from mvdeploy.links import (
+    NO_OPTIONS,
+    Attached,
+    Options,
+    Prerequisite,
+    native_choice,
+    remote,
+    remote_doctor,
+)
 from mvdeploy.links.families.adb import android
 from mvdeploy.links.families.adb.android import Heat
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
@@ -53,7 +61,7 @@ def generic(one: Attached, options: Options = NO_OPTIONS) -> DeviceProfile:
     """Return a profile for a phone that none is known for."""
     with _adb(options) as adb:
         clocks = android.highest_clocks(AdbShell(adb, one.address))
-    return devices.generic("adb", one.address, one.properties, clocks)
+    return devices.generic("adb", one.address, one.properties, clocks, *native_choice())
 
 
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:

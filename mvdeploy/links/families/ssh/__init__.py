@@ -7,7 +7,15 @@ from typing import cast
 
 from mvdeploy import devices
 from mvdeploy.errors import DeviceUnavailable, UsageError
-from mvdeploy.links import NO_OPTIONS, Attached, Options, Prerequisite, remote, remote_doctor
+from mvdeploy.links import (
+    NO_OPTIONS,
+    Attached,
+    Options,
+    Prerequisite,
+    native_choice,
+    remote,
+    remote_doctor,
+)
 from mvdeploy.links.families.ssh import linux
 from mvdeploy.links.families.ssh.shell import SshShell
 from mvdeploy.links.kernel import highest_clocks
@@ -30,8 +38,6 @@ OPTIONS = (
     *remote.OPTIONS,
 )
 
-_ENGINES = ("onnxruntime", "executorch")
-_FORMATS = ("onnx", "executorch")
 _ARCHITECTURES = {"aarch64": "aarch64", "arm64": "aarch64", "x86_64": "x86_64"}
 
 
@@ -50,7 +56,7 @@ def generic(one: Attached, _options: Options = NO_OPTIONS) -> DeviceProfile:
     with SshShell(one.address) as shell:
         answers = linux.ask(shell)
     properties, clocks = linux.properties(answers), highest_clocks(answers["clocks"])
-    profile = devices.generic("ssh", one.address, properties, clocks, _ENGINES, _FORMATS)
+    profile = devices.generic("ssh", one.address, properties, clocks, *native_choice())
     # An address says by itself which board is meant.
     return dataclasses.replace(profile, match={})
 

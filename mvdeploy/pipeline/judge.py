@@ -1,0 +1,89 @@
+"""What a device computed, held against PyTorch on the same input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
+from mvdeploy.links import Link
+from mvdeploy.pipeline.store import Store
+from mvdeploy.records import Artifact, Case, Finding, JobResult, Level, ModelSpec
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
+    from torch import nn
+
+    Arrays = Mapping[str, npt.NDArray[np.generic]]
+
+
+class Judge:
+    """Fetches what came out of the cases of a run, and judges it like an export.
+
+    Args:
+        store: the run.
+        link: to the device.
+        network: returns the network of a spec as it was built.
+    """
+
+    def __init__(self, store: Store, link: Link, network: Callable[[ModelSpec], nn.Module]) -> None:
+        self._store, self._link, self._network = store, link, network
+        self._references: dict[tuple[object, ...], tuple[Arrays, Arrays | None]] = {}
+
+    def __call__(self, slug: str, result: JobResult) -> None:
+        """Judge the outputs of a case; a runner that left none is not judged.
+
+        Raises:
+            EngineError: they cannot be compared.
+        """
+        case, files = self._store.case(slug), result.models[0].output_files
+        if case.artifact is None or not files:
+            return
+        outputs = self._fetched(slug, files)
+        try:
+            reference, rounded = self._reference(case, case.artifact)
+        except MvdeployError as error:
+            values: dict[str, str | int | float] = {"case": case.label, "reason": error.message}
+            self._store.found(Finding("device_not_judged", Level.NOTE, values))
+            return
+        from mvdeploy.verify.parity import compare_outputs
+
+        version = result.hello.get("engines", {}).get(case.engine, "")
+        where = f"{case.engine} {version} on {self._link.profile.title}"
+        try:
+            parity = compare_outputs(
+                case.artifact, reference, outputs, "input", rounded, engine=where
+            )
+        except CheckFailed as error:
+            raise EngineError(error.message, error.remedy) from error
+        self._store.update(slug, device_parity=parity)
+
+    def _fetched(self, slug: str, files: Mapping[str, str]) -> Arrays:
+        import numpy as np
+
+        folder = self._store.folder / "cases" / slug / "outputs"
+        outputs = {}
+        for number, (name, remote) in enumerate(sorted(files.items())):
+            local = folder / f"{number}.npy"
+            self._link.fetch(remote, local)
+            outputs[name] = np.load(local, allow_pickle=False)
+        return outputs
+
+    def _reference(self, case: Case, artifact: Artifact) -> tuple[Arrays, Arrays | None]:
+        """Return what PyTorch makes of the input that the case is fed, and its rounding."""
+        import numpy as np
+
+        from mvdeploy.verify.parity import reference_outputs, rounded_outputs
+
+        # The input follows from the spec: all cases of one are fed the same.
+        key = (artifact.spec, artifact.precision, artifact.outputs)
+        if key not in self._references:
+            image = np.load(self._store.folder / "inputs" / f"{case.slug}.npy")
+            inputs = {artifact.inputs[0].name: image}
+            network = self._network(artifact.spec)
+            self._references[key] = (
+                reference_outputs(artifact, network, inputs),
+                rounded_outputs(artifact, network, inputs),
+            )
+        return self._references[key]
