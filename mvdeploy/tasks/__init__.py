@@ -20,7 +20,7 @@ A task is one file in this folder, importable without torch, with:
 ``COLUMNS``
     what a table of comparisons shows besides numbers of the tensors: a `Column` each.
 
-A network is of the tasks in its family's ``TASKS``, see `mvdeploy.models`.
+A network does the tasks that its family's ``tasks`` names, see `mvdeploy.models`.
 """
 
 from __future__ import annotations

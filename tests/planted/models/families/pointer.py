@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from mvdeploy.records import ModelSpec, Preprocessing
 
-TASKS = ("point",)
-
 
 def names():
     return ("pointer",)
+
+
+def tasks(name):
+    return ("point",)
 
 
 def describe(name):
