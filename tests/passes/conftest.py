@@ -13,7 +13,7 @@ from mvdeploy.records import PassReport
 NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 
 
-def _alive(network: nn.Module, seed: int = 0) -> nn.Module:
+def _initialised(network: nn.Module, seed: int = 0) -> nn.Module:
     """Give every parameter and statistic a value that shows when it is left out."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
@@ -50,8 +50,8 @@ def _images(*shape: int) -> Tensor:
 
 
 @pytest.fixture(scope="session")
-def alive() -> Callable[..., nn.Module]:
-    return _alive
+def initialised() -> Callable[..., nn.Module]:
+    return _initialised
 
 
 @pytest.fixture(scope="session")

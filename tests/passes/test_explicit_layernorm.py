@@ -56,11 +56,11 @@ class Skipping(nn.Sequential):
     fast=st.booleans(),
 )
 def test_it_computes_what_a_layernorm_does(
-    alive, dim: int, rows: list[int], affine, eps: float, offset: float, fast: bool
+    initialised, dim: int, rows: list[int], affine, eps: float, offset: float, fast: bool
 ) -> None:
     kind = Fast if fast else nn.LayerNorm
     norm = kind(dim, eps, elementwise_affine=affine[0], bias=affine[1])
-    network = alive(nn.Sequential(norm))
+    network = initialised(nn.Sequential(norm))
     x = torch.randn(*rows, dim, dtype=torch.double) + offset
     written, (report,) = passes.apply(network, x, NAME)
     assert report.changed == ("0",)
@@ -80,9 +80,9 @@ STAYS: dict[str, tuple[Callable[[], nn.Module], str]] = {
 
 
 @pytest.mark.parametrize("case", STAYS)
-def test_what_is_no_plain_layernorm_stays_with_a_reason(alive, images, case: str) -> None:
+def test_what_is_no_plain_layernorm_stays_with_a_reason(initialised, images, case: str) -> None:
     make, reason = STAYS[case]
-    network = alive(nn.Sequential(make()))
+    network = initialised(nn.Sequential(make()))
     written, (report,) = passes.apply(network, images(), NAME)
     assert report.changed == ()
     assert len(report.left) == 1
@@ -90,33 +90,37 @@ def test_what_is_no_plain_layernorm_stays_with_a_reason(alive, images, case: str
     assert torch.equal(written(x := images()), network(x))
 
 
-def test_a_shared_layernorm_goes_from_all_its_places(alive, images) -> None:
+def test_a_shared_layernorm_goes_from_all_its_places(initialised, images) -> None:
     norm = nn.LayerNorm(5)
-    written, (report,) = passes.apply(alive(nn.Sequential(norm, nn.Tanh(), norm)), images(), NAME)
+    written, (report,) = passes.apply(
+        initialised(nn.Sequential(norm, nn.Tanh(), norm)), images(), NAME
+    )
     assert report.changed == ("0",)
     assert written.get_submodule("0") is written.get_submodule("2")
     assert isinstance(written.get_submodule("2"), ExplicitLayerNorm)
 
 
-def test_a_declared_category_stays(alive, images) -> None:
+def test_a_declared_category_stays(initialised, images) -> None:
     class Own(nn.LayerNorm):
         category = "mine"
 
-    written, _ = passes.apply(alive(nn.Sequential(Own(5), nn.LayerNorm(5))), images(), NAME)
+    written, _ = passes.apply(initialised(nn.Sequential(Own(5), nn.LayerNorm(5))), images(), NAME)
     assert written.get_submodule("0").category == "mine"
     assert not hasattr(written.get_submodule("1"), "category")
 
 
 def test_a_replacement_that_does_not_happen_is_caught(
-    alive, images, monkeypatch: pytest.MonkeyPatch
+    initialised, images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(explicit_layernorm, "rewrite", lambda network, example: ([], []))
     with pytest.raises(CheckFailed, match="LayerNorm '0' could be written out but was not"):
-        passes.apply(alive(nn.Sequential(nn.LayerNorm(5))), images(), NAME)
+        passes.apply(initialised(nn.Sequential(nn.LayerNorm(5))), images(), NAME)
 
 
-def test_a_wrong_replacement_is_caught(alive, images, monkeypatch: pytest.MonkeyPatch) -> None:
-    network = alive(nn.Sequential(nn.LayerNorm(5, eps=0.1)))
+def test_a_wrong_replacement_is_caught(
+    initialised, images, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    network = initialised(nn.Sequential(nn.LayerNorm(5, eps=0.1)))
 
     def forgets_eps(self: ExplicitLayerNorm, x: Tensor) -> Tensor:
         self.eps = 0.0

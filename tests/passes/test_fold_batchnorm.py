@@ -35,9 +35,11 @@ NORM: dict[str, Callable[[int], nn.Module]] = {
 
 @pytest.mark.parametrize("conv", CONV)
 @pytest.mark.parametrize("norm", NORM)
-def test_folds_into_every_kind_of_convolution(alive, fold, images, conv: str, norm: str) -> None:
+def test_folds_into_every_kind_of_convolution(
+    initialised, fold, images, conv: str, norm: str
+) -> None:
     layer = CONV[conv]()
-    network = alive(nn.Sequential(layer, NORM[norm](layer.out_channels), nn.SiLU()))
+    network = initialised(nn.Sequential(layer, NORM[norm](layer.out_channels), nn.SiLU()))
     folded, report = fold(network, images())
     assert report.changed == ("1 into 0",)
     assert isinstance(folded.get_submodule("1"), nn.Identity)
@@ -54,9 +56,9 @@ def test_folds_into_every_kind_of_convolution(alive, fold, images, conv: str, no
     ],
 )
 def test_folds_in_other_dimensions(
-    alive, fold, images, layers: list[nn.Module], shape: tuple[int, ...]
+    initialised, fold, images, layers: list[nn.Module], shape: tuple[int, ...]
 ) -> None:
-    _, report = fold(alive(nn.Sequential(*layers)), images(*shape))
+    _, report = fold(initialised(nn.Sequential(*layers)), images(*shape))
     assert report.changed == ("1 into 0",)
 
 
@@ -158,10 +160,12 @@ STAYS = {
 
 
 @pytest.mark.parametrize("case", STAYS)
-def test_a_batchnorm_that_cannot_go_stays_with_a_reason(alive, fold, images, case: str) -> None:
+def test_a_batchnorm_that_cannot_go_stays_with_a_reason(
+    initialised, fold, images, case: str
+) -> None:
     made, reason = STAYS[case]
     example = images(2, 6, 5) if case == "another axis" else images()
-    network = alive(copy.deepcopy(made))
+    network = initialised(copy.deepcopy(made))
     if case == "weights shared by hand":
         # Reading another module's weights cannot be seen in the tensors that flow.
         with pytest.raises(CheckFailed, match="moved the outputs"):
@@ -172,30 +176,30 @@ def test_a_batchnorm_that_cannot_go_stays_with_a_reason(alive, fold, images, cas
     assert reason in report.left[0]
 
 
-def test_two_convolutions_that_share_a_weight_fold_apart(alive, fold, images) -> None:
-    network = alive(Net(lambda m, x: m.n(m.a(x)) + m.o(m.b(x)), a=c(), b=c(), n=b(), o=b()))
+def test_two_convolutions_that_share_a_weight_fold_apart(initialised, fold, images) -> None:
+    network = initialised(Net(lambda m, x: m.n(m.a(x)) + m.o(m.b(x)), a=c(), b=c(), n=b(), o=b()))
     network.b.weight = network.a.weight  # type: ignore[union-attr]
     _, report = fold(network, images())
     assert report.changed == ("n into a", "o into b")
 
 
-def test_a_batchnorm_with_two_names_goes_from_both(alive, fold, images) -> None:
+def test_a_batchnorm_with_two_names_goes_from_both(initialised, fold, images) -> None:
     norm = b()
-    network = alive(Net(lambda m, x: m.all(x), n=norm, all=nn.Sequential(c(), norm)))
+    network = initialised(Net(lambda m, x: m.all(x), n=norm, all=nn.Sequential(c(), norm)))
     folded, report = fold(network, images())
     assert report.changed == ("n into all.0",)
     assert isinstance(folded.get_submodule("all.1"), nn.Identity)
 
 
-def test_a_row_of_batchnorms_goes_as_a_whole(alive, fold, images) -> None:
-    network = alive(nn.Sequential(c(), b(), nn.Identity(), b(), b()))
+def test_a_row_of_batchnorms_goes_as_a_whole(initialised, fold, images) -> None:
+    network = initialised(nn.Sequential(c(), b(), nn.Identity(), b(), b()))
     _, report = fold(network, images())
     assert report.changed == ("1 into 0", "3 into 0", "4 into 0")
 
 
 @pytest.mark.parametrize("part", ["all", "norm"])
-def test_training_mode_is_refused(alive, images, part: str) -> None:
-    network = alive(nn.Sequential(nn.Sequential(c(), b())))
+def test_training_mode_is_refused(initialised, images, part: str) -> None:
+    network = initialised(nn.Sequential(nn.Sequential(c(), b())))
     network.train() if part == "all" else network.get_submodule("0.1").train()
     with pytest.raises(UsageError, match=r"training mode \('0\.1'\)"):
         passes.apply(network, images())
@@ -206,8 +210,8 @@ def test_training_mode_without_a_batchnorm_is_refused(images) -> None:
         passes.apply(nn.Sequential(c()).double().train(), images())
 
 
-def test_a_network_without_batchnorm_stays_as_it_is(alive, fold, images) -> None:
-    _, report = fold(alive(nn.Sequential(c())), images())
+def test_a_network_without_batchnorm_stays_as_it_is(initialised, fold, images) -> None:
+    _, report = fold(initialised(nn.Sequential(c())), images())
     assert report == PassReport("fold_batchnorm")
 
 
@@ -264,15 +268,15 @@ def test_a_wrong_fold_is_caught(
 
 
 def test_a_fold_that_does_not_happen_is_caught(
-    alive, images, monkeypatch: pytest.MonkeyPatch
+    initialised, images, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(fold_batchnorm, "rewrite", lambda network, example: ([], []))
     with pytest.raises(CheckFailed, match="BatchNorm '1' could be folded but was not"):
-        passes.apply(alive(nn.Sequential(c(), b())), images())
+        passes.apply(initialised(nn.Sequential(c(), b())), images())
 
 
-def test_a_network_that_gives_nan_passes_no_check(alive, images) -> None:
-    network = alive(nn.Sequential(c(), b()))
+def test_a_network_that_gives_nan_passes_no_check(initialised, images) -> None:
+    network = initialised(nn.Sequential(c(), b()))
     network.get_submodule("0").bias.data[0] = torch.nan  # type: ignore[union-attr, index]
     with pytest.raises(CheckFailed, match="by nan"):
         passes.apply(network, images())
@@ -283,7 +287,7 @@ def test_an_unknown_pass_is_refused(images) -> None:
         passes.apply(nn.Identity().eval(), images(), ("fold_layernorm",))
 
 
-def test_passes_run_in_the_order_that_is_asked_for(alive, images) -> None:
-    network = alive(nn.Sequential(c(), b()))
+def test_passes_run_in_the_order_that_is_asked_for(initialised, images) -> None:
+    network = initialised(nn.Sequential(c(), b()))
     _, reports = passes.apply(network, images(), ("fold_batchnorm", "fold_batchnorm"))
     assert [len(report.changed) for report in reports] == [1, 0]

@@ -98,17 +98,17 @@ def programs(draw: st.DrawFn) -> Program:
 @settings(max_examples=150)
 @given(program=programs(), seed=st.integers(0, 1000))
 def test_random_networks_fold_exactly_where_they_can(
-    alive, fold, images, program: Program, seed: int
+    initialised, fold, images, program: Program, seed: int
 ) -> None:
-    _, report = fold(alive(program, seed), images(2, 4, 5, 4))
+    _, report = fold(initialised(program, seed), images(2, 4, 5, 4))
     assert set(report.changed) == program.foldable()
 
 
 @settings(max_examples=25)
 @given(program=programs(), seed=st.integers(0, 1000))
-def test_single_precision_is_enough(alive, images, program: Program, seed: int) -> None:
+def test_single_precision_is_enough(initialised, images, program: Program, seed: int) -> None:
     example = images(2, 4, 5, 4).float()
-    alive(program, seed)
+    initialised(program, seed)
     folded, (report,) = passes.apply(program.float(), example)
     with torch.no_grad():
         before, after = program(example), folded(example)
