@@ -207,7 +207,8 @@ class Phone:
         shown = []
         # unshare, then the first process, then adbd; what has lost its parent is the first's.
         first = psutil.Process(self._process.pid).children()[0]
-        adbd = min(first.children(), key=lambda child: child.pid)
+        # Numbers of processes begin anew at some time: it is the oldest, not the lowest.
+        adbd = min(first.children(), key=lambda child: child.create_time())
         for process in first.children(recursive=True):
             try:
                 if process != adbd and process.status() != psutil.STATUS_ZOMBIE:

@@ -21,6 +21,7 @@ from hypothesis import strategies as st
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links.families.adb import messages
 from mvdeploy.links.families.adb.messages import Attached
+from mvdeploy.links.families.adb.program import find
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
 from mvdeploy.links.shell import Shell, quote
 from tests.android import tables
@@ -324,7 +325,7 @@ def test_cut_of_a_started_command(shell: AdbShell, phone: Phone) -> None:
         (phone.tmp / "go").touch()
         assert process.stdout.read() == b""
     # What the shell had started is not ended by this, as on a phone.
-    assert eventually(lambda: phone.processes() == ["sleep 60"])
+    assert eventually(lambda: phone.processes() == ["sleep 60"]), phone.processes()
 
 
 def test_cut_after_a_time(shell: AdbShell, phone: Phone) -> None:
@@ -501,9 +502,9 @@ def test_where_adb_is_looked_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path
         program = make_program(tmp_path / folder / "adb")
         if name is not None:
             monkeypatch.setenv(name, program if name == "ADB" else str(Path(program).parents[1]))
-        assert program.find() == program
+        assert find(None) == program
     given = make_program(tmp_path / "given")
-    assert program.find(given) == given
+    assert find(given) == given
 
 
 def test_an_adb_that_cannot_be_started(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
