@@ -73,7 +73,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
             "missing.txt",
         ),
         (["export", "--format", "coreml", "-o", "a.onnx"], ".mlpackage"),
-        (["bench", "--compute-units", "cpu_only"], "Core ML does not run on this machine"),
+        (["bench", "--compute-units", "cpu_only"], "No engine of this machine has --compute-units"),
         (["bench", "--compute-units", "gpu"], "gpu"),
         (["bench", "--format", "coreml"], "coreml"),
         (["devices", "doctor"], "No device is named"),
