@@ -7,7 +7,8 @@ import dataclasses
 import functools
 import os
 import signal
-from collections.abc import Callable
+import tempfile
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,6 +18,7 @@ from hypothesis import settings
 from mvdeploy import export, models
 from mvdeploy.records import Artifact, ModelSpec, Parity
 from mvdeploy.records.spec import parse_image_size, parse_patches
+from tests.warm import Server
 
 if TYPE_CHECKING:
     from torch import nn
@@ -52,6 +54,16 @@ class Export:
 
 MakeExport = Callable[..., Export]
 MakeNetwork = Callable[..., "nn.Module"]
+
+
+@pytest.fixture(scope="session")
+def warm() -> Iterator[Server]:
+    """A process that has imported what is heavy, and runs commands in forks of itself."""
+    # The path of a socket must be short; those of pytest's folders are not, on a Mac.
+    with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder:
+        server = Server(Path(folder))
+        yield server
+        server.close()
 
 
 @pytest.fixture(scope="session")
