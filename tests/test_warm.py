@@ -70,9 +70,7 @@ def test_who_is_not_waited_for_is_killed(warm: Server) -> None:
 
 def test_it_ends_with_who_started_it() -> None:
     with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder:
-        server = Server(Path(folder))
-        process = psutil.Process(server.pid)
+        server = Server(Path(folder), modules=())
         server.close()
-        assert not process.is_running()
         with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
             connection.connect(str(server.socket))

@@ -35,7 +35,7 @@ RUNNER = "mvdeploy.runners.host:main"
 HEAVY = (
     *("PIL.ImageOps", "PIL.JpegImagePlugin", "jinja2", "matplotlib.backends.backend_agg"),
     *("matplotlib.figure", "rich.console", "rich.table", "safetensors.torch", "scipy.stats"),
-    *("torch", "torch._dynamo", "torch._export.db.logging", "torch.export._trace"),
+    *("coremltools", "torch", "torch._dynamo", "torch._export.db.logging", "torch.export._trace"),
     *("torch.utils.flop_counter", "torch.onnx._internal.exporter._torchlib.ops"),
     *("onnxscript._framework_apis.torch_2_11", "onnxscript.function_libs.torch_lib.ops"),
     *("onnxscript.rewriter.onnx_fusions", "torch._inductor.fx_passes.dedupe_symint_uses"),
@@ -65,12 +65,13 @@ class Server:
 
     Args:
         folder: where its socket lies.
+        modules: what it imports.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, modules: tuple[str, ...] = HEAVY) -> None:
         self.socket = folder / "warm"
         self._process = subprocess.Popen(
-            [sys.executable, "-m", "tests.warm", str(self.socket)],
+            [sys.executable, "-m", "tests.warm", str(self.socket), *modules],
             cwd=ROOT,
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
@@ -140,6 +141,7 @@ class _Forking:
         while True:
             for key, _ in self._selector.select():
                 if key.fileobj is sys.stdin:
+                    self._listener.close()
                     self._kill(*self._children)
                     os._exit(0)
                 elif key.fileobj is self._ended:
@@ -217,14 +219,12 @@ def _become(files: list[int], path: str) -> Callable[[], object]:
     return call
 
 
-def _import() -> None:
+def _import(*modules: str) -> None:
     from mvdeploy.export.executorch import quiet as executorch_quiet
     from mvdeploy.verify.mil.program import quiet as coreml_quiet
 
     with executorch_quiet(), coreml_quiet():
-        import coremltools  # noqa: F401
-
-        for name in HEAVY:
+        for name in modules:
             importlib.import_module(name)
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1
@@ -256,5 +256,5 @@ if __name__ == "__main__":
     # Not a child of who started it: tests look for children that are left.
     if os.fork():
         os._exit(0)
-    _import()
+    _import(*sys.argv[2:])
     _end(_Forking(sys.argv[1]).serve())
