@@ -11,7 +11,7 @@ report: $(VENV)/.installed
 	  --format onnx --format executorch --threads 1
 
 test: $(VENV)/.developed
-	$(BIN)/python -m pytest --numprocesses auto --dist loadfile --no-loadscope-reorder
+	$(BIN)/python -m pytest --numprocesses auto --dist worksteal
 
 lint: $(VENV)/.developed
 	$(BIN)/ruff check .

@@ -7,6 +7,7 @@ import dataclasses
 import functools
 import os
 import signal
+import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,8 +16,10 @@ import pytest
 from hypothesis import settings
 
 from mvdeploy import export, models
-from mvdeploy.records import Artifact, ModelSpec, Parity
+from mvdeploy.records import Artifact, ModelSpec, Parity, codec
 from mvdeploy.records.spec import parse_image_size, parse_patches
+from tests import shared
+from tests.warm import Server
 
 if TYPE_CHECKING:
     from torch import nn
@@ -42,7 +45,7 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Put files with slow tests first, so that no worker is left with one in the end."""
+    """Put files with slow tests first: a worker that is done takes over what another has last."""
     slow = collections.Counter(item.path for item in items if item.get_closest_marker("slow"))
     items.sort(key=lambda item: not slow[item.path])
 
@@ -63,25 +66,38 @@ MakeNetwork = Callable[..., "nn.Module"]
 
 
 @pytest.fixture(scope="session")
+def warm() -> Iterator[Server]:
+    """A process that has imported what is heavy, and runs commands in forks of itself."""
+    # The path of a socket must be short; those of pytest's folders are not, on a Mac.
+    with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder:
+        server = Server(Path(folder))
+        yield server
+        server.close()
+
+
+@pytest.fixture(scope="session")
 def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
-    """Return a function that exports a network, once for the whole session."""
+    """Return a function that exports a network, once for all workers of this run."""
     from mvdeploy.models.preprocess import sample_photograph
     from mvdeploy.pipeline.export import Builder
 
-    folder = tmp_path_factory.mktemp("exports")
+    folder = shared.folder(tmp_path_factory) / "exports"
+    folder.mkdir(exist_ok=True)
 
     @functools.cache
     def builder(spec: ModelSpec) -> tuple[Builder, nn.Module]:
         return Builder(spec, sample_photograph()), models.build(spec)
 
     @functools.cache
-    def once(format_name: str, model: str, patches: str, size: str) -> Export:
-        spec = models.make_spec(
-            model, patches=parse_patches(patches), image_size=parse_image_size(size)
-        )
+    def once(format_name: str, spec: ModelSpec, options: export.Options) -> Export:
         build, network = builder(spec)
-        done = build.export(format_name, folder / f"{spec.slug}{export.suffix(format_name)}")
-        return Export(spec, done.path, done.artifact, done.parity, network)
+        chosen = filter(None, (options.precision, options.formulation))
+        path = folder / f"{'-'.join((spec.slug, *chosen))}{export.suffix(format_name)}"
+        parity = path.with_name(f"{path.name}.parity")
+        with shared.locked(path.with_name(f"{path.name}.lock")):
+            if not parity.exists():
+                codec.save(build.export(format_name, path, options).parity, parity)
+        return Export(spec, path, export.read(path), codec.load(Parity, parity), network)
 
     def make(
         format_name: str = "onnx",
@@ -89,10 +105,15 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
         model: str = "mobilevit_xxs",
         patches: str = "4x2,2,2",
         size: str = "96",
+        precision: str | None = None,
+        formulation: str | None = None,
     ) -> Export:
         # The default has a patch that is not square, and a map of layer_5 that its patches do not
         # divide (3 by 2), so that every path of the fold is in it.
-        return once(format_name, model, patches, size)
+        spec = models.make_spec(
+            model, patches=parse_patches(patches), image_size=parse_image_size(size)
+        )
+        return once(format_name, spec, export.Options(precision, formulation))
 
     return make
 

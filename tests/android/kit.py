@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
 
 from mvdeploy.kits import build
+from tests import shared
 from tests.android.fixtures import demand
 
 
@@ -25,17 +22,9 @@ def aarch64_kit(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def shared_kit(architecture: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return the folder of a kit that the workers of one run share."""
-    base = tmp_path_factory.getbasetemp()
-    shared = base.parent if "PYTEST_XDIST_WORKER" in os.environ else base
-    with _locked(shared / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
-        patch.setenv("XDG_CACHE_HOME", str(shared / "cache"))
+    folder = shared.folder(tmp_path_factory)
+    with shared.locked(folder / f"{architecture}.lock"), pytest.MonkeyPatch.context() as patch:
+        patch.setenv("XDG_CACHE_HOME", str(folder / "cache"))
         for language in ("CFLAGS", "CXXFLAGS"):
             patch.setenv(language, "-Werror")  # the native runner's code has no warnings
         return build.kit(architecture)[0]
-
-
-@contextmanager
-def _locked(path: Path) -> Iterator[None]:
-    with path.open("w") as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
-        yield

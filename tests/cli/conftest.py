@@ -1,26 +1,27 @@
 from __future__ import annotations
 
+import functools
 import subprocess
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.warm import Server, started
+
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture
-def mvdeploy(tmp_path: Path) -> Mvdeploy:
-    """Run the command as a user does: in a process of its own, in an empty folder."""
+def mvdeploy(warm: Server, tmp_path: Path) -> Mvdeploy:
+    """Run the command in a process of its own, in an empty folder."""
+    return functools.partial(warm.mvdeploy, cwd=tmp_path)
 
-    def run(*arguments: str) -> subprocess.CompletedProcess[str]:
-        return subprocess.run(
-            [sys.executable, "-m", "mvdeploy", *arguments],
-            cwd=tmp_path,
-            capture_output=True,
-            text=True,
-            timeout=300,
-        )
 
-    return run
+@pytest.fixture
+def typed(tmp_path: Path) -> Mvdeploy:
+    """Run the command as a user does: from the very start, in an empty folder.
+
+    Each command and each exit status has one test at least that uses this.
+    """
+    return functools.partial(started, cwd=tmp_path)

@@ -30,8 +30,10 @@ def checkpoint(built, tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
-def test_what_was_done_is_said(mvdeploy: Mvdeploy, tmp_path: Path, checkpoint: Path) -> None:
-    done = mvdeploy("convert", str(checkpoint), "--to", "cvnets", "-o", "x.safetensors")
+def test_what_was_done_is_said(
+    typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path, checkpoint: Path
+) -> None:
+    done = typed("convert", str(checkpoint), "--to", "cvnets", "-o", "x.safetensors")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout.splitlines() == [
         "x.safetensors",

@@ -22,8 +22,8 @@ def flat(text: str) -> str:
     return " ".join(text.split())
 
 
-def test_the_log_of_cvnets(mvdeploy: Mvdeploy) -> None:
-    done = mvdeploy("describe", "mobilevit_xxs", "--macs", "cvnets")
+def test_the_log_of_cvnets(typed: Mvdeploy) -> None:
+    done = typed("describe", "mobilevit_xxs", "--macs", "cvnets")
     assert done.returncode == 0, done.stderr
     assert rows(done.stdout) == {
         "conv_1": ["16x128x128", "464", "7.078"],

@@ -13,8 +13,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("export", "yardstick", "--format", "executorch")
 
 
-def test_the_delegation_is_printed_and_stored(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
-    done = mvdeploy(*SMALL, "--require-full-delegation")
+def test_the_delegation_is_printed_and_stored(typed: Mvdeploy, tmp_path: Path) -> None:
+    done = typed(*SMALL, "--require-full-delegation")
     assert done.returncode == 0, done.stderr
     (path,) = tmp_path.glob("*-fp32.pte")
     manifest = json.loads(path.with_name(path.name + ".json").read_text())
@@ -79,8 +79,10 @@ def test_wrong_labels_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
 
 
-def test_core_ml_is_exported_and_verified(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
-    done = mvdeploy("export", "yardstick", "--format", "coreml", "--image-input")
+def test_core_ml_is_exported_and_verified(
+    typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
+) -> None:
+    done = typed("export", "yardstick", "--format", "coreml", "--image-input")
     assert done.returncode == 0, done.stderr
     assert sorted(path.suffix for path in tmp_path.iterdir()) == [
         *(".json", ".json", ".mlpackage", ".mlpackage")

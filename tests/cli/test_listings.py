@@ -8,8 +8,8 @@ from pathlib import Path
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
-def test_models_are_listed_by_the_name_to_give(mvdeploy: Mvdeploy) -> None:
-    done = mvdeploy("models")
+def test_models_are_listed_by_the_name_to_give(typed: Mvdeploy, mvdeploy: Mvdeploy) -> None:
+    done = typed("models")
     assert done.returncode == 0
     names = [line.split()[0] for line in done.stdout.splitlines()]
     assert names[:3] == ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"]
@@ -17,14 +17,16 @@ def test_models_are_listed_by_the_name_to_give(mvdeploy: Mvdeploy) -> None:
     assert list(json.loads(mvdeploy("models", "--json").stdout)) == names[: names.index("Also:")]
 
 
-def test_devices_are_listed_with_those_of_a_folder(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+def test_devices_are_listed_with_those_of_a_folder(
+    typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
+) -> None:
     folder = tmp_path / "devices"
     folder.mkdir()
     (folder / "board.toml").write_text(
         'name = "board"\ntitle = "A board"\nlink = "host"\nengines = ["onnxruntime"]\n'
     )
     (folder / "broken.toml").write_text("name = ")
-    done = mvdeploy("devices", "--devices-dir", str(folder))
+    done = typed("devices", "--devices-dir", str(folder))
     assert done.returncode == 0
     names = {line.split()[0] for line in done.stdout.splitlines()}
     shipped = {path.stem for path in (Path(__file__).parents[2] / "devices").glob("*.toml")}
@@ -34,9 +36,9 @@ def test_devices_are_listed_with_those_of_a_folder(mvdeploy: Mvdeploy, tmp_path:
     assert listed["profiles"]["board"]["title"] == "A board"
 
 
-def test_the_doctor_names_what_is_missing(mvdeploy: Mvdeploy) -> None:
+def test_the_doctor_names_what_is_missing(typed: Mvdeploy, mvdeploy: Mvdeploy) -> None:
     """No machine that runs the tests has a phone attached."""
-    done = mvdeploy("devices", "doctor", "iphone12")
+    done = typed("devices", "doctor", "iphone12")
     assert done.returncode == 3
     lines = done.stdout.splitlines()
     assert {line.split()[0] for line in lines if "->" not in line} <= {"met", "missing", "unknown"}

@@ -1,9 +1,10 @@
 from __future__ import annotations
 
+import functools
 import json
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -13,10 +14,12 @@ from mvdeploy import export, files
 from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.onnx import mutants
 
+Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
-def verify(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "mvdeploy", "verify", *map(str, arguments)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=300)
+
+@pytest.fixture
+def verify(mvdeploy: Mvdeploy) -> Mvdeploy:
+    return functools.partial(mvdeploy, "verify")
 
 
 @pytest.fixture
@@ -27,14 +30,16 @@ def good(exported, tmp_path: Path) -> Path:
     return tmp_path / path.name
 
 
-def test_a_good_file(good: Path) -> None:
-    done = verify(good)
+def test_a_good_file(typed: Mvdeploy, good: Path) -> None:
+    done = typed("verify", good.name)
     assert done.returncode == 0, done.stderr
     assert "agrees with PyTorch" in done.stdout
     assert "photograph" in done.stdout
 
 
-def test_a_broken_file_exits_1_and_names_the_module(good: Path, exported) -> None:
+def test_a_broken_file_exits_1_and_names_the_module(
+    typed: Mvdeploy, verify: Mvdeploy, good: Path, exported
+) -> None:
     source = exported()
     image = np.zeros((1, 3, 96, 96), np.float32)
     subject = Subject(
@@ -46,28 +51,28 @@ def test_a_broken_file_exits_1_and_names_the_module(good: Path, exported) -> Non
     manifest = export.manifest_path(good)
     known = json.loads(manifest.read_text())
     manifest.write_text(json.dumps({**known, "sha256": files.sha256(good)}))
-    done = verify(good)
+    done = typed("verify", good.name)
     assert done.returncode == 1
     assert "DOES NOT agree" in done.stdout
     assert f"The first module that departs is {module} " in done.stdout
     assert "<- departs" in done.stdout
-    body = json.loads(verify(good, "--json").stdout)
+    body = json.loads(verify(good.name, "--json").stdout)
     assert body["passed"] is False
     assert next(m["module"] for m in body["modules"] if m["diverges"]) == module
 
 
-def test_a_file_that_is_not_the_manifests_is_refused(good: Path) -> None:
+def test_a_file_that_is_not_the_manifests_is_refused(verify: Mvdeploy, good: Path) -> None:
     data = bytearray(good.read_bytes())
     data[len(data) // 2] ^= 1
     good.write_bytes(data)
-    done = verify(good)
+    done = verify(good.name)
     assert done.returncode == 2
     assert "sha256" in done.stderr
 
 
-def test_a_manifest_of_another_schema_is_refused_by_name(good: Path) -> None:
+def test_a_manifest_of_another_schema_is_refused_by_name(verify: Mvdeploy, good: Path) -> None:
     manifest = export.manifest_path(good)
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
-    done = verify(good)
+    done = verify(good.name)
     assert done.returncode == 2
     assert "schema version 99" in done.stderr

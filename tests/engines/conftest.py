@@ -185,4 +185,4 @@ def bare() -> Artifact:
 @pytest.fixture(scope="session")
 def xxs(exported):
     """Return MobileViT-XXS, exported as users do it."""
-    return exported("executorch", patches="2,2,2", size="64")
+    return exported("executorch")

@@ -32,11 +32,11 @@ def image(seed: int, *shape: int) -> np.ndarray:
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_program_computes_what_the_network_does(xxs, threads: int) -> None:
     session = engine.open_session(
-        SessionRequest(xxs.path, {"image": image(0, 1, 3, 64, 64)}, threads)
+        SessionRequest(xxs.path, {"image": image(0, 1, 3, 96, 96)}, threads)
     )
     assert engine._bindings()._threadpool_get_thread_count() == threads
     for seed in (0, 1):
-        x = image(seed, 1, 3, 64, 64)
+        x = image(seed, 1, 3, 96, 96)
         with torch.inference_mode():
             wanted = xxs.network(torch.from_numpy(x)).numpy()
         session.feed({"image": x})

@@ -30,7 +30,7 @@ Programs = Callable[[str], Any]
 
 
 def image() -> np.ndarray:
-    return np.random.default_rng(0).random((1, 3, 64, 64), dtype=np.float32)
+    return np.random.default_rng(0).random((1, 3, 96, 96), dtype=np.float32)
 
 
 def profiled(path: Path, inputs: Inputs, folder: Path, threads: int = 1) -> Path:

@@ -20,6 +20,7 @@ from mvdeploy.export import Options, coreml
 from mvdeploy.export._quiet import quiet
 from mvdeploy.pipeline.export import Builder, measurable
 from mvdeploy.records import Artifact, PassReport, Preprocessing
+from tests.conftest import MakeExport
 from tests.export.subjects import subject
 
 with quiet():
@@ -256,18 +257,28 @@ def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:
 # Verified exports
 
 
+# Every pair of model and patches, of model and precision, of patches and precision.
 @pytest.mark.slow
-@pytest.mark.parametrize("precision", ["fp32", "fp16"])
-@pytest.mark.parametrize("model", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
-@pytest.mark.parametrize("patches", ["2,2,2", "8,4,2", "3,3,3"])
+@pytest.mark.parametrize(
+    ("model", "patches", "precision"),
+    [
+        ("mobilevit_xxs", "2,2,2", "fp16"),
+        ("mobilevit_xxs", "8,4,2", "fp32"),
+        ("mobilevit_xxs", "3,3,3", "fp16"),
+        ("mobilevit_xs", "2,2,2", "fp32"),
+        ("mobilevit_xs", "8,4,2", "fp16"),
+        ("mobilevit_xs", "3,3,3", "fp32"),
+        ("mobilevit_s", "2,2,2", "fp16"),
+        ("mobilevit_s", "8,4,2", "fp16"),
+        ("mobilevit_s", "3,3,3", "fp32"),
+    ],
+)
 def test_every_variant_is_verified(
-    tmp_path: Path, model: str, patches: str, precision: str
+    exported: MakeExport, model: str, patches: str, precision: str
 ) -> None:
-    from mvdeploy.records.spec import parse_patches
-
-    network = models.make_spec(model, patches=parse_patches(patches), image_size=(128, 128))
-    done = Builder(network).export("coreml", tmp_path / "a.mlpackage", Options(precision=precision))
-    assert done.parity is not None and done.parity.passed
+    done = exported("coreml", model=model, patches=patches, size="64", precision=precision)
+    assert done.artifact.precision == precision
+    assert done.parity.passed
     assert done.parity.modules
     types = Counter(op.type for op in done.artifact.operators)
     assert types["transpose"] <= 6 and types["linear"] <= 1

@@ -75,15 +75,15 @@ def test_the_whole_network_is_one_delegate(exported) -> None:
     assert {"torch", "executorch"} <= artifact.versions.keys()
 
 
+# Each model, each setting of patches, and an image that is not square. No more of their pairs, as
+# an export takes ten seconds: a model's widths change no kind of operator, and its patches do.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "patches", "size"),
     [
-        ("mobilevit_xxs", "2,2,2", "64"),
-        ("mobilevit_xxs", "8,4,2", "128"),
-        ("mobilevit_xxs", "4,4,4", "128"),
-        ("mobilevit_xxs", "3,3,3", "96,128"),
-        ("mobilevit_xs", "2,2,2", "64"),
+        ("mobilevit_xxs", "3,3,3", "64,96"),
+        ("mobilevit_xxs", "4,4,4", "64"),
+        ("mobilevit_xs", "8,4,2", "64"),
         ("mobilevit_s", "2,2,2", "64"),
     ],
 )

@@ -18,8 +18,9 @@ import pytest
 from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category
 from mvdeploy.records.run import load_run
+from tests.conftest import MakeExport
+from tests.warm import Server, started
 
-NETWORK = ("mobilevit_xxs", "--image-size", "64")
 Finished = tuple[Path, str]
 
 
@@ -36,9 +37,7 @@ def test_every_case_is_measured_and_attributed(finished: Finished) -> None:
         assert case.failure is None
         assert case.parity is not None and case.parity.passed
         assert case.measurement is not None
-        # More than the two asked for, when inferences were faster than the probe had promised.
-        assert len(case.measurement.sessions) in (2, 4)
-        assert all(len(session.steady) > 0 for session in case.measurement.sessions)
+        assert [len(session.steady) for session in case.measurement.sessions] == [6, 6]
         breakdown = found[case.slug]
         assert breakdown.attributed_share >= 0.999
         assert all(breakdown.by_category()[category] > 0 for category in Category.declared())
@@ -50,7 +49,7 @@ def test_cases_of_one_engine_are_compared_in_both_creation_orders(finished: Fini
     slugs = saved.run.cases
     assert set(pairs) == {(slugs[0], slugs[1]), (slugs[2], slugs[3])}
     for comparison in pairs.values():
-        assert len(comparison.groups) in (2, 4)
+        assert len(comparison.groups) == 2
         assert sum(group.first_created for group in comparison.groups) == 0
         for group in comparison.groups:
             assert len(group.a) // group.block_a == len(group.b) // group.block_b > 0
@@ -108,19 +107,21 @@ def test_it_renders_again_without_torch(finished: Finished, tmp_path: Path) -> N
     assert (folder / "report.md").read_text() == before
 
 
-def test_json_has_the_raw_samples(finished: Finished) -> None:
-    command = [sys.executable, "-m", "mvdeploy", "report", "--json", str(finished[0])]
-    done = subprocess.run(command, capture_output=True, text=True, check=True)
+def test_json_has_the_raw_samples(warm: Server, finished: Finished) -> None:
+    done = warm.mvdeploy("report", "--json", str(finished[0]), cwd=finished[0])
+    assert done.returncode == 0, done.stderr
     case = json.loads(done.stdout)["cases"][0]
     assert case["latency_ms"]["p50"] > 0
     assert len(case["raw_samples_ms"]) >= 2
 
 
 def test_an_exported_file_is_measured_as_it_is(finished: Finished, tmp_path: Path) -> None:
+    """As a user starts it: all processes are new."""
     (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
     for file in (source, source.with_name(source.name + ".json")):
         shutil.copy(file, tmp_path)
-    done = bench(tmp_path, source.name, "--iterations", "7", "--no-breakdown", "-o", "out")
+    short = ("--iterations", "7", "--warmup", "3", "--no-breakdown", "-o", "out")
+    done = started("bench", source.name, *short, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "out").iterdir()
     (case,) = load_run(folder).cases
@@ -129,7 +130,9 @@ def test_an_exported_file_is_measured_as_it_is(finished: Finished, tmp_path: Pat
     assert case.trace is None
 
 
-def test_an_engine_that_computes_no_numbers_is_an_error(finished: Finished, tmp_path: Path) -> None:
+def test_an_engine_that_computes_no_numbers_is_an_error(
+    warm: Server, finished: Finished, tmp_path: Path
+) -> None:
     """The file is what its manifest says, and so are its outputs' names and shapes."""
     import onnx
 
@@ -147,7 +150,7 @@ def test_an_engine_that_computes_no_numbers_is_an_error(finished: Finished, tmp_
     manifest["path"] = "broken.onnx"
     (tmp_path / "broken.onnx.json").write_text(json.dumps(manifest))
     flags = ("--iterations", "6", "--no-breakdown", "-o", "out")
-    done = bench(tmp_path, "broken.onnx", str(source), *flags)
+    done = warm.mvdeploy("bench", "broken.onnx", str(source), *flags, cwd=tmp_path)
     assert done.returncode == 4, done.stderr
     assert "(broken.onnx): onnxruntime does not compute" in done.stderr
     assert "gives outputs ('logits') with values that are no finite numbers" in done.stderr
@@ -160,23 +163,27 @@ def test_an_engine_that_computes_no_numbers_is_an_error(finished: Finished, tmp_
     assert "no finite numbers" in report
 
 
-def test_a_changed_file_is_refused(finished: Finished, tmp_path: Path) -> None:
+def test_a_changed_file_is_refused(warm: Server, finished: Finished, tmp_path: Path) -> None:
     (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
     for file in (source, source.with_name(source.name + ".json")):
         shutil.copy(file, tmp_path)
     data = bytearray((tmp_path / source.name).read_bytes())
     data[-100] ^= 1
     (tmp_path / source.name).write_bytes(data)
-    done = bench(tmp_path, source.name)
+    done = warm.mvdeploy("bench", source.name, cwd=tmp_path)
     assert done.returncode == 2
     assert "sha256" in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_a_killed_run_keeps_what_was_finished(tmp_path: Path, number: signal.Signals) -> None:
-    command = [sys.executable, "-m", "mvdeploy", "bench", *NETWORK, "--sessions", "40"]
+def test_a_killed_run_keeps_what_was_finished(
+    warm: Server, exported: MakeExport, tmp_path: Path, number: signal.Signals
+) -> None:
+    file = exported(patches="2,2,2", size="64").path
+    short = ("--warmup", "3", "--no-breakdown", "--min-time", "40", "--sessions", "40")
+    command = [sys.executable, "-m", "mvdeploy", "bench", str(file), *short]
     process = subprocess.Popen(
-        [*command, "--min-time", "40", "-o", "out"],
+        [*command, "-o", "out"],
         cwd=tmp_path,
         stderr=subprocess.PIPE,
         text=True,
@@ -200,8 +207,7 @@ def test_a_killed_run_keeps_what_was_finished(tmp_path: Path, number: signal.Sig
         assert "saved" in err
         assert [finding.code for finding in load_run(folder).run.findings] == ["interrupted"]
     assert not _runners_of(process.pid)
-    report = [sys.executable, "-m", "mvdeploy", "report", str(folder)]
-    assert subprocess.run(report, capture_output=True).returncode == 0
+    assert warm.mvdeploy("report", str(folder), cwd=tmp_path).returncode == 0
 
 
 def _runners_of(pid: int) -> list[int]:
@@ -220,13 +226,3 @@ def _runners_of(pid: int) -> list[int]:
         if not alive or time.monotonic() > deadline:
             return alive
         time.sleep(0.1)
-
-
-def bench(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mvdeploy", "bench", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )

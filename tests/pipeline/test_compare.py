@@ -7,7 +7,7 @@ import json
 import re
 import shutil
 import subprocess
-import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,28 +17,32 @@ from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.compare import compare_results
 from mvdeploy.pipeline.report import view
 from mvdeploy.records.run import load_run, save_case
+from tests.conftest import MakeExport
+from tests.warm import Server, started
 
-SHORT = ("--image-size", "64", "--groups", "4", "--max-time", "0.1")
-QUICK = ("--iterations", "60", "--sessions", "4", "--no-breakdown")
+SIZE = ("--image-size", "64")
+SHORT = ("--groups", "4", "--max-time", "0.1", "--warmup", "3")
+QUICK = ("--iterations", "60", "--sessions", "4", "--warmup", "3", "--no-breakdown")
 Finished = tuple[Path, str]
-
-
-def mvdeploy(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run(
-        [sys.executable, "-m", "mvdeploy", *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
+Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
 
 @pytest.fixture(scope="module")
-def compared(tmp_path_factory: pytest.TempPathFactory) -> Finished:
+def mvdeploy(warm: Server) -> Mvdeploy:
+    return lambda folder, *arguments: warm.mvdeploy(*arguments, cwd=folder)
+
+
+@pytest.fixture(scope="module")
+def file(exported: MakeExport) -> Path:
+    return exported(patches="2,2,2", size="64").path
+
+
+@pytest.fixture(scope="module")
+def compared(mvdeploy: Mvdeploy, tmp_path_factory: pytest.TempPathFactory) -> Finished:
     """A against B, and what the command printed."""
     folder = tmp_path_factory.mktemp("compare")
     patches = ("--patches", "2,2,2", "--patches", "8,4,2")
-    done = mvdeploy(folder, "compare", "mobilevit_xxs", *patches, *SHORT)
+    done = mvdeploy(folder, "compare", "mobilevit_xxs", *patches, *SIZE, *SHORT)
     assert done.returncode == 0, done.stderr
     (run,) = (folder / "reports").iterdir()
     return run, done.stdout
@@ -75,7 +79,7 @@ def test_the_parts_add_up_to_the_paired_difference(compared: Finished) -> None:
     assert "From A to B" in compared[1]
 
 
-def test_the_json_says_the_same(compared: Finished) -> None:
+def test_the_json_says_the_same(mvdeploy: Mvdeploy, compared: Finished) -> None:
     done = mvdeploy(compared[0].parent, "report", "--json", str(compared[0]))
     found: dict[str, Any] = json.loads(done.stdout)
     (comparison,) = found["comparisons"]
@@ -92,8 +96,9 @@ def test_the_json_says_the_same(compared: Finished) -> None:
     assert "latency_in_turns" in {finding["code"] for finding in found["findings"]}
 
 
-def test_two_engines_take_turns_and_gates_decide(tmp_path: Path) -> None:
-    arguments = ("compare", "mobilevit_xxs", "--format", "onnx", "--format", "pytorch", *SHORT)
+def test_two_engines_take_turns_and_gates_decide(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    formats = ("--format", "onnx", "--format", "pytorch")
+    arguments = ("compare", "mobilevit_xxs", *formats, *SIZE, *SHORT)
     gates = ("--fail-on", "p50:0.1%", "--fail-on", "attention:100%")
     done = mvdeploy(tmp_path, *arguments, *gates, "--json")
     found = json.loads(done.stdout)
@@ -109,20 +114,22 @@ def test_two_engines_take_turns_and_gates_decide(tmp_path: Path) -> None:
     assert "Gate attention:100% passed" in done.stderr
 
 
-def test_the_same_model_twice_is_one_export(tmp_path: Path) -> None:
-    twice = ("compare", "mobilevit_xxs", "mobilevit_xxs", "--no-breakdown", *SHORT)
+def test_the_same_model_twice_is_one_export(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    twice = ("compare", "yardstick", "yardstick", "--no-breakdown", *SHORT)
     done = mvdeploy(tmp_path, *twice)
     assert done.returncode == 0, done.stderr
-    assert "mobilevit_xxs 2,2,2 #2" in done.stdout
+    assert "yardstick #2" in done.stdout
     assert done.stderr.count("export to onnx") == 1
 
 
-def test_files_are_compared_in_the_order_they_are_given(exported: Path, tmp_path: Path) -> None:
-    arguments = ("compare", str(exported), "mobilevit_xxs", "--no-breakdown", *SHORT, "--json")
+def test_files_are_compared_in_the_order_they_are_given(
+    mvdeploy: Mvdeploy, file: Path, tmp_path: Path
+) -> None:
+    arguments = ("compare", str(file), "yardstick", "--no-breakdown", *SHORT, "--json")
     found = json.loads(mvdeploy(tmp_path, *arguments).stdout)
     assert [case["label"] for case in found["cases"]] == [
-        "mobilevit_xxs 2,2,2 (m.onnx)",
-        "mobilevit_xxs 2,2,2",
+        f"mobilevit_xxs 2,2,2 ({file.name})",
+        "yardstick",
     ]
 
 
@@ -130,18 +137,12 @@ def test_files_are_compared_in_the_order_they_are_given(exported: Path, tmp_path
 
 
 @pytest.fixture(scope="module")
-def exported(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("exported")
-    done = mvdeploy(folder, "export", "mobilevit_xxs", "--image-size", "64", "-o", "m.onnx")
-    assert done.returncode == 0, done.stderr
-    return folder / "m.onnx"
-
-
-@pytest.fixture(scope="module")
-def benched(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
+def benched(
+    mvdeploy: Mvdeploy, file: Path, tmp_path_factory: pytest.TempPathFactory
+) -> tuple[Path, Path]:
     """A run and its baseline."""
     folder = tmp_path_factory.mktemp("results")
-    arguments = ("bench", str(exported), *QUICK)
+    arguments = ("bench", str(file), *QUICK)
     done = mvdeploy(folder, *arguments, "--save-baseline", "base.json", "--fail-on", "p50:9s00ms")
     assert done.returncode == 2  # that gate is none
     assert not (folder / "base.json").exists()
@@ -152,9 +153,11 @@ def benched(exported: Path, tmp_path_factory: pytest.TempPathFactory) -> tuple[P
     return run, folder / "base.json"
 
 
-def test_a_result_is_no_different_from_itself(benched: tuple[Path, Path]) -> None:
+def test_a_result_is_no_different_from_itself(
+    mvdeploy: Mvdeploy, benched: tuple[Path, Path]
+) -> None:
     run, baseline = benched
-    done = mvdeploy(run.parent, "compare", str(run), str(baseline))
+    done = started("compare", str(run), str(baseline), cwd=run.parent)
     assert done.returncode == 0, done.stderr
     assert "No difference detected" in done.stdout
     assert "not paired" in done.stdout
@@ -164,7 +167,9 @@ def test_a_result_is_no_different_from_itself(benched: tuple[Path, Path]) -> Non
     assert found[0]["estimate"]["ratio"] == 1
 
 
-def test_unlike_conditions_are_refused(benched: tuple[Path, Path], tmp_path: Path) -> None:
+def test_unlike_conditions_are_refused(
+    mvdeploy: Mvdeploy, benched: tuple[Path, Path], tmp_path: Path
+) -> None:
     other = tmp_path / "other"
     shutil.copytree(benched[0], other)
     saved = load_run(other)
@@ -181,11 +186,11 @@ def test_unlike_conditions_are_refused(benched: tuple[Path, Path], tmp_path: Pat
 
 
 def test_a_baseline_of_a_slower_model_lets_the_same_model_pass(
-    benched: tuple[Path, Path], exported: Path, tmp_path: Path
+    mvdeploy: Mvdeploy, benched: tuple[Path, Path], file: Path, tmp_path: Path
 ) -> None:
     slower = scaled(benched[1], tmp_path / "slower.json", 2.0)
     faster = scaled(benched[1], tmp_path / "faster.json", 0.25)
-    arguments = ("bench", str(exported), *QUICK, "--fail-on", "p50:20%")
+    arguments = ("bench", str(file), *QUICK, "--fail-on", "p50:20%")
     done = mvdeploy(tmp_path, *arguments, "--baseline", str(slower))
     assert done.returncode == 0, done.stderr
     kept = faster.read_bytes()
@@ -206,14 +211,17 @@ def scaled(source: Path, target: Path, factor: float) -> Path:
     return target
 
 
-def test_an_unreliable_result_can_be_refused(exported: Path, tmp_path: Path) -> None:
-    arguments = ("bench", str(exported), "--iterations", "2", "--sessions", "2", "--no-breakdown")
+def test_an_unreliable_result_can_be_refused(
+    mvdeploy: Mvdeploy, file: Path, tmp_path: Path
+) -> None:
+    arguments = ("bench", str(file), "--iterations", "2", "--sessions", "2", "--no-breakdown")
+    arguments += ("--warmup", "3")
     done = mvdeploy(tmp_path, *arguments, "--require-reliable")
     assert done.returncode == 1
     lines = [line for line in done.stderr.splitlines() if "is unreliable" in line]
     assert len(lines) == 1
     # Two inferences cannot tell how well the median is known.
-    assert lines[0].startswith("mobilevit_xxs 2,2,2 (m.onnx) is unreliable: ")
+    assert lines[0].startswith(f"mobilevit_xxs 2,2,2 ({file.name}) is unreliable: ")
     assert mvdeploy(tmp_path, *arguments).returncode == 0
 
 
@@ -226,15 +234,16 @@ def test_results_without_a_case_in_common(benched: tuple[Path, Path], tmp_path: 
         compare_results(benched[0], tmp_path / "b.json")
 
 
-def test_a_run_of_turns_is_no_result_by_itself(compared: Finished) -> None:
+def test_a_run_of_turns_is_no_result_by_itself(mvdeploy: Mvdeploy, compared: Finished) -> None:
     done = mvdeploy(compared[0].parent, "compare", str(compared[0]), str(compared[0]))
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
 
 
-def test_the_anchor_runs_between_the_blocks(exported: Path, tmp_path: Path) -> None:
+def test_the_anchor_runs_between_the_blocks(mvdeploy: Mvdeploy, file: Path, tmp_path: Path) -> None:
     times = ("--min-time", "1", "--max-time", "1", "--sessions", "2", "--no-breakdown")
-    done = mvdeploy(tmp_path, "bench", str(exported), "--anchor", *times)
+    times += ("--warmup", "3")
+    done = mvdeploy(tmp_path, "bench", str(file), "--anchor", *times)
     assert done.returncode == 0, done.stderr
     (folder,) = (tmp_path / "reports").iterdir()
     (case,) = load_run(folder).cases

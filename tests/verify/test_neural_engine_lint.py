@@ -12,12 +12,10 @@ from torch import nn
 
 from mvdeploy import export
 from mvdeploy.export import Options, Written, coreml
-from mvdeploy.models import make_spec
-from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import PlacementRisk
-from mvdeploy.records.spec import parse_patches
 from mvdeploy.verify import mil
 from mvdeploy.verify.neural_engine_lint import lint, remedy
+from tests.conftest import MakeExport
 from tests.export.subjects import subject
 
 
@@ -103,12 +101,11 @@ def test_single_precision_is_named_for_every_operator(linted: Lint) -> None:
 
 
 @pytest.mark.slow
-def test_the_formulations_of_the_network(tmp_path: Path) -> None:
-    small = make_spec("mobilevit_xxs", patches=parse_patches("2,2,2"), image_size=(64, 64))
-    builder = Builder(small)
-    first = builder.export("coreml", tmp_path / "a.mlpackage").artifact
+def test_the_formulations_of_the_network(exported: MakeExport) -> None:
+    first = exported("coreml", patches="2,2,2", size="64", precision="fp16").artifact
     assert first.placement == ()
-    plain = builder.export("coreml", tmp_path / "b.mlpackage", Options(formulation="plain"))
-    found = {risk.rule for risk in plain.artifact.placement or ()}
-    assert {"transpose", "linear"} <= found
-    assert len(plain.artifact.operators) > len(first.operators)
+    chosen = {"precision": "fp32", "formulation": "plain"}
+    plain = exported("coreml", patches="2,2,2", size="128", **chosen).artifact
+    found = {risk.rule for risk in plain.placement or ()}
+    assert {"transpose", "linear", "float32"} <= found
+    assert len(plain.operators) > len(first.operators)

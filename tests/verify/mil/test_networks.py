@@ -72,16 +72,21 @@ def test_the_channels_first_formulation(save):
     assert {"pixel_unshuffle", "conv", "softmax"} <= types
 
 
+EXACT = (ct.target.iOS16, ct.precision.FLOAT32)  # pixel_unshuffle came with iOS16
+
+
+# Every pair of formulation and precision; the exports of tests/export/test_coreml.py have every
+# pair of model, patches and precision in the formulation that is usual. One is at the full size.
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    ("model", "patches", "formulation"),
+    ("model", "patches", "size", "formulation", "target"),
     [
-        ("mobilevit_xxs", "8,4,2", passes.PLAIN),
-        ("mobilevit_xs", "4x2,2,2", passes.CHANNELS_FIRST),
-        ("mobilevit_s", "3,3,3", passes.CHANNELS_FIRST),
-        ("mobilevit_s", "2,2,2", passes.PLAIN),
+        ("mobilevit_xxs", "8,4,2", 128, passes.PLAIN, NEW_HALVES),
+        ("mobilevit_xs", "4x2,2,2", 128, passes.CHANNELS_FIRST, EXACT),
+        ("mobilevit_s", "3,3,3", 128, passes.CHANNELS_FIRST, NEW_HALVES),
+        ("mobilevit_s", "2,2,2", 256, passes.PLAIN, EXACT),
     ],
+    ids=["xxs", "xs", "s", "full size"],
 )
-def test_full_size(model, patches, formulation, save):
-    exact = (ct.target.iOS16, ct.precision.FLOAT32)  # pixel_unshuffle came with iOS16
-    _check(save, model, patches, 256, [exact, NEW_HALVES], formulation)
+def test_variants(model, patches, size, formulation, target, save):
+    _check(save, model, patches, size, [target], formulation)

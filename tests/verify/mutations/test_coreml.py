@@ -8,25 +8,20 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, models
-from mvdeploy.export import Options
-from mvdeploy.pipeline.export import Builder
+from mvdeploy import export
 from mvdeploy.pipeline.verify import MutationResult, Verifier
 from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.coreml import mutants, read
+from tests.conftest import MakeExport
 
 MakeSubject = Callable[[Path], Subject]
 
-SIZE = (128, 128)
-
 
 @pytest.fixture(scope="module")
-def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def package(exported: MakeExport) -> Path:
     """The plain form, which has every kind of operator that is broken; in single precision."""
-    path = tmp_path_factory.mktemp("broken") / "a.mlpackage"
-    options = Options(precision="fp32", formulation="plain")
-    Builder(models.make_spec("mobilevit_xxs", image_size=SIZE)).export("coreml", path, options)
-    return path
+    chosen = {"precision": "fp32", "formulation": "plain"}
+    return exported("coreml", patches="2,2,2", size="128", **chosen).path
 
 
 @pytest.fixture(scope="module")
