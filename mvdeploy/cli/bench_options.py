@@ -226,70 +226,56 @@ class Options:
         )
 
 
-def read(given: dict[str, Any], warmup_rule: Warmup | None = None) -> Options:
+def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options:
     """Check the options of `where`, `conditions` and `results`.
 
     Args:
-        given: all options; those of `options.network` but the seed are left alone.
+        given: all options of the command.
         warmup_rule: the default of the warm-up; None for that of the plan.
 
     Raises:
         UsageError: one of them cannot be used.
     """
-    own = {k: v for k, v in given.items() if k == "seed" or k not in options.NETWORK}
-    return _read(**own, warmup_rule=warmup_rule)
-
-
-def _read(
-    *,
-    device: str,
-    devices_dir: tuple[Path, ...],
-    formats: tuple[str, ...],
-    precisions: tuple[str, ...],
-    engine_options: dict[str, str],
-    threads: int | None,
-    cores: str | None,
-    warmup: int | None,
-    photograph: Path | None,
-    breakdown: bool,
-    time_limit: float | None,
-    fail_on: tuple[str, ...],
-    require_reliable: bool,
-    output: Path,
-    as_json: bool,
-    seed: int,
-    link_options: Mapping[str, str],
-    baseline: Path | None = None,
-    save_baseline: Path | None = None,
-    warmup_rule: Warmup | None = None,
-) -> Options:
-    profile = links.profile(device, devices_dir, link_options)
-    common: dict[str, Any] = {
-        "threads": threads or profile.threads,
-        "cores": core_numbers(cores) if cores is not None else profile.cores,
-        "seed": seed,
-        "time_limit_s": time_limit,
-    }
-    if warmup is not None:
-        common["warmup"] = Warmup(iterations=warmup)
-    elif warmup_rule is not None:
-        common["warmup"] = warmup_rule
-    if not breakdown:
-        common["profile_iterations"] = 0
-    asked = tuple(dict.fromkeys(precisions)) or (None,)
-    _check_engine_options(profile, engine_options)
+    profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
+    precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
+    _check_engine_options(profile, given["engine_options"])
     return Options(
         profile=profile,
-        formats=formats_for(formats, profile, asked),
-        precisions=asked,
-        engine_options=engine_options,
-        link_options=link_options,
-        common=common,
-        photograph=photograph,
-        root=output,
-        as_json=as_json,
-        demands=Demands.read(fail_on, require_reliable, baseline, save_baseline),
+        formats=formats_for(given["formats"], profile, precisions),
+        precisions=precisions,
+        engine_options=given["engine_options"],
+        link_options=given["link_options"],
+        common=_plan_fields(given, profile, warmup_rule),
+        photograph=given["photograph"],
+        root=given["output"],
+        as_json=given["as_json"],
+        demands=Demands.read(
+            given["fail_on"],
+            given["require_reliable"],
+            given.get("baseline"),
+            given.get("save_baseline"),
+        ),
     )
+
+
+def _plan_fields(
+    given: Mapping[str, Any], profile: DeviceProfile, warmup_rule: Warmup | None
+) -> dict[str, Any]:
+    """Return the fields of the plan that the options of `conditions` decide."""
+    cores, warmup = given["cores"], given["warmup"]
+    fields: dict[str, Any] = {
+        "threads": given["threads"] or profile.threads,
+        "cores": core_numbers(cores) if cores is not None else profile.cores,
+        "seed": given["seed"],
+        "time_limit_s": given["time_limit"],
+    }
+    if warmup is not None:
+        fields["warmup"] = Warmup(iterations=warmup)
+    elif warmup_rule is not None:
+        fields["warmup"] = warmup_rule
+    if not given["breakdown"]:
+        fields["profile_iterations"] = 0
+    return fields
 
 
 def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> None:

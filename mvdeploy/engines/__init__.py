@@ -25,6 +25,9 @@ session is opened) and has:
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own.
+``WORDS``
+    a sentence and a remedy for each code of a finding that only its profiles give; figures stand in
+    braces. An engine may lack it.
 ``NATIVE``
     what its plug-in for the native runner is built from, a `NativePlugin`.
 ``read_tensors(request, names)``
@@ -247,6 +250,12 @@ def native() -> dict[str, NativePlugin]:
 def declared(engine: str) -> tuple[Option, ...]:
     """Return what can be chosen about the sessions of an engine."""
     return getattr(get(engine), "OPTIONS", ())
+
+
+def words(engine: str) -> Mapping[str, tuple[str, str]]:
+    """Return what the findings of an engine's profiles say."""
+    own: Mapping[str, tuple[str, str]] = getattr(get(engine), "WORDS", {})
+    return own
 
 
 def own_options(engine: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -4,10 +4,6 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import logging
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,6 +11,7 @@ from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._tracing import free_batch
+from mvdeploy.quiet import quiet
 from mvdeploy.records import Operator
 
 if TYPE_CHECKING:
@@ -63,7 +60,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 
     check(options)
     try:
-        with _quiet():
+        with quiet():
             model = subject.rewrite(_traced(subject, options.own.opset))
         modules = _modules(model.graph)
         _label(model, modules, subject.facts)
@@ -121,23 +118,6 @@ def check(options: export.Options) -> None:
             f"ONNX files cannot be written with opset {opset}.",
             f"Give one from {OLDEST_OPSET} to {newest} after --opset, or leave it out.",
         )
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep back what torch's exporter says about itself and about packages that are not needed."""
-    logger = logging.getLogger("torch.onnx")
-    level = logger.level
-    logger.setLevel(logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            # torch 2.13 copies its own deprecated tree specifications.
-            warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
-            warnings.filterwarnings("ignore", category=DeprecationWarning)
-            yield
-    finally:
-        logger.setLevel(level)
 
 
 def _modules(graph: onnx.GraphProto) -> list[str]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,6 +9,7 @@ from mvdeploy import export
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject, Written
 from mvdeploy.export._tracing import trace
+from mvdeploy.quiet import quiet
 from mvdeploy.records import Operator
 
 if TYPE_CHECKING:
@@ -30,9 +30,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     import torch
 
     try:
-        with warnings.catch_warnings():
-            # torch 2.13 copies its own deprecated tree specifications.
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+        with quiet():
             program = trace(subject)
             torch.export.save(program, path, extra_files=subject.facts)
     except Exception as error:

@@ -1,13 +1,17 @@
 """Findings in words: what was found, and what to do about it.
 
-A new code needs one entry in the table; a code without one is shown with its values as they are.
+A new code needs one entry in the table, or in that of the engine whose profile gives it; a code
+without one is shown with its values as they are.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
-from collections.abc import Iterable
+import functools
+from collections.abc import Iterable, Mapping
 
+from mvdeploy import engines
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Finding, Level
@@ -100,17 +104,6 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The times of operators are estimated, not measured: {engine} gives each operator a share "
         "of the cost, and that share of the whole inference is shown.",
         "Compare whole latencies, which are measured; take the shares as the engine's prediction.",
-    ),
-    "compute_plan": (
-        "With compute units '{compute_units}' Core ML prefers the Neural Engine for "
-        "{ane_operators} operators ({ane_percent} % of the cost), the GPU for {gpu_operators} "
-        "({gpu_percent} %) and the CPU for {cpu_operators} ({cpu_percent} %); {none_operators} "
-        "have no preference.",
-        "'mvdeploy export' names what keeps operators off the Neural Engine.",
-    ),
-    "operators_without_cost": (
-        "Core ML gives no cost for {count} of {of} operators; they are shown without time.",
-        "Take the time of their modules as a lower bound.",
     ),
     "categories_by_table": (
         "The network's classes declare no categories; they are from a table by class name.",
@@ -208,22 +201,6 @@ _WORDS: dict[str, tuple[str, str]] = {
         "({count} of them); it is shown as unattributed.",
         "Look them up in operators.csv; they are usually made by the engine itself.",
     ),
-    "unmatched_operators": (
-        "{count} operators are not placed in modules, because what ran is not what was recorded "
-        "when the program was made: {reason}.",
-        "Export the model again with the installed version of executorch; if that does not help, "
-        "report the network that shows it.",
-    ),
-    "merged_operators": (
-        "The engine merged {count} changes of layout with the operators beside them.",
-        "Nothing is to be done: their time is in those operators.",
-    ),
-    "coarse_times": (
-        "The engine gives the times of {count} operators in whole microseconds and cuts off the "
-        "rest: up to {percent} % of the operator time is missing from them, and is counted outside "
-        "operators.",
-        "Take shares of small operators with that uncertainty; a larger image makes it smaller.",
-    ),
     "operators_exceed_latency": (
         "The operator times add up to {percent} % more than the latency, and were scaled down to "
         "it.",
@@ -292,6 +269,13 @@ _IF_KNOWN = {"preempted": _BUSIEST, "preempted_samples": _BUSIEST}
 """A second sentence, for findings that have its figures as well."""
 
 
+@functools.cache
+def _words() -> Mapping[str, tuple[str, str]]:
+    """Return the words for every code: those here, and those of the engines for their own."""
+    own = (engines.words(name) for name in engines.names())
+    return collections.ChainMap(_WORDS, *map(dict, own))
+
+
 def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
     """Put a finding into words.
 
@@ -300,7 +284,7 @@ def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
         subjects: names of the cases it is about.
     """
     values = {name: _shown(value) for name, value in finding.values.items()}
-    sentence, remedy = _WORDS.get(finding.code, ("", ""))
+    sentence, remedy = _words().get(finding.code, ("", ""))
     if sentence := _filled(sentence, values):
         sentence = f"{sentence} {_filled(_IF_KNOWN.get(finding.code, ''), values)}".rstrip()
     else:

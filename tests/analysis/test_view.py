@@ -229,7 +229,7 @@ def test_what_could_not_be_checked_is_a_note(two: Any, view_for: Any) -> None:
 def test_every_signal_has_a_name_for_the_note_and_words() -> None:
     assert set(derived_findings._SIGNALS) == set(LIMITS)
     alone = {"wide_interval", "no_interval", "wide_ratio", "few_groups"}
-    assert {*LIMITS, *alone} <= set(wording._WORDS)
+    assert {*LIMITS, *alone} <= set(wording._words())
 
 
 def test_few_samples(two: Any, view_for: Any) -> None:

@@ -17,8 +17,8 @@ from mvdeploy import export, files, models
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Options, coreml
-from mvdeploy.export._quiet import quiet
 from mvdeploy.pipeline.export import Builder, measurable
+from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, PassReport, Preprocessing
 from tests.conftest import MakeExport
 from tests.export.subjects import subject

@@ -66,7 +66,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
 
 
 def test_every_code_is_tried_here() -> None:
-    assert set(VALUES) == set(wording._WORDS)
+    assert set(VALUES) == set(wording._words())
 
 
 @pytest.mark.parametrize("code", VALUES)
@@ -76,7 +76,7 @@ def test_every_code_has_a_sentence_with_its_figures_and_a_remedy(code: str) -> N
     assert not worded.sentence.endswith("..")
     assert "Recorded as" not in worded.sentence
     assert worded.remedy.endswith(".")
-    for template in wording._WORDS[code]:
+    for template in wording._words()[code]:
         assert {name for _, name, _, _ in string.Formatter().parse(template) if name} <= {
             *VALUES[code]
         }

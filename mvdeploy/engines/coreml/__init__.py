@@ -50,6 +50,21 @@ OPTIONS = (
     ),
 )
 
+WORDS = {
+    "compute_plan": (
+        "With compute units '{compute_units}' Core ML prefers the Neural Engine for "
+        "{ane_operators} operators ({ane_percent} % of the cost), the GPU for {gpu_operators} "
+        "({gpu_percent} %) and the CPU for {cpu_operators} ({cpu_percent} %); {none_operators} "
+        "have no preference.",
+        "'mvdeploy export' names what keeps operators off the Neural Engine.",
+    ),
+    "operators_without_cost": (
+        "Core ML gives no cost for {count} of {of} operators; they are shown without time.",
+        "Take the time of their modules as a lower bound.",
+    ),
+}
+"""What findings of its profiles say, and what to do about them."""
+
 LOAD_ATTEMPTS = 6
 """Loads on a phone before giving up. coremltools waits ten seconds for each; the first load of a
 model for the Neural Engine can take longer, and goes on meanwhile."""

@@ -54,6 +54,27 @@ _DTYPES = (
 """Element types by the engine's numbers; empty for what NumPy lacks."""
 
 
+WORDS = {
+    "unmatched_operators": (
+        "{count} operators are not placed in modules, because what ran is not what was recorded "
+        "when the program was made: {reason}.",
+        "Export the model again with the installed version of executorch; if that does not help, "
+        "report the network that shows it.",
+    ),
+    "merged_operators": (
+        "The engine merged {count} changes of layout with the operators beside them.",
+        "Nothing is to be done: their time is in those operators.",
+    ),
+    "coarse_times": (
+        "The engine gives the times of {count} operators in whole microseconds and cuts off the "
+        "rest: up to {percent} % of the operator time is missing from them, and is counted outside "
+        "operators.",
+        "Take shares of small operators with that uncertainty; a larger image makes it smaller.",
+    ),
+}
+"""What findings of its profiles say, and what to do about them."""
+
+
 def _take_build(path: Path, architecture: str, into: Path) -> str:
     """Copy the libraries of a build of ExecuTorch for Android into a kit; return the version.
 

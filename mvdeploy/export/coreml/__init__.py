@@ -12,7 +12,7 @@ from pathlib import Path
 from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
-from mvdeploy.export._quiet import quiet
+from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
 
 SUFFIX = ".mlpackage"

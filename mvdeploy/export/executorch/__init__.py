@@ -13,8 +13,8 @@ from types import ModuleType
 from mvdeploy import export, plugins
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.export import Subject, Written, option
-from mvdeploy.export._quiet import quiet
 from mvdeploy.export._tracing import trace
+from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Delegation
 
 SUFFIX = ".pte"

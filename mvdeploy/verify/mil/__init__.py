@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.engines import with_chosen
-from mvdeploy.verify.mil.program import Operation, Program, Value, load, quiet
+from mvdeploy.quiet import quiet
+from mvdeploy.verify.mil.program import Operation, Program, Value, load
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -50,7 +51,7 @@ def version() -> str:
 
 def start() -> None:
     """Import coremltools and PyTorch."""
-    with quiet():
+    with quiet(errors=True):
         importlib.import_module("coremltools")
     importlib.import_module("mvdeploy.verify.mil.session")
 

@@ -7,14 +7,12 @@ the program. What it prints meanwhile is about the missing native module, and is
 from __future__ import annotations
 
 import dataclasses
-import logging
-import warnings
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
+from mvdeploy.quiet import quiet
 from mvdeploy.verify.mil import constants, operators
 
 _EXPORT_AGAIN = "Export the model again; the package is damaged or incomplete."
@@ -88,19 +86,6 @@ class Program:
         return tuple(_described(operator, self.constants) for operator in self.operators)
 
 
-@contextmanager
-def quiet() -> Iterator[None]:
-    """Keep back log lines and warnings for the time of a block."""
-    before = logging.root.manager.disable
-    logging.disable(logging.CRITICAL)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        logging.disable(before)
-
-
 def load(path: Path) -> Program:
     """Read a package.
 
@@ -119,7 +104,7 @@ def load(path: Path) -> Program:
             "Give an .mlpackage folder; 'mvdeploy export --format coreml' makes one.",
         )
     try:
-        with quiet():
+        with quiet(errors=True):
             return _load(path)
     except (MvdeployError, MemoryError):
         raise

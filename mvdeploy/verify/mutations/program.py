@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import functools
-import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -16,6 +15,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
+from mvdeploy.quiet import quiet
 from mvdeploy.verify.mutations import Mutant, Subject
 
 Mutation = Callable[["Editor", fx.Node], None]
@@ -32,9 +32,7 @@ class Editor:
     """
 
     def __init__(self, program: ExportedProgram) -> None:
-        with warnings.catch_warnings():
-            # torch 2.13 copies its own deprecated tree specifications.
-            warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
+        with quiet():
             self.program = copy.deepcopy(program)
         signature = self.program.graph_signature
         self._weights = {**signature.inputs_to_parameters, **signature.inputs_to_buffers}

@@ -13,9 +13,9 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy.verify.mil.program import quiet
+from mvdeploy.quiet import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
 
 Save = Callable[..., Path]
@@ -46,7 +46,7 @@ def convert(
     """Return a network as a Core ML model; iOS17 and float32 unless said otherwise."""
     options.setdefault("minimum_deployment_target", ct.target.iOS17)
     options.setdefault("compute_precision", ct.precision.FLOAT32)
-    with quiet(), torch.no_grad():
+    with quiet(errors=True), torch.no_grad():
         if isinstance(module, nn.Module):
             module = torch.export.export(module.eval(), example).run_decompositions({})
         return ct.convert(module, skip_model_load=True, **options)

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from mvdeploy.engines import SessionRequest
+from mvdeploy.quiet import quiet
 from mvdeploy.verify import mil
 from mvdeploy.verify.mil import constants
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
     import coremltools.optimize.coreml as cto
     from coremltools.converters.mil.frontend.milproto import load as milproto
@@ -105,7 +105,7 @@ def plain(small, convert):
 def test_values_are_those_of_coremltools(name, plain, save, small):
     target, steps, types = CASES[name]
     model = plain(target)
-    with quiet():
+    with quiet(errors=True):
         for compress in steps:
             model = compress(model)
     path = save(model)
@@ -127,7 +127,7 @@ def test_values_are_those_of_coremltools(name, plain, save, small):
 
 
 def _compressed(path):
-    with quiet():
+    with quiet(errors=True):
         package = ct.models.MLModel(str(path), skip_model_load=True)
         spec = package.get_spec()
         program = milproto.load(
@@ -192,7 +192,7 @@ def test_a_cast_constant_is_widened():
 
 
 def test_weights_of_a_program_are_listed_decompressed(plain, save):
-    with quiet():
+    with quiet(errors=True):
         model = _palettize(nbits=4)(plain(NEW))
     conv = next(o for o in mil.operations(save(model)) if o.type == "conv")
     assert conv.weights["weight"].shape == (16, 3, 3, 3)

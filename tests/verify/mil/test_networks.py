@@ -8,11 +8,11 @@ import torch
 
 from mvdeploy import models, passes
 from mvdeploy.engines import SessionRequest
+from mvdeploy.quiet import quiet
 from mvdeploy.records.spec import parse_patches
 from mvdeploy.verify import mil
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
 
 MAX_ABS = 1e-4
@@ -28,7 +28,7 @@ def _check(save, model, patches, size, targets, formulation=passes.PLAIN):
     with torch.no_grad():
         wanted = network(image).numpy()
     rewritten, _ = passes.apply(network, image, passes.FORMULATIONS[formulation])
-    with quiet(), torch.no_grad():
+    with quiet(errors=True), torch.no_grad():
         exported = torch.export.export(rewritten, (image,)).run_decompositions({})
     types = set()
     for target, precision in targets:

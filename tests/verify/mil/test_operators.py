@@ -14,10 +14,10 @@ import torch.nn.functional as F  # noqa: N812
 from torch import nn
 
 from mvdeploy.engines import SessionRequest
+from mvdeploy.quiet import quiet
 from mvdeploy.verify import mil
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
 
 MIN_SNR_DB = 45.0
@@ -225,7 +225,7 @@ def results(save):
             torch.manual_seed(0)
             network = Together(shape).eval()
             x = torch.randn(shape).half().float()  # so that rounding is the same in halves
-        with quiet(), torch.no_grad():
+        with quiet(errors=True), torch.no_grad():
             wanted = {n: y.double().numpy() for n, y in zip(_group(shape), network(x), strict=True)}
             exported = torch.export.export(network, (x,)).run_decompositions({})
         exact, types = _executed(save, exported, x, OLD[shape], ct.precision.FLOAT32)

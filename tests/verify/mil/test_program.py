@@ -14,10 +14,10 @@ from torch import nn
 
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.quiet import quiet
 from mvdeploy.verify import mil
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
 
 INSIDE = "Data/com.apple.CoreML"
@@ -54,7 +54,7 @@ class Scaled(nn.Module):
 
 def test_dimensions_that_are_not_fixed_have_no_number(save):
     batch = torch.export.Dim("batch", min=1, max=8)
-    with quiet():
+    with quiet(errors=True):
         exported = torch.export.export(
             Scaled(), (torch.zeros(2, 3),), dynamic_shapes={"x": {0: batch}}
         )
@@ -79,7 +79,7 @@ def test_the_default_function_of_several_is_read(save, small_package, tmp_path):
     described.add_function(str(save(Scaled(), (torch.zeros(1, 3),))), "main", "second")
     described.default_function_name = "second"
     path = tmp_path / "several.mlpackage"
-    with quiet():
+    with quiet(errors=True):
         ct.utils.save_multifunction(described, str(path))
     assert [operation.type for operation in mil.operations(path)] == ["mul"]
 

@@ -9,10 +9,10 @@ from torch import nn
 
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError
+from mvdeploy.quiet import quiet
 from mvdeploy.verify import mil
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
 
 

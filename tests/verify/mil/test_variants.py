@@ -11,10 +11,10 @@ import torch.nn.functional as F  # noqa: N812
 
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError
+from mvdeploy.quiet import quiet
 from mvdeploy.verify import mil
-from mvdeploy.verify.mil.program import quiet
 
-with quiet():
+with quiet(errors=True):
     import coremltools as ct
     from coremltools.converters.mil import Builder as mb  # noqa: N813
 
@@ -301,7 +301,7 @@ def _built(save, outputs):
         results = {name: write(x) for name, write in outputs.items()}
         return [mb.identity(x=result, name=f"out_{name}") for name, result in results.items()]
 
-    with quiet():
+    with quiet(errors=True):
         model = ct.convert(
             program,
             convert_to="mlprogram",

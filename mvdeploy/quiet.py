@@ -1,4 +1,4 @@
-"""Keep back what exporters say about themselves."""
+"""Keep back what libraries say about themselves."""
 
 from __future__ import annotations
 
@@ -10,16 +10,24 @@ from contextlib import contextmanager
 
 
 @contextmanager
-def quiet() -> Iterator[None]:
-    """Silence log lines, warnings and progress bars of torch, ExecuTorch and coremltools."""
+def quiet(*, errors: bool = False) -> Iterator[None]:
+    """Silence log lines, warnings and progress bars of torch, ExecuTorch and coremltools.
+
+    Args:
+        errors: silence all that they log and warn of, for a library whose absence of parts that are
+            not needed is an error to it.
+    """
     from tqdm import tqdm
 
     disabled, bar = logging.root.manager.disable, tqdm.__init__
-    logging.disable(logging.WARNING)
+    logging.disable(logging.CRITICAL if errors else logging.WARNING)
     tqdm.__init__ = functools.partialmethod(bar, disable=True)
     try:
         with warnings.catch_warnings():
+            if errors:
+                warnings.simplefilter("ignore")
             # torch 2.13 copies its own deprecated tree specifications.
+            warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")
             warnings.filterwarnings("ignore", category=FutureWarning, message=".*LeafSpec.*")
             warnings.filterwarnings("ignore", category=DeprecationWarning)
             # coremltools leaves its folder of weights to the garbage collector.
