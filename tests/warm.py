@@ -211,10 +211,7 @@ def _become(files: list[int], path: str) -> Callable[[], object]:
     from mvdeploy.links.families import host
 
     relay = (sys.executable, "-I", "-S", str(RELAY), path, RUNNER)
-    start = host.HostLink.__init__
-    start.__defaults__ = tuple(
-        relay if value == host._RUNNER else value for value in start.__defaults__ or ()
-    )
+    host.connect = lambda profile, *options: host.HostLink(profile, relay)
     call: Callable[[], object] = getattr(importlib.import_module(module), name)
     return call
 

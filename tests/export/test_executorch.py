@@ -81,8 +81,8 @@ def test_the_whole_network_is_one_delegate(exported) -> None:
 @pytest.mark.parametrize(
     ("model", "patches", "size"),
     [
-        ("mobilevit_xxs", "3,3,3", "64,96"),
-        ("mobilevit_xxs", "4,4,4", "64"),
+        ("mobilevit_xxs", "3,3,3", "96,128"),
+        ("mobilevit_xxs", "4,4,4", "128"),
         ("mobilevit_xs", "8,4,2", "64"),
         ("mobilevit_s", "2,2,2", "64"),
     ],

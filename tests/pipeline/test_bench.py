@@ -13,6 +13,7 @@ import sys
 import time
 from pathlib import Path
 
+import psutil
 import pytest
 
 from mvdeploy.pipeline.report import breakdowns
@@ -188,6 +189,7 @@ def test_a_killed_run_keeps_what_was_finished(
         stderr=subprocess.PIPE,
         text=True,
         start_new_session=True,
+        env={**os.environ, "MVDEPLOY_TEST": str(tmp_path)},
     )
     try:
         assert process.stderr is not None
@@ -206,22 +208,19 @@ def test_a_killed_run_keeps_what_was_finished(
         assert process.returncode == 130
         assert "saved" in err
         assert [finding.code for finding in load_run(folder).run.findings] == ["interrupted"]
-    assert not _runners_of(process.pid)
+    assert not _runners_of(tmp_path)
     assert warm.mvdeploy("report", str(folder), cwd=tmp_path).returncode == 0
 
 
-def _runners_of(pid: int) -> list[int]:
-    """Return runner processes of this user that are still alive, a moment later."""
-    import psutil
-
+def _runners_of(folder: Path) -> list[int]:
+    """Return runners of a test that are still alive, a moment later."""
     deadline = time.monotonic() + 10
     while True:
         alive = [
             p.pid
-            for p in psutil.process_iter(["cmdline", "uids", "ppid"])
+            for p in psutil.process_iter(["cmdline", "environ"])
             if "mvdeploy.runners.host" in " ".join(p.info["cmdline"] or ())
-            and p.info["uids"].real == os.getuid()
-            and p.info["ppid"] in (1, pid)
+            and (p.info["environ"] or {}).get("MVDEPLOY_TEST") == str(folder)
         ]
         if not alive or time.monotonic() > deadline:
             return alive
