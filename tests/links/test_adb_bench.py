@@ -64,7 +64,7 @@ def test_a_run_as_it_is_typed(attached: Phone, tmp_path: Path) -> None:
         assert report.breakdowns(saved)[case.slug].attributed_share >= 0.95
     text = (folder / "report.md").read_text()
     assert "on Pixel 4" in text and "an emulated device" in text
-    assert "these times are not those of any real device" in text
+    assert "its times are not those of any real device" in text
     assert attached.processes() == [] and list(attached.tmp.iterdir()) == []
 
 
