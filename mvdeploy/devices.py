@@ -75,10 +75,12 @@ def problems(extra: Sequence[Path] = ()) -> tuple[UsageError, ...]:
     Raises:
         UsageError: one of the folders cannot be listed.
     """
-    found = _search(extra)
-    claims = sorted({alias for known in found.good.values() for alias in known.claims})
-    clashes = [error for alias in claims if (error := _clash(alias, found.claimants(alias)))]
-    return (*found.broken.values(), *clashes)
+    profile_files = _search(extra)
+    claims = sorted({alias for known in profile_files.good.values() for alias in known.claims})
+    clashes = [
+        error for alias in claims if (error := _clash(alias, profile_files.claimants(alias)))
+    ]
+    return (*profile_files.broken.values(), *clashes)
 
 
 def get(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
@@ -94,18 +96,18 @@ def get(name: str, extra: Sequence[Path] = ()) -> DeviceProfile:
         UsageError: there is no such device, its file cannot be used, two profiles claim the alias,
             or one of the folders cannot be listed.
     """
-    found = _search(extra)
+    profile_files = _search(extra)
     key = name.strip().casefold()
-    if key in found.good:
-        return found.good[key].profile
-    for stem, error in found.broken.items():
+    if key in profile_files.good:
+        return profile_files.good[key].profile
+    for stem, error in profile_files.broken.items():
         if stem.casefold() == key:
             raise error
-    claimants = found.claimants(key)
+    claimants = profile_files.claimants(key)
     if clash := _clash(key, claimants):
         raise clash
     if not claimants:
-        raise plugins.unknown("device", name, tuple(found.good))
+        raise plugins.unknown("device", name, tuple(profile_files.good))
     return claimants[0].profile
 
 
@@ -122,9 +124,9 @@ def fits(profile: DeviceProfile, properties: Mapping[str, str]) -> bool:
     )
 
 
-def _is_like(said: str, wanted: str) -> bool:
-    said, wanted = said.strip().casefold(), wanted.casefold()
-    return said.startswith(wanted[:-1]) if wanted.endswith("*") else said == wanted
+def _is_like(answer: str, pattern: str) -> bool:
+    answer, pattern = answer.strip().casefold(), pattern.casefold()
+    return answer.startswith(pattern[:-1]) if pattern.endswith("*") else answer == pattern
 
 
 def match(properties: Mapping[str, str], known: Iterable[DeviceProfile]) -> DeviceProfile | None:
@@ -164,27 +166,27 @@ def generic(
     Raises:
         UsageError: the link, the address or the engines cannot be such.
     """
-    said = {name: _printable(value) for name, value in properties.items()}
-    title = _joined(said, "ro.product.manufacturer", "ro.product.model") or f"device {address}"
+    answers = {name: _printable(value) for name, value in properties.items()}
+    title = _joined(answers, "ro.product.manufacturer", "ro.product.model") or f"device {address}"
     clusters = _clusters(max_khz)
     highest = max((cluster.max_khz for cluster in clusters), default=0)
     fast = [cluster.cores for cluster in clusters if cluster.max_khz >= _FAST * highest]
     cores = tuple(sorted(core for group in fast for core in group))
     asked = ("ro.product.device", "ro.product.model")
     profile = DeviceProfile(
-        name=_slug(said.get("ro.product.model") or address),
+        name=_slug(answers.get("ro.product.model") or address),
         title=title,
         link=link,
         engines=tuple(engines),
         formats=tuple(formats),
         threads=max(1, len(cores)),
         notes="No profile: from what the device answers.",
-        match={name: (said[name],) for name in asked if said.get(name)},
-        soc=_joined(said, "ro.soc.manufacturer", "ro.soc.model"),
+        match={name: (answers[name],) for name in asked if answers.get(name)},
+        soc=_joined(answers, "ro.soc.manufacturer", "ro.soc.model"),
         clusters=clusters,
         cores=cores,
         address=address,
-        architecture=_ABIS.get(said.get("ro.product.cpu.abi", "").casefold(), ""),
+        architecture=_ABIS.get(answers.get("ro.product.cpu.abi", "").casefold(), ""),
     )
     _check(title, profile)
     return profile
@@ -194,9 +196,9 @@ def _printable(text: str) -> str:
     return " ".join("".join(c if c.isprintable() else " " for c in text).split())[:80].strip()
 
 
-def _joined(said: Mapping[str, str], maker: str, model: str) -> str:
+def _joined(answers: Mapping[str, str], maker: str, model: str) -> str:
     """Return maker and model as one name; many models begin with their maker's."""
-    first, second = said.get(maker, ""), said.get(model, "")
+    first, second = answers.get(maker, ""), answers.get(model, "")
     repeated = second.casefold().startswith(first.casefold())
     return second if repeated else f"{first} {second}".strip()
 

@@ -153,28 +153,28 @@ def _match(group: _Group, names: Sequence[str]) -> list[Operator | None]:
         before.append(_skipping(after, optional, 1))
     # … and, of these, with how many the rest can be matched as well.
     reached = before.pop() & {len(operators)}
-    found: list[Operator | None] = []
+    matches: list[Operator | None] = []
     for name, numbers in zip(reversed(names), reversed(before), strict=True):
         follows = {i - 1 for i in _skipping(reached, optional, -1)}
         reached = fitting(numbers & follows, name)
-        found.append(operators[min(reached)] if len(reached) == 1 else None)
-    return found[::-1]
+        matches.append(operators[min(reached)] if len(reached) == 1 else None)
+    return matches[::-1]
 
 
 def _skipping(numbers: set[int], optional: list[bool], step: int) -> set[int]:
     """Add the numbers of operators to be had by leaving out optional ones, forwards or back."""
-    found = set(numbers)
+    reachable = set(numbers)
     for i in range(len(optional)) if step > 0 else reversed(range(len(optional))):
         start, end = (i, i + 1) if step > 0 else (i + 1, i)
-        if start in found and optional[i]:
-            found.add(end)
-    return found
+        if start in reachable and optional[i]:
+            reachable.add(end)
+    return reachable
 
 
 def _mismatch(group: _Group, ran: Sequence[Event]) -> str:
-    recorded, found = len(group.operators), len(group.events)
-    if recorded != found:
-        return f"{group.title} has {recorded} recorded operators, and {found} ran"
+    recorded, executed = len(group.operators), len(group.events)
+    if recorded != executed:
+        return f"{group.title} has {recorded} recorded operators, and {executed} ran"
     misfits = (
         f"'{ran[i].name}' ran in {group.title} where '{operator.type}' was recorded"
         for operator, i in zip(group.operators, group.events, strict=True)
@@ -198,9 +198,9 @@ def _unmatched(placed: dict[int, TraceEvent], reasons: list[str]) -> Iterator[Fi
     if not reasons:
         return
     more = len(reasons) - _REASONS
-    told = "; ".join(reasons[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
+    reason = "; ".join(reasons[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
     count = sum(not event.modules for event in placed.values())
-    yield Finding("unmatched_operators", Level.WARNING, {"count": count, "reason": told})
+    yield Finding("unmatched_operators", Level.WARNING, {"count": count, "reason": reason})
 
 
 def _merged(count: int) -> Iterator[Finding]:

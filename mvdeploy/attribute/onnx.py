@@ -76,8 +76,8 @@ class Placement:
             # From the last node on, so that a chain of added nodes finds its end.
             for event in reversed(events):
                 if not modules[event.name]:
-                    found = (modules.get(name, ()) for name in around[event.name])
-                    modules[event.name] = next((m for m in found if m), ())
+                    neighbours = (modules.get(name, ()) for name in around[event.name])
+                    modules[event.name] = next((m for m in neighbours if m), ())
         return [
             event
             if event.modules
@@ -95,9 +95,9 @@ class Placement:
     def _anchor(self, node: onnx.NodeProto) -> tuple[Operator | None, str]:
         name = re.sub(r"(_token_\d+)+$", "", node.name)
         name = name.split("/")[0].removesuffix("_nchwc")
-        found = self._by_name.get(name) or self._maker.get(name)
-        if found is not None:
-            return found, "name"
+        operator = self._by_name.get(name) or self._maker.get(name)
+        if operator is not None:
+            return operator, "name"
         for out in node.output:
             if out in self._maker:
                 return self._maker[out], "output"

@@ -117,5 +117,5 @@ def kind(operator: str, class_name: str = "") -> OperatorKind:
 
 def kind_of_name(name: str) -> OperatorKind:
     """Return what an operator computes of which no more is known than XNNPACK's name for it."""
-    known = (op for op, names in _RUNS_AS.items() if name.split(" (")[0] in names)
-    return _KIND_OF.get(next(known, ""), OperatorKind.OTHER)
+    types = (op for op, names in _RUNS_AS.items() if name.split(" (")[0] in names)
+    return _KIND_OF.get(next(types, ""), OperatorKind.OTHER)

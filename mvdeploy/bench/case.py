@@ -116,13 +116,13 @@ class Progress:
         if result.output_sha256 == self.probe.models[0].output_sha256:
             return
         code = "outputs_differ"
-        known = next((f for f in self.findings if f.code == code), None)
-        if known is None:
+        earlier = next((f for f in self.findings if f.code == code), None)
+        if earlier is None:
             values: dict[str, str | int | float] = {"session": session, "count": 1}
             self.findings.append(Finding(code, Level.WARNING, values))
         else:
-            values = {**known.values, "count": int(known.values["count"]) + 1}
-            self.findings[self.findings.index(known)] = Finding(code, Level.WARNING, values)
+            values = {**earlier.values, "count": int(earlier.values["count"]) + 1}
+            self.findings[self.findings.index(earlier)] = Finding(code, Level.WARNING, values)
 
     @property
     def estimate_ns(self) -> float:

@@ -137,12 +137,12 @@ def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
 
 def _depends_on_threads(run: Progress, link: Link, plan: Plan) -> bool:
     """Say whether a case computes something else with one thread."""
-    known = run.probe.models[0].output_sha256
-    if known == UNAVAILABLE:
+    checksum = run.probe.models[0].output_sha256
+    if checksum == UNAVAILABLE:
         return False
     job = Job((run.entry.model,), (), 1, Warmup(iterations=0), plan.cores)
     try:
-        return link.run(job, _alone_limit(plan)).models[0].output_sha256 != known
+        return link.run(job, _alone_limit(plan)).models[0].output_sha256 != checksum
     except EngineError:
         return False  # it is measured with several threads, and with these it runs
 
@@ -165,7 +165,7 @@ class _Work:
         self._interleaved = True
         # Of the sessions that had nothing but turns: seconds of all of them, and of the longest.
         self._pairs_s, self._longest_s = 0.0, plan.pair_time_s
-        self._told: tuple[float, DeviceState] | None = None
+        self._latest_state: tuple[float, DeviceState] | None = None
 
     def set_anchor(self, entry: Entry) -> None:
         """Use an anchor; without one that runs, its cases are told."""
@@ -193,10 +193,10 @@ class _Work:
         if self._number < min(plan.groups, _LEAST_GROUPS) or self._number % 2:
             return False
         alive = {run.entry.slug for run in self._runs}
-        groups = [found for pair, found in self._groups.items() if alive >= {*pair}]
+        groups = [pair_groups for pair, pair_groups in self._groups.items() if alive >= {*pair}]
         if self._number < plan.groups:
             return self._stop(()) is not None
-        return all(self._stop(found) is not None for found in groups)
+        return all(self._stop(pair_groups) is not None for pair_groups in groups)
 
     def _stop(self, groups: Sequence[PairGroup]) -> stopping.Stop | None:
         """Say whether a comparison has gone on for long enough; without groups, by time alone."""
@@ -274,8 +274,8 @@ class _Work:
         )
         started_at = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
         result = self._link.run(job, _limit(plan, order, [*estimates, pace or 0.0]))
-        made = [runs[case] for case in created] + ([anchor] if anchor else [])
-        names = tuple(run.entry.slug for run in made)
+        created_runs = [runs[case] for case in created] + ([anchor] if anchor else [])
+        names = tuple(run.entry.slug for run in created_runs)
         lengths = tuple((index, len([*same])) for index, same in itertools.groupby(job.order))
         self._listener.ordered(SessionOrder(self._number, started_at, names, lengths))
         good = self._good(runs, result, position)
@@ -343,13 +343,13 @@ class _Work:
     def _state(self, final: bool) -> DeviceState:
         # Reading the state takes a while, in which nothing is measured.
         now = self._clock()
-        if final or self._told is None or now - self._told[0] > _STATE_EVERY_S:
-            self._told = (now, self._link.state())
-        return self._told[1]
+        if final or self._latest_state is None or now - self._latest_state[0] > _STATE_EVERY_S:
+            self._latest_state = (now, self._link.state())
+        return self._latest_state[1]
 
     def comparisons(self) -> tuple[Comparison, ...]:
         """Return the paired samples so far."""
-        return tuple(Comparison(a, b, tuple(found)) for (a, b), found in self._groups.items())
+        return tuple(Comparison(a, b, tuple(groups)) for (a, b), groups in self._groups.items())
 
 
 def _session(result: JobResult, index: int, steady: int, anchors: Sequence[int]) -> Session:

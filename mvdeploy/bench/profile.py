@@ -57,12 +57,12 @@ def profile(
         order += rng.sample(range(len(models)), len(models))
     job = Job(tuple(models), tuple(order), plan.threads, _WARMUP, plan.cores)
     result = link.run(job, plan.time_limit_s or limit_s)
-    found = {}
+    profiles = {}
     for i, entry in enumerate(entries):
         path = result.models[2 * i + 1].profile
         if path is not None:
             profiled, plain = result.samples_of(2 * i + 1), result.samples_of(2 * i)
-            found[entry.slug] = Profile(
+            profiles[entry.slug] = Profile(
                 path, plan.profile_iterations, profiled.wall_ns, plain.wall_ns
             )
-    return found
+    return profiles

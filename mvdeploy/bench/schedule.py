@@ -45,14 +45,14 @@ class Schedule:
 
     def anchors_of(self, case: int, anchor: int) -> tuple[int, ...]:
         """Return the positions of the anchor's inferences that follow a block of one case."""
-        found = []
+        positions = []
         latest = anchor
         for position, index in enumerate(self.order[: self.steady]):
             if index != anchor:
                 latest = index
             elif latest == case:
-                found.append(position)
-        return tuple(found)
+                positions.append(position)
+        return tuple(positions)
 
 
 def creation_order(cases: int, session: int, rng_seed: int) -> tuple[int, ...]:

@@ -27,8 +27,8 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def _engine_options() -> tuple[Option, ...]:
-    found = (option for name in engines.names() for option in engines.declared(name))
-    return tuple(dict.fromkeys(found))
+    own_options = (option for name in engines.names() for option in engines.declared(name))
+    return tuple(dict.fromkeys(own_options))
 
 
 def where(command: F) -> F:
@@ -145,10 +145,10 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     paths = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
     if all(path is not None for _, path in paths):
         options.specs((), **network)  # refuses what is for models only
-    found: list[ModelSpec | Path] = []
+    chosen: list[ModelSpec | Path] = []
     for text, path in paths:
-        found += options.specs((text,), **network) if path is None else [path]
-    return tuple(found)
+        chosen += options.specs((text,), **network) if path is None else [path]
+    return tuple(chosen)
 
 
 def formats_for(

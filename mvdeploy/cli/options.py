@@ -36,9 +36,9 @@ def channel_order(command: F) -> F:
 
 def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
-    known = {name: export.precisions_of(name) for name in export.names()}
-    usual = ", ".join(f"{own[0]} for {name}" for name, own in known.items())
-    listed = ", ".join(dict.fromkeys(name for own in known.values() for name in own))
+    by_format = {name: export.precisions_of(name) for name in export.names()}
+    usual = ", ".join(f"{own[0]} for {name}" for name, own in by_format.items())
+    listed = ", ".join(dict.fromkeys(name for own in by_format.values() for name in own))
     return click.option(
         "--precision",
         "precisions",

@@ -71,8 +71,8 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
             f"{path} is no archive of ONNX Runtime for Android ({error}).",
             "Give the file onnxruntime-android-VERSION.aar.",
         ) from error
-    found = re.search(r"\d+(\.\d+)+", path.name)
-    return found[0] if found else "unknown"
+    match = re.search(r"\d+(\.\d+)+", path.name)
+    return match[0] if match else "unknown"
 
 
 NATIVE = NativePlugin(
@@ -115,16 +115,16 @@ def options(threads: int) -> dict[str, str | int]:
 def _session_options(chosen: Mapping[str, str | int]) -> Any:
     import onnxruntime as ort
 
-    made = ort.SessionOptions()
-    made.intra_op_num_threads = chosen["intra_op_num_threads"]
-    made.inter_op_num_threads = chosen["inter_op_num_threads"]
+    session_options = ort.SessionOptions()
+    session_options.intra_op_num_threads = chosen["intra_op_num_threads"]
+    session_options.inter_op_num_threads = chosen["inter_op_num_threads"]
     level, mode = chosen["graph_optimization_level"], chosen["execution_mode"]
-    made.graph_optimization_level = ort.GraphOptimizationLevel.__members__[level]
-    made.execution_mode = ort.ExecutionMode.__members__[mode]
+    session_options.graph_optimization_level = ort.GraphOptimizationLevel.__members__[level]
+    session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
-    made.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-    made.log_severity_level = 3  # errors only: warnings are about its own graph file
-    return made
+    session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    session_options.log_severity_level = 3  # errors only: warnings are about its own graph file
+    return session_options
 
 
 class OrtSession:
@@ -134,18 +134,18 @@ class OrtSession:
         import onnxruntime as ort
 
         chosen = with_chosen((), options(request.threads), request.options)
-        made = _session_options(chosen)
+        session_options = _session_options(chosen)
         self._profile_to = profile_to = request.profile_to
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
-            made.enable_profiling = True
-            made.profile_file_prefix = str(profile_to / "ort")
-            made.optimized_model_filepath = str(profile_to / _GRAPH)
-            made.add_session_config_entry(
+            session_options.enable_profiling = True
+            session_options.profile_file_prefix = str(profile_to / "ort")
+            session_options.optimized_model_filepath = str(profile_to / _GRAPH)
+            session_options.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
         self._session = ort.InferenceSession(
-            str(request.path), made, providers=[chosen["provider"]]
+            str(request.path), session_options, providers=[chosen["provider"]]
         )
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
@@ -198,18 +198,18 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     import onnxruntime as ort
 
     model = onnx.load(str(request.path))
-    made = {out for node in model.graph.node for out in node.output}
-    there = {output.name for output in model.graph.output}
-    wanted = [name for name in names if name in made]
+    computed = {out for node in model.graph.node for out in node.output}
+    outputs = {output.name for output in model.graph.output}
+    present = [name for name in names if name in computed]
     model.graph.output.extend(
-        onnx.helper.make_empty_tensor_value_info(name) for name in wanted if name not in there
+        onnx.helper.make_empty_tensor_value_info(name) for name in present if name not in outputs
     )
     quiet = ort.SessionOptions()
     quiet.log_severity_level = 3
     session = ort.InferenceSession(
         model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
-    return dict(zip(wanted, session.run(wanted, dict(request.inputs)), strict=True))
+    return dict(zip(present, session.run(present, dict(request.inputs)), strict=True))
 
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:

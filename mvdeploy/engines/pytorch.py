@@ -142,20 +142,20 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     from torch import fx
 
     wanted = set(names)
-    found: dict[str, Tensor] = {}
+    tensors: dict[str, Tensor] = {}
 
     class Keeping(fx.Interpreter):
         def run_node(self, n: fx.Node) -> Any:
             result = super().run_node(n)
             if n.name in wanted and isinstance(result, torch.Tensor):
-                found[n.name] = result.numpy().copy()
+                tensors[n.name] = result.numpy().copy()
             return result
 
     module = torch.export.load(request.path).module()
     arguments = (torch.from_numpy(tensor.copy()) for tensor in request.inputs.values())
     with torch.inference_mode():
         Keeping(module).run(*arguments)
-    return found
+    return tensors
 
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:

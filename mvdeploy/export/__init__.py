@@ -233,13 +233,13 @@ class Declared:
 
 def declared() -> tuple[Declared, ...]:
     """Return the options of all formats, each flag once, in the order of the formats."""
-    known: dict[str, Declared] = {}
+    by_flag: dict[str, Declared] = {}
     for name in names():
-        for one in _own(get(name)).values():
-            before = known.get(one.flag)
+        for own_option in _own(get(name)).values():
+            before = by_flag.get(own_option.flag)
             formats = (*before.formats, name) if before else (name,)
-            known[one.flag] = Declared(before.option if before else one, formats)
-    return tuple(known.values())
+            by_flag[own_option.flag] = Declared(before.option if before else own_option, formats)
+    return tuple(by_flag.values())
 
 
 def options(
@@ -266,9 +266,9 @@ def options(
     exporter = get(format_name)
     asked = {name: value for name, value in (given or {}).items() if value}
     own = _own(exporter)
-    for one in declared():
-        if one.option.name in asked and one.option.name not in own:
-            raise _lacking(format_name, one.option.flag, one.formats)
+    for declaration in declared():
+        if declaration.option.name in asked and declaration.option.name not in own:
+            raise _lacking(format_name, declaration.option.flag, declaration.formats)
     chosen = exporter.Options(**asked) if own else None
     return Options(precision, formulation, dynamic_batch, chosen)
 
@@ -349,8 +349,8 @@ def formulation(format_name: str, options: Options) -> str | None:
     if options.formulation is not None:
         return options.formulation
     best = getattr(get(format_name), "formulation", None)
-    found: str | None = best(complete(format_name, options)) if best is not None else None
-    return found
+    preferred: str | None = best(complete(format_name, options)) if best is not None else None
+    return preferred
 
 
 def marks(format_name: str, options: Options) -> tuple[str, ...]:

@@ -134,8 +134,8 @@ def _modules(graph: onnx.GraphProto) -> list[str]:
                 scopes[maker[name]] = scopes[i]
     for i, node in enumerate(graph.node):
         if scopes[i] is None:
-            found = (scopes[maker[name]] for name in node.input if name in maker)
-            scopes[i] = next((scope for scope in found if scope is not None), None)
+            input_scopes = (scopes[maker[name]] for name in node.input if name in maker)
+            scopes[i] = next((scope for scope in input_scopes if scope is not None), None)
     missing = [node.name for node, scope in zip(graph.node, scopes, strict=True) if scope is None]
     if missing:
         raise EngineError(

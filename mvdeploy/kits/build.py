@@ -89,9 +89,9 @@ def kit(
         UsageError: what is given for Android cannot be used.
     """
     place = kits.place(architecture)
-    found = None if rebuild or given else _up_to_date(place)
-    if found is not None:
-        return place, found
+    current = None if rebuild or given else _up_to_date(place)
+    if current is not None:
+        return place, current
     toolchain = toolchains.find(architecture, given.ndk if given else None)
     place.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place.parent, prefix=".building-") as folder:
@@ -103,8 +103,8 @@ def kit(
 
 def _up_to_date(place: Path) -> Kit | None:
     with contextlib.suppress(UsageError):  # a damaged one is built anew
-        found = kits.load(place)
-        return found if found.is_current else None
+        existing = kits.load(place)
+        return existing if existing.is_current else None
     return None
 
 

@@ -145,24 +145,24 @@ def _ndk_library(clang: Path, architecture: str) -> Path:
 
 
 def _need(program: str, package: str) -> str:
-    found = shutil.which(program)
-    if found is None:
+    path = shutil.which(program)
+    if path is None:
         raise DeviceUnavailable(
             f"The runner cannot be built: there is no {program}.",
             f"Install it: on Debian 'apt install {package}'.",
         )
-    return found
+    return path
 
 
 def _library(cpp: str, name: str) -> Path:
     # The compiler answers with the bare name when it has no such file.
-    found = Path(run([cpp, f"-print-file-name={name}"]).strip())
-    if not found.is_absolute() or not found.exists():
+    library = Path(run([cpp, f"-print-file-name={name}"]).strip())
+    if not library.is_absolute() or not library.exists():
         raise DeviceUnavailable(
             f"The C library for the device is incomplete: {cpp} has no {name}.",
             "Install the compiler's own libraries: on Debian they come with it.",
         )
-    return found.resolve()
+    return library.resolve()
 
 
 def package_of(path: Path) -> Source | None:
@@ -231,8 +231,8 @@ def _reason(*outputs: str) -> str:
     texts = [[line.strip() for line in text.splitlines() if line.strip()] for text in outputs]
     errors = (_error(lines) for lines in texts)
     last = (lines[-1] for lines in texts if lines)
-    found = next(filter(None, errors), None) or next(last, "it does not say why")
-    return found[:300].rstrip(".:")
+    reason = next(filter(None, errors), None) or next(last, "it does not say why")
+    return reason[:300].rstrip(".:")
 
 
 def _error(lines: Sequence[str]) -> str:

@@ -75,9 +75,9 @@ class Converted:
 
 def catalogue() -> dict[str, str]:
     """Return every model that can be built, with a line on each; the default's family first."""
-    known = _by_name()
-    ordered = sorted(known, key=lambda name: known[name] is not known[DEFAULT])
-    return {name: known[name].describe(name) for name in ordered}
+    families = _by_name()
+    ordered = sorted(families, key=lambda name: families[name] is not families[DEFAULT])
+    return {name: families[name].describe(name) for name in ordered}
 
 
 def make_spec(
@@ -158,8 +158,8 @@ def layouts() -> tuple[str, ...]:
 
 
 def _layouts(family: ModuleType) -> tuple[str, ...]:
-    found: tuple[str, ...] = family.layouts() if hasattr(family, "layouts") else ()
-    return found
+    names: tuple[str, ...] = family.layouts() if hasattr(family, "layouts") else ()
+    return names
 
 
 def convert(source: Path, layout: str, target: Path, channel_order: str | None = None) -> Converted:
@@ -185,8 +185,8 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """Return how images are fed to a model."""
-    found: Preprocessing = _family(spec.model).preprocessing(spec)
-    return found
+    steps: Preprocessing = _family(spec.model).preprocessing(spec)
+    return steps
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -261,8 +261,8 @@ def with_added(table: dict[str, ModuleInfo], network: nn.Module) -> dict[str, Mo
 
 
 def _declared(module: nn.Module) -> Category | None:
-    found = getattr(module, "category", None)
-    return found if isinstance(found, Category) else None
+    category = getattr(module, "category", None)
+    return category if isinstance(category, Category) else None
 
 
 def parameter_count(network: nn.Module) -> int:
@@ -283,7 +283,7 @@ def _family(name: str) -> ModuleType:
     foreign = zoo.find(name)
     if foreign is not None:
         return foreign
-    known = _by_name()
-    if name not in known:
-        raise plugins.unknown("model", name, tuple(known))
-    return known[name]
+    families = _by_name()
+    if name not in families:
+        raise plugins.unknown("model", name, tuple(families))
+    return families[name]

@@ -244,40 +244,40 @@ def _arguments(func: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> dict
     return {**dict(zip(names, args, strict=False)), **kwargs}
 
 
-def _convolution(given: dict[str, Any], out: Tensor) -> int:
+def _convolution(arguments: dict[str, Any], out: Tensor) -> int:
     # The weight is (c_out, c_in / groups, *kernel), transposed (c_in, c_out / groups, *kernel).
-    each = int(math.prod(given["weight"].shape[1:]))
-    elements: int = given["input"].numel() if given.get("transposed") else out.numel()
+    each = int(math.prod(arguments["weight"].shape[1:]))
+    elements: int = arguments["input"].numel() if arguments.get("transposed") else out.numel()
     return elements * each
 
 
-def _linear(given: dict[str, Any], out: Tensor) -> int:
-    inner: int = given["weight"].shape[-1]
-    has_bias = given.get("bias") is not None
+def _linear(arguments: dict[str, Any], out: Tensor) -> int:
+    inner: int = arguments["weight"].shape[-1]
+    has_bias = arguments.get("bias") is not None
     return out.numel() * (inner + has_bias)
 
 
-def _addmm(given: dict[str, Any], out: Tensor) -> int:
-    has_bias: bool = given["self"].dim() == 1
-    inner: int = given["mat1"].shape[1]
+def _addmm(arguments: dict[str, Any], out: Tensor) -> int:
+    has_bias: bool = arguments["self"].dim() == 1
+    inner: int = arguments["mat1"].shape[1]
     return out.numel() * (inner + has_bias)
 
 
 def _product(left: str) -> Callable[[dict[str, Any], Tensor], int]:
-    def macs(given: dict[str, Any], out: Tensor) -> int:
-        inner: int = given[left].shape[-1]
+    def macs(arguments: dict[str, Any], out: Tensor) -> int:
+        inner: int = arguments[left].shape[-1]
         return out.numel() * inner
 
     return macs
 
 
-def _addbmm(given: dict[str, Any], out: Tensor) -> int:
-    batch, _, inner = given["batch1"].shape
+def _addbmm(arguments: dict[str, Any], out: Tensor) -> int:
+    batch, _, inner = arguments["batch1"].shape
     return int(out.numel() * batch * inner)
 
 
-def _attention(given: dict[str, Any], out: Any) -> int:
-    query, key, value = (given[name].shape for name in ("query", "key", "value"))
+def _attention(arguments: dict[str, Any], out: Any) -> int:
+    query, key, value = (arguments[name].shape for name in ("query", "key", "value"))
     mixed: Tensor = out[0] if isinstance(out, tuple) else out
     # Per pair of a query and a key: d products for the logit, d_v for the mix.
     rows = math.prod(mixed.shape[:-1])

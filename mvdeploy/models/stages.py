@@ -148,7 +148,7 @@ def _paths(network: nn.Module, unfolding: tuple[str, ...], inside: str = "") -> 
 
 def _unfoldings(network: nn.Module, forward: Forward) -> dict[str, Unfolding]:
     """Return every place where a map (B, C, H, W) was unfolded into tokens (B·P, N, d)."""
-    found = {}
+    unfoldings = {}
     for i, call in enumerate(forward.calls):
         patch = getattr(network.get_submodule(call.module), "patch", None)
         if not isinstance(patch, PatchSize) or (len(call.input), len(call.output)) != (4, 3):
@@ -158,14 +158,14 @@ def _unfoldings(network: nn.Module, forward: Forward) -> dict[str, Unfolding]:
         begin = max(j for j, c in enumerate(forward.calls[:i]) if contains(c.module, block))
         windows = _windows(network, [c.module for c in forward.calls[begin:i]])
         height, width = forward.calls[begin].input[-2:]
-        found[call.module] = Unfolding(
+        unfoldings[call.module] = Unfolding(
             patch=patch,
             tokens=call.output[1],
             pixels=patch.height * patch.width,
             kernel=(span([h for h, _ in windows]), span([w for _, w in windows])),
             coverage=coverage((height, width), windows, patch),
         )
-    return found
+    return unfoldings
 
 
 def _windows(network: nn.Module, paths: list[str]) -> list[tuple[Window, Window]]:
@@ -185,7 +185,7 @@ def _window(conv: nn.Conv2d, axis: int) -> Window:
 
 
 def _findings(stages: tuple[Stage, ...], forward: Forward) -> tuple[Finding, ...]:
-    found = []
+    findings = []
     for stage in stages:
         unfolding = stage.unfolding
         if unfolding is None or unfolding.coverage.min == 1:
@@ -202,8 +202,8 @@ def _findings(stages: tuple[Stage, ...], forward: Forward) -> tuple[Finding, ...
         if larger:
             values |= PUBLISHED
         code = "patch_exceeds_kernel" if larger else "edge_out_of_reach"
-        found.append(Finding(code, Level.WARNING if larger else Level.NOTE, values))
+        findings.append(Finding(code, Level.WARNING if larger else Level.NOTE, values))
     if forward.uncounted:
         names = ", ".join(forward.uncounted)
-        found.append(Finding("uncounted_operators", Level.WARNING, {"operators": names}))
-    return tuple(found)
+        findings.append(Finding("uncounted_operators", Level.WARNING, {"operators": names}))
+    return tuple(findings)

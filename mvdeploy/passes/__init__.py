@@ -103,9 +103,9 @@ def _check_outputs(
             f"The pass {name} made other outputs of {_listed(before)}: {_listed(after)}.",
             "Leave the pass out, and report the network that shows it.",
         )
-    for output, wanted in before.items():
-        difference = float((wanted - after[output]).abs().max())
-        allowed = step.TOLERANCE * max(1.0, float(wanted.abs().max()))
+    for output, expected in before.items():
+        difference = float((expected - after[output]).abs().max())
+        allowed = step.TOLERANCE * max(1.0, float(expected.abs().max()))
         # Written so that a NaN fails too.
         if not difference <= allowed:
             which = f" (result{output})" if len(before) > 1 else ""

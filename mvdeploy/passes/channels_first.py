@@ -59,5 +59,5 @@ def _channels_last(network: nn.Module, example: Tensor) -> list[str]:
 
 
 def _of_vectors(call: Call | None) -> bool:
-    given = call[0][0] if call and call[0] else None
-    return isinstance(given, Tensor) and given.dim() <= 2
+    argument = call[0][0] if call and call[0] else None
+    return isinstance(argument, Tensor) and argument.dim() <= 2

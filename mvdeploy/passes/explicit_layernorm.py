@@ -64,8 +64,8 @@ def requires(network: nn.Module) -> None:
 def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     """Replace every LayerNorm that can be; see the module's docstring."""
     plain, left = _survey(network, example)
-    for found in plain.values():
-        replace(network, found.norm, ExplicitLayerNorm(found.norm, found.input))
+    for layernorm in plain.values():
+        replace(network, layernorm.norm, ExplicitLayerNorm(layernorm.norm, layernorm.input))
     return list(plain), left
 
 
@@ -111,17 +111,17 @@ def _why_not(norm: nn.LayerNorm, seen: list[tuple[object, object]], hooked: bool
         return f"it normalises {len(norm.normalized_shape)} dimensions, not the last alone"
     if hooked or parametrize.is_parametrized(norm):
         return "a hook or a parametrization makes it compute more than a LayerNorm does"
-    if not all(_is_layernorm(norm, given, made) for given, made in seen):
+    if not all(_is_layernorm(norm, argument, result) for argument, result in seen):
         return "its class computes something else than a LayerNorm over the last dimension"
     return ""
 
 
-def _is_layernorm(norm: nn.LayerNorm, given: object, made: object) -> bool:
-    if not (isinstance(given, Tensor) and isinstance(made, Tensor)):
+def _is_layernorm(norm: nn.LayerNorm, argument: object, result: object) -> bool:
+    if not (isinstance(argument, Tensor) and isinstance(result, Tensor)):
         return False
-    if given.shape != made.shape or given.shape[-1:] != tuple(norm.normalized_shape):
+    if argument.shape != result.shape or argument.shape[-1:] != tuple(norm.normalized_shape):
         return False
     with torch.no_grad():
-        expected = F.layer_norm(given, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
+        expected = F.layer_norm(argument, norm.normalized_shape, norm.weight, norm.bias, norm.eps)
     largest = max(1.0, float(expected.abs().max()))
-    return bool((expected - made).abs().max() <= SAME * largest)
+    return bool((expected - result).abs().max() <= SAME * largest)

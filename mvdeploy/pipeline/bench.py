@@ -298,7 +298,7 @@ def _keep_trace(
 
 
 def _measurement(store: Store, slug: str) -> Measurement:
-    found = store.case(slug).measurement
-    if found is None:
+    measurement = store.case(slug).measurement
+    if measurement is None:
         raise ValueError(f"case {slug} has not been measured")
-    return found
+    return measurement

@@ -89,9 +89,9 @@ def _pairs(a: Baseline, b: Baseline) -> list[tuple[BaselineCase, BaselineCase]]:
     pairs = [(case, counterpart(case, len(a.cases), b)) for case in a.cases]
     shared = [(case, other) for case, other in pairs if other is not None]
     if not shared:
-        known = " and ".join(", ".join(c.slug for c in cases) for cases in (a.cases, b.cases))
+        slugs = " and ".join(", ".join(c.slug for c in cases) for cases in (a.cases, b.cases))
         raise UsageError(
-            f"The two results have no case in common ({known}).",
+            f"The two results have no case in common ({slugs}).",
             "Measure both in one run: 'mvdeploy compare' with the two exported files.",
         )
     return shared

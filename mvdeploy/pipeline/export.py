@@ -135,8 +135,8 @@ class Builder:
                 part = stages.enter_context(staged(place))
                 twin = self._make(format_name, place, part, instead)
             part = stages.enter_context(staged(path))
-            made = self._make(format_name, path, part, options, twin)
-        return made
+            exported = self._make(format_name, path, part, options, twin)
+        return exported
 
     def _make(
         self,

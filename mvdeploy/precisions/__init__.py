@@ -65,5 +65,5 @@ def get(name: str) -> Precision:
     Raises:
         UsageError: there is no such precision.
     """
-    found: Precision = plugins.load(__name__, name, "precision").PRECISION
-    return found
+    precision: Precision = plugins.load(__name__, name, "precision").PRECISION
+    return precision

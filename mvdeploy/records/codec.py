@@ -97,9 +97,9 @@ def loads(cls: type[T], text: str, source: str) -> T:
         )
     version, kind = data.pop("schema_version"), data.pop("record", None)
     if type(version) is not int or version not in READABLE:
-        known = " and ".join(map(str, READABLE))
+        versions = " and ".join(map(str, READABLE))
         raise RecordError(
-            f"{source} has schema version {version}; this mvdeploy reads {known}.",
+            f"{source} has schema version {version}; this mvdeploy reads {versions}.",
             "Read it with the mvdeploy release that wrote it, or make it again.",
         )
     if kind != cls.__name__:

@@ -238,8 +238,8 @@ def _model_result(events: dict[str, list[dict[str, Any]]], index: int) -> ModelR
 
 
 def _usage(events: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
-    found = events.get("usage")
-    counters: dict[str, Any] = found[0]["counters"] if found else {}
+    usages = events.get("usage")
+    counters: dict[str, Any] = usages[0]["counters"] if usages else {}
     return counters
 
 

@@ -94,9 +94,9 @@ def options_of(job: Job) -> dict[str, dict[str, str | int]]:
     merged: dict[str, dict[str, list[str | int]]] = {}
     for model in job.models:
         with stage("load", f"The options of {model.path} cannot be set"):
-            found = engines.options(engines.get(model.engine), job.threads, model.options)
+            resolved = engines.options(engines.get(model.engine), job.threads, model.options)
         values = merged.setdefault(model.engine, {})
-        for name, value in found.items():
+        for name, value in resolved.items():
             values.setdefault(name, []).append(value)
     return {
         engine: {name: _joined(values) for name, values in options.items()}
@@ -128,11 +128,11 @@ def check_file(path: Path, sha256: str) -> None:
     """Refuse a model that is not the one the job describes."""
     # This also brings the file into the system's cache, so that load times are of one kind.
     with stage("input", f"The model {path} could not be read"):
-        found = files.sha256(path)
-    if found != sha256:
+        actual = files.sha256(path)
+    if actual != sha256:
         raise Failed(
             "input",
-            f"{path} is not the file that the job describes (its SHA-256 is {found[:12]}…, "
+            f"{path} is not the file that the job describes (its SHA-256 is {actual[:12]}…, "
             f"not {sha256[:12]}…).",
             "Export the model again.",
         )

@@ -106,11 +106,11 @@ class Usage:
 
     def since(self, earlier: Usage) -> dict[str, int | str]:
         """Return what was used between two moments, by the names of `JobResult.usage`."""
-        told = self.run_delays_ns and earlier.run_delays_ns
+        available = self.run_delays_ns and earlier.run_delays_ns
         # Thread by thread, as the delays of a thread that has ended meanwhile are gone.
         rises = (ns - earlier.run_delays_ns.get(i, 0) for i, ns in self.run_delays_ns.items())
         counts = {name: count - earlier.counts[name] for name, count in self.counts.items()}
-        return {"run_delay_ns": sum(rises) if told else UNAVAILABLE, **counts}
+        return {"run_delay_ns": sum(rises) if available else UNAVAILABLE, **counts}
 
 
 def usage() -> Usage:
@@ -141,4 +141,4 @@ def run_delays_ns(threads: Path = _THREADS) -> dict[str, int]:
     # Time on a core, time waiting for one, number of turns: all zeros when no one counts.
     if not any(map(any, numbers.values())):
         return {}
-    return {thread: found[1] for thread, found in numbers.items()}
+    return {thread: fields[1] for thread, fields in numbers.items()}

@@ -167,8 +167,8 @@ def judge_comparison(estimate: RatioEstimate, target: float | None = None) -> Ve
 
 
 def _verdict(*signals: Signal | None) -> Verdict:
-    found = tuple(signal for signal in signals if signal is not None)
-    return Verdict(max(signal.grade for signal in found), found)
+    judged = tuple(signal for signal in signals if signal is not None)
+    return Verdict(max(signal.grade for signal in judged), judged)
 
 
 def _graded(code: str, value: float, limits: Limits, values: Values) -> Signal:
@@ -253,8 +253,8 @@ def _preempted_samples(measurement: Measurement, plan: Plan) -> Signal | None:
     # program a millisecond and more. The share keeps out what long inferences gather in between.
     least = max(_LOST_NS, _LOST_SHARE * statistics.median(steady.cpu_ns))
     lost = sum(w - c > least for w, c in zip(steady.wall_ns, steady.cpu_ns, strict=True))
-    found = _percentage(code, lost / len(steady))
-    return dataclasses.replace(found, values={**found.values, **_busiest(measurement)})
+    signal = _percentage(code, lost / len(steady))
+    return dataclasses.replace(signal, values={**signal.values, **_busiest(measurement)})
 
 
 _BUSY_SHARE = 0.1
@@ -262,8 +262,8 @@ _BUSY_SHARE = 0.1
 
 def _busiest(measurement: Measurement) -> Values:
     """Return the other process that computed most, if it is enough to disturb."""
-    found = map(_background, (measurement.before, measurement.after))
-    share, process = max(found, key=lambda pair: pair[0])
+    backgrounds = map(_background, (measurement.before, measurement.after))
+    share, process = max(backgrounds, key=lambda pair: pair[0])
     return {"process": process, "share": share} if share > _BUSY_SHARE else {}
 
 
@@ -309,10 +309,10 @@ clock is none of them: it follows the load."""
 
 def _throttled(before: dict[str, Reading], after: dict[str, Reading]) -> Signal:
     pairs = [(name, before.get(name, UNAVAILABLE), after.get(name, UNAVAILABLE)) for name in _FIXED]
-    known = [pair for pair in pairs if UNAVAILABLE not in pair[1:]]
-    if not known:
+    readable = [pair for pair in pairs if UNAVAILABLE not in pair[1:]]
+    if not readable:
         return _unchecked("throttled")
-    changes = [_change(*pair) for pair in known if pair[1] != pair[2]]
+    changes = [_change(*pair) for pair in readable if pair[1] != pair[2]]
     limits = LIMITS["throttled"]
     return _graded("throttled", len(changes), limits, {"changes": "; ".join(changes)})
 

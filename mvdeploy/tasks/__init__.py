@@ -98,5 +98,5 @@ def get(name: str) -> Task:
 
 def postprocess(task: Task, outputs: dict[str, Tensor]) -> dict[str, Tensor]:
     """Return what a program may return instead of a network's own outputs; empty if nothing."""
-    found: dict[str, Tensor] = getattr(task, "postprocess", lambda _: {})(outputs)
-    return found
+    postprocessed: dict[str, Tensor] = getattr(task, "postprocess", lambda _: {})(outputs)
+    return postprocessed

@@ -59,7 +59,7 @@ class Capture:
         import torch
 
         self._read: dict[str, tuple[Tensor, Array]] = {}
-        self._made: dict[str, tuple[Tensor, Array]] = {}
+        self._returned: dict[str, tuple[Tensor, Array]] = {}
         self._folded: list[Tensor] = []
         self._repeated: set[str] = set()
         hooks = []
@@ -75,14 +75,14 @@ class Capture:
             for hook in hooks:
                 hook.remove()
         self.inputs = self._arrays(self._read)
-        self.outputs = self._arrays(self._made)
+        self.outputs = self._arrays(self._returned)
 
     def _before(self, path: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
         import torch
         from torch.nn.modules.batchnorm import _BatchNorm
 
         def record(module: nn.Module, args: tuple[object, ...]) -> None:
-            if path in self._made:
+            if path in self._returned:
                 # It runs more than once: which of its tensors is meant cannot be told.
                 self._repeated.add(path)
             tensors = [a for a in args if isinstance(a, torch.Tensor)]
@@ -98,7 +98,7 @@ class Capture:
 
         def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
             if isinstance(output, torch.Tensor):
-                self._made[path] = _snapshot(output)
+                self._returned[path] = _snapshot(output)
 
         return record
 
@@ -125,11 +125,11 @@ def references(operators: tuple[Operator, ...], capture: Capture) -> dict[str, A
     entering, leaving = _entering(operators), _leaving(operators)
     values: dict[str, Array] = {}
     for path in sorted(capture.outputs, key=lambda p: p.count(".")):
-        read, made = entering.get(path, set()), leaving.get(path, [])
+        read, returned = entering.get(path, set()), leaving.get(path, [])
         if len(read) == 1 and path in capture.inputs:
             values.setdefault(next(iter(read)), capture.inputs[path])
-        if len(made) == 1:
-            values[made[0]] = capture.outputs[path]
+        if len(returned) == 1:
+            values[returned[0]] = capture.outputs[path]
     return values
 
 
@@ -160,11 +160,11 @@ def _leaving(operators: tuple[Operator, ...]) -> dict[str, list[str]]:
 
 def _around_each(uses: Iterable[tuple[Iterable[str], str]]) -> dict[str, list[frozenset[str]]]:
     """Return, for each tensor, what is around each of the modules that use it in one way."""
-    found = collections.defaultdict(list)
+    around = collections.defaultdict(list)
     for tensors, module in uses:
         for name in tensors:
-            found[name].append(_around(module))
-    return found
+            around[name].append(_around(module))
+    return around
 
 
 @functools.cache
@@ -178,7 +178,7 @@ def boundaries(operators: tuple[Operator, ...], known: Iterable[str]) -> list[Bo
     """List the compared tensors in the order they are computed, each with what it comes from."""
     compared = set(known)
     sources: dict[str, frozenset[str]] = {}
-    found = []
+    ordered = []
     for op in operators:
         parts = [
             frozenset((name,)) if name in compared else sources.get(name, frozenset())
@@ -188,8 +188,8 @@ def boundaries(operators: tuple[Operator, ...], known: Iterable[str]) -> list[Bo
         for out in op.outputs:
             sources[out] = origin
             if out in compared:
-                found.append(Boundary(out, op.module, tuple(sorted(origin))))
-    return found
+                ordered.append(Boundary(out, op.module, tuple(sorted(origin))))
+    return ordered
 
 
 def compare(
@@ -215,9 +215,9 @@ def compare(
     snr: dict[str, float] = {}
     results = []
     for boundary in boundaries(operators, usable):
-        wanted = usable[boundary.tensor].astype(np.float64)
-        difference = wanted - tensors[boundary.tensor].astype(np.float64)
-        out_db = _snr_db(wanted, difference)
+        reference = usable[boundary.tensor].astype(np.float64)
+        difference = reference - tensors[boundary.tensor].astype(np.float64)
+        out_db = _snr_db(reference, difference)
         in_db = min((snr[name] for name in boundary.inputs), default=EXACT_DB)
         snr[boundary.tensor] = out_db
         # Written so that a NaN diverges.
@@ -236,9 +236,9 @@ def compare(
     return tuple(results)
 
 
-def _snr_db(wanted: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]) -> float:
+def _snr_db(reference: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]) -> float:
     noise = float((difference**2).sum())
-    signal = float((wanted**2).sum())
+    signal = float((reference**2).sum())
     if noise == 0:
         return EXACT_DB
     if signal == 0:

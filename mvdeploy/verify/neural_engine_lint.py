@@ -101,14 +101,14 @@ def lint(operations: Sequence[Operation], artifact: Artifact) -> tuple[Placement
     """
     modules = {op.outputs[0]: op.module for op in artifact.operators}
     context = _context(operations)
-    found: dict[tuple[str, str, str], list[str]] = {}
+    operator_names: dict[tuple[str, str, str], list[str]] = {}
     for rule, (judge, _) in _RULES.items():
         for op in operations:
             wrong = judge(op, context)
             if wrong:
                 name = op.outputs[0].name
-                found.setdefault((rule, modules.get(name, ""), wrong), []).append(name)
-    return tuple(PlacementRisk(*key, tuple(names)) for key, names in found.items())
+                operator_names.setdefault((rule, modules.get(name, ""), wrong), []).append(name)
+    return tuple(PlacementRisk(*key, tuple(names)) for key, names in operator_names.items())
 
 
 def _context(operations: Sequence[Operation]) -> _Context:

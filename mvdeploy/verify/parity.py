@@ -62,17 +62,17 @@ def check(
         inputs = images.rounded(inputs, artifact.preprocessing)
     network = _naming(artifact, reference)
     try:
-        wanted = {name: _run(network, image) for name, image in inputs.items()}
-        got = _run_artifact(artifact, path, inputs, engine)
+        expected = {name: _run(network, image) for name, image in inputs.items()}
+        actual = _run_artifact(artifact, path, inputs, engine)
         image = next(iter(inputs.values()))
         modules = _inside(artifact, path, rewritten, image, engine) if rewritten else ()
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     rounded = precision.rounded(network, inputs) if precision.rounded else {}
     results = tuple(
-        _compare(artifact, name, wanted[name], got[name], rounded.get(name)) for name in inputs
+        _compare(artifact, name, expected[name], actual[name], rounded.get(name)) for name in inputs
     )
-    spread = _largest_spread(wanted.values())
+    spread = _largest_spread(expected.values())
     return _judged(artifact, verifiers.title(engine), results, spread, modules)
 
 
@@ -130,8 +130,8 @@ def compare_outputs(
         UsageError: there is no such precision or task.
         CheckFailed: an output is missing, has another shape or is no finite number.
     """
-    got = _numeric(artifact, device_outputs)
-    result = _compare(artifact, input_name, reference_outputs, got, rounded)
+    actual = _numeric(artifact, device_outputs)
+    result = _compare(artifact, input_name, reference_outputs, actual, rounded)
     return _judged(artifact, engine, (result,), None)
 
 
@@ -242,7 +242,7 @@ def _run_artifact(
     artifact: Artifact, path: Path, inputs: Mapping[str, Array], engine: str
 ) -> dict[str, dict[str, Array]]:
     """Return the outputs of the artifact, by input."""
-    got = {}
+    by_input = {}
     first = next(iter(inputs.values()))
     with _engine_errors(engine, artifact):
         names = tuple(output.name for output in artifact.outputs)
@@ -253,8 +253,8 @@ def _run_artifact(
             session.feed(_feed(artifact, image))
             session.infer()
             outputs = session.outputs()
-        got[name] = _numeric(artifact, outputs)
-    return got
+        by_input[name] = _numeric(artifact, outputs)
+    return by_input
 
 
 def _feed(artifact: Artifact, image: Array) -> dict[str, Array]:
@@ -299,22 +299,22 @@ def _existing(name: str, outputs: Mapping[str, T], owner: str) -> T:
 
 
 def _compare(
-    artifact: Artifact, name: str, wanted: Outputs, got: Outputs, rounded: Outputs | None
+    artifact: Artifact, name: str, expected: Outputs, actual: Outputs, rounded: Outputs | None
 ) -> ParityInput:
     """Compare all outputs on one input.
 
     Args:
         artifact: whose they are.
         name: of the input.
-        wanted: the reference's.
-        got: the artifact's.
+        expected: the reference's.
+        actual: the artifact's.
         rounded: the reference's with every operator rounded; None where that is the same.
     """
     outputs = tuple(
-        _compare_output(output, name, wanted[output], got[output], (rounded or {}).get(output))
-        for output in wanted
+        _compare_output(output, name, expected[output], actual[output], (rounded or {}).get(output))
+        for output in expected
     )
-    decision = tasks.get(artifact.spec.task).compare(wanted, got, rounded)
+    decision = tasks.get(artifact.spec.task).compare(expected, actual, rounded)
     return ParityInput(
         name=name,
         max_abs=max(output.max_abs for output in outputs),
@@ -332,14 +332,14 @@ def _lowest(decibels: Iterable[float | None]) -> float | None:
 
 
 def _compare_output(
-    name: str, input_name: str, wanted: Array, got: Array, rounded: Array | None
+    name: str, input_name: str, expected: Array, actual: Array, rounded: Array | None
 ) -> OutputParity:
-    if wanted.shape != got.shape:
+    if expected.shape != actual.shape:
         raise CheckFailed(
-            f"The output '{name}' has the shape {got.shape}, the network's is {wanted.shape}.",
+            f"The output '{name}' has the shape {actual.shape}, the network's is {expected.shape}.",
             "Export the model again.",
         )
-    reference, result = wanted.astype(np.float64), got.astype(np.float64)
+    reference, result = expected.astype(np.float64), actual.astype(np.float64)
     difference = reference - result
     if not np.isfinite(difference).all():
         raise CheckFailed(

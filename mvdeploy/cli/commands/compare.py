@@ -104,13 +104,13 @@ def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str
         )
     from mvdeploy.pipeline.compare import compare_results
 
-    found = compare_results(Path(results[0]), Path(results[1]))
+    comparisons = compare_results(Path(results[0]), Path(results[1]))
     if given["as_json"]:
         import json
 
-        click.echo(json.dumps([comparison.as_json() for comparison in found], indent=1))
+        click.echo(json.dumps([comparison.as_json() for comparison in comparisons], indent=1))
         return 0
-    for comparison in found:
+    for comparison in comparisons:
         click.echo(comparison.sentence)
-    click.echo(found[0].warning)
+    click.echo(comparisons[0].warning)
     return 0

@@ -81,21 +81,21 @@ def command(
 
 def _list(devices_dir: tuple[Path, ...], given: Mapping[str, str], as_json: bool) -> None:
     profiles = devices.profiles(devices_dir)
-    there = links.attached(given)
+    attached = links.attached(given)
     if as_json:
-        body = {"profiles": codec.encode(profiles), "attached": codec.encode(there)}
+        body = {"profiles": codec.encode(profiles), "attached": codec.encode(attached)}
         click.echo(json.dumps(body, indent=1))
     else:
         width = max(map(len, profiles))
         for name, described in profiles.items():
             engines = ", ".join(described.engines)
             click.echo(f"{name:<{width}}  {described.title} (link {described.link}; {engines})")
-        for one in there:
-            known = devices.match(one.properties, profiles.values())
-            model = one.properties.get("ro.product.model", "")
-            profile = f"profile {known.name}" if known else ""
-            what = ", ".join(filter(None, (model, profile, one.state)))
-            click.echo(f"Attached: {one.address} ({what})")
+        for device in attached:
+            matching = devices.match(device.properties, profiles.values())
+            model = device.properties.get("ro.product.model", "")
+            profile = f"profile {matching.name}" if matching else ""
+            what = ", ".join(filter(None, (model, profile, device.state)))
+            click.echo(f"Attached: {device.address} ({what})")
     for problem in devices.problems(devices_dir):
         click.echo(f"Warning: {problem.message}\n{problem.remedy}", err=True)
 
@@ -103,16 +103,16 @@ def _list(devices_dir: tuple[Path, ...], given: Mapping[str, str], as_json: bool
 def _doctor(profile: DeviceProfile, given: Mapping[str, str], as_json: bool) -> int:
     prerequisites = links.doctor(profile, given)
     if as_json:
-        click.echo(json.dumps([dataclasses.asdict(one) for one in prerequisites], indent=1))
+        click.echo(json.dumps([dataclasses.asdict(need) for need in prerequisites], indent=1))
     else:
-        width = max((len(one.name) for one in prerequisites), default=0)
-        for one in prerequisites:
-            click.echo(f"{one.state:<8} {one.name:<{width}}  {one.found}".rstrip())
-            if one.remedy:
-                click.echo(f"{'':<8} {'':<{width}}  -> {one.remedy}")
+        width = max((len(need.name) for need in prerequisites), default=0)
+        for need in prerequisites:
+            click.echo(f"{need.state:<8} {need.name:<{width}}  {need.found}".rstrip())
+            if need.remedy:
+                click.echo(f"{'':<8} {'':<{width}}  -> {need.remedy}")
         if not prerequisites:
             click.echo("Nothing has to be prepared for this device.")
-    missing = any(one.state == "missing" for one in prerequisites)
+    missing = any(need.state == "missing" for need in prerequisites)
     return DeviceUnavailable.exit_code if missing else 0
 
 
@@ -129,10 +129,10 @@ def _setup(
             f"{profile.title} needs no kit.",
             f"Use 'mvdeploy devices doctor {profile.name}' to see what it takes.",
         )
-    given = build.android({engine: Path(path) for engine, path in builds.items()})
+    android = build.android({engine: Path(path) for engine, path in builds.items()})
     folder, kit = build.kit(
         profile.architecture,
-        given,
+        android,
         rebuild=rebuild,
         on_step=lambda step: click.echo(step, err=True),
     )

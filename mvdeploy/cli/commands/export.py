@@ -26,8 +26,10 @@ SHOWN = 3
 def _declared() -> tuple[Option, ...]:
     """Return what formats let their user choose, with the formats that have it."""
     return tuple(
-        dataclasses.replace(one.option, help=f"{', '.join(one.formats)}: {one.option.help}")
-        for one in export.declared()
+        dataclasses.replace(
+            declaration.option, help=f"{', '.join(declaration.formats)}: {declaration.option.help}"
+        )
+        for declaration in export.declared()
     )
 
 
@@ -147,12 +149,12 @@ def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
     with steps(len(specs) + 2 * written) as announce:
         builders = {spec: Builder(spec, photograph, announce) for spec in specs}
         for job in jobs:
-            made = builders[job.spec].export(job.format, job.path, job.options)
-            done += [made] if made.twin is None else [made, made.twin]
+            result = builders[job.spec].export(job.format, job.path, job.options)
+            done += [result] if result.twin is None else [result, result.twin]
             if not as_json:
-                _show(made)
-                if made.twin is not None:
-                    _show(made.twin)
+                _show(result)
+                if result.twin is not None:
+                    _show(result.twin)
     if as_json:
         import json
 
@@ -246,12 +248,12 @@ def _placement(risks: Sequence[PlacementRisk]) -> list[str]:
     by_rule: dict[str, list[PlacementRisk]] = {}
     for risk in risks:
         by_rule.setdefault(risk.rule, []).append(risk)
-    for rule, found in by_rule.items():
-        modules = list(dict.fromkeys(risk.module or "(network)" for risk in found))
+    for rule, violations in by_rule.items():
+        modules = list(dict.fromkeys(risk.module or "(network)" for risk in violations))
         more = f" and {len(modules) - SHOWN} more" if len(modules) > SHOWN else ""
-        count = sum(len(risk.operators) for risk in found)
+        count = sum(len(risk.operators) for risk in violations)
         lines.append(
-            f"Neural Engine (predicted): {rule}: {count} operators ({found[0].detail}) in "
+            f"Neural Engine (predicted): {rule}: {count} operators ({violations[0].detail}) in "
             f"{', '.join(modules[:SHOWN])}{more}. {remedy(rule)}"
         )
     return lines

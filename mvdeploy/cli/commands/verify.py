@@ -67,11 +67,11 @@ def _show(parity: Parity, modules: bool) -> None:
     columns = tasks.get(parity.task).COLUMNS
     titles = "  ".join(column.title for column in columns)
     click.echo(f"{'input':<12} {'max abs':>9} {'SNR dB':>8} {'cosine':>10}  {titles}".rstrip())
-    for one in parity.inputs:
-        answers = "  ".join(f"{c.text(one):<{len(c.title)}}" for c in columns)
-        click.echo(f"{_numbers(one)}  {answers}".rstrip())
+    for parity_input in parity.inputs:
+        answers = "  ".join(f"{c.text(parity_input):<{len(c.title)}}" for c in columns)
+        click.echo(f"{_numbers(parity_input)}  {answers}".rstrip())
         # Of several outputs, the line above has the worst of each number.
-        for output in one.outputs if len(one.outputs) > 1 else ():
+        for output in parity_input.outputs if len(parity_input.outputs) > 1 else ():
             click.echo(_numbers(output, indent="  "))
     if modules or not parity.passed:
         click.echo("")
@@ -83,9 +83,9 @@ def _show(parity: Parity, modules: bool) -> None:
         click.echo(f"The first module that departs is {first.module} (tensor {first.tensor}).")
 
 
-def _numbers(one: ParityInput | OutputParity, indent: str = "") -> str:
-    snr = "exact" if one.snr_db is None else f"{one.snr_db:.1f}"
-    return f"{indent + one.name:<12} {one.max_abs:>9.1e} {snr:>8} {one.cosine:>10.7f}"
+def _numbers(parity: ParityInput | OutputParity, indent: str = "") -> str:
+    snr = "exact" if parity.snr_db is None else f"{parity.snr_db:.1f}"
+    return f"{indent + parity.name:<12} {parity.max_abs:>9.1e} {snr:>8} {parity.cosine:>10.7f}"
 
 
 def _show_modules(parity: Parity) -> None:

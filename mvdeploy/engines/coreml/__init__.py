@@ -279,17 +279,17 @@ async def _load(path: Path, units: Any, place: Place) -> tuple[Any, int]:
     attempts = LOAD_ATTEMPTS if place.device is not None else 1
     for attempt in range(attempts):
         model = importlib.import_module(f"{_EXPERIMENTAL}.async_wrapper").MLModelAsyncWrapper
-        made = model.from_spec_or_path(
+        wrapper = model.from_spec_or_path(
             spec_or_path=str(path), weights_dir="", compute_units=units, device=place.device
         )
         try:
-            await _load_once(made, path)
+            await _load_once(wrapper, path)
         except Exception as error:
             if not (is_silence(error) and place.there()):
                 raise
             continue
-        own = made.load_duration_in_nano_seconds
-        return made, int(own) if own and not attempt else time.perf_counter_ns() - began
+        own = wrapper.load_duration_in_nano_seconds
+        return wrapper, int(own) if own and not attempt else time.perf_counter_ns() - began
     seconds = (time.perf_counter_ns() - began) / 1e9
     raise EngineError(
         f"The phone has not loaded {path.name} in {seconds:.0f} s and {attempts} attempts.",

@@ -182,13 +182,13 @@ def load(path: Path) -> Plan:
 def placement(plan: Plan) -> tuple[Placement, ...]:
     """Return what each unit runs, the Neural Engine first; units that run nothing are left out."""
     total = math.fsum(op.weight or 0.0 for op in plan.operators) or 1.0
-    found = []
+    placements = []
     for unit in Unit:
         mine = [op for op in plan.operators if op.preferred is unit]
         if mine:
             cost = math.fsum(op.weight or 0.0 for op in mine) / total
-            found.append(Placement(unit, len(mine), cost))
-    return tuple(found)
+            placements.append(Placement(unit, len(mine), cost))
+    return tuple(placements)
 
 
 def operator_times(artifact: Artifact, plan: Plan, runs: int) -> OperatorTimes:
@@ -220,17 +220,17 @@ def _event(
     op: PlannedOperator, exported: Mapping[str, Operator], times: tuple[int, ...]
 ) -> TraceEvent:
     kind = _KIND_OF.get(_OPSET.sub("", op.type), OperatorKind.OTHER)
-    known = exported.get(op.output)
-    modules = (known.module,) if known is not None else ()
-    return TraceEvent(op.output, op.type, kind, modules, "output" if known else "", times)
+    operator = exported.get(op.output)
+    modules = (operator.module,) if operator is not None else ()
+    return TraceEvent(op.output, op.type, kind, modules, "output" if operator else "", times)
 
 
 def _findings(plan: Plan) -> Iterator[Finding]:
     yield Finding("operator_times_estimated", Level.NOTE, {"engine": "Core ML"})
     values: dict[str, str | int | float] = {"compute_units": plan.compute_units}
-    found = {part.unit: part for part in placement(plan)}
+    parts = {part.unit: part for part in placement(plan)}
     for unit in Unit:
-        part = found.get(unit, Placement(unit, 0, 0.0))
+        part = parts.get(unit, Placement(unit, 0, 0.0))
         values[f"{unit}_operators"] = part.operators
         values[f"{unit}_percent"] = 100 * part.cost
     yield Finding("compute_plan", Level.NOTE, values)

@@ -284,8 +284,8 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     if len(inferences) < max(runs, 1):
         raise _broken(f"it has {len(inferences)} inferences of {runs}")
     counted = inferences[-runs:]
-    told = [[event[:3] for event in inference] for inference in counted]
-    if any(each != told[0] for each in told):
+    operators = [[event[:3] for event in inference] for inference in counted]
+    if any(each != operators[0] for each in operators):
         raise _broken("its inferences did not run the same operators")
     times = executorch.place(artifact, counted)
     if not times.events:
@@ -408,11 +408,11 @@ def _worded(what: str, error: Exception, lines: list[str]) -> EngineError:
     number = re.search(r"error:? 0x:?([0-9a-fA-F]+)", str(error))
     code = int(number[1], 16) if number else 0
     # The first line has the cause, those after it what could not be done for it.
-    said = re.sub(r"^\[[^]]*\] ", "", lines[0]) if lines else ""
+    cause = re.sub(r"^\[[^]]*\] ", "", lines[0]) if lines else ""
     plain = (str(error) or type(error).__name__).splitlines()[0]
-    reasons = [_MEANINGS.get(code) or plain, said]
+    reasons = [_MEANINGS.get(code) or plain, cause]
     reason = ": ".join(r.strip().rstrip(".")[:300] for r in reasons if r.strip())
-    remedy = _ELSEWHERE if _NO_BACKEND.match(said) else _REMEDIES.get(code)
+    remedy = _ELSEWHERE if _NO_BACKEND.match(cause) else _REMEDIES.get(code)
     return EngineError(
         f"ExecuTorch {what}: {reason}.",
         remedy or "Export the model again; if that does not help, run with --debug to see more.",

@@ -86,8 +86,8 @@ def convert(
     """
     fed = _Fed(subject.network, image, bool(labels)).eval()
     program = subject.rewrite(torch.export.export(fed, subject.examples))
-    made = [node.meta["val"] for node in program.graph.output_node().args[0]]
-    shapes = [tuple(value.shape) for value in made]
+    results = [node.meta["val"] for node in program.graph.output_node().args[0]]
+    shapes = [tuple(value.shape) for value in results]
     if labels and len(labels) != shapes[0][-1]:
         raise UsageError(
             f"There are {len(labels)} labels, but the network has {shapes[0][-1]} classes.",
@@ -150,14 +150,14 @@ def _operators(model: ct.models.MLModel, mapping: Any) -> Iterator[Operator]:
     What coremltools adds, such as changes of precision, counts with the operator it is for: the
     first that reads it, or the one that made what it reads.
     """
-    made = [op for op in _program(model) if op.type != "const"]
-    modules = {op.outputs[0].name: _module(mapping, op.outputs[0].name) for op in made}
-    reads = {op.outputs[0].name: _reads(op) for op in made}
+    operators = [op for op in _program(model) if op.type != "const"]
+    modules = {op.outputs[0].name: _module(mapping, op.outputs[0].name) for op in operators}
+    reads = {op.outputs[0].name: _reads(op) for op in operators}
     readers: dict[str, str] = {}
     for name, inputs in reads.items():
         for tensor in inputs:
             readers.setdefault(tensor, name)
-    for op in made:
+    for op in operators:
         name = op.outputs[0].name
         module = modules[name]
         if module is None:

@@ -40,15 +40,15 @@ def save(model: ct.models.MLModel, path: Path) -> None:
 
 def _name_items(manifest: Path) -> None:
     """Name the items of a package after what they are; coremltools takes random numbers."""
-    known = json.loads(manifest.read_text())
+    content = json.loads(manifest.read_text())
     names = {
         old: str(uuid.uuid5(uuid.NAMESPACE_URL, item["path"]))
-        for old, item in known["itemInfoEntries"].items()
+        for old, item in content["itemInfoEntries"].items()
     }
-    entries = {names[old]: item for old, item in known["itemInfoEntries"].items()}
-    known["itemInfoEntries"] = dict(sorted(entries.items()))
-    known["rootModelIdentifier"] = names[known["rootModelIdentifier"]]
-    manifest.write_text(json.dumps(known, indent=4) + "\n")
+    entries = {names[old]: item for old, item in content["itemInfoEntries"].items()}
+    content["itemInfoEntries"] = dict(sorted(entries.items()))
+    content["rootModelIdentifier"] = names[content["rootModelIdentifier"]]
+    manifest.write_text(json.dumps(content, indent=4) + "\n")
 
 
 def _order(path: Path) -> None:

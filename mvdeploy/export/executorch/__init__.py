@@ -71,8 +71,8 @@ def check(options: export.Options) -> None:
 
 def formulation(options: export.Options) -> str:
     """Return how the network is written for the backend."""
-    found: str = _backend(options).FORMULATION
-    return found
+    name: str = _backend(options).FORMULATION
+    return name
 
 
 def write(subject: Subject, path: Path, options: export.Options) -> Written:

@@ -119,15 +119,15 @@ def _check(program: Any, delegates: int, kernels: list[Defined]) -> None:
 
 def _operators(delegates: list[list[Defined]], kernels: list[Defined]) -> tuple[Operator, ...]:
     taken: set[str] = set()
-    found: list[Operator] = []
-    for number, made in (*enumerate(delegates), (None, kernels)):
-        names = {op.name: _unused(op.name, taken, number) for op in made}
+    operators: list[Operator] = []
+    for number, defined in (*enumerate(delegates), (None, kernels)):
+        names = {op.name: _unused(op.name, taken, number) for op in defined}
         taken |= set(names.values())
         seen: Counter[str] = Counter()
-        for op in made:
+        for op in defined:
             name = names[op.name]
             seen[name] += 1
-            found.append(
+            operators.append(
                 Operator(
                     # A node that became several operators gives its name to the last of them.
                     name=name if seen[name] == 1 else f"{name}:{seen[name]}",
@@ -138,7 +138,7 @@ def _operators(delegates: list[list[Defined]], kernels: list[Defined]) -> tuple[
                     delegate=number,
                 )
             )
-    return tuple(found)
+    return tuple(operators)
 
 
 def _unused(name: str, taken: set[str], number: int | None) -> str:

@@ -56,10 +56,10 @@ def recorded() -> Iterator[None]:
     current: list[Recording] = []
 
     def watching_visitors(*args: Any) -> dict[str, Any]:
-        found: dict[str, Any] = visitors(*args)
-        for visitor in found.values():
+        node_visitors: dict[str, Any] = visitors(*args)
+        for visitor in node_visitors.values():
             visitor.define_node = _watch(visitor.define_node, current[-1])
-        return found
+        return node_visitors
 
     def recording_preprocess(*args: Any) -> Any:
         current.append(Recording())
@@ -79,8 +79,8 @@ def recorded() -> Iterator[None]:
 
 def of(lowered: Any) -> Recording | None:
     """Return what was recorded of a delegate; None if it is not XNNPACK's."""
-    found = (lowered.meta or {}).get("_delegate_info_meta")
-    return found if isinstance(found, Recording) else None
+    recording = (lowered.meta or {}).get("_delegate_info_meta")
+    return recording if isinstance(recording, Recording) else None
 
 
 def module_of(node: fx.Node) -> str:
@@ -115,8 +115,8 @@ def _watch(define_node: Callable[..., None], recording: Recording) -> Callable[.
         before = len(xnn_graph.xnodes)
         define_node(node, xnn_graph, *rest)
         inputs = tuple(argument.name for argument in node.all_input_nodes)
-        made = Defined(node.name, type_of(node), module_of(node), inputs)
-        recording.operators += [made] * (len(xnn_graph.xnodes) - before)
+        defined = Defined(node.name, type_of(node), module_of(node), inputs)
+        recording.operators += [defined] * (len(xnn_graph.xnodes) - before)
 
     return define
 

@@ -60,9 +60,9 @@ def check(spec: ModelSpec) -> None:
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """Return how images are fed."""
-    found = getattr(_factory(spec.model), "mvdeploy_preprocessing", None)
-    if isinstance(found, Preprocessing):
-        return found
+    declared = getattr(_factory(spec.model), "mvdeploy_preprocessing", None)
+    if isinstance(declared, Preprocessing):
+        return declared
     height, width = spec.image_size
     return Preprocessing(resize=(height, width), crop=spec.image_size)
 
@@ -97,8 +97,8 @@ def _factory(name: str) -> Callable[[], Any]:
     factory = getattr(module, attribute, None)
     if not callable(factory):
         raise UsageError(f"{file} has no function '{attribute}'.", "Give one that it has.")
-    found: Callable[[], Any] = factory
-    return found
+    builder: Callable[[], Any] = factory
+    return builder
 
 
 def _network(name: str) -> nn.Module:

@@ -86,9 +86,9 @@ def _config(name: str) -> Any:
             return transformers.AutoConfig.from_pretrained(short, local_files_only=True)
         from transformers.models.auto import modeling_auto
 
-        known = tuple(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
-        if short not in known:
-            raise plugins.unknown("image classifier in transformers", short, known)
+        classifiers = tuple(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
+        if short not in classifiers:
+            raise plugins.unknown("image classifier in transformers", short, classifiers)
         return transformers.AutoConfig.for_model(short)
     except (OSError, ValueError) as error:
         raise UsageError(

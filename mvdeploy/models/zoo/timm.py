@@ -51,8 +51,8 @@ def has_weights(spec: ModelSpec) -> bool:
 def build(spec: ModelSpec) -> nn.Module:
     """Build the network."""
     timm = _timm()
-    known = _config(spec.model)["input_size"][1:]
-    sized = {} if tuple(known) == spec.image_size else {"img_size": spec.image_size}
+    size = _config(spec.model)["input_size"][1:]
+    sized = {} if tuple(size) == spec.image_size else {"img_size": spec.image_size}
     name = spec.model.partition(":")[2]
     try:
         network: nn.Module = timm.create_model(name, num_classes=spec.num_classes, **sized)

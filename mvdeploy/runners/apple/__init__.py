@@ -182,26 +182,26 @@ def _measure(job: Job, sessions: list[CoreMLSession], pace_ns: int, emit: Emit) 
     while start < len(job.order):
         length = max(1, int(FLUSH_S * 1e9 / max(pace_ns, 1)))
         segment = job.order[start : start + length]
-        known = [len(session.durations_ns) for session in sessions]
+        counts = [len(session.durations_ns) for session in sessions]
         try:
             with stage("run", f"Core ML failed in the measured inferences from number {start} on"):
                 wall = time_order(infers, segment).wall_ns
         finally:
             # What is finished is kept, however the rest of the segment went.
-            new = [iter(s.durations_ns[count:]) for s, count in zip(sessions, known, strict=True)]
+            new = [iter(s.durations_ns[count:]) for s, count in zip(sessions, counts, strict=True)]
             emit("samples", start=start, **_times(_in_order(new, segment)))
         start += len(segment)
         pace_ns = sum(wall) // len(wall)
 
 
 def _in_order(durations: Sequence[Iterator[int]], order: Sequence[int]) -> list[int]:
-    found = []
+    ordered = []
     for index in order:
         duration = next(durations[index], None)
         if duration is None:
             break
-        found.append(duration)
-    return found
+        ordered.append(duration)
+    return ordered
 
 
 def _times(durations_ns: list[int]) -> dict[str, Any]:

@@ -52,14 +52,14 @@ class Phone:
     def __init__(self, device: Any, loop: asyncio.AbstractEventLoop) -> None:
         self._device = device
         self.place = Place(loop, device, self.there)
-        self._said: deque[str] = deque(maxlen=20)
+        self._output: deque[str] = deque(maxlen=20)
         # Nobody else reads what the app prints, and a full pipe would stop it.
         for stream in (device.session._process.stdout, device.session._process.stderr):
             threading.Thread(target=self._listen, args=(stream,), daemon=True).start()
 
     def _listen(self, stream: IO[bytes]) -> None:
         for line in stream:
-            self._said.append(line.decode(errors="replace").strip())
+            self._output.append(line.decode(errors="replace").strip())
 
     def there(self) -> bool:
         """Say whether the app runs and the phone is connected."""
@@ -85,7 +85,9 @@ class Phone:
         if not self.connected():
             return Failed("device", f"The phone is not connected any more: {cause}.", _ATTACH)
         if not self.app_runs():
-            words = f"; it last wrote: {' | '.join(list(self._said)[-3:])}" if self._said else ""
+            words = (
+                f"; it last wrote: {' | '.join(list(self._output)[-3:])}" if self._output else ""
+            )
             return Failed(
                 failed.event["kind"],
                 f"coremltools' app ended on the phone{words[:400]}: {cause}.",
@@ -141,9 +143,9 @@ def _show_devicectl() -> None:
     done = subprocess.run(
         ("xcrun", "--find", "devicectl"), capture_output=True, text=True, timeout=15, check=False
     )
-    found = Path(done.stdout.strip())
-    if done.returncode == 0 and found.is_file():
-        os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), str(found.parent)))
+    devicectl = Path(done.stdout.strip())
+    if done.returncode == 0 and devicectl.is_file():
+        os.environ["PATH"] = os.pathsep.join((os.environ.get("PATH", ""), str(devicectl.parent)))
 
 
 def _woken(udid: str) -> Any | None:
@@ -158,25 +160,25 @@ def _find(udid: str) -> Any | None:
     """Return coremltools' device with an identifier if it is connected."""
     remote = importlib.import_module(_REMOTE)
     try:
-        found = remote.Device.get_devices()
+        devices = remote.Device.get_devices()
     except (remote._DeviceCtlError, ValueError):
         return None
     state = remote.DeviceState.CONNECTED
-    return next((d for d in found if d.udid == udid and d.state == state), None)
+    return next((d for d in devices if d.udid == udid and d.state == state), None)
 
 
 def _not_prepared(error: Exception, where: Where) -> Failed:
-    said = said_by(error)
+    output = said_by(error)
     if type(error).__qualname__ == "_AppBuilder.Error":
         return Failed(
             "device",
-            f"Xcode could not build and sign coremltools' app ({reason(said)}).",
+            f"Xcode could not build and sign coremltools' app ({reason(output)}).",
             f"Check that Xcode is signed in (Settings, Accounts) to the team {where.team}, and "
             "that the phone is unlocked.",
         )
     return Failed(
         "device",
-        f"coremltools' app could not be started on the phone ({reason(said)}).",
+        f"coremltools' app could not be started on the phone ({reason(output)}).",
         "Unlock the phone, allow the developer in Settings under General, VPN & Device "
         "Management, and run again; with --clean-app the app is built anew.",
     )
@@ -188,10 +190,10 @@ def said_by(error: Exception) -> str:
     coremltools 9.0 looks for what xcodebuild writes in the wrong stream; it is still in the error
     that this one was raised from.
     """
-    said = getattr(error, "message", None) or getattr(error.__context__, "output", None)
-    if isinstance(said, bytes):
-        return said.decode(errors="replace")
-    return str(said or error or type(error).__name__)
+    output = getattr(error, "message", None) or getattr(error.__context__, "output", None)
+    if isinstance(output, bytes):
+        return output.decode(errors="replace")
+    return str(output or error or type(error).__name__)
 
 
 def reason(said: str) -> str:

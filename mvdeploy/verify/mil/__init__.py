@@ -95,11 +95,11 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     from mvdeploy.verify.mil.session import MilSession
 
     program = load(request.path)
-    made = {out.name for operation in program.operations() for out in operation.outputs}
-    wanted = [name for name in names if name in made]
-    session = MilSession(program, request.inputs, wanted)
+    computed = {out.name for operation in program.operations() for out in operation.outputs}
+    present = [name for name in names if name in computed]
+    session = MilSession(program, request.inputs, present)
     session.infer()
-    return session.tensors(wanted)
+    return session.tensors(present)
 
 
 def operations(path: Path) -> tuple[Operation, ...]:

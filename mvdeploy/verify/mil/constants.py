@@ -129,11 +129,11 @@ def values_of(operation: Any, known: Mapping[str, Any]) -> tuple[Any, ...]:
     """
     if operation.op_type == "const":
         return (operation.outputs[0].val,)
-    given = {
+    inputs = {
         name: known[variable.name]
         for name, variable in operation.inputs.items()
         if variable is not None
     }
-    arrays = {k: v if isinstance(v, str) else np.asarray(v) for k, v in given.items()}
-    made = DECOMPRESSIONS[operation.op_type](**arrays)
-    return made if isinstance(made, tuple) else (made,)
+    arrays = {k: v if isinstance(v, str) else np.asarray(v) for k, v in inputs.items()}
+    outputs = DECOMPRESSIONS[operation.op_type](**arrays)
+    return outputs if isinstance(outputs, tuple) else (outputs,)

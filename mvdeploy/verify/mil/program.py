@@ -109,8 +109,8 @@ def load(path: Path) -> Program:
     except (MvdeployError, MemoryError):
         raise
     except Exception as error:  # coremltools, its C++ parts and protobuf raise all kinds
-        said = (str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
-        raise EngineError(f"{path} cannot be read ({said}).", _EXPORT_AGAIN) from error
+        cause = (str(error) or type(error).__name__).splitlines()[0][:300].rstrip(".")
+        raise EngineError(f"{path} cannot be read ({cause}).", _EXPORT_AGAIN) from error
 
 
 def _load(path: Path) -> Program:
@@ -138,8 +138,8 @@ def _load(path: Path) -> Program:
         if operator.op_type not in constants.TYPES:
             running.append(operator)
             continue
-        made = constants.values_of(operator, known)
-        known.update(zip((out.name for out in operator.outputs), made, strict=True))
+        values = constants.values_of(operator, known)
+        known.update(zip((out.name for out in operator.outputs), values, strict=True))
     return Program(
         path,
         tuple(_value(variable) for variable in function.inputs.values()),
@@ -171,9 +171,9 @@ def _check_operators(path: Path, functions: Mapping[str, Any]) -> None:
                     output = operator.outputs[0].name if operator.outputs else "no output"
                     unknown.setdefault(operator.type, output)
     if unknown:
-        found = ", ".join(f"{name} ('{output}')" for name, output in sorted(unknown.items()))
+        described = ", ".join(f"{name} ('{output}')" for name, output in sorted(unknown.items()))
         raise EngineError(
-            f"{path} has operators that mvdeploy cannot execute: {found}.",
+            f"{path} has operators that mvdeploy cannot execute: {described}.",
             "Check this package on a Mac, or report the operators and the model they come from.",
         )
 

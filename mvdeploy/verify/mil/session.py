@@ -100,8 +100,8 @@ class MilSession:
             EngineError: names, shapes or element types are not the program's.
         """
         if inputs.keys() != self._expected.keys():
-            given = ", ".join(inputs) or "none"
-            raise _unfit(f"The program takes the inputs {', '.join(self._expected)}, not {given}.")
+            names = ", ".join(inputs) or "none"
+            raise _unfit(f"The program takes the inputs {', '.join(self._expected)}, not {names}.")
         self._inputs = {
             name: self._image(value, inputs[name])
             if name in self._images
@@ -112,11 +112,11 @@ class MilSession:
     def _image(self, value: Value, image: Tensor) -> torch.Tensor:
         colours = self._images[value.name]
         size = value.shape[-2:]
-        wanted = size if colours == "gray" else (*size, 3)
-        if image.dtype != np.uint8 or image.shape != wanted:
+        expected = size if colours == "gray" else (*size, 3)
+        if image.dtype != np.uint8 or image.shape != expected:
             raise _unfit(
                 f"The image '{value.name}' is {image.dtype} {image.shape}, and the program takes "
-                f"uint8 {wanted}."
+                f"uint8 {expected}."
             )
         planes = image[None] if colours == "gray" else image.transpose(2, 0, 1)
         ordered = planes[::-1] if colours == "bgr" else planes
@@ -137,10 +137,10 @@ class MilSession:
         self._kept = values
 
     def _failed(self, step: _Step, error: Exception) -> EngineError:
-        said = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
+        cause = (str(error) or type(error).__name__).splitlines()[0].rstrip(".")
         return EngineError(
             f"{self._path}: the operator {step.type} '{step.outputs[0].name}' cannot be executed "
-            f"({said}).",
+            f"({cause}).",
             "Export the model again; if it stays so, report the operator and the model.",
         )
 
@@ -154,10 +154,10 @@ class MilSession:
 
     def tensors(self, names: Collection[str]) -> dict[str, Tensor]:
         """Return those tensors of the last inference that are outputs or were to be kept."""
-        found = {name: self._kept[name] for name in names if name in self._kept}
+        values = {name: self._kept[name] for name in names if name in self._kept}
         return {
             name: value.numpy().copy() if isinstance(value, torch.Tensor) else np.asarray(value)
-            for name, value in found.items()
+            for name, value in values.items()
         }
 
     def end_profile(self) -> Path | None:
@@ -205,10 +205,10 @@ def _executed(step: _Step, values: Mapping[str, Any]) -> dict[str, Any]:
     results = step.run(**arguments)
     if not isinstance(results, tuple | list):
         results = (results,)
-    made: dict[str, Any] = {}
+    computed: dict[str, Any] = {}
     for value, result in zip(step.outputs, results, strict=True):
-        made[value.name] = _stored(result, value) if value.dtype in _TYPES else result
-    return made
+        computed[value.name] = _stored(result, value) if value.dtype in _TYPES else result
+    return computed
 
 
 def _stored(result: Any, value: Value) -> Any:

@@ -48,8 +48,8 @@ class Editor:
 
     def constant(self, name: str) -> np.ndarray | None:
         """Return the value of a weight or constant; None for a computed tensor."""
-        found = self._initializers.get(name)
-        return None if found is None else numpy_helper.to_array(found)
+        tensor = self._initializers.get(name)
+        return None if tensor is None else numpy_helper.to_array(tensor)
 
     def replace_input(self, node: onnx.NodeProto, index: int, value: np.ndarray) -> None:
         """Give a node a constant of its own; other users of the old one keep it."""
@@ -190,6 +190,6 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
 
 
 def _set_attribute(node: onnx.NodeProto, name: str, value: object) -> None:
-    kept = [attribute for attribute in node.attribute if attribute.name != name]
+    others = [attribute for attribute in node.attribute if attribute.name != name]
     del node.attribute[:]
-    node.attribute.extend([*kept, helper.make_attribute(name, value)])
+    node.attribute.extend([*others, helper.make_attribute(name, value)])

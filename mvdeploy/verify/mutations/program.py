@@ -202,9 +202,9 @@ def broken_programs(
     plain = Editor(program)
     for name in chosen or names():
         mutate, fits = _MUTATIONS[name]
-        found = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
-        picked = (len(found) // 2,) if places == 1 else (0, len(found) // 2, -1)
-        for index in dict.fromkeys(found[i] for i in picked if found):
+        fitting = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
+        picked = (len(fitting) // 2,) if places == 1 else (0, len(fitting) // 2, -1)
+        for index in dict.fromkeys(fitting[i] for i in picked if fitting):
             editor = Editor(program)
             node = editor.nodes[index]
             module = module_of(node)

@@ -129,20 +129,20 @@ def checkpoint(
     """
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    found = checkpoints.inspect(path, _candidates())
-    checkpoints.demand(found, spec.model, _candidates())
-    if num_classes not in (None, found.num_classes):
+    inspected = checkpoints.inspect(path, _candidates())
+    checkpoints.demand(inspected, spec.model, _candidates())
+    if num_classes not in (None, inspected.num_classes):
         raise UsageError(
-            f"{found} has {found.num_classes} classes, not {num_classes}.",
-            f"Leave out --num-classes, or give {found.num_classes}.",
+            f"{inspected} has {inspected.num_classes} classes, not {num_classes}.",
+            f"Leave out --num-classes, or give {inspected.num_classes}.",
         )
-    patch = found.patch_size
+    patch = inspected.patch_size
     return dataclasses.replace(
         spec,
         patches=spec.patches if patch is None else (PatchSize(patch, patch),) * len(spec.patches),
-        image_size=found.feed.image_size or spec.image_size,
-        num_classes=found.num_classes,
-        weights=found.weights(channel_order),
+        image_size=inspected.feed.image_size or spec.image_size,
+        num_classes=inspected.num_classes,
+        weights=inspected.weights(channel_order),
     )
 
 

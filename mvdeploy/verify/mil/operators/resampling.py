@@ -18,32 +18,32 @@ if TYPE_CHECKING:
     from mvdeploy.verify.mil.operators import Function
 
 
-def _places(size: int, wanted: int, mode: str) -> torch.Tensor:
-    """Return where along a dimension of `size` elements the `wanted` new ones lie (float64)."""
-    steps = torch.arange(wanted, dtype=torch.float64)
+def _places(size: int, new_size: int, mode: str) -> torch.Tensor:
+    """Return where along a dimension of `size` elements the `new_size` new ones lie (float64)."""
+    steps = torch.arange(new_size, dtype=torch.float64)
     if mode in ("STRICT_ALIGN_CORNERS", "ALIGN_CORNERS"):
-        if wanted == 1:
+        if new_size == 1:
             middle = (size - 1) / 2 if mode == "ALIGN_CORNERS" else 0.0
             return torch.full((1,), middle, dtype=torch.float64)
-        places = steps * ((size - 1) / (wanted - 1))
+        places = steps * ((size - 1) / (new_size - 1))
     elif mode == "DEFAULT":
-        places = steps * (size / wanted)
+        places = steps * (size / new_size)
     elif mode == "OFFSET_CORNERS":
-        places = (steps + 0.5) * (max(1, size - 1) / wanted)
+        places = (steps + 0.5) * (max(1, size - 1) / new_size)
     elif mode == "UNALIGN_CORNERS":
-        places = (steps + 0.5) * (size / wanted) - 0.5
+        places = (steps + 0.5) * (size / new_size) - 0.5
     else:
         raise ValueError(f"the sampling mode '{mode}' is not supported")
     return places.clamp(0, size - 1)
 
 
-def _linear(x: torch.Tensor, axis: int, wanted: int, mode: str) -> torch.Tensor:
+def _linear(x: torch.Tensor, axis: int, new_size: int, mode: str) -> torch.Tensor:
     size = x.shape[axis]
-    places = _places(size, wanted, mode)
+    places = _places(size, new_size, mode)
     lower = places.floor().long()
     upper = (lower + 1).clamp(max=size - 1)
     shape = [1] * x.ndim
-    shape[axis] = wanted
+    shape[axis] = new_size
     weight = (places - lower).to(torch.float32).reshape(shape)
     return x.index_select(axis, lower) * (1 - weight) + x.index_select(axis, upper) * weight
 
@@ -79,8 +79,8 @@ def _upsample_nearest(
 ) -> torch.Tensor:
     for axis, factor in ((-2, scale_factor_height), (-1, scale_factor_width)):
         size = x.shape[axis]
-        wanted = _scaled(size, factor)
-        places = torch.arange(wanted) * size // wanted
+        new_size = _scaled(size, factor)
+        places = torch.arange(new_size) * size // new_size
         x = x.index_select(axis, places)
     return x
 
@@ -100,9 +100,11 @@ def _resize(
 ) -> torch.Tensor:
     if interpolation_mode != "LINEAR":
         raise ValueError(f"the interpolation mode '{interpolation_mode}' is not supported")
-    for axis, wanted in zip(range(-resized_dims, 0), integers(shape)[-resized_dims:], strict=True):
-        if wanted:  # 0 leaves a dimension as it is
-            x = _linear(x, x.ndim + axis, wanted, sampling_mode)
+    for axis, new_size in zip(
+        range(-resized_dims, 0), integers(shape)[-resized_dims:], strict=True
+    ):
+        if new_size:  # 0 leaves a dimension as it is
+            x = _linear(x, x.ndim + axis, new_size, sampling_mode)
     return x
 
 

@@ -135,18 +135,18 @@ def inspect(path: Path, candidates: Candidates) -> Checkpoint:
         UsageError: it cannot be read, or its layout is unknown.
     """
     source = files.locate(path)
-    found, entry = files.shapes(source)
+    shapes, entry = files.shapes(source)
     names = {ours for tensors in candidates.values() for ours in tensors(1)}
-    chosen, form = _layout(found, names)
+    chosen, form = _layout(shapes, names)
     if chosen is None:
         raise UsageError(
-            f"{path} has none of the known layouts: its {len(found)} tensors are named "
-            f"{listed(sorted(found)) or 'nothing'}.",
+            f"{path} has none of the known layouts: its {len(shapes)} tensors are named "
+            f"{listed(sorted(shapes)) or 'nothing'}.",
             f"Give a MobileViT checkpoint of {', '.join(layout_names())}.",
         )
     layout = load_layout(chosen)
     feed, patch_size = _settings(source, layout)
-    return Checkpoint(source, chosen, layout, form, plain(found, form), entry, feed, patch_size)
+    return Checkpoint(source, chosen, layout, form, plain(shapes, form), entry, feed, patch_size)
 
 
 def layout_names() -> tuple[str, ...]:
@@ -160,8 +160,8 @@ def load_layout(name: str) -> Layout:
     Raises:
         UsageError: there is no such layout.
     """
-    found: Layout = plugins.load(_LAYOUTS, name, "layout").LAYOUT
-    return found
+    layout: Layout = plugins.load(_LAYOUTS, name, "layout").LAYOUT
+    return layout
 
 
 def demand(checkpoint: Checkpoint, model: str, candidates: Candidates) -> None:
@@ -202,14 +202,14 @@ def variant(checkpoint: Checkpoint, candidates: Candidates) -> str:
 
 def fit(checkpoint: Checkpoint, tensors: Mapping[str, Shape]) -> Fit:
     """Compare a checkpoint with the tensors of a network under our names."""
-    found, expected = checkpoint.shapes, theirs(checkpoint.layout, tensors)
-    missing = expected.keys() - found.keys()
-    differ = (name for name in expected.keys() & found.keys() if expected[name] != found[name])
+    actual, expected = checkpoint.shapes, theirs(checkpoint.layout, tensors)
+    missing = expected.keys() - actual.keys()
+    differ = (name for name in expected.keys() & actual.keys() if expected[name] != actual[name])
     return Fit(
         missing=sorted(name for name in missing if not name.endswith(_COUNTER)),
-        unexpected=sorted(found.keys() - expected.keys()),
+        unexpected=sorted(actual.keys() - expected.keys()),
         reshaped=[
-            f"{name}: {_text(found[name])} for {_text(expected[name])}" for name in sorted(differ)
+            f"{name}: {_text(actual[name])} for {_text(expected[name])}" for name in sorted(differ)
         ],
     )
 
@@ -238,15 +238,15 @@ def plain(held: Mapping[str, V], form: Form) -> dict[str, V]:
     }
 
 
-def _layout(found: Collection[str], ours: Collection[str]) -> tuple[str | None, Form]:
+def _layout(names: Collection[str], ours: Collection[str]) -> tuple[str | None, Form]:
     """Return the layout, and its form, that knows most names; None if not even half of them."""
     best, chosen, chosen_form = 0, None, _PLAIN
     for name in layout_names():
         layout = load_layout(name)
-        known = {theirs for parts in layout.table(ours).values() for theirs in parts}
+        their_names = {theirs for parts in layout.table(ours).values() for theirs in parts}
         for form in (_PLAIN, *layout.forms):
-            count = len(known & plain(dict.fromkeys(found), form).keys())
-            if count > best and 2 * count >= len(found):
+            count = len(their_names & plain(dict.fromkeys(names), form).keys())
+            if count > best and 2 * count >= len(names):
                 best, chosen, chosen_form = count, name, form
     return chosen, chosen_form
 

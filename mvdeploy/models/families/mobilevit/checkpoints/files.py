@@ -79,8 +79,8 @@ def _folder(path: Path) -> Source:
             f"The folder {path} holds no weights.",
             f"Give a folder with {SAFETENSORS} or {_PICKLED}, or a checkpoint file.",
         )
-    found = (file for file in (CONFIG, PREPROCESSOR) if (path / file).is_file())
-    settings = {file: _json(path / file) for file in found}
+    settings_files = (file for file in (CONFIG, PREPROCESSOR) if (path / file).is_file())
+    settings = {file: _json(path / file) for file in settings_files}
     if not name.endswith(".json"):
         return Source(path, (path / name,), settings)
     index = _index(path / name)
@@ -199,11 +199,11 @@ def _torch(file: Path) -> object:
             with file.open("rb") as opened:
                 return torch.load(opened, map_location="cpu", weights_only=True)
         except Exception as error:
-            found = re.search(r"GLOBAL ([\w.]+)", str(error))
-            if found is None:
+            match = re.search(r"GLOBAL ([\w.]+)", str(error))
+            if match is None:
                 raise
             raise UsageError(
-                f"{file} is refused: besides tensors it holds an object of {found[1]}, and reading "
+                f"{file} is refused: besides tensors it holds an object of {match[1]}, and reading "
                 "that could run any code.",
                 "Save the state dict alone, where you trust the file: "
                 "torch.save(model.state_dict(), FILE).",
@@ -229,12 +229,12 @@ def _harmless() -> list[Any]:
 
 def _json(file: Path) -> dict[str, Any]:
     try:
-        found = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
-    if not isinstance(found, dict):
+    if not isinstance(settings, dict):
         raise UsageError(f"{file} holds no settings.", "Fetch it again.")
-    return found
+    return settings
 
 
 def _index(file: Path) -> dict[str, str]:

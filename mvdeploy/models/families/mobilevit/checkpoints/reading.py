@@ -60,12 +60,12 @@ def tensors(checkpoint: Checkpoint, ours: Mapping[str, object]) -> dict[str, Ten
     held, _ = files.tensors(checkpoint.source)
     theirs = checkpoint.plain(held)
     _check_values(checkpoint, theirs)
-    found = {}
+    renamed = {}
     for name, parts in checkpoint.layout.table(ours).items():
         if parts[0] in theirs:
             stacked = [theirs[part] for part in parts]
-            found[name] = stacked[0] if len(stacked) == 1 else torch.cat(stacked)
-    return found
+            renamed[name] = stacked[0] if len(stacked) == 1 else torch.cat(stacked)
+    return renamed
 
 
 def _check_values(checkpoint: Checkpoint, held: Mapping[str, Tensor]) -> None:

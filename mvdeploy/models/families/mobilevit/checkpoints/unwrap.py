@@ -40,16 +40,16 @@ def entry(found: object, file: Path) -> tuple[dict[str, Tensor], str]:
     return tensors, ".".join(path)
 
 
-def _descend(found: object, depth: int = 0) -> tuple[dict[str, Tensor], tuple[str, ...]]:
+def _descend(content: object, depth: int = 0) -> tuple[dict[str, Tensor], tuple[str, ...]]:
     from torch import Tensor
 
-    if not isinstance(found, Mapping) or depth > _DEEPEST:
+    if not isinstance(content, Mapping) or depth > _DEEPEST:
         return {}, ()
     for key in ENTRIES:
-        tensors, path = _descend(found.get(key), depth + 1)
+        tensors, path = _descend(content.get(key), depth + 1)
         if tensors:
             return tensors, (key, *path)
-    return {str(name): held for name, held in found.items() if isinstance(held, Tensor)}, ()
+    return {str(name): held for name, held in content.items() if isinstance(held, Tensor)}, ()
 
 
 def names(held: Mapping[str, V]) -> dict[str, V]:
