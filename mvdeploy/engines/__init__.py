@@ -24,7 +24,8 @@ session is opened) and has:
     lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
-    and boards, by a plug-in that `NATIVE` describes), or one of its own.
+    and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
+    run on this machine.
 ``WORDS``
     a sentence and a remedy for each code of a finding that only its profiles give; figures stand in
     braces. An engine may lack it.
@@ -138,7 +139,6 @@ class Engine(Protocol):
 
     FORMATS: tuple[str, ...]
     PACKAGES: tuple[str, ...]
-    RUNNERS: tuple[str, ...]
     PROFILE_COMPANIONS: tuple[str, ...]
 
     def start(self) -> None:
@@ -239,7 +239,7 @@ def output_names(path: Path, given: tuple[str, ...], count: int) -> tuple[str, .
 
 def run_by(runner: str) -> tuple[str, ...]:
     """Return the engines that a program can run: ``host``, ``native``, or an engine's own."""
-    return tuple(name for name in names() if runner in get(name).RUNNERS)
+    return tuple(name for name in names() if runner in getattr(get(name), "RUNNERS", ("host",)))
 
 
 def native() -> dict[str, NativePlugin]:

@@ -142,6 +142,8 @@ def _new_folder(root: Path, name: str) -> Path:
 def _environment() -> dict[str, str]:
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
     rooms = (*map(export.get, export.names()), *map(engines.get, engines.names()))
-    packages = dict.fromkeys(("numpy", *(name for room in rooms for name in room.PACKAGES)))
+    packages = dict.fromkeys(
+        ("numpy", *(name for room in rooms for name in getattr(room, "PACKAGES", ())))
+    )
     versions = {name: installed.get(name, "unavailable") for name in packages}
     return {"python": platform.python_version(), "system": platform.platform(), **versions}

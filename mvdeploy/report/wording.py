@@ -87,7 +87,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "with the version of the engine.",
     ),
     "device_not_judged": (
-        "What the device computed for {case} was not compared with PyTorch: {reason}",
+        "What the device computed for {case} was not compared with PyTorch: {reason}.",
         "Its latency is not affected; make the network available to have its outputs judged.",
     ),
     "blind_parity": (

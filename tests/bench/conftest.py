@@ -67,6 +67,9 @@ class FakeLink(Link):
 
     def close(self) -> None: ...
 
+    def lock_key(self) -> str:
+        return "fake"
+
     def identity(self) -> dict[str, Reading]:
         return {}
 

@@ -12,11 +12,15 @@ from mvdeploy.pipeline import connect
 
 
 class Board(Link):
-    """A link to a board that needs a kit."""
+    """A link to a board that needs a kit; nothing is run on it."""
+
+    def _unused(self, *_arguments: object) -> None:
+        raise AssertionError
+
+    fetch = identity = lock_key = run = scratch = state = upload = _unused
 
     def __init__(self, error: Exception | None) -> None:
-        self.profile = devices.get("pixel4")
-        self.emulated, self.call_s = False, 0.0
+        super().__init__(devices.get("pixel4"))
         self.error = error
         self.said: list[str] = []
 

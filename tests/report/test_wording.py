@@ -54,6 +54,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
     "emulated": {"device": "A phone"},
     "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
+    "device_not_judged": {"case": "a", "reason": "The checkpoint is gone."},
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "operator_times_estimated": {"engine": "Core ML"},
     "compute_plan": {
