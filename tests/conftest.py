@@ -27,9 +27,12 @@ if TYPE_CHECKING:
 # Threads of torch that wait for a core which another process has turn milliseconds into seconds.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-# A shell ignores SIGINT for what it runs in the background, and programs started here would too.
+# A shell ignores SIGINT for what it runs in the background, and nohup SIGHUP; programs started here
+# would ignore them too.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
     signal.signal(signal.SIGINT, signal.default_int_handler)
+if signal.getsignal(signal.SIGHUP) is signal.SIG_IGN:
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 # A shared machine stalls now and then; that is no property of the code.
 settings.register_profile("mvdeploy", deadline=None)

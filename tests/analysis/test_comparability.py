@@ -76,13 +76,13 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
 
 def test_what_was_chosen_for_the_engine_is_a_condition(run: Run, case: Case) -> None:
     assert case.measurement is not None
-    earlier = conditions_of(run, case)
-    conditions = {k: v for k, v in case.measurement.conditions.items() if k != "compute_units"}
+    earlier = conditions(run, case)
+    measured = {k: v for k, v in case.measurement.conditions.items() if k != "compute_units"}
 
     def chosen(*options: str) -> dict[str, Reading]:
-        told = {**conditions, "chosen_options": options}
-        measurement = dataclasses.replace(case.measurement, conditions=told)
-        return conditions_of(run, dataclasses.replace(case, measurement=measurement))
+        changed = {**measured, "chosen_options": options}
+        measurement = dataclasses.replace(case.measurement, conditions=changed)
+        return conditions(run, dataclasses.replace(case, measurement=measurement))
 
     # Where it stands has changed; what it says has not.
     assert chosen("compute_units=cpu_and_ne") == earlier

@@ -67,20 +67,27 @@ class AdbServer:
         return out or ""
 
     def connect_in_vain(self, address: str, state: str) -> None:
-        """Have adb connect, without waiting for it, until it lists the phone in a state."""
-        with subprocess.Popen(
-            ["adb", "connect", address],
-            env=self.environment,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        ) as process:
-            until = time.monotonic() + LIMIT_S
-            while f"{address}\t{state}" not in self.run("devices"):
-                if time.monotonic() > until:
-                    raise RuntimeError(f"The phone was never {state}.")
-                time.sleep(POLL_S)
-            process.kill()
+        """Have adb connect, without waiting for it, until it lists the phone in a state.
+
+        It may give up before it is listed; then it is asked again.
+        """
+        until = time.monotonic() + LIMIT_S
+        while time.monotonic() < until:
+            with subprocess.Popen(
+                ["adb", "connect", address],
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=subprocess.DEVNULL,
+                stderr=subprocess.DEVNULL,
+            ) as process:
+                try:
+                    while process.poll() is None:
+                        if f"{address}\t{state}" in self.run("devices"):
+                            return
+                        time.sleep(POLL_S)
+                finally:
+                    process.kill()
+        raise RuntimeError(f"The phone was never {state}.")
 
     @property
     def runs(self) -> bool:
