@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import getpass
 import os
 import re
@@ -401,8 +402,9 @@ def test_a_server_that_dies_while_a_file_is_sent_is_progress(server, shell, tmp_
 
     def cut(sent, size):
         for process in server.processes():
-            if process.name() == "sshd":
-                process.kill()
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if process.name() == "sshd":
+                    process.kill()
 
     with pytest.raises(DeviceUnavailable, match="board broke while local was being sent"):
         shell.push(huge(tmp_path / "local"), remote, cut)
