@@ -8,6 +8,7 @@ from collections.abc import Callable, Sequence
 
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.links import Prerequisite, State
+from mvdeploy.links.lock import DeviceLock
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import last_line, quote
 from mvdeploy.records import UNAVAILABLE
@@ -41,13 +42,18 @@ def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, 
     """
     results: list[Prerequisite] = []
     missing = ""
+    lock = DeviceLock(link.profile.title)
+    link.on_reached = lock.take
     try:
         for step in (*first, *_Visit(link).steps()):
             results.append(_unknown(step, missing) if missing else _looked(step))
             if results[-1].state is State.MISSING:
                 missing = step.name
     finally:
-        link.close()
+        try:
+            link.close()
+        finally:
+            lock.release()
     return tuple(results)
 
 
@@ -89,6 +95,7 @@ class _Visit:
 
     def _device(self) -> str:
         self._link.reach()
+        self._link.on_reached(self._link.lock_key())
         identity = self._link.identity()
         emulated = ", an emulated device" if self._link.emulated else ""
         return f"{identity['machine']}, {identity['os']}{emulated}"

@@ -50,10 +50,10 @@ class Judge:
         from mvdeploy.verify.parity import compare_outputs
 
         version = result.hello.get("engines", {}).get(case.engine, "")
-        where = f"{case.engine} {version} on {self._link.profile.title}"
+        engine = f"{case.engine} {version}".strip()
         try:
             parity = compare_outputs(
-                case.artifact, reference, outputs, "input", rounded, engine=where
+                case.artifact, reference, outputs, "input", rounded, engine=engine
             )
         except CheckFailed as error:
             raise EngineError(error.message, error.remedy) from error

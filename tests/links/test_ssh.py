@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import platform
 import signal
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import RunnerFailed, State
 from mvdeploy.links.families.host import HostLink
 from mvdeploy.links.families.ssh import SshLink
+from mvdeploy.links.lock import DeviceLock
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
@@ -189,6 +191,19 @@ def test_the_doctor(profile: DeviceProfile, options) -> None:
     assert "onnxruntime" in checks["engines load"].found
     # The clocks of a virtual machine cannot be read; all else is met.
     assert {check.state for name, check in checks.items() if name != "clocks"} == {State.MET}
+
+
+def test_the_doctor_leaves_a_device_alone_that_is_measured_on(profile, options) -> None:
+    with links.get(profile, options) as link:
+        lock = DeviceLock(profile.title)
+        lock.take(link.lock_key())
+        try:
+            first, *others = links.doctor(profile, options)
+        finally:
+            lock.release()
+    assert (first.name, first.state) == ("device", State.MISSING)
+    assert f"Another run (process {os.getpid()}) measures on" in first.found
+    assert {other.state for other in others} == {State.UNKNOWN}
 
 
 def test_a_run_ends_in_a_report(profile, options, exports, tmp_path) -> None:
