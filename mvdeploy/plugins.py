@@ -15,7 +15,8 @@ import difflib
 import importlib
 import os
 import pkgutil
-from collections.abc import Callable
+import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -83,11 +84,20 @@ def names(room: str) -> tuple[str, ...]:
 def _room(room: str) -> ModuleType:
     """Return the package of a room, which also looks into the user's own folders."""
     package = importlib.import_module(room)
-    for folder in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
-        own = Path(folder).absolute().joinpath(*room.split(".")[1:])
+    for own in _own_folders(room):
         if own.is_dir() and str(own) not in package.__path__:
             package.__path__.append(str(own))
     return package
+
+
+def _own_folders(room: str) -> Iterator[Path]:
+    for text in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
+        folder = Path(text).absolute()
+        if not folder.is_dir():
+            raise UsageError(
+                f"There is no folder {text} for plug-ins.", f"Correct {FOLDER}, or unset it."
+            )
+        yield folder.joinpath(*room.split(".")[1:])
 
 
 def load(room: str, name: str, noun: str) -> ModuleType:
@@ -99,12 +109,39 @@ def load(room: str, name: str, noun: str) -> ModuleType:
         noun: what the room holds, for the message: ``"format"``.
 
     Raises:
-        UsageError: there is no such name.
+        UsageError: there is no such name; or a user's own plug-in cannot be imported, or lacks what
+            the room says that its plug-ins have (``REQUIRED``).
     """
     known = names(room)
     if name not in known:
         raise unknown(noun, name, known)
-    return importlib.import_module(f"{room}.{name}")
+    own = _own_file(room, name)
+    if own is None:
+        return importlib.import_module(f"{room}.{name}")
+    try:
+        module = importlib.import_module(f"{room}.{name}")
+    except Exception as error:
+        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
+        raise UsageError(
+            f"The plug-in {own} cannot be used ({reason}).",
+            f"Correct it, or take its folder out of {FOLDER}.",
+        ) from error
+    for required in getattr(sys.modules[room], "REQUIRED", ()):
+        if not hasattr(module, required):
+            raise UsageError(
+                f"The plug-in {own} has no '{required}'.",
+                f"Add it: the docstring of {room} says what it is.",
+            )
+    return module
+
+
+def _own_file(room: str, name: str) -> Path | None:
+    """Return where a plug-in of the user's own lies; None for one of the package."""
+    for folder in _own_folders(room):
+        for path in (folder / f"{name}.py", folder / name):
+            if path.exists():
+                return path
+    return None
 
 
 def unknown(noun: str, name: str, known: tuple[str, ...]) -> UnknownNameError:

@@ -47,10 +47,41 @@ def test_plugins_of_ones_own_lie_in_folders_named_as_the_rooms(
     (tmp_path / "own" / "branch").mkdir(parents=True)
     (tmp_path / "own" / "branch" / "leaf.py").write_text("NAME = 'mine'\n")
     assert plugins.names(branch) == ()
-    monkeypatch.setenv(plugins.FOLDER, f"{tmp_path / 'none'}{os.pathsep}{tmp_path / 'own'}")
+    (tmp_path / "other").mkdir()
+    monkeypatch.setenv(plugins.FOLDER, f"{tmp_path / 'other'}{os.pathsep}{tmp_path / 'own'}")
     assert plugins.names(branch) == ("leaf",)
     assert plugins.load(branch, "leaf", "thing").NAME == "mine"
     assert plugins.names(room) == ("alpha", "beta", "branch", "broken")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("import nowhere_to_be_found", "cannot be used (ModuleNotFoundError: No module named"),
+        ("def (:", "cannot be used (SyntaxError: "),
+        ("NAME = 1", "has no 'WORTH'."),
+    ],
+)
+def test_a_plugin_of_ones_own_that_cannot_be_used_is_named(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, message: str
+) -> None:
+    (tmp_path / "own").mkdir()
+    (tmp_path / "own" / "leaf.py").write_text(text)
+    monkeypatch.setenv(plugins.FOLDER, str(tmp_path / "own"))
+    plugins.names(room)
+    monkeypatch.setattr(sys.modules[room], "REQUIRED", ("WORTH",), raising=False)
+    with pytest.raises(UsageError) as caught:
+        plugins.load(room, "leaf", "thing")
+    assert message in caught.value.message
+    assert str(tmp_path / "own" / "leaf.py") in caught.value.message
+
+
+def test_a_folder_of_plugins_that_is_not_there_is_named(
+    room: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv(plugins.FOLDER, str(tmp_path / "none"))
+    with pytest.raises(UsageError, match=f"no folder {tmp_path}/none for plug-ins"):
+        plugins.names(room)
 
 
 def test_a_fault_of_a_plugin_is_not_hidden(room: str) -> None:

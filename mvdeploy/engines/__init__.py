@@ -57,6 +57,13 @@ if TYPE_CHECKING:
     Tensor = npt.NDArray[np.generic]
 
 
+REQUIRED = (
+    *("FORMATS", "PACKAGES", "PROFILE_COMPANIONS", "version", "start", "open_session"),
+    *("read_tensors", "read_profile"),
+)
+"""What every engine's file has."""
+
+
 @dataclasses.dataclass(frozen=True)
 class SessionRequest:
     """What an engine is to load, and how.

@@ -78,6 +78,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 INPUT = "image"
+REQUIRED = ("SUFFIX", "PACKAGES", "PRECISIONS", "write")
+"""What every format's file has."""
+
 DYNAMIC = "batch"
 """Stands in a shape where any number will do."""
 

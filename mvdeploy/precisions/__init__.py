@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     Images = Mapping[str, npt.NDArray[np.float32]]
 
 
+REQUIRED = ("PRECISION",)
+"""What every precision's file has."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Precision:
     """A precision.

@@ -39,6 +39,10 @@ if TYPE_CHECKING:
     Arrays = Mapping[str, npt.NDArray[Any]]
 
 
+REQUIRED = ("TITLE", "IMAGE_SIZE", "COLUMNS", "outputs", "named", "compare")
+"""What every task's file has."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Decision:
     """Whether two results say the same.

@@ -1,1 +1,4 @@
 """One file or folder for each kind of device link; see `mvdeploy.links`."""
+
+REQUIRED = ("RUNNER", "connect")
+"""What every link's file has."""

@@ -8,3 +8,6 @@ the help text), ``DEFAULT`` (whether it is written without being asked for), and
 which writes its files into the folder, making it when it is missing, and returns their paths. What
 is heavy is imported in there: the constants are read for every help text.
 """
+
+REQUIRED = ("EXTENSION", "DESCRIPTION", "DEFAULT", "render")
+"""What every renderer's file has."""
