@@ -10,22 +10,23 @@ are: ``engines/NAME.py``, ``export/NAME.py``, ``report/renderers/NAME.py``.
 
 from __future__ import annotations
 
-import dataclasses
 import difflib
 import importlib
 import os
 import pkgutil
 import sys
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvdeploy.errors import UsageError
 
+if TYPE_CHECKING:
+    from pathlib import Path
 
-@dataclasses.dataclass(frozen=True)
-class Option:
+
+# Not a dataclass: it is imported for every help text.
+class Option(NamedTuple):
     """Something that can be chosen about a format, an engine or a link; its file declares it.
 
     Attributes:
@@ -91,7 +92,12 @@ def _room(room: str) -> ModuleType:
 
 
 def _own_folders(room: str) -> Iterator[Path]:
-    for text in filter(None, os.environ.get(FOLDER, "").split(os.pathsep)):
+    texts = [text for text in os.environ.get(FOLDER, "").split(os.pathsep) if text]
+    if not texts:
+        return
+    from pathlib import Path
+
+    for text in texts:
         folder = Path(text).absolute()
         if not folder.is_dir():
             raise UsageError(

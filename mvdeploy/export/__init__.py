@@ -321,7 +321,7 @@ def _own(exporter: ModuleType) -> dict[str, Option]:
     """Return the declared options of a format by the names of their fields."""
     own_type = _own_type(exporter)
     fields = dataclasses.fields(own_type) if own_type is not None else ()
-    return {f.name: dataclasses.replace(f.metadata[_OPTION], name=f.name) for f in fields}
+    return {f.name: f.metadata[_OPTION]._replace(name=f.name) for f in fields}
 
 
 def _lacking(format_name: str, flag: str, having: Sequence[str]) -> UsageError:

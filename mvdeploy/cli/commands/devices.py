@@ -20,7 +20,7 @@ from mvdeploy.records import DeviceProfile, codec
 def _builds() -> tuple[Option, ...]:
     """Return how engines' own builds for Android are given, under the engines' names."""
     return tuple(
-        dataclasses.replace(plugin.android.option, name=engine)
+        plugin.android.option._replace(name=engine)
         for engine, plugin in engines.native().items()
         if plugin.android is not None
     )

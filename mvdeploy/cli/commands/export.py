@@ -26,8 +26,8 @@ SHOWN = 3
 def _declared() -> tuple[Option, ...]:
     """Return what formats let their user choose, with the formats that have it."""
     return tuple(
-        dataclasses.replace(
-            declaration.option, help=f"{', '.join(declaration.formats)}: {declaration.option.help}"
+        declaration.option._replace(
+            help=f"{', '.join(declaration.formats)}: {declaration.option.help}"
         )
         for declaration in export.declared()
     )
