@@ -35,7 +35,7 @@ class Judge:
         """Judge the outputs of a case; a runner that left none is not judged.
 
         Raises:
-            EngineError: they cannot be compared.
+            EngineError: they are damaged, or cannot be compared.
         """
         case, files = self._store.case(slug), result.models[0].output_files
         if case.artifact is None or not files:
@@ -67,7 +67,14 @@ class Judge:
         for number, (name, remote) in enumerate(sorted(files.items())):
             local = folder / f"{number}.npy"
             self._link.fetch(remote, local)
-            outputs[name] = np.load(local, allow_pickle=False)
+            try:
+                outputs[name] = np.load(local, allow_pickle=False)
+            except (OSError, ValueError, EOFError) as error:
+                raise EngineError(
+                    f"The output '{name}' of {slug} came back damaged ({error}).",
+                    "Measure again; if it stays so, build the kit again with 'mvdeploy devices "
+                    "setup DEVICE --rebuild'.",
+                ) from error
         return outputs
 
     def _reference(self, case: Case, artifact: Artifact) -> tuple[Arrays, Arrays | None]:
