@@ -77,7 +77,6 @@ from mvdeploy.verify import mutations, verifiers
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-INPUT = "image"
 REQUIRED = ("SUFFIX", "PACKAGES", "PRECISIONS", "write")
 """What every format's file has."""
 
@@ -158,8 +157,8 @@ class Source:
         preprocessing: how it is fed.
         macs: of one inference of the network as it was built; None when an operator of it has no
             counting rule.
-        calibration: inputs by a name of each, (batch, 3, height, width), for precisions that choose
-            their scales by what the network is fed.
+        calibration: feeds by a name of each, for precisions that choose their scales by what the
+            network is fed.
     """
 
     spec: ModelSpec
@@ -452,21 +451,16 @@ def _categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
 
 
 def _subject(source: Source, format_name: str, options: Options) -> Subject:
-    import torch
-
     spec = source.spec
     size = DYNAMIC if options.dynamic_batch else spec.batch
     # A batch of one would be taken for a constant.
     batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
     task = tasks.get(spec.task)
-    outputs = tuple(
-        dataclasses.replace(output, shape=(size, *output.shape[1:]))
-        for output in task.outputs(spec)
-    )
+    outputs = tuple(_batched(output, size) for output in task.outputs(spec))
     return Subject(
         network=_in_order(source.network, task, tuple(output.name for output in outputs)),
-        examples=(torch.zeros(batch, 3, *spec.image_size),),
-        inputs=(TensorInfo(INPUT, (size, 3, *spec.image_size), "float32", "NCHW"),),
+        examples=tuple(_example(tensor, batch) for tensor in spec.inputs),
+        inputs=tuple(_batched(tensor, size) for tensor in spec.inputs),
         outputs=outputs,
         facts={
             "mvdeploy.version": mvdeploy.__version__,
@@ -477,6 +471,18 @@ def _subject(source: Source, format_name: str, options: Options) -> Subject:
         preprocessing=source.preprocessing,
         rewrite=_stage(source, format_name, precision(format_name, options)),
     )
+
+
+def _batched(tensor: TensorInfo, size: int | str) -> TensorInfo:
+    """Return a tensor with another number of images; one without dimensions has none."""
+    return dataclasses.replace(tensor, shape=(size, *tensor.shape[1:])) if tensor.shape else tensor
+
+
+def _example(tensor: TensorInfo, batch: int) -> Tensor:
+    import torch
+
+    shape = map(int, _batched(tensor, batch).shape)
+    return torch.zeros(*shape, dtype=getattr(torch, tensor.dtype))
 
 
 def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> nn.Module:

@@ -98,25 +98,25 @@ class Forward:
         return sum(op.macs for op in self.operations if contains(path, self.calls[op.call].module))
 
 
-def count(network: nn.Module, example: Tensor) -> int:
+def count(network: nn.Module, *examples: Tensor) -> int:
     """Return the multiply-accumulates of one inference by the true rule.
 
     Args:
         network: stays as it is, in whatever mode it is.
-        example: its input, with the batch; on the network's device.
+        examples: its inputs in order, with the batch; on the network's device.
     """
-    return observe(network, example).total
+    return observe(network, *examples).total
 
 
-def observe(network: nn.Module, example: Tensor) -> Forward:
+def observe(network: nn.Module, *examples: Tensor) -> Forward:
     """Run a network once, in eval mode and on a copy, and return what ran.
 
     Args:
         network: stays as it is, in whatever mode it is.
-        example: its input, with the batch; on the network's device.
+        examples: its inputs in order, with the batch; on the network's device.
     """
     network = copy.deepcopy(network).eval()
-    recorder = _Recorder(Call("", _shape(example)))
+    recorder = _Recorder(Call("", _shape(examples[0])))
     for path, module in network.named_modules():
         # A scripted module takes no hooks; its work counts with the module around it.
         if path and not isinstance(module, torch.jit.ScriptModule):
@@ -124,7 +124,7 @@ def observe(network: nn.Module, example: Tensor) -> Forward:
     # In inference mode composite operators arrive whole: a linear layer with its bias, an attention
     # with its two products, whichever kernels the device has for them.
     with torch.inference_mode(), _slow_attention(), recorder:
-        recorder.finish(network(example))
+        recorder.finish(network(*examples))
     uncounted = tuple(sorted(recorder.uncounted))
     return Forward(tuple(recorder.calls), tuple(recorder.operations), uncounted)
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import importlib.util
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -10,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Preprocessing
+from mvdeploy.records import Preprocessing, TensorInfo
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -22,6 +24,34 @@ def sample_photograph() -> Path:
     if spec is None or spec.origin is None:
         raise UsageError("matplotlib is not installed.", "Install it, or give --input.")
     return Path(spec.origin).parent / "mpl-data" / "sample_data" / "grace_hopper.jpg"
+
+
+def load_images(
+    path: Path, inputs: Sequence[TensorInfo], rule: Preprocessing
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Read an image file for each input of a network that takes images.
+
+    Args:
+        path: any image that Pillow reads.
+        inputs: of the network; only those of images are looked at.
+        rule: see `load_image`; an input of another size than its crop gets the same share.
+
+    Raises:
+        UsageError: the file is missing or no image.
+    """
+    images = {}
+    for tensor in (tensor for tensor in inputs if tensor.is_image):
+        batch, _, height, width = map(int, tensor.shape)
+        images[tensor.name] = load_image(path, _sized(rule, (height, width)), batch)
+    return images
+
+
+def _sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+    if crop == rule.crop:
+        return rule
+    (height, width), (rows, columns) = rule.resize, rule.crop
+    resize = (height * crop[0] // rows, width * crop[1] // columns)
+    return dataclasses.replace(rule, crop=crop, resize=resize)
 
 
 def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[np.float32]:

@@ -86,15 +86,15 @@ class Description:
     findings: tuple[Finding, ...]
 
 
-def describe(network: nn.Module, spec: ModelSpec, example: Tensor) -> Description:
+def describe(network: nn.Module, spec: ModelSpec, *examples: Tensor) -> Description:
     """Run a network once and describe it.
 
     Args:
         network: stays as it is; its weights do not matter.
         spec: what it was built from.
-        example: an input with the batch, on the network's device.
+        examples: its inputs in order with the batch, on the network's device.
     """
-    true = macs.observe(network, example)
+    true = macs.observe(network, *examples)
     stages = _stages(network, true)
     totals = Totals(
         parameters=sum(stage.parameters for stage in stages),

@@ -7,8 +7,9 @@ A pass is one file in this folder with:
 ``requires(network)``
     raises `UsageError` when the network is not in the state that the pass needs.
 ``rewrite(network, example)``
-    changes the network it is given (a copy) and returns ``(changed, left)``: a line for each change
-    and for each place left alone, with the reason.
+    `example` is the input, or a tuple of the inputs in order. Changes the network it is given (a
+    copy) and returns ``(changed, left)``: a line for each change and for each place left alone,
+    with the reason.
 ``ensures(network, example)``
     raises `CheckFailed` when something is left that the pass promises to remove.
 
@@ -28,6 +29,8 @@ from mvdeploy.records import PassReport
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from mvdeploy.passes._modules import Examples
 
 PLAIN = "plain"
 DELEGABLE = "delegable"
@@ -59,13 +62,13 @@ def check(formulation: str) -> None:
 
 
 def apply(
-    network: nn.Module, example: Tensor, names: tuple[str, ...] = ORDER
+    network: nn.Module, example: Examples, names: tuple[str, ...] = ORDER
 ) -> tuple[nn.Module, tuple[PassReport, ...]]:
     """Run passes in order, each on a copy; the network that is given stays as it is.
 
     Args:
         network: in eval mode; returns a tensor, or tuples and dicts of them.
-        example: an input to check outputs with, (batch, 3, height, width).
+        example: what to check outputs with: the input, or a tuple of the inputs in order.
         names: which passes: one of the `FORMULATIONS`, or any of them.
 
     Raises:
@@ -79,7 +82,7 @@ def apply(
     return network, tuple(reports)
 
 
-def _run(name: str, network: nn.Module, example: Tensor) -> tuple[nn.Module, PassReport]:
+def _run(name: str, network: nn.Module, example: Examples) -> tuple[nn.Module, PassReport]:
     step = plugins.load(__name__, name, "pass")
     step.requires(network)
     result = copy.deepcopy(network)
@@ -118,11 +121,15 @@ def _check_outputs(
     return largest
 
 
+def _doubled(tensor: Tensor) -> Tensor:
+    return tensor.double() if tensor.is_floating_point() else tensor
+
+
 def _listed(outputs: dict[str, Tensor]) -> str:
     return ", ".join(f"result{place}" for place in outputs)
 
 
-def _outputs(network: nn.Module, example: Tensor) -> dict[str, Tensor]:
+def _outputs(network: nn.Module, example: Examples) -> dict[str, Tensor]:
     """What the network computes in float64, by the place in what it returns, such as ``['boxes']``.
 
     In float32 another order of the same sums moves the outputs of a deep network by as much as a
@@ -132,11 +139,13 @@ def _outputs(network: nn.Module, example: Tensor) -> dict[str, Tensor]:
     import torch
     from torch.utils import _pytree as pytree
 
+    from mvdeploy.passes._modules import as_tuple
+
     with torch.inference_mode():
         try:
-            result = copy.deepcopy(network).double()(example.double())
+            result = copy.deepcopy(network).double()(*map(_doubled, as_tuple(example)))
         except RuntimeError:
-            result = network(example)
+            result = network(*as_tuple(example))
     leaves, _ = pytree.tree_flatten_with_path(result)
     return {
         pytree.keystr(place): leaf.double()

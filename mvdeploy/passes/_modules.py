@@ -7,6 +7,9 @@ from collections.abc import Iterable, Iterator
 import torch
 from torch import Tensor, nn
 
+Examples = Tensor | tuple[Tensor, ...]
+"""What a network is run on: its input, or its inputs in order."""
+
 Call = tuple[tuple[object, ...], object]
 """Positional arguments and output of a module."""
 
@@ -25,15 +28,20 @@ def with_method(network: nn.Module, name: str) -> Iterator[tuple[str, nn.Module]
     return ((path, m) for path, m in network.named_modules() if hasattr(type(m), name))
 
 
+def as_tuple(example: Examples) -> tuple[Tensor, ...]:
+    """Return the inputs of a network in order, of one or more."""
+    return example if isinstance(example, tuple) else (example,)
+
+
 def calls(
-    network: nn.Module, modules: Iterable[nn.Module], example: Tensor
+    network: nn.Module, modules: Iterable[nn.Module], example: Examples
 ) -> dict[nn.Module, list[Call]]:
     """Run a network once and return the calls of some of its modules; without those not called.
 
     Args:
         network: in eval mode; stays as it is.
         modules: of the network, to watch.
-        example: its input.
+        example: its input, or a tuple of its inputs.
     """
     seen: dict[nn.Module, list[Call]] = {}
 
@@ -43,7 +51,7 @@ def calls(
     hooks = [module.register_forward_hook(record) for module in modules]
     try:
         with torch.no_grad():
-            network(example)
+            network(*as_tuple(example))
     finally:
         for hook in hooks:
             hook.remove()

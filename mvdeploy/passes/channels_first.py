@@ -18,7 +18,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mvdeploy.errors import CheckFailed
-from mvdeploy.passes._modules import Call, calls, replace, with_method
+from mvdeploy.passes._modules import Call, Examples, calls, replace, with_method
 
 TOLERANCE = 1e-5
 
@@ -32,7 +32,7 @@ def requires(network: nn.Module) -> None:
     """Every network will do."""
 
 
-def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
+def rewrite(network: nn.Module, example: Examples) -> tuple[list[str], list[str]]:
     """Replace every module that has ``channels_first``; blocks of other libraries have not."""
     changed = []
     for path, module in list(with_method(network, METHOD)):
@@ -42,7 +42,7 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     return changed, [f"{path}: {reason}" for path in _channels_last(network, example)]
 
 
-def ensures(network: nn.Module, example: Tensor) -> None:
+def ensures(network: nn.Module, example: Examples) -> None:
     """Check that no block is left that says how it is written channels first."""
     for path, _ in with_method(network, METHOD):
         raise CheckFailed(
@@ -51,7 +51,7 @@ def ensures(network: nn.Module, example: Tensor) -> None:
         )
 
 
-def _channels_last(network: nn.Module, example: Tensor) -> list[str]:
+def _channels_last(network: nn.Module, example: Examples) -> list[str]:
     """Return the layers over the last dimension, but for those that were fed vectors (B, C)."""
     layers = {path: m for path, m in network.named_modules() if isinstance(m, OVER_TOKENS)}
     seen = calls(network, layers.values(), example)

@@ -23,7 +23,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from mvdeploy.errors import CheckFailed
-from mvdeploy.passes._modules import calls, replace
+from mvdeploy.passes._modules import Examples, calls, replace
 
 TOLERANCE = 1e-5
 
@@ -61,7 +61,7 @@ def requires(network: nn.Module) -> None:
     """Every network will do."""
 
 
-def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
+def rewrite(network: nn.Module, example: Examples) -> tuple[list[str], list[str]]:
     """Replace every LayerNorm that can be; see the module's docstring."""
     plain, left = _survey(network, example)
     for layernorm in plain.values():
@@ -69,7 +69,7 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     return list(plain), left
 
 
-def ensures(network: nn.Module, example: Tensor) -> None:
+def ensures(network: nn.Module, example: Examples) -> None:
     """Check that no replaceable LayerNorm is left."""
     plain, _ = _survey(network, example)
     for path in plain:
@@ -85,7 +85,7 @@ class _Plain:
     input: Tensor
 
 
-def _survey(network: nn.Module, example: Tensor) -> tuple[dict[str, _Plain], list[str]]:
+def _survey(network: nn.Module, example: Examples) -> tuple[dict[str, _Plain], list[str]]:
     """Return the LayerNorms to replace by path, and a line for every one that has to stay."""
     norms = {path: m for path, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
     hooked = {m for m in norms.values() if m._forward_hooks or m._forward_pre_hooks}

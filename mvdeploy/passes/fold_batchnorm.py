@@ -29,7 +29,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
 from mvdeploy.errors import CheckFailed, UsageError
-from mvdeploy.passes._modules import replace
+from mvdeploy.passes._modules import Examples, as_tuple, replace
 
 TOLERANCE = 1e-5
 
@@ -46,7 +46,7 @@ def requires(network: nn.Module) -> None:
         )
 
 
-def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
+def rewrite(network: nn.Module, example: Examples) -> tuple[list[str], list[str]]:
     """Fold in place; see the module's docstring."""
     changed: list[str] = []
     while True:
@@ -60,7 +60,7 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
             changed.append(f"{pair.norm_path} into {pair.layer_path}")
 
 
-def ensures(network: nn.Module, example: Tensor) -> None:
+def ensures(network: nn.Module, example: Examples) -> None:
     """Check that nothing foldable is left."""
     foldable, _ = _survey(network, example)
     if foldable:
@@ -108,7 +108,7 @@ class _Calls:
     outputs: list[Any] = dataclasses.field(default_factory=list)
 
 
-def _survey(network: nn.Module, example: Tensor) -> tuple[list[_Pair], list[str]]:
+def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[str]]:
     """Return the pairs to fold, and a line for every BatchNorm that has to stay."""
     calls: dict[nn.Module, _Calls] = {}
     uses = _Uses()
@@ -125,7 +125,7 @@ def _survey(network: nn.Module, example: Tensor) -> tuple[list[_Pair], list[str]
     hooks = [module.register_forward_hook(record, with_kwargs=True) for module in watched]
     try:
         with torch.no_grad(), uses:
-            result = network(example)
+            result = network(*as_tuple(example))
     finally:
         for hook in hooks:
             hook.remove()

@@ -14,10 +14,10 @@ written so: its method ``separated()`` returns what goes into its place, with th
 
 from __future__ import annotations
 
-from torch import Tensor, nn
+from torch import nn
 
 from mvdeploy.errors import CheckFailed
-from mvdeploy.passes._modules import replace, with_method
+from mvdeploy.passes._modules import Examples, replace, with_method
 
 TOLERANCE = 1e-5
 
@@ -26,7 +26,7 @@ def requires(network: nn.Module) -> None:
     """Every network will do."""
 
 
-def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
+def rewrite(network: nn.Module, example: Examples) -> tuple[list[str], list[str]]:
     """Replace every module that has ``separated``; attention of other libraries has not."""
     changed = []
     for path, module in list(with_method(network, "separated")):
@@ -35,7 +35,7 @@ def rewrite(network: nn.Module, example: Tensor) -> tuple[list[str], list[str]]:
     return changed, []
 
 
-def ensures(network: nn.Module, example: Tensor) -> None:
+def ensures(network: nn.Module, example: Examples) -> None:
     """Check that no packed projection is left."""
     for path, _ in with_method(network, "separated"):
         raise CheckFailed(

@@ -17,8 +17,6 @@ from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from torch import Tensor, nn
 
 OnStep = Callable[[str], None]
@@ -102,12 +100,14 @@ class Builder:
         photograph: Path | None = None,
         on_step: OnStep = lambda _: None,
     ) -> None:
-        from mvdeploy.models.preprocess import load_image, sample_photograph
+        from mvdeploy.models.preprocess import load_images, sample_photograph
+        from mvdeploy.verify import inputs
 
         self._spec = spec
         self._step = on_step
         self._rule = models.preprocessing(spec)
-        self._image = load_image(photograph or sample_photograph(), self._rule, spec.batch)
+        images = load_images(photograph or sample_photograph(), spec.inputs, self._rule)
+        self._feeds = inputs.feeds(spec.inputs, self._rule, images)
         self._built: _Built | None = None
         self._sources: dict[str, formats.Source] = {}
 
@@ -167,16 +167,17 @@ class Builder:
 
         engine = formats.verifier(artifact.format)
         result = parity.check(
-            artifact, path, built.network, self._inputs(), engine, rewritten=source.network
+            artifact, path, built.network, self._feeds, engine, rewritten=source.network
         )
         parity.demand(result, f"{self._spec.label} in {artifact.format}")
         return result
 
-    def _inputs(self) -> dict[str, npt.NDArray[np.float32]]:
-        """Return what the network is checked on, and what a precision may look at."""
-        from mvdeploy.verify import inputs
+    @property
+    def _examples(self) -> tuple[Tensor, ...]:
+        """The inputs of one inference."""
+        import torch
 
-        return {"photograph": self._image, **inputs.synthetic(self._image.shape)}
+        return tuple(map(torch.from_numpy, next(iter(self._feeds.values())).values()))
 
     @property
     def network(self) -> nn.Module:
@@ -185,13 +186,10 @@ class Builder:
 
     def _source(self, formulation: str) -> tuple[_Built, formats.Source]:
         """Build the network, and rewrite it, where that was not done before."""
-        import torch
-
-        image = torch.from_numpy(self._image)
         built = self._build()
         if formulation not in self._sources:
             names = passes.FORMULATIONS[formulation]
-            network, reports = passes.apply(built.network, image, names)
+            network, reports = passes.apply(built.network, self._examples, names)
             self._sources[formulation] = formats.Source(
                 spec=self._spec,
                 network=network,
@@ -200,17 +198,15 @@ class Builder:
                 passes=reports,
                 preprocessing=self._rule,
                 macs=built.macs,
-                calibration=self._inputs(),
+                calibration=self._feeds,
             )
         return built, self._sources[formulation]
 
     def _build(self) -> _Built:
-        import torch
-
         if self._built is None:
             self._step(f"{self._spec.label}: build")
             network = models.build(self._spec)
-            macs = _macs(network, torch.from_numpy(self._image))
+            macs = _macs(network, self._examples)
             self._built = _Built(network, models.module_table(network), macs)
         return self._built
 
@@ -224,10 +220,10 @@ class _Built:
     macs: int | None
 
 
-def _macs(network: nn.Module, image: Tensor) -> int | None:
+def _macs(network: nn.Module, examples: tuple[Tensor, ...]) -> int | None:
     from mvdeploy.models import macs
 
-    forward = macs.observe(network, image)
+    forward = macs.observe(network, *examples)
     return None if forward.uncounted else forward.total
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.links import Link
+from mvdeploy.pipeline.prepare import input_files
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import Artifact, Case, Finding, JobResult, Level, ModelSpec
 
@@ -86,8 +87,8 @@ class Judge:
         # The input follows from the spec: all cases of one are fed the same.
         key = (artifact.spec, artifact.precision, artifact.outputs)
         if key not in self._references:
-            image = np.load(self._store.folder / "inputs" / f"{case.slug}.npy")
-            inputs = {artifact.inputs[0].name: image}
+            files = input_files(self._store.folder, case.slug, artifact)
+            inputs = {name: np.load(file) for name, file in files.items()}
             network = self._network(artifact.spec)
             self._references[key] = (
                 reference_outputs(artifact, network, inputs),

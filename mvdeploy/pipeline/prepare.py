@@ -187,20 +187,33 @@ class Preparation:
         return self._upload(slug, path, case.artifact, case.engine)
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
-        image = self.store.folder / "inputs" / f"{slug}.npy"
-        _write_input(image, self._photograph, artifact)
-        places = self._link.upload((path, image))
-        inputs = {artifact.inputs[0].name: places[image]}
+        files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
+        places = self._link.upload((path, *files.values()))
+        inputs = {name: places[file] for name, file in files.items()}
         options = engines.own_options(engine, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
         model = JobModel(engine, places[path], artifact.sha256, inputs, None, options, names)
         return Entry(slug, model, artifact.outputs)
 
 
-def _write_input(path: Path, photograph: Path, artifact: Artifact) -> None:
+def input_files(folder: Path, slug: str, artifact: Artifact) -> dict[str, Path]:
+    """Return where a run keeps what a case is fed, by input."""
+    names = [tensor.name for tensor in artifact.inputs]
+    files = (slug, *(f"{slug}-{number}" for number in range(2, len(names) + 1)))
+    return {n: folder / "inputs" / f"{file}.npy" for n, file in zip(names, files, strict=True)}
+
+
+def _write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact) -> dict[str, Path]:
     import numpy as np
 
-    from mvdeploy.models.preprocess import load_image
+    from mvdeploy.models.preprocess import load_images
+    from mvdeploy.verify import inputs
 
-    path.parent.mkdir(parents=True, exist_ok=True)
-    np.save(path, load_image(photograph, artifact.preprocessing, artifact.spec.batch))
+    taken, rule = artifact.spec.inputs, artifact.preprocessing
+    feeds = inputs.feeds(taken, rule, load_images(photograph, taken, rule))
+    fed = next(iter(feeds.values()))
+    files = input_files(folder, slug, artifact)
+    for path, array in zip(files.values(), fed.values(), strict=True):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        np.save(path, array)
+    return files

@@ -14,8 +14,6 @@ from mvdeploy.records import Artifact, Parity
 from mvdeploy.verify import mutations
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from torch import nn
 
 OnStep = Callable[[str], None]
@@ -60,23 +58,26 @@ class Verifier:
     def __init__(
         self, path: Path, photograph: Path | None = None, on_step: OnStep = lambda _: None
     ) -> None:
-        from mvdeploy.models.preprocess import load_image, sample_photograph
+        from mvdeploy.models.preprocess import load_images, sample_photograph
+        from mvdeploy.verify import inputs
 
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
         self._engine = export.verifier(self.artifact.format)
         spec = self.artifact.spec
-        image = load_image(
-            photograph or sample_photograph(), self.artifact.preprocessing, spec.batch
-        )
-        self._image: npt.NDArray[np.float32] = image
+        rule = self.artifact.preprocessing
+        images = load_images(photograph or sample_photograph(), spec.inputs, rule)
+        self._feeds = inputs.feeds(spec.inputs, rule, images)
+        self._feed = next(iter(self._feeds.values()))
         on_step(f"{spec.label}: build")
         self._network: nn.Module = models.build(spec)
         names = tuple(report.name for report in self.artifact.passes)
         import torch
 
-        self._rewritten, _ = passes.apply(self._network, torch.from_numpy(image), names)
+        self._rewritten, _ = passes.apply(
+            self._network, tuple(map(torch.from_numpy, self._feed.values())), names
+        )
 
     def check(self) -> Parity:
         """Compare the file with the network, outputs and inside."""
@@ -85,19 +86,18 @@ class Verifier:
 
     def _check(self, path: Path, *, inside: bool = True) -> Parity:
         """Compare a file: outputs and inside, or the outputs alone."""
-        from mvdeploy.verify import inputs, parity
+        from mvdeploy.verify import parity
 
-        images = {"photograph": self._image, **inputs.synthetic(self._image.shape)}
         rewritten = self._rewritten if inside else None
         return parity.check(
-            self.artifact, path, self._network, images, self._engine, rewritten=rewritten
+            self.artifact, path, self._network, self._feeds, self._engine, rewritten=rewritten
         )
 
     def mutations(self) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose."""
         results = []
         subject = mutations.Subject(
-            self._path, self.artifact, self._network, self._rewritten, self._image, self._export
+            self._path, self.artifact, self._network, self._rewritten, self._feed, self._export
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._path.name

@@ -13,11 +13,14 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy import plugins
 
 if TYPE_CHECKING:
-    import numpy as np
     import numpy.typing as npt
     from torch import nn
 
-    Images = Mapping[str, npt.NDArray[np.float32]]
+    Feed = Mapping[str, npt.NDArray[Any]]
+    """Inputs of one inference by name, in order."""
+
+    Feeds = Mapping[str, Feed]
+    """Several, each by a name such as ``photograph``."""
 
 
 REQUIRED = ("PRECISION",)
@@ -37,11 +40,11 @@ class Precision:
         max_abs: largest absolute difference of the outputs that is accepted; None where rounding
             alone goes beyond any.
         min_snr_db: signal to noise of the outputs that is demanded instead.
-        rounded: ``rounded(network, images)`` runs a network on images by name, (batch, 3, height,
-            width) each, with every result rounded as a program of this precision does, and returns
-            what forward returned by name, arrays for tensors. None where that is the network.
+        rounded: ``rounded(network, feeds)`` runs a network on inputs with every result rounded as
+            a program of this precision does, and returns what forward returned by the name of each
+            feed, arrays for tensors. None where that is the network.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
-            instead of what a format traced; `calibration` holds inputs like those of `rounded`.
+            instead of what a format traced; `calibration` holds feeds like those of `rounded`.
             None where programs stay as they are.
         formats: formats that can be had in it by its rewriting, besides those that write it of
             themselves.
@@ -53,7 +56,7 @@ class Precision:
     sure_db: float
     max_abs: float | None = None
     min_snr_db: float | None = None
-    rounded: Callable[[nn.Module, Images], dict[str, Any]] | None = None
+    rounded: Callable[[nn.Module, Feeds], dict[str, Any]] | None = None
     rewrite: Callable[..., Any] | None = None
     formats: tuple[str, ...] = ()
 

@@ -17,15 +17,15 @@ from mvdeploy.precisions import Precision
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mvdeploy.precisions import Images
+    from mvdeploy.precisions import Feeds
 
 
-def run(network: nn.Module, images: Images) -> dict[str, Any]:
+def run(network: nn.Module, feeds: Feeds) -> dict[str, Any]:
     """Return a network's results with weights and every operator's result rounded to half.
 
     Args:
         network: in eval mode, float32; it is left as it is.
-        images: inputs by name.
+        feeds: inputs, each by a name.
 
     Returns:
         What forward returned for each, with arrays in the place of tensors.
@@ -38,9 +38,9 @@ def run(network: nn.Module, images: Images) -> dict[str, Any]:
     with torch.inference_mode():
         for parameter in (*halved.parameters(), *halved.buffers()):
             parameter.data = _rounded(parameter.data)
-        for name, image in images.items():
+        for name, feed in feeds.items():
             with _halves():
-                result = halved(torch.from_numpy(image))
+                result = halved(*map(torch.from_numpy, feed.values()))
             results[name] = tree_map_only(torch.Tensor, lambda tensor: tensor.numpy(), result)
     return results
 

@@ -24,8 +24,6 @@ from mvdeploy.records.artifact import (
     PassReport,
     PlacementRisk,
     Preprocessing,
-    Quantization,
-    TensorInfo,
     Undelegated,
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
@@ -46,6 +44,7 @@ from mvdeploy.records.parity import ModuleParity, OutputParity, Parity, ParityIn
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.spec import ImageRule, ModelSpec, PatchSize, WeightsFile
+from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
     BreakdownRow,

@@ -6,43 +6,10 @@ import dataclasses
 
 from mvdeploy.records.category import Category
 from mvdeploy.records.spec import ModelSpec
+from mvdeploy.records.tensor import TensorInfo
 
 PROBABILITIES = "classLabel_probs"
 """Output of a classifier in Core ML, as coremltools names it: softmax of the logits."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Quantization:
-    """How the whole numbers of a tensor stand for real ones: scale · (number − zero point).
-
-    Attributes:
-        scale: one for the tensor, or one for each index of `axis`.
-        zero_point: as many.
-        axis: dimension that the scales differ along; None where one holds for all.
-    """
-
-    scale: tuple[float, ...]
-    zero_point: tuple[int, ...]
-    axis: int | None = None
-
-
-@dataclasses.dataclass(frozen=True)
-class TensorInfo:
-    """An input or output of a program.
-
-    Attributes:
-        name: of the tensor.
-        shape: a dimension that is free has a name instead of a number: ``batch``.
-        dtype: element type, such as ``float32`` or ``uint8``; ``string`` for a label.
-        layout: of images: ``NCHW`` or ``NHWC``; empty for other tensors.
-        quantization: of whole numbers that stand for real ones; None for all others.
-    """
-
-    name: str
-    shape: tuple[int | str, ...]
-    dtype: str
-    layout: str = ""
-    quantization: Quantization | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,6 +7,10 @@ import math
 import re
 
 from mvdeploy.errors import UsageError
+from mvdeploy.records.tensor import TensorInfo
+
+IMAGE = "image"
+"""Name of the input of networks that take nothing but images."""
 
 _NUMBER = r"[0-9]{1,9}"
 _PATCH = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
@@ -78,6 +82,8 @@ class ModelSpec:
         batch: images in one inference.
         weights: the checkpoint, or None for seeded random weights that carry signal.
         seed: seed of those random weights; None when the network comes with weights of its own.
+        own_inputs: what the network takes, with `batch` in the shapes; empty for one image.
+        own_outputs: what it returns, likewise, where its task does not say.
     """
 
     model: str
@@ -88,6 +94,14 @@ class ModelSpec:
     batch: int = 1
     weights: WeightsFile | None = None
     seed: int | None = 0
+    own_inputs: tuple[TensorInfo, ...] = ()
+    own_outputs: tuple[TensorInfo, ...] = ()
+
+    @property
+    def inputs(self) -> tuple[TensorInfo, ...]:
+        """What the network takes, in order, with the batch of one inference."""
+        image = TensorInfo(IMAGE, (self.batch, 3, *self.image_size), "float32", "NCHW")
+        return self.own_inputs or (image,)
 
     @property
     def patches_text(self) -> str:

@@ -2,17 +2,92 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import Any
+
 import numpy as np
 import numpy.typing as npt
 
+from mvdeploy.records import Preprocessing, TensorInfo
+
+Array = npt.NDArray[Any]
 Image = npt.NDArray[np.float32]
+
+Feed = Mapping[str, Array]
+"""Inputs of one inference by name, in the order in which the network takes them."""
+
+Feeds = Mapping[str, Feed]
+"""Several, each by a name such as ``photograph``; the first is the one to look closely at."""
+
+
+def feeds(
+    inputs: Sequence[TensorInfo], rule: Preprocessing, photograph: Feed, seed: int = 0
+) -> dict[str, Feed]:
+    """Return what a network is checked on.
+
+    Args:
+        inputs: of the network, with whole numbers in the shapes.
+        rule: how images are fed.
+        photograph: what a photograph is for each input that takes images; empty if none does.
+        seed: of noise and of the values of other inputs.
+
+    Returns:
+        With images, a photograph and images that differ as much as they can; without, seeded
+        values and the extremes of each input.
+    """
+    images = {name: synthetic(x.shape, seed) for name, x in photograph.items()}
+    kinds = tuple(next(iter(images.values()))) if images else ("noise", "least", "most")
+    return {
+        **({"photograph": _whole(inputs, photograph, "noise", seed)} if images else {}),
+        **{
+            kind: _whole(
+                inputs,
+                {name: normalised(found[kind], rule) for name, found in images.items()},
+                kind if not images else "noise",
+                seed + number,
+            )
+            for number, kind in enumerate(kinds, start=1)
+        },
+    }
+
+
+def seeded(inputs: Sequence[TensorInfo], seed: int = 0) -> Feed:
+    """Return seeded noise for every input; images are in 0..1."""
+    return _whole(inputs, {}, "noise", seed)
+
+
+def _whole(inputs: Sequence[TensorInfo], images: Feed, kind: str, seed: int) -> Feed:
+    """Return images with values for all other inputs."""
+    return {
+        tensor.name: images[tensor.name] if tensor.name in images else _values(tensor, kind, at)
+        for at, tensor in enumerate(inputs, start=100 * seed)
+    }
+
+
+def _values(tensor: TensorInfo, kind: str, seed: int) -> Array:
+    """Return values of an input that is no image."""
+    low, high = tensor.values or (0.0, 1.0)
+    dtype = np.dtype(tensor.dtype)
+    shape = tuple(map(int, tensor.shape))
+    if kind in ("least", "most"):
+        return np.full(shape, low if kind == "least" else high, dtype)
+    generator = np.random.default_rng(seed)
+    if dtype.kind in "iub":
+        return generator.integers(int(low), int(high), shape, endpoint=True).astype(dtype)
+    return generator.uniform(low, high, shape).astype(dtype)
+
+
+def normalised(image: Image, rule: Preprocessing) -> Image:
+    """Return what a network is fed of an image with values 0..1, channels in its order."""
+    mean, std = (np.array(value, np.float32)[:, None, None] for value in (rule.mean, rule.std))
+    return ((image * np.float32(255 * rule.scale) - mean) / std).astype(np.float32)
 
 
 def synthetic(shape: tuple[int, ...], seed: int = 0) -> dict[str, Image]:
-    """Return inputs in 0..1 that differ as much as they can: noise and the extremes.
+    """Return images in 0..1 that differ as much as they can: noise and the extremes.
 
     Args:
-        shape: (batch, 3, height, width).
+        shape: (batch, channels, height, width).
         seed: of the noise.
     """
     noise = np.random.default_rng(seed).random(shape, dtype=np.float32)

@@ -55,7 +55,7 @@ class Capture:
     then the tensor before it exists in PyTorch alone.
     """
 
-    def __init__(self, network: nn.Module, image: Tensor) -> None:
+    def __init__(self, network: nn.Module, *inputs: Tensor) -> None:
         import torch
 
         self._read: dict[str, tuple[Tensor, Array]] = {}
@@ -70,7 +70,7 @@ class Capture:
                 hooks.append(module.register_forward_hook(self._after(path)))
         try:
             with torch.inference_mode():
-                network(image)
+                network(*inputs)
         finally:
             for hook in hooks:
                 hook.remove()

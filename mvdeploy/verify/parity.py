@@ -16,6 +16,7 @@ from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.records import Artifact, ModuleParity, OutputParity, Parity, ParityInput
 from mvdeploy.verify import images, localise, verifiers
+from mvdeploy.verify.inputs import Feed, Feeds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -31,7 +32,7 @@ def check(
     artifact: Artifact,
     path: Path,
     reference: nn.Module,
-    inputs: Mapping[str, npt.NDArray[np.float32]],
+    feeds: Feeds,
     engine: str,
     *,
     rewritten: nn.Module | None = None,
@@ -45,7 +46,7 @@ def check(
         artifact: the manifest.
         path: the file.
         reference: the network before any pass, in eval mode.
-        inputs: images by name, as the network is fed; two at least.
+        feeds: what the network is fed, by name; two at least.
         engine: what runs the artifact.
         rewritten: the reference after the passes; None to leave out the inside.
 
@@ -59,18 +60,18 @@ def check(
     precision = precisions.get(artifact.precision)
     threads = torch.get_num_threads()
     if images.takes_images(artifact):
-        inputs = images.rounded(inputs, artifact.preprocessing)
+        feeds = {n: images.rounded(feed, artifact.preprocessing) for n, feed in feeds.items()}
     network = _naming(artifact, reference)
     try:
-        expected = {name: _run(network, image) for name, image in inputs.items()}
-        actual = _run_artifact(artifact, path, inputs, engine)
-        image = next(iter(inputs.values()))
-        modules = _inside(artifact, path, rewritten, image, engine) if rewritten else ()
+        expected = {name: _run(network, feed) for name, feed in feeds.items()}
+        actual = _run_artifact(artifact, path, feeds, engine)
+        first = next(iter(feeds.values()))
+        modules = _inside(artifact, path, rewritten, first, engine) if rewritten else ()
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
-    rounded = precision.rounded(network, inputs) if precision.rounded else {}
+    rounded = precision.rounded(network, feeds) if precision.rounded else {}
     results = tuple(
-        _compare(artifact, name, expected[name], actual[name], rounded.get(name)) for name in inputs
+        _compare(artifact, name, expected[name], actual[name], rounded.get(name)) for name in feeds
     )
     spread = _largest_spread(expected.values())
     return _judged(artifact, verifiers.title(engine), results, spread, modules)
@@ -87,7 +88,7 @@ def reference_outputs(artifact: Artifact, network: nn.Module, inputs: Outputs) -
     Returns:
         Arrays under the names of the artifact's outputs.
     """
-    return _run(_naming(artifact, network), _image(artifact, inputs))
+    return _run(_naming(artifact, network), _unfed(artifact, inputs))
 
 
 def rounded_outputs(
@@ -101,9 +102,8 @@ def rounded_outputs(
     rounded = precisions.get(artifact.precision).rounded
     if rounded is None:
         return None
-    outputs: dict[str, Array] = rounded(_naming(artifact, network), {"": _image(artifact, inputs)})[
-        ""
-    ]
+    feeds = {"": _unfed(artifact, inputs)}
+    outputs: dict[str, Array] = rounded(_naming(artifact, network), feeds)[""]
     return outputs
 
 
@@ -193,13 +193,13 @@ def _judged(
 
 
 def _inside(
-    artifact: Artifact, path: Path, network: nn.Module, image: Array, engine: str
+    artifact: Artifact, path: Path, network: nn.Module, feed: Feed, engine: str
 ) -> tuple[ModuleParity, ...]:
     import torch
 
-    capture = localise.Capture(network, torch.from_numpy(image))
+    capture = localise.Capture(network, *map(torch.from_numpy, feed.values()))
     names = localise.references(artifact.operators, capture)
-    request = SessionRequest(path, _feed(artifact, image))
+    request = SessionRequest(path, _feed(artifact, feed))
     tensors = verifiers.get(engine).read_tensors(request, names)
     return localise.compare(artifact.operators, capture, tensors, artifact.precision)
 
@@ -215,8 +215,8 @@ def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:
             super().__init__()
             self.network = network
 
-        def forward(self, image: Tensor) -> dict[str, Tensor]:
-            outputs = task.named(self.network(image))
+        def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
+            outputs = task.named(self.network(*inputs))
             names = _names(artifact)
             if not outputs.keys() >= set(names):
                 outputs |= tasks.postprocess(task, outputs)
@@ -230,44 +230,49 @@ def _names(artifact: Artifact) -> tuple[str, ...]:
     return tuple(output.name for output in artifact.outputs if output.dtype != "string")
 
 
-def _run(network: nn.Module, image: Array) -> dict[str, Array]:
+def _run(network: nn.Module, feed: Feed) -> dict[str, Array]:
     """Run a network that names its outputs."""
     import torch
 
     with torch.inference_mode():
-        return {name: out.numpy() for name, out in network(torch.from_numpy(image)).items()}
+        outputs = network(*map(torch.from_numpy, feed.values()))
+        return {name: out.numpy() for name, out in outputs.items()}
 
 
 def _run_artifact(
-    artifact: Artifact, path: Path, inputs: Mapping[str, Array], engine: str
+    artifact: Artifact, path: Path, feeds: Feeds, engine: str
 ) -> dict[str, dict[str, Array]]:
     """Return the outputs of the artifact, by input."""
     by_input = {}
-    first = next(iter(inputs.values()))
+    first = next(iter(feeds.values()))
     with _engine_errors(engine, artifact):
         names = tuple(output.name for output in artifact.outputs)
         request = SessionRequest(path, _feed(artifact, first), outputs=names)
         session = verifiers.get(engine).open_session(request)
-    for name, image in inputs.items():
+    for name, feed in feeds.items():
         with _engine_errors(engine, artifact):
-            session.feed(_feed(artifact, image))
+            session.feed(_feed(artifact, feed))
             session.infer()
             outputs = session.outputs()
         by_input[name] = _numeric(artifact, outputs)
     return by_input
 
 
-def _feed(artifact: Artifact, image: Array) -> dict[str, Array]:
+def _feed(artifact: Artifact, feed: Feed) -> dict[str, Array]:
     """Return what an engine is given for what the network is given."""
+    names = (tensor.name for tensor in artifact.inputs)
+    given = dict(zip(names, feed.values(), strict=True))
     if images.takes_images(artifact):
-        image = images.pixels(image, artifact.preprocessing)
-    return {artifact.inputs[0].name: image}
+        return {name: images.pixels(x, artifact.preprocessing) for name, x in given.items()}
+    return given
 
 
-def _image(artifact: Artifact, inputs: Outputs) -> Array:
+def _unfed(artifact: Artifact, inputs: Feed) -> Feed:
     """Return what the network is given for what an engine is given."""
-    image = inputs[artifact.inputs[0].name]
-    return images.tensor(image, artifact.preprocessing) if images.takes_images(artifact) else image
+    given = {tensor.name: inputs[tensor.name] for tensor in artifact.inputs}
+    if images.takes_images(artifact):
+        return {name: images.tensor(x, artifact.preprocessing) for name, x in given.items()}
+    return given
 
 
 @contextmanager

@@ -41,9 +41,9 @@ def test_a_broken_file_exits_1_and_names_the_module(
     typed: Mvdeploy, verify: Mvdeploy, good: Path, exported
 ) -> None:
     source = exported()
-    image = np.zeros((1, 3, 96, 96), np.float32)
+    feed = {"image": np.zeros((1, 3, 96, 96), np.float32)}
     subject = Subject(
-        source.path, source.artifact, source.network, source.network, image, lambda *_: None
+        source.path, source.artifact, source.network, source.network, feed, lambda *_: None
     )
     broken = next(m for m in mutants(subject) if m.name == "softmax axis")
     module = broken.module

@@ -100,7 +100,8 @@ def made(tmp_path: Path) -> tuple[Artifact, Path, Points]:
 def check(made: tuple[Artifact, Path, Points]) -> Parity:
     artifact, path, network = made
     images = inputs.synthetic((1, 3, 8, 8))
-    return parity.check(artifact, path, network, images, "onnxruntime")
+    feeds = {name: {"picture": image} for name, image in images.items()}
+    return parity.check(artifact, path, network, feeds, "onnxruntime")
 
 
 def test_every_output_is_compared(made: tuple[Artifact, Path, Points]) -> None:

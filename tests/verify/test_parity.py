@@ -137,6 +137,9 @@ MUTATIONS = [
 ]
 
 
+FEEDS = {name: {"image": x} for name, x in inputs.synthetic((1, 3, 96, 96)).items()}
+
+
 @pytest.fixture
 def check(exported, tmp_path: Path):
     """Return a function that checks the exported file after a change of its graph."""
@@ -154,7 +157,7 @@ def check(exported, tmp_path: Path):
             "artifact": small.artifact,
             "path": path,
             "reference": small.network,
-            "inputs": inputs.synthetic((1, 3, 96, 96)),
+            "feeds": FEEDS,
             "engine": "onnxruntime",
             **changes,
         }
@@ -278,8 +281,7 @@ def test_a_network_that_ignores_its_input_cannot_be_judged(check, exported) -> N
 
 
 def test_one_input_alone_proves_nothing(check) -> None:
-    noise = inputs.synthetic((1, 3, 96, 96))["noise"]
-    assert not check(inputs={"noise": noise}).passed
+    assert not check(feeds={"noise": FEEDS["noise"]}).passed
 
 
 def test_an_engine_that_cannot_run_the_file_is_an_engine_error(
@@ -291,7 +293,7 @@ def test_an_engine_that_cannot_run_the_file_is_an_engine_error(
         with pytest.raises(EngineError, match="onnxruntime cannot run"):
             check(path=path)
     with pytest.raises(EngineError, match="onnxruntime cannot run"):
-        check(inputs=inputs.synthetic((1, 3, 64, 64)))
+        check(feeds={n: {"image": x} for n, x in inputs.synthetic((1, 3, 64, 64)).items()})
     small = exported()
     other = dataclasses.replace(small.artifact.inputs[0], name="picture")
     with pytest.raises(EngineError, match="onnxruntime cannot run"):
@@ -305,7 +307,7 @@ def test_torch_is_left_as_it_was(exported, format_name: str) -> None:
     threads = torch.get_num_threads()
     try:
         torch.set_num_threads(2)
-        noise = {"noise": inputs.synthetic((1, 3, 96, 96))["noise"]}
+        noise = {"noise": FEEDS["noise"]}
         parity.check(small.artifact, small.path, small.network, noise, engine)
         assert torch.get_num_threads() == 2
         assert not torch.is_inference_mode_enabled()

@@ -84,12 +84,13 @@ def _describe(spec: ModelSpec, fused: bool) -> tuple[Description, tuple[PassRepo
 
     from mvdeploy import passes
     from mvdeploy.models import stages
+    from mvdeploy.verify import inputs
 
     built = models.build(spec)
-    shape = (spec.batch, 3, *spec.image_size)
-    example = torch.rand(shape, generator=torch.Generator().manual_seed(spec.seed or 0))
-    reports = passes.apply(built, example, (_FOLD,))[1] if fused else ()
-    return stages.describe(built, spec, example), reports
+    feed = inputs.seeded(spec.inputs, spec.seed or 0)
+    examples = tuple(map(torch.from_numpy, feed.values()))
+    reports = passes.apply(built, examples, (_FOLD,))[1] if fused else ()
+    return stages.describe(built, spec, *examples), reports
 
 
 def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> None:

@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING
 from mvdeploy.records import Artifact
 
 if TYPE_CHECKING:
-    import numpy as np
-    import numpy.typing as npt
     from torch import nn
+
+    from mvdeploy.verify.inputs import Feed
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +30,7 @@ class Subject:
         artifact: its manifest.
         network: as it was built.
         rewritten: as it was exported, after the passes.
-        image: that it is fed, (batch, 3, height, width).
+        feed: its inputs by name, in order.
         export: writes another network of the same inputs to a path as the file was written.
     """
 
@@ -38,7 +38,7 @@ class Subject:
     artifact: Artifact
     network: nn.Module
     rewritten: nn.Module
-    image: npt.NDArray[np.float32]
+    feed: Feed
     export: Callable[[nn.Module, Path], object]
 
 

@@ -177,7 +177,9 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
 
     That takes its time: one place of each kind. Its operators have names of their own.
     """
-    program = torch.export.export(subject.rewritten, (torch.from_numpy(subject.image),))
+    program = torch.export.export(
+        subject.rewritten, tuple(map(torch.from_numpy, subject.feed.values()))
+    )
 
     def write(broken: ExportedProgram, path: Path) -> object:
         return subject.export(broken.module(), path)

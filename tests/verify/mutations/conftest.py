@@ -18,6 +18,7 @@ def subject() -> Callable[[Path], Subject]:
         artifact = export.read(path)
         network = models.build(artifact.spec)
         image = np.zeros(artifact.inputs[0].shape, np.float32)
-        return Subject(path, artifact, network, network, image, lambda *_: None)
+        feed = {artifact.inputs[0].name: image}
+        return Subject(path, artifact, network, network, feed, lambda *_: None)
 
     return make

@@ -1,0 +1,47 @@
+"""`TensorInfo`: an input or output of a network or program."""
+
+from __future__ import annotations
+
+import dataclasses
+
+
+@dataclasses.dataclass(frozen=True)
+class Quantization:
+    """How the whole numbers of a tensor stand for real ones: scale · (number − zero point).
+
+    Attributes:
+        scale: one for the tensor, or one for each index of `axis`.
+        zero_point: as many.
+        axis: dimension that the scales differ along; None where one holds for all.
+    """
+
+    scale: tuple[float, ...]
+    zero_point: tuple[int, ...]
+    axis: int | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class TensorInfo:
+    """An input or output of a program.
+
+    Attributes:
+        name: of the tensor.
+        shape: a dimension that is free has a name instead of a number: ``batch``.
+        dtype: element type, such as ``float32`` or ``uint8``; ``string`` for a label.
+        layout: of images: ``NCHW`` or ``NHWC``; empty for other tensors.
+        quantization: of whole numbers that stand for real ones; None for all others.
+        values: least and largest of the seeded values that an input is fed which is no image; None
+            for images and outputs.
+    """
+
+    name: str
+    shape: tuple[int | str, ...]
+    dtype: str
+    layout: str = ""
+    quantization: Quantization | None = None
+    values: tuple[float, float] | None = None
+
+    @property
+    def is_image(self) -> bool:
+        """Whether photographs become such a tensor."""
+        return bool(self.layout)
