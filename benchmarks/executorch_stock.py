@@ -25,11 +25,11 @@ from executorch.devtools.backend_debug import get_delegation_info
 from executorch.exir import to_edge_transform_and_lower
 from torch import Tensor, nn
 
-from benchmarks import zoo
 from benchmarks.common import case, photograph, silent
 from mvdeploy import devices, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
+from mvdeploy.models import zoo
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import PairGroup, Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
@@ -118,7 +118,7 @@ def export_stock(library: str, model: str, folder: Path) -> Entry:
 
 
 def timm_network(model: str) -> nn.Module:
-    network: nn.Module = zoo.timm().create_model(model, pretrained=False)
+    network: nn.Module = zoo.load("timm").create_model(model, pretrained=False)
     return network.eval()
 
 
@@ -135,7 +135,7 @@ class _Logits(nn.Module):
 
 
 def transformers_network(model: str) -> nn.Module:
-    library = zoo.transformers()
+    library = zoo.load("transformers")
     sizes = {
         "mobilevit_xxs": {
             "hidden_sizes": [64, 80, 96],

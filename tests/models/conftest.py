@@ -7,7 +7,7 @@ from types import ModuleType
 
 import pytest
 
-from benchmarks import zoo
+from mvdeploy.models import zoo
 
 
 @dataclasses.dataclass(frozen=True)
@@ -18,4 +18,6 @@ class References:
 
 @pytest.fixture(scope="session")
 def references() -> References:
-    return References(zoo.timm(), zoo.transformers())
+    transformers = zoo.load("transformers")
+    transformers.utils.logging.disable_progress_bar()
+    return References(zoo.load("timm"), transformers)

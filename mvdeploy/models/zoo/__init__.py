@@ -22,12 +22,16 @@ Their classes declare no category; `mvdeploy.models.zoo.categories` knows the us
 from __future__ import annotations
 
 import fnmatch
+import importlib
 from collections.abc import Iterator
 from types import ModuleType
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.models.zoo import _torchvision
 from mvdeploy.records import ModelSpec
+
+_INSTALL = "Install it: pip install 'mvdeploy[zoo]'."
 
 
 def find(name: str) -> ModuleType | None:
@@ -65,8 +69,34 @@ def without_patches(spec: ModelSpec) -> None:
         raise UsageError(f"{spec.model} has no patch sizes to choose.", "Leave out --patches.")
 
 
-def missing(package: str, error: ImportError) -> UsageError:
-    """Word the error for a library that is not there."""
+def load(module: str) -> ModuleType:
+    """Import a library of networks or a module of it; also beside a torchvision unfit for torch.
+
+    Raises:
+        UsageError: it is not installed, or does not load.
+    """
+    from mvdeploy.quiet import quiet
+
+    _torchvision.provide()
+    try:
+        with quiet(errors=True):
+            return importlib.import_module(module)
+    except Exception as error:
+        raise unloadable(module.partition(".")[0], error) from error
+
+
+def unloadable(package: str, error: BaseException) -> UsageError:
+    """Word the error for a library, or a part of it, that cannot be imported."""
+    while (cause := error.__cause__ or error.__context__) is not None:
+        error = cause
+    absent = error.name if isinstance(error, ModuleNotFoundError) else None
+    if absent == package:
+        return UsageError(f"{package} is not installed.", _INSTALL)
+    if absent is not None and not absent.startswith(f"{package}."):
+        return UsageError(f"{package} needs {absent}, which is not installed.", _INSTALL)
+    reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return UsageError(
-        f"{package} cannot be imported ({error}).", "Install it: pip install 'mvdeploy[zoo]'."
+        f"{package} is installed but does not load: {reason.rstrip('.')}.",
+        "Install versions that fit each other; "
+        f"python -c 'import {package}' shows the whole error.",
     )

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import tasks as task_room
 from mvdeploy.errors import UsageError
-from mvdeploy.models.zoo import without_patches
+from mvdeploy.models.zoo import _torchvision, without_patches
 from mvdeploy.records import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
@@ -88,6 +88,7 @@ def _factory(name: str) -> Callable[[], Any]:
         raise UsageError(f"{file} cannot be read as Python.", "Give a .py file.")
     module = importlib.util.module_from_spec(spec)
     sys.modules[spec.name] = module  # dataclasses and pickle look their module up here
+    _torchvision.provide()
     try:
         spec.loader.exec_module(module)
     except Exception as error:

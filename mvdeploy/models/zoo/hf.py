@@ -5,13 +5,15 @@ Nothing is downloaded: a type gives the default configuration, a folder what was
 
 from __future__ import annotations
 
+import copy
 import functools
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
-from mvdeploy.models.zoo import missing, without_patches
+from mvdeploy.models.zoo import load, unloadable, without_patches
+from mvdeploy.quiet import quiet
 from mvdeploy.records import ModelSpec, Preprocessing
 from mvdeploy.tasks import classify
 
@@ -53,16 +55,22 @@ def build(spec: ModelSpec) -> nn.Module:
     """Build the network; its forward returns the logits alone."""
     from torch import nn
 
-    transformers = _transformers()
-    folder = Path(spec.model.partition(":")[2])
-    if folder.is_dir():
-        network = transformers.AutoModelForImageClassification.from_pretrained(
-            folder, local_files_only=True
-        )
-    else:
-        config = _config(spec.model)
-        config.num_labels = spec.num_classes
-        network = transformers.AutoModelForImageClassification.from_config(config)
+    short = spec.model.partition(":")[2]
+    config = copy.deepcopy(_config(spec.model))
+    classifiers = load("transformers.models.auto.modeling_auto")
+    classes = classifiers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
+    if isinstance(classes, tuple | list) and not config.architectures:
+        config.architectures = [classes[0]]  # of two, the plain one: DeiT without a teacher
+    try:
+        with quiet(errors=True):
+            automatic = classifiers.AutoModelForImageClassification
+            if Path(short).is_dir():
+                network = automatic.from_pretrained(short, config=config, local_files_only=True)
+            else:
+                config.num_labels = spec.num_classes
+                network = automatic.from_config(config)
+    except ImportError as error:
+        raise unloadable("transformers", error) from error
 
     class Logits(nn.Module):
         """The network without what transformers wraps around its output."""
@@ -79,27 +87,18 @@ def build(spec: ModelSpec) -> nn.Module:
 
 @functools.cache
 def _config(name: str) -> Any:
-    transformers = _transformers()
+    configurations = load("transformers.models.auto.configuration_auto").AutoConfig
     short = name.partition(":")[2]
     try:
         if Path(short).is_dir():
-            return transformers.AutoConfig.from_pretrained(short, local_files_only=True)
-        from transformers.models.auto import modeling_auto
-
+            return configurations.from_pretrained(short, local_files_only=True)
+        modeling_auto = load("transformers.models.auto.modeling_auto")
         classifiers = tuple(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
         if short not in classifiers:
             raise plugins.unknown("image classifier in transformers", short, classifiers)
-        return transformers.AutoConfig.for_model(short)
+        return configurations.for_model(short)
     except (OSError, ValueError) as error:
         raise UsageError(
             f"transformers cannot read the configuration of {short} ({error}).",
             "Give a folder that save_pretrained wrote, or a model type.",
         ) from error
-
-
-def _transformers() -> Any:
-    try:
-        import transformers
-    except (ImportError, RuntimeError) as error:
-        raise missing("transformers", ImportError(str(error))) from error
-    return transformers

@@ -6,7 +6,7 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
-from mvdeploy.models.zoo import missing, without_patches
+from mvdeploy.models.zoo import load, without_patches
 from mvdeploy.records import ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
@@ -50,7 +50,7 @@ def has_weights(spec: ModelSpec) -> bool:
 
 def build(spec: ModelSpec) -> nn.Module:
     """Build the network."""
-    timm = _timm()
+    timm = load("timm")
     size = _config(spec.model)["input_size"][1:]
     sized = {} if tuple(size) == spec.image_size else {"img_size": spec.image_size}
     name = spec.model.partition(":")[2]
@@ -64,17 +64,9 @@ def build(spec: ModelSpec) -> nn.Module:
 
 @functools.cache
 def _config(name: str) -> dict[str, Any]:
-    timm = _timm()
+    timm = load("timm")
     short = name.partition(":")[2]
     if not timm.is_model(short):
         raise plugins.unknown("network in timm", short, tuple(timm.list_models()))
     config: dict[str, Any] = timm.get_pretrained_cfg(short).to_dict()
     return config
-
-
-def _timm() -> Any:
-    try:
-        import timm
-    except (ImportError, RuntimeError) as error:
-        raise missing("timm", ImportError(str(error))) from error
-    return timm

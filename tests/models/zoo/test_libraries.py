@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -12,9 +13,27 @@ from mvdeploy import models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category
+from tests.warm import started
 
 
-def test_a_network_of_timm(references, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["timm:mobilevit_xxs", "hf:mobilevit"])
+def test_a_library_s_network_is_described_as_typed(name: str, tmp_path: Path) -> None:
+    done = started("describe", name, "--image-size", "64", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    parameters = {"timm:mobilevit_xxs": "1,272,024", "hf:mobilevit": "4,938,914"}
+    assert re.search(rf"^total +{parameters[name]} ", done.stdout, re.MULTILINE)
+
+
+@pytest.mark.parametrize("kind", ["deit", "levit"])
+def test_of_a_type_with_several_classifiers_the_plain_one_is_built(kind: str) -> None:
+    network = models.build(models.make_spec(f"hf:{kind}", num_classes=3))
+    with torch.inference_mode():
+        assert network(torch.zeros(1, 3, 224, 224)).shape == (1, 3)
+    assert models.make_spec(f"hf:{kind}").num_classes == 2  # building changed no defaults
+
+
+def test_a_network_of_timm(tmp_path: Path) -> None:
     spec = models.make_spec("timm:mobilevit_xxs", image_size=(64, 64))
     assert models.preprocessing(spec).interpolation == "bicubic"
     network = models.build(spec)
@@ -35,7 +54,7 @@ def test_a_network_of_timm(references, tmp_path: Path) -> None:
     assert len(exported.artifact.passes[0].left) > 0
 
 
-def test_a_vision_transformer_of_timm_at_its_own_size(references) -> None:
+def test_a_vision_transformer_of_timm_at_its_own_size() -> None:
     spec = models.make_spec("timm:deit_tiny_patch16_224")
     assert spec.image_size == (224, 224)
     table = models.module_table(models.build(spec))
@@ -44,7 +63,7 @@ def test_a_vision_transformer_of_timm_at_its_own_size(references) -> None:
     assert table["patch_embed.proj"].category is not None
 
 
-def test_a_type_of_transformers(references, tmp_path: Path) -> None:
+def test_a_type_of_transformers(tmp_path: Path) -> None:
     spec = models.make_spec("hf:mobilevit", image_size=(64, 64), num_classes=10)
     assert spec.seed == 0
     assert models.preprocessing(spec).channel_order == "BGR"
@@ -73,19 +92,19 @@ def test_a_folder_of_transformers_keeps_its_weights(references, tmp_path: Path) 
         ("hf:mobilevitt", "no image classifier in transformers 'mobilevitt'"),
     ],
 )
-def test_an_unknown_name_is_refused(references, name: str, message: str) -> None:
+def test_an_unknown_name_is_refused(name: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         models.make_spec(name)
 
 
-def test_patches_are_refused(references) -> None:
+def test_patches_are_refused() -> None:
     from mvdeploy.records.spec import parse_patches
 
     with pytest.raises(UsageError, match="no patch sizes"):
         models.make_spec("timm:deit_tiny_patch16_224", patches=parse_patches("2,2,2"))
 
 
-def test_layernorms_of_timm_are_written_out(references) -> None:
+def test_layernorms_of_timm_are_written_out() -> None:
     """Its classes have a forward of their own; its attention stays as it is."""
     spec = models.make_spec("timm:mobilevit_xxs", image_size=(64, 64))
     network, example = models.build(spec), torch.rand(1, 3, 64, 64)
