@@ -23,8 +23,9 @@ A model family is one file (or folder) in ``families/``, importable without torc
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import itertools
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -219,6 +220,49 @@ def build(spec: ModelSpec) -> nn.Module:
     if configurable:
         family.set_patches(network, spec.patches)
     return network.eval()
+
+
+def fingerprint(network: nn.Module) -> str:
+    """Return the sha256 over names, types, shapes and bytes of all weights and buffers.
+
+    Two networks with equal ones compute the same, as far as their classes do.
+    """
+    import torch
+
+    digest = hashlib.sha256()
+    for name, tensor in sorted(network.state_dict().items()):
+        if not isinstance(tensor, torch.Tensor):
+            continue  # a module's own extra state
+        dense = tensor.to_dense() if tensor.is_sparse else tensor
+        plain = dense.int_repr() if dense.is_quantized else dense
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
+        digest.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
+    return digest.hexdigest()
+
+
+def paths(spec: ModelSpec) -> tuple[str, ...]:
+    """Return what a spec names that may be a file or folder: its checkpoint, what builds it."""
+    weights = (spec.weights.path,) if spec.weights is not None else ()
+    return tuple(filter(None, (*weights, _path_in(spec.model))))
+
+
+def moved(spec: ModelSpec, find: Callable[[str], str]) -> ModelSpec:
+    """Return a spec with another path of what builds the network.
+
+    Args:
+        spec: as it was.
+        find: the path as it was → as it is now; is not asked when the model's name has none.
+    """
+    path = _path_in(spec.model)
+    if not path:
+        return spec
+    before, _, after = spec.model.rpartition(path)
+    return dataclasses.replace(spec, model=f"{before}{find(path)}{after}")
+
+
+def _path_in(model: str) -> str:
+    kind = zoo.find(model)
+    return kind.path_in(model) if kind is not None and hasattr(kind, "path_in") else ""
 
 
 def module_table(network: nn.Module) -> dict[str, ModuleInfo]:

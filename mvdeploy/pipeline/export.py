@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export as formats
 from mvdeploy import files, models, passes
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import origin
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
 
 if TYPE_CHECKING:
@@ -150,10 +151,13 @@ class Builder:
         built, source = self._source(formats.formulation(format_name, options) or passes.PLAIN)
         kind = format_name if twin is None else f"{format_name} with images"
         self._step(f"{self._spec.label}: export to {kind}")
-        artifact = formats.write(source, format_name, part, options)
-        if twin is not None:
-            artifact = dataclasses.replace(artifact, twin=twin.path.name)
-            formats.save_manifest(artifact, part)
+        artifact = dataclasses.replace(
+            formats.write(source, format_name, part, options),
+            twin=twin.path.name if twin is not None else "",
+            weights_fingerprint=built.fingerprint,
+            sources=origin.sources(self._spec, path),
+        )
+        formats.save_manifest(artifact, part)
         result = None
         if not artifact.runs_on:
             self._step(f"{self._spec.label}: verify {kind} against PyTorch")
@@ -207,17 +211,19 @@ class Builder:
             self._step(f"{self._spec.label}: build")
             network = models.build(self._spec)
             macs = _macs(network, self._examples)
-            self._built = _Built(network, models.module_table(network), macs)
+            table, fingerprint = models.module_table(network), models.fingerprint(network)
+            self._built = _Built(network, table, macs, fingerprint)
         return self._built
 
 
 @dataclasses.dataclass(frozen=True)
 class _Built:
-    """A network before any pass, its module table and multiply-accumulates."""
+    """A network before any pass, its module table, multiply-accumulates and fingerprint."""
 
     network: nn.Module
     modules: dict[str, ModuleInfo]
     macs: int | None
+    fingerprint: str
 
 
 def _macs(network: nn.Module, examples: tuple[Tensor, ...]) -> int | None:

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.links import Link
+from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.prepare import input_files
 from mvdeploy.pipeline.store import Store
-from mvdeploy.records import Artifact, Case, Finding, JobResult, Level, ModelSpec
+from mvdeploy.records import Artifact, Case, Finding, JobResult, Level, Parity
 
 if TYPE_CHECKING:
     import numpy as np
@@ -17,6 +19,19 @@ if TYPE_CHECKING:
     from torch import nn
 
     Arrays = Mapping[str, npt.NDArray[np.generic]]
+    _Reference = tuple[Arrays, Arrays | None, nn.Module]
+
+
+class _NotJudgedError(Exception):
+    """What it takes to judge is not there."""
+
+
+@contextmanager
+def _needed_to_judge() -> Iterator[None]:
+    try:
+        yield
+    except MvdeployError as error:
+        raise _NotJudgedError(error.message) from error
 
 
 class Judge:
@@ -25,12 +40,14 @@ class Judge:
     Args:
         store: the run.
         link: to the device.
-        network: returns the network of a spec as it was built.
+        network: returns the network of a case as it was built.
     """
 
-    def __init__(self, store: Store, link: Link, network: Callable[[ModelSpec], nn.Module]) -> None:
+    def __init__(
+        self, store: Store, link: Link, network: Callable[[Case, Artifact], nn.Module]
+    ) -> None:
         self._store, self._link, self._network = store, link, network
-        self._references: dict[tuple[object, ...], tuple[Arrays, Arrays | None]] = {}
+        self._references: dict[tuple[object, ...], _Reference] = {}
 
     def __call__(self, slug: str, result: JobResult) -> None:
         """Judge the outputs of a case; a runner that left none is not judged.
@@ -43,22 +60,26 @@ class Judge:
             return
         outputs = self._fetched(slug, files)
         try:
-            reference, rounded = self._reference(case, case.artifact)
-        except MvdeployError as error:
-            values: dict[str, str | int | float] = {"case": case.label, "reason": error.message}
+            parity = self._judged(case, case.artifact, outputs, _engine(case, result))
+        except _NotJudgedError as error:
+            values: dict[str, str | int | float] = {"case": case.label, "reason": str(error)}
             self._store.found(Finding("device_not_judged", Level.NOTE, values))
-            return
+        else:
+            self._store.update(slug, device_parity=parity)
+
+    def _judged(self, case: Case, artifact: Artifact, outputs: Arrays, engine: str) -> Parity:
         from mvdeploy.verify.parity import compare_outputs
 
-        version = result.hello.get("engines", {}).get(case.engine, "")
-        engine = f"{case.engine} {version}".strip()
+        with _needed_to_judge():
+            reference, rounded, network = self._reference(case, artifact)
         try:
-            parity = compare_outputs(
-                case.artifact, reference, outputs, "input", rounded, engine=engine
-            )
+            parity = compare_outputs(artifact, reference, outputs, "input", rounded, engine=engine)
         except CheckFailed as error:
             raise EngineError(error.message, error.remedy) from error
-        self._store.update(slug, device_parity=parity)
+        if not parity.passed:
+            with _needed_to_judge():
+                origin.demand_same_weights(artifact, network, artifact.spec)
+        return parity
 
     def _fetched(self, slug: str, files: Mapping[str, str]) -> Arrays:
         import numpy as np
@@ -78,20 +99,27 @@ class Judge:
                 ) from error
         return outputs
 
-    def _reference(self, case: Case, artifact: Artifact) -> tuple[Arrays, Arrays | None]:
+    def _reference(self, case: Case, artifact: Artifact) -> _Reference:
         """Return what PyTorch makes of the input that the case is fed, and its rounding."""
         import numpy as np
 
         from mvdeploy.verify.parity import reference_outputs, rounded_outputs
 
         # The input follows from the spec: all cases of one are fed the same.
-        key = (artifact.spec, artifact.precision, artifact.outputs)
+        weights = artifact.weights_fingerprint
+        key = (artifact.spec, artifact.precision, artifact.outputs, weights)
         if key not in self._references:
             files = input_files(self._store.folder, case.slug, artifact)
             inputs = {name: np.load(file) for name, file in files.items()}
-            network = self._network(artifact.spec)
+            network = self._network(case, artifact)
             self._references[key] = (
                 reference_outputs(artifact, network, inputs),
                 rounded_outputs(artifact, network, inputs),
+                network,
             )
         return self._references[key]
+
+
+def _engine(case: Case, result: JobResult) -> str:
+    version = result.hello.get("engines", {}).get(case.engine, "")
+    return f"{case.engine} {version}".strip()

@@ -13,9 +13,7 @@ from mvdeploy import engines, export, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.links import Link
-
-if TYPE_CHECKING:
-    from torch import nn
+from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.export import Builder, Exported, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
@@ -27,6 +25,9 @@ from mvdeploy.records import (
     Level,
     ModelSpec,
 )
+
+if TYPE_CHECKING:
+    from torch import nn
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +126,7 @@ class Preparation:
         self._engine_options = dict(engine_options or {})
         self._builders, self._photograph = builders, photograph
         self._link, self.store = link, store
+        self._given: dict[str, Path] = {}
         self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
@@ -135,6 +137,7 @@ class Preparation:
     def _file(self, wanted: Wanted) -> Path | None:
         slug, source = wanted.case.slug, wanted.source
         if isinstance(source, Path):
+            self._given[slug] = source
             self.store.update(slug, artifact=wanted.case.artifact)
             return source
         try:
@@ -155,14 +158,19 @@ class Preparation:
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
 
-    def network(self, spec: ModelSpec) -> nn.Module:
-        """Return the network of a spec as it was built, for comparing with it.
+    def network(self, case: Case, artifact: Artifact) -> nn.Module:
+        """Return the network of a case as it was built, for comparing with it.
 
         Raises:
-            UsageError: it cannot be built again, such as when its checkpoint is gone.
+            UsageError: it cannot be built again, such as when its checkpoint is gone, or it has
+                other weights than the one that was exported.
         """
-        builder = self._builders.get(spec)
-        return builder.network if builder is not None else models.build(spec)
+        given, builder = self._given.get(case.slug), self._builders.get(artifact.spec)
+        if given is None and builder is not None:
+            return builder.network
+        if given is None:
+            return models.build(artifact.spec)
+        return origin.network(artifact, origin.spec_of(artifact, given))
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""

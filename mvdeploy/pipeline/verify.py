@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, models, passes
+from mvdeploy import export, passes
+from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.export import load_runnable
 from mvdeploy.records import Artifact, Parity
 from mvdeploy.verify import mutations
@@ -48,6 +49,8 @@ class Verifier:
 
     Args:
         path: the exported file.
+        weights: where the network's checkpoint is now; None to look where it was.
+        model: what builds the network now; None for what the manifest says.
         photograph: image to compare on, among other inputs; None for one that is always there.
         on_step: is told what happens.
 
@@ -56,7 +59,13 @@ class Verifier:
     """
 
     def __init__(
-        self, path: Path, photograph: Path | None = None, on_step: OnStep = lambda _: None
+        self,
+        path: Path,
+        photograph: Path | None = None,
+        on_step: OnStep = lambda _: None,
+        *,
+        weights: Path | None = None,
+        model: str | None = None,
     ) -> None:
         from mvdeploy.models.preprocess import load_images, sample_photograph
         from mvdeploy.verify import inputs
@@ -65,13 +74,13 @@ class Verifier:
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
         self._engine = export.verifier(self.artifact.format)
-        spec = self.artifact.spec
+        spec = self._spec = origin.spec_of(self.artifact, path, weights, model)
         rule = self.artifact.preprocessing
         images = load_images(photograph or sample_photograph(), spec.inputs, rule)
         self._feeds = inputs.feeds(spec.inputs, rule, images)
         self._feed = next(iter(self._feeds.values()))
         on_step(f"{spec.label}: build")
-        self._network: nn.Module = models.build(spec)
+        self._network: nn.Module = origin.network(self.artifact, spec)
         names = tuple(report.name for report in self.artifact.passes)
         import torch
 
@@ -80,9 +89,16 @@ class Verifier:
         )
 
     def check(self) -> Parity:
-        """Compare the file with the network, outputs and inside."""
+        """Compare the file with the network, outputs and inside.
+
+        Raises:
+            UsageError: they differ because the network has other weights than the one exported.
+        """
         self._step(f"{self._path.name}: compare with PyTorch")
-        return self._check(self._path)
+        parity = self._check(self._path)
+        if not parity.passed:
+            origin.demand_same_weights(self.artifact, self._network, self._spec)
+        return parity
 
     def _check(self, path: Path, *, inside: bool = True) -> Parity:
         """Compare a file: outputs and inside, or the outputs alone."""

@@ -175,6 +175,10 @@ class Artifact:
             takes a tensor itself.
         categories: ids of the categories that its modules can have, with their titles, in the order
             of reports; empty in files of earlier versions, which have none but the usual five.
+        weights_fingerprint: what the weights of the network are known by, before any pass; empty
+            when that is not known, as in files of earlier versions.
+        sources: files and folders that `spec` names, by the path it has, with the places where
+            they were: relative to the manifest, then as an absolute path.
     """
 
     path: str
@@ -198,6 +202,8 @@ class Artifact:
     placement: tuple[PlacementRisk, ...] | None = None
     twin: str = ""
     categories: dict[str, str] = dataclasses.field(default_factory=dict)
+    weights_fingerprint: str = ""
+    sources: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

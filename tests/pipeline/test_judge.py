@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import shutil
 from collections.abc import Callable, Mapping
@@ -16,7 +17,7 @@ from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.records import Case, Finding
-from tests.conftest import Export, MakeExport
+from tests.conftest import Export, MakeExport, MakeNetwork
 
 
 @dataclasses.dataclass
@@ -59,7 +60,7 @@ def judged(small: Export, tmp_path: Path) -> Callable[..., Run]:
 
     def judge(
         write: Callable[[Path, np.ndarray], object],
-        network: Callable[[object], object] = lambda _: small.network,
+        network: Callable[..., object] = lambda *_: small.network,
     ) -> Run:
         write(tmp_path / "logits.npy", right)
         files: Mapping[str, str] = {"logits": str(tmp_path / "logits.npy")}
@@ -94,10 +95,21 @@ def test_another_shape_is_an_error_of_the_case(judged: Callable[..., Run]) -> No
 
 
 def test_a_network_that_cannot_be_built_again_is_told(judged: Callable[..., Run]) -> None:
-    def gone(_: object) -> object:
+    def gone(*_: object) -> object:
         raise UsageError("The checkpoint is gone.", "Bring it back.")
 
     run = judged(np.save, gone)
     assert run.known.device_parity is None
     assert [finding.code for finding in run.findings] == ["device_not_judged"]
     assert run.findings[0].values == {"case": "A", "reason": "The checkpoint is gone."}
+
+
+def test_a_network_with_other_weights_judges_nothing(
+    judged: Callable[..., Run], built: MakeNetwork
+) -> None:
+    other = copy.deepcopy(built())
+    other.get_parameter("classifier.fc.bias").data += 1
+    run = judged(np.save, lambda *_: other)
+    assert run.known.device_parity is None
+    assert [finding.code for finding in run.findings] == ["device_not_judged"]
+    assert "other weights than the one exported" in str(run.findings[0].values["reason"])

@@ -24,6 +24,17 @@ if TYPE_CHECKING:
     type=click.Path(path_type=Path),
     help="Photograph to compare on, among other inputs.",
 )
+@click.option(
+    "--weights",
+    type=click.Path(path_type=Path),
+    metavar="FILE|DIR",
+    help="Where its checkpoint is. [default: where it was, as seen from the file or at all]",
+)
+@click.option(
+    "--model",
+    metavar="NAME|FILE.py:FACTORY",
+    help="What builds the network. [default: what the manifest says, found likewise]",
+)
 @click.option("--modules", is_flag=True, help="Show every module, also when all agree.")
 @click.option(
     "--mutations",
@@ -33,7 +44,13 @@ if TYPE_CHECKING:
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @options.debug
 def command(
-    artifact: Path, photograph: Path | None, modules: bool, mutations: bool, as_json: bool
+    artifact: Path,
+    photograph: Path | None,
+    weights: Path | None,
+    model: str | None,
+    modules: bool,
+    mutations: bool,
+    as_json: bool,
 ) -> int:
     """Compare an exported file with the PyTorch network it came from.
 
@@ -44,7 +61,7 @@ def command(
     from mvdeploy.pipeline.verify import Verifier
 
     with steps() as announce:
-        verifier = Verifier(artifact, photograph, announce)
+        verifier = Verifier(artifact, photograph, announce, weights=weights, model=model)
         if mutations:
             results = verifier.mutations()
         else:

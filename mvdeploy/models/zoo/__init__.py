@@ -15,6 +15,8 @@ asked, and besides:
     how a network of it is named.
 ``has_weights(spec)``
     whether the network comes with its weights.
+``path_in(name)``
+    what of a name may be the path of a file or folder; one whose names have none lacks it.
 
 Their classes declare no category; `mvdeploy.models.zoo.categories` knows the usual ones by name.
 """

@@ -72,6 +72,11 @@ def has_weights(spec: ModelSpec) -> bool:
     return True
 
 
+def path_in(name: str) -> str:
+    """Return the file of a name."""
+    return name.rpartition(":")[0]
+
+
 def build(spec: ModelSpec) -> nn.Module:
     """Call the factory."""
     return _network(spec.model)

@@ -51,6 +51,11 @@ def has_weights(spec: ModelSpec) -> bool:
     return Path(spec.model.partition(":")[2]).is_dir()
 
 
+def path_in(name: str) -> str:
+    """Return what stands after the prefix: a folder, or a model type."""
+    return name.partition(":")[2]
+
+
 def build(spec: ModelSpec) -> nn.Module:
     """Build the network; its forward returns the logits alone."""
     from torch import nn
