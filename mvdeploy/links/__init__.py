@@ -13,9 +13,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``doctor(profile, options)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
-``attached(options)`` and ``generic(attached, options)``
-    the devices that are there, and a profile for one of them that none is known for; a link that
-    cannot look for devices lacks both.
+``attached(options)``, ``generic(attached, options)`` and ``unready(attached)``
+    the devices that are there, a profile for one of them that none is known for, and the error for
+    one that cannot be used as it is; a link that cannot look for devices lacks them.
 ``named(text)`` and ``generic(attached, options)``
     the device that a text is the address of, without asking it, and a profile for it; a link whose
     addresses cannot be told from names lacks it.
@@ -60,6 +60,9 @@ system on; what happened in between is the difference of two states.
 ``psi_cpu_some_us``          counter: microseconds in which some task waited for a core
 ``run_delay_ns``             counter: nanoseconds that tasks waited for a core, summed over cores
 ``page_faults``              counter
+``cpu_quota_cores``          cores' worth of time that the container or service may use, or
+                             ``none``; host only
+``cpu_quota_held_us``        counter: microseconds for which that limit held its threads
 ``temperatures_c``           ``sensor=degrees`` for each sensor
 ``skin_c``                   °C, the highest that a sensor of the skin tells; phones only
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
@@ -155,7 +158,7 @@ class Prerequisite:
         name: what.
         state: whether it is met.
         found: what was found, or why nothing was.
-        remedy: what to do; empty when it is met.
+        remedy: what to do about what is missing; empty when it is met, or could not be looked at.
     """
 
     name: str
@@ -399,10 +402,8 @@ def profile(name: str, extra: Sequence[Path] = (), options: Options = NO_OPTIONS
 def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> DeviceProfile:
     """Return the profile that an attached device is recognised by, or one of its own."""
     if not one.ready:
-        raise DeviceUnavailable(
-            f"Device {one.address} is attached, but it is {one.state}.",
-            "Unlock it, allow this computer to debug it, and look at 'mvdeploy devices' again.",
-        )
+        unready: Callable[[Attached], DeviceUnavailable] = _family(one.link).unready
+        raise unready(one)
     known = devices.match(one.properties, devices.profiles(extra).values())
     if known is not None:
         return dataclasses.replace(known, address=one.address)

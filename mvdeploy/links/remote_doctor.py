@@ -25,12 +25,10 @@ class Step:
     Attributes:
         name: what.
         look: returns what was found; raises what is missing, with the way to get it.
-        remedy: what to do when it could not be looked at.
     """
 
     name: str
     look: Callable[[], str]
-    remedy: str
 
 
 def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, ...]:
@@ -65,13 +63,13 @@ def _looked(step: Step) -> Prerequisite:
     try:
         return Prerequisite(step.name, State.MET, step.look())
     except _NotToldError as error:
-        return Prerequisite(step.name, State.UNKNOWN, str(error), step.remedy)
+        return Prerequisite(step.name, State.UNKNOWN, str(error))
     except MvdeployError as error:
         return Prerequisite(step.name, State.MISSING, error.message.rstrip("."), error.remedy)
 
 
 def _unknown(step: Step, missing: str) -> Prerequisite:
-    return Prerequisite(step.name, State.UNKNOWN, f"'{missing}' comes first", step.remedy)
+    return Prerequisite(step.name, State.UNKNOWN, f"'{missing}' comes first")
 
 
 class _Visit:
@@ -82,15 +80,14 @@ class _Visit:
         self._name = link.profile.name
 
     def steps(self) -> tuple[Step, ...]:
-        setup = f"Build it with 'mvdeploy devices setup {self._name}'."
         return (
-            Step("device", self._device, "Attach it, switch it on and unlock it."),
-            Step("architecture", self._architecture, "Use a device of another kind."),
-            Step("storage", self._storage, "Free space on the device."),
-            Step("runner kit", self._kit, setup),
-            Step("programs run", self._hello, "See that programs may be run from its storage."),
-            Step("engines load", self._engines, setup),
-            Step("clocks", self._clocks, "Nothing: then the times alone tell of throttling."),
+            Step("device", self._device),
+            Step("architecture", self._architecture),
+            Step("storage", self._storage),
+            Step("runner kit", self._kit),
+            Step("programs run", self._hello),
+            Step("engines load", self._engines),
+            Step("clocks", self._clocks),
         )
 
     def _device(self) -> str:

@@ -620,6 +620,32 @@ def test_a_phone_without_udev_rules() -> None:
     assert "udev" in messages.not_ready("It", found.state).remedy
 
 
+@pytest.mark.parametrize(
+    ("line", "expected"),
+    [
+        (
+            "my device (2)          device product:model model:Foo device:foo transport_id:1",
+            Attached("my device (2)", "device", "Foo", "model", "foo"),
+        ),
+        (
+            "adb-1A2B-x (2)._adb-tls-connect._tcp device product:oriole model:Pixel_6",
+            Attached("adb-1A2B-x (2)._adb-tls-connect._tcp", "device", "Pixel_6", "oriole"),
+        ),
+        ("????????????           no permissions; see [http://x.org] usb:3-2", None),
+        ("my phone\tno permissions (missing udev rules?); see [http://x.org]", None),
+    ],
+)
+def test_serials_with_spaces(line: str, expected: Attached | None) -> None:
+    (found,) = messages.parse_devices(f"List of devices attached\r\n{line}\r\n\r\n")
+    serial = line.split("\t")[0].split("   ")[0]
+    assert found == (expected or Attached(serial, "no permissions"))
+
+
+def test_several_phones_of_which_none_is_ready() -> None:
+    phones = (Attached("a b", "offline"), Attached("c", "no permissions"))
+    assert "a b (offline), c (no permissions)" in messages.none_ready(phones).message
+
+
 # The stand-in itself: what other tests take for granted of it
 
 

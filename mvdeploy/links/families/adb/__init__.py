@@ -16,7 +16,7 @@ from mvdeploy.links import (
     remote,
     remote_doctor,
 )
-from mvdeploy.links.families.adb import android
+from mvdeploy.links.families.adb import android, messages
 from mvdeploy.links.families.adb.android import Heat
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
 from mvdeploy.links.remote import RemoteLink
@@ -64,6 +64,11 @@ def generic(one: Attached, options: Options = NO_OPTIONS) -> DeviceProfile:
     return devices.generic("adb", one.address, one.properties, clocks, *native_choice())
 
 
+def unready(one: Attached) -> DeviceUnavailable:
+    """Word the error for a phone that cannot be used as it is."""
+    return messages.not_ready(f"Device {one.address}", one.state)
+
+
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on an Android phone."""
 
@@ -78,8 +83,8 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     return remote_doctor.checks(
         AdbLink(profile, options),
         (
-            Step("adb", program, "Install adb: on Debian 'apt install adb'."),
-            Step("adb server", server, "End it with 'adb kill-server' and run again."),
+            Step("adb", program),
+            Step("adb server", server),
         ),
     )
 

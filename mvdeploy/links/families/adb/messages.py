@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+from collections.abc import Sequence
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links import shell
@@ -63,7 +64,8 @@ class Attached:
     device: str = ""
 
 
-_LINE = re.compile(r"^(\S.*?)\s+(no permissions|[a-z]+)\b(.*)$")
+# A serial may hold spaces, and words that are states: only fields follow the state.
+_LINE = re.compile(r"^(\S.*?)\s+(?:(no permissions)\b.*?|([a-z]+))((?:\s+[a-z_]+:\S+)*)$")
 _FIELD = re.compile(r"(?<!\S)(model|product|device):(\S+)")
 
 
@@ -72,7 +74,9 @@ def parse_devices(text: str) -> tuple[Attached, ...]:
     _, _, listed = text.partition("List of devices attached")
     lines = (_LINE.match(line.strip()) for line in listed.splitlines())
     return tuple(
-        Attached(line[1], line[2], **dict(_FIELD.findall(line[3]))) for line in lines if line
+        Attached(line[1], line[2] or line[3], **dict(_FIELD.findall(line[4])))
+        for line in lines
+        if line
     )
 
 
@@ -80,6 +84,15 @@ def not_ready(name: str, state: str) -> DeviceUnavailable:
     """Word the error for a device in a state other than ``device``."""
     says, remedy = _STATES.get(state, ("cannot be used", _REPLUG))
     return DeviceUnavailable(f"{name} {says} (adb: {state}).", remedy)
+
+
+def none_ready(phones: Sequence[Attached]) -> DeviceUnavailable:
+    """Word the error for several devices of which none can be used."""
+    listed = ", ".join(f"{phone.serial} ({phone.state})" for phone in phones)
+    return DeviceUnavailable(
+        f"None of the attached devices can be used as it is: {listed}.",
+        "Run 'mvdeploy devices doctor SERIAL' for the one that is meant.",
+    )
 
 
 def explain(text: str, name: str) -> DeviceUnavailable:

@@ -90,6 +90,8 @@ class Adb:
             raise messages.absent(f"Device {serial}")
         if not phones:
             raise messages.none_attached()
+        if len(phones) > 1 and not any(phone.state == "device" for phone in phones):
+            raise messages.none_ready(phones)
         if len(phones) > 1:
             raise messages.several(", ".join(phone.serial for phone in phones))
         if phones[0].state != "device":

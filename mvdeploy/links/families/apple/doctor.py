@@ -183,7 +183,7 @@ def _phone(profile: DeviceProfile, phones: tuple[Phone, ...] | None) -> Iterator
     yield _attached(profile, phones, phone)
     for name, check, remedy in _PHONE_CHECKS:
         if phone is None:
-            yield Prerequisite(name, State.UNKNOWN, "no phone to ask", remedy)
+            yield Prerequisite(name, State.UNKNOWN, "no phone to ask")
         else:
             good, found = check(phone)
             yield _check(name, good, found, remedy)
@@ -195,7 +195,7 @@ def _attached(
     wanted = f"{profile.title} ({', '.join(models(profile))})"
     remedy = f"Attach an {profile.title} by cable, unlock it, and trust this Mac on it."
     if phones is None:
-        return Prerequisite("phone", State.UNKNOWN, "devicectl is not there to ask", remedy)
+        return Prerequisite("phone", State.UNKNOWN, "devicectl is not there to ask")
     if phone is None:
         known = ", ".join(sorted(f"{p.title} ({p.model})" for p in phones)) or "none"
         return _check("phone", False, f"no {wanted} is attached; known: {known}", remedy)
