@@ -4,6 +4,7 @@ import dataclasses
 import os
 import re
 import signal
+import site
 import subprocess
 import sys
 import time
@@ -16,6 +17,7 @@ import mvdeploy
 from mvdeploy import links
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.links import RunnerFailed
+from mvdeploy.links.families import host
 from mvdeploy.links.families.host import HostLink
 from mvdeploy.records.codec import dumps
 
@@ -62,6 +64,16 @@ def test_the_real_runner_is_found_from_any_folder(profile, make_job, tmp_path, m
     monkeypatch.delenv("PYTHONPATH", raising=False)
     with pytest.raises(RunnerFailed, match="There is no engine 'steady'"):
         links.get(profile).run(make_job("steady"), LONG)
+
+
+def test_an_installed_mvdeploy_is_not_put_ahead_of_the_standard_library(tmp_path, monkeypatch):
+    root = Path(mvdeploy.__file__).resolve().parents[1]
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    assert host._environment()["PYTHONPATH"] == str(root)  # from the sources
+    # A virtual environment, and the user's own packages, may be reached by a symbolic link.
+    (tmp_path / "link").symlink_to(root)
+    monkeypatch.setattr(site, "getusersitepackages", lambda: str(tmp_path / "link"))
+    assert "PYTHONPATH" not in host._environment()
 
 
 def test_a_long_job_does_not_block(link, make_job):

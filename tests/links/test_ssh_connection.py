@@ -48,7 +48,8 @@ def test_a_host_of_the_configuration_will_do(server):
 def test_what_the_configuration_has_for_terminals_is_no_obstacle(server):
     config = server.folder / "ssh_config"
     config.write_text(
-        "Host *\n RemoteCommand tmux\n RequestTTY force\n ControlMaster auto\n ControlPersist yes\n"
+        "Host *\n SessionType none\n StdinNull yes\n RemoteCommand tmux\n RequestTTY force\n"
+        " ControlMaster auto\n ControlPersist yes\n"
         f" LocalForward 127.0.0.1:{server.port} 127.0.0.1:1\n ExitOnForwardFailure yes\n"
         " LogLevel QUIET\n PermitLocalCommand yes\n LocalCommand echo noise\n" + config.read_text()
     )

@@ -7,6 +7,7 @@ import os
 import selectors
 import shutil
 import signal
+import site
 import subprocess
 import sys
 import sysconfig
@@ -146,11 +147,12 @@ class HostLink(Link):
 def _environment() -> dict[str, str]:
     # The working folder is kept off the path: a file there must not stand in for a module.
     environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    root = str(Path(mvdeploy.__file__).resolve().parents[1])
+    root = Path(mvdeploy.__file__).resolve().parents[1]
     # An installed mvdeploy is found anyway, and its neighbours must not move ahead of the
     # standard library.
-    if root not in {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}:
-        paths = filter(None, [root, os.environ.get("PYTHONPATH")])
+    own = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages())
+    if root not in {Path(folder).resolve() for folder in own}:
+        paths = filter(None, [str(root), os.environ.get("PYTHONPATH")])
         environment["PYTHONPATH"] = os.pathsep.join(paths)
     return environment
 

@@ -205,6 +205,11 @@ class Connection:
     def _start_master(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
         words = [self._program, "-M", "-T", "-S", self._socket]
         words += _options(
+            # Older versions of ssh do not know these.
+            IgnoreUnknown="SessionType,StdinNull,ForkAfterAuthentication",
+            SessionType="default",
+            StdinNull="no",
+            ForkAfterAuthentication="no",
             BatchMode="yes",
             ConnectTimeout=f"{max(1, round(self._connect_s))}",
             ServerAliveInterval="10",
