@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.analysis.cases import CaseView, devices_of
 from mvdeploy.records import Finding, Level, Parity, Run
-from mvdeploy.stats.reliability import Grade, Verdict
+from mvdeploy.stats.reliability import MORE_THREADS, Grade, Verdict, more_threads_than_cores
 from mvdeploy.text_format import join
 
 Values = dict[str, str | int | float]
@@ -120,8 +120,18 @@ def _foreign(case: CaseView) -> Iterator[Finding]:
 
 
 def _few_samples(case: CaseView) -> Iterator[Finding]:
-    if case.timing and case.timing.wall.p99_is_max:
-        yield Finding("p99_is_maximum", Level.NOTE, {"count": case.timing.wall.count})
+    wall = case.timing.wall if case.timing else None
+    if wall and wall.no_more_than_max:
+        values: Values = {"count": wall.count, "percentiles": join(wall.no_more_than_max)}
+        yield Finding("few_samples", Level.NOTE, values)
+
+
+def _threads(case: CaseView) -> Iterator[Finding]:
+    """Tell of more threads than cores, unless the verdict does."""
+    measurement = case.case.measurement
+    told = case.verdict and any(s.code == MORE_THREADS for s in case.verdict.reasons)
+    if measurement and not told and (values := more_threads_than_cores(measurement)):
+        yield Finding(MORE_THREADS, Level.WARNING, values)
 
 
 def _reliability(case: CaseView) -> Iterator[Finding]:
@@ -156,6 +166,7 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _device_parity,
     _reliability,
     _few_samples,
+    _threads,
     _breakdown,
     _weights,
     _foreign,

@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from mvdeploy import plugins
 from mvdeploy.analysis.baselines import baseline_case, counterpart, estimate_ratio, why_unmeasured
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
-from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.comparability import demand_alike
 from mvdeploy.analysis.gate_syntax import LATENCIES, UNATTRIBUTED, Gate, parse
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
@@ -159,9 +159,16 @@ def _absolute(gate: Gate, case: CaseView) -> GateResult:
     digits = 1 if gate.metric == "memory" else 3
     text = _words(gate, case, _beside(number, gate.limit, digits))[0]
     passed = number <= gate.limit
-    in_turns = gate.metric in LATENCIES and case.timing is not None and case.timing.in_turns
-    note = _IN_TURNS if in_turns else ""
+    note = _note(gate.metric, case.timing) if case.timing and gate.metric in LATENCIES else ""
     return _result(gate, case, passed, f"{text}, {_more(passed)} {gate.limit_text}", note)
+
+
+def _note(metric: str, timing: Timing) -> str:
+    """Return what to know about a latency of a case."""
+    few = ""
+    if metric in timing.wall.no_more_than_max:
+        few = f"With only {timing.wall.count} samples, the maximum is all that {metric} can tell."
+    return " ".join(filter(None, (_IN_TURNS if timing.in_turns else "", few)))
 
 
 def _figure(metric: str, case: CaseView) -> float | None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from collections.abc import Mapping
+from pathlib import Path, PurePosixPath
 
 from mvdeploy.links.gather import reading
 from mvdeploy.records import UNAVAILABLE, Reading
@@ -161,3 +163,46 @@ def hypervisor(cpuinfo: str) -> str | None:
 def _first_values(cpuinfo: str) -> dict[str, str]:
     pairs = (line.partition(":") for line in reversed(cpuinfo.splitlines()))
     return {key.strip(): value.strip() for key, _, value in pairs if value}
+
+
+def cpu_quota(root: Path) -> tuple[float, int] | None:
+    """Return the CPU time that the control groups of this process allow, and how long they held it.
+
+    Args:
+        root: where ``proc`` and ``sys`` are.
+
+    Returns:
+        Cores' worth of time, and a counter of microseconds, of the group that allows least; None
+        without a limit.
+
+    Raises:
+        OSError: the system has no control groups.
+    """
+    limits = []
+    for line in (root / "proc/self/cgroup").read_text().splitlines():
+        _, controllers, path = line.split(":", 2)
+        if controllers and "cpu" not in controllers.split(","):
+            continue
+        mount = root / "sys/fs/cgroup" / (controllers and "cpu")
+        # In a container the path may be that outside of it: then the top is its own group.
+        inner = PurePosixPath(path.lstrip("/"))
+        for folder in (mount / inner, *(mount / above for above in inner.parents)):
+            with contextlib.suppress(OSError, ValueError, LookupError):
+                limits.append(_group_quota(folder))
+    return min((limit for limit in limits if limit is not None), default=None)
+
+
+def _group_quota(folder: Path) -> tuple[float, int] | None:
+    """Return what one control group allows, of either version of them."""
+    if (folder / "cpu.max").exists():
+        quota, period = (folder / "cpu.max").read_text().split()
+        counter, unit_ns = "throttled_usec", 1000
+    else:
+        quota, period = (
+            (folder / f"cpu.cfs_{name}_us").read_text() for name in ("quota", "period")
+        )
+        counter, unit_ns = "throttled_time", 1
+    if quota == "max" or int(quota) <= 0:
+        return None
+    held = int(field((folder / "cpu.stat").read_text(), counter))
+    return int(quota) / int(period), held * unit_ns // 1000

@@ -10,10 +10,10 @@ import contextlib
 import hashlib
 import os
 import re
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvdeploy import files
 from mvdeploy.errors import DeviceUnavailable
 
 if TYPE_CHECKING:
@@ -71,12 +71,7 @@ class DeviceLock:
 
 
 def _path(key: str) -> Path:
-    import platformdirs
-
-    with warnings.catch_warnings():
-        # It warns of the folder that it takes where the system names none; any will do.
-        warnings.simplefilter("ignore")
-        folder = platformdirs.user_runtime_path("mvdeploy") / "locks"
+    folder = files.user_folder("runtime") / "locks"
     readable = re.sub(r"[^A-Za-z0-9.-]+", "-", key)[:40]
     return folder / f"{readable}-{hashlib.sha256(key.encode()).hexdigest()[:12]}.lock"
 

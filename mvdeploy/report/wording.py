@@ -119,6 +119,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{fine_below} % is fine, above {bad_above} % unreliable.",
         _FREE_THE_CORES,
     ),
+    "more_threads_than_cores": (
+        "More threads than cores: {threads} threads on {cores} of them, where they wait for each "
+        "other.",
+        "Give as many --threads as it may use cores, or fewer.",
+    ),
+    "cpu_quota": (
+        "The CPU quota of its container or service ({cores} cores) held it for {seconds} s: "
+        "inferences took {ratio} times as long as undisturbed ones, going by {basis}; below "
+        "{fine_below} is fine, above {bad_above} unreliable.",
+        "Raise the quota (docker run --cpus, CPUQuota= of a unit), or measure outside of it.",
+    ),
     "drift": (
         "The median changed by {percent} % from the first half of the samples to the second; below "
         "{fine_below} % is fine, above {bad_above} % unreliable.",
@@ -178,8 +189,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "first inference after a switch is a little slower.",
         "Compare by the ratio; 'mvdeploy bench' gives the latency that a case has alone.",
     ),
-    "p99_is_maximum": (
-        "There are only {count} samples, so p99 says no more than the maximum.",
+    "few_samples": (
+        "With only {count} samples, the maximum is all that {percentiles} can tell.",
         "Take 100 samples or more with --iterations.",
     ),
     "not_interleaved": (
@@ -265,7 +276,16 @@ _WORDS: dict[str, tuple[str, str]] = {
 
 _BUSIEST = "The busiest other process used {share} of a core: {process}."
 
-_IF_KNOWN = {"preempted": _BUSIEST, "preempted_samples": _BUSIEST}
+_SLOWED = (
+    "Inferences took {ratio} times as long as undisturbed ones, going by {basis}; below "
+    "{fine_below} is fine, above {bad_above} unreliable."
+)
+
+_IF_KNOWN = {
+    "preempted": _BUSIEST,
+    "preempted_samples": _BUSIEST,
+    "more_threads_than_cores": _SLOWED,
+}
 """A second sentence, for findings that have its figures as well."""
 
 

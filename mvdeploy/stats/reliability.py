@@ -194,6 +194,12 @@ def _unchecked(code: str) -> Signal:
 
 # Other programs.
 
+MORE_THREADS, _QUOTA = "more_threads_than_cores", "cpu_quota"
+"""Codes of what is no other program's fault."""
+
+_HELD = 0.1
+"""Time for which a quota held the run, as a share of it, from which on that is the cause."""
+
 _WORST_INFLATION = 100.0
 """Stands for a measurement in which, by its counters, the threads did nothing but wait."""
 
@@ -209,7 +215,30 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
             return _unchecked(code)
         ratio, basis = waited, "the time that threads waited for a core"
     values: Values = {"ratio": ratio, "basis": basis, **_stated(limits, 1)}
+    if threads := more_threads_than_cores(measurement):
+        return _graded(MORE_THREADS, ratio, limits, {**threads, **values})
+    if quota := _held_by_quota(measurement):
+        return _graded(_QUOTA, ratio, limits, {**quota, **values})
     return _graded(code, ratio, limits, {**values, **_busiest(measurement)})
+
+
+def more_threads_than_cores(measurement: Measurement) -> Values:
+    """Return the numbers of threads and cores when there are more threads; else nothing."""
+    threads = measurement.conditions.get("threads", UNAVAILABLE)
+    cores = measurement.conditions.get("cores", UNAVAILABLE)
+    if isinstance(threads, int) and isinstance(cores, tuple) and 0 < len(cores) < threads:
+        return {"threads": threads, "cores": len(cores)}
+    return {}
+
+
+def _held_by_quota(measurement: Measurement) -> Values:
+    """Return the quota of CPU time and how long it held the run; nothing when it hardly did."""
+    before, after = measurement.before.readings, measurement.after.readings
+    quota, held_us = after.get("cpu_quota_cores"), _rise("cpu_quota_held_us", before, after)
+    measured_ns = sum(session.measured_ns for session in measurement.sessions)
+    if isinstance(quota, int | float) and held_us and 1000 * held_us > _HELD * measured_ns:
+        return {"cores": quota, "seconds": held_us / 1e6}
+    return {}
 
 
 def _cpu_holds_the_work(measurement: Measurement, plan: Plan) -> bool:
@@ -248,6 +277,8 @@ def _preempted_samples(measurement: Measurement, plan: Plan) -> Signal | None:
         return None
     if not _cpu_holds_the_work(measurement, plan):
         return _unchecked(code)
+    if _held_by_quota(measurement):
+        return None  # the sum says all of it
     # An interrupt takes microseconds (undisturbed inferences of 5 ms had a 99th percentile of
     # 0.013 ms between wall and CPU time and a maximum of 0.034 ms), a time slice of another
     # program a millisecond and more. The share keeps out what long inferences gather in between.

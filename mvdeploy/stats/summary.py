@@ -8,7 +8,7 @@ from collections.abc import Sequence
 DDOF = 1
 """The standard deviation divides by the number of samples less this."""
 
-_P99_NEEDS = 100
+_NEEDS = {"p90": 10, "p95": 20, "p99": 100}
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,9 +40,12 @@ class LatencySummary:
     max: float
 
     @property
-    def p99_is_max(self) -> bool:
-        """Whether there are too few samples for p99 to differ from the maximum in substance."""
-        return self.count < _P99_NEEDS
+    def no_more_than_max(self) -> tuple[str, ...]:
+        """Percentiles for which there are too few samples to differ from the maximum in substance.
+
+        Those up to p99: ``("p95", "p99")``.
+        """
+        return tuple(name for name, needed in _NEEDS.items() if self.count < needed)
 
     def as_ms(self) -> dict[str, float | None]:
         """Return the statistics in milliseconds, by the names of the JSON field ``latency_ms``."""

@@ -23,6 +23,7 @@ from mvdeploy.records import (
     TimeKind,
 )
 from mvdeploy.stats.unpaired import UnpairedEstimate
+from tests.saved_runs import one_case
 
 MS = 1_000_000
 
@@ -551,3 +552,9 @@ def test_the_unpaired_estimate_decides(two: Any, monkeypatch: pytest.MonkeyPatch
         "p50:5% failed: mobilevit_xxs 2,2,2 takes 1.082× as long as the baseline "
         "(95 % interval 1.061–1.104), more than 5 % slower."
     )
+
+
+def test_a_percentile_of_few_samples_is_told(single: Any) -> None:
+    few = one("p95:200ms", view(one_case(count=5)))
+    assert few.passed and "With only 5 samples, the maximum is all that p95 can tell." in few.note
+    assert one("p95:200ms", view(single)).note == ""

@@ -213,3 +213,45 @@ def test_the_busiest_other_process_is_named(monkeypatch):
 def test_a_quiet_machine_has_no_background(monkeypatch):
     readings = watch(monkeypatch, [(1, "idle", 5.0)], [(1, "idle", 5.0)])
     assert readings == {"background_process": "none", "background_cpu_share": 0.0}
+
+
+V1, V2 = "sys/fs/cgroup/cpu/docker/a", "sys/fs/cgroup/user.slice"
+
+
+@pytest.mark.parametrize(
+    ("groups", "files", "quota"),
+    [
+        ("0::/", {}, ("none", UNAVAILABLE)),
+        ("0::/user.slice", {f"{V2}/cpu.max": "max 100000"}, ("none", UNAVAILABLE)),
+        (
+            "0::/user.slice/b",
+            {f"{V2}/cpu.max": "150000 100000", f"{V2}/cpu.stat": "usage_usec 1\nthrottled_usec 7"},
+            (1.5, 7),
+        ),
+        (
+            "4:memory:/\n1:cpu,cpuacct:/docker/a",
+            {
+                f"{V1}/cpu.cfs_quota_us": "50000",
+                f"{V1}/cpu.cfs_period_us": "100000",
+                f"{V1}/cpu.stat": "nr_throttled 3\nthrottled_time 9000",
+            },
+            (0.5, 9),
+        ),
+        (
+            # As seen from within a container, whose group is the top there.
+            "1:cpu:/docker/b",
+            {
+                "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
+                "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
+            },
+            ("none", UNAVAILABLE),
+        ),
+        ("garbage", {}, (UNAVAILABLE, UNAVAILABLE)),
+    ],
+)
+def test_the_quota_of_a_container(linux, groups, files, quota):
+    write(linux, "proc/self/cgroup", f"{groups}\n")
+    for path, text in files.items():
+        write(linux, path, f"{text}\n")
+    readings = host_readings.state(linux).readings
+    assert (readings["cpu_quota_cores"], readings["cpu_quota_held_us"]) == quota

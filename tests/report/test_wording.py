@@ -13,7 +13,16 @@ GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad
 WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
 
 VALUES: dict[str, dict[str, str | int | float]] = {
-    "p99_is_maximum": {"count": 40},
+    "few_samples": {"count": 40, "percentiles": "p99"},
+    "more_threads_than_cores": {"threads": 16, "cores": 2},
+    "cpu_quota": {
+        "cores": 0.5,
+        "seconds": 3.1,
+        "ratio": 1.9,
+        "basis": "both clocks",
+        "fine_below": 1.1,
+        "bad_above": 1.3,
+    },
     "wide_interval": WIDTH,
     "no_interval": {"count": 12, "target": 2.0},
     "wide_ratio": WIDTH,

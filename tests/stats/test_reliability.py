@@ -222,6 +222,42 @@ def test_several_threads_on_a_system_that_does_not_tell(fields: dict[str, Any]) 
     assert "preempted_samples" not in codes(verdict)
 
 
+@pytest.mark.parametrize(("cores", "code"), [(2, "more_threads_than_cores"), (16, "preempted")])
+def test_more_threads_than_cores_are_not_other_programs(cores: int, code: str) -> None:
+    used: dict[str, int | str] = {"run_delay_ns": 10**9}
+    made = measured(usage=used, measured_ns=10**9)
+    conditions: dict[str, Reading] = {"threads": 16, "cores": tuple(map(str, range(cores)))}
+    made = dataclasses.replace(made, conditions=conditions)
+    verdict = judge(made, Plan(threads=16))
+    assert code in codes(verdict)
+    assert ("preempted" in codes(verdict)) == (code == "preempted")
+    if code != "preempted":
+        assert signal(verdict, code).values.items() >= {("threads", 16), ("cores", 2)}
+
+
+@pytest.mark.parametrize(
+    ("quota", "held_us", "code"),
+    [
+        (0.5, 400_000, "cpu_quota"),
+        (0.5, 1_000, "preempted"),
+        (0.5, UNAVAILABLE, "preempted"),
+        ("none", UNAVAILABLE, "preempted"),
+    ],
+)
+def test_a_quota_is_named_when_it_held_the_run(quota: Reading, held_us: Reading, code: str) -> None:
+    made = measured(
+        [9_000_000] * 100,
+        [5_000_000] * 100,
+        before={"cpu_quota_cores": quota, "cpu_quota_held_us": 0},
+        after={"cpu_quota_cores": quota, "cpu_quota_held_us": held_us},
+        measured_ns=900_000_000,
+    )
+    verdict = judge(made, PLAN)
+    assert {s.code for s in verdict.reasons} - {code} <= {"preempted_samples"}
+    assert signal(verdict, code).grade is BAD
+    assert ("preempted_samples" in codes(verdict)) == (code == "preempted")
+
+
 PARTIAL = (Finding("cpu_time_partial", Level.NOTE, {"threads": 1}),)
 
 

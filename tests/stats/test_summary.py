@@ -52,9 +52,19 @@ def test_one_sample_has_no_standard_deviation() -> None:
     assert json.loads(json.dumps(summary.as_ms()))["std"] is None
 
 
-@pytest.mark.parametrize(("count", "expected"), [(1, True), (99, True), (100, False)])
-def test_says_when_p99_is_the_maximum(count: int, expected: bool) -> None:
-    assert summarise(list(range(1, count + 1))).p99_is_max is expected
+@pytest.mark.parametrize(
+    ("count", "expected"),
+    [
+        (1, ("p90", "p95", "p99")),
+        (9, ("p90", "p95", "p99")),
+        (10, ("p95", "p99")),
+        (20, ("p99",)),
+        (99, ("p99",)),
+        (100, ()),
+    ],
+)
+def test_says_which_percentiles_are_the_maximum(count: int, expected: tuple[str, ...]) -> None:
+    assert summarise(list(range(1, count + 1))).no_more_than_max == expected
 
 
 def test_needs_samples() -> None:

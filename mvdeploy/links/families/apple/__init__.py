@@ -21,6 +21,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from mvdeploy import files
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links import NO_OPTIONS, OnEvent, Options, Prerequisite, RunnerFailed, State
 from mvdeploy.links.families import host
@@ -255,9 +256,7 @@ def _phone_identity(phone: Phone) -> dict[str, Reading]:
 
 def _work_folder() -> Path:
     """Return the folder of the built app, which is used again: building takes a minute."""
-    import platformdirs
-
-    folder = platformdirs.user_cache_path("mvdeploy") / "modelrunner"
+    folder = files.user_folder("cache") / "modelrunner"
     if any(letter.isspace() for letter in str(folder)):
         # coremltools does not quote the paths in its commands.
         return Path(tempfile.gettempdir()) / f"mvdeploy-modelrunner-{os.getuid()}"

@@ -59,7 +59,14 @@ def state(root: Path = _ROOT) -> DeviceState:
     Args:
         root: where ``proc`` and ``sys`` are.
     """
-    readings = {**_load(), **_clocks(root), **_counters(root), **_condition(), **_background()}
+    readings = {
+        **_load(),
+        **_clocks(root),
+        **_counters(root),
+        **_quota(root),
+        **_condition(),
+        **_background(),
+    }
     return DeviceState(datetime.datetime.now(datetime.UTC).isoformat(), readings)
 
 
@@ -139,6 +146,16 @@ def _counters(root: Path) -> dict[str, Reading]:
             lambda: int(kernel.field((root / "proc/vmstat").read_text(), "pgfault"))
         ),
     }
+
+
+def _quota(root: Path) -> dict[str, Reading]:
+    try:
+        quota = kernel.cpu_quota(root)
+    except (*_NOT_THERE, ValueError):
+        return {"cpu_quota_cores": UNAVAILABLE, "cpu_quota_held_us": UNAVAILABLE}
+    if quota is None:
+        return {"cpu_quota_cores": "none", "cpu_quota_held_us": UNAVAILABLE}
+    return {"cpu_quota_cores": round(quota[0], 3), "cpu_quota_held_us": quota[1]}
 
 
 def _ticks(kind: str | None) -> int:
