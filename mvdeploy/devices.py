@@ -14,7 +14,7 @@ import tomllib
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import plugins
+from mvdeploy import files, plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile
 from mvdeploy.records.codec import RecordError, decode
@@ -48,10 +48,7 @@ def folders(extra: Sequence[Path] = ()) -> tuple[Path, ...]:
     Args:
         extra: folders to search before the user's and the shipped one.
     """
-    import platformdirs
-
-    user = platformdirs.user_config_path("mvdeploy") / "devices"
-    return (*extra, user, _shipped())
+    return (*extra, files.user_folder("config") / "devices", _shipped())
 
 
 def profiles(extra: Sequence[Path] = ()) -> dict[str, DeviceProfile]:

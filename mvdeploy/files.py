@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import hashlib
+import os
+import tempfile
+import warnings
 from collections.abc import Iterable
 from pathlib import Path
 
@@ -26,11 +31,45 @@ def listing(folder: Path, chosen: Iterable[Path]) -> str:
     return hashlib.sha256("".join(lines).encode()).hexdigest()
 
 
+def short(name: str, limit: int = 100) -> str:
+    """Return a file's name; one that is longer than `limit` bytes cut, with a hash of it."""
+    if len(os.fsencode(name)) <= limit:
+        return name
+    mark = f"-{hashlib.sha256(os.fsencode(name)).hexdigest()[:8]}"
+    head = name[:limit]
+    while len(os.fsencode(head)) > limit - len(mark):
+        head = head[:-1]
+    return f"{head}{mark}"
+
+
 def size(path: Path) -> int:
     """Return the bytes of a file, or of all files in a folder."""
     if path.is_dir():
         return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
     return path.stat().st_size
+
+
+def user_folder(kind: str) -> Path:
+    """Return the folder of this program among the user's own; it may not exist.
+
+    Args:
+        kind: ``cache``, ``config`` or ``runtime``.
+
+    Raises:
+        PermissionError: no home folder is known, and what stands in for it is another user's.
+    """
+    import platformdirs
+
+    with warnings.catch_warnings():
+        # It warns of the folder that it takes where the system names none; any will do.
+        warnings.simplefilter("ignore")
+        with contextlib.suppress(RuntimeError):  # there is no home, as in some containers
+            own: Path = getattr(platformdirs, f"user_{kind}_path")("mvdeploy")
+            return own
+    folder = Path(tempfile.gettempdir()) / f"mvdeploy-{os.getuid()}"
+    if folder.exists() and folder.stat().st_uid != os.getuid():
+        raise PermissionError(errno.EACCES, "no HOME is known, and it is another user's", folder)
+    return folder / kind
 
 
 def move(part: Path, path: Path, aside: Path) -> None:

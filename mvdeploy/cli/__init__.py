@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import importlib
-import os
 import sys
 import traceback
 from typing import NoReturn
@@ -12,7 +13,8 @@ import click
 
 import mvdeploy
 from mvdeploy import plugins
-from mvdeploy.errors import MvdeployError
+from mvdeploy.cli import streams
+from mvdeploy.errors import MvdeployError, UsageError
 
 COMMANDS = {
     "models": "List the models that can be built.",
@@ -26,6 +28,12 @@ COMMANDS = {
     "report": "Render saved results again.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""
+
+_OF_THE_SYSTEM = {
+    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
+    *(errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
+}
+"""What a file, a disk or a system refuses, whoever asks."""
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
@@ -62,8 +70,11 @@ def main() -> NoReturn:
     engine failed; 70 a defect of mvdeploy; 130 interrupted.
     """
     debug = "--debug" in sys.argv[1:]
+    streams.prepare()
     try:
         status = cli.main(prog_name="mvdeploy", standalone_mode=False)
+        if sys.stdout is not None:
+            sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)
     except MvdeployError as error:
         _fail(error.message, error.remedy, error.exit_code, debug)
@@ -75,17 +86,37 @@ def main() -> NoReturn:
         _fail("Interrupted.", "What was finished before is saved.", _INTERRUPTED, debug)
     except BrokenPipeError:
         # The reader of our output is gone; nobody is left to tell.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        streams.abandon()
         sys.exit(1)
     except click.exceptions.Exit as error:
         sys.exit(error.exit_code)
     except Exception as error:
-        what = f"mvdeploy itself failed ({type(error).__name__}: {error})."
-        _fail(what, "Please report it with the output of --debug.", _INTERNAL_ERROR, debug)
+        _fail(*_worded(error), debug)
+
+
+def _worded(error: Exception) -> tuple[str, str, int]:
+    """Return a message, a remedy and an exit status for what was not raised on purpose."""
+    if isinstance(error, MemoryError):
+        remedy = "Ask for less: fewer --iterations, a smaller --image-size or batch."
+        return "There is not enough memory for this.", remedy, UsageError.exit_code
+    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+        what = f"{error.filename} cannot be read or" if error.filename else "The output cannot be"
+        remedy = "Make room there, or give a place that can be."
+        return f"{what} written ({error.strerror}).", remedy, UsageError.exit_code
+    what = f"mvdeploy itself failed ({type(error).__name__}: {error})."
+    return what, "Please report it with the output of --debug.", _INTERNAL_ERROR
 
 
 def _fail(message: str, remedy: str, status: int, debug: bool) -> NoReturn:
-    if debug:
-        traceback.print_exc()
-    click.echo(f"Error: {message}\n{remedy}", err=True)
+    # Standard error may be gone or full as well.
+    with contextlib.suppress(OSError):
+        if debug:
+            traceback.print_exc()
+        click.echo(f"Error: {message}\n{remedy}", err=True)
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            if stream is not None:
+                stream.flush()
+        except OSError:
+            streams.abandon()
     sys.exit(status)

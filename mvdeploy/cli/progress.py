@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 
 import click
+
+
+def _moves() -> bool:
+    """Say whether standard error is a terminal whose cursor can be moved."""
+    stands = sys.stderr is not None and sys.stderr.isatty()
+    return stands and os.environ.get("TERM", "dumb").lower() not in ("dumb", "unknown")
 
 
 @contextmanager
@@ -16,7 +23,7 @@ def steps(total: int | None = None) -> Iterator[Callable[[str], None]]:
     Args:
         total: how many steps there will be, about; None when that is not known.
     """
-    if not sys.stderr.isatty():
+    if not _moves():
         yield lambda text: click.echo(text, err=True)
         return
     from rich.console import Console

@@ -99,9 +99,7 @@ def code_hash() -> str:
 
 def place(architecture: str) -> Path:
     """Return the folder of the kit that is built here for an architecture; it may not exist."""
-    import platformdirs
-
-    return platformdirs.user_cache_path("mvdeploy") / "kits" / architecture
+    return files.user_folder("cache") / "kits" / architecture
 
 
 def find(architecture: str, given: str | Path | None = None) -> tuple[Path, Kit] | None:

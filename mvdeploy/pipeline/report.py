@@ -23,17 +23,21 @@ def view(folder: Path) -> View:
     return view_of(saved, breakdowns(saved))
 
 
-def render(folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ...]:
-    """Write the reports of a saved run into its folder.
+def render(
+    folder: Path, formats: Sequence[str] | None = None, place: Path | None = None
+) -> tuple[Path, ...]:
+    """Write the reports of a saved run.
 
     Args:
         folder: of the run.
         formats: names of renderers; None for those that are written without being asked for.
+        place: where to; None for the run's own folder.
 
     Raises:
-        UsageError: the folder holds no run, or a format does not exist.
+        UsageError: the folder holds no run, a format does not exist, or the place cannot be
+            written to.
     """
-    return report.write(view(folder), folder, formats)
+    return report.write(view(folder), place or folder, formats)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:

@@ -21,6 +21,7 @@ from types import ModuleType
 
 from mvdeploy import plugins
 from mvdeploy.analysis.view import View
+from mvdeploy.errors import UsageError
 
 _ROOM = "mvdeploy.report.renderers"
 
@@ -51,11 +52,18 @@ def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tup
         The files, each once.
 
     Raises:
-        UsageError: there is no such format; nothing is written then.
+        UsageError: there is no such format, and nothing is written then; or the folder cannot be
+            written to.
     """
     if formats is None:
         chosen = [module for module in available().values() if module.DEFAULT]
     else:
         chosen = [renderer(name) for name in formats]
-    paths = (path for module in chosen for path in module.render(view, folder))
+    try:
+        paths = [path for module in chosen for path in module.render(view, folder)]
+    except OSError as error:
+        raise UsageError(
+            f"The report cannot be written into {folder} ({error.strerror or error}).",
+            "Give another place: 'mvdeploy report RUN -o DIR'.",
+        ) from error
     return tuple(dict.fromkeys(paths))

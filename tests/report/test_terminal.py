@@ -45,3 +45,18 @@ def test_markup_and_escapes_are_text(hostile_story: Any, view_for: Any) -> None:
 @pytest.mark.parametrize("width", [40, 80, 120])
 def test_fits_the_terminal(eight: Any, view_for: Any, width: int) -> None:
     assert max(map(len, printed(view_for(eight), width).splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [40, 50, 60])
+def test_a_narrow_terminal_loses_no_name_and_no_verdict(
+    two: Any, view_for: Any, width: int
+) -> None:
+    view = view_for(two)
+    text = printed(view, width)
+    lines = [line.strip() for line in text.splitlines()]
+    for case in view.cases:
+        at = lines.index(f"{case.key}: {case.name}")
+        assert lines[at + 1].startswith("p50\u00a0")
+        shown = " ".join(lines[at + 1 : at + 4])
+        assert f"verdict\u00a0{case.verdict.grade}" in shown and "load\u00a041.300" in shown
+    assert "Attention" in text and max(map(len, text.splitlines())) <= width

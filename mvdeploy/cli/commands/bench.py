@@ -20,7 +20,12 @@ _FEW = 5
 @bench_options.where
 @options.network
 @bench_options.conditions
-@click.option("--iterations", type=click.IntRange(1), help="Measured inferences of each case.")
+@click.option(
+    "--iterations",
+    # Every sample is kept: more would not fit into memory.
+    type=click.IntRange(1, 10_000_000),
+    help="Measured inferences of each case.",
+)
 @click.option(
     "--min-time",
     type=click.FloatRange(0, min_open=True),

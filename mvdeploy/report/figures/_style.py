@@ -3,20 +3,46 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 import itertools
+import logging
+import os
 import re
+import sys
 import warnings
 from collections.abc import Iterator, Sequence
-from typing import Any
-
-import matplotlib as mpl
-from matplotlib.figure import Figure
-from matplotlib.layout_engine import ConstrainedLayoutEngine
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.text_format import elide
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+
+def _matplotlib() -> Any:
+    """Import matplotlib, whatever display and home folder the environment names."""
+    if "matplotlib" in sys.modules:
+        return importlib.import_module("matplotlib")
+    log = logging.getLogger("matplotlib")
+    level, backend = log.level, os.environ.pop("MPLBACKEND", None)
+    log.setLevel(logging.ERROR)  # it warns of a cache folder that it cannot write to
+    try:
+        imported = importlib.import_module("matplotlib")
+    finally:
+        log.setLevel(level)
+        if backend is not None:
+            os.environ["MPLBACKEND"] = backend
+    if backend:
+        # That of a notebook may not be installed here. Nothing here needs one; others may.
+        with contextlib.suppress(ValueError):
+            imported.rcParams["backend"] = backend
+    return imported
+
+
+mpl = _matplotlib()
 
 WIDTH = 10.0
 """Inches."""
@@ -98,6 +124,9 @@ def figure(height: float) -> Figure:
     Args:
         height: inches.
     """
+    from matplotlib.figure import Figure
+    from matplotlib.layout_engine import ConstrainedLayoutEngine
+
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
     return Figure(figsize=(WIDTH, height), layout=layout)
 

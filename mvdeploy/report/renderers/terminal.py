@@ -28,6 +28,10 @@ DEFAULT = False
 _PART_WIDTH, _CASE_WIDTH = 30, 19
 """Characters that the names of parts and each case take in the table of categories."""
 
+_LEAST = 10
+"""Characters that a column of words is given at least; a table that has no room for that is shown
+row by row."""
+
 _FILE_WIDTH = 120
 """Characters of a line in a file."""
 
@@ -63,11 +67,11 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.clocks(view))
         yield ""
-    yield _table(_in_turns(view) if pairs_only else _latency(view))
+    yield _fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
     for table in _parts(view, width):
         yield ""
-        yield _table(table)
+        yield _fitting(table, width)
     yield ""
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
@@ -124,6 +128,41 @@ def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
     wall, cpu = timing.wall, timing.cpu
     times = (wall.p50, wall.p90, wall.p99, cpu.p50 if cpu else None)
     return (*head, *map(milliseconds, times))
+
+
+def _fitting(table: Table, width: int) -> RenderableType:
+    """Return a table; row by row where its columns do not fit beside each other."""
+    from rich.console import Group
+
+    cells = zip(*([column.title for column in table.columns], *table.rows), strict=True)
+    longest = [max(map(len, column)) for column in cells]
+    needed = (
+        length if column.numeric else min(length, _LEAST)
+        for column, length in zip(table.columns, longest, strict=True)
+    )
+    if sum(needed) + len(longest) <= width:
+        return _table(table)
+    return Group(*_row_by_row(table, width))
+
+
+def _row_by_row(table: Table, width: int) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    yield Text(table.title, style="bold")
+    for first, *others in table.rows:
+        yield Text(first)
+        pairs = zip(table.columns[1:], others, strict=True)
+        # A value stays on one line with its title.
+        values = [f"{column.title} {value}".replace(" ", "\u00a0") for column, value in pairs]
+        line = ""
+        for value in values:
+            if line and len(line) + len(value) + 4 > width:
+                yield Text(f"  {line}")
+                line = ""
+            line = f"{line}, {value}" if line else value
+        yield Text(f"  {line}")
+    if table.note:
+        yield Text(table.note, style="dim")
 
 
 def _table(table: Table) -> rich.table.Table:
