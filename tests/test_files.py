@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -53,3 +55,29 @@ def test_a_folder_that_cannot_be_replaced_stays(tmp_path: Path) -> None:
         files.move(tmp_path / "missing", path, tmp_path / "aside")
     assert (path / "a").read_text() == "old"
     assert not (tmp_path / "aside").exists()
+
+
+def test_long_names_are_cut_and_stay_different() -> None:
+    assert files.short("model.onnx") == "model.onnx"
+    cut = [files.short(f"{'ü' * 240}{end}") for end in "ab"]
+    assert cut[0] != cut[1] and all(90 < len(name.encode()) <= 100 for name in cut)
+
+
+def test_without_a_home_folder_there_is_one_of_ones_own(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import platformdirs
+
+    def none(_: str) -> Path:
+        raise RuntimeError("could not determine the home directory")
+
+    monkeypatch.setattr(platformdirs, "user_cache_path", none)
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+    own = tmp_path / f"mvdeploy-{os.getuid()}"
+    assert files.user_folder("cache") == own / "cache"
+    own.mkdir()
+    other = os.getuid() + 1
+    monkeypatch.setattr(os, "getuid", lambda: other)
+    own.rename(tmp_path / f"mvdeploy-{other}")
+    with pytest.raises(PermissionError, match="another user"):
+        files.user_folder("cache")

@@ -139,11 +139,12 @@ def file_argument(text: str) -> Path | None:
     Raises:
         UsageError: it looks like a file, but there is none.
     """
-    if ":" in text:
-        return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
     path = Path(text)
     if path.is_file() or export.manifest_path(path).is_file():
         return path
+    is_artifact = path.suffix in {export.suffix(name) for name in export.names()}
+    if ":" in text and not is_artifact:
+        return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"There is no file {text}.", "Check the path, or give a model's name.")
     return None

@@ -9,7 +9,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import engines, links
+from mvdeploy import engines, files, links
 from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
@@ -233,7 +233,7 @@ def _title(wanted: Sequence[Wanted]) -> str:
         w.source.model if isinstance(w.source, ModelSpec) else w.source.stem for w in wanted
     )
     title = "-".join(names) if len(names) < 4 else f"{len(names)}-models"
-    return re.sub(r"[^A-Za-z0-9._]+", "-", title)
+    return files.short(re.sub(r"[^A-Za-z0-9._]+", "-", title))
 
 
 def _is_measured(store: Store, slug: str) -> bool:

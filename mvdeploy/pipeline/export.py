@@ -263,7 +263,7 @@ def staged(path: Path) -> Iterator[Path]:
     Raises:
         UsageError: the place cannot be written to, or is full.
     """
-    folder = path.parent / f".{path.name}.{os.getpid()}.part"
+    folder = path.parent / f".{files.short(path.name)}.{os.getpid()}.part"
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_left_over(path)
@@ -286,7 +286,7 @@ def _remove_left_over(path: Path) -> None:
     """Remove what an export to the same place left behind when it was killed."""
     import psutil
 
-    for folder in path.parent.glob(f".{glob.escape(path.name)}.*.part"):
+    for folder in path.parent.glob(f".{glob.escape(files.short(path.name))}.*.part"):
         number = folder.name.removesuffix(".part").rpartition(".")[2]
         if number.isdigit() and not psutil.pid_exists(int(number)):
             shutil.rmtree(folder, ignore_errors=True)

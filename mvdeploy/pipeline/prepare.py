@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import engines, export, links, models
+from mvdeploy import engines, export, files, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError
 from mvdeploy.links import Link
@@ -99,7 +99,7 @@ def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case
 
 
 def _case_of_file(path: Path, artifact: Artifact) -> Case:
-    slug = re.sub(r"[^A-Za-z0-9._]+", "-", path.name)
+    slug = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", path.name))
     label = f"{artifact.spec.label} ({path.name})"
     return Case(slug, label, "", artifact, format=artifact.format, precision=artifact.precision)
 

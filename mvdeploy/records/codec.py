@@ -19,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
+from mvdeploy import files
 from mvdeploy.errors import UsageError
 
 SCHEMA_VERSION = 2
@@ -141,7 +142,7 @@ def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
     If `write` fails, the old file stays whole and the temporary one is removed.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.stem}.{os.getpid()}.part{path.suffix}")
+    part = path.with_name(f".{files.short(path.stem)}.{os.getpid()}.part{path.suffix}")
     try:
         write(part)
         part.replace(path)

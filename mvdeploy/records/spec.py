@@ -6,6 +6,7 @@ import dataclasses
 import math
 import re
 
+from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.records.tensor import TensorInfo
 
@@ -119,7 +120,7 @@ class ModelSpec:
         height, width = self.image_size
         size = str(height) if height == width else f"{height}x{width}"
         patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
-        name = re.sub(r"[^A-Za-z0-9._]+", "-", self.model)
+        name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", self.model))
         return "-".join([name, *patches, size])
 
 

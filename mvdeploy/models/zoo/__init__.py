@@ -46,7 +46,9 @@ def find(name: str) -> ModuleType | None:
     if not colon:
         return None
     for kind in _kinds() if rest else ():
-        if fnmatch.fnmatchcase(prefix, kind.PREFIX):
+        # A path may hold colons itself.
+        before = name.rpartition(":")[0] if "*" in kind.PREFIX else prefix
+        if fnmatch.fnmatchcase(before, kind.PREFIX):
             return kind
     raise UsageError(f"'{name}' names no model.", f"Give {', '.join(usages())}, or a plain name.")
 
