@@ -11,7 +11,14 @@ import click
 from mvdeploy import export, models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.records import ModelSpec
-from mvdeploy.records.spec import parse_image_size, parse_patches
+from mvdeploy.records.spec import (
+    CHANNEL_ORDERS,
+    INTERPOLATIONS,
+    ImageChanges,
+    parse_channels,
+    parse_image_size,
+    parse_patches,
+)
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -27,11 +34,45 @@ def channel_order(command: F) -> F:
     """Add ``--channel-order``; its value is the word in capitals, or None."""
     return click.option(
         "--channel-order",
-        type=click.Choice(models.CHANNEL_ORDERS, case_sensitive=False),
+        type=click.Choice(CHANNEL_ORDERS, case_sensitive=False),
         metavar="rgb|bgr",
-        help="What the checkpoint is fed. [default: rgb for timm's, bgr for the others, or what "
-        "its preprocessor_config.json says]",
+        help="What the network is fed. [default: what its folder says, or is usual in the "
+        "checkpoint's layout: bgr for CVNets and transformers; else rgb]",
     )(command)
+
+
+def feeding(command: F) -> F:
+    """Add the options that say how images are fed; see `FEEDING`."""
+    for option in reversed(
+        (
+            click.option(
+                "--mean",
+                metavar="N|N,N,N",
+                help="Subtracted from each channel, in their order, of values 0..1. [default for "
+                "this and the next three: what the network was trained with, as far as its folder "
+                "or its library says]",
+            ),
+            click.option("--std", metavar="N|N,N,N", help="What they are divided by then."),
+            click.option(
+                "--crop",
+                type=float,
+                metavar="SHARE",
+                help="Share of the resized image that the centre crop leaves, such as 0.875.",
+            ),
+            click.option(
+                "--interpolation",
+                metavar="FILTER",
+                help=f"How images are resized: {', '.join(INTERPOLATIONS)}.",
+            ),
+            channel_order,
+        )
+    ):
+        command = option(command)
+    return command
+
+
+FEEDING = ("mean", "std", "crop", "interpolation", "channel_order")
+"""Names of the values that `feeding` adds."""
 
 
 def precisions(command: F) -> F:
@@ -77,7 +118,7 @@ def network(command: F) -> F:
                 help="Checkpoint of timm, CVNets or transformers: .pt, .pth, .bin, .safetensors, "
                 "or a folder. [default: random weights]",
             ),
-            channel_order,
+            feeding,
             click.option(
                 "--seed",
                 type=int,
@@ -91,7 +132,7 @@ def network(command: F) -> F:
     return command
 
 
-NETWORK = ("patches", "image_size", "task", "num_classes", "seed", "weights", "channel_order")
+NETWORK = ("patches", "image_size", "task", "num_classes", "seed", "weights", *FEEDING)
 """Names of the values that `network` adds, as `specs` takes them."""
 
 
@@ -103,19 +144,23 @@ def specs(
     num_classes: int | None,
     seed: int,
     weights: Path | None = None,
-    channel_order: str | None = None,
+    **fed: Any,
 ) -> tuple[ModelSpec, ...]:
-    """Return a spec for every model in every patch configuration.
+    """Return a spec for every model in every patch configuration; `fed` are those of `FEEDING`.
 
     Raises:
         UsageError: one of them cannot be built, or there is a checkpoint for none.
     """
-    if not names and (weights is not None or channel_order is not None):
+    given = {"weights": weights, **fed}
+    needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    if not names and needless:
         raise UsageError(
-            "--weights and --channel-order are for models, but only exported files are given.",
+            f"{' and '.join(needless)} {'are' if len(needless) > 1 else 'is'} for models, but only "
+            "exported files are given.",
             "Give the model's name as well, or leave them out.",
         )
     size = parse_image_size(image_size) if image_size is not None else None
+    images = _changes(**fed)
     configurations = tuple(parse_patches(text) for text in patches) or (None,)
     return tuple(
         models.make_spec(
@@ -126,10 +171,19 @@ def specs(
             task=task,
             seed=seed,
             weights=weights,
-            channel_order=channel_order,
+            images=images,
         )
         for name in names
         for configuration in configurations
+    )
+
+
+def _changes(mean: str | None = None, std: str | None = None, **others: Any) -> ImageChanges:
+    """Return what is changed in how images are fed."""
+    return ImageChanges(
+        mean=parse_channels(mean) if mean is not None else None,
+        std=parse_channels(std) if std is not None else None,
+        **others,
     )
 
 

@@ -14,7 +14,7 @@ A model family is one file (or folder) in ``families/``, importable without torc
     the network; module classes declare their `Category` as ``category``.
 ``tasks(name)``
     names of `mvdeploy.tasks` that a model does; a family without it classifies.
-``checkpoint(spec, path, num_classes, channel_order)``, ``load(network, weights, model)``
+``checkpoint(spec, path, num_classes)``, ``load(network, weights, model)``
     a spec with what a checkpoint says, and its weights; a family without them takes none.
 ``layouts()``, ``convert(source, layout, target, channel_order)``
     layouts that its checkpoints can be written in, and a `Converted`; a family may lack them.
@@ -32,15 +32,15 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins, tasks
 from mvdeploy.errors import UsageError
-from mvdeploy.models import zoo
+from mvdeploy.models import feeding, zoo
 from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
+from mvdeploy.records.spec import CHANNEL_ORDERS, ImageChanges
 
 if TYPE_CHECKING:
     from torch import nn
 
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
-CHANNEL_ORDERS = ("RGB", "BGR")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,7 +90,7 @@ def make_spec(
     task: str | None = None,
     seed: int = 0,
     weights: Path | None = None,
-    channel_order: str | None = None,
+    images: ImageChanges | None = None,
 ) -> ModelSpec:
     """Return a spec that can be built: the model's defaults with what is asked for instead.
 
@@ -103,30 +103,28 @@ def make_spec(
         seed: of random weights.
         weights: a checkpoint: a file, or a folder as transformers saves it. Its names and shapes
             are checked here, its values when the network is built.
-        channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
+        images: what is changed in its preprocessing.
 
     Raises:
         UsageError: an unknown model or task, a task that the model does not do, sizes that do not
-            fit, or a checkpoint that is damaged or of another network.
+            fit, a checkpoint that is damaged or of another network, or changes that cannot be.
     """
     family = _family(name)
     task = _task(family, name, task)
-    if channel_order not in (None, *CHANNEL_ORDERS):
-        raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
-    if channel_order is not None and weights is None:
-        raise UsageError(
-            "Random weights know no channel order.", "Give a checkpoint with --weights as well."
-        )
     asked = {"patches": patches, "image_size": image_size, "num_classes": num_classes}
     given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
     plain: ModelSpec = family.defaults(name)
     if weights is not None:
-        plain = _checkpoint(family, plain, weights, num_classes, channel_order)
+        plain = _checkpoint(family, plain, weights, num_classes)
     own_weights = hasattr(family, "has_weights") and family.has_weights(plain)
+    if images is not None:
+        given["images"] = images
     spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
     family.check(spec)
+    if images is not None:
+        preprocessing(spec)  # refuses changes that cannot be
     return spec
 
 
@@ -185,9 +183,12 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Return how images are fed to a model."""
-    steps: Preprocessing = _family(spec.model).preprocessing(spec)
-    return steps
+    """Return how images are fed to a model.
+
+    Raises:
+        UsageError: its folder says it in a way that is not known, or a change to it cannot be.
+    """
+    return feeding.changed(_family(spec.model).preprocessing(spec), spec.images)
 
 
 def build(spec: ModelSpec) -> nn.Module:

@@ -12,10 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy.errors import UsageError
+from mvdeploy.models.feeding import pictures, resampling
 from mvdeploy.records import Preprocessing, TensorInfo
 
 if TYPE_CHECKING:
     from PIL import Image
+
+_MOST_PIXELS = 178_956_970
+"""Of a resized image; more is refused in files too (it is Pillow's limit)."""
 
 
 def sample_photograph() -> Path:
@@ -59,28 +63,16 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
 
     Args:
         path: any image that Pillow reads.
-        rule: resize, crop, scale, normalise, in this order.
+        rule: resize, crop, order of the channels, scale, mean and std, in this order.
         batch: how often the image is repeated.
 
     Returns:
         (batch, 3, height, width), C-contiguous.
 
     Raises:
-        UsageError: the file is missing or no image.
+        UsageError: the file is missing, no image, or too long and thin to be resized.
     """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as opened:
-            image = ImageOps.exif_transpose(opened).convert("RGB")
-    except FileNotFoundError as error:
-        raise UsageError(f"There is no file {path}.", "Check the path after --input.") from error
-    except Exception as error:  # Pillow lets out whatever a damaged file makes its readers run into
-        raise UsageError(
-            f"{path} cannot be read as an image ({error}).",
-            "Give a JPEG, PNG or other picture after --input.",
-        ) from error
-    pixels = np.asarray(_cover_and_crop(image, rule), dtype=np.float32)
+    pixels = _cropped(_resized(pictures.read(path), rule), rule).astype(np.float32)
     if rule.channel_order == "BGR":
         pixels = pixels[..., ::-1]
     mean, std = (np.array(value, dtype=np.float32) for value in (rule.mean, rule.std))
@@ -89,14 +81,45 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
     return np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def _cover_and_crop(image: Image.Image, rule: Preprocessing) -> Image.Image:
+def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
     from PIL import Image
 
-    height, width = rule.resize
-    factor = max(height / image.height, width / image.width)
-    # The longer side is rounded down, as torchvision does.
-    size = (max(width, int(image.width * factor)), max(height, int(image.height * factor)))
-    image = image.resize(size, Image.Resampling[rule.interpolation.upper()])
-    crop_height, crop_width = rule.crop
-    left, top = (image.width - crop_width) // 2, (image.height - crop_height) // 2
-    return image.crop((left, top, left + crop_width, top + crop_height))
+    height, width = rule.resize if rule.fit == "stretch" else _covering(image, rule.resize)
+    if height * width > _MOST_PIXELS:
+        raise UsageError(
+            f"The image is too long and thin: {image.width}x{image.height} pixels would become "
+            f"{width}x{height}.",
+            "Give a picture of usual proportions after --input.",
+        )
+    if rule.rounding == "transformers" and rule.interpolation in resampling.FILTERS:
+        pixels = resampling.resize(np.asarray(image), height, width, rule.interpolation)
+        return Image.fromarray(pixels)
+    return image.resize((width, height), Image.Resampling[rule.interpolation.upper()])
+
+
+def _covering(image: Image.Image, resize: tuple[int, int]) -> tuple[int, int]:
+    """Return height and width of an image once it covers a size, in its own proportions."""
+    height, width = resize
+    if height == width:
+        short, long = sorted(image.size)
+        longer = int(height * long / short)  # rounded down, as torchvision does
+        return (height, longer) if image.width >= image.height else (longer, height)
+    ratio = min(image.height / height, image.width / width)
+    return round(image.height / ratio), round(image.width / ratio)  # as timm does
+
+
+def _cropped(image: Image.Image, rule: Preprocessing) -> npt.NDArray[np.uint8]:
+    height, width = rule.crop
+    left = _start(image.width - width, rule.rounding)
+    top = _start(image.height - height, rule.rounding)
+    # What lies outside of the image is black.
+    return np.asarray(image.crop((left, top, left + width, top + height)))
+
+
+def _start(spare: int, rounding: str) -> int:
+    """Return where a crop begins that leaves `spare` pixels; negative for one that is padded."""
+    if rounding == "plain":
+        return spare // 2
+    if spare < 0:
+        return -(-spare // 2)
+    return round(spare / 2) if rounding == "timm" else spare // 2

@@ -126,13 +126,19 @@ class Preprocessing:
     """How a photograph becomes the input tensor, in this order.
 
     Attributes:
-        resize: height and width that the image is made to cover, keeping its proportions.
-        crop: height and width of the centre crop: the network's input.
-        interpolation: ``bilinear`` or ``bicubic``.
+        resize: height and width that the image is resized to.
+        crop: height and width of the centre crop: the network's input. A smaller image is padded
+            with black.
+        interpolation: one of `mvdeploy.records.spec.INTERPOLATIONS`.
         channel_order: ``RGB`` or ``BGR``.
         scale: factor on the 0..255 values.
         mean: subtracted from each channel after scaling, in channel order.
         std: each channel is divided by it after that.
+        fit: ``cover`` (the image keeps its proportions, and is as large as `resize` or larger on
+            both sides) or ``stretch`` (it has exactly this size).
+        rounding: whose is followed, of sizes, places and values: ``plain``; ``timm``, which
+            rounds the place of the crop to even; or ``transformers``, whose filters work with
+            weights of 16 bits.
     """
 
     resize: tuple[int, int]
@@ -142,6 +148,8 @@ class Preprocessing:
     scale: float = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
+    fit: str = "cover"
+    rounding: str = "plain"
 
 
 @dataclasses.dataclass(frozen=True)

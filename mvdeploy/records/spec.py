@@ -30,6 +30,15 @@ class PatchSize:
         return f"{self.height}x{self.width}"
 
 
+Channels = tuple[float, float, float]
+"""A number for each channel."""
+
+INTERPOLATIONS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
+"""Filters that images are resized with, in the order of Pillow's numbers for them."""
+
+CHANNEL_ORDERS = ("RGB", "BGR")
+
+
 @dataclasses.dataclass(frozen=True)
 class ImageRule:
     """How the images of a checkpoint are prepared, whatever their size.
@@ -37,18 +46,46 @@ class ImageRule:
     Attributes:
         crop_share: side of the centre crop as a share of that of the resized image.
         margin: pixels by which the resized image is larger than the crop, besides.
-        interpolation: ``bilinear``, ``bicubic`` or another filter's name.
-        scale: factor on the 0..255 values; there is no mean and no std.
+        interpolation: one of `INTERPOLATIONS`.
+        scale: factor on the 0..255 values.
+        fit: ``cover`` (both sides reach the resized size, proportions kept), ``shortest`` (the
+            shorter side of the image reaches the shorter one) or ``stretch`` (proportions change).
+        mean: subtracted from each channel after scaling, in channel order.
+        std: each channel is divided by it after that.
+        rounding: whose; see `mvdeploy.records.Preprocessing`.
     """
 
     crop_share: float = 1.0
     margin: int = 32
     interpolation: str = "bilinear"
     scale: float = 1 / 255
+    fit: str = "cover"
+    mean: Channels = (0.0, 0.0, 0.0)
+    std: Channels = (1.0, 1.0, 1.0)
+    rounding: str = "plain"
 
     def resized(self, side: int) -> int:
         """Return what a side is resized to, in pixels, when `side` is left after the crop."""
         return max(1, math.floor(side / self.crop_share) + self.margin)
+
+
+@dataclasses.dataclass(frozen=True)
+class ImageChanges:
+    """What is asked for instead of a network's own preprocessing; None for its own.
+
+    Attributes:
+        mean: of each channel in channel order, for values that were scaled.
+        std: of each channel likewise.
+        crop: share of the resized image's side that is left after the crop.
+        interpolation: one of `INTERPOLATIONS`.
+        channel_order: one of `CHANNEL_ORDERS`.
+    """
+
+    mean: Channels | None = None
+    std: Channels | None = None
+    crop: float | None = None
+    interpolation: str | None = None
+    channel_order: str | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,6 +120,7 @@ class ModelSpec:
         batch: images in one inference.
         weights: the checkpoint, or None for seeded random weights that carry signal.
         seed: seed of those random weights; None when the network comes with weights of its own.
+        images: what is changed in its preprocessing.
         own_inputs: what the network takes, with `batch` in the shapes; empty for one image.
         own_outputs: what it returns, likewise, where its task does not say.
     """
@@ -95,6 +133,7 @@ class ModelSpec:
     batch: int = 1
     weights: WeightsFile | None = None
     seed: int | None = 0
+    images: ImageChanges = ImageChanges()
     own_inputs: tuple[TensorInfo, ...] = ()
     own_outputs: tuple[TensorInfo, ...] = ()
 
@@ -156,3 +195,23 @@ def parse_image_size(text: str) -> tuple[int, int]:
             "Give one number of pixels, as in 256, or height and width, as in 256,320.",
         )
     return int(parts[0]), int(parts[-1])
+
+
+def parse_channels(text: str) -> Channels:
+    """Read a number for each channel: ``0.485,0.456,0.406``, or ``0.5`` for all three.
+
+    Raises:
+        UsageError: not one or three finite numbers.
+    """
+    try:
+        numbers = [float(part) for part in text.split(",")]
+    except ValueError:
+        numbers = []
+    if len(numbers) == 1:
+        numbers *= 3
+    if len(numbers) != 3 or not all(map(math.isfinite, numbers)):
+        raise UsageError(
+            f"'{text}' is not a number for each channel.",
+            "Give three numbers, as in 0.485,0.456,0.406, or one for all.",
+        )
+    return numbers[0], numbers[1], numbers[2]

@@ -14,6 +14,7 @@ import torch
 from mvdeploy import models
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records import Artifact, codec
+from mvdeploy.records.spec import ImageChanges
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -87,7 +88,6 @@ def test_the_usual_order_needs_no_hint(mvdeploy: Mvdeploy, checkpoint: Path) -> 
         (["convert", "empty", "--to", "timm", "-o", "x.pt"], "empty"),
         (["export", "--weights", "notes.pt"], "notes.pt"),
         (["export", "--weights", "no.pt"], "no.pt"),
-        (["export", "--channel-order", "rgb"], "channel order"),
         (["export", "--channel-order", "gbr"], "gbr"),
         (["bench", "--weights", "notes.pt"], "notes.pt"),
         (["bench", "notes.pt", "--weights", "notes.pt"], "--weights"),
@@ -138,7 +138,9 @@ def test_channel_order_turns_the_input_around(checkpoint: Path) -> None:
         load_image(
             sample_photograph(),
             models.preprocessing(
-                models.make_spec("mobilevit_xxs", weights=checkpoint, channel_order=order)
+                models.make_spec(
+                    "mobilevit_xxs", weights=checkpoint, images=ImageChanges(channel_order=order)
+                )
             ),
         )
         for order in ("RGB", "BGR")

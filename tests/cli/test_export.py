@@ -9,6 +9,9 @@ from pathlib import Path
 
 import pytest
 
+from mvdeploy import models
+from mvdeploy.records import Artifact, Preprocessing, codec
+
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 SMALL = ("export", "yardstick", "--format", "executorch")
 
@@ -57,6 +60,21 @@ def test_what_runs_elsewhere_is_said_to_be_unverified(mvdeploy: Mvdeploy, tmp_pa
         assert "a.pte was lowered to the backend coreml: it needs an Apple device" in refused.stderr
         assert "without --backend coreml" in refused.stderr
     assert sorted(path.name for path in tmp_path.iterdir()) == ["a.pte", "a.pte.json"]
+
+
+def test_what_images_are_fed_by_is_kept(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    channels = ("--mean", "0.4,0.5,0.6", "--std", "0.25", "--channel-order", "bgr")
+    sizes = ("--crop", "0.8", "--interpolation", "box", "--format", "pytorch", "-o", "a.pt2")
+    done = mvdeploy("export", "yardstick", *channels, *sizes)
+    assert done.returncode == 0, done.stderr
+    fed = "fed BGR, shorter side to 70 (box), centre 56x56, values 0..1, mean 0.4/0.5/0.6"
+    assert f"  {fed}, std 0.25\n" in done.stdout
+    artifact = codec.load(Artifact, tmp_path / "a.pt2.json")
+    assert artifact.preprocessing == Preprocessing(
+        (70, 70), (56, 56), "box", "BGR", mean=(0.4, 0.5, 0.6), std=(0.25, 0.25, 0.25)
+    )
+    assert artifact.preprocessing == models.preprocessing(artifact.spec)
+    assert mvdeploy("verify", "a.pt2").returncode == 0
 
 
 @pytest.mark.parametrize(

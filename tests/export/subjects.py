@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import torch
 from torch import Tensor, nn
 
 from mvdeploy.export import Subject
@@ -15,11 +16,13 @@ def subject(
     preprocessing: Preprocessing | None = None,
 ) -> Subject:
     """Return a network with one input and one output."""
+    with torch.inference_mode():
+        shape = tuple(network.eval()(example).shape)
     return Subject(
-        network.eval(),
+        network,
         (example,),
         (TensorInfo("image", tuple(example.shape), "float32"),),
-        (TensorInfo("logits", (), "float32"),),
+        (TensorInfo("logits", shape, "float32"),),
         facts,
         preprocessing,
     )

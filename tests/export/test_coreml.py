@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -246,6 +247,35 @@ def test_mean_and_deviation_are_in_the_package(tmp_path: Path, std: Any) -> None
     with torch.inference_mode():
         wanted = Tiny().eval()(torch.from_numpy(images.tensor(pixels, rule)))
     torch.testing.assert_close(torch.from_numpy(session.outputs()["logits"]), wanted)
+
+
+class Reshaping(nn.Module):
+    """Its constants get names that coremltools also gives to labels when it reads them."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.head = nn.Linear(3 * 8, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        rows = x.reshape(1, 3 * 8, 8)
+        return self.head(rows.permute(0, 2, 1)).reshape(1, 8, 5).mean(1)
+
+
+def test_labels_are_told_from_other_constants(tmp_path: Path) -> None:
+    from mvdeploy.verify import images, mil
+
+    rule = Preprocessing((8, 8), (8, 8))
+    network = Reshaping().eval()
+    reshaping = subject(network, torch.rand(1, 3, 8, 8), FACTS, rule)
+    own = {"image_input": True, "labels": LABELS}
+    options = export.complete("coreml", export.options("coreml", own, precision="fp32"))
+    coreml.write(reshaping, tmp_path / "a.mlpackage", options)
+    pixels = np.random.default_rng(0).integers(0, 256, (8, 8, 3), np.uint8)
+    session = mil.open_session(SessionRequest(tmp_path / "a.mlpackage", {"image": pixels}))
+    session.infer()
+    with torch.inference_mode():
+        wanted = network(torch.from_numpy(images.tensor(pixels, rule))).softmax(-1)[0]
+    torch.testing.assert_close(torch.from_numpy(session.outputs()["classLabel_probs"]), wanted)
 
 
 def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:

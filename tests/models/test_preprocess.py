@@ -188,3 +188,119 @@ def test_an_image_that_would_fill_the_memory_is_refused(
 def test_there_is_always_a_photograph() -> None:
     found = load_image(sample_photograph(), Preprocessing((72, 72), (64, 64)))
     assert found.std() > 0.1
+
+
+# What Pillow would clip, or leave out
+
+
+def scene() -> np.ndarray:
+    return np.linspace(0, 255, 64).round().astype(np.uint8).reshape(8, 8)
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("16 bits.png", scene().astype(np.uint16) * 257),
+        ("16 bits in 32.tif", scene().astype(np.int32) * 257),
+        ("8 bits in 32.tif", scene().astype(np.int32)),
+        ("to 1.tif", scene().astype(np.float32) / 255),
+        ("to 255.tif", scene().astype(np.float32)),
+        ("to 65535.tif", scene().astype(np.float32) * 257),
+    ],
+)
+def test_numbers_of_other_ranges_are_scaled(tmp_path: Path, name: str, values: np.ndarray) -> None:
+    plain = load_image(save(tmp_path / "plain.png", scene()), PLAIN)
+    np.testing.assert_array_equal(load_image(save(tmp_path / name, values), PLAIN), plain)
+
+
+def test_a_dark_image_of_16_bits_stays_dark(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.full((8, 8), 257, np.uint16))
+    np.testing.assert_allclose(load_image(path, PLAIN), 1 / 255, rtol=1e-6)
+
+
+@pytest.mark.parametrize("value", [-1.0, np.nan, np.inf, 1e12])
+def test_numbers_without_a_range_are_refused(tmp_path: Path, value: float) -> None:
+    values = np.ones((8, 8), np.float32)
+    values[3, 3] = value
+    with pytest.raises(UsageError, match=r"cannot be read as an image \(its values|\(it has neg"):
+        load_image(save(tmp_path / "a.tif", values), PLAIN)
+
+
+def test_colours_under_an_alpha_channel_are_fed(tmp_path: Path) -> None:
+    """As Pillow converts, which torchvision's loaders do."""
+    pixels = np.dstack([quarters(8, 8), np.zeros((8, 8), np.uint8)])
+    found = load_image(save(tmp_path / "a.png", pixels), PLAIN)
+    np.testing.assert_array_equal(
+        found, load_image(save(tmp_path / "b.png", quarters(8, 8)), PLAIN)
+    )
+
+
+def test_of_moving_images_the_first_is_fed(tmp_path: Path) -> None:
+    first, later = Image.new("RGB", (8, 8), "white"), Image.new("RGB", (8, 8), "black")
+    first.save(tmp_path / "a.gif", save_all=True, append_images=[later, later])
+    assert load_image(tmp_path / "a.gif", PLAIN).min() == 1
+
+
+@pytest.mark.parametrize("exif", [b"Exif\x00\x00garbage", b"Exif\x00\x00II*\x00\xff\xff\xff\x7f"])
+def test_metadata_that_cannot_be_read_are_ignored(tmp_path: Path, exif: bytes) -> None:
+    path = save(tmp_path / "a.jpg", quarters(8, 8), exif=exif, quality=100)
+    assert load_image(path, PLAIN).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.filterwarnings("error")
+def test_pillow_warns_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = save(tmp_path / "a.png", quarters(64, 64))
+    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 64 * 64 - 1)
+    assert load_image(path, PLAIN).shape == (1, 3, 8, 8)
+
+
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (b"", "it is empty"),
+        (b"hello", "of no kind that Pillow knows"),
+        (b"<svg xmlns='http://www.w3.org/2000/svg'/>", "of no kind that Pillow knows"),
+        (encoded("JPEG")[:-40], "truncated"),
+    ],
+)
+def test_what_is_no_whole_image_is_refused(tmp_path: Path, content: bytes, reason: str) -> None:
+    (tmp_path / "a").write_bytes(content)
+    with pytest.raises(
+        UsageError, match=rf"cannot be read as an image \(.*{reason}.*\)\."
+    ) as caught:
+        load_image(tmp_path / "a", PLAIN)
+    assert caught.value.message.count(". ") == 0
+
+
+def test_an_image_that_would_become_too_long_is_refused(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.zeros((1, 30000, 3), np.uint8))
+    with pytest.raises(UsageError, match="too long and thin: 30000x1 pixels would become 7680000x"):
+        load_image(path, Preprocessing((256, 256), (256, 256)))
+
+
+# Resizing and cropping
+
+
+def test_stretching_changes_the_proportions(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", quarters(20, 60))
+    found = load_image(path, Preprocessing((8, 8), (8, 8), "nearest", fit="stretch"))
+    np.testing.assert_array_equal(found[0].transpose(1, 2, 0) * 255, quarters(8, 8))
+
+
+def test_a_small_image_is_padded_with_black(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", np.full((8, 8, 3), 255, np.uint8))
+    for rounding, places in (("plain", slice(2, 10)), ("transformers", slice(1, 9))):
+        rule = Preprocessing((8, 8), (11, 8), mean=(0.5, 0.5, 0.5), rounding=rounding)
+        rows = load_image(path, rule)[0, 0, :, 0]
+        assert (rows[places] == 0.5).all()
+        assert rows.sum() == 8 * 0.5 - 3 * 0.5
+
+
+@pytest.mark.parametrize(("rounding", "first"), [("plain", 3), ("transformers", 3), ("timm", 4)])
+def test_a_crop_begins_where_the_library_begins_it(
+    tmp_path: Path, rounding: str, first: int
+) -> None:
+    pixels = np.repeat(np.arange(15, dtype=np.uint8)[:, None], 15, axis=1)
+    path = save(tmp_path / "a.png", pixels)
+    found = load_image(path, Preprocessing((15, 15), (8, 8), rounding=rounding))
+    assert round(float(found[0, 0, 0, 0] * 255)) == first

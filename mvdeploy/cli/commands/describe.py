@@ -11,6 +11,7 @@ import click
 
 from mvdeploy import models
 from mvdeploy.cli import options
+from mvdeploy.models import feeding
 from mvdeploy.records import Finding, ModelSpec, PassReport
 from mvdeploy.text_format import NONE, percent
 
@@ -103,6 +104,7 @@ def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> 
         body = {"schema_version": codec.SCHEMA_VERSION, **codec.encode(description)}
         for finding, encoded in zip(description.findings, body["findings"], strict=True):
             encoded["sentence"] = _sentence(finding)
+        body["preprocessing"] = codec.encode(models.preprocessing(description.spec))
         if reports:
             body["passes"] = codec.encode(reports)
         printed.append(body)
@@ -112,7 +114,8 @@ def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> 
 def _show(description: Description, rule: str | None, reports: tuple[PassReport, ...]) -> None:
     spec, totals = description.spec, description.totals
     height, width = spec.image_size
-    click.echo(f"{spec.label}, input {spec.batch}x3x{height}x{width}\n")
+    click.echo(f"{spec.label}, input {spec.batch}x3x{height}x{width}")
+    click.echo(f"fed {feeding.describe(models.preprocessing(spec))}\n")
     for line in _aligned(_rows(description, rule or _TRUE)):
         click.echo(line)
     if description.coverage:

@@ -13,6 +13,7 @@ from mvdeploy import export, models, passes
 from mvdeploy.cli import options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
+from mvdeploy.models import feeding
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Undelegated
 
@@ -199,6 +200,7 @@ def _show(exported: Exported) -> None:
         + (f"{artifact.macs / 1e6:,.1f} M MACs, " if artifact.macs else "")
         + f"{len(artifact.operators)} operators"
     )
+    click.echo(f"  fed {feeding.describe(artifact.preprocessing)}")
     click.echo(f"  passes: {_passes(artifact)}")
     if artifact.delegation is not None:
         for line in _delegation(artifact.backend, artifact.delegation):

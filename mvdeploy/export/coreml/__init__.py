@@ -5,13 +5,13 @@ A package is a folder. It runs on Apple devices only; elsewhere it is verified b
 
 from __future__ import annotations
 
-import collections
 import dataclasses
 from pathlib import Path
 
 from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export.coreml import labels as names
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
 
@@ -30,31 +30,6 @@ TARGET = "iOS17"
 _FORMULATION, _OLD = "channels_first", "plain"
 _OLDEST = "iOS15"
 """It lacks an operator of the channels-first formulation, pixel_unshuffle."""
-
-
-def read_labels(text: str) -> tuple[str, ...]:
-    """Read the names of the classes from a file, one on each line.
-
-    Raises:
-        UsageError: the file cannot be read, holds none, or one of them twice.
-    """
-    path = Path(text)
-    try:
-        labels = tuple(path.read_text(encoding="utf-8").splitlines())
-    except (OSError, UnicodeDecodeError) as error:
-        raise UsageError(
-            f"The labels cannot be read from {path} ({error}).",
-            "Give a text file in UTF-8 with one label on each line.",
-        ) from error
-    counts = collections.Counter(labels)
-    twice = next((label for label, count in counts.items() if count > 1), None)
-    if not labels or not all(map(str.strip, labels)) or twice is not None:
-        wrong = "is empty" if not labels else "has an empty line"
-        raise UsageError(
-            f"{path} {wrong if twice is None else f'has the label {twice!r} twice'}.",
-            "Give one label on each line, every one once, in the order of the classes.",
-        )
-    return labels
 
 
 @dataclasses.dataclass(frozen=True)
@@ -84,9 +59,10 @@ class Options:
     labels: tuple[str, ...] = option(
         (),
         "--labels",
-        "Names of the classes, one on each line, for a program that returns them.",
+        "Names of the classes, one on each line, for a program that returns them; or the "
+        "config.json of a folder of transformers or timm that has them.",
         metavar="FILE",
-        read=read_labels,
+        read=names.read,
     )
     author: str = option("", "--author", "Stored in the program.", metavar="TEXT")
     license: str = option("", "--license", "Stored in the program.", metavar="TEXT")
@@ -153,6 +129,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """
     check(options)
     own: Options = options.own
+    if own.labels:
+        names.check(own.labels, subject.outputs)
     try:
         with quiet():
             from mvdeploy.export.coreml import conversion, package

@@ -12,7 +12,7 @@ import torch
 from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor, nn
 
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
@@ -78,21 +78,16 @@ def convert(
         precision: ``fp16`` or ``fp32``; inputs and outputs are float32 in both.
         image: how images are fed as the first input, for a program that takes one; None for one
             that takes a tensor.
-        labels: names of the classes, for a program that returns label and probabilities.
+        labels: names of the classes, one for each, for a program that returns label and
+            probabilities.
 
     Raises:
-        UsageError: there are not as many labels as classes.
         EngineError: an operator cannot be placed.
     """
     fed = _Fed(subject.network, image, bool(labels)).eval()
     program = subject.rewrite(torch.export.export(fed, subject.examples))
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
-    if labels and len(labels) != shapes[0][-1]:
-        raise UsageError(
-            f"There are {len(labels)} labels, but the network has {shapes[0][-1]} classes.",
-            "Give one label on each line, in the order of the classes.",
-        )
     first, *others = zip(subject.inputs, subject.examples, strict=True)
     model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
         program.run_decompositions({}),

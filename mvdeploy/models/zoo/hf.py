@@ -12,9 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
+from mvdeploy.models import feeding
+from mvdeploy.models.feeding import Feed, image_processors, timm_config
 from mvdeploy.models.zoo import load, unloadable, without_patches
 from mvdeploy.quiet import quiet
 from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.records.spec import ImageRule
 from mvdeploy.tasks import classify
 
 if TYPE_CHECKING:
@@ -24,12 +27,10 @@ PREFIX, USAGE = "hf", "hf:TYPE"
 
 
 def defaults(name: str) -> ModelSpec:
-    """Return the spec of a network with its configuration's input size and class count."""
+    """Return the spec of a network with its own input size and class count."""
     config = _config(name)
-    size = getattr(config, "image_size", classify.IMAGE_SIZE)
-    height, width = (size, size) if isinstance(size, int) else size
     return ModelSpec(
-        model=name, patches=(), image_size=(height, width), num_classes=config.num_labels
+        model=name, patches=(), image_size=_image_size(name), num_classes=config.num_labels
     )
 
 
@@ -39,11 +40,13 @@ def check(spec: ModelSpec) -> None:
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Return the plain rule, values 0..1; MobileViT is fed BGR with a margin of 32 pixels."""
-    height, width = spec.image_size
-    if _config(spec.model).model_type == "mobilevit":
-        return Preprocessing((height + 32, width + 32), spec.image_size, channel_order="BGR")
-    return Preprocessing((height, width), spec.image_size)
+    """Return how images are fed: as the folder's image processor says, or as is usual of the type.
+
+    A type that is not known is fed values 0..1.
+    """
+    usual = image_processors.usual(_config(spec.model).model_type, _image_size(spec.model))
+    feed = _feed(spec.model) or usual or Feed("RGB", ImageRule(margin=0))
+    return feeding.steps(feed, spec.image_size)
 
 
 def has_weights(spec: ModelSpec) -> bool:
@@ -88,6 +91,27 @@ def build(spec: ModelSpec) -> nn.Module:
             return self.network(x, return_dict=False)[0]
 
     return Logits()
+
+
+def _image_size(name: str) -> tuple[int, int]:
+    """Return height and width that a network is fed: its image processor's, or its own."""
+    feed = _feed(name)
+    if feed is not None and feed.image_size is not None:
+        return feed.image_size
+    size = getattr(_config(name), "image_size", classify.IMAGE_SIZE)
+    height, width = (size, size) if isinstance(size, int) else size
+    return height, width
+
+
+@functools.cache
+def _feed(name: str) -> Feed | None:
+    """Return what a folder says of its images; None where it says nothing."""
+    folder = Path(name.partition(":")[2])
+    found = image_processors.in_folder(folder)
+    if found is not None:
+        return image_processors.read(*found, kind=_config(name).model_type)
+    wrapped = getattr(_config(name), timm_config.KEY, None)  # a network of timm in a folder
+    return timm_config.read(wrapped, folder) if isinstance(wrapped, dict) else None
 
 
 @functools.cache

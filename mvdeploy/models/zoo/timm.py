@@ -6,6 +6,8 @@ import functools
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
+from mvdeploy.models import feeding
+from mvdeploy.models.feeding import timm_config
 from mvdeploy.models.zoo import load, without_patches
 from mvdeploy.records import ModelSpec, Preprocessing
 
@@ -30,17 +32,8 @@ def check(spec: ModelSpec) -> None:
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Return timm's own rule: the crop is ``crop_pct`` of the resized image."""
-    config = _config(spec.model)
-    height, width = spec.image_size
-    share = config["crop_pct"]
-    return Preprocessing(
-        resize=(int(height / share), int(width / share)),
-        crop=spec.image_size,
-        interpolation=config["interpolation"],
-        mean=config["mean"],
-        std=config["std"],
-    )
+    """Return how images are fed: as timm's own configuration says."""
+    return feeding.steps(timm_config.read(_config(spec.model), spec.model), spec.image_size)
 
 
 def has_weights(spec: ModelSpec) -> bool:

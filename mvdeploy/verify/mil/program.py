@@ -138,6 +138,7 @@ def _load(path: Path) -> Program:
         if operator.op_type not in constants.TYPES:
             running.append(operator)
             continue
+        _tell_apart(operator, known)
         values = constants.values_of(operator, known)
         known.update(zip((out.name for out in operator.outputs), values, strict=True))
     return Program(
@@ -148,6 +149,19 @@ def _load(path: Path) -> Program:
         tuple(running),
         known,
     )
+
+
+def _tell_apart(operator: Any, known: Mapping[str, Any]) -> None:
+    """Rename constants that have the name of another one.
+
+    A value that a file writes into an operator, such as the labels of a classifier, is a constant
+    for coremltools, which names it ``const_1``, whether or not the file has one of that name.
+    """
+    for variable in operator.outputs:
+        name, number = variable.name, 1
+        while variable.name in known:
+            variable.name = f"{name}_again_{number}"
+            number += 1
 
 
 def _images(description: Any, function: str) -> dict[str, str]:

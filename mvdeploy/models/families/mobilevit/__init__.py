@@ -12,6 +12,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.errors import UsageError
+from mvdeploy.models import feeding
+from mvdeploy.models.feeding import Feed
 from mvdeploy.records import ModelSpec, PatchSize, Preprocessing
 from mvdeploy.records.spec import ImageRule, parse_patches
 
@@ -97,32 +99,23 @@ def _check_patch(patch: PatchSize, stride: int, spec: ModelSpec) -> None:
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
-    """Return how images are fed: as the checkpoint says, without mean and std.
+    """Return how images are fed: as the checkpoint says.
 
     Seeded weights know no channel order: they are fed RGB, otherwise by CVNets' rule (32 pixels of
     margin, values 0..1).
     """
-    rule = spec.weights.images if spec.weights else ImageRule()
-    height, width = spec.image_size
-    return Preprocessing(
-        resize=(rule.resized(height), rule.resized(width)),
-        crop=spec.image_size,
-        interpolation=rule.interpolation,
-        channel_order=spec.weights.channel_order if spec.weights else "RGB",
-        scale=rule.scale,
-    )
+    weights = spec.weights
+    feed = Feed(weights.channel_order, weights.images) if weights else Feed("RGB", ImageRule())
+    return feeding.steps(feed, spec.image_size)
 
 
-def checkpoint(
-    spec: ModelSpec, path: Path, num_classes: int | None, channel_order: str | None
-) -> ModelSpec:
+def checkpoint(spec: ModelSpec, path: Path, num_classes: int | None) -> ModelSpec:
     """Return a model's spec with what its checkpoint says.
 
     Args:
         spec: the model's defaults.
         path: a file, or a folder as transformers saves it.
         num_classes: what is asked for; None for as many as it has.
-        channel_order: ``RGB`` or ``BGR``, if it is not fed as its layout's usually are.
 
     Raises:
         UsageError: the checkpoint is damaged, of another network or of other classes.
@@ -142,7 +135,7 @@ def checkpoint(
         patches=spec.patches if patch is None else (PatchSize(patch, patch),) * len(spec.patches),
         image_size=inspected.feed.image_size or spec.image_size,
         num_classes=inspected.num_classes,
-        weights=inspected.weights(channel_order),
+        weights=inspected.weights,
     )
 
 

@@ -17,6 +17,7 @@ from mvdeploy.models.families.mobilevit.checkpoints import detect, files, readin
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
 from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Checkpoint
 from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
+from mvdeploy.models.feeding import image_processors
 from mvdeploy.records import codec
 
 if TYPE_CHECKING:
@@ -78,8 +79,8 @@ def _known_from(checkpoint: Checkpoint, asked: str | None) -> str:
     """Say where the channel order is known from: the tensors do not tell."""
     if asked is not None:
         return "as --channel-order says"
-    if checkpoint.says_its_feed:
-        return f"as {files.PREPROCESSOR} says"
+    if checkpoint.feed_file:
+        return f"as {checkpoint.feed_file} says"
     usual = f"as is usual in the layout {checkpoint.layout_name}"
     return f"{usual} (--channel-order says otherwise)"
 
@@ -151,14 +152,18 @@ def _settings(
     checkpoint: Checkpoint, ours: detect.Shapes, channel_order: str
 ) -> dict[str, dict[str, Any]]:
     """Return the JSON files of a folder: those of the source where it has them."""
-    config, preprocessor = files.CONFIG, files.PREPROCESSOR
     own = checkpoint.source.settings if checkpoint.layout.has_settings else {}
     feed = dataclasses.replace(checkpoint.feed, channel_order=channel_order)
-    written = extras.write_feed(feed)
-    flips = {"do_flip_channel_order": written["do_flip_channel_order"]}
+    kept = own.get(image_processors.FILE)
+    if kept is not None and image_processors.flips(kept):
+        processor = {**kept, "do_flip_channel_order": channel_order == "BGR"}
+    elif kept is not None and feed == checkpoint.feed:
+        processor = kept
+    else:
+        processor = image_processors.write(feed)
     return {
-        config: own.get(config) or extras.write_config(ours),
-        preprocessor: {**own[preprocessor], **flips} if preprocessor in own else written,
+        files.CONFIG: own.get(files.CONFIG) or extras.write_config(ours),
+        image_processors.FILE: processor,
     }
 
 

@@ -13,7 +13,7 @@ from mvdeploy.models.families.mobilevit.checkpoints import files
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
 from mvdeploy.models.families.mobilevit.checkpoints.files import Shape, Source, listed
 from mvdeploy.models.families.mobilevit.checkpoints.names import Form, Layout
-from mvdeploy.models.families.mobilevit.checkpoints.transformers_files import Feed
+from mvdeploy.models.feeding import Feed, image_processors, timm_config
 from mvdeploy.records.spec import WeightsFile
 
 V = TypeVar("V")
@@ -76,25 +76,22 @@ class Checkpoint:
         return rows[0] if rows else 0
 
     @property
-    def says_its_feed(self) -> bool:
-        """It has a preprocessor_config.json, so that `feed` is not just what is usual."""
-        return self.layout.has_settings and files.PREPROCESSOR in self.source.settings
+    def feed_file(self) -> str:
+        """The file that says what it is fed; empty where `feed` is just what is usual."""
+        return _feed(self.source, self.layout)[1]
 
     def plain(self, held: Mapping[str, V]) -> dict[str, V]:
         """Bring names that a file has into the layout's plain form."""
         return plain(held, self.form)
 
-    def weights(self, channel_order: str | None = None) -> WeightsFile:
-        """Return what a spec says of it.
-
-        Args:
-            channel_order: ``RGB`` or ``BGR`` when it is fed otherwise than its layout's are.
-        """
+    @property
+    def weights(self) -> WeightsFile:
+        """What a spec says of it."""
         return WeightsFile(
             path=str(self.source.path),
             sha256=self.source.sha256,
             layout=self.layout_name,
-            channel_order=channel_order or self.feed.channel_order,
+            channel_order=self.feed.channel_order,
             images=self.feed.images,
         )
 
@@ -145,7 +142,7 @@ def inspect(path: Path, candidates: Candidates) -> Checkpoint:
             f"Give a MobileViT checkpoint of {', '.join(layout_names())}.",
         )
     layout = load_layout(chosen)
-    feed, patch_size = _settings(source, layout)
+    feed, patch_size = _feed(source, layout)[0], _patch_size(source, layout)
     return Checkpoint(source, chosen, layout, form, plain(shapes, form), entry, feed, patch_size)
 
 
@@ -251,16 +248,25 @@ def _layout(names: Collection[str], ours: Collection[str]) -> tuple[str | None, 
     return chosen, chosen_form
 
 
-def _settings(source: Source, layout: Layout) -> tuple[Feed, int | None]:
-    """Return what a checkpoint is fed, and the patch size it was made with, where it says so."""
-    feed = Feed(layout.channel_order, layout.images)
-    if not layout.has_settings:
-        return feed, None
-    patch_size = None
-    if files.CONFIG in source.settings:
-        config = source.settings[files.CONFIG]
-        extras.check_config(config, source.path)
-        patch_size = extras.patch_size(config, source.path)
-    if files.PREPROCESSOR in source.settings:
-        feed = extras.read_feed(source.settings[files.PREPROCESSOR], feed, source.path)
-    return feed, patch_size
+def _patch_size(source: Source, layout: Layout) -> int | None:
+    """Return the patch size that a network was made with, where its folder says so.
+
+    Raises:
+        UsageError: the folder is of another network.
+    """
+    config = source.settings.get(files.CONFIG)
+    if config is None or not layout.has_settings:
+        return None
+    extras.check_config(config, source.path)
+    return extras.patch_size(config, source.path)
+
+
+def _feed(source: Source, layout: Layout) -> tuple[Feed, str]:
+    """Return what a checkpoint is fed, and the name of the file that says so, if any does."""
+    found = image_processors.among(source.settings, source.path)
+    if found is not None:
+        return image_processors.read(*found, kind="MobileViT"), found[1].name
+    config = source.settings.get(files.CONFIG, {}).get(timm_config.KEY)
+    if isinstance(config, Mapping):
+        return timm_config.read(config, source.path / files.CONFIG), files.CONFIG
+    return Feed(layout.channel_order, layout.images), ""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import re
 import warnings
 from collections.abc import Callable, Iterator, Mapping
@@ -14,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families.mobilevit.checkpoints import unwrap
+from mvdeploy.models.feeding import image_processors, read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,7 +21,8 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 V = TypeVar("V")
 
-CONFIG, PREPROCESSOR = "config.json", "preprocessor_config.json"
+CONFIG = "config.json"
+_SETTINGS = (CONFIG, image_processors.COMBINED_FILE, image_processors.FILE)
 SAFETENSORS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
 _WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", _PICKLED, f"{_PICKLED}.index.json")
@@ -79,8 +80,8 @@ def _folder(path: Path) -> Source:
             f"The folder {path} holds no weights.",
             f"Give a folder with {SAFETENSORS} or {_PICKLED}, or a checkpoint file.",
         )
-    settings_files = (file for file in (CONFIG, PREPROCESSOR) if (path / file).is_file())
-    settings = {file: _json(path / file) for file in settings_files}
+    settings_files = (file for file in _SETTINGS if (path / file).is_file())
+    settings = {file: read_settings(path / file) for file in settings_files}
     if not name.endswith(".json"):
         return Source(path, (path / name,), settings)
     index = _index(path / name)
@@ -227,18 +228,8 @@ def _harmless() -> list[Any]:
     return [argparse.Namespace, np.dtype, scalar, old, *dtypes]
 
 
-def _json(file: Path) -> dict[str, Any]:
-    try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
-    except (OSError, ValueError, RecursionError) as error:
-        raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
-    if not isinstance(settings, dict):
-        raise UsageError(f"{file} holds no settings.", "Fetch it again.")
-    return settings
-
-
 def _index(file: Path) -> dict[str, str]:
-    index = _json(file).get("weight_map")
+    index = read_settings(file).get("weight_map")
     if not isinstance(index, dict) or not index or not all(map(_is_name, index.values())):
         raise UsageError(
             f"{file} does not say which file holds which tensor.", "Fetch all of its files again."

@@ -1,15 +1,13 @@
-"""What a folder as transformers saves it says beside the weights: config, preprocessor_config."""
+"""What config.json of a folder as transformers saves it says of the network."""
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.families.mobilevit.checkpoints.files import CONFIG, PREPROCESSOR, Shape
-from mvdeploy.records.spec import ImageRule
+from mvdeploy.models.families.mobilevit.checkpoints.files import CONFIG, Shape
 
 _FIXED: dict[str, object] = {
     "num_channels": 3,
@@ -21,24 +19,6 @@ _FIXED: dict[str, object] = {
     "layer_norm_eps": 1e-5,
 }
 """What the weights' shapes do not tell, and mvdeploy's network has."""
-
-_FILTERS = ("nearest", "lanczos", "bilinear", "bicubic", "box", "hamming")
-"""Pillow's numbers of resampling filters, by which ``resample`` counts."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Feed:
-    """What a checkpoint is fed.
-
-    Attributes:
-        channel_order: ``RGB`` or ``BGR``.
-        images: the rest of the preprocessing.
-        image_size: height and width of the network's input, pixels; None if not said.
-    """
-
-    channel_order: str
-    images: ImageRule
-    image_size: tuple[int, int] | None = None
 
 
 def check_config(config: Mapping[str, Any], folder: Path) -> None:
@@ -65,37 +45,13 @@ def patch_size(config: Mapping[str, Any], folder: Path) -> int:
     Raises:
         UsageError: it is no positive whole number.
     """
-    return _side(config.get("patch_size", 2), "patch_size", folder / CONFIG)
-
-
-def read_feed(settings: Mapping[str, Any], plain: Feed, folder: Path) -> Feed:
-    """Return what images are fed by a preprocessor_config.json.
-
-    Args:
-        settings: its content; older releases wrote plain numbers for sizes.
-        plain: what holds where it says nothing.
-        folder: where it is.
-
-    Raises:
-        UsageError: images are prepared in a way that mvdeploy does not know.
-    """
-    file = folder / PREPROCESSOR
-    if settings.get("do_resize", True) is not True:
-        raise _unknown(file, "'do_resize' is off")
-    crop = _crop(settings, file)
-    margin = plain.images.margin
-    if "size" in settings:
-        # Without a crop the network sees the resized image; a square of it is as near as can be.
-        shortest = _shortest(settings["size"], file)
-        margin = shortest - min(crop) if crop else 0
-        crop = crop or (shortest, shortest)
-    rule = ImageRule(
-        margin=margin,
-        interpolation=_filter(settings.get("resample", 2), file),
-        scale=_scale(settings, file),
-    )
-    flips = settings.get("do_flip_channel_order", plain.channel_order == "BGR")
-    return Feed("BGR" if flips else "RGB", rule, crop)
+    side = config.get("patch_size", 2)
+    if type(side) is not int or not 0 < side < 10**6:
+        raise UsageError(
+            f"{folder / CONFIG} cannot be followed: 'patch_size' is {side!r}.",
+            "Give a checkpoint of the published architecture.",
+        )
+    return side
 
 
 def write_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
@@ -118,67 +74,3 @@ def write_config(shapes: Mapping[str, Shape]) -> dict[str, Any]:
         "id2label": {str(index): label for index, label in enumerate(labels)},
         "label2id": {label: index for index, label in enumerate(labels)},
     }
-
-
-def write_feed(feed: Feed) -> dict[str, Any]:
-    """Return the preprocessor_config.json that says the same."""
-    height, width = feed.image_size or (256, 256)
-    return {
-        "image_processor_type": "MobileViTImageProcessor",
-        "do_resize": True,
-        "size": {"shortest_edge": feed.images.resized(min(height, width))},
-        "resample": _FILTERS.index(feed.images.interpolation),
-        "do_center_crop": True,
-        "crop_size": {"height": height, "width": width},
-        "do_rescale": True,
-        "rescale_factor": feed.images.scale,
-        "do_flip_channel_order": feed.channel_order == "BGR",
-    }
-
-
-def _crop(settings: Mapping[str, Any], file: Path) -> tuple[int, int] | None:
-    crop = settings.get("crop_size")
-    if crop is None or settings.get("do_center_crop", True) is not True:
-        return None
-    if not isinstance(crop, Mapping):
-        return (_side(crop, "crop_size", file),) * 2
-    return (
-        _side(crop.get("height"), "crop_size", file),
-        _side(crop.get("width"), "crop_size", file),
-    )
-
-
-def _shortest(size: object, file: Path) -> int:
-    if not isinstance(size, Mapping):
-        return _side(size, "size", file)
-    if "shortest_edge" not in size:
-        raise _unknown(file, "'size' changes the proportions of images")
-    return _side(size["shortest_edge"], "size", file)
-
-
-def _filter(resample: object, file: Path) -> str:
-    if type(resample) is not int or not 0 <= resample < len(_FILTERS):
-        raise _unknown(file, f"'resample' is {resample!r}")
-    return _FILTERS[resample]
-
-
-def _scale(settings: Mapping[str, Any], file: Path) -> float:
-    if settings.get("do_rescale", True) is not True:
-        return 1.0
-    factor = settings.get("rescale_factor", 1 / 255)
-    if isinstance(factor, bool) or not isinstance(factor, int | float) or not 0 < factor < 2:
-        raise _unknown(file, f"'rescale_factor' is {factor!r}")
-    return float(factor)
-
-
-def _side(value: object, key: str, file: Path) -> int:
-    if type(value) is not int or not 0 < value < 10**6:
-        raise _unknown(file, f"'{key}' is {value!r}")
-    return value
-
-
-def _unknown(file: Path, what: str) -> UsageError:
-    return UsageError(
-        f"{file} cannot be followed: {what}.",
-        "Take the file out of the folder to have images fed as published checkpoints expect them.",
-    )

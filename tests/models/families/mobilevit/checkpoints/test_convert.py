@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import itertools
 import json
 import os
@@ -134,7 +135,8 @@ def test_a_folder_says_what_it_is_fed(state: Any, tmp_path: Path, source: str, r
     ]
     before = models.preprocessing(models.make_spec(XXS, weights=first))
     after = models.preprocessing(models.make_spec(XXS, weights=done.path))
-    assert after == before
+    # The processor of transformers resizes with torch's rounding.
+    assert after == dataclasses.replace(before, rounding="transformers")
     assert after.resize == (resize, resize)
 
 

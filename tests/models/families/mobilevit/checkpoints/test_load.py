@@ -22,6 +22,7 @@ from mvdeploy import models
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families.mobilevit.checkpoints import unwrap
 from mvdeploy.records import ModelSpec, PatchSize, codec
+from mvdeploy.records.spec import ImageChanges
 
 LAYOUTS = ("cvnets", "timm", "transformers")
 XXS = "mobilevit_xxs"
@@ -272,23 +273,21 @@ def test_each_layout_has_its_preprocessing(
     assert (rule.channel_order, rule.interpolation) == (order, interpolation)
     assert (rule.scale, rule.mean, rule.std) == (1 / 255, (0, 0, 0), (1, 1, 1))
     for asked in ("RGB", "BGR"):
-        spec = spec_of(path, channel_order=asked)
+        spec = spec_of(path, images=ImageChanges(channel_order=asked))
         assert models.preprocessing(spec).channel_order == asked
 
 
-def test_a_channel_order_needs_a_checkpoint_and_a_name(state: Any, tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="Random weights know no channel order"):
-        models.make_spec(XXS, channel_order="BGR")
+def test_a_channel_order_has_a_name(state: Any, tmp_path: Path) -> None:
     path = save(state("timm"), tmp_path / "x.pt")
     with pytest.raises(UsageError, match="There is no channel order 'GBR'"):
-        spec_of(path, channel_order="GBR")
+        spec_of(path, images=ImageChanges(channel_order="GBR"))
 
 
 def test_a_spec_with_weights_is_a_key_and_a_record(state: Any, tmp_path: Path) -> None:
     path = save(state("timm"), tmp_path / "x.safetensors")
     spec = spec_of(path)
     assert {spec: 1}[spec_of(path)] == 1
-    assert spec != spec_of(path, channel_order="BGR")
+    assert spec != spec_of(path, images=ImageChanges(channel_order="BGR"))
     assert codec.loads(ModelSpec, codec.dumps(spec), "test") == spec
 
 

@@ -7,7 +7,7 @@ from mvdeploy.records.spec import ImageRule
 
 LAYOUT = Layout(
     channel_order="RGB",
-    images=ImageRule(crop_share=0.9, margin=0, interpolation="bicubic"),
+    images=ImageRule(crop_share=0.9, margin=0, interpolation="bicubic", rounding="timm"),
     rules=(
         Rule("stem.conv", "conv_1.conv"),
         Rule("stem.bn", "conv_1.norm"),

@@ -10,7 +10,7 @@ _LAYER = "mobilevit.encoder.layer.{late-1}.transformer.layer.{layer}"
 
 LAYOUT = Layout(
     channel_order="BGR",
-    images=ImageRule(),
+    images=ImageRule(rounding="transformers"),
     has_settings=True,
     forms=(Form("", "mobilevit.", "a MobileViTModel, the network without a classifier"),),
     heads=(("segmentation_head.", "a segmentation network"),),

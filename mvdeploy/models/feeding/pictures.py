@@ -1,0 +1,75 @@
+"""Image files → 8-bit RGB, or an error of two sentences."""
+
+from __future__ import annotations
+
+import contextlib
+import warnings
+from pathlib import Path
+
+import numpy as np
+from PIL import Image, ImageOps, UnidentifiedImageError
+
+from mvdeploy.errors import UsageError
+
+_RANGES = (255, 65535, 2**32 - 1)
+"""Brightest values of 8, 16 and 32 bits."""
+
+
+def read(path: Path) -> Image.Image:
+    """Read an image file: turned upright, the first frame, its alpha channel left out.
+
+    Pixels of 16 bits are scaled to 8 by their whole range; those of 32 bits and floating-point ones
+    by the smallest usual range (1, 255, 65535, 2^32 - 1) that they fit into.
+
+    Raises:
+        UsageError: the file is missing, damaged or no image.
+    """
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of metadata and sizes; what matters is an error
+            with Image.open(path) as opened:
+                opened.load()
+                return _rgb(_upright(opened))
+    except FileNotFoundError as error:
+        raise UsageError(f"There is no file {path}.", "Check the path after --input.") from error
+    except Exception as error:  # Pillow lets out whatever a damaged file makes its readers run into
+        raise UsageError(
+            f"{path} cannot be read as an image ({_reason(path, error)}).",
+            "Give a JPEG, PNG or other picture after --input.",
+        ) from error
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    """Turn an image as its EXIF data says, if that can be read."""
+    with contextlib.suppress(Exception):  # the pixels are whole, whatever the metadata are
+        return ImageOps.exif_transpose(image)
+    return image
+
+
+def _rgb(image: Image.Image) -> Image.Image:
+    """Convert as Pillow does, except for what it would clip."""
+    if image.mode.startswith("I;16") or image.mode in ("I", "F"):
+        values = np.asarray(image)
+        brightest = 65535.0 if image.mode.startswith("I;16") else _brightest(values)
+        image = Image.fromarray(np.rint(values * (255 / brightest)).astype(np.uint8))
+    return image.convert("RGB")
+
+
+def _brightest(values: np.ndarray) -> float:
+    if not np.isfinite(values).all() or values.min() < 0:
+        raise ValueError("it has negative values, or some that are no numbers")
+    ranges = (1, *_RANGES) if values.dtype.kind == "f" else _RANGES
+    fitting = next((brightest for brightest in ranges if values.max() <= brightest), None)
+    if fitting is None:
+        raise ValueError(f"its values reach {values.max():g}")
+    return float(fitting)
+
+
+def _reason(path: Path, error: Exception) -> str:
+    if isinstance(error, UnidentifiedImageError):
+        return "it is empty" if path.stat().st_size == 0 else "of no kind that Pillow knows"
+    if isinstance(error, Image.DecompressionBombError):
+        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
+    return str(error).partition("\n")[0].rstrip(".") or type(error).__name__
