@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.feeding import Feed, read_settings
+from mvdeploy.models.feeding import Feed
 from mvdeploy.records.spec import INTERPOLATIONS, Channels, ImageRule
 
 FILE, COMBINED_FILE = "preprocessor_config.json", "processor_config.json"
@@ -85,30 +85,6 @@ _KIND = {
 
 _UNPROPORTIONED = 384
 """From this side on, ConvNext's processor stretches images instead of cropping them."""
-
-
-def in_folder(folder: Path) -> tuple[Mapping[str, Any], Path] | None:
-    """Return the settings of a folder's image processor and their file; None if it has none.
-
-    Raises:
-        UsageError: a file is no JSON object.
-    """
-    found = {
-        name: read_settings(folder / name)
-        for name in (COMBINED_FILE, FILE)
-        if (folder / name).is_file()
-    }
-    return among(found, folder)
-
-
-def among(
-    files: Mapping[str, Mapping[str, Any]], folder: Path
-) -> tuple[Mapping[str, Any], Path] | None:
-    """Return the settings of an image processor among the contents of a folder's files."""
-    nested = files.get(COMBINED_FILE, {}).get("image_processor")
-    if isinstance(nested, Mapping):
-        return nested, folder / COMBINED_FILE
-    return (files[FILE], folder / FILE) if FILE in files else None
 
 
 def usual(model_type: str, image_size: tuple[int, int]) -> Feed | None:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
-from mvdeploy.models.feeding import Feed, image_processors, timm_config
+from mvdeploy.models.feeding import Feed, folder, image_processors
 from mvdeploy.models.zoo import load, unloadable, without_patches
 from mvdeploy.quiet import quiet
 from mvdeploy.records import ModelSpec, Preprocessing
@@ -106,12 +106,8 @@ def _image_size(name: str) -> tuple[int, int]:
 @functools.cache
 def _feed(name: str) -> Feed | None:
     """Return what a folder says of its images; None where it says nothing."""
-    folder = Path(name.partition(":")[2])
-    found = image_processors.in_folder(folder)
-    if found is not None:
-        return image_processors.read(*found, kind=_config(name).model_type)
-    wrapped = getattr(_config(name), timm_config.KEY, None)  # a network of timm in a folder
-    return timm_config.read(wrapped, folder) if isinstance(wrapped, dict) else None
+    found = folder.read(Path(name.partition(":")[2]))
+    return found[0] if found is not None else None
 
 
 @functools.cache

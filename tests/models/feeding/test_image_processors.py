@@ -15,7 +15,7 @@ from PIL import Image
 from mvdeploy import models
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
-from mvdeploy.models.feeding import Feed, image_processors
+from mvdeploy.models.feeding import Feed, folder, image_processors
 from mvdeploy.models.preprocess import load_image
 from mvdeploy.records.spec import ImageRule
 
@@ -192,14 +192,6 @@ def test_no_processor_normalises_bgr() -> None:
         image_processors.write(Feed("BGR", rule(**HALF), (64, 64)))
 
 
-def test_a_combined_file_goes_first(tmp_path: Path) -> None:
-    (tmp_path / "preprocessor_config.json").write_text(json.dumps(of("ViT")))
-    (tmp_path / "processor_config.json").write_text(json.dumps({"tokenizer": {}}))
-    assert image_processors.in_folder(tmp_path) == (of("ViT"), tmp_path / HERE.name)
-    (tmp_path / "processor_config.json").write_text(json.dumps({"image_processor": of("DeiT")}))
-    assert image_processors.in_folder(tmp_path) == (of("DeiT"), tmp_path / "processor_config.json")
-
-
 @pytest.mark.parametrize(
     ("model", "resize", "fit"),
     [
@@ -255,9 +247,9 @@ def test_images_are_those_of_the_real_processor(
     transformers = references.transformers
     made = getattr(transformers, f"{kind}ImageProcessor")(**PROCESSORS[kind])
     made.save_pretrained(tmp_path)
-    found = image_processors.in_folder(tmp_path)
+    found = folder.read(tmp_path)
     assert found is not None
-    feed = image_processors.read(*found)
+    feed = found[0]
     assert feed.image_size is not None
     fed = load_image(picture, feeding.steps(feed, feed.image_size))
     processor = transformers.AutoImageProcessor.from_pretrained(tmp_path)
@@ -276,9 +268,9 @@ def test_pillow_differs_by_one_level_at_most(
     """The slow processor rounds the weights of its filter at another bit."""
     made = getattr(references.transformers, f"{kind}ImageProcessorPil")(**PROCESSORS[kind])
     made.save_pretrained(tmp_path)
-    found = image_processors.in_folder(tmp_path)
+    found = folder.read(tmp_path)
     assert found is not None
-    feed = image_processors.read(*found)
+    feed = found[0]
     assert feed.image_size is not None
     steps = feeding.steps(feed, feed.image_size)
     with Image.open(picture) as image:

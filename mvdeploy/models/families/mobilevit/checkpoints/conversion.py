@@ -18,6 +18,7 @@ from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as
 from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Checkpoint
 from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
 from mvdeploy.models.feeding import image_processors
+from mvdeploy.models.feeding.folder import CONFIG
 from mvdeploy.records import codec
 
 if TYPE_CHECKING:
@@ -162,7 +163,7 @@ def _settings(
     else:
         processor = image_processors.write(feed)
     return {
-        files.CONFIG: own.get(files.CONFIG) or extras.write_config(ours),
+        CONFIG: own.get(CONFIG) or extras.write_config(ours),
         image_processors.FILE: processor,
     }
 

@@ -13,7 +13,7 @@ from mvdeploy.models.families.mobilevit.checkpoints import files
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
 from mvdeploy.models.families.mobilevit.checkpoints.files import Shape, Source, listed
 from mvdeploy.models.families.mobilevit.checkpoints.names import Form, Layout
-from mvdeploy.models.feeding import Feed, image_processors, timm_config
+from mvdeploy.models.feeding import Feed, folder
 from mvdeploy.records.spec import WeightsFile
 
 V = TypeVar("V")
@@ -254,7 +254,7 @@ def _patch_size(source: Source, layout: Layout) -> int | None:
     Raises:
         UsageError: the folder is of another network.
     """
-    config = source.settings.get(files.CONFIG)
+    config = source.settings.get(folder.CONFIG)
     if config is None or not layout.has_settings:
         return None
     extras.check_config(config, source.path)
@@ -263,10 +263,7 @@ def _patch_size(source: Source, layout: Layout) -> int | None:
 
 def _feed(source: Source, layout: Layout) -> tuple[Feed, str]:
     """Return what a checkpoint is fed, and the name of the file that says so, if any does."""
-    found = image_processors.among(source.settings, source.path)
+    found = folder.said(source.settings, source.path, kind="MobileViT")
     if found is not None:
-        return image_processors.read(*found, kind="MobileViT"), found[1].name
-    config = source.settings.get(files.CONFIG, {}).get(timm_config.KEY)
-    if isinstance(config, Mapping):
-        return timm_config.read(config, source.path / files.CONFIG), files.CONFIG
+        return found
     return Feed(layout.channel_order, layout.images), ""

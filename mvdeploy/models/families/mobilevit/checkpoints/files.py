@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families.mobilevit.checkpoints import unwrap
-from mvdeploy.models.feeding import image_processors, read_settings
+from mvdeploy.models.feeding import folder, read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,8 +21,6 @@ if TYPE_CHECKING:
 Shape = tuple[int, ...]
 V = TypeVar("V")
 
-CONFIG = "config.json"
-_SETTINGS = (CONFIG, image_processors.COMBINED_FILE, image_processors.FILE)
 SAFETENSORS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
 _WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", _PICKLED, f"{_PICKLED}.index.json")
@@ -80,7 +78,7 @@ def _folder(path: Path) -> Source:
             f"The folder {path} holds no weights.",
             f"Give a folder with {SAFETENSORS} or {_PICKLED}, or a checkpoint file.",
         )
-    settings_files = (file for file in _SETTINGS if (path / file).is_file())
+    settings_files = (file for file in folder.FILES if (path / file).is_file())
     settings = {file: read_settings(path / file) for file in settings_files}
     if not name.endswith(".json"):
         return Source(path, (path / name,), settings)
