@@ -372,7 +372,11 @@ def twin(format_name: str, options: Options) -> Options | None:
 def options_of(artifact: Artifact) -> Options:
     """Return the options that make a file like one that there is."""
     own = getattr(get(artifact.format), "options_of", None)
-    return Options(artifact.precision, own=own(artifact) if own is not None else None)
+    return Options(
+        artifact.precision,
+        dynamic_batch=any(DYNAMIC in tensor.shape for tensor in artifact.inputs),
+        own=own(artifact) if own is not None else None,
+    )
 
 
 def verifier(format_name: str) -> str:

@@ -62,6 +62,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     try:
         with quiet():
             model = subject.rewrite(_traced(subject, options.own.opset))
+        if subject.dynamic:
+            _demand_free(model.graph)
         modules = _modules(model.graph)
         _label(model, modules, subject.facts)
         onnx.checker.check_model(model, full_check=True)
@@ -99,6 +101,21 @@ def _traced(subject: Subject, opset: int | None) -> onnx.ModelProto:
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program.model_proto
+
+
+def _demand_free(graph: onnx.GraphProto) -> None:
+    """Refuse a program for which the exporter fixed the number of images.
+
+    Raises:
+        EngineError: it is fixed.
+    """
+    for tensor in graph.input:
+        dimensions = tensor.type.tensor_type.shape.dim
+        if dimensions and not dimensions[0].dim_param:
+            raise EngineError(
+                f"The exporter fixed the number of images at {dimensions[0].dim_value}.",
+                "Export it for so many images with --batch.",
+            )
 
 
 def check(options: export.Options) -> None:

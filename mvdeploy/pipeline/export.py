@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy import export as formats
 from mvdeploy import files, models, passes
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline import origin
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
 
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 OnStep = Callable[[str], None]
+
+_BATCH_REMEDY = "Have it take any (x.shape[0] says how many), or export it for one image."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -148,11 +150,17 @@ class Builder:
         twin: Exported | None = None,
     ) -> Exported:
         """Write and verify what will be `path`."""
+        if options.dynamic_batch:
+            self._demand_batches(self.network, 2)
         built, source = self._source(formats.formulation(format_name, options) or passes.PLAIN)
         kind = format_name if twin is None else f"{format_name} with images"
         self._step(f"{self._spec.label}: export to {kind}")
+        try:
+            written = formats.write(source, format_name, part, options)
+        except EngineError as error:
+            raise self._free(error, built.network) if options.dynamic_batch else error from None
         artifact = dataclasses.replace(
-            formats.write(source, format_name, part, options),
+            written,
             twin=twin.path.name if twin is not None else "",
             weights_fingerprint=built.fingerprint,
             sources=origin.sources(self._spec, path),
@@ -167,14 +175,54 @@ class Builder:
     def _verify(
         self, artifact: Artifact, path: Path, built: _Built, source: formats.Source
     ) -> Parity:
-        from mvdeploy.verify import parity
+        from mvdeploy.verify import inputs, parity
 
         engine = formats.verifier(artifact.format)
+        feeds = inputs.with_batches(self._feeds, artifact.inputs)
         result = parity.check(
-            artifact, path, built.network, self._feeds, engine, rewritten=source.network
+            artifact, path, built.network, feeds, engine, rewritten=source.network
         )
         parity.demand(result, f"{self._spec.label} in {artifact.format}")
         return result
+
+    def _demand_batches(self, network: nn.Module, count: int) -> None:
+        """Refuse a network that does not take so many images at once.
+
+        Raises:
+            UsageError: names the module in whose forward their number is fixed.
+        """
+        from mvdeploy.models import batching
+
+        found = batching.fixed_in(network, self._images(1), self._images(count))
+        if found is not None:
+            module, outcome = found
+            raise UsageError(
+                f"{self._spec.label} fixes the number of images in the forward of {module}: with "
+                f"{count} images it {outcome.rstrip('.')}.",
+                _BATCH_REMEDY,
+            )
+
+    def _images(self, count: int) -> tuple[Tensor, ...]:
+        """Return what the network is fed for a number of images, all different."""
+        import torch
+
+        from mvdeploy.verify import inputs
+
+        several = inputs.several(self._feeds, count, self._spec.inputs)
+        return tuple(map(torch.from_numpy, several.values()))
+
+    def _free(self, error: EngineError, network: nn.Module) -> MvdeployError:
+        """Return why the number of images cannot be free, if that is why an export failed."""
+        from mvdeploy.models import batching
+
+        module = batching.decided_in(network, self._images(2))
+        if module is None:
+            return error
+        return UsageError(
+            f"{self._spec.label} decides by the number of images in the forward of {module}, so "
+            "that it cannot be left free.",
+            _BATCH_REMEDY,
+        )
 
     @property
     def _examples(self) -> tuple[Tensor, ...]:
@@ -210,6 +258,8 @@ class Builder:
         if self._built is None:
             self._step(f"{self._spec.label}: build")
             network = models.build(self._spec)
+            if self._spec.batch > 1:
+                self._demand_batches(network, self._spec.batch)
             macs = _macs(network, self._examples)
             table, fingerprint = models.module_table(network), models.fingerprint(network)
             self._built = _Built(network, table, macs, fingerprint)

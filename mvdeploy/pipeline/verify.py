@@ -77,7 +77,8 @@ class Verifier:
         spec = self._spec = origin.spec_of(self.artifact, path, weights, model)
         rule = self.artifact.preprocessing
         images = load_images(photograph or sample_photograph(), spec.inputs, rule)
-        self._feeds = inputs.feeds(spec.inputs, rule, images)
+        feeds = inputs.feeds(spec.inputs, rule, images)
+        self._feeds = inputs.with_batches(feeds, self.artifact.inputs)
         self._feed = next(iter(self._feeds.values()))
         on_step(f"{spec.label}: build")
         self._network: nn.Module = origin.network(self.artifact, spec)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -15,6 +16,9 @@ Image = npt.NDArray[np.float32]
 
 Feed = Mapping[str, Array]
 """Inputs of one inference by name, in the order in which the network takes them."""
+
+BATCHES = (2, 3)
+"""Numbers of images, besides one, that an artifact is fed which takes any."""
 
 Feeds = Mapping[str, Feed]
 """Several, each by a name such as ``photograph``; the first is the one to look closely at."""
@@ -35,6 +39,7 @@ def feeds(
         With images, a photograph and images that differ as much as they can; without, seeded
         values and the extremes of each input.
     """
+    photograph = {name: _different(x) for name, x in photograph.items()}
     images = {name: synthetic(x.shape, seed) for name, x in photograph.items()}
     kinds = tuple(next(iter(images.values()))) if images else ("noise", "least", "most")
     return {
@@ -49,6 +54,38 @@ def feeds(
             for number, kind in enumerate(kinds, start=1)
         },
     }
+
+
+def several(feeds: Feeds, count: int, inputs: Sequence[TensorInfo]) -> Feed:
+    """Return a feed of several different images: the first of each of as many feeds.
+
+    Args:
+        feeds: of one image or more.
+        count: how many images.
+        inputs: of the artifact; only those with a dimension for the images are changed.
+    """
+    chosen = [feed for _, feed in zip(range(count), itertools.cycle(feeds.values()), strict=False)]
+    return {
+        tensor.name: (
+            np.concatenate([feed[tensor.name][:1] for feed in chosen])
+            if tensor.shape
+            else chosen[0][tensor.name]
+        )
+        for tensor in inputs
+    }
+
+
+def with_batches(feeds: Feeds, inputs: Sequence[TensorInfo]) -> Feeds:
+    """Return feeds, and those of other numbers of images for an artifact that takes any.
+
+    Args:
+        feeds: of one image, by name.
+        inputs: of the artifact; a dimension that is free has a name.
+    """
+    if not any(isinstance(size, str) for tensor in inputs for size in tensor.shape):
+        return feeds
+    more = {f"{count} images": several(feeds, count, inputs) for count in BATCHES}
+    return {**feeds, **more}
 
 
 def seeded(inputs: Sequence[TensorInfo], seed: int = 0) -> Feed:
@@ -94,7 +131,14 @@ def synthetic(shape: tuple[int, ...], seed: int = 0) -> dict[str, Image]:
     ramp = np.linspace(0, 1, shape[-1], dtype=np.float32)
     return {
         "noise": noise,
-        "ramp": np.ascontiguousarray(np.broadcast_to(ramp, shape)),
+        "ramp": _different(np.ascontiguousarray(np.broadcast_to(ramp, shape))),
         "black": np.zeros(shape, np.float32),
         "white": np.ones(shape, np.float32),
     }
+
+
+def _different(images: Image) -> Image:
+    """Return the images of a batch made different: each is shifted by another part of its width."""
+    width = images.shape[-1]
+    shifted = (np.roll(x, width * i // len(images), -1) for i, x in enumerate(images))
+    return np.stack(list(shifted))

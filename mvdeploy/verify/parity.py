@@ -369,7 +369,9 @@ def _snr_db(signal: npt.NDArray[np.float64], difference: npt.NDArray[np.float64]
 
 def _largest_spread(results: Iterable[Outputs]) -> float:
     """Return how much the output that varies most does between inputs: others may be constants."""
-    by_input = list(results)
+    # Of as many images as the first has: an artifact may take any number of them.
+    first, *others = results
+    by_input = [first, *(r for r in others if all(r[n].shape == first[n].shape for n in first))]
     return max(_spread(np.stack([outputs[name] for outputs in by_input])) for name in by_input[0])
 
 

@@ -11,11 +11,12 @@ from pathlib import Path
 import pytest
 
 import mvdeploy
-from mvdeploy import export
+from mvdeploy import export, files
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options
 from mvdeploy.pipeline.export import Builder, staged
+from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.precisions import fp32
 from mvdeploy.records import Artifact, codec
 
@@ -173,6 +174,93 @@ def test_a_dynamic_batch_takes_any_number_of_images(
     session.feed({"image": images[1:2]})
     session.infer()
     np.testing.assert_allclose(session.outputs()["logits"], together[1:2], atol=1e-5)
+
+
+BATCHES = """
+import torch
+from torch import nn
+
+
+class Part(nn.Module):
+    def __init__(self, kind):
+        super().__init__()
+        self.conv, self.head, self.kind = nn.Conv2d(3, 8, 3), nn.Linear(8, 5), kind
+
+    def forward(self, x):
+        y = self.conv(x)
+        if self.kind == "reshaped":
+            y = y.reshape(1, 8, -1)
+        elif self.kind == "viewed":
+            y = y.view(1, 8, 196)
+        elif self.kind == "branching" and len(x) == 2:
+            y = 2 * y
+        return self.head(y.flatten(2).mean(-1))
+
+
+def make(kind):
+    torch.manual_seed(0)
+    return nn.Sequential(nn.ReLU(), Part(kind))
+
+
+reshaped = lambda: make("reshaped")
+viewed = lambda: make("viewed")
+branching = lambda: make("branching")
+free = lambda: make("free")
+for factory in (reshaped, viewed, branching, free):
+    factory.image_size = (16, 16)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "batch", "said"),
+    [
+        ("reshaped", None, "fixes the number of images in the forward of 1 (Part): with 2 images"),
+        ("viewed", None, "fixes the number of images in the forward of 1 (Part): with 2 images it"),
+        ("viewed", 3, "fixes the number of images in the forward of 1 (Part): with 3 images it"),
+        ("branching", None, "decides by the number of images in the forward of 1 (Part), so that"),
+    ],
+)
+@pytest.mark.parametrize("format_name", ["onnx", "pytorch"])
+def test_a_network_that_fixes_its_batch_is_refused_with_the_module(
+    tmp_path: Path, format_name: str, kind: str, batch: int | None, said: str
+) -> None:
+    (tmp_path / "nets.py").write_text(BATCHES)
+    spec = mvdeploy.make_spec(f"{tmp_path / 'nets.py'}:{kind}")
+    build = Builder(dataclasses.replace(spec, batch=batch or 1))
+    path = tmp_path / f"net{export.suffix(format_name)}"
+    with pytest.raises(UsageError) as raised:
+        build.export(format_name, path, Options(dynamic_batch=batch is None))
+    assert said in raised.value.message and not path.exists()
+
+
+def test_a_file_that_mixes_the_images_of_a_batch_fails(tmp_path: Path) -> None:
+    import numpy as np
+    import onnx
+    from onnx import helper, numpy_helper
+
+    (tmp_path / "nets.py").write_text(BATCHES)
+    path = tmp_path / "net.onnx"
+    build = Builder(mvdeploy.make_spec(f"{tmp_path / 'nets.py'}:free"))
+    good = build.export("onnx", path, Options(dynamic_batch=True))
+    assert [one.name for one in good.parity.inputs][-2:] == ["2 images", "3 images"]
+    model = onnx.load(str(path))
+    (output,) = (o for node in model.graph.node for o in node.output if o == "logits")
+    for node in model.graph.node:
+        node.output[:] = ["apart" if name == output else name for name in node.output]
+    model.graph.initializer.append(numpy_helper.from_array(np.array([0]), "rows"))
+    model.graph.node.extend(
+        [
+            helper.make_node("ReduceMean", ["apart", "rows"], ["of_all"], "of_all", keepdims=1),
+            helper.make_node("Sub", ["apart", "apart"], ["nothing"], "nothing"),
+            helper.make_node("Add", ["of_all", "nothing"], ["logits"], "add"),
+        ]
+    )
+    onnx.save(model, path)
+    export.save_manifest(dataclasses.replace(good.artifact, sha256=files.sha256(path)), path)
+    parity = Verifier(path).check()
+    assert not parity.passed
+    wrong = {one.name for one in parity.inputs if one.max_abs > 1e-4}
+    assert wrong == {"2 images", "3 images"}
 
 
 def test_an_opset_is_kept_and_an_impossible_one_refused(builder: Builder, tmp_path: Path) -> None:

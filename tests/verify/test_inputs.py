@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 
 from mvdeploy.records import Preprocessing, TensorInfo
@@ -35,7 +37,7 @@ def test_images_are_normalised_as_the_network_is_fed() -> None:
     photograph = np.full(SHAPE, 0.25, np.float32)
     made = inputs.feeds((IMAGE,), RULE, {"image": photograph})
     assert list(made) == ["photograph", "noise", "ramp", "black", "white"]
-    assert made["photograph"]["image"] is photograph
+    assert np.array_equal(made["photograph"]["image"], photograph)
     for channel, (mean, std) in enumerate(zip(RULE.mean, RULE.std, strict=True)):
         np.testing.assert_allclose(made["black"]["image"][:, channel], -mean / std, rtol=1e-6)
         np.testing.assert_allclose(made["white"]["image"][:, channel], (1 - mean) / std, rtol=1e-6)
@@ -60,3 +62,25 @@ def test_without_images_there_are_noise_and_extremes() -> None:
     assert -2 <= made["noise"]["scale"] <= 2
     again = inputs.feeds((TOKENS, scale), RULE, {})
     np.testing.assert_array_equal(made["noise"]["tokens"], again["noise"]["tokens"])
+
+
+def test_images_of_one_batch_differ() -> None:
+    image = TensorInfo("image", (3, 3, 8, 8), "float32", "NCHW")
+    row = np.random.default_rng(0).random((1, 3, 8, 8), np.float32)
+    made = inputs.feeds((image,), RULE, {"image": np.repeat(row, 3, 0)})
+    for name in ("photograph", "noise", "ramp"):
+        first, *others = made[name]["image"]
+        assert all(abs(first - other).max() > 0.1 for other in others), name
+
+
+def test_what_takes_any_number_of_images_is_fed_several_different_ones() -> None:
+    image = TensorInfo("image", (1, 3, 8, 8), "float32", "NCHW")
+    made = inputs.feeds((image,), RULE, {"image": np.full((1, 3, 8, 8), 0.3, np.float32)})
+    assert inputs.with_batches(made, (image,)) is made
+    free = dataclasses.replace(image, shape=("batch", 3, 8, 8))
+    more = inputs.with_batches(made, (free,))
+    assert list(more) == [*made, "2 images", "3 images"]
+    for count in (2, 3):
+        images = more[f"{count} images"]["image"]
+        assert images.shape == (count, 3, 8, 8)
+        assert len({x.tobytes() for x in images}) == count
