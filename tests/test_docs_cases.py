@@ -17,7 +17,7 @@ def rows() -> list[list[str]]:
 
 
 @functools.cache
-def tests_in(path: str) -> set[str]:
+def functions_in(path: str) -> set[str]:
     tree = ast.parse((ROOT / path).read_text(encoding="utf-8"))
     return {node.name for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
 
@@ -29,4 +29,4 @@ def test_every_row_names_a_test_that_exists() -> None:
         assert situation.endswith(".") and outcome.endswith(".")
         found = re.fullmatch(r"`(tests/[\w/]+\.py)::(test_\w+)`", test)
         assert found, test
-        assert found[2] in tests_in(found[1]), test
+        assert found[2] in functions_in(found[1]), test
