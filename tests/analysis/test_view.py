@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from mvdeploy.analysis import derived_findings
+from mvdeploy.analysis.view import view_of
 from mvdeploy.records import Comparison, DeviceState, Finding, Level, PairGroup, Samples
 from mvdeploy.report import prose, wording
 from mvdeploy.stats.reliability import LIMITS, Grade
@@ -272,3 +273,16 @@ def _with_samples(story: Any, steady: Samples) -> Any:
     session = dataclasses.replace(a.measurement.sessions[0], steady=steady)
     a = dataclasses.replace(a, measurement=dataclasses.replace(a.measurement, sessions=(session,)))
     return dataclasses.replace(story, saved=dataclasses.replace(story.saved, cases=(a, b)))
+
+
+@pytest.mark.parametrize(("cores", "told"), [(2, True), (16, False)])
+def test_more_threads_than_cores_are_told_whatever_the_verdict(
+    single: Any, cores: int, told: bool
+) -> None:
+    (case,) = single.saved.cases
+    conditions = {"threads": 16, "cores": tuple(map(str, range(cores)))}
+    measurement = dataclasses.replace(case.measurement, conditions=conditions)
+    cases = (dataclasses.replace(case, measurement=measurement),)
+    saved = dataclasses.replace(single.saved, cases=cases)
+    found = [f for f in view_of(saved, {}).findings if f.code == "more_threads_than_cores"]
+    assert [f.values for f in found] == ([{"threads": 16, "cores": 2}] if told else [])

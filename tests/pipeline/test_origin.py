@@ -88,6 +88,18 @@ def test_other_weights_are_called_other_weights(
     assert "Seed" in raised.value.remedy
 
 
+def test_random_weights_that_come_out_otherwise_are_the_reason_of_a_difference(
+    tmp_path: Path,
+) -> None:
+    path = tmp_path / "net.onnx"
+    exported = Builder(models.make_spec("yardstick")).export("onnx", path)
+    # As on a machine, or with a torch, whose generator gives other numbers for the same seed.
+    spec = dataclasses.replace(exported.artifact.spec, seed=1)
+    export.save_manifest(dataclasses.replace(exported.artifact, spec=spec), path)
+    with pytest.raises(UsageError, match=r"yardstick builds has other weights.*depend on the mach"):
+        Verifier(path).check()
+
+
 def test_a_manifest_of_before_is_read_and_judged_by_its_outputs(
     moved: Path, tmp_path: Path
 ) -> None:
