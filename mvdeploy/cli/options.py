@@ -75,6 +75,16 @@ FEEDING = ("mean", "std", "crop", "interpolation", "channel_order")
 """Names of the values that `feeding` adds."""
 
 
+def weights_key(command: F) -> F:
+    """Add ``--weights-key``."""
+    return click.option(
+        "--weights-key",
+        metavar="KEY",
+        help="Which of the checkpoint's copies to take, if several fit: state_dict_ema, "
+        "state_dict.model, or . for the file itself.",
+    )(command)
+
+
 def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
     by_format = {name: export.precisions_of(name) for name in export.names()}
@@ -115,9 +125,10 @@ def network(command: F) -> F:
                 "--weights",
                 type=click.Path(path_type=Path),
                 metavar="FILE|DIR",
-                help="Checkpoint of timm, CVNets or transformers: .pt, .pth, .bin, .safetensors, "
-                "or a folder. [default: random weights]",
+                help="Checkpoint: .pt, .pth, .ckpt, .bin, .safetensors, or a folder; of MobileViT "
+                "in the names of timm, CVNets, transformers or mvdeploy. [default: random weights]",
             ),
+            weights_key,
             feeding,
             click.option(
                 "--seed",
@@ -132,7 +143,10 @@ def network(command: F) -> F:
     return command
 
 
-NETWORK = ("patches", "image_size", "task", "num_classes", "seed", "weights", *FEEDING)
+NETWORK = (
+    *("patches", "image_size", "task", "num_classes", "seed", "weights", "weights_key"),
+    *FEEDING,
+)
 """Names of the values that `network` adds, as `specs` takes them."""
 
 
@@ -144,6 +158,7 @@ def specs(
     num_classes: int | None,
     seed: int,
     weights: Path | None = None,
+    weights_key: str | None = None,
     **fed: Any,
 ) -> tuple[ModelSpec, ...]:
     """Return a spec for every model in every patch configuration; `fed` are those of `FEEDING`.
@@ -151,7 +166,7 @@ def specs(
     Raises:
         UsageError: one of them cannot be built, or there is a checkpoint for none.
     """
-    given = {"weights": weights, **fed}
+    given = {"weights": weights, "weights_key": weights_key, **fed}
     needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     if not names and needless:
         raise UsageError(
@@ -172,6 +187,7 @@ def specs(
             seed=seed,
             weights=weights,
             images=images,
+            weights_key=weights_key,
         )
         for name in names
         for configuration in configurations

@@ -14,15 +14,18 @@ A model family is one file (or folder) in ``families/``, importable without torc
     the network; module classes declare their `Category` as ``category``.
 ``tasks(name)``
     names of `mvdeploy.tasks` that a model does; a family without it classifies.
-``checkpoint(spec, path, num_classes)``, ``load(network, weights, model)``
-    a spec with what a checkpoint says, and its weights; a family without them takes none.
-``layouts()``, ``convert(source, layout, target, channel_order)``
+``checkpoint(spec, path, num_classes, key)``, ``load(network, weights, model)``
+    a spec with what a checkpoint says, and its weights; without them, checkpoints are read whose
+    names are the network's own.
+``layouts()``, ``convert(source, layout, target, channel_order, key)``
     layouts that its checkpoints can be written in, and a `Converted`; a family may lack them.
 """
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import functools
 import hashlib
 import itertools
 from collections.abc import Callable, Iterator
@@ -39,6 +42,8 @@ from mvdeploy.records.spec import CHANNEL_ORDERS, ImageChanges
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.records import WeightsFile
+
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
 
@@ -50,7 +55,7 @@ class Converted:
     Attributes:
         source: what was read.
         source_layout: of it.
-        entry: of the file's dict that was taken; empty for all of it.
+        entry: which of the file's tensors were taken, ``state_dict.model``; empty for all of it.
         path: what was written: a file, or a folder for transformers.
         layout: of the result.
         model: which network's weights they are.
@@ -59,6 +64,7 @@ class Converted:
         channel_order: what the network is to be fed; a conversion does not change it.
         plain_order: what networks in this layout are fed when nothing is said.
         known_from: where the channel order of the source is known from, in words.
+        notes: what was left aside or changed, in words.
     """
 
     source: Path
@@ -72,6 +78,7 @@ class Converted:
     channel_order: str
     plain_order: str
     known_from: str
+    notes: tuple[str, ...] = ()
 
 
 def catalogue() -> dict[str, str]:
@@ -91,6 +98,7 @@ def make_spec(
     seed: int = 0,
     weights: Path | None = None,
     images: ImageChanges | None = None,
+    weights_key: str | None = None,
 ) -> ModelSpec:
     """Return a spec that can be built: the model's defaults with what is asked for instead.
 
@@ -104,6 +112,8 @@ def make_spec(
         weights: a checkpoint: a file, or a folder as transformers saves it. Its names and shapes
             are checked here, its values when the network is built.
         images: what is changed in its preprocessing.
+        weights_key: where in the checkpoint the weights are, if several copies fit:
+            ``state_dict_ema``, ``state_dict.model``, or ``.`` for the file itself.
 
     Raises:
         UsageError: an unknown model or task, a task that the model does not do, sizes that do not
@@ -111,14 +121,18 @@ def make_spec(
     """
     family = _family(name)
     task = _task(family, name, task)
+    if weights_key is not None and weights is None:
+        raise UsageError(
+            "Random weights lie in no file.", "Give a checkpoint with --weights as well."
+        )
     asked = {"patches": patches, "image_size": image_size, "num_classes": num_classes}
     given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
     plain: ModelSpec = family.defaults(name)
     if weights is not None:
-        plain = _checkpoint(family, plain, weights, num_classes)
-    own_weights = hasattr(family, "has_weights") and family.has_weights(plain)
+        plain = _checkpoint(family, plain, weights, num_classes, image_size, weights_key)
+    own_weights = _has_weights(family, plain)
     if images is not None:
         given["images"] = images
     spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
@@ -141,14 +155,46 @@ def _task(family: ModuleType, name: str, asked: str | None) -> str:
     return asked
 
 
-def _checkpoint(family: ModuleType, plain: ModelSpec, *given: Any) -> ModelSpec:
+def _checkpoint(
+    family: ModuleType,
+    plain: ModelSpec,
+    path: Path,
+    num_classes: int | None,
+    image_size: tuple[int, int] | None,
+    key: str | None,
+) -> ModelSpec:
     """Return the defaults of a model with those of its checkpoint."""
-    if not hasattr(family, "checkpoint"):
-        raise UsageError(
-            f"No layout of checkpoints is known for {plain.model}.", "Leave out --weights."
-        )
-    spec: ModelSpec = family.checkpoint(plain, *given)
-    return spec
+    if hasattr(family, "checkpoint"):
+        spec: ModelSpec = family.checkpoint(plain, path, num_classes, key)
+        return spec
+    from mvdeploy.models.checkpoints import own_names
+
+    fixed = _has_weights(family, plain)
+    built = functools.cache(functools.partial(_for_names, family))
+
+    def build(spec: ModelSpec) -> nn.Module:
+        # What comes with its weights has as many classes as these: it is not built for others.
+        return built(dataclasses.replace(spec, num_classes=plain.num_classes) if fixed else spec)
+
+    saved = getattr(family, "saved_names", None)
+    return own_names.checkpoint(plain, path, num_classes, image_size, key, build, saved)
+
+
+def _for_names(family: ModuleType, spec: ModelSpec) -> nn.Module:
+    """Build a network for its names and shapes: without memory for its weights where it can be."""
+    import torch
+
+    with torch.random.fork_rng(devices=()):
+        if not _has_weights(family, spec):
+            with contextlib.suppress(Exception), torch.device("meta"):  # some compute with values
+                network: nn.Module = family.build(spec)
+                return network
+        network = family.build(spec)
+        return network
+
+
+def _has_weights(family: ModuleType, spec: ModelSpec) -> bool:
+    return hasattr(family, "has_weights") and family.has_weights(spec)
 
 
 def layouts() -> tuple[str, ...]:
@@ -161,7 +207,13 @@ def _layouts(family: ModuleType) -> tuple[str, ...]:
     return names
 
 
-def convert(source: Path, layout: str, target: Path, channel_order: str | None = None) -> Converted:
+def convert(
+    source: Path,
+    layout: str,
+    target: Path,
+    channel_order: str | None = None,
+    weights_key: str | None = None,
+) -> Converted:
     """Write a checkpoint in another library's layout, with the same values.
 
     Args:
@@ -169,6 +221,7 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
         layout: of the result: one of `layouts`.
         target: a .pt, .pth or .safetensors file; for transformers also the name of a new folder.
         channel_order: ``RGB`` or ``BGR``, if the checkpoint is not fed as its layout's usually are.
+        weights_key: where in the checkpoint the weights are, if several copies fit.
 
     Raises:
         UsageError: the checkpoint cannot be used, or the target not written.
@@ -177,7 +230,9 @@ def convert(source: Path, layout: str, target: Path, channel_order: str | None =
         raise plugins.unknown("channel order", str(channel_order), CHANNEL_ORDERS)
     for family in _families():
         if layout in _layouts(family):
-            converted: Converted = family.convert(source, layout, target, channel_order)
+            converted: Converted = family.convert(
+                source, layout, target, channel_order, weights_key
+            )
             return converted
     raise plugins.unknown("layout", layout, layouts())
 
@@ -188,7 +243,12 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     Raises:
         UsageError: its folder says it in a way that is not known, or a change to it cannot be.
     """
-    return feeding.changed(_family(spec.model).preprocessing(spec), spec.images)
+    family, weights = _family(spec.model), spec.weights
+    if weights is None or not weights.channel_order or hasattr(family, "checkpoint"):
+        steps: Preprocessing = family.preprocessing(spec)
+    else:
+        steps = feeding.steps(feeding.Feed(weights.channel_order, weights.images), spec.image_size)
+    return feeding.changed(steps, spec.images)
 
 
 def build(spec: ModelSpec) -> nn.Module:
@@ -213,7 +273,7 @@ def build(spec: ModelSpec) -> nn.Module:
     with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
         network: nn.Module = family.build(plain if configurable else spec)
     if spec.weights is not None:
-        family.load(network, spec.weights, spec.model)
+        _load(family, network, spec.weights, spec.model)
     elif configurable:
         random_weights.initialise(network, spec.seed or 0)
     elif spec.seed is not None:
@@ -221,6 +281,15 @@ def build(spec: ModelSpec) -> nn.Module:
     if configurable:
         family.set_patches(network, spec.patches)
     return network.eval()
+
+
+def _load(family: ModuleType, network: nn.Module, weights: WeightsFile, model: str) -> None:
+    if hasattr(family, "checkpoint"):
+        family.load(network, weights, model)
+        return
+    from mvdeploy.models.checkpoints import own_names
+
+    own_names.load(network, weights, model, getattr(family, "saved_names", None))
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -95,9 +95,13 @@ class WeightsFile:
     Attributes:
         path: a file, or a folder as transformers saves it.
         sha256: of the file; of a folder, over the names and sha256 of the files that are read.
-        layout: whose names its tensors have: ``cvnets``, ``timm`` or ``transformers``.
-        channel_order: ``RGB`` or ``BGR``.
+        layout: whose names its tensors have: ``cvnets``, ``timm``, …; empty for the network's own.
+        channel_order: ``RGB`` or ``BGR``; empty where nothing says how its images are fed, and what
+            is usual for the network holds.
         images: the rest of the preprocessing.
+        key: where in the file they were: entry and prefix, ``state_dict.model``; empty for all of
+            it.
+        notes: what was left aside or changed, in words.
     """
 
     path: str
@@ -105,6 +109,16 @@ class WeightsFile:
     layout: str
     channel_order: str
     images: ImageRule = ImageRule()
+    key: str = ""
+    notes: tuple[str, ...] = ()
+
+    @property
+    def text(self) -> str:
+        """The file and what was taken of it: ``a.ckpt, entry 'model', layout timm``."""
+        facts = [self.path]
+        facts += [f"entry '{self.key}'"] if self.key else []
+        facts += [f"layout {self.layout}"] if self.layout else []
+        return "; ".join((", ".join(facts), *self.notes))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -197,9 +197,12 @@ def test_a_task_that_a_model_does_not_do_is_refused(
     assert models.make_spec("mobilevit_s").task == "caption"
 
 
-def test_a_family_without_checkpoints_refuses_one(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="No layout of checkpoints is known for yardstick"):
-        models.make_spec("yardstick", weights=tmp_path / "x.pt")
+def test_a_family_without_layouts_takes_its_own_names(tmp_path: Path) -> None:
+    network = models.build(models.make_spec("yardstick", seed=3))
+    torch.save({"net": network.state_dict()}, tmp_path / "x.pt")
+    found = models.build(models.make_spec("yardstick", weights=tmp_path / "x.pt"))
+    for name, tensor in network.state_dict().items():
+        assert torch.equal(found.state_dict()[name], tensor)
     with pytest.raises(UsageError, match="There is no layout 'torchvision'"):
         models.convert(tmp_path / "x.pt", "torchvision", tmp_path / "y.pt")
-    assert models.layouts() == ("cvnets", "timm", "transformers")
+    assert models.layouts() == ("cvnets", "mvdeploy", "timm", "transformers")

@@ -25,16 +25,22 @@ from mvdeploy.models import Converted
     help="A .pt, .pth or .safetensors file; for transformers also the name of a new folder.",
 )
 @options.channel_order
+@options.weights_key
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
 @options.debug
 def command(
-    checkpoint: Path, layout: str, output: Path, channel_order: str | None, as_json: bool
+    checkpoint: Path,
+    layout: str,
+    output: Path,
+    channel_order: str | None,
+    weights_key: str | None,
+    as_json: bool,
 ) -> None:
     """Rewrite CHECKPOINT in the layout of another library; every value stays as it is.
 
     What CHECKPOINT is, is told by the names of its tensors.
     """
-    done = models.convert(checkpoint, layout, output, channel_order)
+    done = models.convert(checkpoint, layout, output, channel_order, weights_key)
     if as_json:
         import json
 
@@ -64,6 +70,8 @@ def _show(done: Converted) -> None:
         f"  {done.source_layout}{entry} → {done.layout}: {done.tensors} tensors of {done.model}, "
         f"{done.num_classes} classes"
     )
+    for note in done.notes:
+        click.echo(f"  {note}")
     click.echo(f"  expects {done.channel_order} images, {done.known_from}")
     if done.channel_order != done.plain_order:
         click.echo(

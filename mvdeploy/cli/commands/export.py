@@ -201,6 +201,8 @@ def _show(exported: Exported) -> None:
         + f"{len(artifact.operators)} operators"
     )
     click.echo(f"  fed {feeding.describe(artifact.preprocessing)}")
+    if artifact.spec.weights is not None:
+        click.echo(f"  weights: {artifact.spec.weights.text}")
     click.echo(f"  passes: {_passes(artifact)}")
     if artifact.delegation is not None:
         for line in _delegation(artifact.backend, artifact.delegation):

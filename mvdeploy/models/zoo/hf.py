@@ -110,6 +110,29 @@ def _feed(name: str) -> Feed | None:
     return found[0] if found is not None else None
 
 
+def saved_names(network: nn.Module) -> dict[str, str]:
+    """Return the names that ``save_pretrained`` gives to tensors, where these have others.
+
+    transformers 5 keeps the names of published checkpoints in files, and has new ones in memory.
+    """
+    try:
+        from transformers.core_model_loading import revert_weight_conversion
+    except ImportError:  # transformers 4 has the same names in both
+        return {}
+    path, model = next(
+        (path, module)
+        for path, module in network.named_modules()
+        if hasattr(module, "save_pretrained")
+    )
+    held = model.state_dict()
+    names = {id(tensor): name for name, tensor in held.items()}
+    return {
+        f"{path}.{names[id(tensor)]}": saved
+        for saved, tensor in revert_weight_conversion(model, held).items()
+        if id(tensor) in names
+    }
+
+
 @functools.cache
 def _config(name: str) -> Any:
     configurations = load("transformers.models.auto.configuration_auto").AutoConfig

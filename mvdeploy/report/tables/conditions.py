@@ -37,8 +37,8 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
 def _weights(spec: ModelSpec) -> str:
     if spec.weights is not None:
         file = spec.weights
-        fed = f"layout {file.layout}, fed {file.channel_order}"
-        return f"{file.path} ({file.sha256[:12]}; {fed})"
+        fed = f", fed {file.channel_order}" if file.channel_order else ""
+        return f"{file.text} (sha256 {file.sha256[:12]}{fed})"
     return "its own" if spec.seed is None else f"random, seed {spec.seed}"
 
 

@@ -7,10 +7,12 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import nn
 
 from mvdeploy import models, passes
 from mvdeploy.errors import UsageError
+from mvdeploy.models import random_weights
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Category
 from tests.warm import started
@@ -116,3 +118,65 @@ def test_layernorms_of_timm_are_written_out() -> None:
     assert changed["separate_attention"] == set()
     built = models.module_table(network)
     assert models.with_added(built, written) == built
+
+
+@pytest.mark.parametrize("name", ["mobilevit_xxs", "resnet18"])
+def test_a_checkpoint_of_timm(references, tmp_path: Path, name: str) -> None:
+    network = references.timm.create_model(name, num_classes=3)
+    random_weights.initialise(network, 1, (64, 64))
+    held = {f"model.{key}": tensor for key, tensor in network.state_dict().items()}
+    torch.save({"state_dict": held | {"loss.weight": torch.ones(3)}}, tmp_path / "x.ckpt")
+    spec = models.make_spec(f"timm:{name}", image_size=(64, 64), weights=tmp_path / "x.ckpt")
+    assert spec.num_classes == 3
+    assert spec.weights is not None and spec.weights.key == "state_dict.model"
+    found = models.build(spec).state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
+    with pytest.raises(UsageError, match=r"has 3 classes, not 4\. Leave out --num-classes"):
+        models.make_spec(f"timm:{name}", weights=tmp_path / "x.ckpt", num_classes=4)
+    with pytest.raises(UsageError, match="is no checkpoint of timm:deit_tiny"):
+        models.make_spec("timm:deit_tiny_patch16_224", weights=tmp_path / "x.ckpt")
+
+
+def test_a_folder_of_timm(references, tmp_path: Path) -> None:
+    network = references.timm.create_model("resnet10t", num_classes=2)
+    save_file(network.state_dict(), tmp_path / "model.safetensors")
+    (tmp_path / "config.json").write_text('{"architecture": "resnet10t", "num_classes": 2}')
+    typed = ("describe", "timm:resnet10t", "--image-size", "64", "--weights", ".")
+    done = started(*typed, cwd=tmp_path)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert re.search(r"^fc +2 +1,026 ", done.stdout, re.MULTILINE)
+    spec = models.make_spec("timm:resnet10t", weights=tmp_path)
+    found = models.build(spec).state_dict()
+    assert all(torch.equal(found[key], tensor) for key, tensor in network.state_dict().items())
+
+
+def test_shapes_follow_the_size_of_the_image(references, tmp_path: Path) -> None:
+    name = "deit_tiny_patch16_224"
+    network = references.timm.create_model(name, num_classes=2, img_size=(64, 32))
+    torch.save(network.state_dict(), tmp_path / "x.pt")
+    spec = models.make_spec(f"timm:{name}", weights=tmp_path / "x.pt", image_size=(64, 32))
+    assert spec.num_classes == 2
+    with pytest.raises(UsageError, match=r"1 of another shape \(pos_embed: 1×9×192 for 1×197×192"):
+        models.make_spec(f"timm:{name}", weights=tmp_path / "x.pt")
+
+
+def test_names_that_transformers_has_only_in_files(references, tmp_path: Path) -> None:
+    """In memory its SegFormer has other names than published checkpoints do."""
+    library = references.transformers
+    configuration = library.SegformerConfig(num_labels=3)
+    network = library.SegformerForImageClassification(configuration).eval()
+    network.save_pretrained(tmp_path / "saved")
+    spec = models.make_spec("hf:segformer", weights=tmp_path / "saved", image_size=(64, 64))
+    assert spec.num_classes == 3
+    image = torch.rand(1, 3, 64, 64, generator=torch.Generator().manual_seed(0))
+    built = models.build(spec)
+    with torch.inference_mode():
+        torch.testing.assert_close(built(image), network(image).logits)
+    torch.save(built.state_dict(), tmp_path / "ours.pt")
+    again = models.build(models.make_spec("hf:segformer", weights=tmp_path / "ours.pt"))
+    assert all(
+        torch.equal(again.state_dict()[key], tensor) for key, tensor in built.state_dict().items()
+    )
+    torch.save(network.segformer.state_dict(), tmp_path / "bare.pt")
+    with pytest.raises(UsageError, match="is a network without its classifier"):
+        models.make_spec("hf:segformer", weights=tmp_path / "bare.pt")

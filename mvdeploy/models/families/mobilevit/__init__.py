@@ -109,32 +109,29 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     return feeding.steps(feed, spec.image_size)
 
 
-def checkpoint(spec: ModelSpec, path: Path, num_classes: int | None) -> ModelSpec:
+def checkpoint(spec: ModelSpec, path: Path, num_classes: int | None, key: str | None) -> ModelSpec:
     """Return a model's spec with what its checkpoint says.
 
     Args:
         spec: the model's defaults.
         path: a file, or a folder as transformers saves it.
         num_classes: what is asked for; None for as many as it has.
+        key: where in the file the weights are, if several fit.
 
     Raises:
         UsageError: the checkpoint is damaged, of another network or of other classes.
     """
+    from mvdeploy.models.checkpoints import locate
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    inspected = checkpoints.inspect(path, _candidates())
-    checkpoints.demand(inspected, spec.model, _candidates())
-    if num_classes not in (None, inspected.num_classes):
-        raise UsageError(
-            f"{inspected} has {inspected.num_classes} classes, not {num_classes}.",
-            f"Leave out --num-classes, or give {inspected.num_classes}.",
-        )
+    inspected = checkpoints.inspect(locate(path), _candidates(), spec.model, key)
+    inspected.found.check_classes(num_classes)
     patch = inspected.patch_size
     return dataclasses.replace(
         spec,
         patches=spec.patches if patch is None else (PatchSize(patch, patch),) * len(spec.patches),
         image_size=inspected.feed.image_size or spec.image_size,
-        num_classes=inspected.num_classes,
+        num_classes=inspected.found.classes,
         weights=inspected.weights,
     )
 
@@ -152,16 +149,20 @@ def load(network: nn.Module, weights: WeightsFile, model: str) -> None:
     Raises:
         UsageError: the checkpoint is gone, has changed or holds values that are no finite numbers.
     """
+    from mvdeploy.models import checkpoints as room
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    checkpoints.load(network, weights, model, _candidates())
+    inspected = checkpoints.inspect(room.reopen(weights), _candidates(), model, weights.key)
+    room.load(network, inspected.found)
 
 
-def convert(source: Path, layout: str, target: Path, channel_order: str | None) -> Converted:
+def convert(
+    source: Path, layout: str, target: Path, channel_order: str | None, key: str | None
+) -> Converted:
     """Write a checkpoint in another layout; see `mvdeploy.models.convert`."""
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    return checkpoints.convert(source, layout, target, _candidates(), channel_order)
+    return checkpoints.convert(source, layout, target, _candidates(), channel_order, key)
 
 
 def _candidates() -> Candidates:

@@ -13,7 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import UsageError
 from mvdeploy.models import Converted
-from mvdeploy.models.families.mobilevit.checkpoints import detect, files, reading
+from mvdeploy.models import checkpoints as room
+from mvdeploy.models.checkpoints import Shapes, Source, files
+from mvdeploy.models.families.mobilevit.checkpoints import detect
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
 from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Checkpoint
 from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
@@ -34,6 +36,7 @@ def convert(
     target: Path,
     candidates: Candidates,
     channel_order: str | None = None,
+    key: str | None = None,
 ) -> Converted:
     """Write a checkpoint in another layout; values stay as they are, bit by bit.
 
@@ -43,17 +46,19 @@ def convert(
         target: a file, its format by its suffix; for a layout that has settings also a folder.
         candidates: networks that the checkpoint may be of.
         channel_order: what it is fed, if not what its layout's are.
+        key: where in the file the weights are, if several fit.
 
     Raises:
         UsageError: the checkpoint cannot be used, or the target not written.
     """
     layout = detect.load_layout(layout_name)
+    located = room.locate(source)
     with _writing(target):
-        _check_target(target, layout_name, layout, files.locate(source))
-    checkpoint = detect.inspect(source, candidates)
-    model = detect.variant(checkpoint, candidates)
-    ours = candidates[model](checkpoint.num_classes)
-    renamed = _renamed(reading.tensors(checkpoint, ours), layout)
+        _check_target(target, layout_name, layout, located)
+    checkpoint = detect.inspect(located, candidates, key=key)
+    found = checkpoint.found
+    ours = candidates[found.wanted.model](found.classes)
+    renamed = _renamed(room.tensors(found), layout)
     order = channel_order or checkpoint.feed.channel_order
     with _writing(target):
         if target.suffix in (*_PICKLED, _SAFE):
@@ -62,17 +67,18 @@ def convert(
             _write_folder(renamed, _settings(checkpoint, ours, order), target)
     plain_order = order if target.is_dir() else layout.channel_order
     return Converted(
-        source=checkpoint.source.path,
-        source_layout=checkpoint.layout_name,
-        entry=checkpoint.entry,
+        source=source,
+        source_layout=found.wanted.layout,
+        entry=found.copy.key,
         path=target,
         layout=layout_name,
-        model=model,
-        num_classes=checkpoint.num_classes,
+        model=found.wanted.model,
+        num_classes=found.classes,
         tensors=len(renamed),
         channel_order=order,
         plain_order=plain_order,
         known_from=_known_from(checkpoint, channel_order),
+        notes=found.notes,
     )
 
 
@@ -82,7 +88,7 @@ def _known_from(checkpoint: Checkpoint, asked: str | None) -> str:
         return "as --channel-order says"
     if checkpoint.feed_file:
         return f"as {checkpoint.feed_file} says"
-    usual = f"as is usual in the layout {checkpoint.layout_name}"
+    usual = f"as is usual in the layout {checkpoint.found.wanted.layout}"
     return f"{usual} (--channel-order says otherwise)"
 
 
@@ -100,7 +106,7 @@ def _writing(target: Path) -> Iterator[None]:
         ) from error
 
 
-def _check_target(target: Path, layout_name: str, layout: Layout, source: files.Source) -> None:
+def _check_target(target: Path, layout_name: str, layout: Layout, source: Source) -> None:
     """Refuse what would overwrite the input or has no format, before anything is read."""
     inputs = {path.resolve() for path in (source.path, *source.files)}
     places = {target.resolve(), *target.resolve().parents} if source.path.is_dir() else set()
@@ -150,10 +156,10 @@ def _write(tensors: dict[str, Tensor], path: Path) -> None:
 
 
 def _settings(
-    checkpoint: Checkpoint, ours: detect.Shapes, channel_order: str
+    checkpoint: Checkpoint, ours: Shapes, channel_order: str
 ) -> dict[str, dict[str, Any]]:
     """Return the JSON files of a folder: those of the source where it has them."""
-    own = checkpoint.source.settings if checkpoint.layout.has_settings else {}
+    own = checkpoint.found.source.settings if checkpoint.layout.has_settings else {}
     feed = dataclasses.replace(checkpoint.feed, channel_order=channel_order)
     kept = own.get(image_processors.FILE)
     if kept is not None and image_processors.flips(kept):

@@ -1,7 +1,8 @@
 """The language of name maps: a table of module names there and here.
 
 A name is a pattern with fields in braces. A field stands for a number, the same on both sides of a
-row; ``{late-1}`` is one less than ``{late}``, because some count stages from 0. The last part of a
+row; ``{late-1}`` is one less than ``{late}``, because some count stages from 0; ``{module}`` stands
+for any name. The last part of a
 tensor's name (``weight``, ``running_mean``) is the same everywhere.
 """
 
@@ -20,6 +21,7 @@ _FIELDS = {
     "late": "[345]",  # stages with them
     "block": "[0-9]+",
     "layer": "[0-9]+",
+    "module": ".+",
 }
 _FIELD = re.compile(r"\{(\w+)(-1)?\}")
 
@@ -39,21 +41,6 @@ class Rule:
 
 
 @dataclasses.dataclass(frozen=True)
-class Form:
-    """Another form in which a layout's names are met, told by a prefix.
-
-    Attributes:
-        prefix: what names begin with in this form.
-        plain: what they begin with in the table instead.
-        meaning: what a checkpoint in this form is.
-    """
-
-    prefix: str
-    plain: str
-    meaning: str
-
-
-@dataclasses.dataclass(frozen=True)
 class Layout:
     """How one library names the tensors of a MobileViT, and what it feeds it.
 
@@ -61,7 +48,6 @@ class Layout:
         rules: the name map.
         channel_order: ``RGB`` or ``BGR``.
         images: the rest of its preprocessing.
-        forms: other forms of its names.
         heads: what a checkpoint is that has tensors with these prefixes besides.
         has_settings: its folders hold config.json and preprocessor_config.json of transformers.
     """
@@ -69,7 +55,6 @@ class Layout:
     rules: tuple[Rule, ...]
     channel_order: str
     images: ImageRule
-    forms: tuple[Form, ...] = ()
     heads: tuple[tuple[str, str], ...] = ()
     has_settings: bool = False
 
@@ -102,4 +87,7 @@ def _pattern(text: str) -> re.Pattern[str]:
 
 
 def _fill(text: str, values: re.Match[str]) -> str:
-    return _FIELD.sub(lambda field: str(int(values[field[1]]) - bool(field[2])), text)
+    def value(field: re.Match[str]) -> str:
+        return str(int(values[field[1]]) - 1) if field[2] else values[field[1]]
+
+    return _FIELD.sub(value, text)

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.families.mobilevit.checkpoints.files import Shape
+from mvdeploy.models.checkpoints.files import Shape
 from mvdeploy.models.feeding.folder import CONFIG
 
 _FIXED: dict[str, object] = {

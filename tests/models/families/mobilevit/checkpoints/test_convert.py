@@ -100,7 +100,7 @@ def test_wrapped_weights_come_out_plain(state: Any, tmp_path: Path) -> None:
     held = {f"module.{name}": tensor for name, tensor in state("cvnets").items()}
     torch.save({"ema_state_dict": held, "epoch": 1}, tmp_path / "a.pt")
     done = models.convert(tmp_path / "a.pt", "cvnets", tmp_path / "b.pt")
-    assert done.entry == "ema_state_dict"
+    assert done.entry == "ema_state_dict.module"
     check_equal(load(done.path), state("cvnets"))
 
 

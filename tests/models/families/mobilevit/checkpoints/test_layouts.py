@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 from typing import Any
 
@@ -15,7 +16,7 @@ LAYOUTS = ("cvnets", "timm", "transformers")
 
 
 def test_the_folder_is_the_registry() -> None:
-    assert checkpoints.layout_names() == LAYOUTS
+    assert checkpoints.layout_names() == ("cvnets", "mvdeploy", "timm", "transformers")
 
 
 @pytest.mark.parametrize("model", mobilevit.names())
@@ -31,8 +32,15 @@ def test_every_tensor_has_the_librarys_name_and_shape(
         if isinstance(theirs, list):
             shape = (shape[0] // len(theirs), *shape[1:])
         expected |= dict.fromkeys(theirs if isinstance(theirs, list) else [theirs], shape)
-    ours = mobilevit.tensors(model, 1000)
-    assert detect.theirs(detect.load_layout(layout), ours) == expected
+    networks = detect.wanted({model: functools.partial(mobilevit.tensors, model)})
+    found = next(network for network in networks if network.layout == layout)
+    assert found.expected(1000) == expected
+
+
+def test_our_own_names_stay(built: Any) -> None:
+    ours = mobilevit.tensors("mobilevit_xxs", 1000)
+    layout = detect.load_layout("mvdeploy")
+    assert {name: layout.theirs(name) for name in ours} == {name: (name,) for name in ours}
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)

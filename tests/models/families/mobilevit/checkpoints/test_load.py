@@ -20,7 +20,6 @@ from torch.optim.swa_utils import AveragedModel
 
 from mvdeploy import models
 from mvdeploy.errors import UsageError
-from mvdeploy.models.families.mobilevit.checkpoints import unwrap
 from mvdeploy.records import ModelSpec, PatchSize, codec
 from mvdeploy.records.spec import ImageChanges
 
@@ -148,19 +147,74 @@ def test_the_patch_size_of_a_folder_is_the_default(state: Any, tmp_path: Path) -
 # Wrappers
 
 
-@pytest.mark.parametrize("entry", unwrap.ENTRIES)
+def taken(path: Path, key: str, *notes: str, **asked: Any) -> nn.Module:
+    """Build the network of a checkpoint, and check what the spec says was taken of it."""
+    spec = spec_of(path, **asked)
+    assert spec.weights is not None
+    assert (spec.weights.key, spec.weights.notes) == (key, notes)
+    return models.build(spec)
+
+
+ENTRIES = ("state_dict", "model", "net", "params", "weights", "ema", "state_dict_ema", "a.b")
+
+
+@pytest.mark.parametrize("entry", ENTRIES)
 def test_an_entry_of_a_training_checkpoint(
     state: Any, built: Any, tmp_path: Path, entry: str
 ) -> None:
     held = {"epoch": 3, entry: state("cvnets"), "optimizer": {"state": {0: torch.ones(2)}}}
-    check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+    check_equal(taken(save(held, tmp_path / "x.pt"), entry), built(XXS, 7))
 
 
-@pytest.mark.parametrize("prefix", ["module.", "model.", "_orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize(
+    ("prefix", "key"),
+    [
+        ("module.", "module"),
+        ("backbone.", "backbone"),
+        ("_orig_mod.", ""),
+        ("model._orig_mod.", "model"),
+        ("_orig_mod.module.", "module"),
+        ("network.inner.model.", "network.inner.model"),
+    ],
+)
 @pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
-def test_a_prefix(state: Any, built: Any, tmp_path: Path, prefix: str, name: str) -> None:
-    held = {prefix + key: tensor for key, tensor in state("timm").items()}
-    check_equal(models.build(spec_of(save(held, tmp_path / name))), built(XXS, 7))
+def test_a_prefix(state: Any, built: Any, tmp_path: Path, prefix: str, key: str, name: str) -> None:
+    held = {prefix + name: tensor for name, tensor in state("timm").items()}
+    check_equal(taken(save(held, tmp_path / name), key), built(XXS, 7))
+
+
+def test_a_compiled_part(state: Any, built: Any, tmp_path: Path) -> None:
+    held = {
+        name.replace("stages.2.", "stages.2._orig_mod."): tensor
+        for name, tensor in state("timm").items()
+    }
+    check_equal(taken(save(held, tmp_path / "x.pt"), ""), built(XXS, 7))
+
+
+def test_losses_and_metrics_are_left_aside(state: Any, built: Any, tmp_path: Path) -> None:
+    """As Lightning saves a module that holds the network among other things."""
+    held = {f"model.{name}": tensor for name, tensor in state("timm").items()}
+    held |= {"criterion.weight": torch.ones(7), "train_acc.tp": torch.zeros(7)}
+    whole = {"epoch": 3, "state_dict": held, "callbacks": {"best": {"score": torch.ones(())}}}
+    path = save(whole, tmp_path / "x.ckpt")
+    note = "left aside: criterion.weight and 1 more"
+    check_equal(taken(path, "state_dict.model", note), built(XXS, 7))
+
+
+def test_a_teacher_of_another_variant_is_left_aside(state: Any, built: Any, tmp_path: Path) -> None:
+    held = {f"student.{name}": tensor for name, tensor in state("timm").items()}
+    held |= {f"teacher.{name}": tensor for name, tensor in state("timm", "mobilevit_xs").items()}
+    path = save(held, tmp_path / "x.pt")
+    note = "left aside: teacher.final_conv.bn.bias and 310 more"
+    check_equal(taken(path, "student", note), built(XXS, 7))
+    note = "left aside: student.final_conv.bn.bias and 310 more"
+    check_equal(taken(path, "teacher", note, model="mobilevit_xs"), built("mobilevit_xs", 7))
+
+
+def test_a_teacher_within_the_students_names(state: Any, built: Any, tmp_path: Path) -> None:
+    held = state("timm") | {f"ema.{name}": t for name, t in state("timm", "mobilevit_s").items()}
+    note = "left aside: ema.final_conv.bn.bias and 310 more"
+    check_equal(taken(save(held, tmp_path / "x.pt"), "", note), built(XXS, 7))
 
 
 def test_real_wrappers_of_torch(built: Any, state: Any, tmp_path: Path) -> None:
@@ -179,20 +233,83 @@ def test_real_wrappers_of_torch(built: Any, state: Any, tmp_path: Path) -> None:
     check_equal(models.build(spec_of(path)), built(XXS, 7))
 
 
-def test_averaged_weights_come_first(state: Any, built: Any, tmp_path: Path) -> None:
-    """As timm's training script saves a checkpoint."""
+@pytest.fixture
+def averaged(state: Any, tmp_path: Path) -> Path:
+    """As timm's training script saves a checkpoint: the weights, and their average."""
     other = {name: torch.zeros_like(tensor) for name, tensor in state("timm").items()}
     held = {
         "epoch": 12,
         "arch": XXS,
         "state_dict": other,
         "optimizer": {"param_groups": [{"lr": 0.1}]},
-        "args": argparse.Namespace(lr=0.1, model=XXS, crop=None),
+        "args": argparse.Namespace(lr=0.1, model=XXS, crop=None, output=tmp_path),
         "state_dict_ema": OrderedDict(state("timm")),
         "metric": np.float64(71.5),
     }
-    path = save(held, tmp_path / "model_best.pth.tar")
-    check_equal(models.build(spec_of(path)), built(XXS, 7))
+    return save(held, tmp_path / "model_best.pth.tar")
+
+
+def test_several_copies_are_listed(averaged: Path) -> None:
+    with pytest.raises(UsageError) as caught:
+        spec_of(averaged)
+    assert (
+        "2 copies of the network, and they differ: 'state_dict', 'state_dict_ema'"
+        in f"{caught.value}"
+    )
+    assert "--weights-key state_dict_ema" in caught.value.remedy
+
+
+def test_a_key_chooses_among_copies(averaged: Path, built: Any) -> None:
+    check_equal(taken(averaged, "state_dict_ema", weights_key="state_dict_ema"), built(XXS, 7))
+    plain = taken(averaged, "state_dict", weights_key="state_dict").state_dict()
+    assert not any(tensor.any() for tensor in plain.values())
+
+
+@pytest.mark.parametrize("key", ["ema_model", "state_dict.ema_model", "state_dict.ema_model."])
+def test_a_key_is_all_of_a_place_or_a_part_of_it(
+    state: Any, built: Any, tmp_path: Path, key: str
+) -> None:
+    held = {f"ema_model.{name}": tensor for name, tensor in state("timm").items()}
+    held |= {f"model.{name}": torch.zeros_like(t) for name, t in state("timm").items()}
+    path = save({"state_dict": held}, tmp_path / "x.ckpt")
+    with pytest.raises(UsageError, match=r"'state_dict\.ema_model', 'state_dict\.model'"):
+        spec_of(path)
+    with pytest.raises(UsageError, match="2 copies"):
+        spec_of(path, weights_key="state_dict")
+    note = "left aside: model.final_conv.bn.bias and 310 more"
+    check_equal(taken(path, "state_dict.ema_model", note, weights_key=key), built(XXS, 7))
+
+
+def test_the_key_of_the_file_itself(state: Any, built: Any, tmp_path: Path) -> None:
+    held = state("timm") | {f"ema.{name}": torch.zeros_like(t) for name, t in state("timm").items()}
+    path = save(held, tmp_path / "x.pt")
+    with pytest.raises(UsageError, match=r"they differ: '\.', 'ema'\."):
+        spec_of(path)
+    note = "left aside: ema.final_conv.bn.bias and 310 more"
+    check_equal(taken(path, "", note, weights_key="."), built(XXS, 7))
+
+
+def test_copies_that_are_the_same_are_one(state: Any, built: Any, tmp_path: Path) -> None:
+    counters = {k: t + 1 for k, t in state("timm").items() if k.endswith("num_batches_tracked")}
+    held = {"state_dict": state("timm"), "ema": state("timm") | counters}
+    check_equal(taken(save(held, tmp_path / "x.pt"), "state_dict"), built(XXS, 7))
+
+
+def test_a_key_of_nothing(averaged: Path) -> None:
+    with pytest.raises(UsageError, match="has nothing of the network under 'ema'") as caught:
+        spec_of(averaged, weights_key="ema")
+    assert caught.value.remedy == "Give --weights-key state_dict or state_dict_ema."
+    with pytest.raises(UsageError, match="Random weights lie in no file"):
+        models.make_spec(XXS, weights_key="ema")
+
+
+def test_what_was_saved_before_keys_were_is_read(state: Any, built: Any, tmp_path: Path) -> None:
+    path = save({"model": state("timm")}, tmp_path / "x.pt")
+    spec = spec_of(path)
+    record = json.loads(codec.dumps(spec))
+    del record["weights"]["key"], record["weights"]["notes"]
+    old = codec.loads(ModelSpec, json.dumps(record), "test")
+    check_equal(models.build(old), built(XXS, 7))
 
 
 def test_an_empty_average_is_passed_over(state: Any, built: Any, tmp_path: Path) -> None:
@@ -205,19 +322,35 @@ def test_nested_entries(state: Any, built: Any, tmp_path: Path) -> None:
     check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
 
 
-def test_a_dict_that_holds_itself(tmp_path: Path) -> None:
-    held: dict[str, Any] = {}
-    held["model"] = held
-    with pytest.raises(UsageError, match="holds no tensors under names"):
-        spec_of(save(held, tmp_path / "x.pt"))
-
-
 def test_parameters(state: Any, built: Any, tmp_path: Path) -> None:
     held = {
         name: nn.Parameter(tensor) if tensor.is_floating_point() else tensor
         for name, tensor in state("timm").items()
     }
     check_equal(models.build(spec_of(save(held, tmp_path / "x.pt"))), built(XXS, 7))
+
+
+def test_pruned_weights(state: Any, tmp_path: Path) -> None:
+    held = state("timm")
+    whole = held.pop("stem.conv.weight")
+    mask = (torch.arange(whole.numel()) % 3 > 0).reshape(whole.shape).float()
+    held |= {"stem.conv.weight_orig": whole, "stem.conv.weight_mask": mask}
+    path = save({"model": held}, tmp_path / "x.pt")
+    network = taken(path, "model", "pruned weights multiplied by their masks")
+    assert torch.equal(network.state_dict()["conv_1.conv.weight"], whole * mask)
+
+
+# Our own names
+
+
+def test_the_state_dict_of_a_network_of_ours(built: Any, tmp_path: Path) -> None:
+    path = tmp_path / "x.pt"
+    torch.save(built(XXS, 7).state_dict(), path)
+    spec = spec_of(path, patches=(PatchSize(8, 8), PatchSize(4, 4), PatchSize(2, 2)))
+    assert spec.weights is not None and spec.weights.layout == "mvdeploy"
+    rule, seeded = models.preprocessing(spec), models.preprocessing(models.make_spec(XXS))
+    assert rule == seeded
+    check_equal(models.build(spec), built(XXS, 7))
 
 
 # Values
@@ -229,7 +362,8 @@ def test_other_precisions_are_widened(
     state: Any, tmp_path: Path, kind: torch.dtype, name: str
 ) -> None:
     held = {k: t.to(kind) if t.is_floating_point() else t for k, t in state("cvnets").items()}
-    network = models.build(spec_of(save(held, tmp_path / name)))
+    note = f"{kind} taken as float32".removeprefix("torch.")
+    network = taken(save(held, tmp_path / name), "", note)
     for tensor, theirs in zip(network.state_dict().values(), held.values(), strict=True):
         assert tensor.dtype == (torch.float32 if theirs.is_floating_point() else torch.int64)
         assert torch.equal(tensor, theirs.to(tensor.dtype))

@@ -6,17 +6,17 @@ number of transformer layers.
 
 from __future__ import annotations
 
-from mvdeploy.models.families.mobilevit.checkpoints.names import Form, Layout, Rule
+from mvdeploy.models.families.mobilevit.checkpoints.names import Layout, Rule
 from mvdeploy.records.spec import ImageRule
 
 LAYOUT = Layout(
     channel_order="BGR",
     images=ImageRule(),
-    forms=(Form("encoder.", "", "the backbone of a detection or segmentation network"),),
     heads=(
         ("seg_head.", "a segmentation network"),
         ("ssd_heads.", "a detection network"),
         ("extra_layers.", "a detection network"),
+        ("encoder.", "the backbone of a detection or segmentation network"),
     ),
     rules=(
         Rule("conv_1.block.conv", "conv_1.conv"),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from mvdeploy.models.families.mobilevit.checkpoints.names import Form, Layout, Rule
+from mvdeploy.models.families.mobilevit.checkpoints.names import Layout, Rule
 from mvdeploy.records.spec import ImageRule
 
 _STAGE = "mobilevit.encoder.layer"
@@ -12,7 +12,6 @@ LAYOUT = Layout(
     channel_order="BGR",
     images=ImageRule(rounding="transformers"),
     has_settings=True,
-    forms=(Form("", "mobilevit.", "a MobileViTModel, the network without a classifier"),),
     heads=(("segmentation_head.", "a segmentation network"),),
     rules=(
         Rule("mobilevit.conv_stem.convolution", "conv_1.conv"),

@@ -4,29 +4,45 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import sys
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+import zipfile
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from pathlib import Path, PurePosixPath, PureWindowsPath
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
-from mvdeploy.models.families.mobilevit.checkpoints import unwrap
+from mvdeploy.models.checkpoints.entries import entries
 from mvdeploy.models.feeding import folder, read_settings
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 Shape = tuple[int, ...]
-V = TypeVar("V")
 
 SAFETENSORS = "model.safetensors"
 _PICKLED = "pytorch_model.bin"
 _WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", _PICKLED, f"{_PICKLED}.index.json")
 """What a folder's weights are in, the first that is there, as transformers looks for them."""
 
+_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+"""What safetensors calls the types of numbers that weights are in."""
+
 _COMPLETE = "Give a complete checkpoint: a .pt, .pth, .bin or .safetensors file, or a folder."
+
+
+class Seen(NamedTuple):
+    """What is known of a tensor before it is read.
+
+    Attributes:
+        shape: its sides.
+        kind: of its numbers: ``float32``.
+    """
+
+    shape: Shape
+    kind: str
 
 
 @dataclasses.dataclass(frozen=True)
@@ -90,45 +106,57 @@ def _folder(path: Path) -> Source:
     return Source(path, shards, settings, index)
 
 
-def shapes(source: Source) -> tuple[dict[str, Shape], str]:
-    """Return the shape of every tensor, and the entry of the file they are in.
+def content(source: Source, *, values: bool) -> object:
+    """Return what the files hold: of one file all of it, of several the tensors of all of them.
 
-    Of a safetensors file only the header is read, without torch. Wrappers are removed from names.
-
-    Raises:
-        UsageError: a file is damaged or no checkpoint.
-    """
-    return _merged(source, _header, lambda tensor: tuple(tensor.shape))
-
-
-def tensors(source: Source) -> tuple[dict[str, Tensor], str]:
-    """Return every tensor, and the entry of the file they are in.
+    Args:
+        source: the files.
+        values: read the tensors of safetensors files; else these are `Seen`, from the header alone
+            and without torch. Other files are read as a whole in any case.
 
     Raises:
         UsageError: a file is damaged or no checkpoint.
     """
-    return _merged(source, _safetensors, lambda tensor: tensor.detach())
-
-
-def _merged(
-    source: Source, safe: Callable[[Path], dict[str, V]], seen: Callable[[Tensor], V]
-) -> tuple[dict[str, V], str]:
-    """Read all files: `safe` reads a safetensors file, `seen` is applied to torch's tensors."""
-    merged: dict[str, V] = {}
-    entry = ""
-    for file in source.files:
-        if _kind(file) == "safetensors":
-            merged |= safe(file)
-            continue
-        held, entry = unwrap.entry(_torch(file), file)
-        merged |= {name: seen(tensor) for name, tensor in held.items()}
+    kinds = [_kind(file) for file in source.files]
+    header = not values and "torch" not in kinds
+    read = [
+        _torch(file) if kind == "torch" else _header(file) if header else _safetensors(file)
+        for file, kind in zip(source.files, kinds, strict=True)
+    ]
+    if not source.index:
+        return read[0]
+    merged = {
+        name: held for part in read if isinstance(part, Mapping) for name, held in part.items()
+    }
     gone = sorted(source.index.keys() - merged.keys())
     if gone:
         raise UsageError(
             f"{source.path} lacks {len(gone)} of the tensors in its index ({listed(gone)}).",
             "Fetch all of its files again.",
         )
-    return unwrap.names(merged), entry
+    return merged
+
+
+def seen(content: object) -> dict[str, dict[str, Seen]]:
+    """Return what is known of the tensors in every dict of a file, by where it is."""
+    found = entries(content, Seen)
+    if not found and "torch" in sys.modules:  # else nothing here was read with it
+        return {
+            name: {tensor: _seen(value) for tensor, value in held.items()}
+            for name, held in tensors(content).items()
+        }
+    return found
+
+
+def tensors(content: object) -> dict[str, dict[str, Tensor]]:
+    """Return the tensors in every dict of a file, by where it is."""
+    import torch
+
+    return entries(content, torch.Tensor)
+
+
+def _seen(tensor: Tensor) -> Seen:
+    return Seen(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
 def listed(names: list[str], first: int = 3) -> str:
@@ -169,15 +197,21 @@ def _reading(file: Path) -> Iterator[None]:
     except Exception as error:  # readers let out whatever a damaged file makes them run into
         # torch puts advice around its reason, even to read the file without this protection.
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
+        if "weights_only" in reason:
+            reason = ""
         reason = reason.rstrip(". ") or type(error).__name__
         raise UsageError(f"{file} cannot be read as a checkpoint ({reason}).", _COMPLETE) from error
 
 
-def _header(file: Path) -> dict[str, Shape]:
+def _header(file: Path) -> dict[str, Seen]:
     from safetensors import safe_open
 
     with _reading(file), safe_open(file, framework="numpy") as opened:
-        return {name: tuple(opened.get_slice(name).get_shape()) for name in opened.keys()}  # noqa: SIM118
+        slices = {name: opened.get_slice(name) for name in opened.keys()}  # noqa: SIM118
+        return {
+            name: Seen(tuple(held.get_shape()), _FLOATS.get(held.get_dtype(), held.get_dtype()))
+            for name, held in slices.items()
+        }
 
 
 def _safetensors(file: Path) -> dict[str, Tensor]:
@@ -191,6 +225,7 @@ def _torch(file: Path) -> object:
     import torch
     from torch.serialization import safe_globals
 
+    _refuse_program(file)
     with _reading(file), warnings.catch_warnings(), safe_globals(_harmless()):
         warnings.simplefilter("ignore")  # the same is said by the error that follows
         try:
@@ -204,16 +239,47 @@ def _torch(file: Path) -> object:
             raise UsageError(
                 f"{file} is refused: besides tensors it holds an object of {match[1]}, and reading "
                 "that could run any code.",
-                "Save the state dict alone, where you trust the file: "
-                "torch.save(model.state_dict(), FILE).",
+                "In the program that wrote it, save the tensors alone: "
+                "torch.save(model.state_dict(), 'weights.pt').",
             ) from error
+
+
+_PROGRAMS = {
+    "constants.pkl": ("a TorchScript program", "torch.jit.load({!r}).state_dict()"),
+    "archive_format": ("an exported program", "torch.export.load({!r}).state_dict"),
+    "serialized_exported_program.json": (
+        "an exported program",
+        "torch.export.load({!r}).state_dict",
+    ),
+}
+"""A file in an archive of torch → the program that it is then, and what gives its tensors."""
+
+
+def _refuse_program(file: Path) -> None:
+    """Refuse an archive that holds a program.
+
+    Raises:
+        UsageError: it does; says how its tensors are saved.
+    """
+    with _reading(file):
+        if not zipfile.is_zipfile(file):
+            return
+        with zipfile.ZipFile(file) as archive:
+            inner = {name.rpartition("/")[2] for name in archive.namelist()}
+    for mark, (kind, state) in _PROGRAMS.items():
+        if mark in inner:
+            raise UsageError(
+                f"{file} is {kind}: code beside tensors, and no checkpoint.",
+                "If you trust it, save its tensors and give these: "
+                f"torch.save({state.format(file.name)}, 'weights.pt').",
+            )
 
 
 def _harmless() -> list[Any]:
     """Return the classes of plain values that training scripts save beside the tensors.
 
     timm saves its arguments as a Namespace; metrics are often scalars of numpy, whose module was
-    called ``numpy.core`` until numpy 2.
+    called ``numpy.core`` until numpy 2; hyper-parameters hold paths, which become pure ones.
     """
     import argparse
 
@@ -223,7 +289,12 @@ def _harmless() -> list[Any]:
     kinds = (np.float64, np.float32, np.int64, np.int32, np.bool_)
     dtypes = [type(np.dtype(kind)) for kind in kinds]
     old = (scalar, "numpy.core.multiarray.scalar")
-    return [argparse.Namespace, np.dtype, scalar, old, *dtypes]
+    paths = [
+        (pure, f"{module}.{name}")
+        for module in ("pathlib", "pathlib._local")  # the latter in Python 3.13
+        for pure, name in ((PurePosixPath, "PosixPath"), (PureWindowsPath, "WindowsPath"))
+    ]
+    return [argparse.Namespace, np.dtype, scalar, old, *dtypes, *paths]
 
 
 def _index(file: Path) -> dict[str, str]:

@@ -1,0 +1,153 @@
+"""Checkpoint → tensors under the network's names → network."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from mvdeploy.errors import UsageError
+from mvdeploy.models.checkpoints import files
+from mvdeploy.models.checkpoints.entries import masked
+from mvdeploy.models.checkpoints.files import Source, listed
+from mvdeploy.models.checkpoints.fitting import COUNTER
+from mvdeploy.records.spec import WeightsFile
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mvdeploy.models.checkpoints.choosing import Found
+
+
+def reopen(weights: WeightsFile) -> Source:
+    """Find the checkpoint of a spec again.
+
+    Raises:
+        UsageError: it is gone, or not as it was when the spec was made.
+    """
+    source = files.locate(Path(weights.path))
+    if source.sha256 != weights.sha256:
+        raise UsageError(
+            f"{weights.path} is not the checkpoint it was (its sha256 differs).",
+            "Run the command again with the checkpoint that is meant.",
+        )
+    return source
+
+
+def load(network: nn.Module, found: Found) -> None:
+    """Give a network the weights of a checkpoint: all of them, or an error and none.
+
+    Args:
+        network: takes them in place.
+        found: tensors that fit.
+
+    Raises:
+        UsageError: see `tensors`.
+    """
+    held = network.state_dict()
+    read = tensors(found, held)
+    # Counters that old checkpoints lack are 0, whatever the network was given before.
+    rest = {
+        name: held[name].new_zeros(()) if name.endswith(COUNTER) else held[name]
+        for name in held.keys() - read.keys()
+    }
+    network.load_state_dict(read | rest)
+
+
+def tensors(found: Found, own: Mapping[str, Tensor] | None = None) -> dict[str, Tensor]:
+    """Read the tensors of a checkpoint, under our names; counters that it lacks are left out.
+
+    Args:
+        found: tensors that fit.
+        own: those of the network, which may hold whole numbers besides counters.
+
+    Raises:
+        UsageError: a tensor is of a type that is no weight's, or holds NaN or infinity.
+    """
+    import torch
+
+    theirs = _values([found])[0]
+    _check_values(found, theirs, own or {})
+    renamed = {}
+    for name, parts in found.wanted.names.items():
+        if parts[0] in theirs:
+            pieces = [theirs[part] for part in parts]
+            renamed[name] = pieces[0] if len(pieces) == 1 else torch.cat(pieces)
+    return renamed
+
+
+def same(found: Sequence[Found]) -> bool:
+    """Say whether what was found more than once in a checkpoint is the same each time."""
+    import torch
+
+    first, *others = (
+        {name: tensor for name, tensor in held.items() if not name.endswith(COUNTER)}
+        for held in _values(found)
+    )
+    return all(
+        first.keys() == other.keys()
+        and all(map(_is_plain, (*first.values(), *other.values())))
+        and all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+        for other in others
+    )
+
+
+def _values(found: Sequence[Found]) -> list[dict[str, Tensor]]:
+    """Read what was found in one checkpoint, under the names it has there without prefixes."""
+    entries = files.tensors(files.content(found[0].source, values=True))
+    read = []
+    for one in found:
+        held = entries[one.copy.entry]
+        if one.copy.masked:
+            held = masked(held, functools.partial(_masked, one)) or held
+        read.append({name: held[f"{one.copy.prefix}{name}"].detach() for name in one.copy.held})
+    return read
+
+
+def _masked(found: Found, original: Tensor, mask: Tensor) -> Tensor:
+    if original.shape != mask.shape or not ((mask == 0) | (mask == 1)).all():
+        raise UsageError(
+            f"{found} has pruning masks with other values than 0 and 1.",
+            "Apply them with torch.nn.utils.prune.remove, and save the state dict again.",
+        )
+    return original * mask
+
+
+def _check_values(found: Found, held: Mapping[str, Tensor], own: Mapping[str, Tensor]) -> None:
+    whole = {
+        found.wanted.names[name][0]
+        for name, tensor in own.items()
+        if name in found.wanted.names and not (tensor.is_floating_point() or name.endswith(COUNTER))
+    }
+    counters = {name for name in held if name.endswith(COUNTER)}
+    weights = {name: held[name] for name in sorted(held.keys() - whole - counters)}
+    strange = [
+        name
+        for name in sorted(held.keys() - counters)
+        if not _is_plain(held[name]) or held[name].is_floating_point() is (name in whole)
+    ]
+    if strange:
+        raise UsageError(
+            f"{found} has other values than floating-point numbers in {_tensors(strange)}."
+            if not whole.issuperset(strange)
+            else f"{found} has other values than whole numbers in {_tensors(strange)}.",
+            "Give a checkpoint that was not quantised.",
+        )
+    broken = [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]
+    if broken:
+        raise UsageError(
+            f"{found} has NaN or infinity in {_tensors(broken)}.",
+            "Give a checkpoint from before the training diverged.",
+        )
+
+
+def _tensors(names: list[str]) -> str:
+    return f"{len(names)} tensor{'s' if len(names) > 1 else ''} ({listed(names)})"
+
+
+def _is_plain(tensor: Tensor) -> bool:
+    import torch
+
+    is_dense = tensor.layout is torch.strided and tensor.device.type == "cpu"
+    return is_dense and not tensor.is_quantized
