@@ -104,6 +104,21 @@ def test_wrapped_weights_come_out_plain(state: Any, tmp_path: Path) -> None:
     check_equal(load(done.path), state("cvnets"))
 
 
+def test_one_of_two_networks_is_chosen(state: Any, tmp_path: Path) -> None:
+    held = {f"student.{name}": tensor for name, tensor in state("timm").items()}
+    held |= {f"teacher.{name}": tensor for name, tensor in state("timm", "mobilevit_xs").items()}
+    torch.save(held, tmp_path / "a.pt")
+    with pytest.raises(UsageError) as caught:
+        models.convert(tmp_path / "a.pt", "mvdeploy", tmp_path / "b.pt")
+    assert "'student' (mobilevit_xxs), 'teacher' (mobilevit_xs)" in caught.value.message
+    done = models.convert(tmp_path / "a.pt", "mvdeploy", tmp_path / "b.pt", weights_key="teacher")
+    assert (done.model, done.entry) == ("mobilevit_xs", "teacher")
+    assert done.notes == ("left aside: student.final_conv.bn.bias and 310 more",)
+    back = models.convert(done.path, "timm", tmp_path / "c.safetensors")
+    assert back.source_layout == "mvdeploy"
+    check_equal(load(back.path), state("timm", "mobilevit_xs"))
+
+
 # Channel order
 
 

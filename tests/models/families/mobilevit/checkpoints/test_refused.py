@@ -388,6 +388,29 @@ def test_a_model_of_timm_without_head(state: Any, tmp_path: Path) -> None:
     assert "is a network without its classifier: it has no head.fc.weight" in message
 
 
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        ({"weight": "head.fc.weight"}, "1 missing (head.fc.bias)"),
+        (
+            {"weight": "head.fc.1.weight", "bias": "head.fc.1.bias"},
+            "has another classifier than mobilevit_xxs: head.fc.1.bias, head.fc.1.weight in place "
+            "of head.fc.weight, head.fc.bias",
+        ),
+    ],
+    ids=["no bias", "several layers"],
+)
+def test_another_classifier(
+    state: Any, tmp_path: Path, names: dict[str, str], message: str
+) -> None:
+    held = state("timm")
+    classifier = {leaf: held.pop(f"head.fc.{leaf}") for leaf in ("weight", "bias")}
+    held |= {theirs: classifier[leaf] for leaf, theirs in names.items()}
+    error = refusal(save(held, tmp_path / "x.pt"))
+    assert message in error.message
+    assert "FILE.py:FACTORY" in error.remedy
+
+
 def test_half_a_classifier_is_a_missing_tensor(state: Any, tmp_path: Path) -> None:
     held = state("timm")
     del held["head.fc.weight"]
