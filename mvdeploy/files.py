@@ -8,16 +8,22 @@ import hashlib
 import os
 import tempfile
 import warnings
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 
-def sha256(path: Path) -> str:
+def sha256(path: Path, data: Sequence[Path] = ()) -> str:
     """Return the sha256 of a file, in hexadecimal; of a folder, that of what `listing` says of it.
+
+    Args:
+        path: a file or a folder.
+        data: files in its folder that belong to it: with such, of what `listing` says of all.
 
     Raises:
         OSError: it cannot be read.
     """
+    if data:
+        return listing(path.parent, (path, *data))
     if path.is_dir():
         return listing(path, (file for file in path.rglob("*") if file.is_file()))
     with path.open("rb") as file:

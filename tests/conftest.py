@@ -130,3 +130,34 @@ def built() -> MakeNetwork:
         return models.build(models.make_spec(model, num_classes=classes))
 
     return make
+
+
+@pytest.fixture(scope="session")
+def others(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives a model file as others make them, by name; see `tests.others`.
+
+    Each is made once for all workers, those of one tool together.
+    """
+    folder = shared.folder(tmp_path_factory) / "others"
+    folder.mkdir(exist_ok=True)
+
+    @functools.cache
+    def make(tool: str) -> None:
+        from mvdeploy.quiet import quiet
+        from tests import others as makers
+
+        done = folder / f"{tool}.done"
+        with shared.locked(folder / f"{tool}.lock"):
+            if done.exists():
+                return
+            with quiet(errors=True):
+                getattr(makers, tool)(folder)
+            done.touch()
+
+    def path(name: str) -> Path:
+        of_torch = ("noted.onnx", "noted.ort", "named.onnx", "net.pt2", "int8.onnx")
+        tools = {"net.pte": "by_executorch", "net.mlpackage": "by_coremltools"}
+        make(tools.get(name, "by_torch" if name.endswith(of_torch) else "by_hand"))
+        return folder / name
+
+    return path

@@ -5,7 +5,14 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Mapping
 
-from mvdeploy.records import Artifact, Breakdown, BreakdownRow, Category, TimeKind
+from mvdeploy.records import (
+    Artifact,
+    Breakdown,
+    BreakdownRow,
+    Category,
+    OperatorKind,
+    TimeKind,
+)
 from mvdeploy.text_format import clean
 
 UNPLACED = "unplaced"
@@ -19,6 +26,7 @@ UNATTRIBUTED_TITLES = {
 
 NETWORK = "(the network itself)"
 NOT_PLACED = "(not placed)"
+NO_CATEGORY = "–"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,11 +91,14 @@ class BreakdownView:
     Attributes:
         time_kind: whether the operator times are measured or estimated.
         total_ns: the latency that is divided.
-        parts: categories and the unattributed rest; they add up to the latency.
+        parts: categories and the unattributed rest; they add up to the latency. Kinds of operators,
+            where nothing in the run has a category.
         kinds: kinds of operators and the time outside operators; they add up to the latency.
         operators: every operator, largest first.
         modules: every module path with operators, largest first.
-        attributed_share: share of the operator time that is attributed to a module and a category.
+        attributed_share: share of the operator time that is attributed to a module and a category;
+            to a module alone where nothing has a category.
+        by_kind: nothing in the run has a category.
         operator_share: sum of operators ÷ latency, both from the profiled job.
         profiler_overhead: latency with ÷ without the profiler, minus 1.
         scale: factor from the profiled job's operator times to those shown.
@@ -103,6 +114,11 @@ class BreakdownView:
     operator_share: float
     profiler_overhead: float
     scale: float
+    by_kind: bool = False
+
+
+KINDS = {str(kind): str(kind) for kind in OperatorKind}
+"""What latencies are divided into where nothing has a category."""
 
 
 def category_titles(
@@ -110,12 +126,18 @@ def category_titles(
 ) -> dict[str, str]:
     """Return the categories of a run with their titles, in the order reports show them.
 
+    Files of others have none, unless it is known which network they came from; in a run of nothing
+    else, kinds of operators take their place.
+
     Titles are those that the artifacts carry: what declared a category need not be installed here.
     """
+    known = list(artifacts)
     carried = {
-        category: title for artifact in artifacts for category, title in artifact.categories.items()
+        category: title for artifact in known for category, title in artifact.categories.items()
     }
     rows = [row.category for breakdown in breakdowns for row in breakdown.rows if row.category]
+    if known and all(artifact.read_from for artifact in known) and not (carried or rows):
+        return dict(KINDS)
     ordered = Category.ordered((*carried, *rows))
     return {str(c): clean(carried.get(c, c.heading)) for c in ordered}
 
@@ -128,6 +150,7 @@ def breakdown_view_of(breakdown: Breakdown, categories: Mapping[str, str]) -> Br
         categories: those of the whole run with their titles, as `category_titles` returns them.
     """
     total = breakdown.total_ns
+    by_kind = dict(categories) == KINDS
     by_category = breakdown.by_category()
     parts = [(key, title, by_category.get(Category(key), 0.0)) for key, title in categories.items()]
     parts.append((UNPLACED, UNATTRIBUTED_TITLES[UNPLACED], breakdown.unplaced_ns))
@@ -136,11 +159,15 @@ def breakdown_view_of(breakdown: Breakdown, categories: Mapping[str, str]) -> Br
     return BreakdownView(
         time_kind=breakdown.time_kind,
         total_ns=total,
-        parts=tuple(Part(*part, _share(part[2], total)) for part in (*parts, outside)),
+        parts=tuple(
+            Part(*part, _share(part[2], total))
+            for part in (*(kinds if by_kind else parts), outside)
+        ),
         kinds=tuple(Part(*kind, _share(kind[2], total)) for kind in (*kinds, outside)),
         operators=_operators(breakdown, categories),
         modules=_modules(breakdown, categories),
-        attributed_share=breakdown.attributed_share,
+        attributed_share=breakdown.placed_share if by_kind else breakdown.attributed_share,
+        by_kind=by_kind,
         operator_share=breakdown.operator_share,
         profiler_overhead=breakdown.profiler_overhead,
         scale=breakdown.scale,
@@ -161,7 +188,9 @@ def _operators(breakdown: Breakdown, categories: Mapping[str, str]) -> tuple[Ope
 
 
 def _title(row: BreakdownRow, categories: Mapping[str, str]) -> str:
-    return categories[row.category] if row.category is not None else "Unattributed"
+    if row.category is None:
+        return NO_CATEGORY if dict(categories) == KINDS else "Unattributed"
+    return categories[row.category]
 
 
 def _module(row: BreakdownRow) -> str:

@@ -9,7 +9,7 @@ import itertools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.analysis.cases import CaseView, devices_of
-from mvdeploy.records import Finding, Level, Parity, Run
+from mvdeploy.records import Finding, Level, Parity, Preprocessing, Run
 from mvdeploy.stats.reliability import MORE_THREADS, Grade, Verdict, more_threads_than_cores
 from mvdeploy.text_format import join
 
@@ -119,6 +119,48 @@ def _foreign(case: CaseView) -> Iterator[Finding]:
         yield Finding("categories_by_table", Level.NOTE)
 
 
+def _of_others(case: CaseView) -> Iterator[Finding]:
+    """Say what is not known of a file that others exported, and what was taken for it."""
+    artifact = case.case.artifact
+    if artifact is None or not artifact.read_from:
+        return
+    spec = artifact.spec
+    if not spec.model:
+        types = {tensor.dtype for tensor in artifact.inputs if tensor.is_image}
+        fed = "as RGB of 8 bits" if types == {"uint8"} else "as RGB in 0 to 1"
+        fed = f"as those of {artifact.fed_as} are" if artifact.fed_as else fed
+        yield Finding("unknown_network", Level.NOTE)
+        size = artifact.spec.image_size
+        plain = artifact.preprocessing == Preprocessing(size, size)
+        if types and (plain or artifact.fed_as):
+            yield Finding("unknown_images", Level.NOTE, {"fed": fed})
+    free = [
+        f"'{taken.name}' ({_times(taken.shape)}) as {_times(given.shape)}"
+        for taken, given in zip(artifact.inputs, spec.inputs, strict=False)
+        if any(isinstance(size, str) for size in taken.shape)
+    ]
+    if free:
+        yield Finding("free_dimensions", Level.NOTE, {"inputs": join(free)})
+    seeded = [
+        f"'{tensor.name}' from {tensor.values[0]:g} to {tensor.values[1]:g}"
+        for tensor in spec.inputs
+        if tensor.values is not None
+    ]
+    if seeded:
+        yield Finding("seeded_inputs", Level.NOTE, {"inputs": join(seeded)})
+    if not artifact.modules:
+        yield Finding("unknown_modules", Level.NOTE)
+    elif case.breakdown is not None:
+        placed = [o.row.ns for o in case.breakdown.operators if o.row.modules]
+        whole = sum(operator.row.ns for operator in case.breakdown.operators) or 1.0
+        values: Values = {"source": artifact.read_from, "percent": 100 * sum(placed) / whole}
+        yield Finding("modules_read", Level.NOTE, values)
+
+
+def _times(shape: Iterable[int | str]) -> str:
+    return "×".join(map(str, shape)) or "a single number"
+
+
 def _few_samples(case: CaseView) -> Iterator[Finding]:
     wall = case.timing.wall if case.timing else None
     if wall and wall.no_more_than_max:
@@ -146,7 +188,9 @@ def _breakdown(case: CaseView) -> Iterator[Finding]:
     rows = [operator.row for operator in breakdown.operators]
     operators = sum(row.ns for row in rows) or 1.0
     fused = [row.ns for row in rows if len(row.modules) > 1]
-    unplaced = [row.ns for row in rows if row.category is None]
+    artifact = case.case.artifact
+    without = artifact is not None and bool(artifact.read_from) and not artifact.categories
+    unplaced = [row.ns for row in rows if row.category is None and not without]
     if fused:
         share = 100 * sum(fused) / operators
         values: Values = {"percent": share, "count": len(fused)}
@@ -170,4 +214,5 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _breakdown,
     _weights,
     _foreign,
+    _of_others,
 )

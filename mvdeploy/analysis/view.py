@@ -8,14 +8,29 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 
-from mvdeploy.analysis.breakdown_view import category_titles
+from mvdeploy.analysis.breakdown_view import KINDS, category_titles
 from mvdeploy.analysis.cases import CaseView, case_views, devices_of
 from mvdeploy.analysis.derived_findings import case_findings, run_findings, verdict_findings
 from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
 from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
-from mvdeploy.records import Breakdown, Device, Run, SavedRun
+from mvdeploy.records import Breakdown, Device, OutputComparison, Run, SavedRun
 from mvdeploy.stats.reliability import Verdict
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputsView:
+    """How the outputs of two cases differ.
+
+    Attributes:
+        a: the reference.
+        b: the other.
+        found: the record.
+    """
+
+    a: CaseView
+    b: CaseView
+    found: OutputComparison
 
 
 # Compared by identity, so that drawn figures can be kept for it.
@@ -27,15 +42,18 @@ class View:
         run: the conditions that all cases share.
         cases: every case, also failed ones and those the run did not come to.
         comparisons: pairs of cases that took turns.
+        outputs: how the outputs of files differ, of those that are compared.
         differences: breakdowns side by side.
         engines: the same network on two engines, module by module.
         findings: gravest first.
-        categories: into which latencies are divided: ids with their titles, in order.
+        categories: into which latencies are divided: ids with their titles, in order; kinds of
+            operators where nothing has a category.
     """
 
     run: Run
     cases: tuple[CaseView, ...]
     comparisons: tuple[ComparisonView, ...]
+    outputs: tuple[OutputsView, ...]
     differences: tuple[Difference, ...]
     engines: tuple[EngineDifference, ...]
     findings: tuple[ViewFinding, ...]
@@ -55,6 +73,11 @@ class View:
     def profiled(self) -> tuple[CaseView, ...]:
         """The cases with a breakdown."""
         return tuple(case for case in self.cases if case.breakdown)
+
+    @property
+    def by_kind(self) -> bool:
+        """Whether nothing in the run has a category: kinds of operators take their place."""
+        return self.categories == KINDS
 
     @property
     def threads(self) -> int:
@@ -89,6 +112,11 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         run=saved.run,
         cases=cases,
         comparisons=comparisons,
+        outputs=tuple(
+            OutputsView(by_slug[found.a], by_slug[found.b], found)
+            for found in saved.outputs
+            if found.a in by_slug and found.b in by_slug
+        ),
         differences=differences(comparisons, cases),
         engines=engine_differences(comparisons, cases),
         findings=collect(

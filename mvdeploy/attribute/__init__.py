@@ -9,6 +9,7 @@ import statistics
 
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Breakdown, BreakdownRow, Category, Trace, TraceEvent
+from mvdeploy.records.artifact import UNPLACED
 
 
 def break_down(trace: Trace, artifact: Artifact, latency_ns: float) -> Breakdown:
@@ -53,5 +54,8 @@ def break_down(trace: Trace, artifact: Artifact, latency_ns: float) -> Breakdown
 
 
 def _row(event: TraceEvent, artifact: Artifact, ns: float) -> BreakdownRow:
-    category: Category | None = artifact.category(event.modules[0]) if event.modules else None
-    return BreakdownRow(event.name, event.type, event.kind, category, event.modules, ns)
+    modules = event.modules
+    if artifact.read_from:  # not all operators are placed in a file of others
+        modules = tuple(module for module in modules if module != UNPLACED)
+    category: Category | None = artifact.category(modules[0]) if modules else None
+    return BreakdownRow(event.name, event.type, event.kind, category, modules, ns)

@@ -86,7 +86,9 @@ def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> Operator
     merged = 0
     for group in _groups(artifact.operators, ran):
         operators = _match(group, [ran[i].name for i in group.events])
-        if None in operators or (group.operators and not operators):
+        if artifact.read_from and not group.operators:
+            pass  # a file of others does not tell what is in its delegates
+        elif None in operators or (group.operators and not operators):
             reasons.append(_mismatch(group, ran))
         else:
             merged += len(group.operators) - len(operators)

@@ -24,6 +24,7 @@ from mvdeploy.records import (
     Session,
     TensorInfo,
 )
+from mvdeploy.records.tensor import ANY_SHAPE
 from mvdeploy.stats import stopping
 from mvdeploy.stats.interval import median_interval
 
@@ -72,9 +73,12 @@ class Entry:
 
 
 def _fits(shape: Sequence[int], expected: Sequence[int | str]) -> bool:
-    return len(shape) == len(expected) and all(
-        isinstance(wanted, str) or size == wanted
-        for size, wanted in zip(shape, expected, strict=True)
+    return tuple(expected) == ANY_SHAPE or (
+        len(shape) == len(expected)
+        and all(
+            isinstance(wanted, str) or size == wanted
+            for size, wanted in zip(shape, expected, strict=True)
+        )
     )
 
 

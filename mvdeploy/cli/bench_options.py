@@ -16,7 +16,7 @@ from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import CheckFailed, UsageError
 from mvdeploy.plugins import Option
-from mvdeploy.records import DeviceProfile, ModelSpec, Warmup
+from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
@@ -131,6 +131,42 @@ def _add(command: F, *decorators: Callable[[F], F]) -> F:
     return command
 
 
+def of_files(command: F) -> F:
+    """Add the options that say what is not known of files without a manifest."""
+    return _add(
+        command,
+        options.file_inputs,
+        click.option(
+            "--model",
+            metavar="NAME|FILE.py:FACTORY",
+            help="The network that a FILE without a manifest came from: its outputs are checked "
+            "against it, and its operators get the network's categories.",
+        ),
+    )
+
+
+def network_of_files(given: Mapping[str, Any]) -> ModelSpec | None:
+    """Return the network that ``--model`` names; None without it.
+
+    Raises:
+        UsageError: there is no such network, or several --patches are given for it.
+    """
+    if given["model"] is None:
+        return None
+    found = options.specs((given["model"],), **_network(given))
+    if len(found) > 1:
+        raise UsageError(
+            f"A file came from one network, and --model {given['model']} with these --patches "
+            f"names {len(found)}.",
+            "Give --patches once.",
+        )
+    return found[0]
+
+
+def _network(given: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: given[name] for name in options.NETWORK}
+
+
 def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | Path, ...]:
     """Return what is to be measured, in the order it was typed; the default model for nothing.
 
@@ -141,10 +177,11 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     Raises:
         UsageError: one of them is neither, or cannot be built.
     """
-    network = {name: given[name] for name in options.NETWORK}
+    network = _network(given)
     paths = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
-    if all(path is not None for _, path in paths):
-        options.specs((), **network)  # refuses what is for models only
+    if all(path is not None for _, path in paths) and not given["model"]:
+        for_models = {**network, **dict.fromkeys(options.FEEDING)}
+        options.specs((), **for_models)  # refuses what is for models only
     chosen: list[ModelSpec | Path] = []
     for text, path in paths:
         chosen += options.specs((text,), **network) if path is None else [path]
@@ -191,6 +228,8 @@ class Options:
         engine_options: what the engines' sessions are opened with, by name.
         link_options: how the device is reached.
         common: fields of the plan.
+        said: what is said of the inputs of files.
+        network: the one that files without a manifest came from; None where that is not known.
         photograph: what the models are fed; None for the one that is always there.
         root: where the run's folder goes.
         as_json: print the result as JSON.
@@ -203,6 +242,8 @@ class Options:
     engine_options: dict[str, str]
     link_options: Mapping[str, str]
     common: dict[str, Any]
+    said: FileInputs | None
+    network: ModelSpec | None
     photograph: Path | None
     root: Path
     as_json: bool
@@ -218,6 +259,8 @@ class Options:
             precisions=self.precisions,
             engine_options=self.engine_options,
             link_options=self.link_options,
+            said=self.said,
+            network=self.network,
             device=self.profile,
             plan=plan,
             root=self.root,
@@ -246,6 +289,12 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         engine_options=given["engine_options"],
         link_options=given["link_options"],
         common=_plan_fields(given, profile, warmup_rule),
+        said=options.read_file_inputs(
+            given["shapes"],
+            given["values"],
+            **{name: given[name] for name in options.FEEDING},
+        ),
+        network=network_of_files(given),
         photograph=given["photograph"],
         root=given["output"],
         as_json=given["as_json"],

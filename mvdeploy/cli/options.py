@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import click
 
 from mvdeploy import export, models, tasks
 from mvdeploy.errors import UsageError
-from mvdeploy.records import ModelSpec
+from mvdeploy.records import FileInputs, ModelSpec
 from mvdeploy.records.spec import (
     CHANNEL_ORDERS,
     INTERPOLATIONS,
@@ -210,7 +211,7 @@ def file_argument(text: str) -> Path | None:
         UsageError: it looks like a file, but there is none.
     """
     path = Path(text)
-    if path.is_file() or export.manifest_path(path).is_file():
+    if path.is_file() or export.manifest_path(path).is_file() or _is_package(path):
         return path
     is_artifact = path.suffix in {export.suffix(name) for name in export.names()}
     if ":" in text and not is_artifact:
@@ -218,3 +219,63 @@ def file_argument(text: str) -> Path | None:
     if path.suffix or len(path.parts) > 1:
         raise UsageError(f"There is no file {text}.", "Check the path, or give a model's name.")
     return None
+
+
+def _is_package(path: Path) -> bool:
+    """Say whether a folder counts as an exported file."""
+    return path.is_dir() and path.suffix in export.readers()
+
+
+def file_inputs(command: F) -> F:
+    """Add the options that say what the inputs of a file are; see `read_file_inputs`."""
+    shape = click.option(
+        "--shape",
+        "shapes",
+        multiple=True,
+        metavar="NAME=N,N",
+        help="Shape of an input of a FILE that leaves dimensions free, as in x=1,3,224,224. Repeat "
+        "it for several. [default: a batch of 1]",
+    )
+    values = click.option(
+        "--values",
+        multiple=True,
+        metavar="NAME=LOW,HIGH",
+        help="Range of the values of an input of a FILE that is no image, as in ids=0,999. Repeat "
+        "it for several. [default: 0,1]",
+    )
+    return shape(values(command))
+
+
+def read_file_inputs(shapes: tuple[str, ...], values: tuple[str, ...], **fed: Any) -> FileInputs:
+    """Read what `file_inputs` adds; `fed` are those of `FEEDING`.
+
+    Raises:
+        UsageError: one of them is not as it has to be.
+    """
+    shape_of, values_of = dict(map(_read_shape, shapes)), dict(map(_read_values, values))
+    return FileInputs(shape_of, values_of, _changes(**fed))
+
+
+def _read_shape(text: str) -> tuple[str, tuple[int, ...]]:
+    name, _, sizes = text.rpartition("=")  # names may have an equals sign in them
+    parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
+    if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+        raise UsageError(
+            f"'{text}' is no shape of an input.",
+            "Give its name and its sizes, as in --shape x=1,3,224,224.",
+        )
+    return name, tuple(map(int, parts))
+
+
+def _read_values(text: str) -> tuple[str, tuple[float, float]]:
+    name, _, limits = text.rpartition("=")
+    try:
+        low, high = map(float, limits.split(","))
+    except ValueError:
+        low, high = 1.0, 0.0
+    if not name or not low <= high or math.inf in (high, -low):
+        raise UsageError(
+            f"'{text}' is no range of values of an input.",
+            "Give its name, the least and the largest value, as in --values ids=0,999.",
+        )
+    return name, (low, high)

@@ -283,5 +283,5 @@ def for_format(format_name: str, engines: tuple[str, ...]) -> str:
     formats = sorted({f for name in engines for f in get(name).FORMATS})
     raise UsageError(
         f"No engine of this device runs the format '{format_name}'.",
-        f"Formats it runs: {', '.join(formats)}.",
+        f"Formats it runs: {', '.join(formats)}; 'mvdeploy devices' lists devices with others.",
     )

@@ -24,7 +24,9 @@ from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Collection, Mapping, Sequence
+
+    import onnx
 
     from mvdeploy.engines import SessionRequest, Tensor
 
@@ -38,19 +40,26 @@ _WEIGHTS = "optimised.data"
 PROFILE_COMPANIONS = (_GRAPH,)
 
 _KINDS = {
-    OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention",
-    OperatorKind.CONV: "Conv FusedConv ConvTranspose",
-    OperatorKind.SOFTMAX: "Softmax LogSoftmax",
+    OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention Einsum"
+    " MatMulInteger MatMulIntegerToFloat QLinearMatMul QGemm DynamicQuantizeMatMul QAttention"
+    " MatMulNBits GroupQueryAttention",
+    OperatorKind.CONV: "Conv FusedConv ConvTranspose ConvInteger QLinearConv QLinearConvTranspose"
+    " NhwcFusedConv NhwcConv DeformConv",
+    OperatorKind.SOFTMAX: "Softmax LogSoftmax QLinearSoftmax",
     OperatorKind.LAYERNORM: "LayerNormalization SkipLayerNormalization SimplifiedLayerNormalization"
     " SkipSimplifiedLayerNormalization BatchNormalization InstanceNormalization GroupNorm",
     OperatorKind.ACTIVATION: "QuickGelu Gelu FastGelu BiasGelu Sigmoid Relu HardSwish HardSigmoid"
-    " Clip Tanh Erf Swish Silu LeakyRelu Elu",
+    " Clip Tanh Erf Swish Silu LeakyRelu Elu PRelu Selu Softplus Mish QLinearSigmoid"
+    " QLinearLeakyRelu",
     OperatorKind.DATA_MOVEMENT: "Transpose Reshape Squeeze Unsqueeze Slice Split Concat Gather"
     " GatherND Expand Flatten Pad Tile Identity Cast ReorderInput ReorderOutput Shape DepthToSpace"
-    " SpaceToDepth ScatterND",
+    " SpaceToDepth ScatterND QuantizeLinear DequantizeLinear DynamicQuantizeLinear QLinearConcat",
 }
 _KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()}
 
+
+_AROUND = ("If", "Loop", "Scan", "SequenceMap")
+"""Types of nodes that run others inside them."""
 
 _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
 """Android's names of architectures."""
@@ -144,9 +153,14 @@ class OrtSession:
             session_options.add_session_config_entry(
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
-        self._session = ort.InferenceSession(
-            str(request.path), session_options, providers=[chosen["provider"]]
-        )
+        try:
+            self._session = ort.InferenceSession(
+                str(request.path), session_options, providers=[chosen["provider"]]
+            )
+        except MemoryError:
+            raise
+        except Exception as error:
+            raise _not_loaded(request.path, str(error)) from error
         self._output_names = [output.name for output in self._session.get_outputs()]
         self._binding = self._session.io_binding()
         self.feed(request.inputs)
@@ -177,6 +191,20 @@ class OrtSession:
         if self._profile_to is None:
             return None
         return Path(self._session.end_profiling())
+
+
+def _not_loaded(path: Path, text: str) -> Exception:
+    """Word why the engine does not load a file: without its codes and the lines of its source."""
+    plain = re.sub(r"^\[ONNXRuntimeError\] : \d+ : \w+ : ", "", " ".join(text.split()))
+    plain = plain.removeprefix(f"Load model from {path} failed:")
+    if re.search(r"\.(cc|h):\d+ ", plain):
+        plain = plain.rpartition(") ")[2] or plain
+    if any(word in text.lower() for word in ("bad_alloc", "failed to allocate", "out of memory")):
+        return MemoryError(plain)
+    return EngineError(
+        f"ONNX Runtime {version()} cannot load {path.name} ({plain[:300].rstrip('. ')}).",
+        "Export the model for this version of onnxruntime, or install the one that it is for.",
+    )
 
 
 def open_session(request: SessionRequest) -> OrtSession:
@@ -225,6 +253,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
         graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
     except Exception as error:  # a missing file, or whatever protobuf says of a broken one
         raise _broken(f"its graph cannot be read ({error})") from error
+    _name(graph, timed)
     nodes = [n for n in graph.node if n.name in timed]
     if len(nodes) != len(timed):
         extra = sorted(set(timed) - {n.name for n in nodes})
@@ -255,20 +284,47 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     return OperatorTimes(tuple(placement.fill(events)))
 
 
+def _name(graph: onnx.GraphProto, timed: Mapping[str, Sequence[tuple[int, int, str]]]) -> None:
+    """Give nodes without a name the one that the profile has for them.
+
+    The engine makes it of the type and a number; both list what runs in the same order.
+    """
+    own = {node.name for node in graph.node if node.name}
+    made = sorted(timed.keys() - own, key=lambda name: timed[name][0][0])
+    unnamed = [node for node in graph.node if not node.name]
+    for node, name in zip(unnamed, made, strict=False):
+        if name.rpartition("_")[0] == node.op_type:
+            node.name = name
+
+
 def _timed(path: Path) -> dict[str, list[tuple[int, int, str]]]:
-    """Return node name → start, length (ns) and thread in every inference, in their order."""
+    """Return node name → start, length (ns) and thread in every inference, in their order.
+
+    What ran inside a branch or a loop is left out: its time is in that of the node around it.
+    """
     suffix = "_kernel_time"
-    times: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    ran: list[tuple[str, tuple[int, int, str]]] = []
     try:
         for entry in json.loads(path.read_text(encoding="utf-8")):
             if entry.get("cat") == "Node" and entry["name"].endswith(suffix):
                 start, length = int(entry["ts"]) * 1000, int(entry["dur"]) * 1000
-                times[entry["name"].removesuffix(suffix)].append((start, length, str(entry["tid"])))
+                # Nodes are listed as they end: those inside of one before it.
+                while _type(entry) in _AROUND and ran and ran[-1][1][0] >= start:
+                    ran.pop()
+                name = entry["name"].removesuffix(suffix)
+                ran.append((name, (start, length, str(entry["tid"]))))
     except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError) as error:
         raise _broken(f"it cannot be read ({error})") from error
-    if not times:
+    if not ran:
         raise _broken("it has no node in it")
+    times: dict[str, list[tuple[int, int, str]]] = defaultdict(list)
+    for name, time in ran:
+        times[name].append(time)
     return times
+
+
+def _type(entry: Mapping[str, Any]) -> str:
+    return str(entry.get("args", {}).get("op_name", ""))
 
 
 def _broken(what: str) -> EngineError:

@@ -38,6 +38,13 @@ and what of the following it has a use for:
 ``VERIFIER``
     name of what runs its files for the comparison with PyTorch: an engine, or an interpreter in
     ``mvdeploy.verify``. A format without it is run by the first engine that has it.
+``READS``
+    endings of the files that `read_file` reads; without it that is its own.
+``read_file(path)``
+    the `FileFacts` of a file that has no manifest, read from the file alone. A format without it
+    takes no files of others. It raises a `UsageError` for what is no such file.
+``self_contained(path, copy)``
+    writes a file whose data are in other files beside it as one file; for formats that have such.
 ``MUTANTS``
     dotted path of the module whose ``mutants`` breaks copies of its files, see
     ``mvdeploy.verify.mutations``. A format without it is made anew from broken programs.
@@ -59,11 +66,14 @@ from typing import TYPE_CHECKING, Any
 import mvdeploy
 from mvdeploy import files, plugins, precisions, tasks
 from mvdeploy.errors import UsageError
+from mvdeploy.export import _reading
+from mvdeploy.export._reading import FileFacts
 from mvdeploy.plugins import Option
 from mvdeploy.records import (
     Artifact,
     Category,
     Delegation,
+    FileInputs,
     ModelSpec,
     ModuleInfo,
     Operator,
@@ -440,7 +450,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
         backend=written.backend,
         runs_on=written.runs_on,
         delegation=written.delegation,
-        categories=_categories(source.modules),
+        categories=categories(source.modules),
     )
     if hasattr(exporter, "annotate"):
         artifact = exporter.annotate(artifact, path)
@@ -448,7 +458,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     return artifact
 
 
-def _categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
+def categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
     """Return the categories of modules with their titles, in the order of reports."""
     present = [info.category for info in modules.values() if info.category is not None]
     return {str(category): category.heading for category in Category.ordered(present)}
@@ -526,6 +536,82 @@ def save_manifest(artifact: Artifact, path: Path) -> None:
     codec.save(artifact, manifest_path(path))
 
 
+def readers() -> dict[str, str]:
+    """Return the formats that files without a manifest are read as, by their endings."""
+    formats = [(name, get(name)) for name in names()]
+    return {
+        ending: name
+        for name, exporter in formats
+        if hasattr(exporter, "read_file")
+        for ending in getattr(exporter, "READS", (exporter.SUFFIX,))
+    }
+
+
+def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
+    """Read what a file says of itself, whoever made it; a manifest is not looked for.
+
+    Args:
+        path: of a format that is read by its ending.
+        said: what is said of its inputs.
+
+    Raises:
+        UsageError: it is not there, is not what its ending says, or is damaged; or a free dimension
+            of an input has no size.
+    """
+    if not path.exists():
+        raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
+    by_ending = readers()
+    if path.suffix not in by_ending:
+        raise UsageError(
+            f"{path} is of no kind that is read ({', '.join(by_ending)}).",
+            "Give a file with one of these endings, or one that 'mvdeploy export' wrote.",
+        )
+    format_name = by_ending[path.suffix]
+    facts: FileFacts = get(format_name).read_file(path)
+    fed = _reading.fed(facts.inputs, said or FileInputs(), path)
+    counted = facts.count(fed) if facts.count is not None else None
+    size = _reading.image_size(fed)
+    return Artifact(
+        path=path.name,
+        sha256=files.sha256(path, facts.data),
+        size_bytes=sum(map(files.size, (path, *facts.data))),
+        format=format_name,
+        precision=facts.precision,
+        spec=ModelSpec(
+            model="",
+            patches=(),
+            image_size=size,
+            task="tensors",
+            batch=_reading.batch(fed),
+            seed=None,
+            own_inputs=tuple(map(_reading.as_network, fed)),
+            own_outputs=facts.outputs,
+        ),
+        passes=(),
+        inputs=tuple(
+            dataclasses.replace(tensor, layout=now.layout)
+            for tensor, now in zip(facts.inputs, fed, strict=True)
+        ),
+        outputs=facts.outputs,
+        preprocessing=Preprocessing(size, size),
+        versions=dict(facts.versions),
+        operators=facts.operators,
+        modules=dict(facts.modules),
+        parameters=facts.parameters,
+        macs=counted.macs if counted else None,
+        runs_on=facts.runs_on,
+        delegation=facts.delegation,
+        read_from=facts.read_from,
+        data=tuple(file.relative_to(path.parent).as_posix() for file in facts.data),
+        uncounted=counted.uncounted if counted else (),
+    )
+
+
+def data_files(path: Path, artifact: Artifact) -> tuple[Path, ...]:
+    """Return the files beside a file that hold a part of it."""
+    return tuple(path.parent / name for name in artifact.data)
+
+
 def read(path: Path) -> Artifact:
     """Read the manifest of an artifact and check that it belongs to the file.
 
@@ -534,19 +620,57 @@ def read(path: Path) -> Artifact:
     """
     if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
-    manifest = manifest_path(path)
-    if not manifest.is_file():
+    if not manifest_path(path).is_file():
         raise UsageError(
-            f"{path} has no manifest ({manifest.name}), so nothing is known of its layers.",
-            "Use a file that 'mvdeploy export' wrote, together with its .json.",
+            f"{path} has no manifest ({manifest_path(path).name}), so the network that it came "
+            "from is not known.",
+            "Say what to compare with: 'mvdeploy verify FILE --against OTHER'.",
         )
-    artifact = codec.load(Artifact, manifest)
-    if files.sha256(path) != artifact.sha256:
+    artifact = manifest(path)
+    if not belongs(artifact, path):
         raise UsageError(
-            f"{path} is not the file that {manifest.name} describes (its sha256 differs).",
+            f"{path} is not the file that {manifest_path(path).name} describes (its sha256 "
+            "differs).",
             "Export the model again.",
         )
     return artifact
+
+
+def manifest(path: Path) -> Artifact:
+    """Read the manifest beside a file, whether it describes the file or another.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return codec.load(Artifact, manifest_path(path))
+
+
+def belongs(artifact: Artifact, path: Path) -> bool:
+    """Say whether a manifest describes a file."""
+    data = data_files(path, artifact)
+    there = all(file.is_file() for file in data)
+    return there and files.sha256(path, data) == artifact.sha256
+
+
+def with_inputs(artifact: Artifact, said: FileInputs, path: Path) -> Artifact:
+    """Return a manifest whose free dimensions have the sizes that are asked for.
+
+    Raises:
+        UsageError: see `read_file`.
+    """
+    spec = artifact.spec
+    fed = _reading.fed(artifact.inputs, said, path)
+    own = tuple(map(_reading.as_network, fed)) if spec.own_inputs else ()
+    image_size = _reading.image_size(fed)
+    changed = dataclasses.replace(
+        spec, own_inputs=own, batch=_reading.batch(fed), image_size=image_size
+    )
+    if changed == spec:
+        return artifact
+    rule = artifact.preprocessing
+    if rule.crop != image_size:
+        rule = dataclasses.replace(rule, resize=image_size, crop=image_size)
+    return dataclasses.replace(artifact, spec=changed, preprocessing=rule, macs=None)
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

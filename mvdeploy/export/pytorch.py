@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy import export
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Subject, Written
+from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.quiet import quiet
-from mvdeploy.records import Operator
+from mvdeploy.records import ModuleInfo, Operator, TensorInfo
 
 if TYPE_CHECKING:
-    from torch import fx
+    from torch import fx, nn
 
 SUFFIX = ".pt2"
 PACKAGES = ("torch",)
@@ -47,3 +48,92 @@ def _operator(node: fx.Node) -> Operator:
     module = stack[-1][0] if stack else ""
     inputs = tuple(argument.name for argument in node.all_input_nodes)
     return Operator(node.name, str(node.target), module, inputs, (node.name,))
+
+
+def read_file(path: Path) -> FileFacts:
+    """Read an exported program of others.
+
+    Raises:
+        UsageError: it is none, is damaged, or takes or gives what is no tensor.
+    """
+    program = _load(path)
+    nodes = {node.name: node for node in program.graph.nodes}
+    signature = program.graph_signature
+    inputs = [_tensor(nodes, name, "input", path) for name in signature.user_inputs]
+    outputs = [
+        _tensor(nodes, name, "output", path, shown=f"output_{i}")
+        for i, name in enumerate(signature.user_outputs)
+    ]
+    if program.module_call_graph[0].signature.in_spec.children()[1].num_leaves:
+        raise UsageError(
+            f"{path} takes keyword arguments.",
+            "Export it with all inputs in order, as positional arguments.",
+        )
+    called = [node for node in program.graph.nodes if node.op == "call_function"]
+    weights = (*program.state_dict.values(), *program.constants.values())
+    return FileFacts(
+        inputs=tuple(inputs),
+        outputs=tuple(outputs),
+        operators=tuple(map(_operator, called)),
+        modules={path: ModuleInfo(kind, None) for node in called for path, kind in _stack(node)},
+        read_from="the program's own record of modules",
+        precision=_precision(weights),
+        parameters=sum(weight.numel() for weight in program.parameters()),
+    )
+
+
+def network_of(path: Path) -> nn.Module:
+    """Return a program as a network that PyTorch runs."""
+    from torch import nn
+
+    program = _load(path).module()
+
+    class Program(nn.Module):
+        def forward(self, *inputs: Any) -> Any:
+            return program(*inputs)
+
+    return Program().eval()  # the program itself cannot be asked for that
+
+
+def _load(path: Path) -> Any:
+    import torch
+
+    try:
+        with quiet():
+            return torch.export.load(path)
+    except Exception as error:  # whatever the archive, the schema or pickle says
+        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
+        raise UsageError(
+            f"{path} is no program of torch.export, or is damaged ({reason}).",
+            "Save it with torch.export.save, by the version of torch that is installed here.",
+        ) from error
+
+
+def _tensor(nodes: dict[str, Any], name: Any, what: str, path: Path, shown: str = "") -> TensorInfo:
+    import torch
+
+    value = nodes[name].meta.get("val") if isinstance(name, str) and name in nodes else None
+    if not isinstance(value, torch.Tensor):
+        raise UsageError(
+            f"The {what} '{name}' of {path} is no tensor.",
+            "Export a program that takes and returns tensors alone.",
+        )
+    shape = tuple(n if isinstance(n, int) else str(n) for n in value.shape)
+    return TensorInfo(shown or name, shape, str(value.dtype).removeprefix("torch."))
+
+
+def _stack(node: fx.Node) -> list[tuple[str, str]]:
+    """Return the modules around an operator: paths, and classes."""
+    entries = node.meta.get("nn_module_stack", {}).values()
+    return [(path, str(kind).rpartition(".")[2]) for path, kind in entries] or [("", "")]
+
+
+def _precision(weights: Any) -> str:
+    half = single = 0
+    for weight in weights:
+        kind = str(getattr(weight, "dtype", ""))
+        if kind in ("torch.int8", "torch.uint8"):
+            return "int8"
+        half += weight.numel() if kind == "torch.float16" else 0
+        single += weight.numel() if kind == "torch.float32" else 0
+    return "fp16" if half > single else "fp32"

@@ -45,9 +45,17 @@ def load_images(
     """
     images = {}
     for tensor in (tensor for tensor in inputs if tensor.is_image):
-        batch, _, height, width = map(int, tensor.shape)
-        images[tensor.name] = load_image(path, _sized(rule, (height, width)), batch)
+        batch, channels, height, width = map(int, tensor.shape)
+        image = load_image(path, _sized(rule, (height, width)), batch)
+        images[tensor.name] = grey(image, rule) if channels == 1 else image
     return images
+
+
+def grey(image: npt.NDArray[np.float32], rule: Preprocessing) -> npt.NDArray[np.float32]:
+    """Return an image in shades of grey, (batch, 1, height, width), as ITU-R BT.601 weighs them."""
+    weights = np.array((0.299, 0.587, 0.114), np.float32)
+    weights = weights[::-1] if rule.channel_order == "BGR" else weights
+    return np.ascontiguousarray(np.tensordot(image, weights, (1, 0))[:, None], dtype=np.float32)
 
 
 def _sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:

@@ -22,9 +22,11 @@ from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
+    Artifact,
     Case,
     Device,
     DeviceProfile,
+    FileInputs,
     Finding,
     Level,
     Measurement,
@@ -57,6 +59,8 @@ class Request:
         precisions: that networks are exported in; None for each format's usual one.
         engine_options: what the engines' sessions are opened with, beside their defaults.
         link_options: how the device is reached, as `links.get` takes it.
+        said: what is said of the inputs of exported files.
+        network: the one that files without a manifest came from; None where that is not known.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -69,6 +73,8 @@ class Request:
     precisions: tuple[str | None, ...] = (None,)
     engine_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     link_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    said: FileInputs | None = None
+    network: ModelSpec | None = None
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -86,7 +92,23 @@ class Request:
         Raises:
             UsageError: a file is no artifact, or the device has no engine for one of them.
         """
-        return prepare.wanted(self.subjects, self.formats, self.device, self.precisions)
+        return prepare.wanted(
+            self.subjects,
+            self.formats,
+            self.device,
+            self.precisions,
+            self.said,
+            self.network,
+        )
+
+    @property
+    def files(self) -> tuple[tuple[Path, Artifact], ...]:
+        """The exported files, each with what is known of it."""
+        return tuple(
+            (wanted.source, wanted.case.artifact)
+            for wanted in self.wanted
+            if isinstance(wanted.source, Path) and wanted.case.artifact is not None
+        )
 
     @property
     def specs(self) -> tuple[ModelSpec, ...]:
@@ -136,6 +158,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 command=request.command,
                 image=photograph.name,
             )
+            for finding in (finding for w in wanted for finding in w.findings):
+                store.found(finding)
             preparation = Preparation(builders, photograph, link, store, request.engine_options)
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:

@@ -50,41 +50,6 @@ def twin_path(path: Path) -> Path:
     return path.with_name(f"{path.stem}-tensor{path.suffix}")
 
 
-def measurable(path: Path) -> tuple[Path, Artifact]:
-    """Return the file to measure and its manifest: of a program that takes images, its twin.
-
-    Raises:
-        UsageError: see `load_runnable`; or the twin is not beside it.
-    """
-    artifact = load_runnable(path)
-    if not artifact.twin:
-        return path, artifact
-    twin = path.with_name(artifact.twin)
-    if not twin.exists():
-        raise UsageError(
-            f"{path} takes images; what is measured is {twin}, and that is not there.",
-            "Keep the two together, or export the model again with --image-input.",
-        )
-    return twin, load_runnable(twin)
-
-
-def load_runnable(path: Path) -> Artifact:
-    """Read the manifest of a file that an engine of ours can run.
-
-    Raises:
-        UsageError: see `mvdeploy.export.read`; or the file was lowered to a backend that only runs
-            elsewhere.
-    """
-    artifact = formats.read(path)
-    if artifact.runs_on:
-        raise UsageError(
-            f"{path} was lowered to the backend {artifact.backend}: it needs {artifact.runs_on}, "
-            "and cannot run here.",
-            f"Load it in an app there, or export again without --backend {artifact.backend}.",
-        )
-    return artifact
-
-
 class Builder:
     """Exports one network to any number of formats.
 

@@ -11,7 +11,16 @@ from mvdeploy.links import Link
 from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.prepare import input_files
 from mvdeploy.pipeline.store import Store
-from mvdeploy.records import Artifact, Case, Finding, JobResult, Level, Parity
+from mvdeploy.records import (
+    Artifact,
+    Case,
+    Finding,
+    JobResult,
+    Level,
+    OutputComparison,
+    OutputDifference,
+    Parity,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -47,6 +56,7 @@ class Judge:
         self, store: Store, link: Link, network: Callable[[Case, Artifact], nn.Module]
     ) -> None:
         self._store, self._link, self._network = store, link, network
+        self._computed: dict[str, Arrays] = {}
         self._references: dict[tuple[object, ...], _Reference] = {}
 
     def __call__(self, slug: str, result: JobResult) -> None:
@@ -59,6 +69,9 @@ class Judge:
         if case.artifact is None or not files:
             return
         outputs = self._fetched(slug, files)
+        self._compare(slug, case.artifact, outputs)
+        if not case.artifact.spec.model:
+            return  # a file whose network is not known
         try:
             parity = self._judged(case, case.artifact, outputs, _engine(case, result))
         except _NotJudgedError as error:
@@ -80,6 +93,25 @@ class Judge:
             with _needed_to_judge():
                 origin.demand_same_weights(artifact, network, artifact.spec)
         return parity
+
+    def _compare(self, slug: str, artifact: Artifact, outputs: Arrays) -> None:
+        """Compare the outputs of a file with those of the first case, if one is known by itself."""
+        from mvdeploy.verify import differences
+
+        in_order = {o.name: outputs[o.name] for o in artifact.outputs if o.name in outputs}
+        self._computed[slug] = in_order
+        first = next(iter(self._computed))
+        reference = self._store.case(first).artifact
+        if first == slug or reference is None or not (artifact.read_from or reference.read_from):
+            return
+        reason = differences.same_inputs(reference, artifact)
+        found: tuple[OutputDifference, ...] = ()
+        if not reason:
+            try:
+                found = differences.compare(self._computed[first], in_order)
+            except ValueError as error:
+                reason = str(error)
+        self._store.differing(OutputComparison(first, slug, found, reason))
 
     def _fetched(self, slug: str, files: Mapping[str, str]) -> Arrays:
         import numpy as np
@@ -107,7 +139,7 @@ class Judge:
 
         # The input follows from the spec: all cases of one are fed the same.
         weights = artifact.weights_fingerprint
-        key = (artifact.spec, artifact.precision, artifact.outputs, weights)
+        key = (artifact.spec, artifact.precision, artifact.inputs, artifact.outputs, weights)
         if key not in self._references:
             files = input_files(self._store.folder, case.slug, artifact)
             inputs = {name: np.load(file) for name, file in files.items()}

@@ -11,20 +11,26 @@ from typing import TYPE_CHECKING
 
 from mvdeploy import engines, export, files, links, models
 from mvdeploy.bench.case import Entry
-from mvdeploy.errors import MvdeployError
+from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.links import Link
 from mvdeploy.pipeline import origin
-from mvdeploy.pipeline.export import Builder, Exported, measurable
+from mvdeploy.pipeline.export import Builder, Exported
+from mvdeploy.pipeline.files import Opened, demand_inputs, measurable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
     Artifact,
     Case,
     DeviceProfile,
+    FileInputs,
     Finding,
     JobModel,
     Level,
     ModelSpec,
+    TensorInfo,
 )
+from mvdeploy.records.spec import ImageChanges
+from mvdeploy.records.tensor import ANY_SHAPE
 
 if TYPE_CHECKING:
     from torch import nn
@@ -38,11 +44,13 @@ class Wanted:
         case: nothing is known of it yet but, of an exported file, its manifest.
         source: a network, or an exported file.
         options: how a network is exported.
+        findings: what is to be known of an exported file.
     """
 
     case: Case
     source: ModelSpec | Path
     options: export.Options = export.DEFAULTS
+    findings: tuple[Finding, ...] = ()
 
 
 def wanted(
@@ -50,6 +58,8 @@ def wanted(
     formats: Sequence[str],
     device: DeviceProfile,
     precisions: Sequence[str | None] = (None,),
+    said: FileInputs | None = None,
+    network: ModelSpec | None = None,
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
@@ -58,23 +68,33 @@ def wanted(
         formats: of the networks.
         device: which engines there are.
         precisions: of the networks; None for each format's usual one.
+        said: what is said of the inputs of files.
+        network: the one that files without a manifest came from; None where that is not known.
 
     Raises:
-        UsageError: a file is no artifact, nothing here runs it, or a format is not written in a
+        UsageError: a file is damaged, nothing here runs it, or a format is not written in a
             precision.
     """
     available = links.engines_of(device)
     cases: list[Wanted] = []
     taken: set[str] = set()
 
-    def add(case: Case, source: ModelSpec | Path, options: export.Options) -> None:
+    def add(
+        case: Case,
+        source: ModelSpec | Path,
+        options: export.Options,
+        findings: tuple[Finding, ...] = (),
+    ) -> None:
         numbered = (f"{case.slug}-{n}" for n in itertools.count(2))
         slug = next(name for name in itertools.chain((case.slug,), numbered) if name not in taken)
         taken.add(slug)
         engine = engines.for_format(case.format, available)
         case = dataclasses.replace(case, slug=slug, engine=engine)
-        cases.append(Wanted(case, source, options))
+        cases.append(Wanted(case, source, options, findings))
 
+    files = _files([s for s in subjects if isinstance(s, Path)], said, network)
+    if not any(file.artifact.read_from for file in files.values()):
+        _demand_files_of_others(subjects, said, network)
     ways = [
         (format_name, export.options(format_name, precision=precision))
         for format_name in formats
@@ -86,9 +106,55 @@ def wanted(
             if isinstance(subject, ModelSpec):
                 add(_case_of(subject, format_name, options), subject, options)
             elif number == 0:
-                path, artifact = measurable(subject)
-                add(_case_of_file(path, artifact), path, options)
+                file = files[subject]
+                add(_case_of_file(file.path, file.artifact), file.path, options, file.findings)
     return cases
+
+
+def _files(
+    paths: Sequence[Path], said: FileInputs | None, network: ModelSpec | None
+) -> dict[Path, Opened]:
+    """Read files; what is said of inputs is said of those files that have them.
+
+    Of a file alone it is not known how its images are fed: as those of another file of the run that
+    takes the same, if that is known.
+    """
+    files: dict[Path, Opened] = {}
+    for path in paths:
+        files[path] = measurable(path, said, network)
+    demand_inputs(said, list(files.values()))
+    known = [file.artifact for file in files.values() if file.artifact.spec.model]
+    for path, file in files.items():
+        shapes = _shapes(file.artifact)
+        alike = next((other for other in known if _shapes(other) == shapes), None)
+        own = said is not None and said.images != ImageChanges()
+        if not file.artifact.spec.model and alike is not None and not own:
+            artifact = dataclasses.replace(
+                file.artifact, preprocessing=alike.preprocessing, fed_as=alike.path
+            )
+            files[path] = dataclasses.replace(file, artifact=artifact)
+    return files
+
+
+def _demand_files_of_others(
+    subjects: Sequence[ModelSpec | Path], said: FileInputs | None, network: ModelSpec | None
+) -> None:
+    """Refuse what is said of files without a manifest, where there is none.
+
+    Raises:
+        UsageError: names it.
+    """
+    images = said is not None and said.images != ImageChanges()
+    what = "The network" if network is not None else "How images are fed"
+    if network is not None or (images and all(isinstance(s, Path) for s in subjects)):
+        raise UsageError(
+            f"{what} is said of files without a manifest, and none is given.",
+            "Leave it out, or give such a file.",
+        )
+
+
+def _shapes(artifact: Artifact) -> list[tuple[int | str, ...]]:
+    return [tensor.shape for tensor in artifact.spec.inputs]
 
 
 def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case:
@@ -100,7 +166,7 @@ def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case
 
 def _case_of_file(path: Path, artifact: Artifact) -> Case:
     slug = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", path.name))
-    label = f"{artifact.spec.label} ({path.name})"
+    label = f"{artifact.spec.label} ({path.name})" if artifact.spec.model else path.name
     return Case(slug, label, "", artifact, format=artifact.format, precision=artifact.precision)
 
 
@@ -180,7 +246,7 @@ class Preparation:
         spec = models.make_spec("yardstick")
         name = f"yardstick-{first.artifact.format}"
         try:
-            options = export.options(first.artifact.format, precision=first.artifact.precision)
+            options = export.options(first.artifact.format, precision=_written(first.artifact))
             exported = self._export(spec, first.artifact.format, name, options)
         except MvdeployError as error:
             values: dict[str, str | int | float] = {"reason": error.message}
@@ -196,12 +262,37 @@ class Preparation:
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
         files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
+        path, sha256 = self._sendable(slug, path, artifact)
         places = self._link.upload((path, *files.values()))
         inputs = {name: places[file] for name, file in files.items()}
         options = engines.own_options(engine, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
-        model = JobModel(engine, places[path], artifact.sha256, inputs, None, options, names)
-        return Entry(slug, model, artifact.outputs)
+        model = JobModel(engine, places[path], sha256, inputs, None, options, names)
+        return Entry(slug, model, _demanded(artifact))
+
+    def _sendable(self, slug: str, path: Path, artifact: Artifact) -> tuple[Path, str]:
+        """Return the file that a runner is given, and its sha256: one file, where it is sent."""
+        if not artifact.data:
+            return path, artifact.sha256
+        if self._link.profile.link != "host":
+            whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
+            whole.parent.mkdir(parents=True, exist_ok=True)
+            export.get(artifact.format).self_contained(path, whole)
+            path = whole
+        return path, sha256_of(path)
+
+
+def _written(artifact: Artifact) -> str | None:
+    """Return the precision of a file, if networks are written in it too."""
+    known = artifact.precision in export.precisions_of(artifact.format)
+    return artifact.precision if known else None
+
+
+def _demanded(artifact: Artifact) -> tuple[TensorInfo, ...]:
+    """Return the outputs that a case has to have; what a file says of their shapes may be old."""
+    if not artifact.read_from:
+        return artifact.outputs
+    return tuple(dataclasses.replace(output, shape=ANY_SHAPE) for output in artifact.outputs)
 
 
 def input_files(folder: Path, slug: str, artifact: Artifact) -> dict[str, Path]:
@@ -215,11 +306,11 @@ def _write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact)
     import numpy as np
 
     from mvdeploy.models.preprocess import load_images
-    from mvdeploy.verify import inputs
+    from mvdeploy.verify import images, inputs
 
     taken, rule = artifact.spec.inputs, artifact.preprocessing
     feeds = inputs.feeds(taken, rule, load_images(photograph, taken, rule))
-    fed = next(iter(feeds.values()))
+    fed = images.fed(artifact, next(iter(feeds.values())))
     files = input_files(folder, slug, artifact)
     for path, array in zip(files.values(), fed.values(), strict=True):
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -19,6 +19,7 @@ from mvdeploy.records import (
     Failure,
     Finding,
     Measurement,
+    OutputComparison,
     Plan,
     Run,
     SessionOrder,
@@ -41,6 +42,7 @@ class Store:
         self._cases = {case.slug: case for case in cases}
         self._comparisons: dict[tuple[str, str], Comparison] = {}
         self._orders: tuple[SessionOrder, ...] = ()
+        self._outputs: tuple[OutputComparison, ...] = ()
         saved.save_run(run, folder)
 
     @property
@@ -76,6 +78,11 @@ class Store:
         if comparisons:
             self._comparisons.update({(c.a, c.b): c for c in comparisons})
             saved.save_comparisons(self.comparisons, self.folder)
+
+    def differing(self, comparison: OutputComparison) -> None:
+        """Keep how the outputs of two cases differ."""
+        self._outputs += (comparison,)
+        saved.save_outputs(self._outputs, self.folder)
 
     def ordered(self, order: SessionOrder) -> None:
         """Keep the order of a session's inferences."""

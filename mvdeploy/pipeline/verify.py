@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy import export, passes
 from mvdeploy.pipeline import origin
-from mvdeploy.pipeline.export import load_runnable
+from mvdeploy.pipeline.files import load_runnable
 from mvdeploy.records import Artifact, Parity
 from mvdeploy.verify import mutations
 

@@ -28,7 +28,7 @@ from mvdeploy.records.artifact import (
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
-from mvdeploy.records.comparison import Comparison, PairGroup
+from mvdeploy.records.comparison import Comparison, OutputComparison, OutputDifference, PairGroup
 from mvdeploy.records.device import (
     UNAVAILABLE,
     Cluster,
@@ -43,7 +43,7 @@ from mvdeploy.records.measurement import Finding, Level, Measurement, Session, S
 from mvdeploy.records.parity import ModuleParity, OutputParity, Parity, ParityInput
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
-from mvdeploy.records.spec import ImageRule, ModelSpec, PatchSize, WeightsFile
+from mvdeploy.records.spec import FileInputs, ImageRule, ModelSpec, PatchSize, WeightsFile
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -71,6 +71,7 @@ __all__ = [
     "DeviceProfile",
     "DeviceState",
     "Failure",
+    "FileInputs",
     "Finding",
     "ImageRule",
     "Job",
@@ -85,6 +86,8 @@ __all__ = [
     "Operator",
     "OperatorKind",
     "OperatorTimes",
+    "OutputComparison",
+    "OutputDifference",
     "OutputParity",
     "PairGroup",
     "Parity",

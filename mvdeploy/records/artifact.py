@@ -8,6 +8,9 @@ from mvdeploy.records.category import Category
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
 
+UNPLACED = "?"
+"""Module of an operator of which the file does not say where it came from."""
+
 PROBABILITIES = "classLabel_probs"
 """Output of a classifier in Core ML, as coremltools names it: softmax of the logits."""
 
@@ -19,7 +22,8 @@ class Operator:
     Attributes:
         name: unique in the program.
         type: the format's own name for it, such as ``Conv``.
-        module: dotted path of the module whose forward made it; empty for the network itself.
+        module: dotted path of the module whose forward made it; empty for the network itself,
+            `UNPLACED` where that is not known.
         inputs: names of the tensors it reads, weights among them.
         outputs: names of the tensors it makes. Tensors tell what an engine made of the program
             when it fuses and renames operators.
@@ -187,6 +191,12 @@ class Artifact:
             when that is not known, as in files of earlier versions.
         sources: files and folders that `spec` names, by the path it has, with the places where
             they were: relative to the manifest, then as an absolute path.
+        read_from: of a file that others exported, what its modules are known from, in words;
+            empty for files of mvdeploy's own. Modules that are in `modules` are known.
+        fed_as: name of the file whose images are prepared in the same way, where that was taken
+            over from it.
+        uncounted: types of its operators whose work is not in `macs`.
+        data: files beside it that hold its weights; their bytes and sha256 count with it.
     """
 
     path: str
@@ -212,6 +222,10 @@ class Artifact:
     categories: dict[str, str] = dataclasses.field(default_factory=dict)
     weights_fingerprint: str = ""
     sources: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
+    read_from: str = ""
+    fed_as: str = ""
+    uncounted: tuple[str, ...] = ()
+    data: tuple[str, ...] = ()
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

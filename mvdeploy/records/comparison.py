@@ -1,4 +1,4 @@
-"""`Comparison`: two cases that took turns, inference by inference."""
+"""`Comparison`: two cases that took turns; `OutputComparison`: how what they computed differs."""
 
 from __future__ import annotations
 
@@ -40,3 +40,43 @@ class Comparison:
     a: str
     b: str
     groups: tuple[PairGroup, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputDifference:
+    """One output of two programs on the same input.
+
+    Attributes:
+        name: of the output.
+        other: its name in the other program.
+        max_abs: largest absolute difference; None when a value is no finite number.
+        snr_db: signal power over the power of the difference, dB; None when they are identical, or
+            a value is no finite number.
+        identical: to the last bit.
+        same_largest: share of the rows whose largest value is at the same place, as a classifier's
+            answer is; None for outputs that are no such rows.
+    """
+
+    name: str
+    other: str
+    max_abs: float | None
+    snr_db: float | None
+    identical: bool
+    same_largest: float | None = None
+
+
+@dataclasses.dataclass(frozen=True)
+class OutputComparison:
+    """What two cases computed of the same input.
+
+    Attributes:
+        a: slug of the case that is the reference.
+        b: slug of the other.
+        outputs: in the reference's order.
+        problem: why they cannot be compared; empty when they can.
+    """
+
+    a: str
+    b: str
+    outputs: tuple[OutputDifference, ...] = ()
+    problem: str = ""

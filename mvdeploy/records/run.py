@@ -9,6 +9,7 @@ A run is a folder::
     cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
     comparisons.json             the Comparisons
+    outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
 """
 
@@ -22,7 +23,7 @@ from typing import Any
 from mvdeploy.errors import UsageError
 from mvdeploy.records import codec
 from mvdeploy.records.artifact import Artifact
-from mvdeploy.records.comparison import Comparison
+from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
@@ -122,6 +123,11 @@ class _ComparisonsFile:
 
 
 @dataclasses.dataclass(frozen=True)
+class _OutputsFile:
+    outputs: tuple[OutputComparison, ...]
+
+
+@dataclasses.dataclass(frozen=True)
 class _OrdersFile:
     orders: tuple[SessionOrder, ...]
 
@@ -143,12 +149,14 @@ class SavedRun:
         cases: those that were saved.
         comparisons: paired samples.
         orders: of the inferences of each session; empty in results of earlier versions.
+        outputs: how the outputs of files that are compared differ.
     """
 
     run: Run
     cases: tuple[Case, ...]
     comparisons: tuple[Comparison, ...] = ()
     orders: tuple[SessionOrder, ...] = ()
+    outputs: tuple[OutputComparison, ...] = ()
 
     def device_of(self, case: Case) -> Device:
         """Return where a case ran."""
@@ -183,6 +191,11 @@ def save_comparisons(comparisons: tuple[Comparison, ...], folder: Path) -> None:
     codec.save(_ComparisonsFile(comparisons), folder / "comparisons.json", indent=None)
 
 
+def save_outputs(outputs: tuple[OutputComparison, ...], folder: Path) -> None:
+    """Write how the outputs of cases of a run differ."""
+    codec.save(_OutputsFile(outputs), folder / "outputs.json", indent=None)
+
+
 def save_orders(orders: tuple[SessionOrder, ...], folder: Path) -> None:
     """Write the order of a run's inferences."""
     codec.save(_OrdersFile(orders), folder / "sessions.json", indent=None)
@@ -207,8 +220,11 @@ def load_run(folder: Path) -> SavedRun:
     orders: tuple[SessionOrder, ...] = ()
     if (folder / "sessions.json").is_file():
         orders = codec.load(_OrdersFile, folder / "sessions.json").orders
+    outputs: tuple[OutputComparison, ...] = ()
+    if (folder / "outputs.json").is_file():
+        outputs = codec.load(_OutputsFile, folder / "outputs.json").outputs
     cases = tuple(_load_case(folder / "cases" / s) for s in saved)
-    return SavedRun(run, cases, comparisons, orders)
+    return SavedRun(run, cases, comparisons, orders, outputs)
 
 
 def _load_case(home: Path) -> Case:

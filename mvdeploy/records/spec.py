@@ -89,6 +89,21 @@ class ImageChanges:
 
 
 @dataclasses.dataclass(frozen=True)
+class FileInputs:
+    """What a user says of the inputs of a file.
+
+    Attributes:
+        shapes: by name of the input, for those with free dimensions.
+        values: least and largest of the values of an input that is no image, by name.
+        images: how images are fed, to a file of which that is not known.
+    """
+
+    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    values: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
+    images: ImageChanges = ImageChanges()
+
+
+@dataclasses.dataclass(frozen=True)
 class WeightsFile:
     """A checkpoint: where it was, what it contained and what it is to be fed.
 
@@ -126,7 +141,7 @@ class ModelSpec:
     """Which network: the same spec and the same versions give the same network.
 
     Attributes:
-        model: a name such as ``mobilevit_xs``.
+        model: a name such as ``mobilevit_xs``; empty for a file whose network is not known.
         patches: one patch size for each stage that has them; empty for networks without patches.
         image_size: height and width of the input image, pixels.
         task: name of a file in `mvdeploy.tasks`, such as ``classify``.

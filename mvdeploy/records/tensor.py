@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+ANY_SHAPE = ("any",)
+"""Shape of an output of which not even the number of dimensions is known."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Quantization:

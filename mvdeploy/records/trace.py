@@ -153,6 +153,12 @@ class Breakdown:
         return 1 - self.unplaced_ns / operators if operators else 0.0
 
     @property
+    def placed_share(self) -> float:
+        """Share of the operator time that is attributed to a module, with or without a category."""
+        placed = math.fsum(row.ns for row in self.rows if row.modules)
+        return placed / self.operators_ns if self.operators_ns else 0.0
+
+    @property
     def fused_across_ns(self) -> float:
         """Time in operators that the engine fused from more than one module."""
         return math.fsum(row.ns for row in self.rows if len(row.modules) > 1)

@@ -96,7 +96,11 @@ def sections(view: View) -> tuple[Section, ...]:
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
-        Section("parity", "Parity", (parity.parity(view),)),
+        Section(
+            "parity",
+            "Parity",
+            (parity.parity(view), *((parity.outputs(view),) if view.outputs else ())),
+        ),
         Section("conditions", "Conditions", tuple(_conditions(view))),
         Section("reading", "How to read this report", (Terms(prose.how_to_read()),)),
     )
@@ -124,7 +128,7 @@ def _breakdown(view: View) -> Iterator[Block]:
         yield Paragraphs(("No case has a breakdown: there is no profile.",))
         return
     yield Paragraphs(prose.reconciliation(view))
-    yield Picture("categories", "Latency by category", _categories_alt(view))
+    yield Picture("categories", breakdown.title(view), _categories_alt(view))
     yield from breakdown.categories(view)
     for pair in view.differences:
         yield breakdown.difference(view, pair)
@@ -133,13 +137,15 @@ def _breakdown(view: View) -> Iterator[Block]:
 def _operators(view: View) -> Iterator[Block]:
     if not view.profiled:
         return
-    yield from breakdown.kinds(view)
-    yield Picture(
-        "modules",
-        "Modules that take longest",
-        "Horizontal bars of the time in the modules that take longest, for every case; the same "
-        "values are in the table of modules.",
-    )
+    if not view.by_kind:
+        yield from breakdown.kinds(view)
+    if any(case.breakdown and case.breakdown.modules for case in view.profiled):
+        yield Picture(
+            "modules",
+            "Modules that take longest",
+            "Horizontal bars of the time in the modules that take longest, for every case; the "
+            "same values are in the table of modules.",
+        )
     yield from breakdown.modules(view)
     for pair in view.engines:
         yield engines.engines(view, pair)
@@ -178,7 +184,7 @@ def _categories_alt(view: View) -> str:
         for case in view.profiled
         if (divided := case.breakdown)
     ]
-    return f"Stacked bars of the latency by category. {'; '.join(bars)}."
+    return f"Stacked bars: {breakdown.title(view).lower()}. {'; '.join(bars)}."
 
 
 def _conditions(view: View) -> Iterator[Block]:

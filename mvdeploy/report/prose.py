@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import math
+
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
-from mvdeploy.analysis.view import View
+from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
@@ -38,6 +40,7 @@ def summary(view: View) -> tuple[str, ...]:
     ratios, headlines = comparisons(view), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
+    results = (*results, *outputs(view))
     return (_setting(view), *results, *engines(view), *verdicts(view), *_standing(view))
 
 
@@ -108,6 +111,32 @@ def _times(factor: float) -> str:
     return f"{factor:.2f}×" if factor >= 1.05 else f"{factor:.3f}×"
 
 
+def outputs(view: View) -> tuple[str, ...]:
+    """Say of every two files that are compared how far their outputs are apart."""
+    return tuple(map(_outputs, view.outputs))
+
+
+def _outputs(compared: OutputsView) -> str:
+    a, b, found = compared.a.name, compared.b.name, compared.found
+    if found.problem:
+        return f"The outputs of {b} and {a} are not compared: {clean(found.problem)}."
+    if all(one.identical for one in found.outputs):
+        return f"The outputs of {b} are those of {a} to the last bit."
+    worst = min(found.outputs, key=lambda one: math.inf if one.identical else one.snr_db or 0.0)
+    name = f" in '{clean(worst.name)}'" if len(found.outputs) > 1 else ""
+    how = f"{worst.max_abs:.2g}" if worst.max_abs is not None else "values that are no numbers"
+    snr = "" if worst.snr_db is None else f" (SNR {worst.snr_db:.1f} dB)"
+    shares = [one.same_largest for one in found.outputs if one.same_largest is not None]
+    answer = ""
+    if shares:
+        same = "at the same place" if min(shares) == 1 else "NOT at the same place"
+        answer = f"; the largest value of each row is {same}"
+    return (
+        f"On the same input, the outputs of {b} differ from those of {a} by up to {how}{name}"
+        f"{snr}{answer}."
+    )
+
+
 def clocks(view: View) -> tuple[str, ...]:
     """Say of every ratio which clock decided, why, and what the other one says."""
     return tuple(_clocks(c) for c in view.comparisons if c.estimate)
@@ -150,10 +179,14 @@ def attribution(view: View, case: CaseView) -> str:
     if breakdown is None:
         return f"{name}: no breakdown."
     return (
-        f"{name}: {100 * breakdown.attributed_share:.2f} % attributed, "
+        f"{name}: {100 * breakdown.attributed_share:.2f} % {_attributed(breakdown)}, "
         f"sum of operators ÷ latency {breakdown.operator_share:.2f}, profiler overhead "
         f"{signed_percent(breakdown.profiler_overhead, 0)} ({breakdown.time_kind})"
     )
+
+
+def _attributed(breakdown: BreakdownView) -> str:
+    return "attributed to modules" if breakdown.by_kind else "attributed"
 
 
 def engines(view: View) -> tuple[str, ...]:
@@ -188,7 +221,7 @@ def _reconciliation(breakdown: BreakdownView) -> str:
     return (
         f"sum of operators ÷ latency = {breakdown.operator_share:.2f}, "
         f"profiled ÷ plain = {1 + breakdown.profiler_overhead:.2f}, "
-        f"{100 * breakdown.attributed_share:.2f} % of operator time attributed, "
+        f"{100 * breakdown.attributed_share:.2f} % of operator time {_attributed(breakdown)}, "
         f"{breakdown.time_kind}"
     )
 

@@ -109,6 +109,39 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The network's classes declare no categories; they are from a table by class name.",
         "Read the categories as a classification of another library's modules.",
     ),
+    "manifest_of_another_file": (
+        "{file} is not the file that its manifest describes (its sha256 differs): it is measured "
+        "by what it says of itself.",
+        "Remove the manifest if the file was changed on purpose; export the model again if not.",
+    ),
+    "unknown_network": (
+        "Others exported the file, and which network it came from is not known: its outputs were "
+        "not compared with one, and its operators have no categories.",
+        "Say which network it is with --model, or compare its outputs with 'mvdeploy verify FILE "
+        "--against OTHER'.",
+    ),
+    "unknown_images": (
+        "How its images are prepared is not known: it was fed them {fed}.",
+        "Its latency does not depend on that; for outputs that mean something, say how it was "
+        "trained.",
+    ),
+    "free_dimensions": (
+        "The file leaves dimensions of its inputs free; it was fed {inputs}.",
+        "Give other sizes with --shape.",
+    ),
+    "seeded_inputs": (
+        "Inputs that are no images were fed seeded values: {inputs}.",
+        "Give other ranges with --values, where the work depends on them.",
+    ),
+    "unknown_modules": (
+        "The file does not tell which modules its operators came from.",
+        "Read the kinds of operators; torch.onnx.export notes modules in the files that it writes.",
+    ),
+    "modules_read": (
+        "The modules of its operators are read from {source}: {percent} % of the operator time has "
+        "one.",
+        "Take them for what the file says, which a tool on its way may have changed.",
+    ),
     "preempted": (
         "Other programs took the processor: inferences took {ratio} times as long as undisturbed "
         "ones, going by {basis}; below {fine_below} is fine, above {bad_above} unreliable.",

@@ -116,7 +116,8 @@ def _values(tensor: TensorInfo, kind: str, seed: int) -> Array:
 
 def normalised(image: Image, rule: Preprocessing) -> Image:
     """Return what a network is fed of an image with values 0..1, channels in its order."""
-    mean, std = (np.array(value, np.float32)[:, None, None] for value in (rule.mean, rule.std))
+    count = image.shape[-3]  # an image in shades of grey has one channel
+    mean, std = (np.array(value, np.float32)[:count, None, None] for value in (rule.mean, rule.std))
     return ((image * np.float32(255 * rule.scale) - mean) / std).astype(np.float32)
 
 

@@ -60,7 +60,7 @@ def check(
     precision = precisions.get(artifact.precision)
     threads = torch.get_num_threads()
     if images.takes_images(artifact):
-        feeds = {n: images.rounded(feed, artifact.preprocessing) for n, feed in feeds.items()}
+        feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
     network = _naming(artifact, reference)
     try:
         expected = {name: _run(network, feed) for name, feed in feeds.items()}
@@ -88,7 +88,7 @@ def reference_outputs(artifact: Artifact, network: nn.Module, inputs: Outputs) -
     Returns:
         Arrays under the names of the artifact's outputs.
     """
-    return _run(_naming(artifact, network), _unfed(artifact, inputs))
+    return _run(_naming(artifact, network), images.unfed(artifact, inputs))
 
 
 def rounded_outputs(
@@ -102,7 +102,7 @@ def rounded_outputs(
     rounded = precisions.get(artifact.precision).rounded
     if rounded is None:
         return None
-    feeds = {"": _unfed(artifact, inputs)}
+    feeds = {"": images.unfed(artifact, inputs)}
     outputs: dict[str, Array] = rounded(_naming(artifact, network), feeds)[""]
     return outputs
 
@@ -199,7 +199,7 @@ def _inside(
 
     capture = localise.Capture(network, *map(torch.from_numpy, feed.values()))
     names = localise.references(artifact.operators, capture)
-    request = SessionRequest(path, _feed(artifact, feed))
+    request = SessionRequest(path, images.fed(artifact, feed))
     tensors = verifiers.get(engine).read_tensors(request, names)
     return localise.compare(artifact.operators, capture, tensors, artifact.precision)
 
@@ -218,6 +218,8 @@ def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:
         def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
             outputs = task.named(self.network(*inputs))
             names = _names(artifact)
+            if artifact.read_from and len(outputs) == len(names):
+                return dict(zip(names, outputs.values(), strict=True))  # named by another tool
             if not outputs.keys() >= set(names):
                 outputs |= tasks.postprocess(task, outputs)
             return {name: _existing(name, outputs, "The network") for name in names}
@@ -247,32 +249,15 @@ def _run_artifact(
     first = next(iter(feeds.values()))
     with _engine_errors(engine, artifact):
         names = tuple(output.name for output in artifact.outputs)
-        request = SessionRequest(path, _feed(artifact, first), outputs=names)
+        request = SessionRequest(path, images.fed(artifact, first), outputs=names)
         session = verifiers.get(engine).open_session(request)
     for name, feed in feeds.items():
         with _engine_errors(engine, artifact):
-            session.feed(_feed(artifact, feed))
+            session.feed(images.fed(artifact, feed))
             session.infer()
             outputs = session.outputs()
         by_input[name] = _numeric(artifact, outputs)
     return by_input
-
-
-def _feed(artifact: Artifact, feed: Feed) -> dict[str, Array]:
-    """Return what an engine is given for what the network is given."""
-    names = (tensor.name for tensor in artifact.inputs)
-    given = dict(zip(names, feed.values(), strict=True))
-    if images.takes_images(artifact):
-        return {name: images.pixels(x, artifact.preprocessing) for name, x in given.items()}
-    return given
-
-
-def _unfed(artifact: Artifact, inputs: Feed) -> Feed:
-    """Return what the network is given for what an engine is given."""
-    given = {tensor.name: inputs[tensor.name] for tensor in artifact.inputs}
-    if images.takes_images(artifact):
-        return {name: images.tensor(x, artifact.preprocessing) for name, x in given.items()}
-    return given
 
 
 @contextmanager

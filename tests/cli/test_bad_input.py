@@ -61,7 +61,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--std", "0"], "standard deviation"),
         (["describe", "--crop", "224"], "224"),
         (["compare", "mobilevit_xxs", "--interpolation", "cubic"], "cubic"),
-        (["bench", "bare.onnx", "--mean", "0", "--crop", "1"], "--mean and --crop are for models"),
+        (["bench", "bare.onnx", "--mean", "0", "--crop", "1"], "bare.onnx"),
         (["export", "-o", "model.txt"], "model.txt"),
         (["export", "--formulation", "plane"], "plane"),
         (["export", "--backend", "xnnpack"], "onnx"),

@@ -65,6 +65,13 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
     "device_not_judged": {"case": "a", "reason": "The checkpoint is gone."},
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
+    "manifest_of_another_file": {"file": "a.onnx"},
+    "unknown_network": {},
+    "unknown_images": {"fed": "as RGB in 0 to 1"},
+    "free_dimensions": {"inputs": "'x' (N×3×32×32) as 1×3×32×32"},
+    "seeded_inputs": {"inputs": "'ids' from 0 to 99"},
+    "unknown_modules": {},
+    "modules_read": {"source": "the names of its nodes", "percent": 99.1},
     "operator_times_estimated": {"engine": "Core ML"},
     "compute_plan": {
         "compute_units": "all",

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvdeploy.records import Preprocessing
-from mvdeploy.verify import images
+from mvdeploy.records import Artifact, ModelSpec, Preprocessing, TensorInfo
+from mvdeploy.verify import images, inputs
 
 ORDERS = st.sampled_from(["RGB", "BGR"])
 NUMBERS = st.tuples(*[st.floats(0.1, 0.9)] * 3)
@@ -36,5 +36,38 @@ def test_what_no_image_can_hold_is_clipped() -> None:
     rule = Preprocessing((1, 2), (1, 2))
     tensor = np.asarray([[[[-1.0, 2.0]]] * 3], dtype=np.float32).reshape(1, 3, 1, 2)
     assert images.pixels(tensor, rule)[0, :, 0].tolist() == [0, 255]
-    again = images.rounded({"x": tensor}, rule)["x"]
-    assert again.min() == 0 and again.max() == pytest.approx(1)
+    artifact = program("uint8", "NHWC", (1, 1, 2, 3))
+    again = images.rounded(artifact, {"x": tensor, "n": np.ones(1, np.float32)})["x"]
+    white = inputs.normalised(np.ones((1, 3, 1, 1), np.float32), artifact.preprocessing)
+    assert (again <= white + 1e-6).all() and (again >= tensor.min() - 1.6).all()
+
+
+def program(dtype: str, layout: str, shape: tuple[int, ...]) -> Artifact:
+    """An artifact with one image as its input, in this form, and a number."""
+    batch, *rest = shape
+    size = tuple(rest[1:] if layout == "NCHW" else rest[:2])
+    taken = TensorInfo("picture", shape, dtype, layout), TensorInfo("scale", (1,), "float32")
+    spec = ModelSpec("", (), size, batch=batch)  # type: ignore[arg-type]
+    rule = Preprocessing(size, size, mean=(0.5, 0.4, 0.3), std=(0.2, 0.5, 1.0))  # type: ignore[arg-type]
+    names = ("a", "", 0, "onnx", "fp32")
+    return Artifact(*names, spec, (), taken, (), rule, {}, (), {}, 0)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float16", "uint8"])
+@pytest.mark.parametrize("channels", [1, 3])
+@pytest.mark.parametrize("layout", ["NCHW", "NHWC"])
+def test_a_program_is_fed_in_its_own_form(dtype: str, channels: int, layout: str) -> None:
+    planes, last = (2, channels, 4, 6), (2, 4, 6, channels)
+    artifact = program(dtype, layout, planes if layout == "NCHW" else last)
+    whole = np.random.default_rng(0).integers(0, 256, planes).astype(np.float32) / 255
+    network = inputs.normalised(whole, artifact.preprocessing)
+    fed = images.fed(artifact, {"image": network, "number": np.ones(1, np.float32)})
+    assert list(fed) == ["picture", "scale"]
+    picture = fed["picture"]
+    assert (str(picture.dtype), picture.shape) == (dtype, artifact.inputs[0].shape)
+    assert picture.flags.c_contiguous
+    back = images.unfed(artifact, fed)
+    np.testing.assert_allclose(back["picture"], network, atol=5e-3 if dtype == "float16" else 1e-5)
+    if dtype == "uint8":
+        first = picture[0, 0, 0] if layout == "NHWC" else picture[0, :, 0, 0]
+        assert first.tolist() == np.rint(whole[0, :, 0, 0] * 255).tolist()

@@ -19,6 +19,7 @@ _FEW = 5
 @click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
 @bench_options.where
 @options.network
+@bench_options.of_files
 @bench_options.conditions
 @click.option(
     "--iterations",
@@ -67,6 +68,11 @@ _FEW = 5
     metavar="FILE",
     help="Keep the result as a baseline, if it passes.",
 )
+@click.option(
+    "--save-manifest",
+    is_flag=True,
+    help="Keep what was read of each FILE without a manifest beside it, as its manifest.",
+)
 @bench_options.results
 def command(
     models_or_files: tuple[str, ...],
@@ -76,9 +82,12 @@ def command(
     target: float,
     sessions: int | None,
     anchor: bool,
+    save_manifest: bool,
     **given: Any,
 ) -> int:
-    """Measure models, or files that 'mvdeploy export' wrote, and write a report.
+    """Measure models, or exported files, and write a report.
+
+    A FILE is one that 'mvdeploy export' wrote, or anyone else: .onnx, .ort, .pte, .pt2, .mlpackage.
 
     Cases of one run take turns, so that two patch configurations are compared under the same
     conditions. Results are saved after every session in DIR/<run>.
@@ -93,6 +102,11 @@ def command(
     request = asked.request(subjects, plan)
     engines = [case.engine for case in request.cases]
     asked.demands.check_reference(comparing=len(set(engines)) < len(engines))
+    if save_manifest:
+        from mvdeploy.pipeline.files import save_manifests
+
+        for path in save_manifests(request.files):
+            click.echo(f"Manifest: {path}", err=True)
     return bench_options.measure(request, asked)
 
 

@@ -20,6 +20,7 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 @click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
 @bench_options.where
 @options.network
+@bench_options.of_files
 @bench_options.conditions
 @click.option(
     "--max-time",
@@ -85,7 +86,8 @@ def command(
 def _is_result(text: str) -> bool:
     path = Path(text)
     if path.is_dir():
-        return not export.manifest_path(path).is_file()  # a package of Core ML is a folder
+        # A package of Core ML is a folder too.
+        return not export.manifest_path(path).is_file() and path.suffix not in export.readers()
     return path.is_file() and path.suffix == ".json"
 
 

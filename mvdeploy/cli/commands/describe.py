@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import collections
 import shutil
 import textwrap
 from collections.abc import Iterator
@@ -11,11 +12,14 @@ import click
 
 from mvdeploy import models
 from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
-from mvdeploy.records import Finding, ModelSpec, PassReport
-from mvdeploy.text_format import NONE, percent
+from mvdeploy.records import Artifact, FileInputs, Finding, ModelSpec, PassReport, TensorInfo
+from mvdeploy.text_format import NONE, join, percent
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from mvdeploy.models.stages import Description, Stage, Totals
 
 _TRUE, _CVNETS = "true", "cvnets"
@@ -52,8 +56,9 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
 
 
 @click.command("describe")
-@click.argument("model", default=models.DEFAULT, metavar="[MODEL]")
+@click.argument("model", default=models.DEFAULT, metavar="[MODEL|FILE]")
 @options.network
+@options.file_inputs
 @click.option(
     "--macs",
     "rule",
@@ -64,11 +69,27 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
 @click.option("--fused", is_flag=True, help="List which BatchNorms are folded, and which are not.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with both counts.")
 @options.debug
-def command(model: str, rule: str | None, fused: bool, as_json: bool, **network: Any) -> None:
+def command(
+    model: str,
+    rule: str | None,
+    fused: bool,
+    as_json: bool,
+    shapes: tuple[str, ...],
+    values: tuple[str, ...],
+    **network: Any,
+) -> None:
     """Show MODEL stage by stage: shapes, parameters, MACs, patches and what they see.
 
     Nothing is measured. With several --patches, there is a table for each.
+
+    Of an exported FILE: inputs, outputs, parameters, MACs and operators.
     """
+    file = options.file_argument(model)
+    if file is not None:
+        _describe_file(file, options.read_file_inputs(shapes, values), as_json)
+        return
+    if shapes or values:
+        raise UsageError("--shape and --values are for files.", "Give a file, or leave them out.")
     specs = options.specs((model,), **network)
     described = [_describe(spec, fused) for spec in specs]
     if as_json:
@@ -78,6 +99,90 @@ def command(model: str, rule: str | None, fused: bool, as_json: bool, **network:
         if i:
             click.echo()
         _show(description, rule, reports)
+
+
+def _describe_file(path: Path, said: FileInputs, as_json: bool) -> None:
+    from mvdeploy.pipeline import files
+
+    file = files.opened(path, said)
+    files.demand_inputs(said, (file,))
+    artifact = file.artifact
+    if as_json:
+        import json
+
+        from mvdeploy.records import codec
+
+        body = {"schema_version": codec.SCHEMA_VERSION, **codec.encode(artifact)}
+        click.echo(json.dumps(body, indent=1, ensure_ascii=False))
+        return
+    for finding in file.findings:
+        click.echo(f"Warning: {_word(finding)}", err=True)
+    for line in _file_lines(artifact):
+        click.echo(line)
+
+
+def _word(finding: Finding) -> str:
+    from mvdeploy.report.wording import word
+
+    return word(finding).sentence
+
+
+def _file_lines(artifact: Artifact) -> Iterator[str]:
+    size = f"{artifact.size_bytes / 1e6:,.2f} MB"
+    also = f" with {join(list(artifact.data))}" if artifact.data else ""
+    yield f"{artifact.path}{also}: {artifact.format}, {artifact.precision}, {size}"
+    made = ", ".join(f"{name} {version}" for name, version in artifact.versions.items())
+    if made:
+        yield f"Made by: {made}."
+    if artifact.spec.model:
+        yield f"Network: {artifact.spec.label}."
+    if artifact.runs_on:
+        yield f"It needs {artifact.runs_on}."
+    yield ""
+    fed = dict(zip((t.name for t in artifact.inputs), artifact.spec.inputs, strict=False))
+    rows: list[tuple[str, ...]] = [("tensor", "shape", "type", "fed")]
+    rows += [("input " + t.name, _shape(t), t.dtype, _fed(t, fed[t.name])) for t in artifact.inputs]
+    rows += [("output " + t.name, _shape(t), t.dtype, "") for t in artifact.outputs]
+    yield from _aligned(rows)
+    yield ""
+    parameters = f"{artifact.parameters:,}" if artifact.parameters else "not known"
+    macs = "not known" if artifact.macs is None else f"{_millions(artifact.macs)} M"
+    yield f"Parameters: {parameters}. MACs: {macs}."
+    if artifact.uncounted:
+        yield _SENTENCES["uncounted_operators"].format(operators=", ".join(artifact.uncounted))
+    yield from _operator_lines(artifact)
+
+
+def _operator_lines(artifact: Artifact) -> Iterator[str]:
+    delegation = artifact.delegation
+    if delegation is not None and artifact.read_from:
+        yield (
+            f"Delegates: {delegation.delegates}; what is in them, the file does not tell. Outside "
+            f"of them run {len(artifact.operators)} operators."
+        )
+    counts = collections.Counter(operator.type for operator in artifact.operators)
+    if counts:
+        yield ""
+        yield from _aligned(
+            [("operator", "", "count"), *((k, "", f"{n:,}") for k, n in counts.most_common())]
+        )
+        yield f"total: {counts.total():,}"
+    if artifact.read_from:
+        known = [module for module in artifact.modules if module]
+        modules = f"{len(known)}, read from {artifact.read_from}" if known else "not in the file"
+        yield f"Modules: {modules}."
+
+
+def _shape(tensor: TensorInfo) -> str:
+    return "x".join(map(str, tensor.shape)) or "a number"
+
+
+def _fed(taken: TensorInfo, given: TensorInfo) -> str:
+    if given.values is not None:
+        return f"{_shape(given)}, seeded values {given.values[0]:g} to {given.values[1]:g}"
+    return f"images, {taken.layout}" + (
+        f" ({_shape(given)})" if _shape(given) != _shape(taken) else ""
+    )
 
 
 def _describe(spec: ModelSpec, fused: bool) -> tuple[Description, tuple[PassReport, ...]]:

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from mvdeploy import export, models
 from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.verify import MutationResult
-    from mvdeploy.records import OutputParity, Parity, ParityInput
+    from mvdeploy.records import FileInputs, OutputParity, Parity, ParityInput
+    from mvdeploy.verify.differences import FileComparison
 
 
 @click.command("verify")
@@ -25,16 +29,23 @@ if TYPE_CHECKING:
     help="Photograph to compare on, among other inputs.",
 )
 @click.option(
+    "--against",
+    metavar="FILE|NAME",
+    help="What to compare with instead: another file, or a network (also FILE.py:FACTORY).",
+)
+@click.option(
     "--weights",
     type=click.Path(path_type=Path),
     metavar="FILE|DIR",
-    help="Where its checkpoint is. [default: where it was, as seen from the file or at all]",
+    help="Where its checkpoint is, or that of a network after --against. [default: where it was, "
+    "as seen from the file or at all]",
 )
 @click.option(
     "--model",
     metavar="NAME|FILE.py:FACTORY",
     help="What builds the network. [default: what the manifest says, found likewise]",
 )
+@options.file_inputs
 @click.option("--modules", is_flag=True, help="Show every module, also when all agree.")
 @click.option(
     "--mutations",
@@ -46,18 +57,37 @@ if TYPE_CHECKING:
 def command(
     artifact: Path,
     photograph: Path | None,
+    against: str | None,
     weights: Path | None,
     model: str | None,
+    shapes: tuple[str, ...],
+    values: tuple[str, ...],
     modules: bool,
     mutations: bool,
     as_json: bool,
 ) -> int:
-    """Compare an exported file with the PyTorch network it came from.
+    """Compare an exported file with the PyTorch network it came from, or with another file.
 
     The outputs are compared on several inputs, and the tensors between modules on the first. Exits
     with 1 when they differ, and names the first module that departs.
+
+    A file that others exported is compared with what --against names: its outputs alone.
     """
     from mvdeploy.cli.progress import steps
+
+    if against is None and model is not None and not export.manifest_path(artifact).is_file():
+        against = model
+    if against is not None:
+        if mutations:
+            raise UsageError(
+                "--mutations breaks copies of files that mvdeploy exported, and checks these "
+                "against their network.",
+                "Leave out --against or --mutations.",
+            )
+        said = options.read_file_inputs(shapes, values)
+        return _against(artifact, against, weights, photograph, said, as_json)
+    if shapes or values:
+        raise UsageError("--shape and --values go with --against.", "Leave them out, or add it.")
     from mvdeploy.pipeline.verify import Verifier
 
     with steps() as announce:
@@ -69,13 +99,86 @@ def command(
     if mutations:
         click.echo(_mutation_json(results) if as_json else _mutation_table(results))
         return 0 if all(result.good for result in results) else 1
+    _print(parity, as_json, modules=modules)
+    return 0 if parity.passed else 1
+
+
+def _against(
+    path: Path,
+    against: str,
+    weights: Path | None,
+    photograph: Path | None,
+    said: FileInputs,
+    as_json: bool,
+) -> int:
+    """Compare a file with another or with a network; return the exit status."""
+    from mvdeploy.cli.progress import steps
+    from mvdeploy.pipeline.against import compare_files, compare_network
+
+    other = options.file_argument(against)
+    if other is None:
+        network = models.make_spec(against, weights=weights)
+        with steps() as announce:
+            parity = compare_network(
+                path, network, photograph=photograph, said=said, on_step=announce
+            )
+        _print(parity, as_json, modules=False)
+        return 0 if parity.passed else 1
+    if weights is not None:
+        raise UsageError(
+            "--weights is for a network, and --against names a file.", "Leave out --weights."
+        )
+    with steps() as announce:
+        compared = compare_files(path, other, photograph=photograph, said=said, on_step=announce)
+    click.echo(_comparison_json(compared) if as_json else _comparison(compared))
+    return 0 if compared.passed else 1
+
+
+def _comparison(compared: FileComparison) -> str:
+    width = max(len(one.name) for each in compared.differences.values() for one in each)
+    lines = [f"{'input':<12} {'output':<{width}} {'max abs':>9} {'SNR dB':>9}  largest value"]
+    for name, outputs in compared.differences.items():
+        for one in outputs:
+            most = "-" if one.max_abs is None else f"{one.max_abs:.1e}"
+            snr = "-" if one.snr_db is None else f"{one.snr_db:.1f}"
+            same = "" if one.same_largest is None else f"{one.same_largest:.0%} the same"
+            noise = "identical" if one.identical else snr
+            lines.append(f"{name:<12} {one.name:<{width}} {most:>9} {noise:>9}  {same}".rstrip())
+    verdict = "computes what" if compared.passed else "DOES NOT compute what"
+    worst = min(compared.snr_db.values())
+    found = "identical" if worst == math.inf else f"{worst:.1f} dB over all inputs"
+    lines += [
+        "",
+        f"{compared.b} ({compared.engines[1]}) {verdict} {compared.a} ({compared.engines[0]}) "
+        f"does: {found} (demanded: {compared.least_db:g} dB, for {compared.reason}).",
+    ]
+    return "\n".join(lines)
+
+
+def _comparison_json(compared: FileComparison) -> str:
+    from mvdeploy.records import codec
+
+    snr = {name: db if math.isfinite(db) else None for name, db in compared.snr_db.items()}
+    body = {
+        "schema_version": codec.SCHEMA_VERSION,
+        "a": compared.a,
+        "b": compared.b,
+        "engines": list(compared.engines),
+        "passed": compared.passed,
+        "demanded_snr_db": compared.least_db,
+        "snr_db": snr,
+        "inputs": {name: codec.encode(each) for name, each in compared.differences.items()},
+    }
+    return json.dumps(body, indent=1, ensure_ascii=False)
+
+
+def _print(parity: Parity, as_json: bool, *, modules: bool) -> None:
     if as_json:
         from mvdeploy.records import codec
 
         click.echo(codec.dumps(parity, indent=1))
     else:
         _show(parity, modules)
-    return 0 if parity.passed else 1
 
 
 def _show(parity: Parity, modules: bool) -> None:

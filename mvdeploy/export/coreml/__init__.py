@@ -11,6 +11,7 @@ from pathlib import Path
 from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._reading import FileFacts
 from mvdeploy.export.coreml import labels as names
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
@@ -152,3 +153,10 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             "Run again with --debug; the network may use an operator that coremltools lacks.",
         ) from error
     return Written(converted.operators, inputs=converted.inputs, outputs=converted.outputs)
+
+
+def read_file(path: Path) -> FileFacts:
+    """Read a file that others exported."""
+    from mvdeploy.export.coreml import reading
+
+    return reading.read(path)

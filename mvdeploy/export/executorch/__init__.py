@@ -13,6 +13,7 @@ from types import ModuleType
 from mvdeploy import export, plugins
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Delegation
@@ -110,6 +111,13 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         delegation=lowered.delegation,
         packages=backend.PACKAGES,
     )
+
+
+def read_file(path: Path) -> FileFacts:
+    """Read a file that others exported."""
+    from mvdeploy.export.executorch import reading
+
+    return reading.read(path)
 
 
 def _backend(options: export.Options) -> ModuleType:

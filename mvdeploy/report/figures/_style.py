@@ -163,7 +163,8 @@ def _broken(text: str, width: int) -> list[str]:
 def part_looks(view: View) -> dict[str, tuple[str, str]]:
     """Return colour and hatching of every part of a latency, in order."""
     looks = dict(zip(view.categories, itertools.cycle(_CATEGORY_LOOKS), strict=False))
-    return {**looks, **_UNATTRIBUTED_LOOKS}
+    rest = {OUTSIDE: _UNATTRIBUTED_LOOKS[OUTSIDE]} if view.by_kind else _UNATTRIBUTED_LOOKS
+    return {**looks, **rest}
 
 
 def case_look(view: View, case: CaseView) -> tuple[str, str]:

@@ -119,7 +119,8 @@ def _breakdown(case: CaseView) -> Iterator[Row]:
     if breakdown is None:
         return
     head = {**_case(case), "time_kind": breakdown.time_kind}
-    for grouping, parts in (("category", breakdown.parts), ("kind", breakdown.kinds)):
+    by_category = () if breakdown.by_kind else breakdown.parts
+    for grouping, parts in (("category", by_category), ("kind", breakdown.kinds)):
         for part in parts:
             sums = {"part": part.key, "ms": part.ns / 1e6, "share": part.share}
             yield {**head, "grouping": grouping, **sums}

@@ -61,6 +61,7 @@ def as_json(view: View) -> dict[str, Any]:
         },
         "cases": [_case(case) for case in view.cases],
         "comparisons": [_comparison(c) for c in view.comparisons],
+        "output_differences": [encode(pair.found) for pair in view.outputs],
         "differences": [_difference(d) for d in view.differences],
         "findings": [
             {
@@ -89,6 +90,8 @@ def _case(case: CaseView) -> dict[str, Any]:
         "sha256": artifact.sha256 if artifact else None,
         "parameters": artifact.parameters if artifact else None,
         "macs": artifact.macs if artifact else None,
+        "uncounted": list(artifact.uncounted) if artifact else [],
+        "read_from": artifact.read_from or None if artifact else None,
         **_timing(case.timing),
         "reliability": _verdict(case.verdict),
         "breakdown": _breakdown(case.breakdown) if case.breakdown else None,
@@ -143,7 +146,7 @@ def _breakdown(breakdown: BreakdownView) -> dict[str, Any]:
     return {
         "time_kind": str(breakdown.time_kind),
         "total_ms": breakdown.total_ns / 1e6,
-        "categories": {p.key: _part(p) for p in breakdown.parts},
+        "categories": None if breakdown.by_kind else {p.key: _part(p) for p in breakdown.parts},
         "kinds": {p.key: _part(p) for p in breakdown.kinds},
         "modules": {
             m.path: {"ms": m.ns / 1e6, "share": m.share, "operators": m.operators}

@@ -66,6 +66,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     if pairs_only:
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.clocks(view))
+        yield from _lines(prose.outputs(view))
         yield ""
     yield _fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
@@ -76,6 +77,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
         yield from _lines(prose.comparisons(view), "bold")
+        yield from _lines(prose.outputs(view))
     yield from _lines(prose.engines(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)

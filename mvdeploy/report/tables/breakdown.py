@@ -28,11 +28,14 @@ from mvdeploy.text_format import (
 _TOP = 12
 
 
+def title(view: View) -> str:
+    """Return what latencies are divided by: categories, or what is known instead."""
+    return "Latency by kind of operator" if view.by_kind else "Latency by category"
+
+
 def categories(view: View, side_by_side: int = SIDE_BY_SIDE) -> Iterator[Table]:
     """List the milliseconds and share of every category, cases side by side."""
-    yield from _parts_tables(
-        view, "Latency by category", lambda divided: divided.parts, side_by_side
-    )
+    yield from _parts_tables(view, title(view), lambda divided: divided.parts, side_by_side)
 
 
 def kinds(view: View) -> Iterator[Table]:
@@ -129,7 +132,8 @@ def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
 
 def modules(view: View) -> Iterator[Table]:
     """List the modules that take longest in any case, cases side by side."""
-    for cases in batches(view.profiled):
+    placed = [case for case in view.profiled if case.breakdown and case.breakdown.modules]
+    for cases in batches(placed):
         by_path = [{m.path: m for m in c.breakdown.modules} for c in cases if c.breakdown]
         yield Table(
             "Top modules",

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
-from mvdeploy.records import ModelSpec, Reading
+from mvdeploy.records import Artifact, ModelSpec, Reading, TensorInfo
 from mvdeploy.report.tables.table import Table, facts_by_case, facts_table, text
 from mvdeploy.text_format import reading
 
@@ -25,13 +25,47 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
         "file": artifact.path,
         "size": f"{artifact.size_bytes / 1e6:.2f} MB",
         "sha256": artifact.sha256,
-        "parameters": f"{artifact.parameters:,}",
-        "multiply-accumulates": f"{artifact.macs:,}" if artifact.macs else "unavailable",
-        "input": ", ".join(f"{t.name} {'×'.join(map(str, t.shape))}" for t in artifact.inputs),
+        "parameters": f"{artifact.parameters:,}" if artifact.parameters else "unavailable",
+        "multiply-accumulates": _macs(artifact),
+        "input": ", ".join(map(_input, artifact.inputs, artifact.spec.inputs)),
         "weights": _weights(artifact.spec),
-        "passes": ", ".join(p.name for p in artifact.passes) or "none",
-        "operators": f"{len(artifact.operators):,}",
+        "passes": "not known" if artifact.read_from else _passes(artifact),
+        "operators": f"{len(artifact.operators):,}" if artifact.operators else "unavailable",
+        **({"made by": _made_by(artifact)} if artifact.read_from and artifact.versions else {}),
+        **(
+            {"modules read from": artifact.read_from}
+            if artifact.modules and artifact.read_from
+            else {}
+        ),
     }
+
+
+def _input(taken: TensorInfo, given: TensorInfo) -> str:
+    """Name an input with its type, its shape, and what it is fed."""
+    shape = "×".join(map(str, taken.shape)) or "a number"
+    fed = "×".join(map(str, given.shape))
+    free = any(isinstance(size, str) for size in taken.shape)
+    parts = [f"{taken.name} {shape}", taken.dtype if taken.dtype != "float32" else ""]
+    if free and fed:
+        parts.append(f"fed {fed}")
+    if given.values is not None:
+        parts.append(f"seeded values {given.values[0]:g} to {given.values[1]:g}")
+    return ", ".join(filter(None, parts))
+
+
+def _macs(artifact: Artifact) -> str:
+    if artifact.macs is None:
+        return "unavailable"
+    missing = f", without {', '.join(artifact.uncounted)}" if artifact.uncounted else ""
+    return f"{artifact.macs:,}{missing}"
+
+
+def _passes(artifact: Artifact) -> str:
+    return ", ".join(p.name for p in artifact.passes) or "none"
+
+
+def _made_by(artifact: Artifact) -> str:
+    return ", ".join(f"{name} {version}" for name, version in artifact.versions.items())
 
 
 def _weights(spec: ModelSpec) -> str:

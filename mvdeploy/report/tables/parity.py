@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterator, Sequence
 
 from mvdeploy import tasks
 from mvdeploy.analysis.cases import CaseView
-from mvdeploy.analysis.view import View
+from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Parity, ParityInput
 from mvdeploy.report.tables.table import Column, Table, tagged, text
 from mvdeploy.text_format import NONE
@@ -63,3 +63,33 @@ def _parity_row(
     yield f"{one.cosine:.7f}"
     for title in of_task:
         yield of_its_task[title](one) if title in of_its_task else NONE
+
+
+def outputs(view: View) -> Table:
+    """Show how the outputs of files differ from those of the first case, on the same input."""
+    return Table(
+        "Difference of the outputs",
+        (
+            *(text(t) for t in ("Case", "against", "Output")),
+            Column("max abs difference"),
+            Column("SNR, dB"),
+            text("largest value"),
+        ),
+        tuple(row for pair in view.outputs for row in _output_rows(pair)),
+        note="Each pair of files was fed the same, once; nothing is demanded of the difference.",
+    )
+
+
+def _output_rows(pair: OutputsView) -> Iterator[tuple[str, ...]]:
+    cases = (f"{pair.b.key}: {pair.b.name}", pair.a.key)
+    if pair.found.problem:
+        yield (*cases, f"not compared: {pair.found.problem}", *[NONE] * 3)
+    for one in pair.found.outputs:
+        same = {None: NONE, 1.0: "at the same place"}.get(one.same_largest, "at ANOTHER place")
+        yield (
+            *cases,
+            one.name if one.name == one.other else f"{one.name} ({one.other})",
+            NONE if one.max_abs is None else f"{one.max_abs:.2e}",
+            "identical" if one.identical else NONE if one.snr_db is None else f"{one.snr_db:.1f}",
+            same,
+        )

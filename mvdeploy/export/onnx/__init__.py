@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import free_batch
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Operator
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     import onnx
 
 SUFFIX = ".onnx"
+READS = (".onnx", ".ort")
 PACKAGES = ("torch", "onnx", "onnxscript")
 PRECISIONS = ("fp32",)
 DYNAMIC_BATCH = True
@@ -83,6 +85,20 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             for node, module in zip(model.graph.node, modules, strict=True)
         )
     )
+
+
+def read_file(path: Path) -> FileFacts:
+    """Read an ONNX file that others exported, or one in ONNX Runtime's own format."""
+    from mvdeploy.export.onnx import reading
+
+    return reading.read(path)
+
+
+def self_contained(path: Path, copy: Path) -> None:
+    """Write a file again with its weights in it."""
+    import onnx
+
+    onnx.save(onnx.load(str(path)), copy)
 
 
 def _traced(subject: Subject, opset: int | None) -> onnx.ModelProto:

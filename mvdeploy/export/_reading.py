@@ -1,0 +1,183 @@
+"""Files that others exported: what they say of themselves, as an `Artifact`.
+
+A format says by its ``read_file`` what is in a file of it, as `FileFacts`; what is fed to such a
+file follows from its inputs alone.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Delegation, FileInputs, ModuleInfo, Operator, TensorInfo
+
+SIGNATURE = "its signature"
+"""What a file was read from that says nothing of modules."""
+
+_TYPES = {
+    *("bool", "float16", "float32", "float64", "complex64", "complex128"),
+    *(f"{sign}int{bits}" for sign in ("", "u") for bits in (8, 16, 32, 64)),
+}
+"""Element types that can be fed."""
+
+_IMAGES = ("float32", "float16", "uint8")
+_CHANNELS = (1, 3)
+_SMALLEST = 8
+"""Pixels of a side below which an input of four dimensions is taken for no image."""
+
+_RANGES = {"f": (0.0, 1.0), "c": (0.0, 1.0)}
+_WHOLE = (0.0, 1.0)
+
+
+class Counted(NamedTuple):
+    """Multiply-accumulates of one inference, and operators that are in no sum."""
+
+    macs: int
+    uncounted: tuple[str, ...] = ()
+
+
+@dataclasses.dataclass(frozen=True)
+class FileFacts:
+    """What is in a file.
+
+    Attributes:
+        inputs: in order; a dimension that is free has a name.
+        outputs: in order.
+        operators: in order; the module is empty where it is not known.
+        modules: paths that the file tells; empty when it tells of none.
+        read_from: where the modules are known from, in words.
+        precision: name of a file in `mvdeploy.precisions`.
+        parameters: numbers in its weights; 0 where they cannot be counted.
+        versions: the programs that made it, and versions of what it is written in.
+        data: files beside it that belong to it.
+        runs_on: what it takes to run it; empty where an engine of the format is enough.
+        delegation: how much of it runs in delegates; None for formats without them.
+        count: counts the multiply-accumulates for inputs of fixed shapes; None where it cannot be.
+    """
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+    operators: tuple[Operator, ...] = ()
+    modules: Mapping[str, ModuleInfo] = dataclasses.field(default_factory=dict)
+    read_from: str = SIGNATURE
+    precision: str = "fp32"
+    parameters: int = 0
+    versions: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    data: tuple[Path, ...] = ()
+    runs_on: str = ""
+    delegation: Delegation | None = None
+    count: Callable[[Sequence[TensorInfo]], Counted] | None = None
+
+
+def fed(inputs: Sequence[TensorInfo], said: FileInputs, path: Path) -> tuple[TensorInfo, ...]:
+    """Return the inputs with the shapes and the values that they are fed.
+
+    A batch that is free is 1 where nothing is said. What is said of inputs that it has not is for
+    other files.
+
+    Raises:
+        UsageError: a shape does not fit its input, or is missing; or its type cannot be fed.
+    """
+    return tuple(_fed(tensor, said, path) for tensor in inputs)
+
+
+def _demand_type(tensor: TensorInfo, path: Path) -> None:
+    if tensor.dtype not in _TYPES:
+        raise UsageError(
+            f"The input '{tensor.name}' of {path} is of the type {tensor.dtype}, which NumPy "
+            "lacks.",
+            "Export the model with inputs of another type, such as float32.",
+        )
+
+
+def _fed(tensor: TensorInfo, said: FileInputs, path: Path) -> TensorInfo:
+    _demand_type(tensor, path)
+    shape = _shape(tensor, said.shapes.get(tensor.name), path)
+    layout = _layout(tensor.dtype, shape) if tensor.layout in ("", "NCHW", "NHWC") else ""
+    values = said.values.get(tensor.name)
+    if layout and values is not None:
+        layout = ""  # who gives a range wants numbers, not a picture
+    if not layout and values is None:
+        values = _RANGES.get(_kind(tensor.dtype), _WHOLE)
+    return dataclasses.replace(tensor, shape=shape, layout=layout, values=values)
+
+
+def _kind(dtype: str) -> str:
+    return "f" if "float" in dtype else "i"
+
+
+def _shape(tensor: TensorInfo, given: tuple[int, ...] | None, path: Path) -> tuple[int, ...]:
+    if given is None:
+        return tuple(_free(i, tensor, path) for i in range(len(tensor.shape)))
+    listed = ",".join(map(str, tensor.shape))
+    fits = len(given) == len(tensor.shape) and all(
+        isinstance(wanted, str) or size == wanted
+        for size, wanted in zip(given, tensor.shape, strict=True)
+    )
+    if not fits:
+        raise UsageError(
+            f"The input '{tensor.name}' of {path} has the shape {listed or 'of a single number'}, "
+            f"and {','.join(map(str, given))} was asked for.",
+            "Give as many dimensions after --shape, and change none but those that have a name.",
+        )
+    return given
+
+
+def _free(index: int, tensor: TensorInfo, path: Path) -> int:
+    """Return the size of a dimension: 1 for a batch that is free."""
+    size = tensor.shape[index]
+    if isinstance(size, int):
+        return size
+    first = index == 0 and all(isinstance(other, int) for other in tensor.shape[1:])
+    if first or is_batch(size):
+        return 1
+    example = ",".join(
+        "224" if isinstance(n, str) and not is_batch(n) else "1" if isinstance(n, str) else str(n)
+        for n in tensor.shape
+    )
+    raise UsageError(
+        f"The input '{tensor.name}' of {path} leaves its dimension '{size}' free "
+        f"(its shape is {','.join(map(str, tensor.shape))}).",
+        f"Say how large it is, as in --shape {tensor.name}={example}.",
+    )
+
+
+def is_batch(name: str) -> bool:
+    """Say whether a free dimension is named as batches are."""
+    plain = name.lower().strip("_ ")
+    return plain in ("n", "b", "bs", "nb") or plain.startswith("batch")
+
+
+def _layout(dtype: str, shape: Sequence[int]) -> str:
+    """Return the layout of what looks like an image; empty for all others."""
+    if len(shape) != 4 or dtype not in _IMAGES:
+        return ""
+    if shape[1] in _CHANNELS and min(shape[2:]) >= _SMALLEST:
+        return "NCHW"
+    if shape[3] in _CHANNELS and min(shape[1:3]) >= _SMALLEST:
+        return "NHWC"
+    return ""
+
+
+def as_network(tensor: TensorInfo) -> TensorInfo:
+    """Return an input as a network takes it: images are float32, the channels first."""
+    if not tensor.layout:
+        return tensor
+    batch, *rest = tensor.shape
+    channels, height, width = rest if tensor.layout == "NCHW" else (rest[2], *rest[:2])
+    shape = (batch, channels, height, width)
+    return dataclasses.replace(tensor, shape=shape, dtype="float32", layout="NCHW")
+
+
+def image_size(inputs: Sequence[TensorInfo]) -> tuple[int, int]:
+    """Return height and width of the first image that is fed; of nothing, one pixel."""
+    image = next((as_network(tensor) for tensor in inputs if tensor.layout), None)
+    return (int(image.shape[2]), int(image.shape[3])) if image else (1, 1)
+
+
+def batch(inputs: Sequence[TensorInfo]) -> int:
+    """Return the batch that is fed: the first dimension of the first input that has one."""
+    return next((int(tensor.shape[0]) for tensor in inputs if tensor.shape), 1)

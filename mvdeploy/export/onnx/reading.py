@@ -1,0 +1,423 @@
+"""ONNX files of others: what they take and give, what is in them, and which module made it.
+
+Module paths are in the notes of torch's exporter (``pkg.torch.onnx.name_scopes``), in names of
+nodes (``/layer1/layer1.0/conv/Conv``) and in names of weights (``layer1.0.conv.weight``), as far as
+the tools that the file went through left them there.
+"""
+
+from __future__ import annotations
+
+import ast
+import functools
+import re
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy import engines
+from mvdeploy.errors import UsageError
+from mvdeploy.export._reading import SIGNATURE, FileFacts
+from mvdeploy.quiet import quiet
+from mvdeploy.records import ModuleInfo, Operator, TensorInfo
+from mvdeploy.records.artifact import UNPLACED
+from mvdeploy.records.tensor import ANY_SHAPE
+
+if TYPE_CHECKING:
+    import onnx
+
+_SCOPES, _CLASSES = "pkg.torch.onnx.name_scopes", "pkg.torch.onnx.class_hierarchy"
+
+_NOTES = "the exporter's notes at its nodes"
+_NAMES = "the names of its nodes"
+_WEIGHTS = "the names of its weights"
+
+_WEIGHT = re.compile(r"(.+)\.(?:weight|bias|in_proj_weight|in_proj_bias)(?:_\w+)?")
+_SHARE = 0.5
+"""Share of the nodes whose names have to have a path in them, for paths to be read from names."""
+
+_BEFORE = frozenset(
+    {
+        *("QuantizeLinear", "DequantizeLinear", "DynamicQuantizeLinear", "Reshape", "Transpose"),
+        *("Squeeze", "Unsqueeze", "Constant", "Identity", "Shape", "Slice", "Gather", "Concat"),
+        *("Expand"),
+    }
+)
+_AFTER = frozenset(("Cast", "Mul", "Add"))
+"""Types of nodes that tools add before and after the node that they are for."""
+
+_QUANTISED = re.compile(r"Q(Linear|Gemm|Attention)\w*|(MatMul|Conv)Integer\w*|\w*QuantizeLinear")
+
+_DOMAINS = ("", "ai.onnx", "ai.onnx.ml", "ai.onnx.training", "ai.onnx.preview.training")
+_OF_ORT = (
+    *("com.microsoft", "com.microsoft.nchwc", "com.microsoft.experimental"),
+    *("com.ms.internal.nhwc", "org.pytorch.aten"),
+)
+"""Domains whose operators ONNX Runtime has."""
+
+
+def read(path: Path) -> FileFacts:
+    """Read an ONNX file, or one in ONNX Runtime's own format (``.ort``).
+
+    Raises:
+        UsageError: it is none, is damaged or incomplete, or takes or gives what is no tensor.
+        EngineError: ONNX Runtime cannot load a file in its own format.
+    """
+    return _read_ort(path) if path.suffix == ".ort" else _read_onnx(path)
+
+
+def _read_onnx(path: Path) -> FileFacts:
+    model = _load(path)
+    data = tuple(_data_files(path, model))
+    graph = model.graph
+    weights = {tensor.name: tensor for tensor in graph.initializer}
+    weights |= {tensor.values.name: tensor.values for tensor in graph.sparse_initializer}
+    inputs = [value for value in graph.input if value.name not in weights]
+    outputs = tuple(_tensor(value, "output", path) for value in graph.output)
+    if any(tensor.shape == ANY_SHAPE for tensor in outputs):
+        known = {value.name: value for value in _inferred(model).graph.output}
+        outputs = tuple(
+            _tensor(known[value.name], "output", path) if value.name in known else tensor
+            for value, tensor in zip(graph.output, outputs, strict=True)
+        )
+    modules, info, read_from = _modules(graph)
+    from mvdeploy.export.onnx import macs
+
+    return FileFacts(
+        inputs=tuple(_tensor(value, "input", path) for value in inputs),
+        outputs=outputs,
+        operators=_operators(graph, modules),
+        modules=info,
+        read_from=read_from,
+        precision=_precision(graph),
+        parameters=sum(_size(tensor) for tensor in weights.values()),
+        versions=_versions(model),
+        data=data,
+        runs_on=_needs(model),
+        count=functools.partial(macs.count, model),
+    )
+
+
+def _load(path: Path) -> onnx.ModelProto:
+    import onnx
+
+    if not path.stat().st_size:
+        raise UsageError(f"{path} is empty.", "Export the model again.")
+    try:
+        model = onnx.load(str(path), load_external_data=False)
+    except Exception as error:  # whatever protobuf says of what it cannot read
+        raise _no_onnx(path) from error
+    if not model.ir_version or not model.graph.output:
+        raise _no_onnx(path)
+    if model.functions:
+        from onnx import inliner
+
+        model = inliner.inline_local_functions(model)
+    return model
+
+
+def _no_onnx(path: Path) -> UsageError:
+    return UsageError(
+        f"{path} is no ONNX file, or is damaged.", "Check the file, or export the model again."
+    )
+
+
+def _data_files(path: Path, model: onnx.ModelProto) -> Iterator[Path]:
+    """Yield the files beside it that hold its weights.
+
+    Raises:
+        UsageError: one of them is not there.
+    """
+    import onnx
+
+    locations: dict[str, None] = {}
+    for tensor in _all_tensors(model.graph):
+        if tensor.data_location == onnx.TensorProto.EXTERNAL:
+            where = {entry.key: entry.value for entry in tensor.external_data}
+            locations.setdefault(where.get("location", ""))
+    for location in locations:
+        file = path.parent / location
+        if not _inside(location) or not file.is_file():
+            raise UsageError(
+                f"{path} has weights in the file {location or '(without a name)'}, "
+                "which is not beside it.",
+                "Put the two files into one folder, under the names they had.",
+            )
+        yield file
+
+
+def _inside(location: str) -> bool:
+    """Say whether a place is in the folder of the model, where alone it is looked for."""
+    path = PurePosixPath(location)
+    return bool(location) and not path.is_absolute() and ".." not in path.parts
+
+
+def _all_tensors(graph: onnx.GraphProto) -> Iterator[onnx.TensorProto]:
+    yield from graph.initializer
+    for node in graph.node:
+        for attribute in node.attribute:
+            yield from ([attribute.t] if attribute.HasField("t") else ())
+            yield from attribute.tensors
+            for inner in subgraphs(attribute):
+                yield from _all_tensors(inner)
+
+
+def subgraphs(attribute: onnx.AttributeProto) -> Iterator[onnx.GraphProto]:
+    """Yield the graphs that an attribute holds, as those of loops and branches do."""
+    yield from ([attribute.g] if attribute.HasField("g") else ())
+    yield from attribute.graphs
+
+
+def _tensor(value: onnx.ValueInfoProto, what: str, path: Path) -> TensorInfo:
+    """Return an input or output.
+
+    Raises:
+        UsageError: it is no tensor of numbers.
+    """
+    import onnx
+
+    kind = value.type.WhichOneof("value")
+    if kind != "tensor_type":
+        words = (kind or "nothing that it tells").removesuffix("_type").replace("_", " ")
+        raise _no_tensor(path, what, value.name, words)
+    tensor = value.type.tensor_type
+    if tensor.elem_type in (0, onnx.TensorProto.STRING):
+        words = "tensor of texts" if tensor.elem_type else "tensor of no known type"
+        raise _no_tensor(path, what, value.name, words)
+    dtype = onnx.TensorProto.DataType.Name(tensor.elem_type).lower()
+    dtype = {"float": "float32", "double": "float64"}.get(dtype, dtype)
+    if not tensor.HasField("shape"):
+        return TensorInfo(value.name, ANY_SHAPE, dtype)
+    shape = tuple(_size_of(dim, i) for i, dim in enumerate(tensor.shape.dim))
+    return TensorInfo(value.name, shape, dtype)
+
+
+def _size_of(dim: Any, index: int) -> int | str:
+    if dim.dim_value > 0 or (dim.HasField("dim_value") and not dim.dim_value):
+        return int(dim.dim_value)
+    return str(dim.dim_param) or f"dim{index}"
+
+
+def _no_tensor(path: Path, what: str, name: str, kind: str) -> UsageError:
+    return UsageError(
+        f"The {what} '{name}' of {path} is a {kind}; only tensors of numbers can be fed and read.",
+        "Cut the model where tensors come in and go out, with onnx.utils.extract_model.",
+    )
+
+
+def _inferred(model: onnx.ModelProto) -> onnx.ModelProto:
+    import onnx
+
+    try:
+        return onnx.shape_inference.infer_shapes(model)
+    except Exception:  # what it says of a graph that it does not understand
+        return model
+
+
+def _size(tensor: onnx.TensorProto) -> int:
+    """Return how many numbers a weight has; 0 for one of whole numbers that are shapes and such."""
+    import math
+
+    import onnx
+
+    kinds = onnx.TensorProto
+    counted = (kinds.FLOAT, kinds.FLOAT16, kinds.BFLOAT16, kinds.DOUBLE, kinds.INT8, kinds.UINT8)
+    return math.prod(tensor.dims) if tensor.data_type in counted else 0
+
+
+def _precision(graph: onnx.GraphProto) -> str:
+    import onnx
+
+    if any(_QUANTISED.fullmatch(node.op_type) for node in graph.node):
+        return "int8"
+    sizes: Counter[int] = Counter()
+    for tensor in graph.initializer:
+        sizes[tensor.data_type] += _size(tensor)
+    half, single = sizes[onnx.TensorProto.FLOAT16], sizes[onnx.TensorProto.FLOAT]
+    return "fp16" if half > single else "fp32"
+
+
+def _versions(model: onnx.ModelProto) -> dict[str, str]:
+    made_by = f"{model.producer_name} {model.producer_version}".strip()
+    opsets = {f"opset {o.domain}".strip(): str(o.version) for o in model.opset_import}
+    return {"producer": made_by or "unknown", "ONNX IR": str(model.ir_version), **opsets}
+
+
+def _needs(model: onnx.ModelProto) -> str:
+    """Return what it takes to run a model, beside ONNX Runtime; empty for nothing."""
+    strange: dict[str, str] = {}
+    for node in _all_nodes(model.graph):
+        if node.domain not in (*_DOMAINS, *_OF_ORT):
+            strange.setdefault(node.domain, node.op_type)
+    named = ", ".join(f"'{domain}' ({kind})" for domain, kind in strange.items())
+    return f"an ONNX Runtime with the operators of the domain {named}" if named else ""
+
+
+def _all_nodes(graph: onnx.GraphProto) -> Iterator[onnx.NodeProto]:
+    for node in graph.node:
+        yield node
+        for attribute in node.attribute:
+            for inner in subgraphs(attribute):
+                yield from _all_nodes(inner)
+
+
+def _operators(graph: onnx.GraphProto, modules: list[str | None]) -> tuple[Operator, ...]:
+    times = Counter(node.name for node in graph.node)
+    # A name that several have would place them all where the last of them is.
+    names = [
+        node.name if node.name and times[node.name] == 1 else next(iter(node.output), "")
+        for node in graph.node
+    ]
+    return tuple(
+        Operator(
+            name=name,
+            type=node.op_type,
+            module=UNPLACED if module is None else module,
+            inputs=tuple(filter(None, node.input)),
+            outputs=tuple(filter(None, node.output)),
+        )
+        for name, node, module in zip(names, graph.node, modules, strict=True)
+    )
+
+
+# Modules
+
+
+def _modules(
+    graph: onnx.GraphProto,
+) -> tuple[list[str | None], dict[str, ModuleInfo], str]:
+    """Return the module path of each node, the modules, and where they are known from."""
+    nodes = graph.node
+    named = sum("/" in node.name for node in nodes) > _SHARE * len(nodes)
+    sources: tuple[tuple[str, Callable[[onnx.NodeProto], str | None]], ...] = (
+        (_NOTES, _noted),
+        (_NAMES, _path_in_name if named else lambda node: None),
+        (_WEIGHTS, _path_of_weight),
+    )
+    paths: list[str | None] = [None] * len(nodes)
+    used: list[str] = []
+    for title, source in sources:
+        found = [
+            source(node) if path is None else path for path, node in zip(paths, nodes, strict=True)
+        ]
+        if found != paths:
+            used.append(title)
+        paths = found
+    if not used:
+        return paths, {}, SIGNATURE
+    _fill(graph, paths)
+    classes = _classes(graph)
+    known = sorted({path for path in paths if path is not None})
+    info = {path: ModuleInfo(classes.get(path, ""), None) for path in known}
+    return paths, info, " and ".join(used)
+
+
+def _note(node: onnx.NodeProto, key: str) -> list[str]:
+    for entry in node.metadata_props:
+        if entry.key == key:
+            try:
+                read = ast.literal_eval(entry.value)
+            except (ValueError, SyntaxError):
+                return []
+            return [str(item) for item in read] if isinstance(read, list) else []
+    return []
+
+
+def _noted(node: onnx.NodeProto) -> str | None:
+    # ['', 'layer_1', 'layer_1.0', 'add']: modules from the outside in, then the operator.
+    scopes = _note(node, _SCOPES)
+    return (scopes[-2] if len(scopes) > 1 else "") if scopes else None
+
+
+def _path_in_name(node: onnx.NodeProto) -> str | None:
+    """``/layer1/layer1.0/conv/Conv`` → ``layer1.0.conv``."""
+    if "/" not in node.name:
+        return None
+    path, last = "", ""
+    for part in filter(None, node.name.split("/")[:-1]):
+        if last and part.startswith(f"{last}."):  # a part of a sequence repeats its name
+            path = path[: len(path) - len(last)] + part
+        else:
+            path = f"{path}.{part}" if path else part
+        last = part
+    return path
+
+
+def _path_of_weight(node: onnx.NodeProto) -> str | None:
+    for name in node.input:
+        match = _WEIGHT.fullmatch(name)
+        if match:
+            return match[1]
+    return None
+
+
+def _fill(graph: onnx.GraphProto, paths: list[str | None]) -> None:
+    """Place nodes that a tool added with the node that they are for: its readers, or its makers."""
+    maker = {out: i for i, node in enumerate(graph.node) for out in node.output if out}
+
+    def backwards(types: frozenset[str]) -> None:
+        for i, node in reversed(list(enumerate(graph.node))):
+            for j in (maker[name] for name in node.input if name in maker):
+                if paths[j] is None and graph.node[j].op_type in types:
+                    paths[j] = paths[i]
+
+    backwards(_BEFORE)
+    for i, node in enumerate(graph.node):
+        if paths[i] is None and node.op_type in _BEFORE | _AFTER:
+            before = (paths[maker[name]] for name in node.input if name in maker)
+            paths[i] = next((path for path in before if path is not None), None)
+    backwards(_BEFORE | _AFTER)
+
+
+def _classes(graph: onnx.GraphProto) -> dict[str, str]:
+    """Return the class of each module path that the exporter noted."""
+    classes: dict[str, str] = {}
+    for node in graph.node:
+        scopes, hierarchy = _note(node, _SCOPES), _note(node, _CLASSES)
+        if len(scopes) == len(hierarchy):
+            for path, class_name in zip(scopes[:-1], hierarchy[:-1], strict=True):
+                classes[path] = class_name.rpartition(".")[2]
+    return classes
+
+
+# ONNX Runtime's own format
+
+
+_TYPE = re.compile(r"tensor\((\w+)\)")
+
+
+def _read_ort(path: Path) -> FileFacts:
+    """Read what ONNX Runtime tells of a file in its own format: what goes in and comes out."""
+    import onnxruntime as ort
+
+    engine = engines.get("onnxruntime")
+    engine.start()
+    quiet_options = ort.SessionOptions()
+    quiet_options.log_severity_level = 4
+    try:
+        with quiet():
+            session = ort.InferenceSession(
+                str(path), quiet_options, providers=["CPUExecutionProvider"]
+            )
+    except Exception as error:
+        raise UsageError(
+            f"{path} is no file that ONNX Runtime {engine.version()} loads "
+            f"({' '.join(str(error).split())[:200].rstrip('.')}).",
+            "Convert the ONNX file again with this version of onnxruntime.",
+        ) from error
+    return FileFacts(
+        inputs=tuple(_ort_tensor(value, "input", path) for value in session.get_inputs()),
+        outputs=tuple(_ort_tensor(value, "output", path) for value in session.get_outputs()),
+        versions={"producer": session.get_modelmeta().producer_name or "unknown"},
+    )
+
+
+def _ort_tensor(value: Any, what: str, path: Path) -> TensorInfo:
+    match = _TYPE.fullmatch(value.type)
+    if match is None or match[1] == "string":
+        raise _no_tensor(path, what, value.name, str(value.type))
+    dtype = {"float": "float32", "double": "float64"}.get(match[1], match[1])
+    shape = tuple(
+        n if isinstance(n, int) else str(n or f"dim{i}") for i, n in enumerate(value.shape)
+    )
+    return TensorInfo(value.name, shape, dtype)
