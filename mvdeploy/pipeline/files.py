@@ -91,7 +91,16 @@ def opened(path: Path, said: FileInputs | None = None, network: ModelSpec | None
             return Opened(path, _known(artifact, network))
         values: dict[str, str | int | float] = {"file": path.name}
         findings = (Finding("manifest_of_another_file", Level.WARNING, values),)
-    artifact = counted(export.read_file(path, said), path)
+    try:
+        artifact = counted(export.read_file(path, said), path)
+    except UsageError as error:
+        if not findings:
+            raise
+        raise UsageError(
+            f"{path} is not the file that its manifest describes (its sha256 differs), and cannot "
+            f"be taken by itself: {error.message}",
+            "Export the model again.",
+        ) from error
     if said is not None:
         steps = feeding.changed(artifact.preprocessing, said.images)
         artifact = dataclasses.replace(artifact, preprocessing=steps)

@@ -18,7 +18,8 @@ from mvdeploy import export, files, models
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Options, coreml
-from mvdeploy.pipeline.export import Builder, measurable
+from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.files import Opened, measurable
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, PassReport, Preprocessing
 from tests.conftest import MakeExport
@@ -212,8 +213,8 @@ def test_its_twin_takes_a_tensor_and_is_what_is_measured(app: Any) -> None:
     assert app.artifact.twin == "a-tensor.mlpackage" == app.twin.path.name
     assert app.twin.artifact.inputs[0].dtype == "float32"
     assert app.twin.parity.passed
-    assert measurable(app.path) == (app.twin.path, app.twin.artifact)
-    assert measurable(app.twin.path) == (app.twin.path, app.twin.artifact)
+    assert measurable(app.path) == Opened(app.twin.path, app.twin.artifact)
+    assert measurable(app.twin.path) == Opened(app.twin.path, app.twin.artifact)
     assert export.read(app.path) == app.artifact
 
 
