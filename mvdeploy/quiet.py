@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import functools
+import io
 import logging
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager, redirect_stderr
 
 
 @contextmanager
@@ -14,8 +15,9 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     """Silence log lines, warnings and progress bars of torch, ExecuTorch and coremltools.
 
     Args:
-        errors: silence all that they log and warn of, for a library whose absence of parts that are
-            not needed is an error to it.
+        errors: silence all that they log, warn of and print to the standard error: for a library
+            whose absence of parts that are not needed is an error to it, and for one that says of a
+            failure more than its exception does.
     """
     from tqdm import tqdm
 
@@ -23,8 +25,9 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     logging.disable(logging.CRITICAL if errors else logging.WARNING)
     tqdm.__init__ = functools.partialmethod(bar, disable=True)
     try:
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), ExitStack() as stack:
             if errors:
+                stack.enter_context(redirect_stderr(io.StringIO()))
                 warnings.simplefilter("ignore")
             # torch 2.13 copies its own deprecated tree specifications.
             warnings.filterwarnings("ignore", category=FutureWarning, module="copyreg")

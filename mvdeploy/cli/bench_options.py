@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mvdeploy import engines, export, links, models
+from mvdeploy import engines, export, links, models, passes
 from mvdeploy.cli import link_options, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
@@ -80,6 +80,7 @@ def conditions(command: F) -> F:
         click.option(
             "--input", "photograph", type=click.Path(path_type=Path), help="Photograph to run on."
         ),
+        options.left_out,
         click.option(
             "--breakdown/--no-breakdown",
             default=True,
@@ -231,6 +232,7 @@ class Options:
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
         photograph: what the models are fed; None for the one that is always there.
+        left_out: passes that networks do not go through.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -245,6 +247,7 @@ class Options:
     said: FileInputs | None
     network: ModelSpec | None
     photograph: Path | None
+    left_out: tuple[str, ...]
     root: Path
     as_json: bool
     demands: Demands
@@ -265,6 +268,7 @@ class Options:
             plan=plan,
             root=self.root,
             photograph=self.photograph,
+            left_out=self.left_out,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -296,6 +300,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         ),
         network=network_of_files(given),
         photograph=given["photograph"],
+        left_out=passes.known(given["left_out"]),
         root=given["output"],
         as_json=given["as_json"],
         demands=Demands.read(

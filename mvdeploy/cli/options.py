@@ -100,6 +100,18 @@ def precisions(command: F) -> F:
     )(command)
 
 
+def left_out(command: F) -> F:
+    """Add ``--without-pass``; its value is a tuple of names."""
+    return click.option(
+        "--without-pass",
+        "left_out",
+        multiple=True,
+        metavar="NAME",
+        help="Leave a pass out, such as fold_batchnorm; inference_form keeps networks that are "
+        "re-parameterised in the form in which they are trained. Repeat it for several.",
+    )(command)
+
+
 def network(command: F) -> F:
     """Add the options that say which network is built."""
     for option in reversed(

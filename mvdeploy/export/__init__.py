@@ -470,11 +470,11 @@ def _subject(source: Source, format_name: str, options: Options) -> Subject:
     # A batch of one would be taken for a constant.
     batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
     task = tasks.get(spec.task)
-    outputs = tuple(_batched(output, size) for output in task.outputs(spec))
+    outputs = tuple(output.with_batch(spec.batch, size) for output in task.outputs(spec))
     return Subject(
         network=_in_order(source.network, task, tuple(output.name for output in outputs)),
-        examples=tuple(_example(tensor, batch) for tensor in spec.inputs),
-        inputs=tuple(_batched(tensor, size) for tensor in spec.inputs),
+        examples=tuple(map(_example, spec.with_batch(batch).inputs)),
+        inputs=tuple(tensor.with_batch(spec.batch, size) for tensor in spec.inputs),
         outputs=outputs,
         facts={
             "mvdeploy.version": mvdeploy.__version__,
@@ -487,16 +487,10 @@ def _subject(source: Source, format_name: str, options: Options) -> Subject:
     )
 
 
-def _batched(tensor: TensorInfo, size: int | str) -> TensorInfo:
-    """Return a tensor with another number of images; one without dimensions has none."""
-    return dataclasses.replace(tensor, shape=(size, *tensor.shape[1:])) if tensor.shape else tensor
-
-
-def _example(tensor: TensorInfo, batch: int) -> Tensor:
+def _example(tensor: TensorInfo) -> Tensor:
     import torch
 
-    shape = map(int, _batched(tensor, batch).shape)
-    return torch.zeros(*shape, dtype=getattr(torch, tensor.dtype))
+    return torch.zeros(*map(int, tensor.shape), dtype=getattr(torch, tensor.dtype))
 
 
 def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> nn.Module:
@@ -508,6 +502,7 @@ def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> n
         return network
     plain = type(network)
 
+    @functools.wraps(plain.forward)
     def forward(self: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
         outputs = task.named(plain.forward(self, *inputs))
         return tuple(outputs[name] for name in names)

@@ -11,10 +11,12 @@ if TYPE_CHECKING:
 
 
 def free_batch(subject: Subject) -> tuple[dict[int, Any], ...] | None:
-    """Return which dimensions torch.export leaves free: the first of each input, or none."""
+    """Return which dimensions torch.export leaves free: the batch of each input, or none."""
     from torch.export import Dim
 
-    return tuple({0: Dim(DYNAMIC)} for _ in subject.inputs) if subject.dynamic else None
+    if not subject.dynamic:
+        return None
+    return tuple({0: Dim(DYNAMIC)} if DYNAMIC in tensor.shape else {} for tensor in subject.inputs)
 
 
 def trace(subject: Subject) -> ExportedProgram:

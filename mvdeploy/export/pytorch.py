@@ -6,8 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import export
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import UsageError
 from mvdeploy.export import Subject, Written
+from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.quiet import quiet
@@ -31,14 +32,11 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     import torch
 
     try:
-        with quiet():
+        with quiet(errors=True):
             program = trace(subject)
             torch.export.save(program, path, extra_files=subject.facts)
     except Exception as error:
-        raise EngineError(
-            f"torch.export failed: {error}",
-            "Run again with --debug for its traceback; the network may branch on its input.",
-        ) from error
+        raise failed("torch.export", error, subject, r"(?!)") from error
     nodes = program.graph.nodes
     return Written(tuple(_operator(node) for node in nodes if node.op == "call_function"))
 

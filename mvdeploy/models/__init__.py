@@ -12,6 +12,8 @@ A model family is one file (or folder) in ``families/``, importable without torc
     how images are fed.
 ``build(spec)``, ``set_patches(network, patches)``
     the network; module classes declare their `Category` as ``category``.
+``complete(spec)``
+    a spec that was checked, with what follows from what was asked for; a family may lack it.
 ``tasks(name)``
     names of `mvdeploy.tasks` that a model does; a family without it classifies.
 ``checkpoint(spec, path, num_classes, key)``, ``load(network, weights, model)``
@@ -139,7 +141,8 @@ def make_spec(
     family.check(spec)
     if images is not None:
         preprocessing(spec)  # refuses changes that cannot be
-    return spec
+    completed: ModelSpec = family.complete(spec) if hasattr(family, "complete") else spec
+    return completed
 
 
 def _task(family: ModuleType, name: str, asked: str | None) -> str:
@@ -280,6 +283,7 @@ def build(spec: ModelSpec) -> nn.Module:
         random_weights.initialise(network, spec.seed, spec.image_size)
     if configurable:
         family.set_patches(network, spec.patches)
+    _detach(network)
     return network.eval()
 
 
@@ -290,6 +294,16 @@ def _load(family: ModuleType, network: nn.Module, weights: WeightsFile, model: s
     from mvdeploy.models.checkpoints import own_names
 
     own_names.load(network, weights, model, getattr(family, "saved_names", None))
+
+
+def _detach(network: nn.Module) -> None:
+    """Cut what hooks have computed of weights from its gradient: only so can it be copied."""
+    import torch
+
+    for module in network.modules():
+        for name, value in vars(module).items():
+            if isinstance(value, torch.Tensor) and value.grad_fn is not None:
+                vars(module)[name] = value.detach()
 
 
 def fingerprint(network: nn.Module) -> str:

@@ -13,6 +13,14 @@ A pass is one file in this folder with:
 ``ensures(network, example)``
     raises `CheckFailed` when something is left that the pass promises to remove.
 
+A pass of `PREPARATION` also has
+
+``concerns(network)``
+    whether there is anything in a network that the pass is about; otherwise it is not run.
+
+What prepares a network runs before everything else, so that it is measured, counted and compared in
+the form in which it is used.
+
 A formulation is a way to write a network: a list of passes. Weights and outputs stay the same; what
 differs is which operators an exporter finds. A pass runs when its name stands in the formulation.
 """
@@ -24,13 +32,18 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mvdeploy import plugins
-from mvdeploy.errors import CheckFailed
+from mvdeploy.errors import CheckFailed, MvdeployError
 from mvdeploy.records import PassReport
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mvdeploy.passes._modules import Examples
+PREPARATION = (
+    "plain_weights",  # first: what follows sees layers without hooks
+    "inference_form",
+)
+"""Passes that every network goes through once it is built, where they concern it."""
 
 PLAIN = "plain"
 DELEGABLE = "delegable"
@@ -61,6 +74,35 @@ def check(formulation: str) -> None:
         raise plugins.unknown("formulation", formulation, tuple(FORMULATIONS))
 
 
+def known(names: tuple[str, ...]) -> tuple[str, ...]:
+    """Return names of passes, checked.
+
+    Raises:
+        UsageError: there is no such pass.
+    """
+    for name in names:
+        plugins.load(__name__, name, "pass")
+    return names
+
+
+def prepare(
+    network: nn.Module, example: Examples, left_out: tuple[str, ...] = ()
+) -> tuple[nn.Module, tuple[PassReport, ...]]:
+    """Run the passes of `PREPARATION` that concern a network; see `apply`.
+
+    Args:
+        network: as it was built, in eval mode.
+        example: what to check outputs with: the input, or a tuple of the inputs in order.
+        left_out: passes not to run.
+    """
+    steps = ((name, plugins.load(__name__, name, "pass")) for name in PREPARATION)
+    names = tuple(name for name, step in steps if name not in left_out and step.concerns(network))
+    if not names:
+        return network, ()
+    prepared, reports = apply(network, example, names)
+    return prepared, tuple(report for report in reports if report.changed or report.left)
+
+
 def apply(
     network: nn.Module, example: Examples, names: tuple[str, ...] = ORDER
 ) -> tuple[nn.Module, tuple[PassReport, ...]]:
@@ -86,10 +128,23 @@ def _run(name: str, network: nn.Module, example: Examples) -> tuple[nn.Module, P
     step = plugins.load(__name__, name, "pass")
     step.requires(network)
     result = copy.deepcopy(network)
-    changed, left = step.rewrite(result, example)
-    step.ensures(result, example)
-    difference = _check_outputs(step, name, _outputs(network, example), _outputs(result, example))
+    try:
+        changed, left = step.rewrite(result, example)
+        step.ensures(result, example)
+        after = _outputs(result, example)
+    except MvdeployError:
+        raise
+    except Exception as error:
+        reason = str(error).partition("\n")[0].rstrip(".") or type(error).__name__
+        raise CheckFailed(
+            f"The pass {name} made a network that does not run: {reason}.", _remedy(name)
+        ) from error
+    difference = _check_outputs(step, name, _outputs(network, example), after)
     return result, PassReport(name, tuple(changed), tuple(left), difference)
+
+
+def _remedy(name: str) -> str:
+    return f"Leave it out with --without-pass {name}, and report the network that shows it."
 
 
 def _check_outputs(
@@ -104,7 +159,7 @@ def _check_outputs(
     if before.keys() != after.keys():
         raise CheckFailed(
             f"The pass {name} made other outputs of {_listed(before)}: {_listed(after)}.",
-            "Leave the pass out, and report the network that shows it.",
+            _remedy(name),
         )
     for output, expected in before.items():
         difference = float((expected - after[output]).abs().max())
@@ -115,7 +170,7 @@ def _check_outputs(
             raise CheckFailed(
                 f"The pass {name} moved the outputs{which} by {difference:.2g}; {allowed:.2g} is "
                 "allowed.",
-                "Leave the pass out, and report the network that shows it.",
+                _remedy(name),
             )
         largest = max(largest, difference)
     return largest
@@ -144,7 +199,7 @@ def _outputs(network: nn.Module, example: Examples) -> dict[str, Tensor]:
     with torch.inference_mode():
         try:
             result = copy.deepcopy(network).double()(*map(_doubled, as_tuple(example)))
-        except RuntimeError:
+        except Exception:
             result = network(*as_tuple(example))
     leaves, _ = pytree.tree_flatten_with_path(result)
     return {

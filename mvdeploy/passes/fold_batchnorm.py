@@ -8,10 +8,14 @@ Result::
 
     y = Conv(x; W·s, (b - mean)·s + beta)  with s = gamma / sqrt(var + eps)
 
+Transposed convolutions have s along their second dimension, group by group. A BatchNorm may also be
+a `SyncBatchNorm`, or one with frozen statistics as torchvision and others write it.
+
 What feeds what is read off a real forward pass, tensor by tensor, so that containers, branches and
 shape arithmetic in Python are no obstacle. A BatchNorm stays where folding would change the result:
-when its input is no layer's output, when that output is used elsewhere too, when either of the two
-runs more than once, or when either computes more than its parameters say (a subclass, a hook).
+when its input is no layer's output, when that output or a weight of the two is used elsewhere too,
+when the output is changed in place before, when either of the two runs more than once, or when
+either computes more than its parameters say (a subclass, a hook).
 """
 
 from __future__ import annotations
@@ -22,6 +26,7 @@ from collections.abc import Callable
 from typing import Any
 
 import torch
+import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
@@ -33,7 +38,12 @@ from mvdeploy.passes._modules import Examples, as_tuple, replace
 
 TOLERANCE = 1e-5
 
-_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, nn.Linear)
+_TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
+_LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
+_WEIGHTS = ("weight", "bias", "running_mean", "running_var")
+
+_SAME = 1e-5
+"""How far a frozen BatchNorm may be from torch's function, relative to the largest output."""
 
 
 def requires(network: nn.Module) -> None:
@@ -73,17 +83,23 @@ def ensures(network: nn.Module, example: Examples) -> None:
 @dataclasses.dataclass(frozen=True)
 class _Pair:
     norm_path: str
-    norm: _BatchNorm
+    norm: nn.Module
     layer_path: str
     layer: nn.Module
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
-    """Counts how often each tensor is an operator's argument. Keeps them, so that ids stay true."""
+    """Counts how often each tensor is an operator's argument. Keeps them, so that ids stay true.
+
+    Attributes:
+        count: by the tensor's id.
+        writers: operators that changed a tensor in place, by its id.
+    """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()
+        self.writers: dict[int, str] = {}
         self.kept: list[Any] = []
 
     def __torch_dispatch__(
@@ -97,6 +113,9 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
             if isinstance(leaf, Tensor):
                 self.kept.append(leaf)
                 self.count[id(leaf)] += 1
+        for argument, value in zip(func._schema.arguments, args, strict=False):  # type: ignore[attr-defined]
+            if argument.is_write:
+                self.writers[id(value)] = func.__name__.partition(".")[0]
         return func(*args, **(kwargs or {}))
 
 
@@ -121,7 +140,6 @@ def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[st
         seen.outputs.append(output)
 
     watched = [m for m in network.modules() if _is_norm(m) or isinstance(m, _LAYERS)]
-    plain = {m for m in watched if _is_plain(m)}
     hooks = [module.register_forward_hook(record, with_kwargs=True) for module in watched]
     try:
         with torch.no_grad(), uses:
@@ -135,20 +153,16 @@ def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[st
     makers = {
         id(output): module
         for module, seen in calls.items()
-        if isinstance(module, _LAYERS) and module in plain
+        if isinstance(module, _LAYERS)
         for output in seen.outputs
     }
     foldable, left = [], []
     for path, norm in network.named_modules():
-        if not isinstance(norm, _BatchNorm):
+        if not _is_norm(norm):
             continue
         seen = calls.get(norm, _Calls())
         layer = makers.get(id(seen.inputs[0])) if seen.inputs else None
-        reason = (
-            _why_not(norm, seen, layer, calls, uses.count)
-            if norm in plain
-            else "its class or a hook makes it compute more than a BatchNorm does"
-        )
+        reason = _why_not(norm, layer, calls, uses)
         if reason or layer is None:
             left.append(f"{path}: {reason}")
         else:
@@ -157,57 +171,124 @@ def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[st
 
 
 def _why_not(
-    norm: _BatchNorm,
-    seen: _Calls,
-    layer: nn.Module | None,
-    calls: dict[nn.Module, _Calls],
-    uses: Counter[int],
+    norm: nn.Module, layer: nn.Module | None, calls: dict[nn.Module, _Calls], uses: _Uses
 ) -> str:
     """Return why a BatchNorm has to stay, or an empty string."""
+    seen = calls.get(norm, _Calls())
     if not seen.inputs:
         return "it did not run"
     if len(seen.inputs) > 1:
         return "it is shared: it runs more than once"
     if norm.running_mean is None:
-        return "it keeps no running statistics"
+        return "it keeps no running statistics, and takes those of its input"
+    if not (_is_plain(norm) or _is_frozen(norm, seen)):
+        return "its class or a hook makes it compute more than a BatchNorm does"
     if layer is None:
         return "no convolution or linear layer feeds it directly"
+    return _why_not_into(layer, seen.inputs[0], calls, uses) or _why_read(norm, layer, calls, uses)
+
+
+def _why_not_into(
+    layer: nn.Module, between: Tensor, calls: dict[nn.Module, _Calls], uses: _Uses
+) -> str:
+    """Return why nothing can be folded into the layer that made a tensor, or an empty string."""
+    if not _is_plain(layer):
+        return "the layer before it computes more than its class does, or computes its weights"
     if len(calls[layer].outputs) > 1:
         return "the layer before it is shared: it runs more than once"
-    if uses[id(seen.inputs[0])] > 1:
+    if id(between) in uses.writers:
+        return f"{uses.writers[id(between)]} changes its input in place"
+    if uses.count[id(between)] > 1:
         return "the output of the layer before it is used elsewhere too"
-    if isinstance(layer, nn.Linear) and seen.inputs[0].dim() != 2:
+    if isinstance(layer, nn.Linear) and between.dim() != 2:
         return "it normalises another axis than the linear layer's outputs"
     return ""
 
 
-def _fold(layer: nn.Module, norm: _BatchNorm) -> None:
+def _why_read(
+    norm: nn.Module, layer: nn.Module, calls: dict[nn.Module, _Calls], uses: _Uses
+) -> str:
+    """Return which weight of the two others would miss, or find changed; or an empty string."""
+    own = _read_elsewhere(norm, calls, uses.count)
+    if own:
+        return f"its {own} is read elsewhere too"
+    before = _read_elsewhere(layer, calls, uses.count)
+    return f"the {before} of the layer before it is read elsewhere too" if before else ""
+
+
+def _read_elsewhere(module: nn.Module, calls: dict[nn.Module, _Calls], count: Counter[int]) -> str:
+    """Return which tensor of a module more operators read than the modules that have it ran."""
+    for name in _WEIGHTS:
+        tensor = getattr(module, name, None)
+        if tensor is None:
+            continue
+        runs = sum(
+            len(seen.outputs)
+            for owner, seen in calls.items()
+            if any(getattr(owner, other, None) is tensor for other in _WEIGHTS)
+        )
+        if count[id(tensor)] > runs:
+            return name
+    return ""
+
+
+def _fold(layer: nn.Module, norm: nn.Module) -> None:
     """Put the BatchNorm's scale and shift into the layer; computed in double precision."""
-    if norm.running_mean is None or norm.running_var is None:
+    mean, variance = norm.running_mean, norm.running_var
+    if not isinstance(mean, Tensor) or not isinstance(variance, Tensor):
         raise ValueError("a BatchNorm without running statistics cannot be folded")
     weight: Tensor = layer.weight  # type: ignore[assignment]
     bias: Tensor | None = layer.bias  # type: ignore[assignment]
     with torch.no_grad():
-        scale = (norm.running_var.double() + norm.eps).rsqrt()
-        if norm.weight is not None:
+        scale = (variance.double() + _epsilon(norm)).rsqrt()
+        if isinstance(norm.weight, Tensor):
             scale = scale * norm.weight.double()
-        shift = (0.0 if bias is None else bias.double()) - norm.running_mean.double()
+        shift = (0.0 if bias is None else bias.double()) - mean.double()
         shift = shift * scale
-        if norm.bias is not None:
+        if isinstance(norm.bias, Tensor):
             shift = shift + norm.bias.double()
-        shape = (-1, *[1] * (weight.dim() - 1))
-        folded = weight.double() * scale.reshape(shape)
+        folded = _scaled(layer, weight.double(), scale)
         layer.weight = nn.Parameter(folded.to(weight.dtype), weight.requires_grad)
         layer.bias = nn.Parameter(shift.to(weight.dtype), weight.requires_grad)
 
 
+def _scaled(layer: nn.Module, weight: Tensor, scale: Tensor) -> Tensor:
+    """Return weights whose outputs are `scale` (channels out) times as large."""
+    if not isinstance(layer, _TRANSPOSED):
+        return weight * scale.reshape(-1, *[1] * (weight.dim() - 1))
+    # (in, out/groups, …): the inputs of a group lie together, and its outputs too.
+    by_group = weight.reshape(layer.groups, -1, *weight.shape[1:])
+    scales = scale.reshape(layer.groups, 1, -1, *[1] * (weight.dim() - 2))
+    return (by_group * scales).reshape(weight.shape)
+
+
 def _is_plain(module: nn.Module) -> bool:
     """Whether a module computes what its class in torch does, with the parameters that it has."""
-    kinds = (_BatchNorm, *_LAYERS)
+    kinds = (_BatchNorm, nn.SyncBatchNorm, *_LAYERS)
     known = any(type(module).forward is kind.forward for kind in kinds)
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return known and not hooked and not parametrize.is_parametrized(module)
 
 
 def _is_norm(module: nn.Module) -> bool:
-    return isinstance(module, _BatchNorm)
+    """Whether a module is a BatchNorm; torchvision, detectron2 and timm have frozen ones."""
+    frozen = type(module).__name__.startswith("FrozenBatchNorm")
+    return isinstance(module, _BatchNorm) or (
+        frozen and all(isinstance(getattr(module, name, None), Tensor) for name in _WEIGHTS)
+    )
+
+
+def _is_frozen(norm: nn.Module, seen: _Calls) -> bool:
+    """Whether a class that is not torch's gave what torch's function gives, on what it was fed."""
+    if isinstance(norm, _BatchNorm) or norm._forward_hooks or norm._forward_pre_hooks:
+        return False
+    (argument,), (result,) = seen.inputs, seen.outputs
+    weight, bias, mean, variance = (getattr(norm, name) for name in _WEIGHTS)
+    with torch.no_grad():
+        expected = F.batch_norm(argument, mean, variance, weight, bias, eps=_epsilon(norm))
+    largest = max(1.0, float(expected.abs().max()))
+    return bool((expected - result).abs().max() <= _SAME * largest)
+
+
+def _epsilon(norm: nn.Module) -> float:
+    return float(getattr(norm, "eps", 0.0))

@@ -61,6 +61,7 @@ class Request:
         link_options: how the device is reached, as `links.get` takes it.
         said: what is said of the inputs of exported files.
         network: the one that files without a manifest came from; None where that is not known.
+        left_out: passes that networks do not go through.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -75,6 +76,7 @@ class Request:
     link_options: Mapping[str, str] = dataclasses.field(default_factory=dict)
     said: FileInputs | None = None
     network: ModelSpec | None = None
+    left_out: tuple[str, ...] = ()
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -142,7 +144,9 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     photograph = request.photograph or sample_photograph()
     wanted = request.wanted
     # Reads the image for every network now: a wrong file should not cost an export first.
-    builders = {spec: Builder(spec, photograph, on_step) for spec in request.specs}
+    builders = {
+        spec: Builder(spec, photograph, on_step, request.left_out) for spec in request.specs
+    }
     link = links.get(request.device, request.link_options)
     store: Store | None = None
     try:

@@ -15,7 +15,7 @@ from mvdeploy import export as formats
 from mvdeploy import files, models, passes
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline import origin
-from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity
+from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -60,6 +60,7 @@ class Builder:
         photograph: an image that parity is checked on, among other inputs; None for one that is
             always there.
         on_step: is told what happens.
+        left_out: names of passes that are not run.
     """
 
     def __init__(
@@ -67,11 +68,13 @@ class Builder:
         spec: ModelSpec,
         photograph: Path | None = None,
         on_step: OnStep = lambda _: None,
+        left_out: tuple[str, ...] = (),
     ) -> None:
         from mvdeploy.models.preprocess import load_images, sample_photograph
         from mvdeploy.verify import inputs
 
         self._spec = spec
+        self._left_out = passes.known(left_out)
         self._step = on_step
         self._rule = models.preprocessing(spec)
         images = load_images(photograph or sample_photograph(), spec.inputs, self._rule)
@@ -198,21 +201,22 @@ class Builder:
 
     @property
     def network(self) -> nn.Module:
-        """The network as it was built, before any pass."""
+        """The network as it was built and prepared, before any other pass."""
         return self._build().network
 
     def _source(self, formulation: str) -> tuple[_Built, formats.Source]:
         """Build the network, and rewrite it, where that was not done before."""
         built = self._build()
         if formulation not in self._sources:
-            names = passes.FORMULATIONS[formulation]
+            formulated = passes.FORMULATIONS[formulation]
+            names = tuple(name for name in formulated if name not in self._left_out)
             network, reports = passes.apply(built.network, self._examples, names)
             self._sources[formulation] = formats.Source(
                 spec=self._spec,
                 network=network,
                 modules=models.with_added(built.modules, network),
                 parameters=models.parameter_count(built.network),
-                passes=reports,
+                passes=built.passes + reports,
                 preprocessing=self._rule,
                 macs=built.macs,
                 calibration=self._feeds,
@@ -220,25 +224,39 @@ class Builder:
         return built, self._sources[formulation]
 
     def _build(self) -> _Built:
+        from mvdeploy.models import randomness
+
         if self._built is None:
             self._step(f"{self._spec.label}: build")
             network = models.build(self._spec)
+            fingerprint = models.fingerprint(network)
             if self._spec.batch > 1:
                 self._demand_batches(network, self._spec.batch)
+            randomness.check(network, self._examples)
+            network, reports = passes.prepare(network, self._examples, self._left_out)
             macs = _macs(network, self._examples)
-            table, fingerprint = models.module_table(network), models.fingerprint(network)
-            self._built = _Built(network, table, macs, fingerprint)
+            table = models.module_table(network)
+            self._built = _Built(network, table, macs, fingerprint, reports)
         return self._built
 
 
 @dataclasses.dataclass(frozen=True)
 class _Built:
-    """A network before any pass, its module table, multiply-accumulates and fingerprint."""
+    """A network, prepared, before any other pass, and what was found of it.
+
+    Attributes:
+        network: in eval mode.
+        modules: its module table.
+        macs: its multiply-accumulates; None when they cannot be counted.
+        fingerprint: of its weights as they were before it was prepared.
+        passes: what prepared it.
+    """
 
     network: nn.Module
     modules: dict[str, ModuleInfo]
     macs: int | None
     fingerprint: str
+    passes: tuple[PassReport, ...]
 
 
 def _macs(network: nn.Module, examples: tuple[Tensor, ...]) -> int | None:

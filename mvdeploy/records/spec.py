@@ -172,6 +172,19 @@ class ModelSpec:
         image = TensorInfo(IMAGE, (self.batch, 3, *self.image_size), "float32", "NCHW")
         return self.own_inputs or (image,)
 
+    def with_batch(self, batch: int) -> ModelSpec:
+        """Return the same network, fed another number of images or of what it takes."""
+
+        def sized(tensors: tuple[TensorInfo, ...]) -> tuple[TensorInfo, ...]:
+            return tuple(tensor.with_batch(self.batch, batch) for tensor in tensors)
+
+        return dataclasses.replace(
+            self,
+            batch=batch,
+            own_inputs=sized(self.own_inputs),
+            own_outputs=sized(self.own_outputs),
+        )
+
     @property
     def patches_text(self) -> str:
         """The patch sizes as they are typed: ``8,4,2``."""
@@ -187,9 +200,10 @@ class ModelSpec:
         """The spec as part of a file name: ``mobilevit_xs-p8-4-2-256``."""
         height, width = self.image_size
         size = str(height) if height == width else f"{height}x{width}"
+        sizes = [size] if any(tensor.is_image for tensor in self.inputs) else []
         patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
         name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", self.model))
-        return "-".join([name, *patches, size])
+        return "-".join([name, *patches, *sizes])
 
 
 def parse_patches(text: str) -> tuple[PatchSize, ...]:

@@ -44,6 +44,12 @@ class TensorInfo:
     quantization: Quantization | None = None
     values: tuple[float, float] | None = None
 
+    def with_batch(self, old: int, new: int | str) -> TensorInfo:
+        """Return the same with another first dimension, where that is the old number of images."""
+        if self.shape[:1] != (old,):
+            return self
+        return dataclasses.replace(self, shape=(new, *self.shape[1:]))
+
     @property
     def is_image(self) -> bool:
         """Whether photographs become such a tensor."""

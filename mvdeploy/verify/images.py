@@ -45,7 +45,7 @@ def rounded(artifact: Artifact, feed: Feed) -> dict[str, npt.NDArray[Any]]:
 
 def _as_program(artifact: Artifact, info: TensorInfo, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not info.is_image:
-        return array
+        return array.astype(info.dtype, copy=False)  # a format may lack the network's own type
     if info.dtype == "uint8":
         each = [pixels(image[None], artifact.preprocessing) for image in array]
         if artifact.format == _PICTURES:
@@ -57,7 +57,8 @@ def _as_program(artifact: Artifact, info: TensorInfo, array: npt.NDArray[Any]) -
 
 def _as_network(artifact: Artifact, info: TensorInfo, array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     if not info.is_image:
-        return array
+        own = {tensor.name: tensor.dtype for tensor in artifact.spec.inputs}
+        return array.astype(own.get(info.name, array.dtype), copy=False)
     if artifact.format == _PICTURES and info.dtype == "uint8":
         return tensor(array, artifact.preprocessing)
     if info.layout == "NHWC":

@@ -106,10 +106,14 @@ def test_fused_says_what_was_left_and_why(capsys: pytest.CaptureFixture[str]) ->
     from mvdeploy.records import PassReport
 
     report = PassReport("fold_batchnorm", ("a.norm into a.conv",), ("b: it did not run",), 1e-6)
-    describe._show_folding(report)
+    describe._show_pass(report)
     said = capsys.readouterr().out
     assert "BatchNorm: 1 folded, 1 left." in said
-    assert "  left    b: it did not run\n" in said
+    assert "  folded  a.norm into a.conv\n  left    b: it did not run\n" in said
+    describe._show_pass(PassReport("plain_weights", ("weight of a without WeightNorm",), (), 1e-9))
+    said = capsys.readouterr().out
+    assert "plain_weights: 1 changed, 0 left. The outputs moved by 1.0e-09 at most." in said
+    assert "  changed  weight of a without WeightNorm\n" in said
 
 
 def test_every_finding_has_its_words() -> None:

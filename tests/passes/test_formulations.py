@@ -16,7 +16,7 @@ from mvdeploy.records.spec import parse_patches
 
 
 def test_every_pass_is_in_a_formulation_and_exists() -> None:
-    named = set(itertools.chain(*passes.FORMULATIONS.values()))
+    named = set(itertools.chain(passes.PREPARATION, *passes.FORMULATIONS.values()))
     assert named == set(plugins.names("mvdeploy.passes"))
     assert passes.FORMULATIONS["plain"] == passes.ORDER == ("fold_batchnorm",)
 

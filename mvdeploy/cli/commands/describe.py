@@ -66,12 +66,14 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
     help="Rule that the stages' multiply-accumulates are counted by: true (the default) or that "
     "of the CVNets log.",
 )
+@options.left_out
 @click.option("--fused", is_flag=True, help="List which BatchNorms are folded, and which are not.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with both counts.")
 @options.debug
 def command(
     model: str,
     rule: str | None,
+    left_out: tuple[str, ...],
     fused: bool,
     as_json: bool,
     shapes: tuple[str, ...],
@@ -91,7 +93,7 @@ def command(
     if shapes or values:
         raise UsageError("--shape and --values are for files.", "Give a file, or leave them out.")
     specs = options.specs((model,), **network)
-    described = [_describe(spec, fused) for spec in specs]
+    described = [_describe(spec, fused, left_out) for spec in specs]
     if as_json:
         _print_json(described)
         return
@@ -185,7 +187,9 @@ def _fed(taken: TensorInfo, given: TensorInfo) -> str:
     )
 
 
-def _describe(spec: ModelSpec, fused: bool) -> tuple[Description, tuple[PassReport, ...]]:
+def _describe(
+    spec: ModelSpec, fused: bool, left_out: tuple[str, ...]
+) -> tuple[Description, tuple[PassReport, ...]]:
     import torch
 
     from mvdeploy import passes
@@ -195,8 +199,10 @@ def _describe(spec: ModelSpec, fused: bool) -> tuple[Description, tuple[PassRepo
     built = models.build(spec)
     feed = inputs.seeded(spec.inputs, spec.seed or 0)
     examples = tuple(map(torch.from_numpy, feed.values()))
-    reports = passes.apply(built, examples, (_FOLD,))[1] if fused else ()
-    return stages.describe(built, spec, *examples), reports
+    prepared, reports = passes.prepare(built, examples, passes.known(left_out))
+    if fused and _FOLD not in left_out:
+        reports += passes.apply(prepared, examples, (_FOLD,))[1]
+    return stages.describe(prepared, spec, *examples), reports
 
 
 def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> None:
@@ -218,9 +224,11 @@ def _print_json(described: list[tuple[Description, tuple[PassReport, ...]]]) -> 
 
 def _show(description: Description, rule: str | None, reports: tuple[PassReport, ...]) -> None:
     spec, totals = description.spec, description.totals
-    height, width = spec.image_size
-    click.echo(f"{spec.label}, input {spec.batch}x3x{height}x{width}")
-    click.echo(f"fed {feeding.describe(models.preprocessing(spec))}\n")
+    taken = ", ".join("x".join(map(str, tensor.shape)) or "number" for tensor in spec.inputs)
+    click.echo(f"{spec.label}, input {taken}")
+    if any(tensor.is_image for tensor in spec.inputs):
+        click.echo(f"fed {feeding.describe(models.preprocessing(spec))}")
+    click.echo()
     for line in _aligned(_rows(description, rule or _TRUE)):
         click.echo(line)
     if description.coverage:
@@ -235,7 +243,7 @@ def _show(description: Description, rule: str | None, reports: tuple[PassReport,
     for sentence in _sentences(description.findings):
         _say(sentence)
     for report in reports:
-        _show_folding(report)
+        _show_pass(report)
 
 
 def _rows(description: Description, rule: str) -> list[tuple[str, ...]]:
@@ -286,16 +294,15 @@ def _sentence(finding: Finding) -> str:
     return _SENTENCES[finding.code].format(**values)
 
 
-def _show_folding(report: PassReport) -> None:
-    changed, left = len(report.changed), len(report.left)
+def _show_pass(report: PassReport) -> None:
+    title, done = ("BatchNorm", "folded") if report.name == _FOLD else (report.name, "changed")
     _say(
-        f"BatchNorm: {changed} folded, {left} left. The outputs moved by "
+        f"{title}: {len(report.changed)} {done}, {len(report.left)} left. The outputs moved by "
         f"{report.max_abs_difference:.1e} at most."
     )
-    for line in report.changed:
-        click.echo(f"  folded  {line}")
-    for line in report.left:
-        click.echo(f"  left    {line}")
+    for word, lines in ((done, report.changed), ("left", report.left)):
+        for line in lines:
+            click.echo(f"  {word:<{len(done)}}  {line}")
 
 
 def _say(text: str) -> None:

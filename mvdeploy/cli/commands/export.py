@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -53,13 +53,13 @@ def _declared() -> tuple[Option, ...]:
     help="How the network is written: plain, delegable for engines that run it in one piece, or "
     "channels_first for the Neural Engine. [default: what suits the format]",
 )
+@options.left_out
 @declared("own", _declared())
 @click.option(
     "--batch",
-    default="1",
-    show_default=True,
     metavar="N|dynamic",
-    help="Images in one inference; 'dynamic' for any number.",
+    help="Images in one inference; 'dynamic' for any number. [default: 1, or as a factory's inputs "
+    "are]",
 )
 @click.option(
     "--input",
@@ -92,13 +92,15 @@ def command(
             export.check(name, precision)
     if given["formulation"] is not None:
         passes.check(given["formulation"])
-    images = _batch(given["batch"])
+    left_out = passes.known(given["left_out"])
+    dynamic = given["batch"] == "dynamic"
+    images = None if dynamic else _batch(given["batch"])
     network = {name: given[name] for name in options.NETWORK}
     specs = tuple(
-        dataclasses.replace(spec, batch=images or 1) for spec in options.specs((model,), **network)
+        spec.with_batch(images or spec.batch) for spec in options.specs((model,), **network)
     )
     jobs = [
-        _job(spec, name, output, images is None, precision, given)
+        _job(spec, name, output, dynamic, precision, given)
         for spec in specs
         for name in formats
         for precision in precisions
@@ -108,7 +110,7 @@ def command(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
             "Give a folder with -o.",
         )
-    _run(jobs, given["photograph"], as_json)
+    _run(jobs, given["photograph"], left_out, as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -140,7 +142,9 @@ def _job(
     return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
 
 
-def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
+def _run(
+    jobs: Sequence[_Job], photograph: Path | None, left_out: tuple[str, ...], as_json: bool
+) -> None:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline.export import Builder
 
@@ -148,7 +152,7 @@ def _run(jobs: Sequence[_Job], photograph: Path | None, as_json: bool) -> None:
     written = sum(1 if export.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
-        builders = {spec: Builder(spec, photograph, announce) for spec in specs}
+        builders = {spec: Builder(spec, photograph, announce, left_out) for spec in specs}
         for job in jobs:
             result = builders[job.spec].export(job.format, job.path, job.options)
             done += [result] if result.twin is None else [result, result.twin]
@@ -177,9 +181,9 @@ def _place(output: Path, spec: ModelSpec, format_name: str, chosen: export.Optio
     return output
 
 
-def _batch(text: str) -> int | None:
-    """Return a number of images, or None for any."""
-    if text == "dynamic":
+def _batch(text: str | None) -> int | None:
+    """Return a number of images; None where nothing is said."""
+    if text is None:
         return None
     if not text.isdigit() or int(text) < 1:
         raise UsageError(f"'{text}' is no number of images.", "Give --batch 1 or --batch dynamic.")
@@ -200,10 +204,13 @@ def _show(exported: Exported) -> None:
         + (f"{artifact.macs / 1e6:,.1f} M MACs, " if artifact.macs else "")
         + f"{len(artifact.operators)} operators"
     )
-    click.echo(f"  fed {feeding.describe(artifact.preprocessing)}")
+    if any(tensor.is_image for tensor in artifact.spec.inputs):
+        click.echo(f"  fed {feeding.describe(artifact.preprocessing)}")
     if artifact.spec.weights is not None:
         click.echo(f"  weights: {artifact.spec.weights.text}")
     click.echo(f"  passes: {_passes(artifact)}")
+    for line in _prepared(artifact):
+        click.echo(f"  {line}")
     if artifact.delegation is not None:
         for line in _delegation(artifact.backend, artifact.delegation):
             click.echo(f"  {line}")
@@ -223,6 +230,16 @@ def _passes(artifact: Artifact) -> str:
         + (f" ({len(report.left)} left)" if report.left else "")
         for report in artifact.passes
     )
+
+
+def _prepared(artifact: Artifact) -> Iterator[str]:
+    """Say what was done to the network before everything else, which is not as it was built."""
+    for report in artifact.passes:
+        if report.name in passes.PREPARATION:
+            shown = "; ".join(report.changed[:SHOWN])
+            more = f"; and {len(report.changed) - SHOWN} more" if report.changed[SHOWN:] else ""
+            moved = f"{report.max_abs_difference:.1e}"
+            yield f"{report.name} (moved the outputs by {moved}): {shown}{more}"
 
 
 def _delegation(backend: str, delegation: Delegation) -> list[str]:

@@ -9,8 +9,9 @@ import dataclasses
 from pathlib import Path
 
 from mvdeploy import export, plugins
-from mvdeploy.errors import EngineError, MvdeployError, UsageError
+from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export.coreml import labels as names
 from mvdeploy.quiet import quiet
@@ -27,6 +28,8 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 
 TARGET = "iOS17"
 """What a program is made for when nothing is asked for: the oldest whose phones can be measured."""
+
+_LACKING = r"Unsupported fx node \w+, kind ([\w.:]+)"
 
 _FORMULATION, _OLD = "channels_first", "plain"
 _OLDEST = "iOS15"
@@ -133,7 +136,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     if own.labels:
         names.check(own.labels, subject.outputs)
     try:
-        with quiet():
+        with quiet(errors=True):
             from mvdeploy.export.coreml import conversion, package
 
             converted = conversion.convert(
@@ -148,10 +151,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except MvdeployError:
         raise
     except Exception as error:
-        raise EngineError(
-            f"coremltools failed to convert the network ({str(error).partition(chr(10))[0]}).",
-            "Run again with --debug; the network may use an operator that coremltools lacks.",
-        ) from error
+        raise failed("coremltools", error, subject, _LACKING) from error
     return Written(converted.operators, inputs=converted.inputs, outputs=converted.outputs)
 
 

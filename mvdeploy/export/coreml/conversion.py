@@ -21,6 +21,9 @@ LABEL = "classLabel"
 """Output of a classifier beside its probabilities, named by coremltools."""
 
 _PRECISIONS = {"fp16": ct.precision.FLOAT16, "fp32": ct.precision.FLOAT32}
+_ARRAYS = {"int64": "int32", "int16": "int32", "int8": "int32", "uint8": "int32", "bool": "float32"}
+"""What inputs are in Core ML, whose arrays have not all element types; outputs alike, but bool."""
+
 _WRAPPED = "network"
 
 
@@ -99,11 +102,11 @@ def convert(
         compute_precision=_PRECISIONS[precision],
         skip_model_load=True,
     )
-    inputs = list(subject.inputs)
+    inputs = [dataclasses.replace(t, dtype=_ARRAYS.get(t.dtype, t.dtype)) for t in subject.inputs]
     if image is not None:
         inputs[0] = dataclasses.replace(inputs[0], dtype="uint8")
     outputs = [
-        dataclasses.replace(tensor, shape=shape)
+        dataclasses.replace(tensor, shape=shape, dtype=_returned(tensor))
         for tensor, shape in zip(subject.outputs, shapes, strict=True)
     ]
     return Converted(
@@ -118,7 +121,7 @@ def _input(
     tensor: TensorInfo, example: Tensor, image: Preprocessing | None
 ) -> ct.TensorType | ct.ImageType:
     if image is None:
-        dtype = np.dtype(tensor.dtype).type
+        dtype = np.dtype(_ARRAYS.get(tensor.dtype, tensor.dtype)).type
         return ct.TensorType(name=tensor.name, shape=example.shape, dtype=dtype)
     # Core ML computes scale · pixel + bias; a division that differs by channel is in the program.
     std = image.std[0] if len(set(image.std)) == 1 else 1.0
@@ -132,7 +135,11 @@ def _input(
 
 
 def _output(tensor: TensorInfo) -> ct.TensorType:
-    return ct.TensorType(name=tensor.name, dtype=np.dtype(tensor.dtype).type)
+    return ct.TensorType(name=tensor.name, dtype=np.dtype(_returned(tensor)).type)
+
+
+def _returned(tensor: TensorInfo) -> str:
+    return tensor.dtype if tensor.dtype == "bool" else _ARRAYS.get(tensor.dtype, tensor.dtype)
 
 
 def _classified(shape: tuple[int, ...]) -> tuple[TensorInfo, ...]:

@@ -11,8 +11,9 @@ from pathlib import Path
 from types import ModuleType
 
 from mvdeploy import export, plugins
-from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
+from mvdeploy.errors import CheckFailed, MvdeployError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.quiet import quiet
@@ -24,6 +25,8 @@ PRECISIONS = ("fp32",)
 _BACKENDS = "mvdeploy.export.executorch.backends"
 BACKEND = "xnnpack"
 """What a program is lowered to when nothing is asked for."""
+
+_LACKING = r"Missing out variants: \{'([\w:]+)'"
 
 NAMED = 3
 """Undelegated operators that an error names."""
@@ -87,7 +90,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     check(options)
     backend = _backend(options)
     try:
-        with quiet():
+        with quiet(errors=True):
             from mvdeploy.export.executorch import lowering, pooling
 
             program = trace(subject)
@@ -97,10 +100,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except MvdeployError:
         raise
     except Exception as error:
-        raise EngineError(
-            f"ExecuTorch failed to lower the network ({str(error).partition(chr(10))[0]}).",
-            "Run again with --debug; the network may use an operator that ExecuTorch lacks.",
-        ) from error
+        raise failed("ExecuTorch", error, subject, _LACKING) from error
     if options.own.full_delegation:
         _demand(lowered.delegation)
     path.write_bytes(lowered.data)

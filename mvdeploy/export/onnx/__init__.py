@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export, plugins
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import free_batch
 from mvdeploy.quiet import quiet
@@ -30,6 +31,8 @@ MODULE_KEY = "mvdeploy.module"
 
 OLDEST_OPSET = 18
 """The oldest operator set that torch's exporter writes without converting the model down."""
+
+_LACKING = r"No ONNX function found for <OpOverload\(op='([\w.]+)'"
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
 
@@ -62,7 +65,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 
     check(options)
     try:
-        with quiet():
+        with quiet(errors=True):
             model = subject.rewrite(_traced(subject, options.own.opset))
         if subject.dynamic:
             _demand_free(model.graph)
@@ -72,10 +75,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except EngineError:
         raise
     except Exception as error:
-        raise EngineError(
-            f"The ONNX exporter failed: {error}",
-            "Run again with --debug; the network may use an operator that ONNX lacks.",
-        ) from error
+        raise failed("ONNX", error, subject, _LACKING) from error
     onnx.save(model, path)
     return Written(
         tuple(

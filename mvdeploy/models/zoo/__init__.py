@@ -44,9 +44,9 @@ def find(name: str) -> ModuleType | None:
     Raises:
         UsageError: there is no such prefix.
     """
-    prefix, colon, rest = name.partition(":")
-    if not colon:
+    if ":" not in name:
         return None
+    prefix, _, rest = name.partition(":")
     for kind in _kinds() if rest else ():
         # A path may hold colons itself.
         before = name.rpartition(":")[0] if "*" in kind.PREFIX else prefix

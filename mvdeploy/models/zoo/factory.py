@@ -1,50 +1,73 @@
-"""``FILE.py:FACTORY``: a network that a function of the user's makes.
+"""``FILE.py:FACTORY``: a network that a Python file of the user's makes or holds.
 
-The function takes no argument and returns an ``nn.Module`` that maps (batch, 3, height, width) to
-what its task returns: (batch, classes). It may carry attributes: ``image_size`` (height, width),
-``mvdeploy_preprocessing`` (`mvdeploy.records.Preprocessing`), ``task`` (one of `mvdeploy.tasks`)
-and ``num_classes``, where the outputs do not tell; else it classifies, and the input is the task's
-usual one (224 x 224), values 0..1. Its module classes may declare ``category`` as mvdeploy's own
-do. Its weights are taken as they are; an untrained network can be made testable with
+FACTORY is a function without arguments that returns an ``nn.Module``, a class of networks that is
+made without arguments, or a network. It may carry attributes:
+
+``image_size``
+    a number of pixels, or height and width, of a network that takes images (batch, 3, height,
+    width); 224 where nothing is said.
+``inputs``
+    for a network that takes something else: a dict, in the order of its forward, of shapes, or of
+    dicts with ``shape``, ``dtype`` and ``values`` (least and largest). Four dimensions with three
+    channels and no values are an image.
+``mvdeploy_preprocessing``
+    a `mvdeploy.records.Preprocessing`; else images have values 0..1.
+``task``
+    one of `mvdeploy.tasks`. Where nothing is said, a network that returns one tensor (batch,
+    classes) classifies, and the tensors of every other are compared by their numbers.
+``num_classes``
+    for a task whose outputs do not tell.
+
+Its module classes may declare ``category`` as mvdeploy's own do. Its weights are taken as they are;
+an untrained network can be made testable with
 ``mvdeploy.models.random_weights.initialise(network, seed)``.
 """
 
 from __future__ import annotations
 
+import copy
+import dataclasses
 import functools
-import importlib.util
-import sys
-from collections.abc import Callable
+import inspect
+import operator
+import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import tasks as task_room
 from mvdeploy.errors import UsageError
-from mvdeploy.models.zoo import _torchvision, without_patches
-from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.models.zoo import _signature, _user_file, without_patches
+from mvdeploy.records import ModelSpec, Preprocessing, TensorInfo
 
 if TYPE_CHECKING:
     from torch import nn
 
 PREFIX, USAGE = "*.py", "FILE.py:FACTORY"
 
+_CLASSIFY, _TENSORS = "classify", "tensors"
+
 
 def defaults(name: str) -> ModelSpec:
     """Return the spec of what a factory makes; runs the user's file."""
-    task = tasks(name)[0]
-    size = tuple(getattr(_factory(name), "image_size", task_room.get(task).IMAGE_SIZE))
-    return ModelSpec(
-        model=name,
-        patches=(),
-        image_size=(size[0], size[1]),
-        task=task,
-        num_classes=_classes(name, size),
-    )
+    return _spec(name, None)
+
+
+def complete(spec: ModelSpec) -> ModelSpec:
+    """Return a spec with what the network returns at its image size."""
+    plain = defaults(spec.model)
+    if spec.image_size == plain.image_size:
+        return spec
+    if plain.own_inputs:
+        raise UsageError(
+            f"{spec.model} declares what it takes.", "Leave out --image-size, or change its inputs."
+        )
+    asked = _spec(spec.model, spec.image_size)
+    return dataclasses.replace(spec, own_outputs=asked.own_outputs)
 
 
 def tasks(name: str) -> tuple[str, ...]:
     """Return what a factory's network does."""
-    return (getattr(_factory(name), "task", "classify"),)
+    return (defaults(name).task,)
 
 
 def check(spec: ModelSpec) -> None:
@@ -79,81 +102,210 @@ def path_in(name: str) -> str:
 
 def build(spec: ModelSpec) -> nn.Module:
     """Call the factory."""
-    return _network(spec.model)
+    network = _network(spec.model)
+    return _signature.naming(network) if spec.task == _TENSORS else network
+
+
+def _place(name: str) -> tuple[Path, str]:
+    file, _, attribute = name.rpartition(":")
+    return Path(file).resolve(), attribute
+
+
+def _factory(name: str) -> Any:
+    path, attribute = _place(name)
+    module = _user_file.load(path)
+    if not hasattr(module, attribute):
+        raise UsageError(
+            f"{path.name} has nothing called '{attribute}'.",
+            f"Give {path.name}:NAME with one that it has.",
+        )
+    return getattr(module, attribute)
 
 
 @functools.cache
-def _factory(name: str) -> Callable[[], Any]:
-    file, _, attribute = name.rpartition(":")
-    path = Path(file)
-    if not path.is_file():
-        raise UsageError(f"There is no file {file}.", "Give FILE.py:FACTORY with a path that is.")
-    spec = importlib.util.spec_from_file_location(f"mvdeploy_factory_{path.stem}", path)
-    if spec is None or spec.loader is None:
-        raise UsageError(f"{file} cannot be read as Python.", "Give a .py file.")
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module  # dataclasses and pickle look their module up here
-    _torchvision.provide()
+def _spec(name: str, size: tuple[int, int] | None) -> ModelSpec:
+    """Return the spec of a factory's network at an image size; None for its own."""
+    factory, network = _factory(name), _network(name)
+    own = _signature.declared_inputs(name, factory, network)
+    declared: str | None = getattr(factory, "task", None)
+    if not isinstance(declared, str):
+        declared = None  # of a network, which may call something else so
+    size = size or _image_size(name, declared or _CLASSIFY)
+    image = next((tensor for tensor in own if tensor.is_image), None)
+    if own:
+        size = tuple(map(int, image.shape[2:])) if image is not None else (1, 1)  # type: ignore[assignment]
+    batch = int(own[0].shape[0]) if own and own[0].shape else 1
+    spec = ModelSpec(
+        model=name, patches=(), image_size=size, batch=batch, num_classes=0, own_inputs=own
+    )
+    seen = _signature.run(name, network, spec.inputs, bool(own))
+    task = declared or (_CLASSIFY if _classifies(seen.outputs, batch) else _TENSORS)
+    if task == _TENSORS:
+        return dataclasses.replace(spec, task=task, own_outputs=seen.outputs)
+    return dataclasses.replace(spec, task=task, num_classes=_classes(name, task, seen))
+
+
+def _classifies(outputs: tuple[TensorInfo, ...], batch: int) -> bool:
+    """Whether a network returns one tensor of (batch, classes)."""
+    only = outputs[0]
+    whole = len(outputs) == 1 and len(only.shape) == 2 and only.shape[0] == batch
+    return whole and only.dtype == "float32" and int(only.shape[1]) > 1
+
+
+def _classes(name: str, task: str, seen: _signature.Seen) -> int:
     try:
-        spec.loader.exec_module(module)
-    except Exception as error:
-        raise UsageError(
-            f"{file} failed: {type(error).__name__}: {error}.", "Mend it; --debug shows where."
-        ) from error
-    factory = getattr(module, attribute, None)
-    if not callable(factory):
-        raise UsageError(f"{file} has no function '{attribute}'.", "Give one that it has.")
-    builder: Callable[[], Any] = factory
-    return builder
-
-
-def _network(name: str) -> nn.Module:
-    from torch import nn
-
-    try:
-        network = _factory(name)()
+        outputs = list(task_room.get(task).named(seen.result).values())
     except UsageError:
         raise
     except Exception as error:
+        raise _unfit(name, task) from error
+    classes = getattr(_factory(name), "num_classes", None)
+    if task != _CLASSIFY and isinstance(classes, int):
+        return classes
+    if len(outputs) != 1 or outputs[0].dim() != 2:
+        raise _unfit(name, task)
+    return int(outputs[0].shape[1])
+
+
+def _unfit(name: str, task: str) -> UsageError:
+    return UsageError(
+        f"{name} does not return what its task, {task}, does.",
+        "Wrap the network so that it does, declare num_classes for a task that does not tell, or "
+        "leave the attribute task out.",
+    )
+
+
+def _image_size(name: str, task: str) -> tuple[int, int]:
+    """Return height and width as the factory declares them, or the usual ones of its task."""
+    factory = _factory(name)
+    declared = getattr(factory, "image_size", task_room.get(task).IMAGE_SIZE)
+    sides = declared if isinstance(declared, tuple | list) else (declared, declared)
+    try:
+        height, width = map(operator.index, sides)
+    except (TypeError, ValueError):
+        height = width = 0
+    if min(height, width) < 1:
         raise UsageError(
-            f"{name} failed: {type(error).__name__}: {error}.", "Mend it; --debug shows where."
-        ) from error
+            f"The image_size of {name} is {declared!r}.",
+            "Make it a number of pixels, or a pair of them: height and width.",
+        )
+    return height, width
+
+
+def _network(name: str) -> nn.Module:
+    """Return what a factory makes, as a network that can be traced."""
+    import torch
+    from torch import nn
+
+    factory = _factory(name)
+    if isinstance(factory, nn.Module | torch.export.ExportedProgram):
+        made = factory
+    elif callable(factory):
+        _check_arguments(name, factory)
+        made = _user_file.run(_place(name)[0], name, factory)
+    else:
+        raise UsageError(
+            f"{name} is {_a(factory)}, not a function, a class or a network.",
+            "Name a function without arguments that returns the network.",
+        )
+    network = _unwrapped(name, made)
+    _check_numbers(name, network)
+    # An instance is one for all: what is built of it is changed.
+    return copy.deepcopy(network) if made is factory else network
+
+
+def _check_arguments(name: str, factory: Any) -> None:
+    try:
+        parameters = inspect.signature(factory).parameters.values()
+    except (TypeError, ValueError):  # of a callable without a signature
+        return
+    needed = [
+        parameter.name
+        for parameter in parameters
+        if parameter.default is parameter.empty
+        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
+    ]
+    if needed:
+        raise UsageError(
+            f"{name} cannot be called without arguments: it needs {', '.join(needed)}.",
+            "Write a function without arguments that calls it, and name that.",
+        )
+
+
+def _unwrapped(name: str, made: Any) -> nn.Module:
+    """Return the network within what parallel training and compiling put around it.
+
+    Raises:
+        UsageError: it is none, or can only be run, not traced.
+    """
+    import torch
+    from torch import nn
+
+    network = made
+    while True:
+        if isinstance(network, torch.export.ExportedProgram):
+            network = network.module()
+        elif isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
+            network = network.module
+        elif isinstance(network, nn.Module) and "_orig_mod" in network._modules:
+            network = network._orig_mod  # of torch.compile
+        else:
+            break
+    if isinstance(network, torch.fx.GraphModule):
+        # torch 2.13 copies its own deprecated tree specifications with it.
+        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
+        # Of an exported program these say only that it stays as it was exported.
+        vars(network).pop("train", None)
+        vars(network).pop("eval", None)
+    if isinstance(network, torch.jit.ScriptModule):
+        raise UsageError(
+            f"{name} returned a TorchScript module, which cannot be traced again.",
+            "Return the network that was scripted or traced.",
+        )
     if not isinstance(network, nn.Module):
+        held = "tensors by name" if isinstance(network, dict) else _a(network)
         raise UsageError(
-            f"{name} returned a {type(network).__name__}, not an nn.Module.",
-            "Return the network itself.",
+            f"{name} returned {held}, not an nn.Module.",
+            "Return the network itself, with its weights loaded.",
         )
     return network
 
 
-@functools.cache
-def _classes(name: str, size: tuple[int, ...]) -> int:
+def _a(value: Any) -> str:
+    name = type(value).__name__
+    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
+
+
+def _check_numbers(name: str, network: nn.Module) -> None:
+    """Refuse a network that does not compute in float32 on the processor.
+
+    Raises:
+        UsageError: names the first of its tensors that does not.
+    """
+    import itertools
+
     import torch
+    from torch.nn.parameter import is_lazy
 
-    network = _network(name).eval()
-    try:
-        with torch.inference_mode():
-            result = network(torch.zeros(1, 3, *size))
-    except Exception as error:
-        raise UsageError(
-            f"{name} does not take a (1, 3, {size[0]}, {size[1]}) image: {error}.",
-            "Give the factory an attribute image_size, or mend the network.",
-        ) from error
-    try:
-        outputs = list(task_room.get(tasks(name)[0]).named(result).values())
-    except Exception as error:
-        raise _unfit(name) from error
-    classes: int | None = getattr(_factory(name), "num_classes", None)
-    if classes is not None:
-        return classes
-    if len(outputs) != 1 or not isinstance(outputs[0], torch.Tensor) or outputs[0].dim() != 2:
-        raise _unfit(name)
-    return int(outputs[0].shape[1])
-
-
-def _unfit(name: str) -> UsageError:
-    return UsageError(
-        f"{name} does not return one tensor of (batch, classes), or what else its task does.",
-        "Wrap the network so that it does; for another task give the factory the attributes task "
-        "and num_classes.",
-    )
+    tensors = itertools.chain(network.named_parameters(), network.named_buffers())
+    for path, tensor in tensors:
+        if is_lazy(tensor):
+            raise UsageError(
+                f"{name} has weights without a shape ('{path}') until it has run.",
+                "Run it once on an example before it is returned.",
+            )
+        if tensor.is_meta:
+            raise UsageError(
+                f"{name} has no weights: '{path}' is on the device 'meta'.",
+                "Load its weights before it is returned.",
+            )
+        if tensor.is_floating_point() and tensor.dtype != torch.float32:
+            kind = str(tensor.dtype).removeprefix("torch.")
+            raise UsageError(
+                f"{name} computes in {kind} ('{path}'); what is exported computes in float32.",
+                "Return network.float(); --precision chooses what a file computes in.",
+            )
+        if tensor.device.type != "cpu":
+            raise UsageError(
+                f"{name} is on the device '{tensor.device}' ('{path}').", "Return network.cpu()."
+            )

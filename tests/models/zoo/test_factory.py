@@ -37,10 +37,6 @@ def number():
 
 def broken():
     raise RuntimeError("no weights here")
-
-
-def feature_map():
-    return nn.Conv2d(3, 8, 3)
 """
 
 
@@ -70,15 +66,12 @@ def test_it_goes_the_same_path(file: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("factory", "message"),
     [
-        ("nothing", "no function 'nothing'"),
-        ("number", "returned a int"),
-        ("broken", "no weights here"),
-        ("feature_map", "does not return one tensor"),
+        ("nothing", "net.py has nothing called 'nothing'"),
+        ("number", "returned an int"),
+        ("broken", r"broken failed \(net.py, line 29\): RuntimeError: no weights here"),
     ],
 )
-def test_a_factory_that_makes_no_classifier_is_refused(
-    file: Path, factory: str, message: str
-) -> None:
+def test_a_factory_that_makes_no_network_is_refused(file: Path, factory: str, message: str) -> None:
     with pytest.raises(UsageError, match=message):
         models.make_spec(f"{file}:{factory}")
 
@@ -132,5 +125,5 @@ def test_a_factory_says_what_its_network_does(
     assert (spec.task, spec.image_size, spec.num_classes) == ("mapping", (32, 64), 8)
     with pytest.raises(UsageError, match="is no network for the task 'classify'"):
         models.make_spec(f"{file}:make", task="classify")
-    with pytest.raises(UsageError, match="or what else its task does"):
+    with pytest.raises(UsageError, match="plain does not return what its task, mapping, does"):
         models.make_spec(f"{file}:plain")
