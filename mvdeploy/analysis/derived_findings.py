@@ -89,6 +89,10 @@ def _parity(case: CaseView) -> Iterator[Finding]:
     yield from _failed_parity("parity_failed", parity)
     if parity is not None and len(parity.inputs) > 1 and parity.blind:
         yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread or 0.0})
+    if parity is not None and parity.losses:
+        loss = parity.losses[0]
+        lost: Values = {"module": loss.module, "operator": loss.operator, "input": loss.input}
+        yield Finding("loses_digits", Level.NOTE, {**lost, "times": parity.ratio or 0.0})
 
 
 def _device_parity(case: CaseView) -> Iterator[Finding]:

@@ -45,6 +45,11 @@ and what of the following it has a use for:
     takes no files of others. It raises a `UsageError` for what is no such file.
 ``self_contained(path, copy)``
     writes a file whose data are in other files beside it as one file; for formats that have such.
+``probe(subject, path, options, choose)``
+    writes the same program with tensors between modules as further outputs and returns it as a
+    `Probe`; ``choose(operators)`` names them. With it, ``unknown_weights(network, path)`` and
+    ``differing_weights(network, path, other)`` say what weights a file holds. For a format whose
+    inner tensors no engine shows.
 ``MUTANTS``
     dotted path of the module whose ``mutants`` breaks copies of its files, see
     ``mvdeploy.verify.mutations``. A format without it is made anew from broken programs.
@@ -58,7 +63,9 @@ import functools
 import importlib
 import importlib.metadata
 import platform
+import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -83,6 +90,7 @@ from mvdeploy.records import (
     codec,
 )
 from mvdeploy.verify import mutations, verifiers
+from mvdeploy.verify.probes import Choose, Probe, Probing
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -417,10 +425,67 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".json")
 
 
-def write(source: Source, format_name: str, path: Path, options: Options | None = None) -> Artifact:
+Alter = Callable[[Any], Any]
+"""What a format traced → the same, changed; see `mvdeploy.verify.mutations.program`."""
+
+
+def probing(
+    source: Source,
+    path: Path,
+    format_name: str,
+    options: Options,
+    *,
+    always: bool = False,
+    alter: Alter | None = None,
+) -> Probing | None:
+    """Return how to look into a file of a format whose inner tensors cannot be read.
+
+    Args:
+        source: what the file was made of.
+        path: the file.
+        format_name: its format.
+        options: that it was made with.
+        always: see `Probing`.
+        alter: see `write`.
+
+    Returns:
+        None for a format whose files are read themselves.
+    """
+    exporter = get(format_name)
+    if not hasattr(exporter, "probe"):
+        return None
+    options = complete(format_name, options)
+
+    @contextmanager
+    def make(choose: Choose) -> Iterator[Probe]:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / path.name
+            subject = _subject(source, format_name, options, alter)
+            made: Probe = exporter.probe(subject, place, options, choose)
+            differing = exporter.differing_weights(source.network, path, place)
+            yield dataclasses.replace(made, differing=differing)
+
+    return Probing(make, exporter.unknown_weights(source.network, path), always)
+
+
+def write(
+    source: Source,
+    format_name: str,
+    path: Path,
+    options: Options | None = None,
+    *,
+    alter: Alter | None = None,
+) -> Artifact:
     """Export a network to `path` and its manifest beside it.
 
     Neither is checked yet: write to a place of your own, verify, then move both.
+
+    Args:
+        source: the network.
+        format_name: of the format.
+        path: of the file.
+        options: None for the format's defaults.
+        alter: changes what the format traced, before the precision does.
 
     Raises:
         UsageError: there is no such format, or it does not have these options.
@@ -429,7 +494,7 @@ def write(source: Source, format_name: str, path: Path, options: Options | None 
     check_options(format_name, options)
     options = complete(format_name, options)
     exporter = get(format_name)
-    subject = _subject(source, format_name, options)
+    subject = _subject(source, format_name, options, alter)
     written: Written = exporter.write(subject, path, options)
     artifact = Artifact(
         path=path.name,
@@ -464,7 +529,9 @@ def categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
     return {str(category): category.heading for category in Category.ordered(present)}
 
 
-def _subject(source: Source, format_name: str, options: Options) -> Subject:
+def _subject(
+    source: Source, format_name: str, options: Options, alter: Alter | None = None
+) -> Subject:
     spec = source.spec
     size = DYNAMIC if options.dynamic_batch else spec.batch
     # A batch of one would be taken for a constant.
@@ -483,7 +550,7 @@ def _subject(source: Source, format_name: str, options: Options) -> Subject:
             "mvdeploy.passes": ", ".join(report.name for report in source.passes),
         },
         preprocessing=source.preprocessing,
-        rewrite=_stage(source, format_name, precision(format_name, options)),
+        rewrite=_stage(source, format_name, precision(format_name, options), alter),
     )
 
 
@@ -512,12 +579,20 @@ def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> n
     return ordered
 
 
-def _stage(source: Source, format_name: str, precision_name: str) -> Callable[[Any], Any]:
+def _stage(
+    source: Source, format_name: str, precision_name: str, alter: Alter | None
+) -> Callable[[Any], Any]:
     """Return the precision's rewriting of what a format traced."""
     rewrite = precisions.get(precision_name).rewrite
-    if rewrite is None:
-        return lambda graph: graph
-    return functools.partial(rewrite, format_name=format_name, calibration=source.calibration)
+
+    def stage(graph: Any) -> Any:
+        if alter is not None:
+            graph = alter(graph)
+        if rewrite is not None:
+            graph = rewrite(graph, format_name=format_name, calibration=source.calibration)
+        return graph
+
+    return stage
 
 
 def _weights(spec: ModelSpec) -> str:

@@ -103,7 +103,8 @@ def compare_network(
     on_step(f"{path.name}: compare with {network.label}")
     engine = export.verifier(artifact.format)
     feeds = _feeds((artifact,), photograph)
-    return parity.check(artifact, file.path, models.build(artifact.spec), feeds, engine)
+    yardstick = parity.Yardstick(artifact, models.build(artifact.spec), feeds)
+    return parity.check(yardstick, file.path, engine)
 
 
 def _runnable(path: Path, said: FileInputs | None) -> Opened:

@@ -137,18 +137,27 @@ class Builder:
         result = None
         if not artifact.runs_on:
             self._step(f"{self._spec.label}: verify {kind} against PyTorch")
-            result = self._verify(artifact, part, built, source)
+            result = self._verify(artifact, part, built, source, options)
+            artifact = dataclasses.replace(artifact, verified=result.summary)
+            formats.save_manifest(artifact, part)
         return Exported(path, artifact, result, _changes(path, artifact), twin)
 
     def _verify(
-        self, artifact: Artifact, path: Path, built: _Built, source: formats.Source
+        self,
+        artifact: Artifact,
+        path: Path,
+        built: _Built,
+        source: formats.Source,
+        options: formats.Options,
     ) -> Parity:
         from mvdeploy.verify import inputs, parity
 
-        engine = formats.verifier(artifact.format)
         feeds = inputs.with_batches(self._feeds, artifact.inputs)
         result = parity.check(
-            artifact, path, built.network, feeds, engine, rewritten=source.network
+            parity.Yardstick(artifact, built.network, feeds, source.network),
+            path,
+            formats.verifier(artifact.format),
+            probing=formats.probing(source, path, artifact.format, options),
         )
         parity.demand(result, f"{self._spec.label} in {artifact.format}")
         return result

@@ -27,8 +27,9 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from mvdeploy.verify.parity import Reference
+
     Arrays = Mapping[str, npt.NDArray[np.generic]]
-    _Reference = tuple[Arrays, Arrays | None, nn.Module]
 
 
 class _NotJudgedError(Exception):
@@ -57,7 +58,7 @@ class Judge:
     ) -> None:
         self._store, self._link, self._network = store, link, network
         self._computed: dict[str, Arrays] = {}
-        self._references: dict[tuple[object, ...], _Reference] = {}
+        self._references: dict[tuple[object, ...], tuple[Reference, nn.Module]] = {}
 
     def __call__(self, slug: str, result: JobResult) -> None:
         """Judge the outputs of a case; a runner that left none is not judged.
@@ -84,9 +85,9 @@ class Judge:
         from mvdeploy.verify.parity import compare_outputs
 
         with _needed_to_judge():
-            reference, rounded, network = self._reference(case, artifact)
+            reference, network = self._reference(case, artifact)
         try:
-            parity = compare_outputs(artifact, reference, outputs, "input", rounded, engine=engine)
+            parity = compare_outputs(artifact, reference, outputs, engine=engine)
         except CheckFailed as error:
             raise EngineError(error.message, error.remedy) from error
         if not parity.passed:
@@ -131,11 +132,11 @@ class Judge:
                 ) from error
         return outputs
 
-    def _reference(self, case: Case, artifact: Artifact) -> _Reference:
-        """Return what PyTorch makes of the input that the case is fed, and its rounding."""
+    def _reference(self, case: Case, artifact: Artifact) -> tuple[Reference, nn.Module]:
+        """Return what PyTorch makes of the input that the case is fed, and the network."""
         import numpy as np
 
-        from mvdeploy.verify.parity import reference_outputs, rounded_outputs
+        from mvdeploy.verify.parity import reference
 
         # The input follows from the spec: all cases of one are fed the same.
         weights = artifact.weights_fingerprint
@@ -144,11 +145,7 @@ class Judge:
             files = input_files(self._store.folder, case.slug, artifact)
             inputs = {name: np.load(file) for name, file in files.items()}
             network = self._network(case, artifact)
-            self._references[key] = (
-                reference_outputs(artifact, network, inputs),
-                rounded_outputs(artifact, network, inputs),
-                network,
-            )
+            self._references[key] = reference(artifact, network, inputs, "input"), network
         return self._references[key]
 
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, passes
+from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.files import load_runnable
 from mvdeploy.records import Artifact, Parity
-from mvdeploy.verify import mutations
+from mvdeploy.verify.mutations import Mutant, Subject
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mvdeploy.verify.parity import Yardstick
 
 OnStep = Callable[[str], None]
 
@@ -29,19 +33,22 @@ class MutationResult:
         module: where.
         caught: the check failed.
         named: the module it named; empty if it named none.
-        parity: all of it.
+        parity: all of it; None when the copy could not be run.
+        refused: what the exporter or the engine said of the copy; empty when it ran.
     """
 
     mutation: str
     module: str
     caught: bool
     named: str
-    parity: Parity
+    parity: Parity | None
+    refused: str = ""
 
     @property
     def good(self) -> bool:
         """It was caught and the right module was named, where the check looked inside."""
-        return self.caught and (not self.parity.modules or self.named == self.module)
+        blind = self.parity is None or not self.parity.modules
+        return self.caught and (blind or self.named == self.module)
 
 
 class Verifier:
@@ -89,48 +96,80 @@ class Verifier:
             self._network, tuple(map(torch.from_numpy, self._feed.values())), names
         )
 
-    def check(self) -> Parity:
+    def check(self, *, modules: bool = False) -> Parity:
         """Compare the file with the network, outputs and inside.
+
+        Args:
+            modules: look inside also where that takes a program of its own, see
+                `mvdeploy.verify.probes`, and nothing looks wrong.
 
         Raises:
             UsageError: they differ because the network has other weights than the one exported.
         """
         self._step(f"{self._path.name}: compare with PyTorch")
-        parity = self._check(self._path)
+        parity = self._check(self._path, modules=modules)
         if not parity.passed:
             origin.demand_same_weights(self.artifact, self._network, self._spec)
         return parity
 
-    def _check(self, path: Path, *, inside: bool = True) -> Parity:
-        """Compare a file: outputs and inside, or the outputs alone."""
+    def _check(
+        self, path: Path, *, modules: bool = False, alter: export.Alter | None = None
+    ) -> Parity:
         from mvdeploy.verify import parity
 
-        rewritten = self._rewritten if inside else None
-        return parity.check(
-            self.artifact, path, self._network, self._feeds, self._engine, rewritten=rewritten
+        probing = export.probing(
+            self._source, path, self.artifact.format, self._options, always=modules, alter=alter
         )
+        return parity.check(self._yardstick, path, self._engine, probing=probing)
 
-    def mutations(self) -> tuple[MutationResult, ...]:
-        """Check copies of the file that were broken on purpose."""
+    @functools.cached_property
+    def _yardstick(self) -> Yardstick:
+        from mvdeploy.verify import parity
+
+        return parity.Yardstick(self.artifact, self._network, self._feeds, self._rewritten)
+
+    def mutations(self, chosen: Collection[str] | None = None) -> tuple[MutationResult, ...]:
+        """Check copies of the file that were broken on purpose.
+
+        Args:
+            chosen: names of mutations; None for all.
+        """
         results = []
-        subject = mutations.Subject(
+        subject = Subject(
             self._path, self.artifact, self._network, self._rewritten, self._feed, self._export
         )
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / self._path.name
             for mutant in export.mutants(self.artifact.format)(subject):
+                if chosen is not None and mutant.name not in chosen:
+                    continue
                 self._step(f"{mutant.name} in {mutant.module}")
-                mutant.write(path)
-                parity = self._check(path, inside=mutant.same_operators)
-                first = parity.first_diverging
-                named = first.module if first else ""
-                caught = not parity.passed
-                results.append(MutationResult(mutant.name, mutant.module, caught, named, parity))
+                results.append(self._mutation(mutant, path))
         return tuple(results)
 
-    def _export(self, network: nn.Module, path: Path) -> None:
-        """Write another network as the file was written."""
+    def _mutation(self, mutant: Mutant, path: Path) -> MutationResult:
+        """Write a broken copy to a path and check it."""
+        try:
+            mutant.write(path)
+            parity = self._check(path, modules=True, alter=mutant.alter)
+        except MvdeployError as error:  # the exporter or the engine does not take it
+            return MutationResult(mutant.name, mutant.module, True, "", None, error.message)
+        first = parity.first_diverging
+        named = first.module if first else ""
+        return MutationResult(mutant.name, mutant.module, not parity.passed, named, parity)
+
+    @property
+    def _source(self) -> export.Source:
+        """What the file was made of."""
         artifact = self.artifact
-        options = export.options_of(artifact)
-        source = export.Source(artifact.spec, network, {}, 0, (), artifact.preprocessing)
-        export.write(source, artifact.format, path, options)
+        return export.Source(
+            artifact.spec, self._rewritten, {}, 0, artifact.passes, artifact.preprocessing
+        )
+
+    @property
+    def _options(self) -> export.Options:
+        return export.options_of(self.artifact)
+
+    def _export(self, alter: export.Alter, path: Path) -> None:
+        """Write the file again, what the format traced changed."""
+        export.write(self._source, self.artifact.format, path, self._options, alter=alter)

@@ -37,9 +37,10 @@ class Precision:
         title: in sentences.
         sure_db: SNR of a tensor inside the network that rounding alone does not go below: where an
             export departs, it is lower.
-        max_abs: largest absolute difference of the outputs that is accepted; None where rounding
-            alone goes beyond any.
-        min_snr_db: signal to noise of the outputs that is demanded instead.
+        min_snr_db: signal to noise of the outputs that is demanded; where `max_ratio` is given, of
+            networks whose rounding cannot be measured.
+        max_ratio: the error of the outputs may be this multiple of what rounding costs PyTorch.
+            None where that is not judged.
         rounded: ``rounded(network, feeds)`` runs a network on inputs with every result rounded as
             a program of this precision does, and returns what forward returned by the name of each
             feed, arrays for tensors. None where that is the network.
@@ -54,8 +55,8 @@ class Precision:
     label: str
     title: str
     sure_db: float
-    max_abs: float | None = None
-    min_snr_db: float | None = None
+    min_snr_db: float
+    max_ratio: float | None = None
     rounded: Callable[[nn.Module, Feeds], dict[str, Any]] | None = None
     rewrite: Callable[..., Any] | None = None
     formats: tuple[str, ...] = ()

@@ -40,7 +40,15 @@ from mvdeploy.records.device import (
 )
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
-from mvdeploy.records.parity import ModuleParity, OutputParity, Parity, ParityInput
+from mvdeploy.records.parity import (
+    ModuleParity,
+    OutputError,
+    OutputParity,
+    Parity,
+    ParityInput,
+    PrecisionLoss,
+    Verified,
+)
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.spec import FileInputs, ImageRule, ModelSpec, PatchSize, WeightsFile
@@ -88,6 +96,7 @@ __all__ = [
     "OperatorTimes",
     "OutputComparison",
     "OutputDifference",
+    "OutputError",
     "OutputParity",
     "PairGroup",
     "Parity",
@@ -96,6 +105,7 @@ __all__ = [
     "PatchSize",
     "PlacementRisk",
     "Plan",
+    "PrecisionLoss",
     "Preprocessing",
     "Quantization",
     "Reading",
@@ -109,6 +119,7 @@ __all__ = [
     "Trace",
     "TraceEvent",
     "Undelegated",
+    "Verified",
     "Warmup",
     "WeightsFile",
 ]

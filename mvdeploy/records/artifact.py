@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mvdeploy.records.category import Category
+from mvdeploy.records.parity import Verified
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
 
@@ -197,6 +198,8 @@ class Artifact:
             over from it.
         uncounted: types of its operators whose work is not in `macs`.
         data: files beside it that hold its weights; their bytes and sha256 count with it.
+        verified: what its comparison with the network came to; None where nothing here runs it, and
+            in files of earlier versions.
     """
 
     path: str
@@ -226,6 +229,7 @@ class Artifact:
     fed_as: str = ""
     uncounted: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
+    verified: Verified | None = None
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

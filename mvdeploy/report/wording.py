@@ -69,6 +69,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "reference by up to {max_abs} (demanded: {demand}).",
         "Do not use this latency; export the model again, and report it with the versions.",
     ),
+    "loses_digits": (
+        "The exported model is less exact than PyTorch: its error is {times} times that of "
+        "rounding, most of it from {module} ({operator}) on input '{input}'.",
+        "Nothing is to be done where that is exact enough; it is within what is allowed unless the "
+        "check failed.",
+    ),
     "outputs_differ": (
         "The outputs were not the same every time: {count} sessions, the first of them number "
         "{session}, computed something else than the run that they were checked in.",

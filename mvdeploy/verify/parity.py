@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
+import math
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,8 +16,17 @@ import numpy.typing as npt
 from mvdeploy import precisions, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
-from mvdeploy.records import Artifact, ModuleParity, OutputParity, Parity, ParityInput
-from mvdeploy.verify import images, localise, verifiers
+from mvdeploy.records import (
+    Artifact,
+    ModuleParity,
+    OutputError,
+    OutputParity,
+    Parity,
+    ParityInput,
+    PrecisionLoss,
+)
+from mvdeploy.records.parity import NOTABLE
+from mvdeploy.verify import exact, images, localise, probes, verifiers
 from mvdeploy.verify.inputs import Feed, Feeds
 
 if TYPE_CHECKING:
@@ -27,28 +38,126 @@ Outputs = Mapping[str, Array]
 
 T = TypeVar("T")
 
+NAMED = 3
+"""Weights that an error names."""
+
+
+ONE_INPUT = 2.0
+"""How much more of an error is allowed on a single input than over several: on some, rounding
+happens to cost PyTorch little. Sound exports reach 16 times its error on a flat image."""
+
+
+LOSSY = 8.0
+"""How much more of an error is allowed where nothing departs inside on the first input, and the
+modules are known that lose digits on another, as some operators do on flat images."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Reference:
+    """What a network computes, to hold an artifact against.
+
+    Attributes:
+        outputs: by input: in double precision where that can be.
+        rounded: by input: as PyTorch computes them in the artifact's precision; None where nothing
+            else is known than `outputs`.
+        not_exact: why `outputs` are not in double precision; empty where they are.
+    """
+
+    outputs: Mapping[str, Outputs]
+    rounded: Mapping[str, Outputs] | None
+    not_exact: str = ""
+
+
+class Yardstick:
+    """What a network computes on some inputs: what any number of its artifacts are held against.
+
+    Args:
+        artifact: a manifest; others differ in the file only.
+        network: before any pass, in eval mode.
+        feeds: what the network is fed, by name; two at least. The first is looked at closely.
+        rewritten: the network after the passes; None to leave out the inside.
+    """
+
+    def __init__(
+        self,
+        artifact: Artifact,
+        network: nn.Module,
+        feeds: Feeds,
+        rewritten: nn.Module | None = None,
+    ) -> None:
+        if images.takes_images(artifact):
+            feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
+        self.artifact, self.feeds, self.rewritten = artifact, feeds, rewritten
+        self._network = network
+        self._captures: dict[str, tuple[localise.Capture, localise.Capture | None]] = {}
+
+    @functools.cached_property
+    def reference(self) -> Reference:
+        """The outputs."""
+        return _reference(self.artifact, self._network, self.feeds)
+
+    def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
+        """Return the tensors between modules on an input, as exact as can be.
+
+        Returns:
+            In double precision and in single; or in single and None.
+        """
+        if name not in self._captures:
+            self._captures[name] = self._captured(self.feeds[name])
+        return self._captures[name]
+
+    def _captured(self, feed: Feed) -> tuple[localise.Capture, localise.Capture | None]:
+        import torch
+
+        assert self.rewritten is not None
+        usual = localise.Capture(self.rewritten, *map(torch.from_numpy, feed.values()))
+        if self._doubled is None:
+            return usual, None
+        try:
+            with exact.doubles():
+                wide = map(torch.from_numpy, exact.widened(feed).values())
+                return localise.Capture(self._doubled, *wide), usual
+        except Exception:  # see `Reference.not_exact`
+            return usual, None
+
+    @functools.cached_property
+    def _doubled(self) -> nn.Module | None:
+        """The rewritten network in double precision; None where errors are not judged by it."""
+        if precisions.get(self.artifact.precision).max_ratio is None or self.rewritten is None:
+            return None
+        return exact.doubled(self.rewritten)
+
+    def alone(self, path: str, given: Array) -> tuple[Array, Array]:
+        """Return what a module makes of a tensor, in double precision and in single."""
+        import torch
+
+        assert self.rewritten is not None and self._doubled is not None
+        tensor = torch.from_numpy(np.array(given))
+        with torch.inference_mode():
+            usual = self.rewritten.get_submodule(path)(tensor.clone())
+        wide = exact.run(self._doubled.get_submodule(path), tensor.double())
+        return wide.numpy(), usual.double().numpy()
+
 
 def check(
-    artifact: Artifact,
+    yardstick: Yardstick,
     path: Path,
-    reference: nn.Module,
-    feeds: Feeds,
     engine: str,
     *,
-    rewritten: nn.Module | None = None,
+    probing: probes.Probing | None = None,
 ) -> Parity:
     """Compare an artifact with its reference.
 
     Outputs are compared with the network as it was built, so that the passes are checked too. What
-    is inside is compared with the network as it was exported, on the first of the inputs.
+    is inside is compared with the network as it was exported, on the first of the inputs, and
+    where the export loses digits on the input on which it loses most.
 
     Args:
-        artifact: the manifest.
+        yardstick: the manifest and the network.
         path: the file.
-        reference: the network before any pass, in eval mode.
-        feeds: what the network is fed, by name; two at least.
         engine: what runs the artifact.
-        rewritten: the reference after the passes; None to leave out the inside.
+        probing: how to look inside where the file's tensors cannot be read; None to read them. It
+            takes its time, so it is done when it is asked for or something looks wrong.
 
     Raises:
         UsageError: there is no such precision, task or engine.
@@ -57,82 +166,49 @@ def check(
     """
     import torch
 
-    precision = precisions.get(artifact.precision)
     threads = torch.get_num_threads()
-    if images.takes_images(artifact):
-        feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
-    network = _naming(artifact, reference)
     try:
-        expected = {name: _run(network, feed) for name, feed in feeds.items()}
-        actual = _run_artifact(artifact, path, feeds, engine)
-        first = next(iter(feeds.values()))
-        modules = _inside(artifact, path, rewritten, first, engine) if rewritten else ()
+        expected = yardstick.reference
+        actual = _run_artifact(yardstick.artifact, path, yardstick.feeds, engine)
+        title, spread = verifiers.title(engine), _largest_spread(expected.outputs.values())
+        parity = _judged(yardstick.artifact, title, expected, actual, spread)
+        if yardstick.rewritten is not None:
+            parity = _looked_into(parity, _Inside(yardstick, path, engine, probing))
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
-    rounded = precision.rounded(network, feeds) if precision.rounded else {}
-    results = tuple(
-        _compare(artifact, name, expected[name], actual[name], rounded.get(name)) for name in feeds
-    )
-    spread = _largest_spread(expected.values())
-    return _judged(artifact, verifiers.title(engine), results, spread, modules)
+    return parity
 
 
-def reference_outputs(artifact: Artifact, network: nn.Module, inputs: Outputs) -> dict[str, Array]:
+def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str) -> Reference:
     """Return what a network returns for one inference of its artifact.
 
     Args:
         artifact: the manifest.
         network: before any pass, in eval mode.
         inputs: the artifact's input tensors by name, as the artifact is fed.
-
-    Returns:
-        Arrays under the names of the artifact's outputs.
+        name: of the input.
     """
-    return _run(_naming(artifact, network), images.unfed(artifact, inputs))
-
-
-def rounded_outputs(
-    artifact: Artifact, network: nn.Module, inputs: Outputs
-) -> dict[str, Array] | None:
-    """Return the same as `reference_outputs`, rounded as the artifact's precision rounds.
-
-    Returns:
-        None where that is the reference's own.
-    """
-    rounded = precisions.get(artifact.precision).rounded
-    if rounded is None:
-        return None
-    feeds = {"": images.unfed(artifact, inputs)}
-    outputs: dict[str, Array] = rounded(_naming(artifact, network), feeds)[""]
-    return outputs
+    return _reference(artifact, network, {name: images.unfed(artifact, inputs)})
 
 
 def compare_outputs(
-    artifact: Artifact,
-    reference_outputs: Outputs,
-    device_outputs: Outputs,
-    input_name: str,
-    rounded: Outputs | None = None,
-    *,
-    engine: str,
+    artifact: Artifact, expected: Reference, device_outputs: Outputs, *, engine: str
 ) -> Parity:
     """Compare what came out of an artifact elsewhere; whether the check is blind is not judged.
 
     Args:
         artifact: the manifest.
-        reference_outputs: see the function of this name.
+        expected: see `reference`; of one input.
         device_outputs: the artifact's, by name.
-        input_name: what the input was, such as ``photograph``.
-        rounded: see `rounded_outputs`.
         engine: what ran it, and where, in words.
 
     Raises:
         UsageError: there is no such precision or task.
         CheckFailed: an output is missing, has another shape or is no finite number.
     """
-    actual = _numeric(artifact, device_outputs)
-    result = _compare(artifact, input_name, reference_outputs, actual, rounded)
-    return _judged(artifact, engine, (result,), None)
+    (name,) = expected.outputs
+    actual = {name: _numeric(artifact, device_outputs)}
+    return _judged(artifact, engine, expected, actual, None)
 
 
 def demand(parity: Parity, label: str) -> None:
@@ -152,8 +228,8 @@ def demand(parity: Parity, label: str) -> None:
         )
     raise CheckFailed(
         f"{label} does not compute what the PyTorch network computes: on the input '{worst.name}' "
-        f"the outputs differ by {worst.max_abs:.2g}{_snr(worst)} (demanded: {parity.demand})"
-        f"{_where(parity)}.",
+        f"the outputs differ by {worst.max_abs:.2g}{_snr(worst)}{_times(parity)} (demanded: "
+        f"{parity.demand}){_where(parity)}.",
         "Do not use the file; report the model, the format and the versions.",
     )
 
@@ -162,46 +238,190 @@ def _snr(one: ParityInput) -> str:
     return "" if one.snr_db is None else f", SNR {one.snr_db:.0f} dB"
 
 
+def _times(parity: Parity) -> str:
+    return "" if parity.ratio is None else f", {parity.ratio:.3g} times the error of rounding"
+
+
 def _where(parity: Parity) -> str:
+    if parity.differing:
+        return f"; the file has other values of {', '.join(parity.differing[:NAMED])}"
     first = parity.first_diverging
-    if first is None:
-        return ""
-    return f"; the first module that departs is '{first.module}'"
+    loss = next(iter(parity.losses), None)
+    causes = [f"the first module that departs is '{first.module}'"] if first is not None else []
+    if loss is not None:
+        causes.append(f"'{loss.module}' loses digits ({loss.operator})")
+    return "".join(f"; {cause}" for cause in causes)
+
+
+def _reference(artifact: Artifact, network: nn.Module, feeds: Feeds) -> Reference:
+    naming = _naming(artifact, network)
+    usual = {name: _run(naming, feed) for name, feed in feeds.items()}
+    rounding = precisions.get(artifact.precision).rounded
+    own = rounding(naming, feeds) if rounding else None
+    try:
+        exact_network = exact.doubled(naming)
+        with exact.doubles():
+            outputs = {n: _run(exact_network, exact.widened(feed)) for n, feed in feeds.items()}
+    except MvdeployError:
+        raise
+    except Exception as error:  # whatever an operator says that has no such kernel
+        return Reference(usual, own, str(error).partition("\n")[0] or type(error).__name__)
+    return Reference(outputs, own or usual)
 
 
 def _judged(
     artifact: Artifact,
     engine: str,
-    results: tuple[ParityInput, ...],
+    expected: Reference,
+    actual: Mapping[str, Outputs],
     spread: float | None,
-    modules: tuple[ModuleParity, ...] = (),
 ) -> Parity:
+    """Judge outputs by input."""
     precision = precisions.get(artifact.precision)
+    rounded = expected.rounded or {}
+    results = tuple(
+        _compare(artifact, name, outputs, actual[name], rounded.get(name))
+        for name, outputs in expected.outputs.items()
+    )
+    ratio = None if expected.not_exact else precision.max_ratio
+    if ratio is not None and len(results) == 1:
+        ratio *= ONE_INPUT
     parity = Parity(
         engine=engine,
         inputs=results,
-        max_abs_threshold=precision.max_abs,
+        max_abs_threshold=None,
         output_spread=spread,
         passed=False,
-        modules=modules,
-        min_snr_db=precision.min_snr_db,
+        min_snr_db=None if ratio is not None else precision.min_snr_db,
         task=artifact.spec.task,
+        max_ratio=ratio,
+        errors=_errors(expected, actual) if ratio is not None else (),
+        reference="float32" if expected.not_exact else "float64",
+        not_exact=expected.not_exact,
     )
-    good = all(map(parity.accepts, results)) and not parity.blind
-    good = good and not any(module.diverges for module in modules)
+    return _with_verdict(parity)
+
+
+def _with_verdict(parity: Parity) -> Parity:
+    good = all(map(parity.accepts, parity.inputs)) and parity.near and not parity.blind
+    good = good and not parity.differing and parity.first_diverging is None
     return dataclasses.replace(parity, passed=good)
 
 
-def _inside(
-    artifact: Artifact, path: Path, network: nn.Module, feed: Feed, engine: str
-) -> tuple[ModuleParity, ...]:
-    import torch
+def _errors(expected: Reference, actual: Mapping[str, Outputs]) -> tuple[OutputError, ...]:
+    """Return how far each output is from double precision, over all inputs."""
+    rounded = expected.rounded or expected.outputs
+    first = next(iter(expected.outputs.values()))
+    return tuple(
+        OutputError(
+            name,
+            _pooled(expected.outputs, actual, name),
+            _pooled(expected.outputs, rounded, name),
+        )
+        for name in first
+    )
 
-    capture = localise.Capture(network, *map(torch.from_numpy, feed.values()))
-    names = localise.references(artifact.operators, capture)
-    request = SessionRequest(path, images.fed(artifact, feed))
-    tensors = verifiers.get(engine).read_tensors(request, names)
-    return localise.compare(artifact.operators, capture, tensors, artifact.precision)
+
+def _pooled(wanted: Mapping[str, Outputs], got: Mapping[str, Outputs], name: str) -> float:
+    """Return the root mean square of the differences, relative to that of the output."""
+    error = power = 0.0
+    for one, outputs in wanted.items():
+        reference = outputs[name].astype(np.float64)
+        error += float(((reference - got[one][name]) ** 2).sum())
+        power += float((reference**2).sum())
+    if error == 0:
+        return 0.0
+    return (error / power) ** 0.5 if power > 0 else math.inf
+
+
+@dataclasses.dataclass(frozen=True)
+class _Inside:
+    """Compares what is inside of an artifact.
+
+    Attributes:
+        yardstick: the manifest and the network.
+        path: the file.
+        engine: what runs it.
+        probing: see `check`.
+    """
+
+    yardstick: Yardstick
+    path: Path
+    engine: str
+    probing: probes.Probing | None
+
+    @contextmanager
+    def program(self, name: str) -> Iterator[probes.Probe]:
+        """Give the program whose tensors are read, on an input among others."""
+        reference, _ = self.yardstick.captures(name)
+        choose = functools.partial(localise.references, capture=reference)
+        if self.probing is None:
+            operators = self.yardstick.artifact.operators
+            yield probes.Probe(self.path, operators, tuple(choose(operators)))
+        else:
+            with self.probing.make(choose) as made:
+                yield made
+
+    def compare(self, program: probes.Probe, name: str) -> tuple[ModuleParity, ...]:
+        """Compare the tensors between modules on one input."""
+        artifact = self.yardstick.artifact
+        reader = verifiers.get(self.engine)
+        feed = images.fed(artifact, self.yardstick.feeds[name])
+        request = SessionRequest(program.path, feed, outputs=program.names)
+        with _engine_errors(self.engine, artifact):
+            if self.probing is None:
+                tensors = reader.read_tensors(request, program.names)
+            else:
+                session = reader.open_session(request)
+                session.infer()
+                tensors = session.outputs()
+        reference, rounded = self.yardstick.captures(name)
+        alone = self.yardstick.alone
+        return localise.compare(
+            program.operators, reference, tensors, artifact.precision, rounded, alone
+        )
+
+
+def _looked_into(parity: Parity, inside: _Inside) -> Parity:
+    """Add what is inside, and where digits are lost."""
+    probing = inside.probing
+    if probing is not None:
+        parity = dataclasses.replace(parity, weights="" if probing.unknown else "network")
+        notable = not parity.passed or (parity.ratio or 0.0) >= NOTABLE
+        if not (probing.always or probing.unknown or notable):
+            return parity
+    name = next(iter(inside.yardstick.feeds))
+    with inside.program(name) as program:
+        modules = inside.compare(program, name)
+        parity = dataclasses.replace(
+            parity,
+            modules=modules,
+            inside="" if not modules else "file" if probing is None else "probe",
+            weights="" if probing is None else "probe",
+            differing=program.differing,
+        )
+        if parity.first_diverging is None and (parity.ratio or 0.0) >= NOTABLE:
+            worst = parity.worst.name
+            there = modules if worst == name else inside.compare(program, worst)
+            losses = localise.losses(program.operators, there, worst)
+            parity = dataclasses.replace(parity, losses=losses)
+            if losses and modules and parity.max_ratio is not None:
+                parity = dataclasses.replace(parity, max_ratio=LOSSY * parity.max_ratio)
+    return _with_verdict(_with_known_losses(parity, inside))
+
+
+def _with_known_losses(parity: Parity, inside: _Inside) -> Parity:
+    """Add what loses digits by its kernel, where the outputs are less exact than PyTorch's."""
+    if (parity.ratio or 0.0) < NOTABLE:
+        return parity
+    inexact: tuple[str, ...] = getattr(verifiers.get(inside.engine), "INEXACT", ())
+    losses = {loss.module: loss for loss in parity.losses}
+    for op in inside.yardstick.artifact.operators:
+        if op.delegate is None and any(op.type.startswith(kind) for kind in inexact):
+            own = PrecisionLoss(op.module, op.type, parity.worst.name)
+            measured = losses.get(op.module)
+            losses[op.module] = dataclasses.replace(measured or own, operator=op.type)
+    return dataclasses.replace(parity, losses=tuple(losses.values()))
 
 
 def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:

@@ -85,7 +85,7 @@ def test_a_file_without_a_manifest_is_replaced_and_said_so(
 def test_a_failed_parity_leaves_the_old_file(
     builder: Builder, old: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = dataclasses.replace(fp32.PRECISION, max_abs=0.0)
+    wanted = dataclasses.replace(fp32.PRECISION, max_ratio=0.0)
     monkeypatch.setattr(fp32, "PRECISION", wanted)
     with pytest.raises(CheckFailed, match="does not compute"):
         builder.export("onnx", old)

@@ -20,7 +20,7 @@ def test_every_precision_says_what_it_demands(name: str) -> None:
     precision = precisions.get(name)
     assert precision.name == name
     assert precision.label and precision.title
-    assert precision.max_abs is not None or precision.min_snr_db is not None
+    assert 0 < precision.min_snr_db < precision.sure_db
 
 
 def test_an_unknown_precision_is_refused_with_the_nearest() -> None:

@@ -1,11 +1,21 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from pathlib import Path
 
 import pytest
 
-from mvdeploy.records import OutputParity, Parity, ParityInput, codec
+from mvdeploy.records import (
+    ModuleParity,
+    OutputError,
+    OutputParity,
+    Parity,
+    ParityInput,
+    PrecisionLoss,
+    Verified,
+    codec,
+)
 
 SAVED = Path(__file__).parents[2] / "reports/example-host/cases"
 
@@ -46,3 +56,37 @@ def test_a_spread_that_is_not_judged_is_not_blind() -> None:
 def test_a_demand_is_worded_whatever_the_precision_demands() -> None:
     assert Parity("e", (), None, None, False).demand == "the same answer"
     assert Parity("e", (), 1e-4, None, False).demand == "max abs 1e-04"
+
+
+def test_errors_are_judged_over_all_inputs_by_what_rounding_costs() -> None:
+    def one(name: str, error: float, rounding: float) -> ParityInput:
+        db = [-20 * math.log10(value) for value in (error, rounding)]
+        output = OutputParity("a", error, db[0], 1.0, db[1])
+        return ParityInput(name, error, db[0], 1.0, True, db[1], outputs=(output,))
+
+    near = OutputError("a", 6e-6, 2e-6)
+    lucky, usual = one("black", 6e-6, 3e-7), one("noise", 6e-6, 3e-6)
+    parity = Parity("e", (lucky, usual), None, 1.0, True, max_ratio=8.0, errors=(near,))
+    # PyTorch happened to be exact on one of them.
+    assert lucky.ratio == pytest.approx(20) and parity.ratio == pytest.approx(3)
+    assert all(map(parity.accepts, parity.inputs)) and parity.near
+    assert parity.worst is lucky
+    assert parity.demand == "error within 8 times that of rounding"
+    far = dataclasses.replace(parity, errors=(near, OutputError("b", 2e-5, 2e-6)))
+    assert not far.near
+    assert [far.accepts(each) for each in far.inputs] == [False, True]
+    nan = dataclasses.replace(parity, errors=(OutputError("a", math.nan, 1e-6),))
+    assert not nan.near
+
+
+def test_a_network_that_is_exact_by_luck_is_given_a_few_ulps() -> None:
+    assert OutputError("a", 5e-7, 0.0).ratio < 8 < OutputError("a", 2e-6, 0.0).ratio
+
+
+def test_a_manifest_has_what_a_comparison_came_to() -> None:
+    module = ModuleParity("m", "t", 0.0, 120.0, None, False)
+    loss = PrecisionLoss("norm", "InstanceNormalization", "black", 17.0)
+    parity = Parity("e 1", (), None, 1.0, True, (module,), max_ratio=8.0, losses=(loss,))
+    summary = dataclasses.replace(parity, inside="probe", weights="probe").summary
+    assert (summary.inside, summary.tensors, summary.losses) == ("probe", 1, (loss,))
+    assert codec.loads(Verified, codec.dumps(summary), "again") == summary

@@ -217,7 +217,8 @@ def _show(exported: Exported) -> None:
     if artifact.placement is not None:
         for line in _placement(artifact.placement):
             click.echo(f"  {line}")
-    click.echo(f"  {_parity(exported)}")
+    for line in _parity(exported):
+        click.echo(f"  {line}")
     if exported.changes is not None:
         same = "the same, byte for byte, as the file that was there"
         differs = f"replaces a file that differs in: {'; '.join(exported.changes)}"
@@ -280,14 +281,18 @@ def _placement(risks: Sequence[PlacementRisk]) -> list[str]:
     return lines
 
 
-def _parity(exported: Exported) -> str:
+def _parity(exported: Exported) -> list[str]:
+    from mvdeploy.cli import parity_sentences as sentences
+
     parity = exported.parity
     if parity is None:
-        return f"not verified here: runs on {exported.artifact.runs_on}"
+        return [f"not verified here: runs on {exported.artifact.runs_on}"]
     worst = parity.worst
     snr = "identical" if worst.snr_db is None else f"SNR {worst.snr_db:.0f} dB"
-    return (
+    times = "" if parity.ratio is None else f", {parity.ratio:.2g} times the error of rounding"
+    return [
         f"parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
-        f"max abs {worst.max_abs:.1e} (demanded: {parity.demand}), {snr}"
-        + (f"; {len(parity.modules)} tensors inside" if parity.modules else "")
-    )
+        f"max abs {worst.max_abs:.1e}, {snr}{times} (demanded: {parity.demand})",
+        *sentences.scope(parity),
+        *sentences.findings(parity),
+    ]

@@ -46,7 +46,12 @@ if TYPE_CHECKING:
     help="What builds the network. [default: what the manifest says, found likewise]",
 )
 @options.file_inputs
-@click.option("--modules", is_flag=True, help="Show every module, also when all agree.")
+@click.option(
+    "--modules",
+    is_flag=True,
+    help="Show every module, also when all agree; and look inside also where that takes another "
+    "export, as of .pte files.",
+)
 @click.option(
     "--mutations",
     is_flag=True,
@@ -68,8 +73,9 @@ def command(
 ) -> int:
     """Compare an exported file with the PyTorch network it came from, or with another file.
 
-    The outputs are compared on several inputs, and the tensors between modules on the first. Exits
-    with 1 when they differ, and names the first module that departs.
+    The outputs are compared on several inputs, and the tensors between modules on the first. Errors
+    are multiples of what rounding costs PyTorch itself. Exits with 1 when they are too large, and
+    names the first module that departs.
 
     A file that others exported is compared with what --against names: its outputs alone.
     """
@@ -95,7 +101,7 @@ def command(
         if mutations:
             results = verifier.mutations()
         else:
-            parity = verifier.check()
+            parity = verifier.check(modules=modules)
     if mutations:
         click.echo(_mutation_json(results) if as_json else _mutation_table(results))
         return 0 if all(result.good for result in results) else 1
@@ -183,34 +189,40 @@ def _print(parity: Parity, as_json: bool, *, modules: bool) -> None:
 
 def _show(parity: Parity, modules: bool) -> None:
     from mvdeploy import tasks
+    from mvdeploy.cli import parity_sentences as sentences
 
     columns = tasks.get(parity.task).COLUMNS
     titles = "  ".join(column.title for column in columns)
-    click.echo(f"{'input':<12} {'max abs':>9} {'SNR dB':>8} {'cosine':>10}  {titles}".rstrip())
+    numbers = f"{'max abs':>9} {'SNR dB':>8} {'rounding':>8} {'cosine':>10}"
+    click.echo(f"{'input':<12} {numbers}  {titles}".rstrip())
     for parity_input in parity.inputs:
         answers = "  ".join(f"{c.text(parity_input):<{len(c.title)}}" for c in columns)
         click.echo(f"{_numbers(parity_input)}  {answers}".rstrip())
         # Of several outputs, the line above has the worst of each number.
         for output in parity_input.outputs if len(parity_input.outputs) > 1 else ():
             click.echo(_numbers(output, indent="  "))
-    if modules or not parity.passed:
+    if parity.modules and (modules or not parity.passed):
         click.echo("")
         _show_modules(parity)
     verdict = "agrees with" if parity.passed else "DOES NOT agree with"
     click.echo(f"\nThe file {verdict} PyTorch by {parity.engine} (demanded: {parity.demand}).")
-    first = parity.first_diverging
-    if first is not None:
-        click.echo(f"The first module that departs is {first.module} (tensor {first.tensor}).")
+    for line in (*sentences.errors(parity), *sentences.scope(parity), *sentences.findings(parity)):
+        click.echo(line)
 
 
 def _numbers(parity: ParityInput | OutputParity, indent: str = "") -> str:
-    snr = "exact" if parity.snr_db is None else f"{parity.snr_db:.1f}"
-    return f"{indent + parity.name:<12} {parity.max_abs:>9.1e} {snr:>8} {parity.cosine:>10.7f}"
+    snr, rounding = (
+        "exact" if db is None else f"{db:.1f}" for db in (parity.snr_db, parity.rounding_db)
+    )
+    return (
+        f"{indent + parity.name:<12} {parity.max_abs:>9.1e} {snr:>8} {rounding:>8} "
+        f"{parity.cosine:>10.7f}"
+    )
 
 
 def _show_modules(parity: Parity) -> None:
     width = max((len(m.module) for m in parity.modules), default=0)
-    click.echo(f"{'module':<{width}} {'max abs':>9} {'SNR dB':>7} {'inputs':>7}")
+    click.echo(f"{'module':<{width}} {'max abs':>9} {'SNR dB':>7} {'inputs':>7} {'x rounding':>10}")
     for module in parity.modules:
         numbers = (
             f"{module.max_abs:>9.1e}" if module.max_abs is not None else f"{'-':>9}",
@@ -218,6 +230,7 @@ def _show_modules(parity: Parity) -> None:
                 f"{db:>7.1f}" if db is not None else f"{'-':>7}"
                 for db in (module.snr_db, module.input_snr_db)
             ),
+            f"{module.ratio:>10.1f}" if module.ratio is not None else f"{'-':>10}",
         )
         mark = "  <- departs" if module.diverges else ""
         click.echo(f"{module.module:<{width}} {' '.join(numbers)}{mark}")
@@ -227,9 +240,12 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
     """Return a Markdown table, which also reads well on a terminal."""
     rows = [("mutation", "in module", "caught", "module named", "max abs", "SNR dB")]
     for result in results:
+        caught = "yes" if result.caught else "NO"
+        if result.parity is None:
+            rows.append((result.mutation, result.module, caught, "cannot be run", "-", "-"))
+            continue
         worst = result.parity.worst
         snr = "exact" if worst.snr_db is None else f"{worst.snr_db:.1f}"
-        caught = "yes" if result.caught else "NO"
         named = "the same" if result.named == result.module else result.named or "none"
         if not result.parity.modules:
             named = "outputs only"
@@ -240,7 +256,8 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
     ]
     lines.insert(1, "|" + "|".join("-" * (w + 2) for w in widths) + "|")
     good = sum(result.good for result in results)
-    how = "with the right module" if any(r.parity.modules for r in results) else "by their outputs"
+    looked = any(r.parity is not None and r.parity.modules for r in results)
+    how = "with the right module" if looked else "by their outputs"
     return "\n".join([*lines, "", f"{good} of {len(results)} caught {how}."])
 
 
@@ -251,8 +268,9 @@ def _mutation_json(results: Sequence[MutationResult]) -> str:
             "module": r.module,
             "caught": r.caught,
             "module_named": r.named,
-            "max_abs": r.parity.worst.max_abs,
-            "snr_db": r.parity.worst.snr_db,
+            "max_abs": None if r.parity is None else r.parity.worst.max_abs,
+            "snr_db": None if r.parity is None else r.parity.worst.snr_db,
+            "refused": r.refused,
         }
         for r in results
     ]

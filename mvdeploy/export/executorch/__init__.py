@@ -7,8 +7,11 @@ between them. A network written for it (`formulation`) fits into one delegate as
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
+from typing import TYPE_CHECKING
 
 from mvdeploy import export, plugins
 from mvdeploy.errors import CheckFailed, MvdeployError
@@ -18,6 +21,13 @@ from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Delegation
+from mvdeploy.verify.probes import Choose, Probe
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.export import ExportedProgram
+
+    from mvdeploy.export.executorch.lowering import Lowered
 
 SUFFIX = ".pte"
 PACKAGES = ("torch", "executorch")
@@ -27,6 +37,9 @@ BACKEND = "xnnpack"
 """What a program is lowered to when nothing is asked for."""
 
 _LACKING = r"Missing out variants: \{'([\w:]+)'"
+
+UNNAMED = "a constant of its operators"
+"""Stands for a weight that the network has no name for."""
 
 NAMED = 3
 """Undelegated operators that an error names."""
@@ -89,18 +102,9 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """
     check(options)
     backend = _backend(options)
-    try:
-        with quiet(errors=True):
-            from mvdeploy.export.executorch import lowering, pooling
-
-            program = trace(subject)
-            pooling.keep_axes(program)
-            methods = {name.replace(".", "_"): fact for name, fact in subject.facts.items()}
-            lowered = lowering.lower(program, backend, methods)
-    except MvdeployError:
-        raise
-    except Exception as error:
-        raise failed("ExecuTorch", error, subject, _LACKING) from error
+    with _engine_errors(subject):
+        program = _traced(subject)
+        lowered = _lowered(subject, program, backend)
     if options.own.full_delegation:
         _demand(lowered.delegation)
     path.write_bytes(lowered.data)
@@ -118,6 +122,74 @@ def read_file(path: Path) -> FileFacts:
     from mvdeploy.export.executorch import reading
 
     return reading.read(path)
+
+
+def probe(subject: Subject, path: Path, options: export.Options, choose: Choose) -> Probe:
+    """Write the same program with tensors from inside as further outputs.
+
+    Raises:
+        EngineError: torch.export or the lowering failed.
+    """
+    with _engine_errors(subject):
+        from mvdeploy.export.executorch import probing
+
+        program = _traced(subject)
+        operators = probing.operators(program)
+        names = probing.return_also(program, choose(operators))
+        path.write_bytes(_lowered(subject, program, _backend(options)).data)
+    return Probe(path, operators, names)
+
+
+def unknown_weights(network: nn.Module, path: Path) -> tuple[str, ...]:
+    """Return the weights of a network that a file does not hold as they are, by name."""
+    from mvdeploy.export.executorch import probing
+
+    return probing.missing(network.state_dict(), probing.weights(path))
+
+
+def differing_weights(network: nn.Module, path: Path, other: Path) -> tuple[str, ...]:
+    """Return what one file holds otherwise than another: by its name in the network, if it has one.
+
+    Args:
+        network: that both were made of.
+        path: the one.
+        other: the other.
+    """
+    from mvdeploy.export.executorch import probing
+
+    own, others = probing.weights(path), probing.weights(other)
+    if own >= others:
+        return ()
+    state = network.state_dict()
+    known = set(probing.missing(state, own)) - set(probing.missing(state, others))
+    return tuple(name for name in state if name in known) or (UNNAMED,)
+
+
+def _traced(subject: Subject) -> ExportedProgram:
+    from mvdeploy.export.executorch import pooling
+
+    program = trace(subject)
+    pooling.keep_axes(program)
+    return program
+
+
+def _lowered(subject: Subject, program: ExportedProgram, backend: ModuleType) -> Lowered:
+    from mvdeploy.export.executorch import lowering
+
+    methods = {name.replace(".", "_"): fact for name, fact in subject.facts.items()}
+    return lowering.lower(program, backend, methods)
+
+
+@contextmanager
+def _engine_errors(subject: Subject) -> Iterator[None]:
+    """Turn whatever torch and ExecuTorch raise into an `EngineError`."""
+    try:
+        with quiet(errors=True):
+            yield
+    except MvdeployError:
+        raise
+    except Exception as error:
+        raise failed("ExecuTorch", error, subject, _LACKING) from error
 
 
 def _backend(options: export.Options) -> ModuleType:

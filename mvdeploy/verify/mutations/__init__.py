@@ -11,14 +11,21 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy.records import Artifact
 
 if TYPE_CHECKING:
+    import numpy.typing as npt
     from torch import nn
 
     from mvdeploy.verify.inputs import Feed
+
+    Array = npt.NDArray[Any]
+
+
+Alter = Callable[[Any], Any]
+"""What a format traced → the same, broken."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -31,7 +38,8 @@ class Subject:
         network: as it was built.
         rewritten: as it was exported, after the passes.
         feed: its inputs by name, in order.
-        export: writes another network of the same inputs to a path as the file was written.
+        export: ``export(alter, path)`` writes the file again, with what the format traced
+            changed by ``alter(program)``.
     """
 
     path: Path
@@ -39,7 +47,7 @@ class Subject:
     network: nn.Module
     rewritten: nn.Module
     feed: Feed
-    export: Callable[[nn.Module, Path], object]
+    export: Callable[[Alter, Path], object]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -50,10 +58,50 @@ class Mutant:
         name: what is broken.
         module: where.
         write: writes it to a path that may hold an earlier one.
-        same_operators: its operators have the names of the manifest's, so that one can look inside.
+        alter: changes what a format traced into the program that the copy is made from; None where
+            the file itself was changed.
     """
 
     name: str
     module: str
     write: Callable[[Path], object]
-    same_operators: bool = True
+    alter: Alter | None = None
+
+
+WRONG_EPS = 1e-3
+"""Another framework's default for BatchNorm, where PyTorch has 1e-5."""
+
+
+def wrongly_folded(
+    network: nn.Module, convolution: str, weight: Array, bias: Array
+) -> tuple[Array, Array] | None:
+    """Return what a convolution would hold if its BatchNorm had been folded with `WRONG_EPS`.
+
+    Args:
+        network: as it was built.
+        convolution: path of the convolution; the BatchNorm stands right behind it.
+        weight: of the convolution once the BatchNorm is in it, output channels first.
+        bias: of it.
+
+    Returns:
+        Another weight and bias; None if no such BatchNorm is there, or it was folded into nothing.
+    """
+    import numpy as np
+    from torch.nn.modules.batchnorm import _BatchNorm
+
+    parent, _, name = convolution.rpartition(".")
+    modules = dict(network.named_modules())
+    siblings = list(modules[parent].named_children()) if parent in modules else []
+    names = [sibling for sibling, _ in siblings]
+    behind = siblings[names.index(name) + 1 :] if name in names else []
+    norm = behind[0][1] if behind else None
+    if not isinstance(norm, _BatchNorm) or norm.running_var is None or norm.bias is None:
+        return None
+    if len(norm.running_var) != len(weight) or convolution not in modules:
+        return None
+    variance = np.asarray(norm.running_var, dtype=np.float64)
+    beta = np.asarray(norm.bias.detach(), dtype=np.float64)
+    factor = np.sqrt((variance + norm.eps) / (variance + WRONG_EPS))
+    shape = (-1, *(1,) * (weight.ndim - 1))
+    scaled = (weight * factor.reshape(shape)).astype(weight.dtype)
+    return scaled, (beta + (bias - beta) * factor).astype(bias.dtype)

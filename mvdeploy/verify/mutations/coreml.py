@@ -10,12 +10,29 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from mvdeploy import precisions
 from mvdeploy.verify.mutations import Mutant, Subject
 
 Mutation = Callable[["Editor", Any], None]
 
 _MODEL = "Data/com.apple.CoreML/model.mlmodel"
+_WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
+_OTHER_AXIS = {-1: -2, 3: 2, -2: -1, 2: 3}
+_OTHER_ACTIVATION = {
+    **dict.fromkeys(("relu", "relu6", "clip"), "tanh"),
+    **dict.fromkeys(("gelu", "leaky_relu", "prelu", "elu"), "relu"),
+    "sigmoid_hard": "sigmoid",
+}
+"""What an activation becomes, SiLU excepted."""
+
+_FLOAT16 = 10
+"""Number of the element type in specifications."""
+
+_EXTENT = struct.Struct("<QQ")
+"""Size and place of a tensor, behind four bytes of a mark and four of the element type."""
+
 _HALF, _FLOAT = struct.Struct("<e"), struct.Struct("<f")
 
 
@@ -31,6 +48,7 @@ class Editor:
         function = self.spec.mlProgram.functions["main"]
         self._block = function.block_specializations[function.opset]
         self._makers = {out.name: op for op in self._block.operations for out in op.outputs}
+        self.scaled: list[tuple[int, int]] = []
 
     @property
     def operations(self) -> list[Any]:
@@ -43,12 +61,18 @@ class Editor:
         Returns:
             The protocol buffer's value; None if there is none, or it lies in the file of weights.
         """
+        value = self._value(op, name)
+        return value if value is not None and value.HasField("immediateValue") else None
+
+    def blob(self, op: Any, name: str) -> Any | None:
+        """Return the value of a constant that lies in the file of weights; None for any other."""
+        value = self._value(op, name)
+        return value if value is not None and value.HasField("blobFileValue") else None
+
+    def _value(self, op: Any, name: str) -> Any | None:
         bound = list(op.inputs[name].arguments) if name in op.inputs else []
         maker = self._makers.get(bound[0].name) if len(bound) == 1 else None
-        if maker is None or maker.type != "const":
-            return None
-        value = maker.attributes["val"]
-        return value if value.HasField("immediateValue") else None
+        return None if maker is None or maker.type != "const" else maker.attributes["val"]
 
     def finish(self) -> Any:
         """Return the changed specification."""
@@ -66,7 +90,7 @@ def change_softmax_axis(editor: Editor, op: Any) -> None:
     if axis is not None:
         values = axis.immediateValue.tensor.ints.values
         # Queries and keys are the last two dimensions, in one order or the other.
-        values[0] = {-1: -2, 3: 2, -2: -1, 2: 3}[values[0]]
+        values[0] = _OTHER_AXIS[values[0]]
 
 
 def silu_to_relu(editor: Editor, op: Any) -> None:
@@ -82,6 +106,20 @@ def scale_attention(editor: Editor, op: Any) -> None:
 def enlarge_layernorm_eps(editor: Editor, op: Any) -> None:
     """LayerNorm's epsilon is 100 times too large."""
     _multiply(editor.constant(op, "epsilon"), 100.0)
+
+
+def exchange_activation(editor: Editor, op: Any) -> None:
+    """An activation is another one."""
+    op.type = _OTHER_ACTIVATION[op.type]
+    for name in [name for name in op.inputs if name != "x"]:
+        del op.inputs[name]
+
+
+def scale_weight(editor: Editor, op: Any) -> None:
+    """A weight is 1.01 times what it should be."""
+    value = editor.blob(op, "weight")
+    if value is not None:
+        editor.scaled.append((value.blobFileValue.offset, value.type.tensorType.dataType))
 
 
 def _multiply(value: Any | None, factor: float) -> None:
@@ -101,6 +139,9 @@ def _is_scale(editor: Editor, op: Any) -> bool:
 
 def _is_softmax(editor: Editor, op: Any) -> bool:
     # The last operator of a classifier is a softmax as well, over its classes.
+    axis = editor.constant(op, "axis")
+    if axis is None or axis.immediateValue.tensor.ints.values[0] not in _OTHER_AXIS:
+        return False
     return op.type == "softmax" and len(op.outputs[0].type.tensorType.dimensions) > 2
 
 
@@ -110,8 +151,10 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, Any], bool]]] = {
         lambda _, op: op.type == "conv" and "bias" in op.inputs,
     ),
     "linear bias dropped": (drop_bias, lambda _, op: op.type == "linear" and "bias" in op.inputs),
+    "weight × 1.01": (scale_weight, lambda editor, op: editor.blob(op, "weight") is not None),
     "softmax axis": (change_softmax_axis, _is_softmax),
     "SiLU → ReLU": (silu_to_relu, lambda _, op: op.type == "silu"),
+    "activation exchanged": (exchange_activation, lambda _, op: op.type in _OTHER_ACTIVATION),
     "attention scale × 1.1": (scale_attention, _is_scale),
     "LayerNorm eps × 100": (enlarge_layernorm_eps, lambda _, op: op.type == "layer_norm"),
 }
@@ -127,12 +170,23 @@ def read(package: Path) -> Any:
     return Model_pb2.Model.FromString((package / _MODEL).read_bytes())
 
 
-def save(spec: Any, package: Path, path: Path) -> None:
-    """Write a copy of a package with another specification."""
+def save(editor: Editor, package: Path, path: Path) -> None:
+    """Write a copy of a package, changed."""
     if path.exists():
         shutil.rmtree(path)
     shutil.copytree(package, path)
-    (path / _MODEL).write_bytes(spec.SerializeToString())
+    (path / _MODEL).write_bytes(editor.finish().SerializeToString())
+    for offset, kind in editor.scaled:
+        _scale(path / _WEIGHTS, offset, np.float16 if kind == _FLOAT16 else np.float32)
+
+
+def _scale(weights: Path, offset: int, dtype: type[np.floating[Any]]) -> None:
+    """Scale a tensor in a file of weights; what is at its offset says where it is."""
+    stored = bytearray(weights.read_bytes())
+    size, place = _EXTENT.unpack_from(stored, offset + 8)
+    values = np.frombuffer(stored, dtype, size // np.dtype(dtype).itemsize, place)
+    values *= dtype(1.01)
+    weights.write_bytes(stored)
 
 
 def mutants(subject: Subject) -> Iterator[Mutant]:
@@ -143,14 +197,18 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
     spec = read(subject.path)
     plain = Editor(spec)
     modules = {op.outputs[0]: op.module for op in subject.artifact.operators}
-    rounds = precisions.get(subject.artifact.precision).rounded is not None
+    rounds = precisions.get(subject.artifact.precision).max_ratio is None
     for name, (mutate, fits) in _MUTATIONS.items():
         if rounds and name in _BELOW_ROUNDING:
             continue
-        places = [i for i, op in enumerate(plain.operations) if fits(plain, op)]
+        places = [
+            i
+            for i, op in enumerate(plain.operations)
+            if op.outputs[0].name in modules and fits(plain, op)
+        ]
         for index in dict.fromkeys(places[i] for i in (0, len(places) // 2, -1) if places):
             editor = Editor(spec)
             op = editor.operations[index]
             mutate(editor, op)
-            write = functools.partial(save, editor.finish(), subject.path)
+            write = functools.partial(save, editor, subject.path)
             yield Mutant(name, modules[op.outputs[0].name], write)

@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mvdeploy.verify.mutations import Mutant, Subject
+from mvdeploy.verify.mutations import Mutant, Subject, wrongly_folded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -24,8 +24,15 @@ MODULE_KEY = "mvdeploy.module"
 
 Mutation = Callable[["Editor", onnx.NodeProto], None]
 
-WRONG_EPS = 1e-3
-"""Another framework's default for BatchNorm, where MobileViT has 1e-5."""
+_BIASED = ("Conv", "ConvTranspose", "Gemm")
+_WEIGHTED = (*_BIASED, "MatMul")
+
+_OTHER_ACTIVATION = {
+    **dict.fromkeys(("Relu", "Clip", "Erf"), "Tanh"),
+    **dict.fromkeys(("Gelu", "HardSwish", "LeakyRelu", "PRelu", "Elu", "Mish"), "Relu"),
+    "HardSigmoid": "Sigmoid",
+}
+"""What an activation becomes, SiLU excepted, which ONNX has no operator for."""
 
 
 class Editor:
@@ -68,10 +75,24 @@ def module_of(node: onnx.NodeProto) -> str:
 
 
 def drop_bias(editor: Editor, node: onnx.NodeProto) -> None:
-    """A convolution loses its bias."""
+    """A convolution or linear layer loses its bias."""
     bias = editor.constant(node.input[2])
     if bias is not None:
         editor.replace_input(node, 2, np.zeros_like(bias))
+
+
+def scale_weight(editor: Editor, node: onnx.NodeProto) -> None:
+    """A weight is 1.01 times what it should be."""
+    weight = editor.constant(node.input[1])
+    if weight is not None:
+        editor.replace_input(node, 1, (weight * 1.01).astype(weight.dtype))
+
+
+def exchange_activation(editor: Editor, node: onnx.NodeProto) -> None:
+    """An activation is another one."""
+    node.op_type = _OTHER_ACTIVATION[node.op_type]
+    del node.input[1:]
+    del node.attribute[:]
 
 
 def change_softmax_axis(editor: Editor, node: onnx.NodeProto) -> None:
@@ -105,7 +126,8 @@ def swap_q_and_v(editor: Editor, node: onnx.NodeProto) -> None:
 
 def enlarge_layernorm_eps(editor: Editor, node: onnx.NodeProto) -> None:
     """LayerNorm's epsilon is 100 times too large."""
-    _set_attribute(node, "epsilon", 1e-3)
+    usual = next((a.f for a in node.attribute if a.name == "epsilon"), 1e-5)
+    _set_attribute(node, "epsilon", 100 * usual)
 
 
 def exchange_height_and_width(editor: Editor, node: onnx.NodeProto) -> None:
@@ -115,30 +137,37 @@ def exchange_height_and_width(editor: Editor, node: onnx.NodeProto) -> None:
 
 def fold_with_wrong_eps(editor: Editor, node: onnx.NodeProto) -> None:
     """A BatchNorm was folded with another epsilon than its own."""
-    norm = _folded(editor, node)
-    if norm is None:
-        raise ValueError(f"no BatchNorm was folded into {node.name}")
-    variance = np.asarray(norm.running_var, dtype=np.float64)
-    eps = float(norm.eps)  # type: ignore[arg-type]
-    beta = np.asarray(norm.bias.detach(), dtype=np.float64)  # type: ignore[operator]
-    factor = np.sqrt((variance + eps) / (variance + WRONG_EPS))
+    folded = _wrongly_folded(editor, node)
+    if folded is not None:
+        editor.replace_input(node, 1, folded[0])
+        editor.replace_input(node, 2, folded[1])
+
+
+def _wrongly_folded(editor: Editor, node: onnx.NodeProto) -> tuple[np.ndarray, np.ndarray] | None:
+    if node.op_type != "Conv" or len(node.input) < 3:
+        return None
     weight, bias = editor.constant(node.input[1]), editor.constant(node.input[2])
     if weight is None or bias is None:
-        raise ValueError(f"{node.name} has no constant weight and bias")
-    editor.replace_input(node, 1, (weight * factor[:, None, None, None]).astype(weight.dtype))
-    editor.replace_input(node, 2, (beta + (bias - beta) * factor).astype(bias.dtype))
-
-
-def _folded(editor: Editor, node: onnx.NodeProto) -> nn.Module | None:
-    """Return the BatchNorm that was folded into a convolution, where it is called as ours are."""
-    parent = module_of(node).rpartition(".")[0]
-    modules = dict(editor.network.named_modules())
-    norm = modules.get(f"{parent}.norm" if parent else "norm")
-    return norm if hasattr(norm, "running_var") else None
+        return None
+    return wrongly_folded(editor.network, module_of(node), weight, bias)
 
 
 def _has_bias(editor: Editor, node: onnx.NodeProto) -> bool:
-    return node.op_type == "Conv" and len(node.input) > 2
+    bias = editor.constant(node.input[2]) if len(node.input) > 2 else None
+    return node.op_type in _BIASED and bias is not None and bool(np.any(bias))
+
+
+def _has_weight(editor: Editor, node: onnx.NodeProto) -> bool:
+    weight = editor.constant(node.input[1]) if node.op_type in _WEIGHTED else None
+    return weight is not None and weight.ndim > 1
+
+
+def _is_thirds(editor: Editor, node: onnx.NodeProto) -> bool:
+    """Whether a tensor is split into three that have the same shape."""
+    if node.op_type != "Split" or len(node.output) != 3:
+        return False
+    sizes = editor.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
+    return sizes is None or len(set(sizes.tolist())) == 1
 
 
 def _is_silu(editor: Editor, node: onnx.NodeProto) -> bool:
@@ -148,7 +177,14 @@ def _is_silu(editor: Editor, node: onnx.NodeProto) -> bool:
 
 def _is_scale(editor: Editor, node: onnx.NodeProto) -> bool:
     constants = [editor.constant(name) for name in node.input]
-    return node.op_type == "Mul" and any(c is not None and c.size == 1 for c in constants)
+    attention = {module_of(other) for other in editor.nodes if other.op_type == "Softmax"}
+    scales = node.op_type == "Mul" and any(c is not None and c.size == 1 for c in constants)
+    return scales and module_of(node) in attention
+
+
+def _is_softmax(editor: Editor, node: onnx.NodeProto) -> bool:
+    axis = next((a.i for a in node.attribute if a.name == "axis"), -1)
+    return node.op_type == "Softmax" and axis in (-1, 3)
 
 
 def _is_unfold(editor: Editor, node: onnx.NodeProto) -> bool:
@@ -158,10 +194,12 @@ def _is_unfold(editor: Editor, node: onnx.NodeProto) -> bool:
 
 _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]] = {
     "bias dropped": (drop_bias, _has_bias),
-    "softmax axis": (change_softmax_axis, lambda _, n: n.op_type == "Softmax"),
+    "weight × 1.01": (scale_weight, _has_weight),
+    "softmax axis": (change_softmax_axis, _is_softmax),
     "SiLU → ReLU": (silu_to_relu, _is_silu),
+    "activation exchanged": (exchange_activation, lambda _, n: n.op_type in _OTHER_ACTIVATION),
     "attention scale × 1.1": (scale_attention, _is_scale),
-    "q and v swapped": (swap_q_and_v, lambda _, n: n.op_type == "Split" and len(n.output) == 3),
+    "q and v swapped": (swap_q_and_v, _is_thirds),
     "LayerNorm eps × 100": (
         enlarge_layernorm_eps,
         lambda _, n: n.op_type == "LayerNormalization",
@@ -169,7 +207,7 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
     "unfold: height and width exchanged": (exchange_height_and_width, _is_unfold),
     "BatchNorm folded with eps 1e-3": (
         fold_with_wrong_eps,
-        lambda editor, node: _has_bias(editor, node) and _folded(editor, node) is not None,
+        lambda editor, node: _wrongly_folded(editor, node) is not None,
     ),
 }
 

@@ -9,19 +9,43 @@ from __future__ import annotations
 import copy
 import functools
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, fx
+from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from mvdeploy.quiet import quiet
-from mvdeploy.verify.mutations import Mutant, Subject
+from mvdeploy.verify.mutations import Mutant, Subject, wrongly_folded
 
 Mutation = Callable[["Editor", fx.Node], None]
 Fits = Callable[["Editor", fx.Node], bool]
 
 _ATEN = torch.ops.aten
+
+_WEIGHTED = (
+    *(_ATEN.conv1d.default, _ATEN.conv2d.default, _ATEN.conv3d.default),
+    *(_ATEN.conv2d.padding, _ATEN.linear.default),
+)
+_SILU = (_ATEN.silu.default, _ATEN.silu_.default)
+_OTHER_ACTIVATION: dict[Any, Any] = {
+    **dict.fromkeys(
+        (
+            *(_ATEN.relu.default, _ATEN.relu_.default, _ATEN.relu6.default),
+            *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default),
+        ),
+        _ATEN.tanh.default,
+    ),
+    **dict.fromkeys(
+        (
+            *(_ATEN.gelu.default, _ATEN.hardswish.default, _ATEN.hardswish_.default),
+            *(_ATEN.leaky_relu.default, _ATEN.elu.default, _ATEN.prelu.default),
+        ),
+        _ATEN.relu.default,
+    ),
+    _ATEN.hardsigmoid.default: _ATEN.sigmoid.default,
+}
+"""What an activation becomes, SiLU excepted."""
 
 
 class Editor:
@@ -29,9 +53,11 @@ class Editor:
 
     Args:
         program: is copied; so are the weights that are changed.
+        network: the network before any pass; its BatchNorms tell what was folded.
     """
 
-    def __init__(self, program: ExportedProgram) -> None:
+    def __init__(self, program: ExportedProgram, network: nn.Module) -> None:
+        self.network = network
         with quiet():
             self.program = copy.deepcopy(program)
         signature = self.program.graph_signature
@@ -68,7 +94,7 @@ def module_of(node: fx.Node) -> str:
 
 
 def drop_bias(editor: Editor, node: fx.Node) -> None:
-    """A convolution loses its bias."""
+    """A convolution or linear layer loses its bias."""
     _scale(editor, node, 2, 0.0)
 
 
@@ -82,6 +108,35 @@ def change_weight(editor: Editor, node: fx.Node) -> None:
         editor.set_weight(argument, changed)
 
 
+def scale_weight(editor: Editor, node: fx.Node) -> None:
+    """A weight is 1.01 times what it should be."""
+    _scale(editor, node, 1, 1.01)
+
+
+def exchange_activation(editor: Editor, node: fx.Node) -> None:
+    """An activation is another one."""
+    node.target = _OTHER_ACTIVATION[node.target]
+    node.args, node.kwargs = node.args[:1], {}
+
+
+def fold_with_wrong_eps(editor: Editor, node: fx.Node) -> None:
+    """A BatchNorm was folded with another epsilon than its own."""
+    folded = _wrongly_folded(editor, node)
+    if folded is not None:
+        for argument, values in zip(node.args[1:3], folded, strict=True):
+            editor.set_weight(argument, torch.from_numpy(values))  # type: ignore[arg-type]
+
+
+def _wrongly_folded(editor: Editor, node: fx.Node) -> tuple[Any, Any] | None:
+    if node.target is not _ATEN.conv2d.default or len(node.args) < 3:
+        return None
+    weight, bias = (editor.weight(argument) for argument in node.args[1:3])
+    if weight is None or bias is None:
+        return None
+    arrays = (tensor.detach().numpy() for tensor in (weight, bias))
+    return wrongly_folded(editor.network, module_of(node), *arrays)
+
+
 def change_softmax_axis(editor: Editor, node: fx.Node) -> None:
     """Softmax runs over the queries instead of the keys."""
     node.update_arg(1, -2)
@@ -89,7 +144,7 @@ def change_softmax_axis(editor: Editor, node: fx.Node) -> None:
 
 def silu_to_relu(editor: Editor, node: fx.Node) -> None:
     """The activation x·sigmoid(x) becomes max(x, 0)."""
-    node.target = _ATEN.relu.default
+    node.target = _ATEN.relu.default if node.target is _ATEN.silu.default else _ATEN.relu_.default
 
 
 def scale_queries(editor: Editor, node: fx.Node) -> None:
@@ -100,14 +155,26 @@ def scale_queries(editor: Editor, node: fx.Node) -> None:
 
 def exchange_q_and_k(editor: Editor, node: fx.Node) -> None:
     """Queries are projected with the weights of the keys, and the other way round."""
-    path = module_of(node).removesuffix("q")
-    other = next(n for n in editor.nodes if module_of(n) == f"{path}k" and _is_linear(editor, n))
-    node.args, other.args = (node.args[0], *other.args[1:]), (other.args[0], *node.args[1:])
+    other = _keys(editor, node)
+    if other is not None:
+        node.args, other.args = (node.args[0], *other.args[1:]), (other.args[0], *node.args[1:])
+
+
+def _keys(editor: Editor, node: fx.Node) -> fx.Node | None:
+    """Return the projection of the keys that belongs to one of queries."""
+    path = f"{module_of(node).removesuffix('q')}k"
+    linear = (n for n in editor.nodes if module_of(n) == path and _is_linear(editor, n))
+    return next(linear, None)
 
 
 def enlarge_eps(editor: Editor, node: fx.Node) -> None:
-    """LayerNorm's epsilon is 10000 times too large."""
-    node.update_arg(1, float(node.args[1]) * 1e4)  # type: ignore[arg-type]
+    """LayerNorm's epsilon is 100 times too large."""
+    if node.target is _ATEN.layer_norm.default:
+        given = (*node.args, *(None,) * (4 - len(node.args)))
+        eps: Any = given[4] if len(given) > 4 else node.kwargs.get("eps", 1e-5)
+        node.args, node.kwargs = (*given[:4], 100 * float(eps)), {}
+    else:
+        node.update_arg(1, 100 * float(node.args[1]))  # type: ignore[arg-type]
 
 
 def exchange_height_and_width(editor: Editor, node: fx.Node) -> None:
@@ -127,9 +194,13 @@ def _scale(editor: Editor, node: fx.Node, index: int, factor: float) -> None:
         editor.set_weight(argument, weight.detach() * factor)
 
 
-def _is_convolution(editor: Editor, node: fx.Node) -> bool:
-    biased = len(node.args) > 2 and editor.weight(node.args[2]) is not None
-    return node.target is _ATEN.conv2d.default and biased
+def _has_bias(editor: Editor, node: fx.Node) -> bool:
+    bias = editor.weight(node.args[2]) if node.target in _WEIGHTED and len(node.args) > 2 else None
+    return bias is not None and bool(bias.any())
+
+
+def _has_weight(editor: Editor, node: fx.Node) -> bool:
+    return node.target in _WEIGHTED and editor.weight(node.args[1]) is not None
 
 
 def _is_linear(editor: Editor, node: fx.Node) -> bool:
@@ -137,10 +208,20 @@ def _is_linear(editor: Editor, node: fx.Node) -> bool:
 
 
 def _is_query(editor: Editor, node: fx.Node) -> bool:
-    return _is_linear(editor, node) and module_of(node).endswith(".q")
+    queries = _is_linear(editor, node) and module_of(node).endswith(".q")
+    return queries and _keys(editor, node) is not None
+
+
+def _is_softmax(editor: Editor, node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    if node.target is not _ATEN.softmax.int or not isinstance(value, Tensor):
+        return False
+    return value.dim() > 2 and node.args[1] in (-1, value.dim() - 1)
 
 
 def _is_eps(editor: Editor, node: fx.Node) -> bool:
+    if node.target is _ATEN.layer_norm.default:
+        return True
     read_by_root = any(user.target is _ATEN.rsqrt.default for user in node.users)
     return node.target is _ATEN.add.Tensor and read_by_root and isinstance(node.args[1], float)
 
@@ -155,13 +236,19 @@ def _is_residual(editor: Editor, node: fx.Node) -> bool:
 
 
 _MUTATIONS: dict[str, tuple[Mutation, Fits]] = {
-    "bias dropped": (drop_bias, _is_convolution),
-    "weight changed": (change_weight, _is_linear),
-    "softmax axis": (change_softmax_axis, lambda _, n: n.target is _ATEN.softmax.int),
-    "SiLU → ReLU": (silu_to_relu, lambda _, n: n.target is _ATEN.silu.default),
+    "bias dropped": (drop_bias, _has_bias),
+    "weight changed": (change_weight, _has_weight),
+    "weight × 1.01": (scale_weight, _has_weight),
+    "softmax axis": (change_softmax_axis, _is_softmax),
+    "SiLU → ReLU": (silu_to_relu, lambda _, n: n.target in _SILU),
+    "activation exchanged": (exchange_activation, lambda _, n: n.target in _OTHER_ACTIVATION),
     "attention scale × 1.5": (scale_queries, _is_query),
     "q and k exchanged": (exchange_q_and_k, _is_query),
-    "LayerNorm eps × 10000": (enlarge_eps, _is_eps),
+    "LayerNorm eps × 100": (enlarge_eps, _is_eps),
+    "BatchNorm folded with eps 1e-3": (
+        fold_with_wrong_eps,
+        lambda editor, node: _wrongly_folded(editor, node) is not None,
+    ),
     "unfold: height and width exchanged": (exchange_height_and_width, _is_unfold),
     "residual doubled": (forget_residual, _is_residual),
 }
@@ -173,42 +260,54 @@ def names() -> tuple[str, ...]:
 
 
 def mutants(subject: Subject) -> Iterator[Mutant]:
-    """Break the program that a file was made from, and make a file of it in the same way.
+    """Break the program that a file is made from, and make a file of it in the same way.
 
-    That takes its time: one place of each kind. Its operators have names of their own.
+    That takes its time: one place of each kind.
     """
     program = torch.export.export(
         subject.rewritten, tuple(map(torch.from_numpy, subject.feed.values()))
     )
-
-    def write(broken: ExportedProgram, path: Path) -> object:
-        return subject.export(broken.module(), path)
-
-    for name, module, broken in broken_programs(program, places=1):
-        yield Mutant(name, module, functools.partial(write, broken), same_operators=False)
+    for name, index, module in places(program, subject.network, each=1):
+        alter = functools.partial(broken, network=subject.network, name=name, index=index)
+        yield Mutant(name, module, functools.partial(subject.export, alter), alter)
 
 
-def broken_programs(
-    program: ExportedProgram, chosen: tuple[str, ...] | None = None, places: int = 3
-) -> Iterator[tuple[str, str, ExportedProgram]]:
-    """Make broken copies.
+def places(
+    program: ExportedProgram,
+    network: nn.Module,
+    chosen: tuple[str, ...] | None = None,
+    each: int = 3,
+) -> Iterator[tuple[str, int, str]]:
+    """Find where mutations fit.
 
     Args:
-        program: of a network in the delegable formulation; of another, some find no place.
+        program: of a network; of one in another than the delegable formulation, some find no place.
+        network: before any pass.
         chosen: some of `names`; None for all.
-        places: how many of each: 1 for the middle one, 3 for the first and the last too.
+        each: how many of each: 1 for the middle one, 3 for the first and the last too.
 
     Yields:
-        the mutation, the module it is in, the program.
+        the mutation, the number of the operator, the module that this is in.
     """
-    plain = Editor(program)
+    plain = Editor(program, network)
     for name in chosen or names():
-        mutate, fits = _MUTATIONS[name]
+        _, fits = _MUTATIONS[name]
         fitting = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
-        picked = (len(fitting) // 2,) if places == 1 else (0, len(fitting) // 2, -1)
+        picked = (len(fitting) // 2,) if each == 1 else (0, len(fitting) // 2, -1)
         for index in dict.fromkeys(fitting[i] for i in picked if fitting):
-            editor = Editor(program)
-            node = editor.nodes[index]
-            module = module_of(node)
-            mutate(editor, node)
-            yield name, module, editor.finish()
+            yield name, index, module_of(plain.nodes[index])
+
+
+def broken(program: ExportedProgram, network: nn.Module, name: str, index: int) -> ExportedProgram:
+    """Return a broken copy of a program.
+
+    Args:
+        program: the network traced, as it was for `places`.
+        network: before any pass.
+        name: of the mutation.
+        index: of the operator.
+    """
+    mutate, _ = _MUTATIONS[name]
+    editor = Editor(program, network)
+    mutate(editor, editor.nodes[index])
+    return editor.finish()

@@ -1,0 +1,54 @@
+"""What a comparison with PyTorch says, in sentences for the terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from mvdeploy.records import Parity
+
+NAMED = 3
+"""Weights that are named."""
+
+_INSIDE = {
+    "file": "inside, {count} tensors of the file were compared",
+    "probe": "inside, {count} tensors of a probe were compared: the same network exported once "
+    "more, with them as outputs",
+    "": "nothing inside was compared",
+}
+_WEIGHTS = {
+    "network": "the weights in the file are the network's",
+    "probe": "the weights in the file are the probe's",
+    "": "",
+}
+
+
+def errors(parity: Parity) -> Iterator[str]:
+    """Yield how large the error of each output is."""
+    for error in parity.errors:
+        yield (
+            f"Over all inputs, {error.name} has an error of {error.error:.1e} of its size against "
+            f"float64, PyTorch in the file's precision {error.rounding:.1e}: {error.ratio:.2g} "
+            "times."
+        )
+    if parity.not_exact:
+        yield f"The network does not run in float64 ({parity.not_exact}): this is against float32."
+
+
+def scope(parity: Parity) -> Iterator[str]:
+    """Yield what else was looked at."""
+    inside = _INSIDE[parity.inside].format(count=len(parity.modules))
+    weights = _WEIGHTS["" if parity.differing else parity.weights]
+    yield "; ".join(filter(None, (inside, weights)))
+
+
+def findings(parity: Parity) -> Iterator[str]:
+    """Yield what is wrong inside, and what is less exact than it could be."""
+    if parity.differing:
+        more = f" and {len(parity.differing) - NAMED} more" if len(parity.differing) > NAMED else ""
+        yield f"The file has other values of {', '.join(parity.differing[:NAMED])}{more}."
+    first = parity.first_diverging
+    if first is not None:
+        yield f"The first module that departs is {first.module} (tensor {first.tensor})."
+    for loss in parity.losses:
+        grown = "is known for it" if loss.ratio is None else f"error {loss.ratio:.0f} times larger"
+        yield f"Loses digits on '{loss.input}': {loss.module} ({loss.operator}, {grown})."

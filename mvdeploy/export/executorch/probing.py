@@ -1,0 +1,120 @@
+"""Programs that also return tensors from inside, and what weights a program holds.
+
+A delegate shows none of its tensors, but those that a program returns are there to be compared. The
+rest of such a program is the same: the same network, traced, rewritten and lowered in the same way.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
+
+from mvdeploy.export.executorch import recording
+from mvdeploy.quiet import quiet
+from mvdeploy.records import Operator
+
+_IDENTITIES = ("dropout", "alias", "contiguous", "clone", "detach", "identity", "to")
+"""Operators that are gone once a program is lowered; two outputs cannot be one tensor."""
+
+
+def operators(program: ExportedProgram) -> tuple[Operator, ...]:
+    """Return the operators of a traced program, in the order they run."""
+    return tuple(
+        Operator(
+            node.name,
+            recording.type_of(node),
+            recording.module_of(node),
+            tuple(argument.name for argument in node.all_input_nodes),
+            (node.name,),
+        )
+        for node in program.graph.nodes
+        if node.op == "call_function"
+    )
+
+
+def return_also(program: ExportedProgram, names: Iterable[str]) -> tuple[str, ...]:
+    """Make a program return tensors from inside besides its outputs.
+
+    Args:
+        program: is changed.
+        names: of operators; those whose result is no tensor of floats, or is written to later, are
+            left out.
+
+    Returns:
+        The names of all it returns then, in order; its own outputs by their operators.
+    """
+    output = program.graph.output_node()
+    (returned,) = output.args
+    own = [argument.name for argument in returned]
+    wanted = set(names) - set(own)
+    added = [n for n in program.graph.nodes if n.name in wanted and _can_be_returned(n)]
+    output.args = ((*returned, *added),)
+    specs = program.graph_signature.output_specs
+    specs += [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in added]
+    every = tuple(torch.zeros(()) for _ in (*own, *added))
+    _, form = torch.utils._pytree.tree_flatten(every)
+    (entry,) = program.module_call_graph[:1]
+    if entry.signature is not None:
+        entry.signature.out_spec = form
+        entry.signature.outputs.clear()  # names that the lowering would have to keep
+    program.graph_module.recompile()
+    return (*own, *(node.name for node in added))
+
+
+def _can_be_returned(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    if not isinstance(value, Tensor) or not value.dtype.is_floating_point:
+        return False
+    if recording.type_of(node).split(".")[1:2] in ([name] for name in _IDENTITIES):
+        return False
+    return not any(_writes(user) for user in node.users)
+
+
+def _writes(node: fx.Node) -> bool:
+    return isinstance(node.target, torch._ops.OpOverload) and node.target._schema.is_mutable
+
+
+def weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every constant tensor that a program holds."""
+    with quiet(errors=True):
+        from executorch.exir._serialize._program import deserialize_pte_binary
+
+    file = deserialize_pte_binary(path.read_bytes())
+    stored = [buffer.storage for buffer in file.program.constant_buffer]
+    if file.named_data is not None:
+        stored += [getattr(data, "buffer", data) for data in file.named_data.buffers]
+    return frozenset(hashlib.sha256(bytes(data)).hexdigest() for data in stored if data)
+
+
+def missing(state: Mapping[str, Tensor], stored: frozenset[str]) -> tuple[str, ...]:
+    """Return the names of those weights of a network that a program does not hold, in any layout.
+
+    A weight that the lowering changed is among them, as one that was folded into another.
+    """
+    return tuple(
+        name
+        for name, tensor in state.items()
+        if tensor.is_floating_point()
+        and tensor.numel() > 1
+        and not any(_sha256(layout) in stored for layout in _layouts(tensor.detach()))
+    )
+
+
+def _layouts(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a weight as delegates store it: of convolutions, the channels last."""
+    yield tensor
+    if tensor.dim() == 4:
+        yield tensor.permute(0, 2, 3, 1)
+        yield tensor.permute(1, 2, 3, 0)  # of depthwise ones
+    if tensor.dim() == 2:
+        yield tensor.T
+
+
+def _sha256(tensor: Tensor) -> str:
+    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
