@@ -168,7 +168,8 @@ class Verifier:
 
     @property
     def _options(self) -> export.Options:
-        return export.options_of(self.artifact)
+        free = any(export.DYNAMIC in tensor.shape for tensor in self.artifact.inputs)
+        return dataclasses.replace(export.options_of(self.artifact), dynamic_batch=free)
 
     def _export(self, alter: export.Alter, path: Path) -> None:
         """Write the file again, what the format traced changed."""
