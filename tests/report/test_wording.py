@@ -47,6 +47,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "outputs_differ": {"session": 2, "count": 3},
     "outputs_depend_on_threads": {"threads": 4},
     "blind_parity": {"spread": 0.0},
+    "loses_digits": {"times": 4.8, "module": "norm", "operator": "GroupNorm", "input": "black"},
     "random_weights": {"seed": 7},
     "categories_by_table": {},
     "profile_failed": {"reason": "it crashed."},

@@ -25,6 +25,7 @@ def test_every_kind_of_mutation_is_made(results: tuple[MutationResult, ...]) -> 
         places.setdefault(result.mutation, []).append(result.module)
     assert set(places) == {
         "bias dropped",
+        "weight × 1.01",
         "softmax axis",
         "SiLU → ReLU",
         "attention scale × 1.1",
