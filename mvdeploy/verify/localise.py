@@ -14,7 +14,7 @@ import collections
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -42,8 +42,11 @@ MAX_OWN_RATIO = 16.0
 the error of its result is more than this multiple of what rounding costs PyTorch in it alone. Sound
 exports of ten networks have 4.5 at most."""
 
-Alone = Callable[[str, Array], tuple[npt.NDArray[np.float64], npt.NDArray[np.float64]]]
-"""Path of a module and what it is given → its result in double precision, and rounded."""
+Alone = Callable[[str, Array], tuple[npt.NDArray[np.float64], Sequence[Array]]]
+"""Path of a module and what it is given → its result in double precision, and rounded ones."""
+
+_SUMMING = ("norm", "mean", "sum", "pool")
+"""What operators are called that lose digits, the likelier first."""
 
 NAMED = 3
 """Modules that are named as losing digits."""
@@ -235,7 +238,7 @@ def compare(
     reference: Capture,
     tensors: Mapping[str, Array],
     precision: str = "fp32",
-    rounded: Capture | None = None,
+    rounded: Sequence[Capture] = (),
     alone: Alone | None = None,
 ) -> tuple[ModuleParity, ...]:
     """Compare tensor by tensor.
@@ -245,7 +248,8 @@ def compare(
         reference: PyTorch's tensors for the same input, in double precision where that can be.
         tensors: the exported program's, by name.
         precision: name of the export's.
-        rounded: PyTorch's tensors in the export's precision; None where they are not known.
+        rounded: PyTorch's tensors in the export's precision; of several, that with the largest
+            error counts. Empty where they are not known.
         alone: runs single modules; None to leave that out.
 
     Returns:
@@ -253,7 +257,7 @@ def compare(
     """
     sure_db = precisions.get(precision).sure_db
     values = references(operators, reference)
-    own = references(operators, rounded) if rounded is not None else {}
+    own = [references(operators, capture) for capture in rounded]
     usable = {n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape}
     leaves = {
         returned: (path, read)
@@ -273,15 +277,15 @@ def compare(
         out_db = snr[name] = _snr_db(wanted, difference)
         in_db = min((snr[source] for source in boundary.inputs), default=EXACT_DB)
         in_ratio = max((ratios.get(source, 0.0) for source in boundary.inputs), default=0.0)
-        if rounded is not None:
-            ratios[name] = _ratio(wanted, difference, own[name].astype(np.float64))
+        if rounded:
+            ratios[name] = _ratio(wanted, difference, [values[name] for values in own])
             same = ratios[name] <= max(MAX_RATIO, in_ratio * JUMP)
         else:
             # Written so that a NaN diverges, as above.
             same = out_db >= in_db - _JUMP_DB or out_db >= sure_db
         own_ratio = None
         path, read = leaves.get(name, ("", ""))
-        if alone is not None and rounded is not None and path and path == boundary.module:
+        if alone is not None and rounded and path and path == boundary.module:
             right, usual = alone(path, tensors[read])
             own_ratio = _ratio(right, right - tensors[name].astype(np.float64), usual)
             same = same and own_ratio <= MAX_OWN_RATIO
@@ -295,7 +299,7 @@ def compare(
                 input_snr_db=in_db if math.isfinite(in_db) else None,
                 diverges=not same,
                 ratio=_number(ratios.get(name)),
-                input_ratio=_number(in_ratio) if rounded is not None else None,
+                input_ratio=_number(in_ratio) if rounded else None,
                 own_ratio=_number(own_ratio),
             )
         )
@@ -329,20 +333,20 @@ def _growth(module: ModuleParity) -> float:
 
 
 def _computing(operators: tuple[Operator, ...], module: ModuleParity) -> str:
-    """Return what computes a tensor: the normalisation among a module's operators, or the last."""
+    """Return what computes a tensor: what adds up many numbers in its module, or the last."""
     own = [op.type for op in operators if op.module == module.module]
-    norms = [kind for kind in own if "norm" in kind.lower()]
+    summing = [kind for part in _SUMMING for kind in own if part in kind.lower()]
     last = next((op.type for op in operators if module.tensor in op.outputs), "")
-    return norms[0] if norms else last
+    return summing[0] if summing else last
 
 
 def _ratio(
     wanted: npt.NDArray[np.float64],
     difference: npt.NDArray[np.float64],
-    rounded: npt.NDArray[np.float64],
+    rounded: Sequence[Array],
 ) -> float:
     """Return an error as a multiple of rounding's, which is taken to be an ulp at least."""
-    rounding = float(np.linalg.norm(wanted - rounded))
+    rounding = max(float(np.linalg.norm(wanted - x.astype(np.float64))) for x in rounded)
     least = LEAST_ROUNDING * float(np.linalg.norm(wanted))
     error = float(np.linalg.norm(difference))
     return error / max(rounding, least) if error != 0 else 0.0

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -25,8 +25,9 @@ from mvdeploy.records import (
     ParityInput,
     PrecisionLoss,
 )
-from mvdeploy.records.parity import NOTABLE
+from mvdeploy.records.parity import NOTABLE, ONE_INPUT
 from mvdeploy.verify import exact, images, localise, probes, verifiers
+from mvdeploy.verify import plain_sums as sums
 from mvdeploy.verify.inputs import Feed, Feeds
 
 if TYPE_CHECKING:
@@ -42,16 +43,6 @@ NAMED = 3
 """Weights that an error names."""
 
 
-ONE_INPUT = 2.0
-"""How much more of an error is allowed on a single input than over several: on some, rounding
-happens to cost PyTorch little. Sound exports reach 16 times its error on a flat image."""
-
-
-LOSSY = 8.0
-"""How much more of an error is allowed where nothing departs inside on the first input, and the
-modules are known that lose digits on another, as some operators do on flat images."""
-
-
 @dataclasses.dataclass(frozen=True)
 class Reference:
     """What a network computes, to hold an artifact against.
@@ -61,11 +52,13 @@ class Reference:
         rounded: by input: as PyTorch computes them in the artifact's precision; None where nothing
             else is known than `outputs`.
         not_exact: why `outputs` are not in double precision; empty where they are.
+        plain_sums: computes the outputs by input with sums that are added one number after another.
     """
 
     outputs: Mapping[str, Outputs]
     rounded: Mapping[str, Outputs] | None
     not_exact: str = ""
+    plain_sums: Callable[[], Mapping[str, Outputs]] = dict
 
 
 class Yardstick:
@@ -127,16 +120,35 @@ class Yardstick:
             return None
         return exact.doubled(self.rewritten)
 
-    def alone(self, path: str, given: Array) -> tuple[Array, Array]:
-        """Return what a module makes of a tensor, in double precision and in single."""
+    def plain_sums(self, name: str) -> localise.Capture:
+        """Return the tensors between modules with sums added one number after another."""
+        import torch
+
+        assert self.rewritten is not None
+        with sums.plain_sums():
+            return localise.Capture(
+                self.rewritten, *map(torch.from_numpy, self.feeds[name].values())
+            )
+
+    def alone(
+        self, path: str, given: Array, *, plain_sums: bool = False
+    ) -> tuple[Array, Sequence[Array]]:
+        """Return what a module makes of a tensor, in double precision and in single.
+
+        With `plain_sums` also with sums that are added one number after another.
+        """
         import torch
 
         assert self.rewritten is not None and self._doubled is not None
         tensor = torch.from_numpy(np.array(given))
+        module = self.rewritten.get_submodule(path)
         with torch.inference_mode():
-            usual = self.rewritten.get_submodule(path)(tensor.clone())
+            rounded = [module(tensor.clone()).numpy()]
+            if plain_sums:
+                with sums.plain_sums():
+                    rounded.append(module(tensor.clone()).numpy())
         wide = exact.run(self._doubled.get_submodule(path), tensor.double())
-        return wide.numpy(), usual.double().numpy()
+        return wide.numpy(), rounded
 
 
 def check(
@@ -266,7 +278,13 @@ def _reference(artifact: Artifact, network: nn.Module, feeds: Feeds) -> Referenc
         raise
     except Exception as error:  # whatever an operator says that has no such kernel
         return Reference(usual, own, str(error).partition("\n")[0] or type(error).__name__)
-    return Reference(outputs, own or usual)
+
+    @functools.cache
+    def plain_sums() -> Mapping[str, Outputs]:
+        with sums.plain_sums():
+            return {name: _run(naming, feed) for name, feed in feeds.items()}
+
+    return Reference(outputs, own or usual, plain_sums=plain_sums)
 
 
 def _judged(
@@ -299,7 +317,31 @@ def _judged(
         reference="float32" if expected.not_exact else "float64",
         not_exact=expected.not_exact,
     )
+    if ratio is not None and not parity.near:
+        parity = dataclasses.replace(parity, inputs=_with_plain_sums(results, expected))
     return _with_verdict(parity)
+
+
+def _with_plain_sums(
+    results: Sequence[ParityInput], expected: Reference
+) -> tuple[ParityInput, ...]:
+    """Add what rounding costs where sums are added one number after another."""
+    summed = expected.plain_sums()
+
+    def decibels(one: str, output: str) -> float | None:
+        reference = expected.outputs[one][output].astype(np.float64)
+        return _snr_db(reference, reference - summed[one][output])
+
+    return tuple(
+        dataclasses.replace(
+            one,
+            outputs=tuple(
+                dataclasses.replace(output, plain_sums_db=decibels(one.name, output.name))
+                for output in one.outputs
+            ),
+        )
+        for one in results
+    )
 
 
 def _with_verdict(parity: Parity) -> Parity:
@@ -375,11 +417,20 @@ class _Inside:
                 session = reader.open_session(request)
                 session.infer()
                 tensors = session.outputs()
-        reference, rounded = self.yardstick.captures(name)
-        alone = self.yardstick.alone
-        return localise.compare(
-            program.operators, reference, tensors, artifact.precision, rounded, alone
+        reference, usual = self.yardstick.captures(name)
+        rounded = (usual,) if usual is not None else ()
+        compared = functools.partial(
+            localise.compare, program.operators, reference, tensors, artifact.precision
         )
+        modules = compared(rounded, self.yardstick.alone)
+        if rounded and any(module.diverges for module in modules):
+            alone = functools.partial(self.yardstick.alone, plain_sums=True)
+            again = compared((*rounded, self.yardstick.plain_sums(name)), alone)
+            modules = tuple(
+                dataclasses.replace(module, diverges=module.diverges and also.diverges)
+                for module, also in zip(modules, again, strict=True)
+            )
+        return modules
 
 
 def _looked_into(parity: Parity, inside: _Inside) -> Parity:
@@ -405,8 +456,6 @@ def _looked_into(parity: Parity, inside: _Inside) -> Parity:
             there = modules if worst == name else inside.compare(program, worst)
             losses = localise.losses(program.operators, there, worst)
             parity = dataclasses.replace(parity, losses=losses)
-            if losses and modules and parity.max_ratio is not None:
-                parity = dataclasses.replace(parity, max_ratio=LOSSY * parity.max_ratio)
     return _with_verdict(_with_known_losses(parity, inside))
 
 
