@@ -24,6 +24,15 @@ def clean(text: str) -> str:
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 
+def harmless(text: str) -> str:
+    """Replace what could command a terminal; line breaks and the letters of any file name stay."""
+    return "".join("\ufffd" if _commands(c) else c for c in text)
+
+
+def _commands(letter: str) -> bool:
+    return letter != "\n" and unicodedata.category(letter) in ("Cc", "Cf")
+
+
 def reading(value: Reading) -> str:
     """Return a reading of a device or a condition as text."""
     if isinstance(value, tuple):

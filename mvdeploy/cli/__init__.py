@@ -15,6 +15,7 @@ import mvdeploy
 from mvdeploy import plugins
 from mvdeploy.cli import streams
 from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.text_format import harmless
 
 COMMANDS = {
     "models": "List the models that can be built.",
@@ -34,6 +35,9 @@ _OF_THE_SYSTEM = {
     *(errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
 }
 """What a file, a disk or a system refuses, whoever asks."""
+
+_TOO_MUCH = ("DefaultCPUAllocator", "Storage size calculation overflowed")
+"""How torch says that there is not enough memory."""
 
 _INTERNAL_ERROR = 70
 _INTERRUPTED = 130
@@ -96,8 +100,8 @@ def main() -> NoReturn:
 
 def _worded(error: Exception) -> tuple[str, str, int]:
     """Return a message, a remedy and an exit status for what was not raised on purpose."""
-    if isinstance(error, MemoryError):
-        remedy = "Ask for less: fewer --iterations, a smaller --image-size or batch."
+    if isinstance(error, MemoryError) or any(words in str(error) for words in _TOO_MUCH):
+        remedy = "Ask for less: fewer --iterations or classes, a smaller --image-size or batch."
         return "There is not enough memory for this.", remedy, UsageError.exit_code
     if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
         what = f"{error.filename} cannot be read or" if error.filename else "The output cannot be"
@@ -112,7 +116,8 @@ def _fail(message: str, remedy: str, status: int, debug: bool) -> NoReturn:
     with contextlib.suppress(OSError):
         if debug:
             traceback.print_exc()
-        click.echo(f"Error: {message}\n{remedy}", err=True)
+        # Names in files of others stand in messages.
+        click.echo(harmless(f"Error: {message}\n{remedy}"), err=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

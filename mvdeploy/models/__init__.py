@@ -30,6 +30,7 @@ import dataclasses
 import functools
 import hashlib
 import itertools
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
@@ -407,11 +408,24 @@ def _by_name() -> dict[str, ModuleType]:
     return {name: family for family in _families() for name in family.names()}
 
 
+def _is_path(name: str) -> UsageError | None:
+    """Word what is typed in place of a model, and lies on the disk; None if nothing does."""
+    if not name or not os.path.exists(name):  # unlike Path, it takes names of any length
+        return None
+    if name.endswith(".py"):
+        remedy = f"Say which of its functions builds the network: {name}:FUNCTION."
+    elif Path(name).is_dir():
+        remedy = f"Give hf:{name} if transformers saved it, or a model with --weights {name}."
+    else:
+        remedy = f"Give the model that its weights are of, with --weights {name}."
+    return UsageError(f"{name} is no model.", remedy)
+
+
 def _family(name: str) -> ModuleType:
     foreign = zoo.find(name)
     if foreign is not None:
         return foreign
     families = _by_name()
     if name not in families:
-        raise plugins.unknown("model", name, tuple(families))
+        raise _is_path(name) or plugins.unknown("model", name, tuple(families))
     return families[name]

@@ -12,14 +12,11 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.feeding import pictures, resampling
+from mvdeploy.models.feeding import MOST_PIXELS, pictures, resampling
 from mvdeploy.records import Preprocessing, TensorInfo
 
 if TYPE_CHECKING:
     from PIL import Image
-
-_MOST_PIXELS = 178_956_970
-"""Of a resized image; more is refused in files too (it is Pillow's limit)."""
 
 
 def sample_photograph() -> Path:
@@ -93,7 +90,7 @@ def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
     from PIL import Image
 
     height, width = rule.resize if rule.fit == "stretch" else _covering(image, rule.resize)
-    if height * width > _MOST_PIXELS:
+    if height * width > MOST_PIXELS:
         raise UsageError(
             f"The image is too long and thin: {image.width}x{image.height} pixels would become "
             f"{width}x{height}.",

@@ -180,3 +180,16 @@ def test_iterations_are_bounded_by_memory() -> None:
     done = run("models", code=code + MVDEPLOY)
     assert done.returncode == 2
     assert done.stderr.startswith(b"Error: There is not enough memory for this.")
+
+
+@pytest.mark.parametrize("classes", [10**12, 10**18])
+def test_a_network_that_does_not_fit_into_memory(classes: int) -> None:
+    done = run("describe", "mobilevit_xxs", "--num-classes", str(classes))
+    assert done.returncode == 2
+    assert done.stderr.startswith(b"Error: There is not enough memory for this.\nAsk for less")
+
+
+def test_an_error_does_not_command_the_terminal() -> None:
+    done = run("describe", "\x1b[31mred\u202e\nline", PYTHONIOENCODING="utf-8")
+    assert done.returncode == 2
+    assert done.stderr.decode().startswith("Error: There is no model '\ufffd[31mred\ufffd\nline'.")

@@ -206,3 +206,21 @@ def test_a_family_without_layouts_takes_its_own_names(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="There is no layout 'torchvision'"):
         models.convert(tmp_path / "x.pt", "torchvision", tmp_path / "y.pt")
     assert models.layouts() == ("cvnets", "mvdeploy", "timm", "transformers")
+
+
+@pytest.mark.parametrize(
+    ("name", "remedy"),
+    [
+        ("net.py", "builds the network: net.py:FUNCTION."),
+        ("weights.pt", "with --weights weights.pt."),
+        ("folder", "Give hf:folder if transformers saved it, or a model with --weights folder."),
+    ],
+)
+def test_what_lies_on_the_disk_is_no_misspelt_model(
+    name: str, remedy: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / name).mkdir() if name == "folder" else (tmp_path / name).touch()
+    with pytest.raises(UsageError, match=f"{name} is no model") as caught:
+        models.make_spec(name)
+    assert remedy in caught.value.remedy

@@ -15,7 +15,7 @@ from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.records import Artifact, FileInputs, Finding, ModelSpec, PassReport, TensorInfo
-from mvdeploy.text_format import NONE, join, percent
+from mvdeploy.text_format import NONE, clean, join, percent
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -228,6 +228,8 @@ def _show(description: Description, rule: str | None, reports: tuple[PassReport,
     click.echo(f"{spec.label}, input {taken}")
     if any(tensor.is_image for tensor in spec.inputs):
         click.echo(f"fed {feeding.describe(models.preprocessing(spec))}")
+    if spec.weights is not None:
+        click.echo(f"weights: {clean(spec.weights.text)}")
     click.echo()
     for line in _aligned(_rows(description, rule or _TRUE)):
         click.echo(line)

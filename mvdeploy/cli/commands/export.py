@@ -16,6 +16,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Undelegated
+from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.export import Exported
@@ -207,7 +208,7 @@ def _show(exported: Exported) -> None:
     if any(tensor.is_image for tensor in artifact.spec.inputs):
         click.echo(f"  fed {feeding.describe(artifact.preprocessing)}")
     if artifact.spec.weights is not None:
-        click.echo(f"  weights: {artifact.spec.weights.text}")
+        click.echo(f"  weights: {clean(artifact.spec.weights.text)}")
     click.echo(f"  passes: {_passes(artifact)}")
     for line in _prepared(artifact):
         click.echo(f"  {line}")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
+import shlex
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from mvdeploy.errors import UsageError
 from mvdeploy.models.checkpoints import fitting, reading
 from mvdeploy.models.checkpoints.entries import masked
-from mvdeploy.models.checkpoints.files import Seen, Source, content, listed, seen
+from mvdeploy.models.checkpoints.files import Seen, Source, content, listed, seen, shown
 from mvdeploy.models.checkpoints.fitting import Copy, Wanted
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 _OWN_NETWORK = (
     "Build the network with such a classifier in a file of your own, and give FILE.py:FACTORY."
 )
-_OTHER_FLOATS = {"float16", "bfloat16", "float64"}
+_USUAL_FLOAT = "float32"
 
 ITSELF = "."
 """The key of tensors that lie in the file itself, without a prefix."""
@@ -59,8 +60,8 @@ class Found:
     @property
     def widened(self) -> tuple[str, ...]:
         """What is computed in another precision than it is saved in, in words."""
-        kinds = {tensor.kind for tensor in self.copy.held.values()}
-        return tuple(f"{kind} taken as float32" for kind in sorted(kinds & _OTHER_FLOATS))
+        kinds = {tensor.kind for tensor in self.copy.held.values() if "float" in tensor.kind}
+        return tuple(f"{kind} taken as float32" for kind in sorted(kinds - {_USUAL_FLOAT}))
 
     def check_classes(self, asked: int | None) -> None:
         """Refuse another number of classes than its own.
@@ -108,7 +109,7 @@ def find(
     Raises:
         UsageError: nothing fits, or several do; or the file cannot be read.
     """
-    held = seen(content(source, values=False))
+    held = seen(content(source, values=False), source.path)
     known = [*wanted, *filter(None, (one.bare() for one in wanted))]
     copies = [
         copy
@@ -151,8 +152,8 @@ def _asked(source: Source, copies: Sequence[Copy], key: str) -> list[Copy]:
     if not chosen:
         keys = dict.fromkeys(copy.key or ITSELF for copy in copies)
         raise UsageError(
-            f"{source.path} has nothing of the network under '{key}'.",
-            f"Give --weights-key {' or '.join([*keys][:8])}.",
+            f"{source.path} has nothing of the network under '{shown(key)}'.",
+            f"Give --weights-key {' or '.join(map(_typed, [*keys][:8]))}.",
         )
     return chosen
 
@@ -166,19 +167,24 @@ def _only(found: list[Found]) -> Found:
         return first
     several_models = len({one.wanted.model for one in found}) > 1
     keys = [
-        f"'{one.copy.key or ITSELF}'" + (f" ({one.wanted.model})" if several_models else "")
+        f"'{shown(one.copy.key or ITSELF)}'" + (f" ({one.wanted.model})" if several_models else "")
         for one in found
     ]
     raise UsageError(
         f"{first.source.path} holds {len(found)} copies of the network, and they differ: "
         f"{listed(keys, first=8)}.",
-        f"Choose one, as in --weights-key {max(one.copy.key for one in found)}.",
+        f"Choose one, as in --weights-key {_typed(max(one.copy.key for one in found))}.",
     )
+
+
+def _typed(key: str) -> str:
+    """Return a key as it is typed: a lone point would be read as the end of the sentence."""
+    return "'.'" if key == ITSELF else shlex.quote(shown(key))
 
 
 def _named(source: Source, copy: Copy, wanted: Wanted) -> str:
     facts = [f"layout {wanted.layout}"] if wanted.layout else []
-    facts += [f"entry '{copy.key}'"] if copy.key else []
+    facts += [f"entry '{shown(copy.key)}'"] if copy.key else []
     return f"{source.path} ({', '.join(facts)})" if facts else str(source.path)
 
 

@@ -16,6 +16,7 @@ from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.models.checkpoints.entries import entries
 from mvdeploy.models.feeding import folder, read_settings
+from mvdeploy.text_format import clean, elide
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,9 +28,24 @@ _PICKLED = "pytorch_model.bin"
 _WEIGHTS = (SAFETENSORS, f"{SAFETENSORS}.index.json", _PICKLED, f"{_PICKLED}.index.json")
 """What a folder's weights are in, the first that is there, as transformers looks for them."""
 
-_FLOATS = {"F16": "float16", "BF16": "bfloat16", "F32": "float32", "F64": "float64"}
+_FLOATS = {
+    "F16": "float16",
+    "BF16": "bfloat16",
+    "F32": "float32",
+    "F64": "float64",
+    "F8_E4M3": "float8_e4m3fn",
+    "F8_E5M2": "float8_e5m2",
+}
 """What safetensors calls the types of numbers that weights are in."""
 
+_LONGEST_NAME = 120  # of a tensor or an entry, in messages
+_LEGACY_MAGIC = bytes.fromhex("6cfc9c46f9206aa85019")
+"""Near the beginning of files that torch.save wrote before it wrote archives."""
+
+_TENSORS_ALONE = (
+    "In the program that wrote it, save the tensors alone: "
+    "torch.save(model.state_dict(), 'weights.pt')."
+)
 _COMPLETE = "Give a complete checkpoint: a .pt, .pth, .bin or .safetensors file, or a folder."
 
 
@@ -137,12 +153,16 @@ def content(source: Source, *, values: bool) -> object:
     return merged
 
 
-def seen(content: object) -> dict[str, dict[str, Seen]]:
-    """Return what is known of the tensors in every dict of a file, by where it is."""
+def seen(content: object, path: Path) -> dict[str, dict[str, Seen]]:
+    """Return what is known of the tensors in every dict of a file, by where it is.
+
+    Raises:
+        UsageError: one of them has no shape, such as a nested tensor.
+    """
     found = entries(content, Seen)
     if not found and "torch" in sys.modules:  # else nothing here was read with it
         return {
-            name: {tensor: _seen(value) for tensor, value in held.items()}
+            name: {tensor: _seen(value, tensor, path) for tensor, value in held.items()}
             for name, held in tensors(content).items()
         }
     return found
@@ -155,14 +175,24 @@ def tensors(content: object) -> dict[str, dict[str, Tensor]]:
     return entries(content, torch.Tensor)
 
 
-def _seen(tensor: Tensor) -> Seen:
+def _seen(tensor: Tensor, name: str, path: Path) -> Seen:
+    if tensor.is_nested:
+        raise UsageError(
+            f"{path} holds a nested tensor, which has no shape ({shown(name)}).",
+            "Give a checkpoint of plain tensors.",
+        )
     return Seen(tuple(tensor.shape), str(tensor.dtype).removeprefix("torch."))
 
 
 def listed(names: list[str], first: int = 3) -> str:
     """Return the first few of some names and how many more there are."""
     more = f" and {len(names) - first} more" if len(names) > first else ""
-    return ", ".join(names[:first]) + more
+    return ", ".join(map(shown, names[:first])) + more
+
+
+def shown(name: str) -> str:
+    """Return a name from a file as it is printed: on one line, and not endless."""
+    return clean(elide(name, _LONGEST_NAME))
 
 
 def _kind(file: Path) -> str:
@@ -172,11 +202,16 @@ def _kind(file: Path) -> str:
         UsageError: it is none.
     """
     with _reading(file), file.open("rb") as opened:
-        start = opened.read(16)
+        start = opened.read(32)
     if not start:
         raise UsageError(f"{file} is empty.", _COMPLETE)
     if start[8:9] == b"{":
         return "safetensors"
+    if start.startswith(b"\x80") and _LEGACY_MAGIC not in start:
+        raise UsageError(
+            f"{file} was written by pickle, not by torch.save, and reading it could run any code.",
+            _TENSORS_ALONE,
+        )
     if start.startswith((b"PK\x03\x04", b"\x80")):
         return "torch"
     if start.startswith(b"version https://"):
@@ -199,7 +234,7 @@ def _reading(file: Path) -> Iterator[None]:
         reason = str(error).rpartition("WeightsUnpickler error: ")[2].partition("\n")[0]
         if "weights_only" in reason:
             reason = ""
-        reason = reason.rstrip(". ") or type(error).__name__
+        reason = reason.partition(". ")[0].rstrip(". ") or type(error).__name__
         raise UsageError(f"{file} cannot be read as a checkpoint ({reason}).", _COMPLETE) from error
 
 
@@ -239,8 +274,7 @@ def _torch(file: Path) -> object:
             raise UsageError(
                 f"{file} is refused: besides tensors it holds an object of {match[1]}, and reading "
                 "that could run any code.",
-                "In the program that wrote it, save the tensors alone: "
-                "torch.save(model.state_dict(), 'weights.pt').",
+                _TENSORS_ALONE,
             ) from error
 
 
@@ -265,7 +299,7 @@ def _refuse_program(file: Path) -> None:
         if not zipfile.is_zipfile(file):
             return
         with zipfile.ZipFile(file) as archive:
-            inner = {name.rpartition("/")[2] for name in archive.namelist()}
+            inner = dict.fromkeys(name.rpartition("/")[2] for name in archive.namelist())
     for mark, (kind, state) in _PROGRAMS.items():
         if mark in inner:
             raise UsageError(
@@ -273,6 +307,11 @@ def _refuse_program(file: Path) -> None:
                 "If you trust it, save its tensors and give these: "
                 f"torch.save({state.format(file.name)}, 'weights.pt').",
             )
+    if "data.pkl" not in inner:
+        raise UsageError(
+            f"{file} is an archive of {listed([*inner])}, and was not written by torch.save.",
+            "Give the checkpoint in it; NumPy's arrays have to be saved as tensors, by torch.save.",
+        )
 
 
 def _harmless() -> list[Any]:
@@ -299,10 +338,12 @@ def _harmless() -> list[Any]:
 
 def _index(file: Path) -> dict[str, str]:
     index = read_settings(file).get("weight_map")
-    if not isinstance(index, dict) or not index or not all(map(_is_name, index.values())):
-        raise UsageError(
-            f"{file} does not say which file holds which tensor.", "Fetch all of its files again."
-        )
+    again = "Fetch all of its files again."
+    if not isinstance(index, dict) or not index:
+        raise UsageError(f"{file} does not say which file holds which tensor.", again)
+    strange = [name for name in index.values() if not _is_name(name)]
+    if strange:
+        raise UsageError(f"{file} names no file of its folder, but {strange[0]!r}.", again)
     return index
 
 

@@ -79,8 +79,6 @@ def tensors(found: Found, own: Mapping[str, Tensor] | None = None) -> dict[str, 
 
 def same(found: Sequence[Found]) -> bool:
     """Say whether what was found more than once in a checkpoint is the same each time."""
-    import torch
-
     first, *others = (
         {name: tensor for name, tensor in held.items() if not name.endswith(COUNTER)}
         for held in _values(found)
@@ -88,9 +86,18 @@ def same(found: Sequence[Found]) -> bool:
     return all(
         first.keys() == other.keys()
         and all(map(_is_plain, (*first.values(), *other.values())))
-        and all(torch.equal(tensor, other[name]) for name, tensor in first.items())
+        and all(_equal(tensor, other[name]) for name, tensor in first.items())
         for other in others
     )
+
+
+def _equal(one: Tensor, other: Tensor) -> bool:
+    """Compare bits: of some types torch does not compare the values."""
+    import torch
+
+    if (one.dtype, one.shape) != (other.dtype, other.shape):
+        return False
+    return torch.equal(*(tensor.reshape(-1).view(torch.uint8) for tensor in (one, other)))
 
 
 def _values(found: Sequence[Found]) -> list[dict[str, Tensor]]:
@@ -139,6 +146,16 @@ def _check_values(found: Found, held: Mapping[str, Tensor], own: Mapping[str, Te
         raise UsageError(
             f"{found} has NaN or infinity in {_tensors(broken)}.",
             "Give a checkpoint from before the training diverged.",
+        )
+    negative = [
+        name
+        for name, tensor in weights.items()
+        if name.rpartition(".")[2] == "running_var" and bool((tensor.float() < 0).any())
+    ]
+    if negative:
+        raise UsageError(
+            f"{found} has variances below 0 in {_tensors(negative)}.",
+            "Give a checkpoint that is not damaged.",
         )
 
 

@@ -13,6 +13,12 @@ from mvdeploy.plugins import unknown
 from mvdeploy.records import Preprocessing
 from mvdeploy.records.spec import CHANNEL_ORDERS, INTERPOLATIONS, ImageChanges, ImageRule
 
+MOST_PIXELS = 178_956_970
+"""Of a resized image; more is refused in files too (it is Pillow's limit)."""
+
+LEAST = 1e-6
+"""What values are scaled by and divided by is no smaller: float32 has to hold what comes of it."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Feed:
@@ -63,7 +69,15 @@ def changed(steps: Preprocessing, changes: ImageChanges) -> Preprocessing:
         height, width = steps.crop
         asked["resize"] = (math.floor(height / share), math.floor(width / share))
     _check(changes, 255 * steps.scale)
-    return dataclasses.replace(steps, **asked)
+    steps = dataclasses.replace(steps, **asked)
+    rows, columns = steps.resize
+    if rows * columns > MOST_PIXELS:
+        raise UsageError(
+            f"Images would be resized to {rows}x{columns}, which is more than {MOST_PIXELS:,} "
+            "pixels.",
+            "Give a larger --crop, as in --crop 0.875, or a smaller --image-size.",
+        )
+    return steps
 
 
 def _check(changes: ImageChanges, brightest: float) -> None:
@@ -77,6 +91,11 @@ def _check(changes: ImageChanges, brightest: float) -> None:
     mean, std = changes.mean or (), changes.std or ()
     if any(value <= 0 for value in std):
         raise UsageError("A standard deviation is not above 0.", "Give --std positive numbers.")
+    if any(value < LEAST for value in std):
+        raise UsageError(
+            f"A standard deviation of {min(std):g} is less than any images have.",
+            "Give --std the numbers that the network was trained with.",
+        )
     beyond = next((value for value in (*mean, *std) if abs(value) > brightest), None)
     if beyond is not None:
         raise UsageError(
@@ -116,9 +135,9 @@ def read_settings(file: Path) -> dict[str, Any]:
         UsageError: the file holds none.
     """
     try:
-        settings = json.loads(file.read_text(encoding="utf-8"))
+        settings = json.loads(file.read_text(encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
     if not isinstance(settings, dict):
-        raise UsageError(f"{file} holds no settings.", "Fetch it again.")
+        raise UsageError(f"{file} holds no JSON object.", "Fetch it again.")
     return settings

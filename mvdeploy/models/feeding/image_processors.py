@@ -13,8 +13,9 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.feeding import Feed
+from mvdeploy.models.feeding import LEAST, Feed
 from mvdeploy.records.spec import INTERPOLATIONS, Channels, ImageRule
+from mvdeploy.text_format import clean, elide
 
 FILE, COMBINED_FILE = "preprocessor_config.json", "processor_config.json"
 """What a folder keeps its image processor in; the second, among other processors, goes first."""
@@ -83,6 +84,11 @@ _KIND = {
 }
 """Class of the image processor by type of model."""
 
+_LONGEST = 300  # of what is quoted from a file
+_FLAGS = {
+    *("do_resize", "do_center_crop", "do_rescale", "do_normalize", "do_pad"),
+    *("do_flip_channel_order", "rescale_offset", "include_top"),
+}
 _UNPROPORTIONED = 384
 """From this side on, ConvNext's processor stretches images instead of cropping them."""
 
@@ -170,9 +176,12 @@ class _Reader:
         # Like transformers, which takes null for nothing said.
         given = {key: value for key, value in self.settings.items() if value is not None}
         own = {**_GENERAL, **_CLASSES[kind], **given}
-        if own["do_resize"] is not True:
+        for key in _FLAGS & own.keys():
+            if not isinstance(own[key], bool):  # "false" would be true
+                raise self._unknown(f"'{key}' is {own[key]!r}, neither true nor false")
+        if not own["do_resize"]:
             raise self._unknown("'do_resize' is off")
-        if own["do_pad"] is not False:
+        if own["do_pad"]:
             raise self._unknown("'do_pad' is on")
         rule, size = self._geometry(kind, own)
         mean, std = self._values(kind, own)
@@ -224,10 +233,10 @@ class _Reader:
     def _values(self, kind: str, own: Mapping[str, Any]) -> tuple[Channels, Channels]:
         """Return mean and std."""
         mean, std = self._channels(own, "image_mean"), self._channels(own, "image_std")
-        if min(std) <= 0:
+        if min(std) < LEAST:
             raise self._unknown(f"'image_std' is {own['image_std']!r}")
         # MobileViT's processor has the words, but does not do it.
-        if kind == "MobileViT" or own["do_normalize"] is not True:
+        if kind == "MobileViT" or not own["do_normalize"]:
             mean, std = (0.0, 0.0, 0.0), (1.0, 1.0, 1.0)
         if kind == "EfficientNet":
             offset = 1.0 if own["rescale_offset"] else 0.0
@@ -239,7 +248,7 @@ class _Reader:
 
     def _crop(self, own: Mapping[str, Any]) -> tuple[int, int] | None:
         crop = own.get("crop_size")
-        if crop is None or own["do_center_crop"] is not True:
+        if crop is None or not own["do_center_crop"]:
             return None
         if not isinstance(crop, Mapping):
             return (self._side(crop, "crop_size"),) * 2
@@ -271,10 +280,10 @@ class _Reader:
         return INTERPOLATIONS[resample]
 
     def _scale(self, own: Mapping[str, Any]) -> float:
-        if own["do_rescale"] is not True:
+        if not own["do_rescale"]:
             return 1.0
         factor = own["rescale_factor"]
-        if type(factor) not in (int, float) or not 0 < factor < 2:
+        if type(factor) not in (int, float) or not LEAST <= factor < 2:
             raise self._unknown(f"'rescale_factor' is {factor!r}")
         return float(factor)
 
@@ -293,7 +302,7 @@ class _Reader:
 
     def _unknown(self, what: str) -> UsageError:
         return UsageError(
-            f"{self.file} cannot be followed: {what}.",
+            f"{self.file} cannot be followed: {clean(elide(what, _LONGEST))}.",
             "Take the file out of the folder, and say how images are fed with --mean, --std, "
             "--crop, --interpolation and --channel-order.",
         )

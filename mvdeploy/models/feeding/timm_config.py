@@ -6,8 +6,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.models.feeding import Feed
+from mvdeploy.models.feeding import LEAST, Feed
 from mvdeploy.records.spec import INTERPOLATIONS, Channels, ImageRule
+from mvdeploy.text_format import elide
 
 KEY = "pretrained_cfg"
 """Entry of a folder's config.json."""
@@ -53,7 +54,7 @@ def read(settings: Mapping[str, Any], source: object) -> Feed:
         std=_channels(own, "std", source),
         rounding="timm",
     )
-    if min(rule.std) <= 0:
+    if min(rule.std) < LEAST:
         raise _unknown(source, "std", own["std"])
     return Feed("RGB", rule, (int(size[1]), int(size[2])))
 
@@ -75,6 +76,6 @@ def _is_number(value: object) -> bool:
 
 def _unknown(source: object, key: str, value: object) -> UsageError:
     return UsageError(
-        f"{source} cannot be followed: '{key}' is {value!r}.",
+        f"{source} cannot be followed: '{key}' is {elide(repr(value), 200)}.",
         "Say how images are fed with --mean, --std, --crop and --interpolation.",
     )

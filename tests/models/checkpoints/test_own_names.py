@@ -329,6 +329,8 @@ def test_what_was_taken_is_said(
         "  weights: x.ckpt, entry 'state_dict.model'; left aside: ema.0.bias and 10 more; "
         "float16 taken as float32" in done.stdout.splitlines()
     )
+    described = mvdeploy("describe", *arguments[1:4], "--weights-key", "model").stdout
+    assert "weights: x.ckpt, entry 'state_dict.model'; left aside: ema.0.bias and" in described
     artifact = codec.load(Artifact, tmp_path / "x.onnx.json")
     assert artifact.spec.weights is not None
     assert artifact.spec.weights.key == "state_dict.model"

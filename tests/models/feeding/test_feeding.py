@@ -41,6 +41,8 @@ def test_one_thing_is_changed_and_the_others_stay(
         ({"mean": (123.675, 0.0, 0.0)}, r"123\.675 is more than .* 0\.\.1 first.*is 0\.485"),
         ({"std": (58.395,) * 3}, r"58\.395 is more than any pixel has"),
         ({"std": (1.0, 0.0, 1.0)}, "is not above 0"),
+        ({"std": (1.0, 1e-30, 1.0)}, "of 1e-30 is less than any images have"),
+        ({"crop": 1e-9}, "resized to 56000000000x56000000000, which is more than"),
         ({"crop": 0.0}, "A crop of 0 is no share"),
         ({"crop": 224.0}, "A crop of 224 is no share"),
         ({"crop": float("nan")}, "A crop of nan is no share"),

@@ -48,3 +48,11 @@ def test_a_processor_without_a_type_is_that_of_the_network(tmp_path: Path) -> No
     write(tmp_path, config={})
     with pytest.raises(UsageError, match=r"preprocessor_config\.json cannot .* it has no type"):
         folder.read(tmp_path)
+
+
+def test_a_byte_order_mark_is_left_out(tmp_path: Path) -> None:
+    write(tmp_path, preprocessor_config=VIT)
+    plain = folder.read(tmp_path)
+    file = tmp_path / "preprocessor_config.json"
+    file.write_text(file.read_text(), encoding="utf-8-sig")
+    assert folder.read(tmp_path) == plain

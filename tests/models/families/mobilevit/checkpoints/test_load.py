@@ -295,6 +295,15 @@ def test_copies_that_are_the_same_are_one(state: Any, built: Any, tmp_path: Path
     check_equal(taken(save(held, tmp_path / "x.pt"), "state_dict"), built(XXS, 7))
 
 
+@pytest.mark.parametrize("kind", [torch.float8_e4m3fn, torch.float16])
+def test_copies_are_compared_in_any_type(state: Any, tmp_path: Path, kind: torch.dtype) -> None:
+    held = {k: t.to(kind) if t.is_floating_point() else t for k, t in state("timm").items()}
+    copies = {"state_dict": held, "ema": dict(held)}
+    taken(save(copies, tmp_path / "x.pt"), "state_dict", f"{kind} taken as float32"[6:])
+    with pytest.raises(UsageError, match="holds 2 copies of the network, and they differ"):
+        spec_of(save(copies | {"ema": state("timm")}, tmp_path / "x.pt"))
+
+
 def test_a_key_of_nothing(averaged: Path) -> None:
     with pytest.raises(UsageError, match="has nothing of the network under 'ema'") as caught:
         spec_of(averaged, weights_key="ema")
@@ -356,7 +365,9 @@ def test_the_state_dict_of_a_network_of_ours(built: Any, tmp_path: Path) -> None
 # Values
 
 
-@pytest.mark.parametrize("kind", [torch.float16, torch.bfloat16, torch.float64])
+@pytest.mark.parametrize(
+    "kind", [torch.float16, torch.bfloat16, torch.float64, torch.float8_e4m3fn, torch.float8_e5m2]
+)
 @pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
 def test_other_precisions_are_widened(
     state: Any, tmp_path: Path, kind: torch.dtype, name: str

@@ -93,8 +93,8 @@ def test_a_malicious_pickle_runs_nothing(
     write(held, path)
     error = refusal(path)
     assert not trace.exists()
-    if write is not raw:  # which torch never writes: it stops at the first byte
-        assert "system" in error.message and "could run any code" in error.message
+    assert "could run any code" in error.message and "save the tensors alone" in error.remedy
+    assert ("written by pickle" if write is raw else "system") in error.message
     pickle.loads(pickle.dumps(evil))  # what the trap does when it is sprung
     assert trace.exists()
 
@@ -130,7 +130,7 @@ def test_a_torchscript_program_is_refused(tmp_path: Path) -> None:
         (b"{}", "is no checkpoint"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:00\n", "Git LFS pointer"),
         (b"PK\x03\x04", "cannot be read as a checkpoint"),
-        (b"\x80\x02", "cannot be read as a checkpoint"),
+        (b"\x80\x02\x8a\nl\xfc\x9cF\xf9 j\xa8P\x19.", "cannot be read as a checkpoint"),
         (b"\x10\x00\x00\x00\x00\x00\x00\x00{", "cannot be read as a checkpoint"),
         (b"\xff" * 8 + b"{}", "cannot be read as a checkpoint"),
         (b"\x02\x00\x00\x00\x00\x00\x00\x00{}", "holds no tensors under names"),
@@ -147,8 +147,19 @@ def test_a_file_that_is_no_checkpoint(
 
 def test_an_archive_that_is_no_checkpoint(tmp_path: Path) -> None:
     with zipfile.ZipFile(tmp_path / "x.pt", "w") as archive:
-        archive.writestr("a.txt", "text")
-    assert "cannot be read as a checkpoint" in refusal(tmp_path / "x.pt").message
+        archive.writestr("folder/a.txt", "text")
+    assert "is an archive of a.txt, and was not written by" in refusal(tmp_path / "x.pt").message
+
+
+@pytest.mark.parametrize("write", [raw, zipped, legacy])
+def test_what_torch_says_is_cut_to_its_reason(
+    state: Any, tmp_path: Path, write: Callable[[object, Path], None]
+) -> None:
+    write(state("timm"), tmp_path / "x.pt")
+    whole = (tmp_path / "x.pt").read_bytes()
+    (tmp_path / "x.pt").write_bytes(whole[: len(whole) // 2])
+    message = refusal(tmp_path / "x.pt").message
+    assert ". " not in message.removeprefix(f"{tmp_path}") and "weights_only" not in message
 
 
 @pytest.mark.parametrize(
@@ -210,13 +221,14 @@ INDEX = "model.safetensors.index.json"
     ("index", "message"),
     [
         ("", "is not valid JSON"),
-        ("[]", "holds no settings"),
+        ("[]", "holds no JSON object"),
         ("{}", "does not say which file holds which tensor"),
         ('{"weight_map": {}}', "does not say which file"),
-        ('{"weight_map": {"a": 1}}', "does not say which file"),
-        ('{"weight_map": {"a": "../x.safetensors"}}', "does not say which file"),
-        ('{"weight_map": {"a": "/etc/passwd"}}', "does not say which file"),
-        ('{"weight_map": {"a": ".."}}', "does not say which file"),
+        ('{"weight_map": {"a": 1}}', "names no file of its folder, but 1"),
+        ('{"weight_map": {"a": null}}', "names no file of its folder, but None"),
+        ('{"weight_map": {"a": "../x.safetensors"}}', "folder, but '../x.safetensors'"),
+        ('{"weight_map": {"a": "/etc/passwd"}}', "folder, but '/etc/passwd'"),
+        ('{"weight_map": {"a": ".."}}', "folder, but '..'"),
         ('{"weight_map": {"a": "gone.safetensors"}}', "lacks the weights gone.safetensors"),
         ('{"weight_map": {"a": "x.safetensors"}}', "lacks 1 of the tensors in its index (a)"),
     ],
@@ -334,6 +346,40 @@ def test_tensors_must_be_plain_numbers(
     held["head.fc.weight"] = change(held["head.fc.weight"])
     message = refusal(save(held, tmp_path / "x.pt")).message
     assert "other values than floating-point numbers in 1 tensor (head.fc.weight)" in message
+
+
+@pytest.mark.filterwarnings("ignore:The PyTorch API of nested tensors:UserWarning")
+def test_a_tensor_without_a_shape(state: Any, tmp_path: Path) -> None:
+    nested = torch.nested.nested_tensor([torch.zeros(2), torch.zeros(3)])
+    message = refusal(save(state("timm") | {"head.fc.weight": nested}, tmp_path / "x.pt")).message
+    assert "holds a nested tensor, which has no shape (head.fc.weight)" in message
+
+
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_a_variance_is_not_below_0(state: Any, tmp_path: Path, layout: str) -> None:
+    held = state(layout)
+    name = next(name for name in sorted(held) if name.endswith("running_var"))
+    held[name][0] = -1
+    message = refusal(save(held, tmp_path / "x.pt")).message
+    assert f"variances below 0 in 1 tensor ({name})" in message
+
+
+HOSTILE = "line\n\x1b[31m\u202e" + "n" * 10**6
+
+
+@pytest.mark.parametrize("where", ["tensor alone", "tensor", "entry", "entries"])
+def test_names_in_a_file_are_printed_on_a_line(state: Any, tmp_path: Path, where: str) -> None:
+    held = state("timm")
+    surplus = {HOSTILE: torch.ones(1)}
+    content = {
+        "tensor alone": surplus,
+        "tensor": held | surplus,
+        "entry": {HOSTILE: held | {"x": torch.ones(1)}},
+        "entries": {HOSTILE: held, "b": {name: 2 * tensor for name, tensor in held.items()}},
+    }
+    error = refusal(save(content[where], tmp_path / "x.pt"))  # its lines and lengths are looked at
+    assert "line \ufffd[31m\ufffdnn" in error.message and "nn…nn" in error.message
+    assert "\x1b" not in f"{error}"
 
 
 # Networks without a classifier

@@ -65,7 +65,7 @@ def test_another_architecture_is_refused(
 @pytest.mark.parametrize("content", [b"", b"{", b"[1]", b"\xff\xfe", b"[" * 100_000])
 def test_settings_that_are_no_json_object(folder: Path, name: str, content: bytes) -> None:
     (folder / name).write_bytes(content)
-    with pytest.raises(UsageError, match=f"{name} (is not valid JSON|holds no settings)"):
+    with pytest.raises(UsageError, match=f"{name} (is not valid JSON|holds no JSON object)"):
         models.make_spec(XXS, weights=folder)
 
 
