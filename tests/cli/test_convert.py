@@ -91,7 +91,6 @@ def test_the_usual_order_needs_no_hint(mvdeploy: Mvdeploy, checkpoint: Path) -> 
         (["export", "--channel-order", "gbr"], "gbr"),
         (["bench", "--weights", "notes.pt"], "notes.pt"),
         (["bench", "notes.pt", "--weights", "notes.pt"], "--weights"),
-        (["bench", "notes.pt", "--channel-order", "rgb"], "--channel-order"),
     ],
     ids=" ".join,
 )
@@ -106,6 +105,30 @@ def test_bad_input(mvdeploy: Mvdeploy, tmp_path: Path, arguments: list[str], nam
     assert named in what
     assert remedy.endswith(".")
     assert sorted(tmp_path.rglob("*")) == before
+
+
+@pytest.mark.parametrize("command", ["export", "describe", "convert"])
+def test_a_name_in_a_file_commands_no_terminal(
+    mvdeploy: Mvdeploy, tmp_path: Path, checkpoint: Path, command: str
+) -> None:
+    held = torch.load(checkpoint, weights_only=True)["state_dict"]
+    torch.save({"a\n\x1b[31m": held}, tmp_path / "x.pt")
+    arguments = {
+        "export": (
+            "mobilevit_xxs",
+            "--weights",
+            "x.pt",
+            "--image-size",
+            "64",
+            "--format",
+            "pytorch",
+        ),
+        "describe": ("mobilevit_xxs", "--weights", "x.pt", "--image-size", "64"),
+        "convert": ("x.pt", "--to", "timm", "-o", "y.pt"),
+    }[command]
+    done = mvdeploy(command, *arguments)
+    assert done.returncode == 0, done.stderr
+    assert "entry 'a \ufffd[31m'" in done.stdout
 
 
 @pytest.mark.parametrize("command", ["export", "bench", "describe"])

@@ -9,6 +9,7 @@ import click
 from mvdeploy import models
 from mvdeploy.cli import options
 from mvdeploy.models import Converted
+from mvdeploy.text_format import clean
 
 
 @click.command("convert")
@@ -64,7 +65,7 @@ def _facts(done: Converted) -> dict[str, object]:
 
 
 def _show(done: Converted) -> None:
-    entry = f", entry '{done.entry}'" if done.entry else ""
+    entry = f", entry '{clean(done.entry)}'" if done.entry else ""
     click.echo(f"{done.path}")
     click.echo(
         f"  {done.source_layout}{entry} → {done.layout}: {done.tensors} tensors of {done.model}, "
