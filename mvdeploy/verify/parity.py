@@ -326,7 +326,10 @@ def _with_plain_sums(
     results: Sequence[ParityInput], expected: Reference
 ) -> tuple[ParityInput, ...]:
     """Add what rounding costs where sums are added one number after another."""
-    summed = expected.plain_sums()
+    try:
+        summed = expected.plain_sums()
+    except Exception:  # an operator that takes no part in it
+        return tuple(results)
 
     def decibels(one: str, output: str) -> float | None:
         reference = expected.outputs[one][output].astype(np.float64)

@@ -33,7 +33,9 @@ def plain_sums() -> Iterator[None]:
             args: tuple[Any, ...] = (),
             kwargs: Mapping[str, Any] | None = None,
         ) -> Any:
-            way = ways.get(func) if args and args[0].dtype is torch.float32 else None
+            way = ways.get(func)
+            if way is not None and args[0].dtype is not torch.float32:
+                way = None
             result = way(*args, **(kwargs or {})) if way is not None else None
             return func(*args, **(kwargs or {})) if result is None else result
 
