@@ -76,6 +76,9 @@ def by_hand(folder: Path) -> None:
     save(convolution(before=to_planes, takes=eight_bits), "uint8_nhwc")
     save(tokens(), "tokens")
     save(branches(), "branches")
+    masked = helper.make_node("Log", ["x"], ["y"])  # as scores are that must not be chosen
+    zeros = helper.make_node("Sub", ["some", "some"], ["x"])
+    save(model([zeros, masked], [value("some", (1, 4))], [value("y", (1, 4))]), "infinite")
     onnx.save(
         convolution(weight=WEIGHT * 2),
         folder / "outer.onnx",

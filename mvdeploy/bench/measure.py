@@ -119,6 +119,8 @@ def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress
     except EngineError as error:
         listener.failed(entry.slug, error)
         return None
+    if run.probe.models[0].finite is False:
+        run.findings.append(Finding("outputs_not_finite", Level.WARNING))
     if plan.threads > 1 and _depends_on_threads(run, link, plan):
         values: dict[str, str | int | float] = {"threads": plan.threads}
         run.findings.append(Finding("outputs_depend_on_threads", Level.NOTE, values))

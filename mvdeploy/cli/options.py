@@ -271,7 +271,7 @@ def read_file_inputs(shapes: tuple[str, ...], values: tuple[str, ...], **fed: An
 def _read_shape(text: str) -> tuple[str, tuple[int, ...]]:
     name, _, sizes = text.rpartition("=")  # names may have an equals sign in them
     parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
-    if not name or not all(part.isdecimal() and int(part) > 0 for part in parts):
+    if not name or not all(part.isdecimal() for part in parts):
         raise UsageError(
             f"'{text}' is no shape of an input.",
             "Give its name and its sizes, as in --shape x=1,3,224,224.",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 import importlib.metadata
 import json
@@ -66,24 +67,32 @@ class TorchSession:
         chosen = with_chosen((), options(request.threads), request.options)
         torch.set_num_threads(int(chosen["num_threads"]))
         self._from_numpy = torch.from_numpy
-        self.feed(request.inputs)
         program = torch.export.load(request.path)
+        self._takes = program.call_spec.in_spec
+        self.feed(request.inputs)
         count = len(program.graph_signature.user_outputs)
         self._output_names = output_names(request.path, request.outputs, count)
         module: Any = program.module()
         self._profile_to = request.profile_to
         self._result: Any = None
         self._profiler = _Profiler(module) if request.profile_to is not None else None
-        run = self._profiler.run if self._profiler else module
+        profiler = self._profiler
 
         def infer() -> None:
-            self._result = run(*self._arguments)
+            if profiler is None:
+                self._result = module(*self._arguments, **self._named)
+            else:
+                self._result = profiler.run(*self._tensors)
 
         self.infer = getattr(torch, _GUARD)()(infer)
 
     def feed(self, inputs: Mapping[str, Tensor]) -> None:
         """Replace the input tensors."""
-        self._arguments = tuple(self._from_numpy(tensor.copy()) for tensor in inputs.values())
+        from torch.utils import _pytree
+
+        self._tensors = [self._from_numpy(tensor.copy()) for tensor in inputs.values()]
+        # A network may take them in tuples and dictionaries, or by name.
+        self._arguments, self._named = _pytree.tree_unflatten(self._tensors, self._takes)
 
     def outputs(self) -> dict[str, Tensor]:
         """Return the output tensors of the last inference, by name."""
@@ -119,7 +128,7 @@ class _Profiler:
                 return result
 
         self._times = times
-        self.run = Timed(module).run
+        self.run = functools.partial(Timed(module).run, enable_io_processing=False)
 
     def times(self) -> dict[str, list[tuple[int, int]]]:
         """Return start and length of every call of each operator, in nanoseconds."""
@@ -152,9 +161,9 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
             return result
 
     module = torch.export.load(request.path).module()
-    arguments = (torch.from_numpy(tensor.copy()) for tensor in request.inputs.values())
+    given = (torch.from_numpy(tensor.copy()) for tensor in request.inputs.values())
     with torch.inference_mode():
-        Keeping(module).run(*arguments)
+        Keeping(module).run(*given, enable_io_processing=False)
     return tensors
 
 

@@ -63,6 +63,7 @@ import functools
 import importlib
 import importlib.metadata
 import platform
+import re
 import tempfile
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -631,13 +632,15 @@ def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
     if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
     by_ending = readers()
-    if path.suffix not in by_ending:
+    ending = path.suffix.lower()
+    if ending not in by_ending:
         raise UsageError(
             f"{path} is of no kind that is read ({', '.join(by_ending)}).",
             "Give a file with one of these endings, or one that 'mvdeploy export' wrote.",
         )
-    format_name = by_ending[path.suffix]
+    format_name = by_ending[ending]
     facts: FileFacts = get(format_name).read_file(path)
+    _reading.demand_tensors(facts, path)
     fed = _reading.fed(facts.inputs, said or FileInputs(), path)
     counted = facts.count(fed) if facts.count is not None else None
     size = _reading.image_size(fed)
@@ -690,7 +693,7 @@ def read(path: Path) -> Artifact:
     """
     if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
-    if not manifest_path(path).is_file():
+    if not has_manifest(path):
         raise UsageError(
             f"{path} has no manifest ({manifest_path(path).name}), so the network that it came "
             "from is not known.",
@@ -704,6 +707,15 @@ def read(path: Path) -> Artifact:
             "Export the model again.",
         )
     return artifact
+
+
+def has_manifest(path: Path) -> bool:
+    """Say whether a manifest lies beside a file: ours, not something of another tool."""
+    try:
+        text = manifest_path(path).read_bytes()
+    except OSError:
+        return False  # none, or a folder
+    return re.search(rb'"record"\s*:\s*"Artifact"', text) is not None
 
 
 def manifest(path: Path) -> Artifact:

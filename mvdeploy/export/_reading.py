@@ -7,12 +7,13 @@ file follows from its inputs alone.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Delegation, FileInputs, ModuleInfo, Operator, TensorInfo
+from mvdeploy.records.tensor import ANY_SHAPE
 
 SIGNATURE = "its signature"
 """What a file was read from that says nothing of modules."""
@@ -79,22 +80,36 @@ def fed(inputs: Sequence[TensorInfo], said: FileInputs, path: Path) -> tuple[Ten
     other files.
 
     Raises:
-        UsageError: a shape does not fit its input, or is missing; or its type cannot be fed.
+        UsageError: a shape does not fit its input, or is missing.
     """
+    free = [tensor for tensor in inputs if not _sized(tensor, said)]
+    if free:
+        raise _free_sizes(free, path)
     return tuple(_fed(tensor, said, path) for tensor in inputs)
 
 
-def _demand_type(tensor: TensorInfo, path: Path) -> None:
-    if tensor.dtype not in _TYPES:
+def demand_tensors(facts: FileFacts, path: Path) -> None:
+    """Refuse a file that takes nothing, or tensors of types that NumPy lacks.
+
+    Raises:
+        UsageError: names what it is.
+    """
+    if not facts.inputs:
         raise UsageError(
-            f"The input '{tensor.name}' of {path} is of the type {tensor.dtype}, which NumPy "
-            "lacks.",
-            "Export the model with inputs of another type, such as float32.",
+            f"{path} takes no inputs: it computes the same every time.",
+            "Export the model with what it works on as an input.",
         )
+    for what, tensors in (("input", facts.inputs), ("output", facts.outputs)):
+        for tensor in tensors:
+            if tensor.dtype not in _TYPES and tensor.dtype != "string":
+                raise UsageError(
+                    f"The {what} '{tensor.name}' of {path} is of the type {tensor.dtype}, which "
+                    "NumPy lacks.",
+                    f"Export the model with {what}s of another type, such as float32.",
+                )
 
 
 def _fed(tensor: TensorInfo, said: FileInputs, path: Path) -> TensorInfo:
-    _demand_type(tensor, path)
     shape = _shape(tensor, said.shapes.get(tensor.name), path)
     layout = _layout(tensor.dtype, shape) if tensor.layout in ("", "NCHW", "NHWC") else ""
     values = said.values.get(tensor.name)
@@ -111,13 +126,10 @@ def _kind(dtype: str) -> str:
 
 def _shape(tensor: TensorInfo, given: tuple[int, ...] | None, path: Path) -> tuple[int, ...]:
     if given is None:
-        return tuple(_free(i, tensor, path) for i in range(len(tensor.shape)))
-    listed = ",".join(map(str, tensor.shape))
-    fits = len(given) == len(tensor.shape) and all(
-        isinstance(wanted, str) or size == wanted
-        for size, wanted in zip(given, tensor.shape, strict=True)
-    )
-    if not fits:
+        return tuple(n if isinstance(n, int) else 1 for n in tensor.shape)
+    of_any = tensor.shape == ANY_SHAPE
+    if not of_any and not _fits(given, tensor.shape):
+        listed = ",".join(map(str, tensor.shape))
         raise UsageError(
             f"The input '{tensor.name}' of {path} has the shape {listed or 'of a single number'}, "
             f"and {','.join(map(str, given))} was asked for.",
@@ -126,23 +138,44 @@ def _shape(tensor: TensorInfo, given: tuple[int, ...] | None, path: Path) -> tup
     return given
 
 
-def _free(index: int, tensor: TensorInfo, path: Path) -> int:
-    """Return the size of a dimension: 1 for a batch that is free."""
-    size = tensor.shape[index]
-    if isinstance(size, int):
-        return size
-    first = index == 0 and all(isinstance(other, int) for other in tensor.shape[1:])
-    if first or is_batch(size):
-        return 1
-    example = ",".join(
-        "224" if isinstance(n, str) and not is_batch(n) else "1" if isinstance(n, str) else str(n)
-        for n in tensor.shape
+def _fits(given: Sequence[int], shape: Sequence[int | str]) -> bool:
+    return len(given) == len(shape) and all(
+        isinstance(wanted, str) or size == wanted for size, wanted in zip(given, shape, strict=True)
     )
-    raise UsageError(
+
+
+def _sized(tensor: TensorInfo, said: FileInputs) -> bool:
+    """Say whether the sizes of an input are known: of a batch that is free, 1 is taken."""
+    if tensor.name in said.shapes:
+        return True
+    fixed = all(isinstance(size, int) for size in tensor.shape[1:])
+    batch_alone = fixed and tensor.shape != ANY_SHAPE
+    return batch_alone or all(isinstance(n, int) or is_batch(n) for n in tensor.shape)
+
+
+def _free_sizes(free: Sequence[TensorInfo], path: Path) -> UsageError:
+    """Say which inputs leave which dimensions free, with an example of sizes for all of them."""
+    tensor = free[0]
+    size = next(n for n in tensor.shape if isinstance(n, str) and not is_batch(n))
+    given = " ".join(f"--shape {x.name}={','.join(_examples(x.shape))}" for x in free)
+    if tensor.shape == ANY_SHAPE:
+        what = f"does not tell the shape of its input '{tensor.name}'"
+        return UsageError(f"{path} {what}.", f"Say what it is, as in {given}.")
+    return UsageError(
         f"The input '{tensor.name}' of {path} leaves its dimension '{size}' free "
         f"(its shape is {','.join(map(str, tensor.shape))}).",
-        f"Say how large it is, as in --shape {tensor.name}={example}.",
+        f"Say how large it is, as in {given}.",
     )
+
+
+def _examples(shape: Sequence[int | str]) -> Iterator[str]:
+    if shape == ANY_SHAPE:
+        shape = ("batch", 3, "height", "width")
+    for position, size in enumerate(shape):
+        if isinstance(size, int):
+            yield str(size)
+        else:
+            yield "1" if is_batch(size) or (position == 0 and size == "dim0") else "224"
 
 
 def is_batch(name: str) -> bool:

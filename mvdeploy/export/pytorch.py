@@ -62,11 +62,6 @@ def read_file(path: Path) -> FileFacts:
         _tensor(nodes, name, "output", path, shown=f"output_{i}")
         for i, name in enumerate(signature.user_outputs)
     ]
-    if program.module_call_graph[0].signature.in_spec.children()[1].num_leaves:
-        raise UsageError(
-            f"{path} takes keyword arguments.",
-            "Export it with all inputs in order, as positional arguments.",
-        )
     called = [node for node in program.graph.nodes if node.op == "call_function"]
     weights = (*program.state_dict.values(), *program.constants.values())
     return FileFacts(
@@ -83,12 +78,15 @@ def read_file(path: Path) -> FileFacts:
 def network_of(path: Path) -> nn.Module:
     """Return a program as a network that PyTorch runs."""
     from torch import nn
+    from torch.utils import _pytree
 
-    program = _load(path).module()
+    exported = _load(path)
+    program, takes = exported.module(), exported.call_spec.in_spec
 
     class Program(nn.Module):
         def forward(self, *inputs: Any) -> Any:
-            return program(*inputs)
+            arguments, named = _pytree.tree_unflatten(inputs, takes)
+            return program(*arguments, **named)
 
     return Program().eval()  # the program itself cannot be asked for that
 

@@ -5,12 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from mvdeploy import export, models
+from mvdeploy import export, models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.pipeline import origin
 from mvdeploy.records import Artifact, FileInputs, Finding, Level, ModelSpec, codec
+from mvdeploy.records.tensor import ANY_SHAPE
+
+if TYPE_CHECKING:
+    from torch import nn
 
 _FIT = 0.5
 """Share of the modules that a file names which a network must have, to be taken for its own."""
@@ -84,7 +89,7 @@ def opened(path: Path, said: FileInputs | None = None, network: ModelSpec | None
             damaged, or what is said of its inputs does not fit.
     """
     findings: tuple[Finding, ...] = ()
-    if path.exists() and export.manifest_path(path).is_file():
+    if path.exists() and export.has_manifest(path):
         artifact = export.manifest(path)
         if export.belongs(artifact, path):
             artifact = export.with_inputs(artifact, said, path) if said else artifact
@@ -184,6 +189,7 @@ def of_network(artifact: Artifact, network: ModelSpec) -> Artifact:
     )
     _demand_shapes(artifact, spec)
     built = models.build(spec)
+    _demand_outputs(artifact, spec, built)
     table = models.module_table(built)
     fitting = sum(module in table for module in artifact.modules)
     fits = fitting > _FIT * len(artifact.modules)
@@ -211,6 +217,44 @@ def _demand_shapes(artifact: Artifact, spec: ModelSpec) -> None:
             f"{_listed(taken)}.",
             "Give the network that the file came from after --model, or leave it out.",
         )
+
+
+def _demand_outputs(artifact: Artifact, spec: ModelSpec, network: nn.Module) -> None:
+    """Refuse a network that returns something else than a file.
+
+    Raises:
+        UsageError: names both.
+    """
+    import torch
+
+    from mvdeploy.verify import inputs
+
+    task = tasks.get(spec.task)
+    with torch.inference_mode():
+        feed = inputs.seeded(spec.inputs)
+        own = task.named(network(*map(torch.from_numpy, feed.values())))
+    numbers = [output for output in artifact.outputs if output.dtype != "string"]
+    either = own if len(own) == len(numbers) else own | tasks.postprocess(task, own)
+    returned = [tuple(tensor.shape) for tensor in own.values()]
+    if len(own) == len(numbers):
+        fits = all(map(_may_be, returned, (output.shape for output in numbers)))
+    else:
+        fits = {output.name for output in numbers} <= either.keys()
+    if not fits:
+        raise UsageError(
+            f"{artifact.path} returns outputs of the shapes "
+            f"{_listed([output.shape for output in numbers])}, and {spec.label} returns "
+            f"{_listed(returned)}.",
+            "Give the network that the file came from, or leave it out.",
+        )
+
+
+def _may_be(shape: tuple[int, ...], told: tuple[int | str, ...]) -> bool:
+    """Say whether an output may have a shape by what a file tells of it."""
+    return told == ANY_SHAPE or (
+        len(shape) == len(told)
+        and all(isinstance(n, str) or n == m for m, n in zip(shape, told, strict=True))
+    )
 
 
 def _listed(shapes: list[tuple[int | str, ...]]) -> str:

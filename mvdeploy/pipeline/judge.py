@@ -96,23 +96,30 @@ class Judge:
         return parity
 
     def _compare(self, slug: str, artifact: Artifact, outputs: Arrays) -> None:
-        """Compare the outputs of a file with those of the first case, if one is known by itself."""
-        from mvdeploy.verify import differences
-
+        """Compare the outputs of all files with those of the first, if they are by themselves."""
         in_order = {o.name: outputs[o.name] for o in artifact.outputs if o.name in outputs}
         self._computed[slug] = in_order
-        first = next(iter(self._computed))
-        reference = self._store.case(first).artifact
-        if first == slug or reference is None or not (artifact.read_from or reference.read_from):
+        if len(self._computed) < 2:
             return
-        reason = differences.same_inputs(reference, artifact)
+        # Engines come one after the other: a case that was given earlier may be run later.
+        first, *others = (c.slug for c in self._store.cases if c.slug in self._computed)
+        compared = (self._difference(first, other) for other in others)
+        self._store.differing(tuple(filter(None, compared)))
+
+    def _difference(self, first: str, other: str) -> OutputComparison | None:
+        from mvdeploy.verify import differences
+
+        a, b = (self._store.case(slug).artifact for slug in (first, other))
+        if a is None or b is None or not (a.read_from or b.read_from):
+            return None
+        reason = differences.same_inputs(a, b)
         found: tuple[OutputDifference, ...] = ()
         if not reason:
             try:
-                found = differences.compare(self._computed[first], in_order)
+                found = differences.compare(self._computed[first], self._computed[other])
             except ValueError as error:
                 reason = str(error)
-        self._store.differing(OutputComparison(first, slug, found, reason))
+        return OutputComparison(first, other, found, reason)
 
     def _fetched(self, slug: str, files: Mapping[str, str]) -> Arrays:
         import numpy as np

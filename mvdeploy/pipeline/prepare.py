@@ -268,7 +268,8 @@ class Preparation:
         options = engines.own_options(engine, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
         model = JobModel(engine, places[path], sha256, inputs, None, options, names)
-        return Entry(slug, model, _demanded(artifact))
+        known = bool(artifact.spec.model)
+        return Entry(slug, model, _demanded(artifact), finite=known)
 
     def _sendable(self, slug: str, path: Path, artifact: Artifact) -> tuple[Path, str]:
         """Return the file that a runner is given, and its sha256: one file, where it is sent."""

@@ -42,7 +42,6 @@ class Store:
         self._cases = {case.slug: case for case in cases}
         self._comparisons: dict[tuple[str, str], Comparison] = {}
         self._orders: tuple[SessionOrder, ...] = ()
-        self._outputs: tuple[OutputComparison, ...] = ()
         saved.save_run(run, folder)
 
     @property
@@ -79,10 +78,10 @@ class Store:
             self._comparisons.update({(c.a, c.b): c for c in comparisons})
             saved.save_comparisons(self.comparisons, self.folder)
 
-    def differing(self, comparison: OutputComparison) -> None:
-        """Keep how the outputs of two cases differ."""
-        self._outputs += (comparison,)
-        saved.save_outputs(self._outputs, self.folder)
+    def differing(self, comparisons: tuple[OutputComparison, ...]) -> None:
+        """Keep how the outputs of cases differ, instead of what was kept of that."""
+        if comparisons:
+            saved.save_outputs(comparisons, self.folder)
 
     def ordered(self, order: SessionOrder) -> None:
         """Keep the order of a session's inferences."""

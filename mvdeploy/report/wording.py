@@ -126,6 +126,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Say which network it is with --model, or compare its outputs with 'mvdeploy verify FILE "
         "--against OTHER'.",
     ),
+    "outputs_not_finite": (
+        "Its outputs have values that are no finite numbers. Its network is not known, so they "
+        "may be right; arithmetic with them can take another time than usual.",
+        "Give values that it is made for with --values, or compare its outputs with 'mvdeploy "
+        "verify FILE --against OTHER'.",
+    ),
     "unknown_images": (
         "How its images are prepared is not known: it was fed them {fed}.",
         "Its latency does not depend on that; for outputs that mean something, say how it was "

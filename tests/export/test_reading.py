@@ -15,8 +15,10 @@ from onnx import helper, numpy_helper
 from torch import nn
 
 from mvdeploy import export
+from mvdeploy.engines import SessionRequest, pytorch
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.models import macs
+from mvdeploy.pipeline.files import opened
 from mvdeploy.records import Artifact, FileInputs
 from mvdeploy.records.artifact import UNPLACED
 from mvdeploy.records.tensor import ANY_SHAPE
@@ -88,6 +90,65 @@ def test_weights_in_another_file_belong_to_it(others: Others, tmp_path: Path) ->
         read(path)
 
 
+def test_weights_that_are_cut(others: Others, tmp_path: Path) -> None:
+    for name in ("outer.onnx", "outer.data"):
+        shutil.copy(others("outer.onnx").with_name(name), tmp_path)
+    with (tmp_path / "outer.data").open("r+b") as file:
+        file.truncate(400)
+    with pytest.raises(UsageError, match=r"outer\.data ends too early: it has 400 bytes, .* 432\."):
+        read(tmp_path / "outer.onnx")
+
+
+def test_endings_in_capitals(others: Others, tmp_path: Path) -> None:
+    path = tmp_path / "PLAIN.ONNX"
+    shutil.copy(others("plain.onnx"), path)
+    assert read(path).format == "onnx"
+
+
+def test_a_pointer_instead_of_a_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.onnx"
+    path.write_text("version https://git-lfs.github.com/spec/v1\noid sha256:4d7a\nsize 123\n")
+    with pytest.raises(UsageError, match="is a pointer of Git LFS") as caught:
+        read(path)
+    assert "git lfs pull" in caught.value.remedy
+
+
+def test_a_file_that_takes_nothing(tmp_path: Path) -> None:
+    ones = numpy_helper.from_array(np.ones(3, np.float32))
+    made = model([helper.make_node("Constant", [], ["y"], value=ones)], [], [value("y", (3,))])
+    with pytest.raises(UsageError, match="takes no inputs"):
+        read(written(made, tmp_path))
+
+
+def test_macs_of_old_files_without_weights_among_their_inputs(tmp_path: Path) -> None:
+    assert read(written(convolution(opset=7, ir=3), tmp_path)).macs == MACS
+
+
+class Containers(nn.Module):
+    """Takes a tuple, a dictionary and one by name, and returns a dictionary."""
+
+    def forward(
+        self, pair: tuple[torch.Tensor, torch.Tensor], rest: dict[str, torch.Tensor], *, by: object
+    ) -> dict[str, torch.Tensor]:
+        return {"sum": pair[0] + 2 * pair[1] + 4 * rest["c"], "product": pair[0] * by}  # type: ignore[operator]
+
+
+def test_programs_that_take_containers(tmp_path: Path) -> None:
+    a, b, c, by = (torch.full((2,), float(n)) for n in (1, 2, 3, 4))
+    program = torch.export.export(Containers(), ((a, b), {"c": c}), {"by": by})
+    path = tmp_path / "containers.pt2"
+    torch.export.save(program, path)
+    artifact = read(path)
+    assert [tensor.name for tensor in artifact.inputs] == ["pair_0", "pair_1", "rest_c", "by"]
+    feed = {t.name: x.numpy() for t, x in zip(artifact.inputs, (a, b, c, by), strict=True)}
+    for profile in (None, tmp_path):
+        session = pytorch.open_session(SessionRequest(path, feed, profile_to=profile))
+        session.infer()
+        assert [list(x) for x in session.outputs().values()] == [[17, 17], [4, 4]]
+    assert pytorch.read_profile(artifact, session.end_profile(), 1).events
+    assert opened(path).artifact.macs == 0
+
+
 def test_several_inputs_are_fed_by_what_they_are(others: Others) -> None:
     artifact = export.read_file(others("tokens.onnx"), FileInputs(values={"ids": (0, 99)}))
     ids, scale, picture = artifact.spec.inputs
@@ -95,6 +156,21 @@ def test_several_inputs_are_fed_by_what_they_are(others: Others) -> None:
     assert (scale.shape, scale.values) == ((), (0, 1))
     assert (picture.shape, picture.layout) == ((1, 1, 16, 16), "NCHW")
     assert artifact.spec.image_size == (16, 16)
+
+
+def test_all_free_sizes_are_asked_for_at_once(tmp_path: Path) -> None:
+    inputs = [value("a", ("batch", "length")), value("", None), value("b", ("batch", "length"))]
+    inputs[1].name = "c"
+    nodes = [helper.make_node("Sum", ["a", "b", "c"], ["y"])]
+    path = written(model(nodes, inputs, [value("y", None)]), tmp_path)
+    with pytest.raises(UsageError) as caught:
+        read(path, c=(1, 4))
+    assert "--shape a=1,224 --shape b=1,224." in caught.value.remedy
+    with pytest.raises(UsageError, match="does not tell the shape of its input 'c'"):
+        read(path, a=(1, 4), b=(1, 4))
+    # A cache may be empty; a shape that the file does not tell may be any.
+    artifact = read(path, a=(1, 0), b=(1, 0), c=(0,))
+    assert [x.shape for x in artifact.spec.inputs] == [(1, 0), (0,), (1, 0)]
 
 
 def test_free_sizes_have_to_be_given(others: Others) -> None:
@@ -254,7 +330,15 @@ def test_what_is_no_tensor_of_numbers(tmp_path: Path, kind: str, named: str) -> 
 
 def test_a_type_that_cannot_be_fed(tmp_path: Path) -> None:
     made = convolution(also=[value("brain", (1,), T.BFLOAT16)])
-    with pytest.raises(UsageError, match=r"'brain' .* of the type bfloat16, which NumPy lacks"):
+    with pytest.raises(UsageError, match=r"input 'brain' .* the type bfloat16, which NumPy lacks"):
+        read(written(made, tmp_path))
+
+
+def test_a_type_that_cannot_be_read(tmp_path: Path) -> None:
+    made = convolution()
+    made.graph.node.append(helper.make_node("Cast", ["y"], ["brain"], to=T.BFLOAT16))
+    made.graph.output.append(value("brain", (1, 4), T.BFLOAT16))
+    with pytest.raises(UsageError, match=r"output 'brain' .* the type bfloat16, which NumPy lacks"):
         read(written(made, tmp_path))
 
 

@@ -81,7 +81,7 @@ def command(
     """
     from mvdeploy.cli.progress import steps
 
-    if against is None and model is not None and not export.manifest_path(artifact).is_file():
+    if against is None and model is not None and not export.has_manifest(artifact):
         against = model
     if against is not None:
         if mutations:

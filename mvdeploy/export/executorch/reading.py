@@ -63,7 +63,8 @@ def read(path: Path) -> FileFacts:
             for i, value in enumerate(results)
         ),
         operators=operators,
-        versions={"backends": ", ".join(backends) or "none"},
+        versions={"backends": ", ".join(backends) or "none"}
+        | ({"inputs": "of any size up to these"} if any(map(_bounded, values)) else {}),
         runs_on=" and ".join(_ELSEWHERE.get(n, f"ExecuTorch's backend {n}") for n in foreign),
         delegation=Delegation(
             delegates=len(plan.delegates),
@@ -111,6 +112,11 @@ def _tensor(value: Any, name: str, what: str, path: Path) -> TensorInfo:
             "Export a program that takes and returns tensors of numbers alone.",
         )
     return TensorInfo(name, tuple(map(int, value.sizes)), _TYPES[kind])
+
+
+def _bounded(value: Any) -> bool:
+    """Say whether a tensor may be smaller; in which dimensions is not in the file."""
+    return bool(getattr(value, "shape_dynamism", 0))
 
 
 def _operators(plan: Any) -> Iterator[Operator]:

@@ -52,6 +52,7 @@ def _inferred(model: onnx.ModelProto, inputs: Sequence[TensorInfo]) -> onnx.Mode
 
     fixed = onnx.ModelProto()
     fixed.CopyFrom(model)
+    fixed.ir_version = max(fixed.ir_version, 4)  # before, only weights among the inputs are known
     for node in fixed.graph.node:
         _plain(node)
     shapes = {tensor.name: tensor.shape for tensor in inputs}

@@ -63,7 +63,7 @@ def read(path: Path) -> FileFacts:
         UsageError: it is none, is damaged or incomplete, or takes or gives what is no tensor.
         EngineError: ONNX Runtime cannot load a file in its own format.
     """
-    return _read_ort(path) if path.suffix == ".ort" else _read_onnx(path)
+    return _read_ort(path) if path.suffix.lower() == ".ort" else _read_onnx(path)
 
 
 def _read_onnx(path: Path) -> FileFacts:
@@ -117,31 +117,51 @@ def _load(path: Path) -> onnx.ModelProto:
 
 
 def _no_onnx(path: Path) -> UsageError:
+    if path.is_file() and _starts(path, b"version https://git-lfs"):
+        return UsageError(
+            f"{path} is a pointer of Git LFS, not the file itself.", "Get it with 'git lfs pull'."
+        )
     return UsageError(
         f"{path} is no ONNX file, or is damaged.", "Check the file, or export the model again."
     )
+
+
+def _starts(path: Path, words: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(words)) == words
 
 
 def _data_files(path: Path, model: onnx.ModelProto) -> Iterator[Path]:
     """Yield the files beside it that hold its weights.
 
     Raises:
-        UsageError: one of them is not there.
+        UsageError: one of them is not there, or is cut.
     """
     import onnx
 
-    locations: dict[str, None] = {}
+    ends: dict[str, int] = {}
     for tensor in _all_tensors(model.graph):
         if tensor.data_location == onnx.TensorProto.EXTERNAL:
             where = {entry.key: entry.value for entry in tensor.external_data}
-            locations.setdefault(where.get("location", ""))
-    for location in locations:
+            location = where.get("location", "")
+            try:
+                end = int(where.get("offset") or 0) + int(where.get("length") or 0)
+            except ValueError as error:
+                raise _no_onnx(path) from error
+            ends[location] = max(end, ends.get(location, 0))
+    for location, end in ends.items():
         file = path.parent / location
         if not _inside(location) or not file.is_file():
             raise UsageError(
                 f"{path} has weights in the file {location or '(without a name)'}, "
                 "which is not beside it.",
                 "Put the two files into one folder, under the names they had.",
+            )
+        if file.stat().st_size < end:
+            raise UsageError(
+                f"{file} ends too early: it has {file.stat().st_size} bytes, and the weights of "
+                f"{path.name} in it take {end}.",
+                "Copy the file again, or export the model again.",
             )
         yield file
 
