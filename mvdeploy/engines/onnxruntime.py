@@ -132,7 +132,8 @@ def _session_options(chosen: Mapping[str, str | int]) -> Any:
     session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-    session_options.log_severity_level = 3  # errors only: warnings are about its own graph file
+    # Errors are raised as well; warnings are about its own graph file.
+    session_options.log_severity_level = 4
     return session_options
 
 

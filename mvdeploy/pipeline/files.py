@@ -257,7 +257,7 @@ def _may_be(shape: tuple[int, ...], told: tuple[int | str, ...]) -> bool:
     )
 
 
-def _listed(shapes: list[tuple[int | str, ...]]) -> str:
+def _listed(shapes: Sequence[tuple[int | str, ...]]) -> str:
     return " and ".join("×".join(map(str, shape)) for shape in shapes) or "none"
 
 

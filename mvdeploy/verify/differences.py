@@ -65,9 +65,19 @@ def run(artifact: Artifact, path: Path, feeds: Feeds, engine: str) -> dict[str, 
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise EngineError(
             f"{engine} cannot run {path} ({reason}).",
-            "Check that this version of the engine runs such files.",
+            "Check that this version of the engine runs such files"
+            + (
+                ", and give values that it is made for with --values."
+                if _made_up(artifact)
+                else "."
+            ),
         ) from error
     return outputs
+
+
+def _made_up(artifact: Artifact) -> bool:
+    """Say whether an input is fed values of which it is not known whether it takes them."""
+    return any(tensor.values is not None for tensor in artifact.spec.inputs)
 
 
 def compare(a: Outputs, b: Outputs) -> tuple[OutputDifference, ...]:

@@ -22,7 +22,7 @@ from mvdeploy.pipeline.report import breakdowns, view
 from mvdeploy.records import Category, OperatorKind, SavedRun
 from mvdeploy.records.run import load_run
 from mvdeploy.report.wording import word
-from tests.others import MACS, WEIGHT, convolution
+from tests.others import MACS, WEIGHT, convolution, model, value
 from tests.warm import Server, started
 
 Others = Callable[[str], Path]
@@ -245,6 +245,10 @@ def make():
 
 def doubled():
     return Kernel(torch.load({weights!r}) * 1.01)
+
+
+def fewer():
+    return Kernel(torch.load({weights!r})[:3])
 """
 
 
@@ -287,10 +291,11 @@ def test_the_network_of_a_file_can_be_named(warm: Server, factory: Path, tmp_pat
     wrong = warm.mvdeploy(*told, f"{factory}:doubled", *QUICK, cwd=tmp_path)
     assert wrong.returncode == 1
     assert "computes something else than the network" in wrong.stderr
-    unfit = warm.mvdeploy("bench", "mine.onnx", "--model", "mobilevit_xxs", cwd=tmp_path)
+    unfit = warm.mvdeploy(*told, f"{factory}:fewer", cwd=tmp_path)
     assert unfit.returncode == 2
-    assert "returns outputs of the shapes 1×4, and mobilevit_xxs" in unfit.stderr
-    assert unfit.stderr.splitlines()[0].endswith("returns 1×1000.")
+    said = unfit.stderr.splitlines()[0]
+    assert "mine.onnx returns outputs of the shapes 1×4, and" in said
+    assert said.endswith("returns 1×3.")
 
 
 def test_verify_against_a_network(warm: Server, others: Others, factory: Path) -> None:
@@ -329,6 +334,20 @@ def test_a_small_fault_is_seen(others: Others, warm: Server, tmp_path: Path) -> 
     against = ("--against", str(others("plain.onnx")))
     done = warm.mvdeploy("verify", "nearly.onnx", *against, cwd=tmp_path)
     assert done.returncode == 1 and " 60.0 " in done.stdout
+
+
+def test_values_that_a_file_does_not_take(warm: Server, tmp_path: Path) -> None:
+    row = numpy_helper.from_array(np.ones((1, 2), np.float32), "row")
+    nodes = [helper.make_node("Gather", ["row", "ids"], ["y"])]
+    inputs, outputs = [value("ids", (1, 4), onnx.TensorProto.INT64)], [value("y", (1, 4, 2))]
+    onnx.save(model(nodes, inputs, outputs, [row]), tmp_path / "short.onnx")
+    both = ("verify", "short.onnx", "--against", "short.onnx")
+    done = warm.mvdeploy(*both, cwd=tmp_path)
+    assert done.returncode == 4
+    # The engine's own lines on standard error say no more.
+    assert "[E:onnxruntime" not in done.stderr
+    assert "out of data bounds" in done.stderr and "with --values" in done.stderr
+    assert warm.mvdeploy(*both, "--values", "ids=0,0", cwd=tmp_path).returncode == 0
 
 
 def test_describe_a_file(others: Others, tmp_path: Path) -> None:
