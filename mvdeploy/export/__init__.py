@@ -63,32 +63,54 @@ import functools
 import importlib
 import importlib.metadata
 import platform
-import re
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
 import mvdeploy
-from mvdeploy import files, plugins, precisions, tasks
-from mvdeploy.errors import UsageError
-from mvdeploy.export import _reading
-from mvdeploy.export._reading import FileFacts
-from mvdeploy.plugins import Option
+from mvdeploy import files, precisions, tasks
+from mvdeploy.export._choices import (
+    DEFAULTS,
+    DYNAMIC,
+    Declared,
+    Options,
+    check,
+    check_options,
+    complete,
+    declared,
+    formulation,
+    get,
+    marks,
+    names,
+    option,
+    options,
+    options_of,
+    precision,
+    precisions_of,
+    twin,
+)
+from mvdeploy.export._manifests import (
+    belongs,
+    data_files,
+    has_manifest,
+    manifest,
+    manifest_path,
+    read,
+    save_manifest,
+)
+from mvdeploy.export._reading import FileFacts, read_file, readers, with_inputs
 from mvdeploy.records import (
     Artifact,
     Category,
     Delegation,
-    FileInputs,
     ModelSpec,
     ModuleInfo,
     Operator,
     PassReport,
     Preprocessing,
     TensorInfo,
-    codec,
 )
 from mvdeploy.verify import mutations, verifiers
 from mvdeploy.verify.probes import Choose, Probe, Probing
@@ -96,47 +118,51 @@ from mvdeploy.verify.probes import Choose, Probe, Probing
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+__all__ = [
+    "DEFAULTS",
+    "DYNAMIC",
+    "REQUIRED",
+    "Alter",
+    "Declared",
+    "FileFacts",
+    "Options",
+    "Source",
+    "Subject",
+    "Written",
+    "belongs",
+    "categories",
+    "check",
+    "check_options",
+    "complete",
+    "data_files",
+    "declared",
+    "formulation",
+    "get",
+    "has_manifest",
+    "manifest",
+    "manifest_path",
+    "marks",
+    "mutants",
+    "names",
+    "option",
+    "options",
+    "options_of",
+    "precision",
+    "precisions_of",
+    "probing",
+    "read",
+    "read_file",
+    "readers",
+    "save_manifest",
+    "suffix",
+    "twin",
+    "verifier",
+    "with_inputs",
+    "write",
+]
+
 REQUIRED = ("SUFFIX", "PACKAGES", "PRECISIONS", "write")
 """What every format's file has."""
-
-DYNAMIC = "batch"
-"""Stands in a shape where any number will do."""
-
-_OPTION = "option"
-
-
-def option(
-    default: Any,
-    flag: str,
-    help: str,
-    *,
-    metavar: str = "",
-    choices: tuple[str, ...] = (),
-    read: Callable[[str], Any] = str,
-) -> Any:
-    """Declare a field of a format's ``Options``; see `mvdeploy.plugins.Option`."""
-    declared = Option("", flag, help, metavar, choices, read=read)
-    return dataclasses.field(default=default, metadata={_OPTION: declared})
-
-
-@dataclasses.dataclass(frozen=True)
-class Options:
-    """What can be chosen about a file beyond its format.
-
-    Attributes:
-        precision: one of `mvdeploy.precisions`; None for the format's usual one.
-        formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
-        dynamic_batch: any number of images can be fed, instead of as many as the spec says.
-        own: the format's own ``Options``; None for its defaults.
-    """
-
-    precision: str | None = None
-    formulation: str | None = None
-    dynamic_batch: bool = False
-    own: Any = None
-
-
-DEFAULTS = Options()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -218,186 +244,6 @@ class Subject:
         return any(DYNAMIC in tensor.shape for tensor in self.inputs)
 
 
-def names() -> tuple[str, ...]:
-    """Return the names of all formats."""
-    return plugins.names(__name__)
-
-
-def get(format_name: str) -> ModuleType:
-    """Return the file of a format.
-
-    Raises:
-        UsageError: there is no such format.
-    """
-    return plugins.load(__name__, format_name, "format")
-
-
-def check(format_name: str, precision: str | None = None) -> None:
-    """Refuse a format or precision that does not exist.
-
-    Raises:
-        UsageError: there is no such format or precision.
-    """
-    if format_name not in names():
-        raise plugins.unknown("format", format_name, names())
-    if precision is not None:
-        precisions.get(precision)
-
-
-@dataclasses.dataclass(frozen=True)
-class Declared:
-    """An option and the formats that have it."""
-
-    option: Option
-    formats: tuple[str, ...]
-
-
-def declared() -> tuple[Declared, ...]:
-    """Return the options of all formats, each flag once, in the order of the formats."""
-    by_flag: dict[str, Declared] = {}
-    for name in names():
-        for own_option in _own(get(name)).values():
-            before = by_flag.get(own_option.flag)
-            formats = (*before.formats, name) if before else (name,)
-            by_flag[own_option.flag] = Declared(before.option if before else own_option, formats)
-    return tuple(by_flag.values())
-
-
-def options(
-    format_name: str,
-    given: Mapping[str, Any] | None = None,
-    *,
-    precision: str | None = None,
-    formulation: str | None = None,
-    dynamic_batch: bool = False,
-) -> Options:
-    """Return the options of a format from values by name.
-
-    Args:
-        format_name: of the format.
-        given: values of its own options, and of other formats': those that are None, False or
-            empty were not asked for.
-        precision: see `Options`, as are the others.
-        formulation: see above.
-        dynamic_batch: see above.
-
-    Raises:
-        UsageError: the format lacks one that is asked for.
-    """
-    exporter = get(format_name)
-    asked = {name: value for name, value in (given or {}).items() if value}
-    own = _own(exporter)
-    for declaration in declared():
-        if declaration.option.name in asked and declaration.option.name not in own:
-            raise _lacking(format_name, declaration.option.flag, declaration.formats)
-    chosen = exporter.Options(**asked) if own else None
-    return Options(precision, formulation, dynamic_batch, chosen)
-
-
-def check_options(format_name: str, options: Options) -> None:
-    """Refuse options that a format does not have, or that cannot be.
-
-    Raises:
-        UsageError: names the option.
-    """
-    exporter = get(format_name)
-    if options.own is not None and not isinstance(options.own, _own_type(exporter) or ()):
-        raise UsageError(
-            f"The options {options.own!r} are not those of the format {format_name}.",
-            f"Give those that mvdeploy.export.{format_name} has.",
-        )
-    if options.dynamic_batch and not getattr(exporter, "DYNAMIC_BATCH", False):
-        having = [name for name in names() if getattr(get(name), "DYNAMIC_BATCH", False)]
-        raise _lacking(format_name, "--batch dynamic", having)
-    possible = precisions_of(format_name)
-    if precision(format_name, options) not in possible:
-        raise UsageError(
-            f"The format {format_name} is not written in {options.precision}.",
-            f"Give --precision {' or '.join(possible)}.",
-        )
-    if hasattr(exporter, "check"):
-        exporter.check(complete(format_name, options))
-
-
-def complete(format_name: str, options: Options) -> Options:
-    """Return options with the format's own and its usual precision where none are given."""
-    own_type = _own_type(get(format_name))
-    return dataclasses.replace(
-        options,
-        precision=precision(format_name, options),
-        own=options.own if options.own is not None or own_type is None else own_type(),
-    )
-
-
-def _own_type(exporter: ModuleType) -> type[Any] | None:
-    own_type: type[Any] | None = getattr(exporter, "Options", None)
-    # The name may also be the one that is imported from here.
-    return None if own_type is Options else own_type
-
-
-def _own(exporter: ModuleType) -> dict[str, Option]:
-    """Return the declared options of a format by the names of their fields."""
-    own_type = _own_type(exporter)
-    fields = dataclasses.fields(own_type) if own_type is not None else ()
-    return {f.name: f.metadata[_OPTION]._replace(name=f.name) for f in fields}
-
-
-def _lacking(format_name: str, flag: str, having: Sequence[str]) -> UsageError:
-    return UsageError(
-        f"The format {format_name} has no {flag}.",
-        f"Leave it out, or use --format {' or '.join(having)}.",
-    )
-
-
-def precisions_of(format_name: str) -> tuple[str, ...]:
-    """Return the precisions that a format can be written in, the usual one first."""
-    own: tuple[str, ...] = get(format_name).PRECISIONS
-    others = (n for n in precisions.names() if format_name in precisions.get(n).formats)
-    return tuple(dict.fromkeys((*own, *others)))
-
-
-def precision(format_name: str, options: Options) -> str:
-    """Return what a format is written in: as is asked for, or as is usual."""
-    return options.precision or precisions_of(format_name)[0]
-
-
-def formulation(format_name: str, options: Options) -> str | None:
-    """Return how the network is to be written: as is asked for, or as suits the format best.
-
-    Returns:
-        One of `mvdeploy.passes.FORMULATIONS`; None if the format takes the network as it is.
-    """
-    if options.formulation is not None:
-        return options.formulation
-    best = getattr(get(format_name), "formulation", None)
-    preferred: str | None = best(complete(format_name, options)) if best is not None else None
-    return preferred
-
-
-def marks(format_name: str, options: Options) -> tuple[str, ...]:
-    """Return what a file's name says of the options that it is made with."""
-    own: Callable[[Options], tuple[str, ...]] | None = getattr(get(format_name), "marks", None)
-    whole = complete(format_name, options)
-    return own(whole) if own is not None else (str(whole.precision),)
-
-
-def twin(format_name: str, options: Options) -> Options | None:
-    """Return how the program is made that is measured instead; None when it is measured itself."""
-    own = getattr(get(format_name), "twin", None)
-    instead = own(complete(format_name, options)) if own is not None else None
-    return None if instead is None else dataclasses.replace(options, own=instead)
-
-
-def options_of(artifact: Artifact) -> Options:
-    """Return the options that make a file like one that there is."""
-    own = getattr(get(artifact.format), "options_of", None)
-    return Options(
-        artifact.precision,
-        dynamic_batch=any(DYNAMIC in tensor.shape for tensor in artifact.inputs),
-        own=own(artifact) if own is not None else None,
-    )
-
-
 def verifier(format_name: str) -> str:
     """Return what a format's files are run by for the comparison with PyTorch.
 
@@ -419,11 +265,6 @@ def suffix(format_name: str) -> str:
     """Return the file name ending of a format, with its dot."""
     ending: str = get(format_name).SUFFIX
     return ending
-
-
-def manifest_path(artifact: Path) -> Path:
-    """Return where the manifest of an artifact lies: ``model.onnx`` → ``model.onnx.json``."""
-    return artifact.with_name(artifact.name + ".json")
 
 
 Alter = Callable[[Any], Any]
@@ -600,159 +441,6 @@ def _weights(spec: ModelSpec) -> str:
     if spec.weights is not None:
         return spec.weights.sha256
     return "its own" if spec.seed is None else f"seed {spec.seed}"
-
-
-def save_manifest(artifact: Artifact, path: Path) -> None:
-    """Write the manifest beside the artifact at `path`."""
-    codec.save(artifact, manifest_path(path))
-
-
-def readers() -> dict[str, str]:
-    """Return the formats that files without a manifest are read as, by their endings."""
-    formats = [(name, get(name)) for name in names()]
-    return {
-        ending: name
-        for name, exporter in formats
-        if hasattr(exporter, "read_file")
-        for ending in getattr(exporter, "READS", (exporter.SUFFIX,))
-    }
-
-
-def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
-    """Read what a file says of itself, whoever made it; a manifest is not looked for.
-
-    Args:
-        path: of a format that is read by its ending.
-        said: what is said of its inputs.
-
-    Raises:
-        UsageError: it is not there, is not what its ending says, or is damaged; or a free dimension
-            of an input has no size.
-    """
-    if not path.exists():
-        raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
-    by_ending = readers()
-    ending = path.suffix.lower()
-    if ending not in by_ending:
-        raise UsageError(
-            f"{path} is of no kind that is read ({', '.join(by_ending)}).",
-            "Give a file with one of these endings, or one that 'mvdeploy export' wrote.",
-        )
-    format_name = by_ending[ending]
-    facts: FileFacts = get(format_name).read_file(path)
-    _reading.demand_tensors(facts, path)
-    fed = _reading.fed(facts.inputs, said or FileInputs(), path)
-    counted = facts.count(fed) if facts.count is not None else None
-    size = _reading.image_size(fed)
-    return Artifact(
-        path=path.name,
-        sha256=files.sha256(path, facts.data),
-        size_bytes=sum(map(files.size, (path, *facts.data))),
-        format=format_name,
-        precision=facts.precision,
-        spec=ModelSpec(
-            model="",
-            patches=(),
-            image_size=size,
-            task="tensors",
-            batch=_reading.batch(fed),
-            seed=None,
-            own_inputs=tuple(map(_reading.as_network, fed)),
-            own_outputs=facts.outputs,
-        ),
-        passes=(),
-        inputs=tuple(
-            dataclasses.replace(tensor, layout=now.layout)
-            for tensor, now in zip(facts.inputs, fed, strict=True)
-        ),
-        outputs=facts.outputs,
-        preprocessing=Preprocessing(size, size),
-        versions=dict(facts.versions),
-        operators=facts.operators,
-        modules=dict(facts.modules),
-        parameters=facts.parameters,
-        macs=counted.macs if counted else None,
-        runs_on=facts.runs_on,
-        delegation=facts.delegation,
-        read_from=facts.read_from,
-        data=tuple(file.relative_to(path.parent).as_posix() for file in facts.data),
-        uncounted=counted.uncounted if counted else (),
-    )
-
-
-def data_files(path: Path, artifact: Artifact) -> tuple[Path, ...]:
-    """Return the files beside a file that hold a part of it."""
-    return tuple(path.parent / name for name in artifact.data)
-
-
-def read(path: Path) -> Artifact:
-    """Read the manifest of an artifact and check that it belongs to the file.
-
-    Raises:
-        UsageError: the artifact or its manifest is missing, or the file has another sha256.
-    """
-    if not path.exists():
-        raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
-    if not has_manifest(path):
-        raise UsageError(
-            f"{path} has no manifest ({manifest_path(path).name}), so the network that it came "
-            "from is not known.",
-            "Say what to compare with: 'mvdeploy verify FILE --against OTHER'.",
-        )
-    artifact = manifest(path)
-    if not belongs(artifact, path):
-        raise UsageError(
-            f"{path} is not the file that {manifest_path(path).name} describes (its sha256 "
-            "differs).",
-            "Export the model again.",
-        )
-    return artifact
-
-
-def has_manifest(path: Path) -> bool:
-    """Say whether a manifest lies beside a file: ours, not something of another tool."""
-    try:
-        text = manifest_path(path).read_bytes()
-    except OSError:
-        return False  # none, or a folder
-    return re.search(rb'"record"\s*:\s*"Artifact"', text) is not None
-
-
-def manifest(path: Path) -> Artifact:
-    """Read the manifest beside a file, whether it describes the file or another.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    return codec.load(Artifact, manifest_path(path))
-
-
-def belongs(artifact: Artifact, path: Path) -> bool:
-    """Say whether a manifest describes a file."""
-    data = data_files(path, artifact)
-    there = all(file.is_file() for file in data)
-    return there and files.sha256(path, data) == artifact.sha256
-
-
-def with_inputs(artifact: Artifact, said: FileInputs, path: Path) -> Artifact:
-    """Return a manifest whose free dimensions have the sizes that are asked for.
-
-    Raises:
-        UsageError: see `read_file`.
-    """
-    spec = artifact.spec
-    fed = _reading.fed(artifact.inputs, said, path)
-    own = tuple(map(_reading.as_network, fed)) if spec.own_inputs else ()
-    image_size = _reading.image_size(fed)
-    changed = dataclasses.replace(
-        spec, own_inputs=own, batch=_reading.batch(fed), image_size=image_size
-    )
-    if changed == spec:
-        return artifact
-    rule = artifact.preprocessing
-    if rule.crop != image_size:
-        rule = dataclasses.replace(rule, resize=image_size, crop=image_size)
-    return dataclasses.replace(artifact, spec=changed, preprocessing=rule, macs=None)
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -11,8 +11,19 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from mvdeploy import files
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Delegation, FileInputs, ModuleInfo, Operator, TensorInfo
+from mvdeploy.export._choices import get, names
+from mvdeploy.records import (
+    Artifact,
+    Delegation,
+    FileInputs,
+    ModelSpec,
+    ModuleInfo,
+    Operator,
+    Preprocessing,
+    TensorInfo,
+)
 from mvdeploy.records.tensor import ANY_SHAPE
 
 SIGNATURE = "its signature"
@@ -214,3 +225,95 @@ def image_size(inputs: Sequence[TensorInfo]) -> tuple[int, int]:
 def batch(inputs: Sequence[TensorInfo]) -> int:
     """Return the batch that is fed: the first dimension of the first input that has one."""
     return next((int(tensor.shape[0]) for tensor in inputs if tensor.shape), 1)
+
+
+def readers() -> dict[str, str]:
+    """Return the formats that files without a manifest are read as, by their endings."""
+    formats = [(name, get(name)) for name in names()]
+    return {
+        ending: name
+        for name, exporter in formats
+        if hasattr(exporter, "read_file")
+        for ending in getattr(exporter, "READS", (exporter.SUFFIX,))
+    }
+
+
+def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
+    """Read what a file says of itself, whoever made it; a manifest is not looked for.
+
+    Args:
+        path: of a format that is read by its ending.
+        said: what is said of its inputs.
+
+    Raises:
+        UsageError: it is not there, is not what its ending says, or is damaged; or a free dimension
+            of an input has no size.
+    """
+    if not path.exists():
+        raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
+    by_ending = readers()
+    ending = path.suffix.lower()
+    if ending not in by_ending:
+        raise UsageError(
+            f"{path} is of no kind that is read ({', '.join(by_ending)}).",
+            "Give a file with one of these endings, or one that 'mvdeploy export' wrote.",
+        )
+    format_name = by_ending[ending]
+    facts: FileFacts = get(format_name).read_file(path)
+    demand_tensors(facts, path)
+    taken = fed(facts.inputs, said or FileInputs(), path)
+    counted = facts.count(taken) if facts.count is not None else None
+    size = image_size(taken)
+    return Artifact(
+        path=path.name,
+        sha256=files.sha256(path, facts.data),
+        size_bytes=sum(map(files.size, (path, *facts.data))),
+        format=format_name,
+        precision=facts.precision,
+        spec=ModelSpec(
+            model="",
+            patches=(),
+            image_size=size,
+            task="tensors",
+            batch=batch(taken),
+            seed=None,
+            own_inputs=tuple(map(as_network, taken)),
+            own_outputs=facts.outputs,
+        ),
+        passes=(),
+        inputs=tuple(
+            dataclasses.replace(tensor, layout=now.layout)
+            for tensor, now in zip(facts.inputs, taken, strict=True)
+        ),
+        outputs=facts.outputs,
+        preprocessing=Preprocessing(size, size),
+        versions=dict(facts.versions),
+        operators=facts.operators,
+        modules=dict(facts.modules),
+        parameters=facts.parameters,
+        macs=counted.macs if counted else None,
+        runs_on=facts.runs_on,
+        delegation=facts.delegation,
+        read_from=facts.read_from,
+        data=tuple(file.relative_to(path.parent).as_posix() for file in facts.data),
+        uncounted=counted.uncounted if counted else (),
+    )
+
+
+def with_inputs(artifact: Artifact, said: FileInputs, path: Path) -> Artifact:
+    """Return a manifest whose free dimensions have the sizes that are asked for.
+
+    Raises:
+        UsageError: see `read_file`.
+    """
+    spec = artifact.spec
+    taken = fed(artifact.inputs, said, path)
+    own = tuple(map(as_network, taken)) if spec.own_inputs else ()
+    size = image_size(taken)
+    changed = dataclasses.replace(spec, own_inputs=own, batch=batch(taken), image_size=size)
+    if changed == spec:
+        return artifact
+    rule = artifact.preprocessing
+    if rule.crop != size:
+        rule = dataclasses.replace(rule, resize=size, crop=size)
+    return dataclasses.replace(artifact, spec=changed, preprocessing=rule, macs=None)
