@@ -65,12 +65,9 @@ def run(artifact: Artifact, path: Path, feeds: Feeds, engine: str) -> dict[str, 
         reason = " ".join(str(error).split())[:300].rstrip(".")
         raise EngineError(
             f"{engine} cannot run {path} ({reason}).",
-            "Check that this version of the engine runs such files"
-            + (
-                ", and give values that it is made for with --values."
-                if _made_up(artifact)
-                else "."
-            ),
+            "Give values that it is made for with --values, or try another version of the engine."
+            if _made_up(artifact)
+            else "Check that this version of the engine runs such files.",
         ) from error
     return outputs
 
