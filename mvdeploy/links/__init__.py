@@ -62,7 +62,7 @@ system on; what happened in between is the difference of two states.
 ``page_faults``              counter
 ``cpu_quota_cores``          cores' worth of time that the container or service may use, or
                              ``none``; host only
-``cpu_quota_held_us``        counter: microseconds for which that limit held its threads
+``cpu_quota_held_us``        counter: microseconds for which that limit held its threads; host only
 ``temperatures_c``           ``sensor=degrees`` for each sensor
 ``skin_c``                   °C, the highest that a sensor of the skin tells; phones only
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``

@@ -219,7 +219,10 @@ def test_the_condition_of_this_machine(board: SshShell) -> None:
 def test_every_reading_is_documented_and_given(board: SshShell) -> None:
     names, found = documented("Link.state"), linux.state(board).readings.keys()
     assert found <= names.keys()
-    assert names.keys() - lackable(names, "may lack it", "lacks it", "phones only") <= found
+    assert (
+        names.keys() - lackable(names, "may lack it", "lacks it", "phones only", "host only")
+        <= found
+    )
     names, identity = documented("Link.identity"), linux.identity(NOTHING)
     assert identity.keys() == names.keys() - lackable(names, "phones only")
 

@@ -68,6 +68,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "manifest_of_another_file": {"file": "a.onnx"},
     "unknown_network": {},
+    "outputs_not_finite": {},
     "unknown_images": {"fed": "as RGB in 0 to 1"},
     "free_dimensions": {"inputs": "'x' (N×3×32×32) as 1×3×32×32"},
     "seeded_inputs": {"inputs": "'ids' from 0 to 99"},
