@@ -82,6 +82,7 @@ class Yardstick:
             feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
         self.artifact, self.feeds, self.rewritten = artifact, feeds, rewritten
         self._network = network
+        self._summed: dict[str, localise.Capture] = {}
         self._captures: dict[str, tuple[localise.Capture, localise.Capture | None]] = {}
 
     @functools.cached_property
@@ -124,11 +125,12 @@ class Yardstick:
         """Return the tensors between modules with sums added one number after another."""
         import torch
 
-        assert self.rewritten is not None
-        with sums.plain_sums():
-            return localise.Capture(
-                self.rewritten, *map(torch.from_numpy, self.feeds[name].values())
-            )
+        if name not in self._summed:
+            assert self.rewritten is not None
+            fed = map(torch.from_numpy, self.feeds[name].values())
+            with sums.plain_sums():
+                self._summed[name] = localise.Capture(self.rewritten, *fed)
+        return self._summed[name]
 
     def alone(
         self, path: str, given: Array, *, plain_sums: bool = False
