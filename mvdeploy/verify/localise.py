@@ -240,6 +240,8 @@ def compare(
     precision: str = "fp32",
     rounded: Sequence[Capture] = (),
     alone: Alone | None = None,
+    *,
+    to_first: bool = False,
 ) -> tuple[ModuleParity, ...]:
     """Compare tensor by tensor.
 
@@ -251,6 +253,7 @@ def compare(
         rounded: PyTorch's tensors in the export's precision; of several, that with the largest
             error counts. Empty where they are not known.
         alone: runs single modules; None to leave that out.
+        to_first: end with the first tensor that diverges.
 
     Returns:
         One entry for each tensor that both sides have in the same shape, in the order they run.
@@ -303,6 +306,8 @@ def compare(
                 own_ratio=_number(own_ratio),
             )
         )
+        if to_first and not same:
+            break
     return tuple(results)
 
 

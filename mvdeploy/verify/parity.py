@@ -430,11 +430,14 @@ class _Inside:
         modules = compared(rounded, self.yardstick.alone)
         if rounded and any(module.diverges for module in modules):
             alone = functools.partial(self.yardstick.alone, plain_sums=True)
-            again = compared((*rounded, self.yardstick.plain_sums(name)), alone)
-            modules = tuple(
+            both = (*rounded, self.yardstick.plain_sums(name))
+            again = compared(both, alone, to_first=True)
+            # After the first that stays, what was said of the others stands.
+            cleared = (
                 dataclasses.replace(module, diverges=module.diverges and also.diverges)
-                for module, also in zip(modules, again, strict=True)
+                for module, also in zip(modules, again, strict=False)
             )
+            modules = (*cleared, *modules[len(again) :])
         return modules
 
 
