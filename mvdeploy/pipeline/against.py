@@ -95,6 +95,7 @@ def compare_network(
         EngineError: the file cannot be run.
     """
     from mvdeploy.verify import parity
+    from mvdeploy.verify.reference import Yardstick
 
     on_step(f"{network.label}: build")
     file = _runnable(path, said)
@@ -103,7 +104,7 @@ def compare_network(
     on_step(f"{path.name}: compare with {network.label}")
     engine = export.verifier(artifact.format)
     feeds = _feeds((artifact,), photograph)
-    yardstick = parity.Yardstick(artifact, models.build(artifact.spec), feeds)
+    yardstick = Yardstick(artifact, models.build(artifact.spec), feeds)
     return parity.check(yardstick, file.path, engine)
 
 

@@ -151,10 +151,11 @@ class Builder:
         options: formats.Options,
     ) -> Parity:
         from mvdeploy.verify import inputs, parity
+        from mvdeploy.verify.reference import Yardstick
 
         feeds = inputs.with_batches(self._feeds, artifact.inputs)
         result = parity.check(
-            parity.Yardstick(artifact, built.network, feeds, source.network),
+            Yardstick(artifact, built.network, feeds, source.network),
             path,
             formats.verifier(artifact.format),
             probing=formats.probing(source, path, artifact.format, options),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
-    from mvdeploy.verify.parity import Reference
+    from mvdeploy.verify.reference import Reference
 
     Arrays = Mapping[str, npt.NDArray[np.generic]]
 
@@ -143,7 +143,7 @@ class Judge:
         """Return what PyTorch makes of the input that the case is fed, and the network."""
         import numpy as np
 
-        from mvdeploy.verify.parity import reference
+        from mvdeploy.verify.reference import reference
 
         # The input follows from the spec: all cases of one are fed the same.
         weights = artifact.weights_fingerprint

@@ -19,7 +19,7 @@ from mvdeploy.verify.mutations import Mutant, Subject
 if TYPE_CHECKING:
     from torch import nn
 
-    from mvdeploy.verify.parity import Yardstick
+    from mvdeploy.verify.reference import Yardstick
 
 OnStep = Callable[[str], None]
 
@@ -124,9 +124,9 @@ class Verifier:
 
     @functools.cached_property
     def _yardstick(self) -> Yardstick:
-        from mvdeploy.verify import parity
+        from mvdeploy.verify.reference import Yardstick
 
-        return parity.Yardstick(self.artifact, self._network, self._feeds, self._rewritten)
+        return Yardstick(self.artifact, self._network, self._feeds, self._rewritten)
 
     def mutations(self, chosen: Collection[str] | None = None) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose.

@@ -8,11 +8,10 @@ from faults.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision
+from mvdeploy.precisions._dispatch import dispatching
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -45,24 +44,14 @@ def run(network: nn.Module, feeds: Feeds) -> dict[str, Any]:
     return results
 
 
-def _halves() -> AbstractContextManager[Any]:
+def _halves() -> Any:
     """Round what every operator makes to half precision, while it is entered."""
     from torch import Tensor
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_map_only
 
-    class Halves(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self,
-            func: Callable[..., Any],
-            types: object,
-            args: tuple[Any, ...] = (),
-            kwargs: Mapping[str, Any] | None = None,
-        ) -> Any:
-            return tree_map_only(Tensor, _rounded, func(*args, **(kwargs or {})))
-
-    mode: AbstractContextManager[Any] = Halves()  # type: ignore[no-untyped-call]
-    return mode
+    return dispatching(
+        lambda operator, args, kwargs: tree_map_only(Tensor, _rounded, operator(*args, **kwargs))
+    )
 
 
 def _rounded(tensor: Tensor) -> Tensor:

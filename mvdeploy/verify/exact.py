@@ -7,9 +7,11 @@ on its depth and weights. Against double precision each of them can be measured.
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from mvdeploy.precisions._dispatch import dispatching
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -54,26 +56,18 @@ def doubles() -> Iterator[None]:
     That is also what a network's code makes itself: constants, and casts such as ``.float()``.
     """
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
     from torch.utils._pytree import tree_map
 
-    class Doubles(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self,
-            func: Callable[..., Any],
-            types: object,
-            args: tuple[Any, ...] = (),
-            kwargs: Mapping[str, Any] | None = None,
-        ) -> Any:
-            # What works in place has to find the tensor itself.
-            if not func._schema.is_mutable:  # type: ignore[attr-defined]
-                args, kwargs = tree_map(double, (args, dict(kwargs or {})))
-            return func(*args, **(kwargs or {}))
+    def compute(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        # What works in place has to find the tensor itself.
+        if not operator._schema.is_mutable:
+            args, kwargs = tree_map(double, (args, kwargs))
+        return operator(*args, **kwargs)
 
     usual = torch.get_default_dtype()
     torch.set_default_dtype(torch.float64)
     try:
-        with Doubles():  # type: ignore[no-untyped-call]
+        with dispatching(compute):
             yield
     finally:
         torch.set_default_dtype(usual)

@@ -5,10 +5,10 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -26,131 +26,15 @@ from mvdeploy.records import (
     PrecisionLoss,
 )
 from mvdeploy.records.parity import NOTABLE, ONE_INPUT
-from mvdeploy.verify import exact, images, localise, probes, verifiers
-from mvdeploy.verify import plain_sums as sums
-from mvdeploy.verify.inputs import Feed, Feeds
+from mvdeploy.verify import images, localise, probes, verifiers
+from mvdeploy.verify.inputs import Feeds
+from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick, compared, existing
 
 if TYPE_CHECKING:
-    from torch import Tensor, nn
-
-Array = npt.NDArray[Any]
-Outputs = Mapping[str, Array]
-"""Of one inference, by name."""
-
-T = TypeVar("T")
+    pass
 
 NAMED = 3
 """Weights that an error names."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Reference:
-    """What a network computes, to hold an artifact against.
-
-    Attributes:
-        outputs: by input: in double precision where that can be.
-        rounded: by input: as PyTorch computes them in the artifact's precision; None where nothing
-            else is known than `outputs`.
-        not_exact: why `outputs` are not in double precision; empty where they are.
-        plain_sums: computes the outputs by input with sums that are added one number after another.
-    """
-
-    outputs: Mapping[str, Outputs]
-    rounded: Mapping[str, Outputs] | None
-    not_exact: str = ""
-    plain_sums: Callable[[], Mapping[str, Outputs]] = dict
-
-
-class Yardstick:
-    """What a network computes on some inputs: what any number of its artifacts are held against.
-
-    Args:
-        artifact: a manifest; others differ in the file only.
-        network: before any pass, in eval mode.
-        feeds: what the network is fed, by name; two at least. The first is looked at closely.
-        rewritten: the network after the passes; None to leave out the inside.
-    """
-
-    def __init__(
-        self,
-        artifact: Artifact,
-        network: nn.Module,
-        feeds: Feeds,
-        rewritten: nn.Module | None = None,
-    ) -> None:
-        if images.takes_images(artifact):
-            feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
-        self.artifact, self.feeds, self.rewritten = artifact, feeds, rewritten
-        self._network = network
-        self._summed: dict[str, localise.Capture] = {}
-        self._captures: dict[str, tuple[localise.Capture, localise.Capture | None]] = {}
-
-    @functools.cached_property
-    def reference(self) -> Reference:
-        """The outputs."""
-        return _reference(self.artifact, self._network, self.feeds)
-
-    def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
-        """Return the tensors between modules on an input, as exact as can be.
-
-        Returns:
-            In double precision and in single; or in single and None.
-        """
-        if name not in self._captures:
-            self._captures[name] = self._captured(self.feeds[name])
-        return self._captures[name]
-
-    def _captured(self, feed: Feed) -> tuple[localise.Capture, localise.Capture | None]:
-        import torch
-
-        assert self.rewritten is not None
-        usual = localise.Capture(self.rewritten, *map(torch.from_numpy, feed.values()))
-        if self._doubled is None:
-            return usual, None
-        try:
-            with exact.doubles():
-                wide = map(torch.from_numpy, exact.widened(feed).values())
-                return localise.Capture(self._doubled, *wide), usual
-        except Exception:  # see `Reference.not_exact`
-            return usual, None
-
-    @functools.cached_property
-    def _doubled(self) -> nn.Module | None:
-        """The rewritten network in double precision; None where errors are not judged by it."""
-        if precisions.get(self.artifact.precision).max_ratio is None or self.rewritten is None:
-            return None
-        return exact.doubled(self.rewritten)
-
-    def plain_sums(self, name: str) -> localise.Capture:
-        """Return the tensors between modules with sums added one number after another."""
-        import torch
-
-        if name not in self._summed:
-            assert self.rewritten is not None
-            fed = map(torch.from_numpy, self.feeds[name].values())
-            with sums.plain_sums():
-                self._summed[name] = localise.Capture(self.rewritten, *fed)
-        return self._summed[name]
-
-    def alone(
-        self, path: str, given: Array, *, plain_sums: bool = False
-    ) -> tuple[Array, Sequence[Array]]:
-        """Return what a module makes of a tensor, in double precision and in single.
-
-        With `plain_sums` also with sums that are added one number after another.
-        """
-        import torch
-
-        assert self.rewritten is not None and self._doubled is not None
-        tensor = torch.from_numpy(np.array(given))
-        module = self.rewritten.get_submodule(path)
-        with torch.inference_mode():
-            rounded = [module(tensor.clone()).numpy()]
-            if plain_sums:
-                with sums.plain_sums():
-                    rounded.append(module(tensor.clone()).numpy())
-        wide = exact.run(self._doubled.get_submodule(path), tensor.double())
-        return wide.numpy(), rounded
 
 
 def check(
@@ -191,18 +75,6 @@ def check(
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     return parity
-
-
-def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str) -> Reference:
-    """Return what a network returns for one inference of its artifact.
-
-    Args:
-        artifact: the manifest.
-        network: before any pass, in eval mode.
-        inputs: the artifact's input tensors by name, as the artifact is fed.
-        name: of the input.
-    """
-    return _reference(artifact, network, {name: images.unfed(artifact, inputs)})
 
 
 def compare_outputs(
@@ -265,28 +137,6 @@ def _where(parity: Parity) -> str:
     if loss is not None:
         causes.append(f"'{loss.module}' loses digits ({loss.operator})")
     return "".join(f"; {cause}" for cause in causes)
-
-
-def _reference(artifact: Artifact, network: nn.Module, feeds: Feeds) -> Reference:
-    naming = _naming(artifact, network)
-    usual = {name: _run(naming, feed) for name, feed in feeds.items()}
-    rounding = precisions.get(artifact.precision).rounded
-    own = rounding(naming, feeds) if rounding else None
-    try:
-        exact_network = exact.doubled(naming)
-        with exact.doubles():
-            outputs = {n: _run(exact_network, exact.widened(feed)) for n, feed in feeds.items()}
-    except MvdeployError:
-        raise
-    except Exception as error:  # whatever an operator says that has no such kernel
-        return Reference(usual, own, str(error).partition("\n")[0] or type(error).__name__)
-
-    @functools.cache
-    def plain_sums() -> Mapping[str, Outputs]:
-        with sums.plain_sums():
-            return {name: _run(naming, feed) for name, feed in feeds.items()}
-
-    return Reference(outputs, own or usual, plain_sums=plain_sums)
 
 
 def _judged(
@@ -481,43 +331,6 @@ def _with_known_losses(parity: Parity, inside: _Inside) -> Parity:
     return dataclasses.replace(parity, losses=tuple(losses.values()))
 
 
-def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:
-    """Return a network whose forward returns the artifact's outputs by name."""
-    from torch import nn
-
-    task = tasks.get(artifact.spec.task)
-
-    class Naming(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.network = network
-
-        def forward(self, *inputs: Tensor) -> dict[str, Tensor]:
-            outputs = task.named(self.network(*inputs))
-            names = _names(artifact)
-            if artifact.read_from and len(outputs) == len(names):
-                return dict(zip(names, outputs.values(), strict=True))  # named by another tool
-            if not outputs.keys() >= set(names):
-                outputs |= tasks.postprocess(task, outputs)
-            return {name: _existing(name, outputs, "The network") for name in names}
-
-    return Naming().eval()
-
-
-def _names(artifact: Artifact) -> tuple[str, ...]:
-    """Return the outputs that are compared: those of numbers."""
-    return tuple(output.name for output in artifact.outputs if output.dtype != "string")
-
-
-def _run(network: nn.Module, feed: Feed) -> dict[str, Array]:
-    """Run a network that names its outputs."""
-    import torch
-
-    with torch.inference_mode():
-        outputs = network(*map(torch.from_numpy, feed.values()))
-        return {name: out.numpy() for name, out in outputs.items()}
-
-
 def _run_artifact(
     artifact: Artifact, path: Path, feeds: Feeds, engine: str
 ) -> dict[str, dict[str, Array]]:
@@ -553,16 +366,7 @@ def _engine_errors(engine: str, artifact: Artifact) -> Iterator[None]:
 
 def _numeric(artifact: Artifact, outputs: Outputs) -> dict[str, Array]:
     """Return the outputs that are compared, as the manifest names them."""
-    return {name: np.asarray(_existing(name, outputs, artifact.path)) for name in _names(artifact)}
-
-
-def _existing(name: str, outputs: Mapping[str, T], owner: str) -> T:
-    if name not in outputs:
-        raise CheckFailed(
-            f"{owner} has no output '{name}' (it has {', '.join(outputs)}).",
-            "Export the model again.",
-        )
-    return outputs[name]
+    return {name: np.asarray(existing(name, outputs, artifact.path)) for name in compared(artifact)}
 
 
 def _compare(

@@ -8,10 +8,11 @@ rounded the same way; see `mvdeploy.verify.parity`.
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
+
+from mvdeploy.precisions._dispatch import dispatching
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -21,25 +22,16 @@ if TYPE_CHECKING:
 def plain_sums() -> Iterator[None]:
     """Compute sums, means and normalisations of single precision so, while it is entered."""
     import torch
-    from torch.utils._python_dispatch import TorchDispatchMode
 
     ways = _ways()
 
-    class PlainSums(TorchDispatchMode):  # type: ignore[no-untyped-call]
-        def __torch_dispatch__(
-            self,
-            func: Callable[..., Any],
-            types: object,
-            args: tuple[Any, ...] = (),
-            kwargs: Mapping[str, Any] | None = None,
-        ) -> Any:
-            way = ways.get(func)
-            if way is not None and args[0].dtype is not torch.float32:
-                way = None
-            result = way(*args, **(kwargs or {})) if way is not None else None
-            return func(*args, **(kwargs or {})) if result is None else result
+    def compute(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        way = ways.get(operator)
+        plain = way is not None and args[0].dtype is torch.float32
+        result = way(*args, **kwargs) if way is not None and plain else None
+        return operator(*args, **kwargs) if result is None else result
 
-    with PlainSums():  # type: ignore[no-untyped-call]
+    with dispatching(compute):
         yield
 
 
@@ -133,5 +125,4 @@ def _native_group_norm(
     groups: int,
     eps: float,
 ) -> tuple[Tensor, None, None]:
-    assert math.prod(x.shape) == batch * channels * size
     return _group_norm(x, groups, weight, bias, eps), None, None

@@ -20,6 +20,7 @@ from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.precisions import fp32
 from mvdeploy.records import Artifact, Parity, TensorInfo
 from mvdeploy.verify import inputs, parity
+from mvdeploy.verify.reference import Yardstick, reference
 
 TASK = """
 from mvdeploy.records import TensorInfo
@@ -101,7 +102,7 @@ def check(made: tuple[Artifact, Path, Points]) -> Parity:
     artifact, path, network = made
     images = inputs.synthetic((1, 3, 8, 8))
     feeds = {name: {"picture": image} for name, image in images.items()}
-    return parity.check(parity.Yardstick(artifact, network, feeds), path, "onnxruntime")
+    return parity.check(Yardstick(artifact, network, feeds), path, "onnxruntime")
 
 
 def test_every_output_is_compared(made: tuple[Artifact, Path, Points]) -> None:
@@ -147,7 +148,7 @@ def test_what_a_device_returned_is_judged_by_the_same_rules(
 ) -> None:
     artifact, _, network = made
     image = inputs.synthetic((1, 3, 8, 8))["noise"]
-    wanted = parity.reference(artifact, network, {"picture": image}, "photograph")
+    wanted = reference(artifact, network, {"picture": image}, "photograph")
     assert not wanted.not_exact and wanted.rounded is not None
     right = wanted.rounded["photograph"]
     assert list(right) == ["points", "weight"]
@@ -172,7 +173,7 @@ def test_a_device_that_rounds_is_given_what_rounding_costs(
     artifact, _, network = made
     half = dataclasses.replace(artifact, precision="fp16")
     fed = {"picture": inputs.synthetic((1, 3, 8, 8))["noise"]}
-    wanted = parity.reference(half, network, fed, "x")
+    wanted = reference(half, network, fed, "x")
     assert wanted.rounded is not None
     found = parity.compare_outputs(half, wanted, wanted.rounded["x"], engine="e")
     assert found.passed and found.min_snr_db == 45 and found.max_ratio is None

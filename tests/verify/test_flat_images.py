@@ -12,7 +12,7 @@ from mvdeploy import export, models
 from mvdeploy.models.preprocess import load_images, sample_photograph
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.verify import inputs, parity
-from mvdeploy.verify.parity import Yardstick
+from mvdeploy.verify.reference import Yardstick
 
 FACTORY = """
 import torch

@@ -19,6 +19,7 @@ from mvdeploy.errors import CheckFailed, EngineError
 from mvdeploy.precisions import fp32
 from mvdeploy.records import Parity
 from mvdeploy.verify import inputs, parity
+from mvdeploy.verify.reference import Yardstick
 
 Mutate = Callable[[onnx.GraphProto], None]
 
@@ -156,7 +157,7 @@ def check(exported, tmp_path: Path):
         onnx.save(model, path)
         given = {"artifact": small.artifact, "network": small.network, "feeds": FEEDS, **changes}
         return parity.check(
-            parity.Yardstick(given["artifact"], given["network"], given["feeds"]),  # type: ignore[arg-type]
+            Yardstick(given["artifact"], given["network"], given["feeds"]),  # type: ignore[arg-type]
             given.get("path", path),  # type: ignore[arg-type]
             "onnxruntime",
         )
@@ -354,7 +355,7 @@ def test_torch_is_left_as_it_was(exported, format_name: str) -> None:
     try:
         torch.set_num_threads(2)
         noise = {"noise": FEEDS["noise"]}
-        yardstick = parity.Yardstick(small.artifact, small.network, noise)
+        yardstick = Yardstick(small.artifact, small.network, noise)
         parity.check(yardstick, small.path, engine)
         assert torch.get_num_threads() == 2
         assert not torch.is_inference_mode_enabled()
