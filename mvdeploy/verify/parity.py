@@ -8,7 +8,6 @@ import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -29,9 +28,6 @@ from mvdeploy.records.parity import NOTABLE, ONE_INPUT
 from mvdeploy.verify import images, localise, probes, verifiers
 from mvdeploy.verify.inputs import Feeds
 from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick, compared, existing
-
-if TYPE_CHECKING:
-    pass
 
 NAMED = 3
 """Weights that an error names."""
