@@ -18,6 +18,7 @@ _INSIDE = {
 _WEIGHTS = {
     "network": "the weights in the file are the network's",
     "probe": "the weights in the file are the probe's",
+    "export": "the weights in the file are those of a second export",
     "": "",
 }
 

@@ -47,9 +47,10 @@ and what of the following it has a use for:
     writes a file whose data are in other files beside it as one file; for formats that have such.
 ``probe(subject, path, options, choose)``
     writes the same program with tensors between modules as further outputs and returns it as a
-    `Probe`; ``choose(operators)`` names them. With it, ``unknown_weights(network, path)`` and
-    ``differing_weights(network, path, other)`` say what weights a file holds. For a format whose
-    inner tensors no engine shows.
+    `Probe`; ``choose(operators)`` names them. For a format whose inner tensors no engine shows.
+``held_weights(path)``
+    the sha256 of every constant tensor that a file holds, for a format in which the network's
+    weights are found again; needed with ``probe``.
 ``MUTANTS``
     dotted path of the module whose ``mutants`` breaks copies of its files, see
     ``mvdeploy.verify.mutations``. A format without it is made anew from broken programs.
@@ -71,6 +72,7 @@ from typing import TYPE_CHECKING, Any
 
 import mvdeploy
 from mvdeploy import files, precisions, tasks
+from mvdeploy.export import _held_weights
 from mvdeploy.export._choices import (
     DEFAULTS,
     DYNAMIC,
@@ -280,7 +282,7 @@ def probing(
     always: bool = False,
     alter: Alter | None = None,
 ) -> Probing | None:
-    """Return how to look into a file of a format whose inner tensors cannot be read.
+    """Return how to look into a file: at its weights, and inside where no engine shows that.
 
     Args:
         source: what the file was made of.
@@ -291,23 +293,33 @@ def probing(
         alter: see `write`.
 
     Returns:
-        None for a format whose files are read themselves.
+        None for a format whose tensors are read, and whose weights are not told.
     """
     exporter = get(format_name)
-    if not hasattr(exporter, "probe"):
+    if not hasattr(exporter, "held_weights"):
         return None
     options = complete(format_name, options)
+    held = exporter.held_weights(path)
+
+    def differing(other: Path) -> tuple[str, ...]:
+        return _held_weights.differing(source.network, held, exporter.held_weights(other))
 
     @contextmanager
-    def make(choose: Choose) -> Iterator[Probe]:
+    def probe(choose: Choose) -> Iterator[Probe]:
         with tempfile.TemporaryDirectory() as folder:
             place = Path(folder) / path.name
             subject = _subject(source, format_name, options, alter)
             made: Probe = exporter.probe(subject, place, options, choose)
-            differing = exporter.differing_weights(source.network, path, place)
-            yield dataclasses.replace(made, differing=differing)
+            yield dataclasses.replace(made, differing=differing(place))
 
-    return Probing(make, exporter.unknown_weights(source.network, path), always)
+    def again() -> tuple[str, ...]:
+        with tempfile.TemporaryDirectory() as folder:
+            place = Path(folder) / path.name
+            write(source, format_name, place, options, alter=alter)
+            return differing(place)
+
+    unknown = _held_weights.missing(source.network, held)
+    return Probing(probe if hasattr(exporter, "probe") else None, again, unknown, always)
 
 
 def write(

@@ -155,7 +155,8 @@ class Verifier:
         except MvdeployError as error:  # the exporter or the engine does not take it
             return MutationResult(mutant.name, mutant.module, True, "", None, error.message)
         first = parity.first_diverging
-        named = first.module if first else ""
+        other = parity.differing[0].rpartition(".")[0] if parity.differing else ""
+        named = first.module if first else other
         return MutationResult(mutant.name, mutant.module, not parity.passed, named, parity)
 
     @property

@@ -181,7 +181,8 @@ class Verified:
         ratio: the largest error of an output as a multiple of rounding's; None if it is not judged.
         inside: whose inner tensors were compared: ``file``, ``probe``, or empty.
         tensors: how many.
-        weights: what the weights in the file were compared with: ``network``, ``probe``, or empty.
+        weights: what the weights in the file were compared with: ``network``, ``probe``,
+            ``export``, or empty.
         losses: where the export is less exact than PyTorch.
     """
 
@@ -225,7 +226,7 @@ class Parity:
             none were.
         losses: where the export is less exact than PyTorch; a finding, no failure.
         weights: what the weights in the file were compared with: those of the ``network``, of the
-            ``probe``, or nothing.
+            ``probe``, of a second ``export`` of it, or nothing.
         differing: weights of the network, by name, of which the file has other values.
     """
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -50,8 +50,8 @@ def check(
         yardstick: the manifest and the network.
         path: the file.
         engine: what runs the artifact.
-        probing: how to look inside where the file's tensors cannot be read; None to read them. It
-            takes its time, so it is done when it is asked for or something looks wrong.
+        probing: how to look at its weights, and inside where the file's tensors cannot be read.
+            Making a probe takes its time: it is done when asked for or something looks wrong.
 
     Raises:
         UsageError: there is no such precision, task or engine.
@@ -243,16 +243,21 @@ class _Inside:
     engine: str
     probing: probes.Probing | None
 
+    @property
+    def make(self) -> Callable[[probes.Choose], AbstractContextManager[probes.Probe]] | None:
+        """What makes a probe; None to read the file's own tensors."""
+        return None if self.probing is None else self.probing.make
+
     @contextmanager
     def program(self, name: str) -> Iterator[probes.Probe]:
         """Give the program whose tensors are read, on an input among others."""
         reference, _ = self.yardstick.captures(name)
         choose = functools.partial(localise.references, capture=reference)
-        if self.probing is None:
+        if self.make is None:
             operators = self.yardstick.artifact.operators
             yield probes.Probe(self.path, operators, tuple(choose(operators)))
         else:
-            with self.probing.make(choose) as made:
+            with self.make(choose) as made:
                 yield made
 
     def compare(self, program: probes.Probe, name: str) -> tuple[ModuleParity, ...]:
@@ -262,7 +267,7 @@ class _Inside:
         feed = images.fed(artifact, self.yardstick.feeds[name])
         request = SessionRequest(program.path, feed, outputs=program.names)
         with _engine_errors(self.engine, artifact):
-            if self.probing is None:
+            if self.make is None:
                 tensors = reader.read_tensors(request, program.names)
             else:
                 session = reader.open_session(request)
@@ -291,9 +296,9 @@ def _looked_into(parity: Parity, inside: _Inside) -> Parity:
     """Add what is inside, and where digits are lost."""
     probing = inside.probing
     if probing is not None:
-        parity = dataclasses.replace(parity, weights="" if probing.unknown else "network")
+        parity = _with_weights(parity, probing)
         notable = not parity.passed or (parity.ratio or 0.0) >= NOTABLE
-        if not (probing.always or probing.unknown or notable):
+        if inside.make is not None and not (probing.always or probing.unknown or notable):
             return parity
     name = next(iter(inside.yardstick.feeds))
     with inside.program(name) as program:
@@ -301,16 +306,25 @@ def _looked_into(parity: Parity, inside: _Inside) -> Parity:
         parity = dataclasses.replace(
             parity,
             modules=modules,
-            inside="" if not modules else "file" if probing is None else "probe",
-            weights="" if probing is None else "probe",
-            differing=program.differing,
+            inside="" if not modules else "file" if inside.make is None else "probe",
         )
+        if inside.make is not None:
+            parity = dataclasses.replace(parity, weights="probe", differing=program.differing)
         if parity.first_diverging is None and (parity.ratio or 0.0) >= NOTABLE:
             worst = parity.worst.name
             there = modules if worst == name else inside.compare(program, worst)
             losses = localise.losses(program.operators, there, worst)
             parity = dataclasses.replace(parity, losses=losses)
     return _with_verdict(_with_known_losses(parity, inside))
+
+
+def _with_weights(parity: Parity, probing: probes.Probing) -> Parity:
+    """Add whether the weights in the file are the network's, or the exporter's of this network."""
+    if not probing.unknown:
+        return dataclasses.replace(parity, weights="network")
+    if probing.make is not None:  # the probe tells
+        return dataclasses.replace(parity, weights="")
+    return dataclasses.replace(parity, weights="export", differing=probing.again())
 
 
 def _with_known_losses(parity: Parity, inside: _Inside) -> Parity:

@@ -40,16 +40,18 @@ Choose = Callable[[tuple[Operator, ...]], Iterable[str]]
 
 @dataclasses.dataclass(frozen=True)
 class Probing:
-    """How to look into a file whose inner tensors cannot be read.
+    """How to look into a file.
 
     Attributes:
         make: gives a `Probe`: a program made as the file was, with the tensors between modules as
-            further outputs.
+            further outputs. None where those of the file itself are read.
+        again: makes the file once more, and returns the weights of which the file has others.
         unknown: weights of the exported network that the file does not hold as they are. It may
             hold something else for them, such as what they were folded into.
         always: a probe is made in any case, not only where something looks wrong.
     """
 
-    make: Callable[[Choose], AbstractContextManager[Probe]]
+    make: Callable[[Choose], AbstractContextManager[Probe]] | None
+    again: Callable[[], tuple[str, ...]]
     unknown: tuple[str, ...] = ()
     always: bool = False

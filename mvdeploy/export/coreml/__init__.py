@@ -160,3 +160,10 @@ def read_file(path: Path) -> FileFacts:
     from mvdeploy.export.coreml import reading
 
     return reading.read(path)
+
+
+def held_weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every constant tensor that a package holds."""
+    from mvdeploy.export.coreml import reading
+
+    return reading.held_weights(path)

@@ -6,9 +6,12 @@ A package does not keep the modules that its operators came from.
 from __future__ import annotations
 
 import functools
+import hashlib
 import math
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import numpy as np
 
 from mvdeploy.errors import UsageError
 from mvdeploy.export._reading import Counted, FileFacts
@@ -42,6 +45,20 @@ def read(path: Path) -> FileFacts:
         precision="fp16" if half else "fp32",
         parameters=sum(_size(shape) for shape in shapes.values()),
         count=functools.partial(_count, operations),
+    )
+
+
+def held_weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every constant tensor that a package holds, decompressed.
+
+    Raises:
+        UsageError: it has no ML program.
+        EngineError: it is damaged, or has operators that are not known.
+    """
+    return frozenset(
+        hashlib.sha256(np.ascontiguousarray(constant).tobytes()).hexdigest()
+        for constant in mil.load(path).constants.values()
+        if isinstance(constant, np.ndarray) and constant.dtype.kind == "f"
     )
 
 

@@ -24,7 +24,6 @@ from mvdeploy.records import Artifact, Delegation
 from mvdeploy.verify.probes import Choose, Probe
 
 if TYPE_CHECKING:
-    from torch import nn
     from torch.export import ExportedProgram
 
     from mvdeploy.export.executorch.lowering import Lowered
@@ -37,9 +36,6 @@ BACKEND = "xnnpack"
 """What a program is lowered to when nothing is asked for."""
 
 _LACKING = r"Missing out variants: \{'([\w:]+)'"
-
-UNNAMED = "a constant of its operators"
-"""Stands for a weight that the network has no name for."""
 
 NAMED = 3
 """Undelegated operators that an error names."""
@@ -140,29 +136,11 @@ def probe(subject: Subject, path: Path, options: export.Options, choose: Choose)
     return Probe(path, operators, names)
 
 
-def unknown_weights(network: nn.Module, path: Path) -> tuple[str, ...]:
-    """Return the weights of a network that a file does not hold as they are, by name."""
+def held_weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every constant tensor that a program holds."""
     from mvdeploy.export.executorch import probing
 
-    return probing.missing(network.state_dict(), probing.weights(path))
-
-
-def differing_weights(network: nn.Module, path: Path, other: Path) -> tuple[str, ...]:
-    """Return what one file holds otherwise than another: by its name in the network, if it has one.
-
-    Args:
-        network: that both were made of.
-        path: the one.
-        other: the other.
-    """
-    from mvdeploy.export.executorch import probing
-
-    own, others = probing.weights(path), probing.weights(other)
-    if own >= others:
-        return ()
-    state = network.state_dict()
-    known = set(probing.missing(state, own)) - set(probing.missing(state, others))
-    return tuple(name for name in state if name in known) or (UNNAMED,)
+    return probing.weights(path)
 
 
 def _traced(subject: Subject) -> ExportedProgram:

@@ -7,7 +7,7 @@ rest of such a program is the same: the same network, traced, rewritten and lowe
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable
 from pathlib import Path
 
 import torch
@@ -90,31 +90,3 @@ def weights(path: Path) -> frozenset[str]:
     if file.named_data is not None:
         stored += [getattr(data, "buffer", data) for data in file.named_data.buffers]
     return frozenset(hashlib.sha256(bytes(data)).hexdigest() for data in stored if data)
-
-
-def missing(state: Mapping[str, Tensor], stored: frozenset[str]) -> tuple[str, ...]:
-    """Return the names of those weights of a network that a program does not hold, in any layout.
-
-    A weight that the lowering changed is among them, as one that was folded into another.
-    """
-    return tuple(
-        name
-        for name, tensor in state.items()
-        if tensor.is_floating_point()
-        and tensor.numel() > 1
-        and not any(_sha256(layout) in stored for layout in _layouts(tensor.detach()))
-    )
-
-
-def _layouts(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield a weight as delegates store it: of convolutions, the channels last."""
-    yield tensor
-    if tensor.dim() == 4:
-        yield tensor.permute(0, 2, 3, 1)
-        yield tensor.permute(1, 2, 3, 0)  # of depthwise ones
-    if tensor.dim() == 2:
-        yield tensor.T
-
-
-def _sha256(tensor: Tensor) -> str:
-    return hashlib.sha256(tensor.contiguous().numpy().tobytes()).hexdigest()
