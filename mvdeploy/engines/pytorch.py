@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy.engines import output_names, with_chosen
+from mvdeploy.engines import _exported_program, output_names, with_chosen
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent, codec
 
@@ -67,12 +67,12 @@ class TorchSession:
         chosen = with_chosen((), options(request.threads), request.options)
         torch.set_num_threads(int(chosen["num_threads"]))
         self._from_numpy = torch.from_numpy
-        program = torch.export.load(request.path)
+        program = _exported_program.load(request.path)
         self._takes = program.call_spec.in_spec
         self.feed(request.inputs)
         count = len(program.graph_signature.user_outputs)
         self._output_names = output_names(request.path, request.outputs, count)
-        module: Any = program.module()
+        module = _exported_program.graph_of(program)
         self._profile_to = request.profile_to
         self._result: Any = None
         self._profiler = _Profiler(module) if request.profile_to is not None else None
@@ -160,7 +160,7 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
                 tensors[n.name] = result.numpy().copy()
             return result
 
-    module = torch.export.load(request.path).module()
+    module = _exported_program.graph_of(_exported_program.load(request.path))
     given = (torch.from_numpy(tensor.copy()) for tensor in request.inputs.values())
     with torch.inference_mode():
         Keeping(module).run(*given, enable_io_processing=False)

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import export
+from mvdeploy.engines import _exported_program
 from mvdeploy.errors import UsageError
 from mvdeploy.export import Subject, Written
 from mvdeploy.export._failures import failed
@@ -54,7 +55,7 @@ def read_file(path: Path) -> FileFacts:
     Raises:
         UsageError: it is none, is damaged, or takes or gives what is no tensor.
     """
-    program = _load(path)
+    program = _exported_program.load(path)
     nodes = {node.name: node for node in program.graph.nodes}
     signature = program.graph_signature
     inputs = [_tensor(nodes, name, "input", path) for name in signature.user_inputs]
@@ -80,8 +81,8 @@ def network_of(path: Path) -> nn.Module:
     from torch import nn
     from torch.utils import _pytree
 
-    exported = _load(path)
-    program, takes = exported.module(), exported.call_spec.in_spec
+    exported = _exported_program.load(path)
+    program, takes = _exported_program.graph_of(exported), exported.call_spec.in_spec
 
     class Program(nn.Module):
         def forward(self, *inputs: Any) -> Any:
@@ -89,20 +90,6 @@ def network_of(path: Path) -> nn.Module:
             return program(*arguments, **named)
 
     return Program().eval()  # the program itself cannot be asked for that
-
-
-def _load(path: Path) -> Any:
-    import torch
-
-    try:
-        with quiet():
-            return torch.export.load(path)
-    except Exception as error:  # whatever the archive, the schema or pickle says
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise UsageError(
-            f"{path} is no program of torch.export, or is damaged ({reason}).",
-            "Save it with torch.export.save, by the version of torch that is installed here.",
-        ) from error
 
 
 def _tensor(nodes: dict[str, Any], name: Any, what: str, path: Path, shown: str = "") -> TensorInfo:
