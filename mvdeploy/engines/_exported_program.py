@@ -45,14 +45,14 @@ _FUNCTIONS = {
     *("FloorToInt", "CeilDiv", "LShift", "RShift", "PowByNatural", "FloatPow", "FloatTrueDiv"),
     *("IntTrueDiv", "IsNonOverlappingAndDenseIndicator", "TruncToFloat", "TruncToInt"),
     *("RoundToInt", "RoundDecimal", "ToFloat", "Identity", "Max", "Min", "floor", "ceiling"),
-    *("Abs", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not"),
+    *("Abs", "Eq", "Ne", "Lt", "Le", "Gt", "Ge", "And", "Or", "Not", "Add", "Mul", "Pow"),
+    *("Integer", "Rational", "Equality", "Unequality", "StrictLessThan", "StrictGreaterThan"),
+    *("LessThan", "GreaterThan"),
 }
 """What expressions of sizes may call."""
 _SYMBOL = re.compile(r"[a-z]{1,4}_?\d{1,6}|oo|int_oo|True|False", re.ASCII)
-_NODES = (
-    *(ast.Expression, ast.Call, ast.Name, ast.Load, ast.Constant, ast.Compare, ast.cmpop),
-    *(ast.BinOp, ast.UnaryOp, ast.operator, ast.unaryop),
-)
+_DIGITS = re.compile(r"-?[\d.]{1,40}(e[-+]?\d{1,3})?", re.ASCII)
+_POWERS = ("Pow", "PowByNatural", "FloatPow")
 _LONGEST = 2000  # characters of an expression
 _LARGEST = 2**63
 _HIGHEST_POWER = 8
@@ -258,29 +258,52 @@ def _check_operator(key: str, target: Any) -> None:
 def _check_expression(key: str, text: Any) -> None:
     """Refuse an expression of sizes that is more than arithmetic: torch evaluates it."""
     try:
-        nodes = list(ast.walk(ast.parse(text[: _LONGEST + 1].strip(), mode="eval")))
-    except (SyntaxError, RecursionError, MemoryError, ValueError) as error:
-        raise _RefusedError(f"code in place of a size ({_shown(text)})") from error
-    called = {id(node.func) for node in nodes if isinstance(node, ast.Call)}
-    powers = [n for n in nodes if isinstance(n, ast.BinOp) and isinstance(n.op, ast.Pow)]
-    good = len(text) <= _LONGEST and len(powers) <= 1 and all(map(_is_small, powers))
-    for node in nodes:
-        if isinstance(node, ast.Name):
-            known = node.id in _FUNCTIONS if id(node) in called else _SYMBOL.fullmatch(node.id)
-            good = good and bool(known)
-        elif isinstance(node, ast.Constant):
-            good = good and isinstance(node.value, int | float) and abs(node.value) < _LARGEST
-        elif isinstance(node, ast.Call):
-            good = good and isinstance(node.func, ast.Name) and not node.keywords
-        elif not isinstance(node, _NODES):
-            good = False
+        tree = ast.parse(text[: _LONGEST + 1].strip(), mode="eval").body
+        powers = sum(
+            isinstance(node, ast.Pow) or (isinstance(node, ast.Name) and node.id in _POWERS)
+            for node in ast.walk(tree)
+        )
+        good = len(text) <= _LONGEST and powers <= 1 and _is_arithmetic(tree)
+    except (SyntaxError, RecursionError, MemoryError, ValueError):
+        good = False
     if not good:
         raise _RefusedError(f"code in place of a size ({_shown(text)})")
 
 
-def _is_small(power: ast.BinOp) -> bool:
-    exponent = power.right
-    return isinstance(exponent, ast.Constant) and exponent.value in range(_HIGHEST_POWER + 1)
+def _is_arithmetic(node: ast.expr) -> bool:
+    match node:
+        case ast.Constant(value=int() | float() as value):
+            return abs(value) < _LARGEST
+        case ast.Name(id=name):
+            return _SYMBOL.fullmatch(name) is not None
+        case ast.UnaryOp(operand=operand):
+            return _is_arithmetic(operand)
+        case ast.BinOp(left=left, op=kind, right=right):
+            small = not isinstance(kind, ast.Pow) or _is_small(right)
+            return small and _is_arithmetic(left) and _is_arithmetic(right)
+        case ast.Compare(left=left, comparators=others):
+            return all(map(_is_arithmetic, (left, *others)))
+        case ast.Call(
+            func=ast.Name(id="Symbol" | "Float"), args=[ast.Constant(value=str() as name)]
+        ):
+            flags = (keyword.value for keyword in node.keywords)
+            plain = _SYMBOL.fullmatch(name) or _DIGITS.fullmatch(name)
+            return bool(plain) and all(isinstance(flag, ast.Constant) for flag in flags)
+        case ast.Call(func=ast.Name(id=name), args=arguments, keywords=[]) if name in _FUNCTIONS:
+            small = name not in _POWERS or _is_small(arguments[-1])
+            return small and all(map(_is_arithmetic, arguments))
+    return False
+
+
+def _is_small(exponent: ast.expr) -> bool:
+    match exponent:
+        case ast.Call(func=ast.Name(id="Integer"), args=[inner], keywords=[]):
+            return _is_small(inner)
+        case ast.UnaryOp(op=ast.USub(), operand=inner):
+            return _is_small(inner)
+        case ast.Constant(value=int() as value):
+            return abs(value) <= _HIGHEST_POWER
+    return False
 
 
 def _check_tree(key: str, text: Any) -> None:
