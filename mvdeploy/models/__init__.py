@@ -123,6 +123,7 @@ def make_spec(
             fit, a checkpoint that is damaged or of another network, or changes that cannot be.
     """
     family = _family(name)
+    allow(name)
     task = _task(family, name, task)
     if weights_key is not None and weights is None:
         raise UsageError(
@@ -144,6 +145,17 @@ def make_spec(
         preprocessing(spec)  # refuses changes that cannot be
     completed: ModelSpec = family.complete(spec) if hasattr(family, "complete") else spec
     return completed
+
+
+def allow(name: str) -> None:
+    """Let code of a user's own be run that a model's name stands for: a person has given it.
+
+    Code that only a file names, as a manifest may, is not run: whoever makes the file may have
+    named anything.
+    """
+    family = _family(name)
+    if hasattr(family, "allow"):
+        family.allow(name)
 
 
 def _task(family: ModuleType, name: str, asked: str | None) -> str:
@@ -343,6 +355,12 @@ def moved(spec: ModelSpec, find: Callable[[str], str]) -> ModelSpec:
         return spec
     before, _, after = spec.model.rpartition(path)
     return dataclasses.replace(spec, model=f"{before}{find(path)}{after}")
+
+
+def code_of(spec: ModelSpec) -> Path | None:
+    """Return the Python file that makes a network; None for one of a library."""
+    kind = zoo.find(spec.model)
+    return Path(kind.path_in(spec.model)) if kind is not None and hasattr(kind, "allow") else None
 
 
 def _path_in(model: str) -> str:

@@ -132,6 +132,7 @@ class Builder:
             twin=twin.path.name if twin is not None else "",
             weights_fingerprint=built.fingerprint,
             sources=origin.sources(self._spec, path),
+            code_sha256=origin.code_sha256(self._spec),
         )
         formats.save_manifest(artifact, part)
         result = None

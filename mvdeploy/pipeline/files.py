@@ -279,7 +279,8 @@ def save_manifests(files: Iterable[tuple[Path, Artifact]]) -> tuple[Path, ...]:
             )
         if artifact.spec.model:
             places = origin.sources(artifact.spec, path)
-            artifact = dataclasses.replace(artifact, sources=places)
+            code = origin.code_sha256(artifact.spec)
+            artifact = dataclasses.replace(artifact, sources=places, code_sha256=code)
         try:
             export.save_manifest(artifact, path)
         except OSError as error:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import models
+from mvdeploy import files, models
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec
 
@@ -28,6 +28,19 @@ def sources(spec: ModelSpec, path: Path) -> dict[str, tuple[str, ...]]:
         for named in models.paths(spec)
         if Path(named).exists()
     }
+
+
+def code_sha256(spec: ModelSpec) -> str:
+    """Return the sha256 of the Python file that makes a network; empty for one of a library."""
+    code = models.code_of(spec)
+    return files.sha256(code) if code is not None and code.is_file() else ""
+
+
+def changed_code(artifact: Artifact, spec: ModelSpec) -> str:
+    """Return the name of the Python file that makes a network, if it is not the one exported."""
+    if not artifact.code_sha256 or code_sha256(spec) in ("", artifact.code_sha256):
+        return ""
+    return spec.model
 
 
 def spec_of(
@@ -56,6 +69,7 @@ def spec_of(
         there = _find(artifact, path, spec.weights.path, "--weights FILE")
         spec = dataclasses.replace(spec, weights=dataclasses.replace(spec.weights, path=there))
     if model is not None:
+        models.allow(model)
         return dataclasses.replace(spec, model=model)
     return models.moved(spec, lambda named: _find(artifact, path, named, "--model FILE.py:FACTORY"))
 
@@ -105,7 +119,14 @@ def demand_same_weights(artifact: Artifact, built: nn.Module, spec: ModelSpec) -
     """
     known = artifact.weights_fingerprint
     if known and models.fingerprint(built) != known:
+        message = f"The network that {spec.model} builds has other weights than the one exported."
         remedy = "Give --model what built it, or export it again."
+        if changed_code(artifact, spec):
+            message = (
+                f"{spec.model} is not the code that was exported (its sha256 differs), and the "
+                "network that it builds has other weights."
+            )
+            raise UsageError(message, "Give --model the code as it was, or export it again.")
         if spec.seed is not None:
             remedy = "Random weights depend on the machine and on torch's version: export it again."
         elif spec.weights is None:
@@ -113,6 +134,4 @@ def demand_same_weights(artifact: Artifact, built: nn.Module, spec: ModelSpec) -
                 "Seed what draws its weights, or have it load them from a file; then export it "
                 "again."
             )
-        raise UsageError(
-            f"The network that {spec.model} builds has other weights than the one exported.", remedy
-        )
+        raise UsageError(message, remedy)

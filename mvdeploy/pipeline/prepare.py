@@ -236,7 +236,12 @@ class Preparation:
             return builder.network
         if given is None:
             return models.build(artifact.spec)
-        return origin.network(artifact, origin.spec_of(artifact, given))
+        spec = origin.spec_of(artifact, given)
+        network = origin.network(artifact, spec)
+        if code := origin.changed_code(artifact, spec):
+            values: dict[str, str | int | float] = {"file": given.name, "code": code}
+            self.store.found(Finding("changed_code", Level.WARNING, values))
+        return network
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""

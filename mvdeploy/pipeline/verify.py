@@ -61,8 +61,13 @@ class Verifier:
         photograph: image to compare on, among other inputs; None for one that is always there.
         on_step: is told what happens.
 
+    Attributes:
+        artifact: the manifest.
+        changed_code: the Python file that builds the network, if it is not the one exported.
+
     Raises:
-        UsageError: the file, its manifest, its weights or the photograph cannot be used.
+        UsageError: the file, its manifest, its weights or the photograph cannot be used; or the
+            network is built by code that only the manifest names.
     """
 
     def __init__(
@@ -89,6 +94,7 @@ class Verifier:
         self._feed = next(iter(self._feeds.values()))
         on_step(f"{spec.label}: build")
         self._network: nn.Module = origin.network(self.artifact, spec)
+        self.changed_code = origin.changed_code(self.artifact, spec)
         names = tuple(report.name for report in self.artifact.passes)
         import torch
 

@@ -198,6 +198,8 @@ class Artifact:
             over from it.
         uncounted: types of its operators whose work is not in `macs`.
         data: files beside it that hold its weights; their bytes and sha256 count with it.
+        code_sha256: of the Python file that made the network, ``FILE.py``; empty where that is a
+            library, and in files of earlier versions.
         verified: what its comparison with the network came to; None where nothing here runs it, and
             in files of earlier versions.
     """
@@ -230,6 +232,7 @@ class Artifact:
     uncounted: tuple[str, ...] = ()
     data: tuple[str, ...] = ()
     verified: Verified | None = None
+    code_sha256: str = ""
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

@@ -96,6 +96,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "What the device computed for {case} was not compared with PyTorch: {reason}.",
         "Its latency is not affected; make the network available to have its outputs judged.",
     ),
+    "changed_code": (
+        "{code} is not the code that {file} was exported from (its sha256 differs).",
+        "If the outputs are said to differ, look there first: give --model the code as it was, or "
+        "export again.",
+    ),
     "blind_parity": (
         "The parity check is blind: the reference's outputs hardly depend on the input (spread "
         "{spread}).",

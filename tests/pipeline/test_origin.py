@@ -61,8 +61,44 @@ def moved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "moved/out/net.onnx"
 
 
+def test_code_runs_only_where_it_is_named(
+    warm: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    exported = export_in(tmp_path / "home", "make", monkeypatch)
+    assert len(exported.artifact.code_sha256) == 64
+    run = functools.partial(warm.mvdeploy, cwd=tmp_path / "home")
+    ran = tmp_path / "home/ran"
+    changed = f"{FACTORY}\nopen({str(ran)!r}, 'w').close()\n"
+    (tmp_path / "home/net.py").write_text(changed)
+
+    for arguments in (("verify",), ("verify", "--mutations"), ("describe",)):
+        done = run(arguments[0], "out/net.onnx", *arguments[1:])
+        assert not ran.exists()
+        assert done.returncode == (0 if arguments == ("describe",) else 2)
+        if done.returncode:
+            assert "net.py:make is Python code that a manifest names" in done.stderr
+            assert "give --model net.py:make." in done.stderr
+    few = ("--iterations", "4", "--sessions", "1", "--warmup", "3", "--no-breakdown")
+    measured = run("bench", "out/net.onnx", "-o", "run", *few)
+    assert measured.returncode == 0, measured.stderr
+    assert not ran.exists()
+    assert "net.py:make is Python code that a manifest names" in measured.stdout
+
+    done = run("verify", "out/net.onnx", "--model", "net.py:make")
+    assert done.returncode == 0 and ran.exists(), done.stderr
+    assert "net.py:make is not the code that was exported" in done.stderr
+    (tmp_path / "home/net.py").write_text(changed.replace("SiLU", "GELU"))
+    done = run("verify", "out/net.onnx", "--model", "net.py:make")
+    assert done.returncode == 1
+    assert "is not the code that was exported (its sha256 differs), which may be all" in done.stderr
+    (tmp_path / "home/net.py").write_text(changed.replace("seed(3)", "seed(4)"))
+    done = run("verify", "out/net.onnx", "--model", "net.py:make")
+    assert done.returncode == 2
+    assert "is not the code that was exported (its sha256 differs), and the netw" in done.stderr
+
+
 def test_a_moved_folder_is_verified_from_anywhere(moved: Path) -> None:
-    assert Verifier(moved).check().passed
+    assert Verifier(moved, model=f"{moved.parent.parent}/net.py:make").check().passed
 
 
 def test_a_file_that_moved_alone_finds_its_network(
@@ -110,6 +146,7 @@ def test_a_manifest_of_before_is_read_and_judged_by_its_outputs(
     artifact = dataclasses.replace(export.read(moved), weights_fingerprint="", sources={})
     shutil.move(moved.parent.parent / "net.py", moved.parent)
     export.save_manifest(artifact, moved)
+    models.allow(f"{moved.parent}/net.py:make")
     assert Verifier(moved).check().passed
 
 

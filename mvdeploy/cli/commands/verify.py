@@ -13,6 +13,7 @@ import click
 from mvdeploy import export, models
 from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
+from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.verify import MutationResult
@@ -43,7 +44,8 @@ if TYPE_CHECKING:
 @click.option(
     "--model",
     metavar="NAME|FILE.py:FACTORY",
-    help="What builds the network. [default: what the manifest says, found likewise]",
+    help="What builds the network; Python code runs only if it is named here. [default: the "
+    "library's network that the manifest names]",
 )
 @options.file_inputs
 @click.option(
@@ -102,6 +104,13 @@ def command(
             results = verifier.mutations()
         else:
             parity = verifier.check(modules=modules)
+    if verifier.changed_code:
+        cause = "" if mutations or parity.passed else ", which may be all that is wrong"
+        click.echo(
+            f"Warning: {clean(verifier.changed_code)} is not the code that was exported (its "
+            f"sha256 differs){cause}.",
+            err=True,
+        )
     if mutations:
         click.echo(_mutation_json(results) if as_json else _mutation_table(results))
         return 0 if all(result.good for result in results) else 1

@@ -17,6 +17,8 @@ asked, and besides:
     whether the network comes with its weights.
 ``path_in(name)``
     what of a name may be the path of a file or folder; one whose names have none lacks it.
+``allow(name)``
+    where a name stands for code of the user's: lets it be run, which nothing else does.
 ``saved_names(network)``
     names of tensors that its library saves under other names, and these; may be missing.
 

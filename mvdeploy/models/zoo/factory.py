@@ -44,7 +44,15 @@ if TYPE_CHECKING:
 
 PREFIX, USAGE = "*.py", "FILE.py:FACTORY"
 
+_named: set[Path] = set()
+"""Files that may be run: those that a person has named."""
+
 _CLASSIFY, _TENSORS = "classify", "tensors"
+
+
+def allow(name: str) -> None:
+    """Let the file of a name be run from now on; for names that a person gave, not a file."""
+    _named.add(_place(name)[0])
 
 
 def defaults(name: str) -> ModelSpec:
@@ -113,6 +121,12 @@ def _place(name: str) -> tuple[Path, str]:
 
 def _factory(name: str) -> Any:
     path, attribute = _place(name)
+    if path not in _named:
+        raise UsageError(
+            f"{name} is Python code that a manifest names, and such code is run only where the "
+            "command names it too.",
+            f"If you trust it, give --model {name}.",
+        )
     module = _user_file.load(path)
     if not hasattr(module, attribute):
         raise UsageError(
