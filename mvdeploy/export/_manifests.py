@@ -7,6 +7,7 @@ from pathlib import Path
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
+from mvdeploy.files import reading
 from mvdeploy.records import Artifact, codec
 
 
@@ -51,10 +52,13 @@ def read(path: Path) -> Artifact:
 
 def has_manifest(path: Path) -> bool:
     """Say whether a manifest lies beside a file: ours, not something of another tool."""
-    try:
-        text = manifest_path(path).read_bytes()
-    except OSError:
+    manifest = manifest_path(path)
+    if not manifest.is_file():
         return False  # none, or a folder
+    try:
+        text = reading.contents(manifest, limit=reading.RECORD, what="manifest")
+    except OSError:
+        return False
     return re.search(rb'"record"\s*:\s*"Artifact"', text) is not None
 
 

@@ -14,6 +14,7 @@ from typing import NamedTuple
 from mvdeploy import files
 from mvdeploy.errors import UsageError
 from mvdeploy.export._choices import get, names
+from mvdeploy.files import reading
 from mvdeploy.records import (
     Artifact,
     Delegation,
@@ -251,6 +252,8 @@ def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
     """
     if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
+    if not path.is_dir():
+        reading.demand_regular(path, reading.WEIGHTS, "program")
     by_ending = readers()
     ending = path.suffix.lower()
     if ending not in by_ending:

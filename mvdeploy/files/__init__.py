@@ -11,6 +11,8 @@ import warnings
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 
+from mvdeploy.files import reading
+
 
 def sha256(path: Path, data: Sequence[Path] = ()) -> str:
     """Return the sha256 of a file, in hexadecimal; of a folder, that of what `listing` says of it.
@@ -20,12 +22,14 @@ def sha256(path: Path, data: Sequence[Path] = ()) -> str:
         data: files in its folder that belong to it: with such, of what `listing` says of all.
 
     Raises:
+        UsageError: it is neither, or larger than what is read.
         OSError: it cannot be read.
     """
     if data:
         return listing(path.parent, (path, *data))
     if path.is_dir():
         return listing(path, (file for file in path.rglob("*") if file.is_file()))
+    reading.demand_regular(path, reading.WEIGHTS)
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 

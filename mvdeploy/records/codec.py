@@ -21,6 +21,7 @@ from typing import Any, TypeVar, Union
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
+from mvdeploy.files import reading
 
 SCHEMA_VERSION = 2
 """Version of every saved JSON file.
@@ -123,7 +124,9 @@ def load(cls: type[T], path: Path) -> T:
         RecordError: the file is missing, unreadable or malformed.
     """
     try:
-        text = path.read_text(encoding="utf-8")
+        text = reading.text(path, limit=reading.RECORD, what="record")
+    except UsageError as error:
+        raise RecordError(error.message, error.remedy) from error
     except (OSError, UnicodeDecodeError) as error:
         raise RecordError(
             f"{path} cannot be read ({error}).", "Check the path and that the file is text."

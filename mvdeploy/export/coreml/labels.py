@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
+from mvdeploy.files import reading
 from mvdeploy.records import TensorInfo
 
 _ONE_EACH = "Give one label on each line, every one once, in the order of the classes."
@@ -58,7 +59,7 @@ def check(labels: tuple[str, ...], outputs: tuple[TensorInfo, ...]) -> None:
 
 def _decoded(path: Path) -> str:
     try:
-        content = path.read_bytes()
+        content = reading.contents(path, what="file of labels")
         encoding = _MARKS.get(content[:2], "utf-8-sig")
         text = content.decode(encoding)
     except OSError as error:

@@ -12,6 +12,7 @@ from typing import Any
 
 from mvdeploy.errors import UsageError
 from mvdeploy.export._reading import FileFacts
+from mvdeploy.files import reading
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Delegation, Operator, TensorInfo, Undelegated
 from mvdeploy.records.artifact import UNPLACED
@@ -76,7 +77,7 @@ def read(path: Path) -> FileFacts:
 
 def _plan(path: Path) -> Any:
     try:
-        data = path.read_bytes()
+        data = reading.contents(path, limit=reading.WEIGHTS, what="program")
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     if data[4:6] != b"ET":

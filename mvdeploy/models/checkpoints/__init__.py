@@ -18,9 +18,9 @@ The names of other libraries are the business of a family of models, as `Wanted`
 """
 
 from mvdeploy.models.checkpoints.choosing import Found, find
-from mvdeploy.models.checkpoints.files import Source, locate
+from mvdeploy.models.checkpoints.files import Source, demand_sound, locate
 from mvdeploy.models.checkpoints.fitting import Fit, Shapes, Wanted
-from mvdeploy.models.checkpoints.reading import load, reopen, tensors
+from mvdeploy.models.checkpoints.reading import demand_ordinary, load, reopen, tensors
 
 __all__ = [
     "Fit",
@@ -28,6 +28,8 @@ __all__ = [
     "Shapes",
     "Source",
     "Wanted",
+    "demand_ordinary",
+    "demand_sound",
     "find",
     "load",
     "locate",

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
+from mvdeploy.files import archives, reading
 from mvdeploy.models.checkpoints.entries import entries
 from mvdeploy.models.feeding import folder, read_settings
 from mvdeploy.text_format import clean, elide
@@ -98,7 +99,21 @@ def locate(path: Path) -> Source:
         UsageError: there is none, or a folder is incomplete or malformed.
     """
     with _reading(path):
-        return Source(path, (path,)) if path.is_file() else _folder(path)
+        if path.is_dir() or not path.exists():
+            return _folder(path)
+        reading.demand_regular(path, reading.WEIGHTS, "checkpoint")
+        return Source(path, (path,))
+
+
+def demand_sound(source: Source) -> None:
+    """Refuse files that are none of the known kinds, damaged, or hold objects beside tensors.
+
+    Raises:
+        UsageError: names the file.
+    """
+    for file in source.files:
+        if _kind(file) == "torch":
+            _torch(file)
 
 
 def _folder(path: Path) -> Source:
@@ -201,6 +216,8 @@ def _kind(file: Path) -> str:
     Raises:
         UsageError: it is none.
     """
+    with _reading(file):
+        reading.demand_regular(file, reading.WEIGHTS, "checkpoint")
     with _reading(file), file.open("rb") as opened:
         start = opened.read(32)
     if not start:
@@ -298,8 +315,7 @@ def _refuse_program(file: Path) -> None:
     with _reading(file):
         if not zipfile.is_zipfile(file):
             return
-        with zipfile.ZipFile(file) as archive:
-            inner = dict.fromkeys(name.rpartition("/")[2] for name in archive.namelist())
+        inner = dict.fromkeys(name.rpartition("/")[2] for name in archives.check(file))
     for mark, (kind, state) in _PROGRAMS.items():
         if mark in inner:
             raise UsageError(

@@ -20,6 +20,10 @@ if TYPE_CHECKING:
     from mvdeploy.models.checkpoints.choosing import Found
 
 
+_HUGE, _LARGE = 1e15, 1e8
+"""Above what weights reach at all, and above what a lone one does; variances reach 1e7."""
+
+
 def reopen(weights: WeightsFile) -> Source:
     """Find the checkpoint of a spec again.
 
@@ -141,12 +145,7 @@ def _check_values(found: Found, held: Mapping[str, Tensor], own: Mapping[str, Te
             else f"{found} has other values than whole numbers in {_tensors(strange)}.",
             "Give a checkpoint that was not quantised.",
         )
-    broken = [name for name, tensor in weights.items() if not tensor.float().isfinite().all()]
-    if broken:
-        raise UsageError(
-            f"{found} has NaN or infinity in {_tensors(broken)}.",
-            "Give a checkpoint from before the training diverged.",
-        )
+    demand_ordinary(str(found), weights)
     negative = [
         name
         for name, tensor in weights.items()
@@ -157,6 +156,55 @@ def _check_values(found: Found, held: Mapping[str, Tensor], own: Mapping[str, Te
             f"{found} has variances below 0 in {_tensors(negative)}.",
             "Give a checkpoint that is not damaged.",
         )
+
+
+def demand_ordinary(where: str, held: Mapping[str, Tensor]) -> None:
+    """Refuse values that no trained network has: NaN, infinity, and what a damaged bit makes.
+
+    Args:
+        where: the tensors are from.
+        held: tensors by name; those of whole numbers are passed over.
+
+    Raises:
+        UsageError: names the tensors.
+    """
+    floats = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
+    broken = [name for name, tensor in floats.items() if not tensor.float().isfinite().all()]
+    if broken:
+        raise UsageError(
+            f"{where} has NaN or infinity in {_tensors(broken)}.",
+            "Give a checkpoint from before the training diverged.",
+        )
+    for name, tensor in floats.items():
+        value = _absurd(tensor)
+        if value is not None:
+            raise UsageError(
+                f"{where} has the value {value:.3g} in {listed([name])}, which no training makes "
+                "beside its others.",
+                "It is damaged, as by a flipped bit: fetch or save it again.",
+            )
+
+
+def _absurd(tensor: Tensor) -> float | None:
+    """Return a value that stands out as one with a flipped bit in its exponent does.
+
+    A few values above `_HUGE`, or one above `_LARGE` that is a million times the next. Masks, which
+    hold the most negative number, or one large one many times, are none.
+    """
+    import torch
+
+    values = tensor.float().abs().reshape(-1)
+    if not len(values) or values.max() <= _LARGE:
+        return None
+    ends = torch.tensor([torch.finfo(kind).max for kind in (tensor.dtype, torch.float32)])
+    values = values[~torch.isin(values, ends)]
+    huge = values[values > _HUGE]
+    if 0 < len(huge) <= max(1, len(values) // 100):
+        return float(huge[0])
+    if len(values) < 2:
+        return None
+    first, second = values.topk(2).values
+    return float(first) if first > _LARGE and first > 1e6 * second else None
 
 
 def _tensors(names: list[str]) -> str:

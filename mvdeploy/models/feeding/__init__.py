@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import UsageError
+from mvdeploy.files import reading
 from mvdeploy.plugins import unknown
 from mvdeploy.records import Preprocessing
 from mvdeploy.records.spec import CHANNEL_ORDERS, INTERPOLATIONS, ImageChanges, ImageRule
@@ -135,7 +136,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         UsageError: the file holds none.
     """
     try:
-        settings = json.loads(file.read_text(encoding="utf-8-sig"))
+        settings = json.loads(reading.text(file, what="settings file", encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
     if not isinstance(settings, dict):

@@ -4,12 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvdeploy.errors import UsageError
+from mvdeploy.files import reading
+
+_PIXELS = 100_000_000
+"""Most that a picture may have: in memory, one of 16 bits takes ten times as many bytes."""
+
+_BYTES = 500 * reading.MB
 
 _RANGES = (255, 65535, 2**32 - 1)
 """Brightest values of 8, 16 and 32 bits."""
@@ -25,11 +32,16 @@ def read(path: Path) -> Image.Image:
         UsageError: the file is missing, damaged or no image.
     """
     try:
-        with warnings.catch_warnings():
+        reading.demand_regular(path, _BYTES, "picture")
+        with warnings.catch_warnings(), _bounded():
             warnings.simplefilter("ignore")  # of metadata and sizes; what matters is an error
             with Image.open(path) as opened:
+                if opened.format == "EPS":
+                    raise ValueError("it is a program in PostScript, which is not run")
                 opened.load()
                 return _rgb(_upright(opened))
+    except UsageError:
+        raise
     except FileNotFoundError as error:
         raise UsageError(f"There is no file {path}.", "Check the path after --input.") from error
     except Exception as error:  # Pillow lets out whatever a damaged file makes its readers run into
@@ -37,6 +49,16 @@ def read(path: Path) -> Image.Image:
             f"{path} cannot be read as an image ({_reason(path, error)}).",
             "Give a JPEG, PNG or other picture after --input.",
         ) from error
+
+
+@contextlib.contextmanager
+def _bounded() -> Iterator[None]:
+    """Let Pillow refuse more than `_PIXELS` before it decodes them."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, _PIXELS // 2
+    try:
+        yield
+    finally:
+        Image.MAX_IMAGE_PIXELS = before
 
 
 def _upright(image: Image.Image) -> Image.Image:
@@ -69,7 +91,7 @@ def _reason(path: Path, error: Exception) -> str:
     if isinstance(error, UnidentifiedImageError):
         return "it is empty" if path.stat().st_size == 0 else "of no kind that Pillow knows"
     if isinstance(error, Image.DecompressionBombError):
-        return f"it has more than {2 * (Image.MAX_IMAGE_PIXELS or 0):,} pixels"
+        return f"it has more than the {_PIXELS:,} pixels that are decoded"
     if isinstance(error, OSError) and error.strerror:
         return error.strerror
     return str(error).partition("\n")[0].rstrip(".") or type(error).__name__

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 from mvdeploy.errors import UsageError
-from mvdeploy.models import feeding
+from mvdeploy.files import reading
+from mvdeploy.models import checkpoints, feeding
 from mvdeploy.models.feeding import Feed, folder, image_processors
 from mvdeploy.models.zoo import load, unloadable, without_patches
 from mvdeploy.quiet import quiet
@@ -73,7 +74,10 @@ def build(spec: ModelSpec) -> nn.Module:
         with quiet(errors=True):
             automatic = classifiers.AutoModelForImageClassification
             if Path(short).is_dir():
-                network = automatic.from_pretrained(short, config=config, local_files_only=True)
+                network = automatic.from_pretrained(
+                    short, config=config, local_files_only=True, trust_remote_code=False
+                )
+                checkpoints.demand_ordinary(short, network.state_dict())
             else:
                 config.num_labels = spec.num_classes
                 network = automatic.from_config(config)
@@ -133,13 +137,29 @@ def saved_names(network: nn.Module) -> dict[str, str]:
     }
 
 
+def _demand_sound(folder: Path) -> None:
+    """Refuse a folder whose files would not be read by mvdeploy itself.
+
+    Raises:
+        UsageError: one is a pipe or too large, or its weights are damaged or hold objects.
+    """
+    for file in folder.iterdir():
+        if not file.is_dir():
+            limit = reading.TEXT if file.suffix == ".json" else reading.WEIGHTS
+            reading.demand_regular(file, limit)
+    checkpoints.demand_sound(checkpoints.locate(folder))
+
+
 @functools.cache
 def _config(name: str) -> Any:
     configurations = load("transformers.models.auto.configuration_auto").AutoConfig
     short = name.partition(":")[2]
     try:
         if Path(short).is_dir():
-            return configurations.from_pretrained(short, local_files_only=True)
+            _demand_sound(Path(short))
+            return configurations.from_pretrained(
+                short, local_files_only=True, trust_remote_code=False
+            )
         modeling_auto = load("transformers.models.auto.modeling_auto")
         classifiers = tuple(modeling_auto.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES)
         if short not in classifiers:
