@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
@@ -225,6 +226,8 @@ def file_argument(text: str) -> Path | None:
     path = Path(text)
     if path.is_file() or export.manifest_path(path).is_file() or _is_package(path):
         return path
+    if path.suffix in export.readers() and os.path.exists(text) and not path.is_dir():
+        return path  # a pipe or a device: who reads it says so
     is_artifact = path.suffix in {export.suffix(name) for name in export.names()}
     if ":" in text and not is_artifact:
         return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY

@@ -250,7 +250,9 @@ def _check_operator(key: str, target: Any) -> None:
         found: Any = torch.ops
         for name in names:
             found = getattr(found, name, None)
-        if isinstance(found, torch._ops.OpOverload) and torch._C._dispatch_has_kernel(found.name()):
+        is_operator = isinstance(found, torch._ops.OpOverload)
+        qualified = f"{names[0]}::{names[1]}" + f".{names[2]}".removesuffix(".default")
+        if is_operator and torch._C._dispatch_has_kernel(qualified):
             return
     raise _RefusedError(f"a call of {_shown(target)}, which is no operator of torch")
 

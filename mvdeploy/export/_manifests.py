@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
@@ -66,9 +66,18 @@ def manifest(path: Path) -> Artifact:
     """Read the manifest beside a file, whether it describes the file or another.
 
     Raises:
-        UsageError: it cannot be read.
+        UsageError: it cannot be read, or names files outside of its folder as parts of this one.
     """
-    return codec.load(Artifact, manifest_path(path))
+    artifact = codec.load(Artifact, manifest_path(path))
+    for name in filter(None, (*artifact.data, artifact.twin)):
+        place = PurePath(name)
+        if place.is_absolute() or ".." in place.parts or "\0" in name:
+            raise UsageError(
+                f"{manifest_path(path)} names {name!r} as a part of {path.name}, which is not in "
+                "its folder.",
+                "Export the model again.",
+            )
+    return artifact
 
 
 def belongs(artifact: Artifact, path: Path) -> bool:
