@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import errno
 import importlib
 import sys
 import traceback
@@ -29,12 +28,6 @@ COMMANDS = {
     "report": "Render saved results again.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""
-
-_OF_THE_SYSTEM = {
-    *(errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EACCES, errno.EPERM, errno.EIO),
-    *(errno.ENAMETOOLONG, errno.EMFILE, errno.ENFILE),
-}
-"""What a file, a disk or a system refuses, whoever asks."""
 
 _TOO_MUCH = ("DefaultCPUAllocator", "Storage size calculation overflowed")
 """How torch says that there is not enough memory."""
@@ -103,10 +96,11 @@ def _worded(error: Exception) -> tuple[str, str, int]:
     if isinstance(error, MemoryError) or any(words in str(error) for words in _TOO_MUCH):
         remedy = "Ask for less: fewer --iterations or classes, a smaller --image-size or batch."
         return "There is not enough memory for this.", remedy, UsageError.exit_code
-    if isinstance(error, OSError) and error.errno in _OF_THE_SYSTEM:
+    if isinstance(error, OSError):
+        # What the disk or the system refuses is no defect, whoever asked.
         what = f"{error.filename} cannot be read or" if error.filename else "The output cannot be"
         remedy = "Make room there, or give a place that can be."
-        return f"{what} written ({error.strerror}).", remedy, UsageError.exit_code
+        return f"{what} written ({error.strerror or error}).", remedy, UsageError.exit_code
     what = f"mvdeploy itself failed ({type(error).__name__}: {error})."
     return what, "Please report it with the output of --debug.", _INTERNAL_ERROR
 

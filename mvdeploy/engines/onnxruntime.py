@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy.attribute.onnx import Placement
 from mvdeploy.engines import AndroidBuild, NativePlugin, with_chosen
 from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
@@ -74,12 +75,13 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
     inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
     try:
         with zipfile.ZipFile(path) as archive:
-            (into / "libonnxruntime.so").write_bytes(archive.read(inside))
+            library = archive.read(inside)
     except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
         raise UsageError(
             f"{path} is no archive of ONNX Runtime for Android ({error}).",
             "Give the file onnxruntime-android-VERSION.aar.",
         ) from error
+    writing.fill(into / "libonnxruntime.so", library)
     match = re.search(r"\d+(\.\d+)+", path.name)
     return match[0] if match else "unknown"
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.engines import _exported_program, output_names, with_chosen
 from mvdeploy.errors import EngineError
+from mvdeploy.files import writing
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent, codec
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ class TorchSession:
         if self._profile_to is None or self._profiler is None:
             return None
         path = self._profile_to / _PROFILE
-        codec.write_text(path, json.dumps(self._profiler.times()))
+        writing.text(path, json.dumps(self._profiler.times()))
         return path
 
 

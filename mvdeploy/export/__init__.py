@@ -64,7 +64,6 @@ import functools
 import importlib
 import importlib.metadata
 import platform
-import tempfile
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -103,6 +102,7 @@ from mvdeploy.export._manifests import (
     save_manifest,
 )
 from mvdeploy.export._reading import FileFacts, read_file, readers, with_inputs
+from mvdeploy.files import writing
 from mvdeploy.records import (
     Artifact,
     Category,
@@ -306,15 +306,15 @@ def probing(
 
     @contextmanager
     def probe(choose: Choose) -> Iterator[Probe]:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / path.name
+        with writing.temporary() as folder:
+            place = folder / path.name
             subject = _subject(source, format_name, options, alter)
             made: Probe = exporter.probe(subject, place, options, choose)
             yield dataclasses.replace(made, differing=differing(place))
 
     def again() -> tuple[str, ...]:
-        with tempfile.TemporaryDirectory() as folder:
-            place = Path(folder) / path.name
+        with writing.temporary() as folder:
+            place = folder / path.name
             write(source, format_name, place, options, alter=alter)
             return differing(place)
 

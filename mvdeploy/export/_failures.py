@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.errors import EngineError, MvdeployError
 from mvdeploy.export import Subject
+from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
 
 if TYPE_CHECKING:
@@ -29,8 +30,13 @@ def failed(exporter: str, error: Exception, subject: Subject, lacking: str) -> E
         subject: what was exported.
         lacking: regular expression for what it says of an operator that it has not; its first group
             is the operator's name.
+
+    Raises:
+        OSError: the disk refused what it wrote.
     """
     _release(error)
+    if (refusal := writing.cause(error)) is not None:
+        raise refusal
     cause: BaseException = error
     while cause.__cause__ is not None and not isinstance(cause, MvdeployError):
         cause = cause.__cause__

@@ -7,7 +7,7 @@ from pathlib import Path, PurePath
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
-from mvdeploy.files import reading
+from mvdeploy.files import reading, writing
 from mvdeploy.records import Artifact, codec
 
 
@@ -16,9 +16,13 @@ def manifest_path(artifact: Path) -> Path:
     return artifact.with_name(artifact.name + ".json")
 
 
-def save_manifest(artifact: Artifact, path: Path) -> None:
-    """Write the manifest beside the artifact at `path`."""
-    codec.save(artifact, manifest_path(path))
+def save_manifest(artifact: Artifact, path: Path, remedy: str = writing.REMEDY) -> None:
+    """Write the manifest beside the artifact at `path`.
+
+    Raises:
+        NotWritten: it cannot be written.
+    """
+    codec.save(artifact, manifest_path(path), remedy=remedy)
 
 
 def data_files(path: Path, artifact: Artifact) -> tuple[Path, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,6 +13,7 @@ from mvdeploy.export import Subject, Written
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
+from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
 from mvdeploy.records import ModuleInfo, Operator, TensorInfo
 
@@ -35,9 +37,12 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     try:
         with quiet(errors=True):
             program = trace(subject)
-            torch.export.save(program, path, extra_files=subject.facts)
+            # Not straight into the file: on a full disk torch's own writer ends the process.
+            written = io.BytesIO()
+            torch.export.save(program, written, extra_files=subject.facts)
     except Exception as error:
         raise failed("torch.export", error, subject, r"(?!)") from error
+    writing.fill(path, written.getbuffer())
     nodes = program.graph.nodes
     return Written(tuple(_operator(node) for node in nodes if node.op == "call_function"))
 

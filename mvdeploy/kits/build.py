@@ -13,7 +13,6 @@ import importlib.metadata
 import platform
 import shutil
 import sys
-import tempfile
 import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
@@ -22,6 +21,7 @@ import mvdeploy
 from mvdeploy import engines, files, kits
 from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.files import writing
 from mvdeploy.kits import Kit, Source
 from mvdeploy.kits import toolchain as toolchains
 from mvdeploy.kits.toolchain import Toolchain
@@ -93,9 +93,7 @@ def kit(
     if current is not None:
         return place, current
     toolchain = toolchains.find(architecture, given.ndk if given else None)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=place.parent, prefix=".building-") as folder:
-        work = Path(folder)
+    with writing.worded(place), writing.folder(place.parent, ".building") as work:
         built = _build(toolchain, given, work, on_step)
         files.move(work / "kit", place, work / "aside")
     return place, built

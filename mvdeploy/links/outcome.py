@@ -75,6 +75,7 @@ def conclude(job: Job, heard: Heard, status: int, output: str) -> JobResult:
 
     Raises:
         RunnerFailed: there is no whole result.
+        NotWritten: the disk refused what it had to write.
     """
     # With the last event the job is complete: an engine that crashes while its process is torn
     # down takes nothing away from what was measured.

@@ -7,13 +7,13 @@ import functools
 import json
 import posixpath
 import secrets
-import tempfile
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import files, kits
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.kits import Kit
 from mvdeploy.links import (
     NO_OPTIONS,
@@ -308,9 +308,9 @@ class RemoteLink(Link):
         return stream
 
     def _send_job(self, job: Job) -> None:
-        with tempfile.TemporaryDirectory(prefix="mvdeploy-") as folder:
-            path = Path(folder) / "job.json"
-            path.write_text(dumps(job), encoding="utf-8")
+        with writing.temporary() as folder:
+            path = folder / "job.json"
+            writing.fill(path, dumps(job).encode())
             self.shell.push(path, self._of_run("job.json"))
 
     def _command(self, before: str, words: str) -> str:

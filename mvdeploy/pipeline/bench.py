@@ -6,7 +6,7 @@ import contextlib
 import dataclasses
 import functools
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvdeploy import engines, files, links
@@ -14,6 +14,7 @@ from mvdeploy.bench.case import Entry, by_engine
 from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
+from mvdeploy.files.writing import NotWritten
 from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
@@ -35,6 +36,7 @@ from mvdeploy.records import (
     TimeKind,
     Trace,
 )
+from mvdeploy.text_format import count
 
 OnStep = Callable[[str], None]
 
@@ -137,6 +139,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 
     Raises:
         UsageError: the input cannot be used; nothing has been written then.
+        NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer, and nothing has been measured.
     """
     from mvdeploy.models.preprocess import sample_photograph
@@ -150,7 +153,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     link = links.get(request.device, request.link_options)
     store: Store | None = None
     try:
-        with opened(link, on_step):
+        with _saying_what_is_kept(lambda: store), opened(link, on_step):
             plan = _affordable(request.plan, link)
             device = Device(link.profile, link.identity(), emulated=link.emulated)
             store = stores.create(
@@ -168,10 +171,30 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
-        for finding in link.findings():
-            if store is not None:
-                store.found(finding)
+        with contextlib.suppress(NotWritten):  # a full disk has been told of
+            for finding in link.findings():
+                if store is not None:
+                    store.found(finding)
     return store
+
+
+@contextlib.contextmanager
+def _saying_what_is_kept(store: Callable[[], Store | None]) -> Iterator[None]:
+    """Add to an error about a file that cannot be written how much of the run is saved."""
+    try:
+        yield
+    except NotWritten as error:
+        run = store()
+        if run is None:
+            raise
+        measured = sum(_is_measured(run, case.slug) for case in run.cases)
+        kept = (
+            f"What was measured of {measured} of {count(len(run.cases), 'case')} is saved in "
+            f"{run.folder}, which 'mvdeploy report' reads."
+            if measured
+            else "Nothing had been measured."
+        )
+        raise NotWritten(error.message, f"{error.remedy} {kept}") from error
 
 
 def _do(
@@ -192,7 +215,8 @@ def _do(
             _trace(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
         done = sum(_is_measured(store, case.slug) for case in store.cases)
-        store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
+        with contextlib.suppress(NotWritten):
+            store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
         raise
 
 

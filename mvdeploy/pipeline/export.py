@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import glob
-import os
-import shutil
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -14,6 +11,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export as formats
 from mvdeploy import files, models, passes
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.pipeline import origin
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport
 
@@ -305,32 +303,12 @@ def staged(path: Path) -> Iterator[Path]:
     """Give a place to write an artifact and its manifest, and move both to `path` on success.
 
     Raises:
-        UsageError: the place cannot be written to, or is full.
+        NotWritten: the place cannot be written to, or is full.
     """
-    folder = path.parent / f".{files.short(path.name)}.{os.getpid()}.part"
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        _remove_left_over(path)
-        folder.mkdir()
+    name, remedy = f".{files.short(path.name)}", "Give another place with -o, or make room there."
+    with writing.worded(path, remedy), writing.folder(path.parent, name) as folder:
         part = folder / path.name
         yield part
         # The manifest goes last: until it is there, the sha256 in the old one refuses the new file.
-        files.move(part, path, folder / "replaced")
+        files.move(part, path, folder / ".replaced")
         formats.manifest_path(part).replace(formats.manifest_path(path))
-    except OSError as error:
-        raise UsageError(
-            f"{path} cannot be written ({error.strerror or error}).",
-            "Give another place with -o, or make room there.",
-        ) from error
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
-
-
-def _remove_left_over(path: Path) -> None:
-    """Remove what an export to the same place left behind when it was killed."""
-    import psutil
-
-    for folder in path.parent.glob(f".{glob.escape(files.short(path.name))}.*.part"):
-        number = folder.name.removesuffix(".part").rpartition(".")[2]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(folder, ignore_errors=True)

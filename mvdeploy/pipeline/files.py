@@ -281,13 +281,8 @@ def save_manifests(files: Iterable[tuple[Path, Artifact]]) -> tuple[Path, ...]:
             places = origin.sources(artifact.spec, path)
             code = origin.code_sha256(artifact.spec)
             artifact = dataclasses.replace(artifact, sources=places, code_sha256=code)
-        try:
-            export.save_manifest(artifact, path)
-        except OSError as error:
-            raise UsageError(
-                f"{manifest} cannot be written ({error.strerror or error}).",
-                "Leave out --save-manifest, or move the file to a place that can be written to.",
-            ) from error
+        remedy = "Leave out --save-manifest, or move the file to a place that can be written to."
+        export.save_manifest(artifact, path, remedy)
         written.append(manifest)
     return tuple(written)
 

@@ -13,6 +13,7 @@ from mvdeploy import engines, export, files, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
+from mvdeploy.files import writing
 from mvdeploy.links import Link
 from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.export import Builder, Exported
@@ -282,8 +283,8 @@ class Preparation:
             return path, artifact.sha256
         if self._link.profile.link != "host":
             whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
-            whole.parent.mkdir(parents=True, exist_ok=True)
-            export.get(artifact.format).self_contained(path, whole)
+            with writing.whole(whole) as part:
+                export.get(artifact.format).self_contained(path, part)
             path = whole
         return path, sha256_of(path)
 
@@ -319,6 +320,6 @@ def _write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact)
     fed = images.fed(artifact, next(iter(feeds.values())))
     files = input_files(folder, slug, artifact)
     for path, array in zip(files.values(), fed.values(), strict=True):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        np.save(path, array)
+        with writing.whole(path) as part:
+            np.save(part, array)
     return files

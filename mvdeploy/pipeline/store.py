@@ -12,6 +12,7 @@ from pathlib import Path
 import mvdeploy
 from mvdeploy import engines, export
 from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.records import (
     Case,
     Comparison,
@@ -56,8 +57,8 @@ class Store:
     def update(self, slug: str, **known: object) -> None:
         """Add to what is known of a case, and save it."""
         case = dataclasses.replace(self._cases[slug], **known)  # type: ignore[arg-type]
-        self._cases[slug] = case
         saved.save_case(case, self.folder, known)
+        self._cases[slug] = case
 
     def measured(self, slug: str, measurement: Measurement) -> None:
         """Keep what was measured of a case so far."""
@@ -136,10 +137,7 @@ def _new_folder(root: Path, name: str) -> Path:
                     f"{root} is a file, not a folder.", "Give a folder with -o."
                 ) from error
         except OSError as error:
-            raise UsageError(
-                f"The folder {folder} cannot be made ({error.strerror}).",
-                "Give another place with -o.",
-            ) from error
+            raise writing.refused(error, folder, "Give another place with -o.") from error
         else:
             return folder
     raise UsageError(f"{root} has too many runs of this second.", "Give another place with -o.")

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-import tempfile
 from collections.abc import Callable, Collection
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, passes
 from mvdeploy.errors import MvdeployError
+from mvdeploy.files import writing
 from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.files import load_runnable
 from mvdeploy.records import Artifact, Parity
@@ -144,8 +144,8 @@ class Verifier:
         subject = Subject(
             self._path, self.artifact, self._network, self._rewritten, self._feed, self._export
         )
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / self._path.name
+        with writing.temporary() as folder:
+            path = folder / self._path.name
             for mutant in export.mutants(self.artifact.format)(subject):
                 if chosen is not None and mutant.name not in chosen:
                     continue

@@ -63,13 +63,8 @@ def save_baseline(baseline: Baseline, path: Path) -> None:
     Raises:
         UsageError: the file cannot be written.
     """
-    try:
-        codec.save(baseline, path, indent=None)
-    except OSError as error:
-        raise UsageError(
-            f"The baseline {path} cannot be written ({error.strerror or error}).",
-            "Give a file in a folder that may be written to.",
-        ) from error
+    remedy = "Make room there, or give a file in another folder with --save-baseline."
+    codec.save(baseline, path, indent=None, remedy=remedy)
 
 
 def load_baseline(path: Path) -> Baseline:

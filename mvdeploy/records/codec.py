@@ -12,16 +12,13 @@ import enum
 import functools
 import json
 import math
-import os
 import types
 import typing
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar, Union
 
-from mvdeploy import files
 from mvdeploy.errors import UsageError
-from mvdeploy.files import reading
+from mvdeploy.files import reading, writing
 
 SCHEMA_VERSION = 2
 """Version of every saved JSON file.
@@ -112,9 +109,13 @@ def loads(cls: type[T], text: str, source: str) -> T:
     return decode(cls, data, source)
 
 
-def save(record: Any, path: Path, *, indent: int | None = 1) -> None:
-    """Write a record to a file, in one step: a reader sees the old file or the new one."""
-    write_text(path, dumps(record, indent=indent) + "\n")
+def save(record: Any, path: Path, *, indent: int | None = 1, remedy: str = writing.REMEDY) -> None:
+    """Write a record to a file, in one step: a reader sees the old file or the new one.
+
+    Raises:
+        NotWritten: the file cannot be written; see `mvdeploy.files.writing`.
+    """
+    writing.text(path, dumps(record, indent=indent) + "\n", remedy=remedy)
 
 
 def load(cls: type[T], path: Path) -> T:
@@ -132,25 +133,6 @@ def load(cls: type[T], path: Path) -> T:
             f"{path} cannot be read ({error}).", "Check the path and that the file is text."
         ) from error
     return loads(cls, text, str(path))
-
-
-def write_text(path: Path, text: str) -> None:
-    """Write a text file through a temporary name, so that no half file is ever seen."""
-    write_atomically(path, lambda part: part.write_text(text, encoding="utf-8"))
-
-
-def write_atomically(path: Path, write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary file beside `path`, then rename it over `path`.
-
-    If `write` fails, the old file stays whole and the temporary one is removed.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{files.short(path.stem)}.{os.getpid()}.part{path.suffix}")
-    try:
-        write(part)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
 
 
 def _decode(kind: Any, data: Any, where: str) -> Any:

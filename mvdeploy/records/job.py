@@ -18,8 +18,8 @@ in ``event``. They come in this order:
                 shapes, where the runner cannot tell), ``memory``
 ``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
 ``done``        ``peak_memory``; the last event
-``error``       instead of the rest: ``kind`` (load, run, input, memory; device when it is gone),
-                ``message``, ``remedy``
+``error``       instead of the rest: ``kind`` (load, run, input, memory, disk; device when it is
+                gone), ``message``, ``remedy``
 ==============  ==================================================================================
 
 Times are nanoseconds, memory is bytes.
@@ -33,6 +33,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from mvdeploy.errors import EngineError
+from mvdeploy.files.writing import NotWritten
 from mvdeploy.records.codec import RecordError, decode
 from mvdeploy.records.plan import Warmup
 
@@ -178,13 +179,15 @@ def parse_events(lines: Iterable[str], job: Job) -> JobResult:
 
     Raises:
         EngineError: the runner reported an error, stopped early, or did not keep the contract.
+        NotWritten: the disk refused what it had to write.
     """
     events: dict[str, list[dict[str, Any]]] = {}
     for line in lines:
         event = _parse_line(line)
         events.setdefault(event["event"], []).append(event)
     for error in events.get("error", ()):
-        raise EngineError(str(error.get("message")), str(error.get("remedy")))
+        kind = NotWritten if error.get("kind") == "disk" else EngineError
+        raise kind(str(error.get("message")), str(error.get("remedy")))
     if "done" not in events:
         raise EngineError(
             "The runner stopped before it was done.", "Run again with --debug to see its output."

@@ -21,7 +21,7 @@ from types import ModuleType
 
 from mvdeploy import plugins
 from mvdeploy.analysis.view import View
-from mvdeploy.errors import UsageError
+from mvdeploy.files.writing import NotWritten
 
 _ROOM = "mvdeploy.report.renderers"
 
@@ -52,8 +52,8 @@ def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tup
         The files, each once.
 
     Raises:
-        UsageError: there is no such format, and nothing is written then; or the folder cannot be
-            written to.
+        UsageError: there is no such format, and nothing is written then.
+        NotWritten: the folder cannot be written to.
     """
     if formats is None:
         chosen = [module for module in available().values() if module.DEFAULT]
@@ -61,9 +61,8 @@ def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tup
         chosen = [renderer(name) for name in formats]
     try:
         paths = [path for module in chosen for path in module.render(view, folder)]
-    except OSError as error:
-        raise UsageError(
-            f"The report cannot be written into {folder} ({error.strerror or error}).",
-            "Give another place: 'mvdeploy report RUN -o DIR'.",
+    except NotWritten as error:
+        raise NotWritten(
+            error.message, "Give another place: 'mvdeploy report RUN -o DIR'."
         ) from error
     return tuple(dict.fromkeys(paths))

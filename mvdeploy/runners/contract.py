@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import functools
 import hashlib
 import os
 import platform
@@ -18,8 +17,9 @@ import mvdeploy
 from mvdeploy import engines, files
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import MvdeployError
+from mvdeploy.files import writing
 from mvdeploy.records import Job, JobModel
-from mvdeploy.records.codec import loads, write_atomically
+from mvdeploy.records.codec import loads
 from mvdeploy.runners import process
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ class Failed(Exception):
     """Ends the job with an ``error`` event.
 
     Args:
-        kind: ``load``, ``run``, ``input`` or ``memory``.
+        kind: ``load``, ``run``, ``input``, ``memory`` or ``disk``.
         message: one sentence on what happened.
         remedy: one sentence on what to do.
     """
@@ -190,7 +190,8 @@ def _write_outputs(tensors: Mapping[str, Tensor], folder: Path) -> dict[str, str
     written = {}
     for position, name in enumerate(sorted(tensors)):
         path, tensor = folder / f"{position}.npy", np.asarray(tensors[name], order="C")
-        write_atomically(path, functools.partial(np.save, arr=tensor, allow_pickle=False))
+        with writing.whole(path) as part:
+            np.save(part, tensor, allow_pickle=False)
         written[name] = str(path)
     return written
 
@@ -215,11 +216,15 @@ def stage(kind: str, what: str) -> Iterator[None]:
     try:
         yield
     except MvdeployError as error:
+        kind = "disk" if isinstance(error, writing.NotWritten) else kind
         raise Failed(kind, error.message, error.remedy) from error
     except Exception as error:
         if _is_memory(error):
             remedy = "Free memory, or use a smaller model, batch or image size."
             raise Failed("memory", f"{what}: memory ran out.", remedy) from error
+        if (refusal := writing.cause(error)) is not None:
+            refused = writing.refused(refusal)
+            raise Failed("disk", refused.message, refused.remedy) from error
         words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300].rstrip(".")
         raise Failed(kind, f"{what} ({words}).", _REMEDIES[kind]) from error
 

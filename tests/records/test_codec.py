@@ -290,27 +290,8 @@ def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="not JSON compliant"):
         codec.save(Plan(max_time_s=math.nan), path)
 
-    def half(part: Path) -> None:
-        part.write_text("half")
-        raise KeyboardInterrupt
-
-    with pytest.raises(KeyboardInterrupt):
-        codec.write_atomically(path, half)
     assert codec.load(Plan, path).seed == 1
     assert list(tmp_path.iterdir()) == [path]
-
-
-def test_a_reader_never_sees_half_a_file(tmp_path: Path) -> None:
-    path = tmp_path / "a.json"
-    codec.save(Plan(seed=1), path)
-
-    def write(part: Path) -> None:
-        part.write_text("half")
-        assert codec.load(Plan, path).seed == 1
-        part.write_text(codec.dumps(Plan(seed=2)))
-
-    codec.write_atomically(path, write)
-    assert codec.load(Plan, path).seed == 2
 
 
 def test_records_are_plain_values_when_encoded() -> None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import EngineError
+from mvdeploy.files import writing
 from mvdeploy.records import (
     Artifact,
     Finding,
@@ -25,7 +26,7 @@ from mvdeploy.records import (
     OperatorTimes,
     TraceEvent,
 )
-from mvdeploy.records.codec import RecordError, dumps, loads, write_text
+from mvdeploy.records.codec import RecordError, dumps, loads
 
 FILE = "coreml-plan.json"
 
@@ -157,7 +158,7 @@ def _unit(device: Any) -> Unit:
 def save(plan: Plan, folder: Path) -> Path:
     """Write a plan and return its file."""
     path = folder / FILE
-    write_text(path, dumps(plan))
+    writing.text(path, dumps(plan))
     return path
 
 

@@ -19,6 +19,7 @@ from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
+from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Delegation
 from mvdeploy.verify.probes import Choose, Probe
@@ -103,7 +104,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         lowered = _lowered(subject, program, backend)
     if options.own.full_delegation:
         _demand(lowered.delegation)
-    path.write_bytes(lowered.data)
+    writing.fill(path, lowered.data)
     return Written(
         operators=lowered.operators,
         backend=options.own.backend or BACKEND,

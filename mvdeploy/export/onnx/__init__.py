@@ -13,6 +13,7 @@ from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import free_batch
+from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Operator
 
@@ -76,7 +77,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         raise
     except Exception as error:
         raise failed("ONNX", error, subject, _LACKING) from error
-    onnx.save(model, path)
+    writing.fill(path, model.SerializeToString())
     return Written(
         tuple(
             Operator(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import write_atomically
+from mvdeploy.files import writing
 from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
@@ -178,7 +177,7 @@ def _frame(columns: Sequence[str], rows: Iterable[Row]) -> pd.DataFrame:
 
 
 def _write(path: Path, frame: pd.DataFrame) -> Path:
-    write_atomically(path, functools.partial(frame.to_csv, index=False, lineterminator="\n"))
+    writing.text(path, frame.to_csv(index=False, lineterminator="\n"))
     return path
 
 

@@ -6,7 +6,7 @@ import base64
 from pathlib import Path
 
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import write_text
+from mvdeploy.files import writing
 from mvdeploy.report import document, figures
 
 EXTENSION = "html"
@@ -41,5 +41,5 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         kind=kind,
     )
     path = folder / "report.html"
-    write_text(path, text)
+    writing.text(path, text)
     return (path,)

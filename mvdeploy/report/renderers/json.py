@@ -11,7 +11,8 @@ from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.ratios import ComparisonView, Difference
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import SCHEMA_VERSION, encode, write_text
+from mvdeploy.files import writing
+from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
@@ -28,7 +29,7 @@ DEFAULT = False
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.json``."""
     path = folder / "report.json"
-    write_text(path, text(view) + "\n")
+    writing.text(path, text(view) + "\n")
     return (path,)
 
 

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import write_text
+from mvdeploy.files import writing
 from mvdeploy.report import document
 from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Terms
 from mvdeploy.report.renderers import png
@@ -33,7 +33,7 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         for block in section.blocks:
             lines += _block(block)
     path = folder / "report.md"
-    write_text(path, "\n".join(lines).rstrip("\n") + "\n")
+    writing.text(path, "\n".join(lines).rstrip("\n") + "\n")
     return (path, *png.render(view, folder))
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 from mvdeploy.analysis.view import View
-from mvdeploy.records.codec import write_atomically
+from mvdeploy.files import writing
 from mvdeploy.report import figures
 from mvdeploy.report.document import pictures
 
@@ -20,11 +19,6 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     written = []
     for picture in pictures(view):
         path = folder / "figures" / f"{picture.name}.png"
-        draw = functools.partial(_write, figures.image(view, picture.name, "png"))
-        write_atomically(path, draw)
+        writing.data(path, figures.image(view, picture.name, "png"))
         written.append(path)
     return tuple(written)
-
-
-def _write(data: bytes, path: Path) -> None:
-    path.write_bytes(data)

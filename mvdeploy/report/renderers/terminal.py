@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
+from mvdeploy.files import writing
 from mvdeploy.records import Level
-from mvdeploy.records.codec import write_text
 from mvdeploy.report import prose
 from mvdeploy.report.tables import breakdown
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
@@ -46,7 +46,7 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     show(view, Console(file=printed, width=_FILE_WIDTH))
     path = folder / "report.txt"
     lines = (line.rstrip() for line in printed.getvalue().splitlines())
-    write_text(path, "\n".join(lines) + "\n")
+    writing.text(path, "\n".join(lines) + "\n")
     return (path,)
 
 

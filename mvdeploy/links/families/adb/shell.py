@@ -14,6 +14,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.links.families.adb import messages
 from mvdeploy.links.families.adb import program as adb_program
 from mvdeploy.links.families.adb.messages import Attached
@@ -247,16 +248,14 @@ class AdbShell:
                 f"{self.name} has no file {remote}.", "Run again with --debug to see what it did."
             )
         size = self._size(remote)
-        local.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=local.parent) as folder:
-            part = Path(folder).resolve() / "part"
+        with writing.whole(local) as whole:
+            part = whole.resolve()
             limit_s = _TRANSFER_S + size / _SLOWEST
             try:
                 reply = self._run(["pull", "--", remote, str(part)], limit_s)
             except subprocess.TimeoutExpired as error:
                 raise messages.silent(self.name, f"sending {remote}", limit_s) from error
             self._check_pulled(reply, remote, part)
-            part.replace(local)
 
     def _check_pulled(self, reply: Reply, remote: str, part: Path) -> None:
         if reply.status == 0 and part.is_file():

@@ -5,13 +5,12 @@ from __future__ import annotations
 import dataclasses
 import json
 import subprocess
-import tempfile
 from collections.abc import Sequence
-from pathlib import Path
 from typing import Any
 
 from mvdeploy.engines.coreml import version_numbers
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.files import writing
 from mvdeploy.links.shell import last_line
 
 LIST_S = 15.0
@@ -108,8 +107,8 @@ def ask(words: Sequence[str], limit_s: float = LIST_S) -> dict[str, Any]:
     Raises:
         DevicectlFailed: it cannot be started, fails, or does not end in time.
     """
-    with tempfile.TemporaryDirectory(prefix="mvdeploy-") as folder:
-        answer = Path(folder) / "answer.json"
+    with writing.temporary() as folder:
+        answer = folder / "answer.json"
         command = ("xcrun", "devicectl", *words, "--json-output", str(answer))
         try:
             done = subprocess.run(

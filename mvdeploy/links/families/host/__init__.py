@@ -19,6 +19,7 @@ from typing import IO, cast
 
 import mvdeploy
 from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
@@ -52,6 +53,7 @@ class HostLink(Link):
         super().__init__(profile)
         self._command = tuple(command)
         self._scratch: Path | None = None
+        self._temporary = contextlib.ExitStack()
 
     def open(self) -> None:
         """Reach this machine, which is always there."""
@@ -89,16 +91,21 @@ class HostLink(Link):
     def scratch(self) -> str:
         """Return a temporary folder that `close` removes."""
         if self._scratch is None:
-            self._scratch = Path(tempfile.mkdtemp(prefix="mvdeploy-"))
+            self._scratch = self._temporary.enter_context(writing.temporary())
         return str(self._scratch)
 
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Have the Python runner do a job; see `Link.run`."""
         heard = outcome.Heard(on_event)
         # Files instead of pipes: neither a long job nor a talkative engine can block on them.
-        with tempfile.TemporaryFile() as job_file, tempfile.TemporaryFile() as output_file:
-            job_file.write(dumps(job).encode())
-            job_file.seek(0)
+        place = Path(self.scratch())
+        with (
+            tempfile.TemporaryFile(dir=place) as job_file,
+            tempfile.TemporaryFile(dir=place) as output_file,
+        ):
+            with writing.worded(place):
+                job_file.write(dumps(job).encode())
+                job_file.seek(0)
             process = self._start(job_file, output_file)
             try:
                 status = _follow(process, heard, time.monotonic() + limit_s)
@@ -116,15 +123,14 @@ class HostLink(Link):
             raise EngineError(
                 f"The runner left no file {remote}.", "Run again with --debug to see its output."
             )
-        local.parent.mkdir(parents=True, exist_ok=True)
         if source.resolve() != local.resolve():
-            shutil.copyfile(source, local)
+            with writing.whole(local) as part:
+                shutil.copyfile(source, part)
 
     def close(self) -> None:
         """Remove the temporary folder."""
-        if self._scratch is not None:
-            shutil.rmtree(self._scratch)
-            self._scratch = None
+        self._temporary.close()
+        self._scratch = None
 
     def _start(self, job_file: IO[bytes], output_file: IO[bytes]) -> subprocess.Popen[bytes]:
         try:

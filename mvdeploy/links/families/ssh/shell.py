@@ -15,6 +15,7 @@ from types import TracebackType
 from typing import IO, Self
 
 from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.files import writing
 from mvdeploy.links.families.ssh import connection, messages
 from mvdeploy.links.shell import (
     Answer,
@@ -25,7 +26,6 @@ from mvdeploy.links.shell import (
     quote,
     with_status,
 )
-from mvdeploy.records.codec import write_atomically
 
 _POLL_S = 0.1
 """Seconds between looks at how much of a file has been sent."""
@@ -188,7 +188,8 @@ class SshShell:
             )
         if answer.status != 0:
             raise self._withheld(remote, answer.error)
-        write_atomically(local, lambda part: self._receive(remote, part, int(answer.out)))
+        with writing.whole(local) as part:
+            self._receive(remote, part, int(answer.out))
 
     def _receive(self, remote: str, part: Path, size: int) -> None:
         with part.open("wb") as target, tempfile.TemporaryFile() as error:

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import json
-import os
-import shutil
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import UsageError
+from mvdeploy.files import writing
 from mvdeploy.models import Converted
 from mvdeploy.models import checkpoints as room
 from mvdeploy.models.checkpoints import Shapes, Source, files
@@ -21,7 +21,6 @@ from mvdeploy.models.families.mobilevit.checkpoints.detect import Candidates, Ch
 from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
 from mvdeploy.models.feeding import image_processors
 from mvdeploy.models.feeding.folder import CONFIG
-from mvdeploy.records import codec
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -62,7 +61,8 @@ def convert(
     order = channel_order or checkpoint.feed.channel_order
     with _writing(target):
         if target.suffix in (*_PICKLED, _SAFE):
-            codec.write_atomically(target, lambda part: _write(renamed, part))
+            with writing.whole(target, remedy=_REMEDY) as part:
+                _write(renamed, part)
         else:
             _write_folder(renamed, _settings(checkpoint, ours, order), target)
     plain_order = order if target.is_dir() else layout.channel_order
@@ -92,6 +92,9 @@ def _known_from(checkpoint: Checkpoint, asked: str | None) -> str:
     return f"{usual} (--channel-order says otherwise)"
 
 
+_REMEDY = "Make room there, or give another place with -o."
+
+
 @contextmanager
 def _writing(target: Path) -> Iterator[None]:
     """Word what goes wrong while a file is written."""
@@ -100,10 +103,9 @@ def _writing(target: Path) -> Iterator[None]:
     try:
         yield
     except (OSError, RuntimeError, SafetensorError) as error:  # torch raises RuntimeError
-        reason = getattr(error, "strerror", None) or str(error).partition("\n")[0].rstrip(".")
-        raise UsageError(
-            f"{target} cannot be written ({reason}).", "Give another place with -o."
-        ) from error
+        reason = str(error).partition("\n")[0].rstrip(".")
+        refusal = error if isinstance(error, OSError) else writing.cause(error)
+        raise writing.refused(refusal or OSError(reason), target, _REMEDY) from error
 
 
 def _check_target(target: Path, layout_name: str, layout: Layout, source: Source) -> None:
@@ -145,14 +147,17 @@ def _renamed(ours: dict[str, Tensor], layout: Layout) -> dict[str, Tensor]:
 
 def _write(tensors: dict[str, Tensor], path: Path) -> None:
     if path.suffix == _SAFE:
-        from safetensors.torch import save_file
+        from safetensors.torch import save
 
         dense = {name: tensor.contiguous() for name, tensor in tensors.items()}
-        save_file(dense, path, metadata={"format": "pt"})
+        writing.fill(path, save(dense, metadata={"format": "pt"}))
     else:
         import torch
 
-        torch.save(tensors, path)
+        # Not straight into the file: on a full disk torch's own writer ends the process.
+        written = io.BytesIO()
+        torch.save(tensors, written)
+        writing.fill(path, written.getbuffer())
 
 
 def _settings(
@@ -178,13 +183,8 @@ def _write_folder(
     tensors: dict[str, Tensor], settings: dict[str, dict[str, Any]], folder: Path
 ) -> None:
     """Write a folder as transformers does, all of it or none."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
-    try:
+    with writing.whole(folder, remedy=_REMEDY) as part:
         part.mkdir()
         _write(tensors, part / files.SAFETENSORS)
         for name, content in settings.items():
-            (part / name).write_text(json.dumps(content, indent=2) + "\n", encoding="utf-8")
-        part.replace(folder)  # takes the place of an empty folder
-    finally:
-        shutil.rmtree(part, ignore_errors=True)
+            writing.fill(part / name, f"{json.dumps(content, indent=2)}\n".encode())
