@@ -387,16 +387,29 @@ def profile(name: str, extra: Sequence[Path] = (), options: Options = NO_OPTIONS
     resolved = resolve(options)
     try:
         known = devices.get(name, extra)
-    except plugins.UnknownNameError:
-        there = (*_named(name), *attached(resolved))
-        one = next((one for one in there if one.address == name), None)
+    except plugins.UnknownNameError as unknown:
+        one = _one(name, resolved)
         if one is None:
-            raise
+            raise plugins.UnknownNameError(unknown.message, f"{unknown.remedy} {_OTHERS}") from None
         return _profile_of(one, extra, resolved)
     takes_address = any(option.name == _ADDRESS for option in _options(_family(known.link)))
     if takes_address and _ADDRESS in resolved:
         return dataclasses.replace(known, address=resolved[_ADDRESS])
     return known
+
+
+_OTHERS = (
+    "Or give what 'mvdeploy devices' lists as attached, USER@HOST, or a host of your ssh "
+    "configuration."
+)
+
+
+def _one(name: str, options: Options) -> Attached | None:
+    """Return the device that is meant by an address, or by what tells one that is attached."""
+    # Links that look for devices may fail to, which is nothing to who has typed an address.
+    return next(iter(_named(name)), None) or next(
+        (one for one in attached(options) if one.address == name), None
+    )
 
 
 def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> DeviceProfile:

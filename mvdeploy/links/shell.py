@@ -11,6 +11,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+_REAP_S = 10.0
+"""Seconds for the system to end what was killed."""
+
 OnBytes = Callable[[int, int], None]
 """Is told how many bytes of a file have been sent, and how many it has."""
 
@@ -115,6 +118,12 @@ def last_line(text: str) -> str:
     return lines[-1][:300].rstrip(".") if lines else ""
 
 
+def reap(process: subprocess.Popen[bytes]) -> None:
+    """Wait for a process that has been killed; one that the system cannot end is left to it."""
+    with contextlib.suppress(subprocess.TimeoutExpired):
+        process.wait(_REAP_S)
+
+
 @contextlib.contextmanager
 def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]:
     """Leave no process behind, whatever happens while it is listened to or waited for."""
@@ -122,6 +131,6 @@ def ended(process: subprocess.Popen[bytes]) -> Iterator[subprocess.Popen[bytes]]
         yield process
     finally:
         process.kill()
-        process.wait()
+        reap(process)
         if process.stdout is not None:
             process.stdout.close()

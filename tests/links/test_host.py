@@ -4,7 +4,6 @@ import dataclasses
 import os
 import re
 import signal
-import site
 import subprocess
 import sys
 import time
@@ -66,14 +65,17 @@ def test_the_real_runner_is_found_from_any_folder(profile, make_job, tmp_path, m
         links.get(profile).run(make_job("steady"), LONG)
 
 
-def test_an_installed_mvdeploy_is_not_put_ahead_of_the_standard_library(tmp_path, monkeypatch):
-    root = Path(mvdeploy.__file__).resolve().parents[1]
+def test_the_neighbours_of_mvdeploy_do_not_go_before_the_standard_library(
+    profile, make_job, tmp_path, monkeypatch
+):
+    # As in a folder of packages, whatever way leads there.
+    (tmp_path / "mvdeploy").symlink_to(Path(mvdeploy.__file__).parent)
+    (tmp_path / "statistics.py").write_text("raise SystemExit('a backport')")
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    assert host._environment()["PYTHONPATH"] == str(root)  # from the sources
-    # A virtual environment, and the user's own packages, may be reached by a symbolic link.
-    (tmp_path / "link").symlink_to(root)
-    monkeypatch.setattr(site, "getusersitepackages", lambda: str(tmp_path / "link"))
-    assert "PYTHONPATH" not in host._environment()
+    monkeypatch.setattr(mvdeploy, "__file__", str(tmp_path / "mvdeploy" / "__init__.py"))
+    command = host.python_runner("mvdeploy.runners.host")
+    with pytest.raises(RunnerFailed, match="There is no engine 'steady'"):
+        HostLink(profile, command).run(make_job("steady"), LONG)
 
 
 def test_a_long_job_does_not_block(link, make_job):

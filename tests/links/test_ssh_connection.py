@@ -19,6 +19,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import mvdeploy
+from mvdeploy import links, plugins
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links.families.ssh import connection, messages
 from mvdeploy.links.families.ssh.shell import SshShell
@@ -49,12 +50,51 @@ def test_what_the_configuration_has_for_terminals_is_no_obstacle(server):
     config = server.folder / "ssh_config"
     config.write_text(
         "Host *\n SessionType none\n StdinNull yes\n RemoteCommand tmux\n RequestTTY force\n"
-        " ControlMaster auto\n ControlPersist yes\n"
+        " ForkAfterAuthentication yes\n BatchMode no\n EscapeChar x\n VisualHostKey yes\n"
+        " IgnoreUnknown UseKeychain\n UseKeychain yes\n Tunnel point-to-point\n"
+        f" ControlMaster auto\n ControlPersist yes\n ControlPath {server.folder}/%C\n"
         f" LocalForward 127.0.0.1:{server.port} 127.0.0.1:1\n ExitOnForwardFailure yes\n"
         " LogLevel QUIET\n PermitLocalCommand yes\n LocalCommand echo noise\n" + config.read_text()
     )
     with SshShell(server.address) as shell:
         assert shell.call("echo here").out == "here\n"
+
+
+def test_the_time_that_the_configuration_gives_stands(server):
+    config = server.folder / "ssh_config"
+    config.write_text("ConnectTimeout 1\n" + config.read_text())
+    with socket.create_server(("127.0.0.1", 0)) as mute:
+        error = refused(f"127.0.0.1:{mute.getsockname()[1]}", connect_s=60)
+    assert "does not answer in time" in error.message
+
+
+@pytest.mark.parametrize(
+    ("configured", "seconds"),
+    [
+        ({"connecttimeout": "none", "connectionattempts": "1"}, None),
+        ({"connecttimeout": "30", "connectionattempts": "2"}, 60),
+        ({}, None),
+    ],
+)
+def test_seconds_of_the_configuration(configured, seconds):
+    assert connection._patience_s(configured) == seconds
+
+
+def test_a_configuration_that_ssh_refuses_is_told(server):
+    config = server.folder / "ssh_config"
+    config.write_text("NoSuchOption yes\n" + config.read_text())
+    assert "ssh refuses its own configuration" in refused(server.address).message
+
+
+def test_a_device_is_meant_by_its_name_in_the_configuration(server):
+    profile = links.profile("board")
+    assert (profile.link, profile.address) == ("ssh", "board")
+
+
+@pytest.mark.parametrize("name", ["boart", "no.such.host", "-G", "board;x"])
+def test_a_name_that_the_configuration_does_not_have_is_no_device(server, name):
+    with pytest.raises(plugins.UnknownNameError, match="a host of your ssh configuration"):
+        links.profile(name)
 
 
 def test_an_unknown_host_key_is_not_accepted(server):
@@ -118,6 +158,40 @@ def test_a_server_that_stops_in_the_login_is_not_waited_for(server, monkeypatch)
     assert "did not answer within 1 s while logging in" in refused(server.address).message
 
 
+@pytest.fixture
+def program_of(tmp_path, monkeypatch):
+    """Has a script stand for the ssh program."""
+
+    def make(script):
+        program = tmp_path / "ssh"
+        program.write_text(f"#!/bin/sh\n{script}\n")
+        program.chmod(0o755)
+        monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+
+    return make
+
+
+def test_an_ssh_that_says_no_more_and_does_not_end_is_not_waited_for(program_of):
+    program_of('case "$*" in -G*) exit;; esac; exec sleep 60 >&-')
+    assert "accepts the login but runs no command" in refused("me@board").message
+    assert connection.is_configured("board") is False
+
+
+def test_a_configuration_that_does_not_end_is_not_waited_for(program_of, monkeypatch):
+    monkeypatch.setattr(connection, "_CONFIGURATION_S", 0.5)
+    program_of("exec sleep 60")
+    assert connection.is_configured("board") is False
+    error = refused("me@board")
+    assert "did not read its configuration within 0.5 s" in error.message
+    assert "'ssh -G me@board'" in error.remedy
+
+
+def test_the_way_to_a_device_that_stops_in_the_login_is_named(program_of, monkeypatch):
+    monkeypatch.setattr(connection, "_LOGIN_S", 0.5)
+    program_of("case \"$*\" in -G*) echo 'proxyjump gate'; exit;; esac; exec sleep 60")
+    assert "by way of 'ProxyJump gate' of your ssh configuration" in refused("me@board").message
+
+
 def test_a_login_without_a_shell_is_told(server):
     server.start("ForceCommand echo 'This account is closed.'; exit 1")
     error = refused(server.address)
@@ -173,6 +247,7 @@ def test_closing_ends_what_still_runs_here(server):
 SCRIPT = """
 import sys, time
 from mvdeploy.links.families.ssh.shell import SshShell
+print("begun", flush=True)
 with SshShell(sys.argv[1]) as shell:
     try:
         print("open", flush=True)
@@ -183,8 +258,8 @@ with SshShell(sys.argv[1]) as shell:
 
 
 @pytest.fixture
-def program(server):
-    """A program, in a session of its own as on a terminal, that has a shell open."""
+def begun(server):
+    """A program, in a session of its own as on a terminal, that opens a shell."""
     root = Path(mvdeploy.__file__).parents[1]
     with subprocess.Popen(
         [sys.executable, "-c", SCRIPT, server.address],
@@ -192,9 +267,15 @@ def program(server):
         stdout=subprocess.PIPE,
         start_new_session=True,
     ) as process:
-        assert process.stdout.readline() == b"open\n"
+        assert process.stdout.readline() == b"begun\n"
         yield process
         process.kill()
+
+
+@pytest.fixture
+def program(begun):
+    assert begun.stdout.readline() == b"open\n"
+    return begun
 
 
 def test_an_interrupted_program_can_still_clean_up(server, program):
@@ -204,12 +285,30 @@ def test_an_interrupted_program_can_still_clean_up(server, program):
 
 
 def test_a_program_that_is_killed_leaves_no_connection(server, program):
+    killed(program)
+    await_true(lambda: server.processes() == [], "the sessions end")
+
+
+@pytest.fixture
+def stopping(server):
+    """Has the server stop in the login; its session does not mind that nothing comes any more."""
+    server.start("ForceCommand exec sleep 65")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="no other system ends the children")
+def test_a_program_that_is_killed_in_the_login_leaves_no_connection(stopping, server, begun):
+    await_true(
+        lambda: any("sleep" in process.name() for process in server.processes()), "the login"
+    )
+    killed(begun)
+
+
+def killed(program):
     connections = psutil.Process(program.pid).children(recursive=True)
     assert connections
     program.kill()
     _, alive = psutil.wait_procs(connections, LIMIT_S)
     assert alive == []
-    await_true(lambda: server.processes() == [], "the sessions end")
     for left in Path(tempfile.gettempdir()).glob("mvdeploy-*"):
         (left / "log").unlink()
         left.rmdir()

@@ -48,7 +48,7 @@ OPTIONS = (
     ),
 )
 
-_COMMAND = (sys.executable, "-m", "mvdeploy.runners.apple")
+_COMMAND = host.python_runner("mvdeploy.runners.apple")
 _ENGINE = "coreml"
 
 _PREPARE_S = 900.0

@@ -7,10 +7,8 @@ import os
 import selectors
 import shutil
 import signal
-import site
 import subprocess
 import sys
-import sysconfig
 import tempfile
 import time
 from collections.abc import Sequence
@@ -21,13 +19,34 @@ import mvdeploy
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
+from mvdeploy.links.shell import reap
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
 
 RUNNER = "host"
 """Which program does its jobs; engines say which of them can run them."""
 
-_COMMAND = (sys.executable, "-m", "mvdeploy.runners.host")
+_START = """
+import importlib.util, runpy, sys
+file, module = sys.argv[1:3]
+del sys.argv[1:3]
+found = importlib.util.spec_from_file_location("mvdeploy", file)
+package = sys.modules["mvdeploy"] = importlib.util.module_from_spec(found)
+found.loader.exec_module(package)
+runpy.run_module(module, run_name="__main__", alter_sys=True)
+"""
+
+
+def python_runner(module: str) -> tuple[str, ...]:
+    """Return the command line of a runner that is a module of this very mvdeploy.
+
+    Only this package is told where it lies: all others are looked for as Python itself does, the
+    standard library first, and no file of the working folder stands in for a module.
+    """
+    return (sys.executable, "-P", "-c", _START, str(mvdeploy.__file__), module)
+
+
+_COMMAND = python_runner("mvdeploy.runners.host")
 
 _GRACE_S = 5.0
 """Seconds for a runner to end by itself after its last event."""
@@ -139,7 +158,6 @@ class HostLink(Link):
                 stdin=job_file,
                 stdout=subprocess.PIPE,
                 stderr=output_file,
-                env=_environment(),
                 bufsize=0,
                 start_new_session=True,
             )
@@ -148,19 +166,6 @@ class HostLink(Link):
                 f"The runner {self._command[0]} could not be started ({error.strerror}).",
                 "Check the installation of Python.",
             ) from error
-
-
-def _environment() -> dict[str, str]:
-    # The working folder is kept off the path: a file there must not stand in for a module.
-    environment = {**os.environ, "PYTHONSAFEPATH": "1"}
-    root = Path(mvdeploy.__file__).resolve().parents[1]
-    # An installed mvdeploy is found anyway, and its neighbours must not move ahead of the
-    # standard library.
-    own = (sysconfig.get_path("purelib"), sysconfig.get_path("platlib"), site.getusersitepackages())
-    if root not in {Path(folder).resolve() for folder in own}:
-        paths = filter(None, [str(root), os.environ.get("PYTHONPATH")])
-        environment["PYTHONPATH"] = os.pathsep.join(paths)
-    return environment
 
 
 def _follow(process: subprocess.Popen[bytes], heard: outcome.Heard, deadline: float) -> int | None:
@@ -194,7 +199,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
     # When nothing is left there is no such group; macOS calls it forbidden until it is reaped.
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
+    reap(process)
     cast(IO[bytes], process.stdout).close()
 
 

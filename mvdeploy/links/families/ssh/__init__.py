@@ -16,7 +16,7 @@ from mvdeploy.links import (
     remote,
     remote_doctor,
 )
-from mvdeploy.links.families.ssh import linux
+from mvdeploy.links.families.ssh import connection, linux
 from mvdeploy.links.families.ssh.shell import SshShell
 from mvdeploy.links.kernel import highest_clocks
 from mvdeploy.links.remote import RemoteLink
@@ -47,8 +47,12 @@ def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> SshLink:
 
 
 def named(text: str) -> Attached | None:
-    """Return the board that a text such as ``pi@board.local`` is the address of."""
-    return Attached(text, "ssh", "device") if "@" in text else None
+    """Return the board that a text is the address of.
+
+    That is one such as ``pi@board.local``, or the name of a host in the user's ssh configuration.
+    """
+    is_address = "@" in text or connection.is_configured(text)
+    return Attached(text, "ssh", "device") if is_address else None
 
 
 def generic(one: Attached, _options: Options = NO_OPTIONS) -> DeviceProfile:

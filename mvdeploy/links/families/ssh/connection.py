@@ -7,24 +7,33 @@ connection that stands, ssh takes a command in some milliseconds (``ControlMaste
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import dataclasses
 import os
 import re
 import selectors
 import shutil
+import signal
 import subprocess
+import sys
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, cast
 
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links.families.ssh import messages
+from mvdeploy.links.shell import reap
 
 _READY = b"mvdeploy-ready\n"
 
 _LOGIN_S = 20.0
-"""Seconds for a login, from the connection to the first command."""
+"""Seconds for a login, from the connection to the first command, beside a `ConnectTimeout` of the
+user's."""
+
+_CONFIGURATION_S = 10.0
+"""Seconds for ssh to read its configuration, which may start programs (``Match exec``)."""
 
 _GRACE_S = 1.0
 """Seconds for ssh to end by itself."""
@@ -36,6 +45,33 @@ _NOISE_BYTES = 4096
 _SOCKET_ROOM = 70
 """How long the path of a folder may be: that of a socket in it has 104 bytes at most, of which ssh
 needs some for a temporary name."""
+
+_NOT_FOR_COMMANDS = {
+    "BatchMode": "yes",
+    "ClearAllForwardings": "yes",
+    "ControlPersist": "no",
+    "EscapeChar": "none",
+    "ExitOnForwardFailure": "no",
+    "ForwardAgent": "no",
+    "ForwardX11": "no",
+    "LogLevel": "INFO",
+    "PermitLocalCommand": "no",
+    "RemoteCommand": "none",
+    "ServerAliveCountMax": "3",
+    "ServerAliveInterval": "10",
+    "Tunnel": "no",
+    "VisualHostKey": "no",
+    # Not every version of ssh knows these.
+    "ChannelTimeout": "none",
+    "ForkAfterAuthentication": "no",
+    "SessionType": "default",
+    "StdinNull": "no",
+}
+"""What a user's configuration may say for terminals, and what commands need instead."""
+
+_NOBODY = "mvdeploy-knows-no-such-host"
+
+_PR_SET_PDEATHSIG = 1
 
 _ADDRESS = re.compile(
     r"(?:(?P<user>[A-Za-z0-9_][A-Za-z0-9._+@-]*)@)?"
@@ -96,13 +132,39 @@ def parse(address: str) -> Destination:
     return Destination(parts["host"].strip("[]"), parts["user"], port)
 
 
+def is_configured(name: str) -> bool:
+    """Tell whether the user's ssh configuration says something of a host that has this name."""
+    if not re.fullmatch(r"[A-Za-z0-9_][A-Za-z0-9._-]*", name) or shutil.which("ssh") is None:
+        return False
+    try:
+        own, of_any = (_ask_configuration("ssh", Destination(host)) for host in (name, _NOBODY))
+    except subprocess.TimeoutExpired:
+        return False
+    return own.returncode == 0 and own.stdout != of_any.stdout.replace(_NOBODY, name)
+
+
+def _ask_configuration(program: str, destination: Destination) -> subprocess.CompletedProcess[str]:
+    """Have ssh print the configuration that holds for a destination, without contacting it."""
+    # With a command, as it will be started; one of the configuration would be in its way.
+    words = (program, "-G", "-T", "-o", "RemoteCommand=none", *destination.words)
+    return subprocess.run(
+        [*words, "--", destination.host, "true"],
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        errors="replace",
+        timeout=_CONFIGURATION_S,
+        check=False,
+    )
+
+
 class Connection:
     """A connection that is logged in, over which commands are started.
 
     Args:
         destination: where to.
         name: what messages call the device.
-        connect_s: seconds for the device to answer.
+        connect_s: seconds for the device to answer, where the user's configuration does not say.
     """
 
     def __init__(self, destination: Destination, name: str, connect_s: float = 5.0) -> None:
@@ -123,11 +185,12 @@ class Connection:
         if program is None:
             raise messages.no_program()
         self._program = program
+        configured = self._configuration()
         self._folder = _short_folder()
         try:
             with (self._folder / "log").open("wb") as log:
-                self._master = self._start_master(log)
-            self._wait_until_ready(self._master)
+                self._master = self._start_master(log, configured)
+            self._wait_until_ready(self._master, configured)
         except BaseException:
             self.close()
             raise
@@ -202,27 +265,23 @@ class Connection:
             return ""
         return (self._folder / "log").read_bytes().decode(errors="replace")
 
-    def _start_master(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
-        words = [self._program, "-M", "-T", "-S", self._socket]
-        words += _options(
-            # Older versions of ssh do not know these.
-            IgnoreUnknown="SessionType,StdinNull,ForkAfterAuthentication",
-            SessionType="default",
-            StdinNull="no",
-            ForkAfterAuthentication="no",
-            BatchMode="yes",
-            ConnectTimeout=f"{max(1, round(self._connect_s))}",
-            ServerAliveInterval="10",
-            ServerAliveCountMax="3",
-            # What the user's configuration may ask for on terminals.
-            ControlPersist="no",
-            ClearAllForwardings="yes",
-            ForwardAgent="no",
-            ForwardX11="no",
-            RemoteCommand="none",
-            PermitLocalCommand="no",
-            LogLevel="INFO",
-        )
+    def _configuration(self) -> dict[str, str]:
+        """Return the user's ssh configuration for the device, names in small letters."""
+        try:
+            asked = _ask_configuration(self._program, self._destination)
+        except subprocess.TimeoutExpired as late:
+            raise messages.slow_configuration(self._destination.typed, _CONFIGURATION_S) from late
+        if asked.returncode != 0:
+            to = self._destination
+            raise messages.unreachable(self._name, to.typed, to.known_as, asked.stderr)
+        pairs = (line.partition(" ") for line in asked.stdout.splitlines())
+        return {name: value for name, _, value in pairs}
+
+    def _start_master(self, log: IO[bytes], configured: dict[str, str]) -> subprocess.Popen[bytes]:
+        options = {k: v for k, v in _NOT_FOR_COMMANDS.items() if _is_known(k, configured)}
+        if _patience_s(configured) is None:
+            options["ConnectTimeout"] = f"{max(1, round(self._connect_s))}"
+        words = [self._program, "-M", "-T", "-S", self._socket, *_options(**options)]
         # It lasts as long as its input is open, so that it ends with this process in any case.
         command = _in_sh(f"printf '{_READY.decode().strip()}\\n'; exec cat > /dev/null")
         return subprocess.Popen(
@@ -233,21 +292,59 @@ class Connection:
             bufsize=0,
             # Ctrl-C at the terminal is for this process, which has yet to clean up over there.
             start_new_session=True,
+            preexec_fn=_end_with_this_process(),
         )
 
-    def _wait_until_ready(self, master: subprocess.Popen[bytes]) -> None:
-        heard, ended = _hear(cast(IO[bytes], master.stdout), time.monotonic() + _LOGIN_S)
+    def _wait_until_ready(
+        self, master: subprocess.Popen[bytes], configured: dict[str, str]
+    ) -> None:
+        limit_s = _LOGIN_S + (_patience_s(configured) or 0.0)
+        heard, ended = _hear(cast(IO[bytes], master.stdout), time.monotonic() + limit_s)
         output = heard.decode(errors="replace")
         if heard == _READY:
             return
         if heard.endswith(_READY) or len(heard) > _NOISE_BYTES:
             raise messages.noisy(self._name, output.removesuffix(_READY.decode()))
+        to = self._destination
         if not ended:
-            raise messages.silent(self._name, "logging in", _LOGIN_S)
-        if master.wait() == 255:
-            to = self._destination
+            raise messages.no_login(self._name, to.typed, limit_s, _way(configured))
+        # A process that has closed its output need not have ended.
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            master.wait(_GRACE_S)
+        if master.returncode == 255:
             raise messages.unreachable(self._name, to.typed, to.known_as, self._log())
-        raise messages.no_session(self._name, self._destination.typed, output or self._log())
+        raise messages.no_session(self._name, to.typed, output or self._log())
+
+
+_OF_LATE = ("ChannelTimeout", "ForkAfterAuthentication", "SessionType", "StdinNull")
+"""Options that older versions of ssh refuse, and newer ones list."""
+
+
+def _is_known(option: str, configured: dict[str, str]) -> bool:
+    return option not in _OF_LATE or option.lower() in configured
+
+
+def _patience_s(configured: dict[str, str]) -> float | None:
+    """Return the seconds that the user's configuration gives a device to answer; None for none."""
+    seconds, attempts = (configured.get(k, "") for k in ("connecttimeout", "connectionattempts"))
+    if not seconds.isdecimal():
+        return None
+    return float(seconds) * (int(attempts) if attempts.isdecimal() else 1)
+
+
+def _way(configured: dict[str, str]) -> str:
+    """Return what of the user's configuration leads to the device by a detour; empty for none."""
+    ways = (f"{k} {configured.get(k.lower(), 'none')}" for k in ("ProxyJump", "ProxyCommand"))
+    return next((way for way in ways if not way.endswith(" none")), "")
+
+
+def _end_with_this_process() -> Callable[[], object] | None:
+    """Return what a child is to do first, to be ended when this process dies; None elsewhere."""
+    if sys.platform != "linux":
+        return None
+    # Between fork and exec only the call itself is safe.
+    prctl = ctypes.CDLL(None).prctl
+    return lambda: prctl(_PR_SET_PDEATHSIG, int(signal.SIGTERM), 0, 0, 0)
 
 
 def _options(**options: str) -> list[str]:
@@ -282,7 +379,7 @@ def _end(process: subprocess.Popen[bytes]) -> None:
             break
         except subprocess.TimeoutExpired:
             end()
-    process.wait()
+    reap(process)
     cast(IO[bytes], process.stdout).close()
 
 

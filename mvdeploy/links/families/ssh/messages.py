@@ -6,6 +6,7 @@ import re
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links.shell import last_line
+from mvdeploy.text_format import clean
 
 _NETWORK = "Check that it is switched on and in this network, and that 'ssh {to} true' succeeds."
 
@@ -101,6 +102,30 @@ def silent(name: str, doing: str, limit_s: float) -> DeviceUnavailable:
     return DeviceUnavailable(
         f"{name} did not answer within {limit_s:g} s while {doing}.",
         "Check the network and that the device still reacts, and run again.",
+    )
+
+
+def no_login(name: str, to: str, limit_s: float, way: str) -> DeviceUnavailable:
+    """Word the error for a login that leads nowhere.
+
+    Args:
+        name: what the device is called.
+        to: how ssh is told where it is.
+        limit_s: seconds that were waited.
+        way: the detour that the configuration makes; empty for none.
+    """
+    detour = f" by way of '{clean(way)}' of your ssh configuration" if way else ""
+    return DeviceUnavailable(
+        f"{name} did not answer within {limit_s:g} s while logging in{detour}.",
+        f"See how far 'ssh -v {to} true' comes.",
+    )
+
+
+def slow_configuration(to: str, limit_s: float) -> DeviceUnavailable:
+    """Word the error for a configuration that ssh does not get through."""
+    return DeviceUnavailable(
+        f"The ssh program did not read its configuration within {limit_s:g} s.",
+        f"See what 'ssh -G {to}' waits for: a 'Match exec' of it starts programs.",
     )
 
 
