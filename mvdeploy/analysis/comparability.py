@@ -16,7 +16,11 @@ _NAMES = (
     *("device", "emulated", *_IDENTITY),
     *("engine", "engine_version", "compute_units", "format", "precision"),
     *("threads", "cores", "batch"),
+    *("cpu_quota", "environment"),
 )
+
+_NOT_ALWAYS_TOLD = ("cpu_quota", "environment")
+"""Earlier results and some devices do not tell these: then they are taken to be alike."""
 
 
 def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
@@ -30,10 +34,13 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
 
     Returns:
         Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
-        threads, cores and batch size; ``unavailable`` where the run does not tell. Other options
+        threads, cores and batch size, the quota of CPU time, and environment variables that choose
+        kernels or threads; ``unavailable`` where the run does not tell. Other options
         that were chosen for the engine come last.
     """
-    measured = case.case.measurement.conditions if case.case.measurement else {}
+    measurement = case.case.measurement
+    measured = measurement.conditions if measurement else {}
+    before = measurement.before.readings if measurement else {}
     chosen = _chosen_options(measured)
     artifact, device = case.case.artifact, case.device
     conditions: dict[str, Reading] = {
@@ -50,6 +57,8 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
         "threads": measured.get("threads", plan.threads),
         "cores": measured.get("cores", UNAVAILABLE),
         "batch": artifact.spec.batch if artifact else UNAVAILABLE,
+        "cpu_quota": before.get("cpu_quota_cores", UNAVAILABLE),
+        "environment": before.get("environment", UNAVAILABLE),
     }
     return {key: conditions[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
 
@@ -72,7 +81,7 @@ def first_difference(
     others = sorted({*a, *b}.difference(_NAMES))
     for key in (*_NAMES, *others):
         here, there = a.get(key, UNAVAILABLE), b.get(key, UNAVAILABLE)
-        if here != there:
+        if here != there and not (key in _NOT_ALWAYS_TOLD and UNAVAILABLE in (here, there)):
             return key, here, there
     return None
 

@@ -180,6 +180,13 @@ def _threads(case: CaseView) -> Iterator[Finding]:
         yield Finding(MORE_THREADS, Level.WARNING, values)
 
 
+def _environment(case: CaseView) -> Iterator[Finding]:
+    measurement = case.case.measurement
+    chosen = measurement.before.readings.get("environment") if measurement else None
+    if isinstance(chosen, tuple):
+        yield Finding("environment", Level.NOTE, {"variables": join(chosen)})
+
+
 def _reliability(case: CaseView) -> Iterator[Finding]:
     if case.verdict:
         yield from verdict_findings(case.verdict)
@@ -215,6 +222,7 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _reliability,
     _few_samples,
     _threads,
+    _environment,
     _breakdown,
     _weights,
     _foreign,

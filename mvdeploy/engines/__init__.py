@@ -26,6 +26,9 @@ session is opened) and has:
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
     run on this machine.
+``ENVIRONMENT``
+    the environment variables by which its kernels or threads are chosen, a tuple of names in which
+    a ``*`` stands for any letters; an engine may lack it. See `chosen_by_environment`.
 ``WORDS``
     a sentence and a remedy for each code of a finding that only its profiles give; figures stand in
     braces. An engine may lack it.
@@ -41,6 +44,8 @@ session is opened) and has:
 from __future__ import annotations
 
 import dataclasses
+import fnmatch
+import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
@@ -62,6 +67,13 @@ REQUIRED = (
     *("read_tensors", "read_profile"),
 )
 """What every engine's file has."""
+
+
+_SHARED = (
+    *("OMP_*", "GOMP_*", "KMP_*", "MKL_*", "DNNL_*", "ONEDNN_*", "OPENBLAS_*", "VECLIB_*"),
+    *("LD_PRELOAD", "DYLD_INSERT_LIBRARIES", "GLIBC_TUNABLES", "MALLOC_*"),
+)
+"""Environment variables of libraries that engines share."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -252,6 +264,24 @@ def run_by(runner: str) -> tuple[str, ...]:
 def native() -> dict[str, NativePlugin]:
     """Return what the plug-ins for the native runner are built from, by engine."""
     return {name: get(name).NATIVE for name in run_by("native")}  # type: ignore[attr-defined]
+
+
+def chosen_by_environment(variables: Mapping[str, str]) -> tuple[str, ...]:
+    """Return the environment variables that choose kernels or threads, as ``NAME=value``.
+
+    Those are what engines declare, and what is read by libraries below them: thread pools, linear
+    algebra, the loader, memory.
+
+    Args:
+        variables: of an environment, by name.
+    """
+    declared = (pattern for name in names() for pattern in getattr(get(name), "ENVIRONMENT", ()))
+    read = re.compile("|".join(map(fnmatch.translate, (*_SHARED, *declared))))
+    return tuple(
+        f"{name}={value}"
+        for name, value in sorted(variables.items())
+        if value and read.match(name) and "TELEMETRY" not in name
+    )
 
 
 def declared(engine: str) -> tuple[Option, ...]:

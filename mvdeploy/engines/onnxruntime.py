@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
 RUNNERS = ("host", "native")
+ENVIRONMENT = ("ORT_*", "MLAS_*")
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"

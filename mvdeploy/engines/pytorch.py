@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 FORMATS = ("pytorch",)
 PACKAGES = ("torch",)
 RUNNERS = ("host",)
+ENVIRONMENT = ("ATEN_*", "PYTORCH_JIT*", "PYTORCH_TENSOREXPR*", "TORCH_LINEAR_*", "TORCH_MKLDNN_*")
 PROFILE_COMPANIONS = ()
 
 _PROFILE = "pytorch.json"

@@ -63,6 +63,9 @@ system on; what happened in between is the difference of two states.
 ``cpu_quota_cores``          cores' worth of time that the container or service may use, or
                              ``none``; host only
 ``cpu_quota_held_us``        counter: microseconds for which that limit held its threads; host only
+``cpu_quota_periods``        counter: periods of that limit in which it had something to do; host
+                             only
+``cpu_quota_stopped``        counter: those of them in which its time was used up; host only
 ``temperatures_c``           ``sensor=degrees`` for each sensor
 ``skin_c``                   °C, the highest that a sensor of the skin tells; phones only
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
@@ -70,6 +73,8 @@ system on; what happened in between is the difference of two states.
 ``screen``                   such as ``awake`` or ``asleep``; phones only
 ``memory_available_bytes``   what can be had without swapping
 ``affinity``                 numbers of the cores that this process may use
+``environment``              ``NAME=value`` of each environment variable by which kernels or threads
+                             are chosen, or ``none``
 ``background_process``       the process that computes most now, other than mvdeploy; ``none``
 ``background_cpu_share``     its share of one core, 0 to 1 (more with threads)
 ===========================  ======================================================================

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import re
 from collections.abc import Mapping
 from pathlib import Path, PurePosixPath
 
+from mvdeploy import engines
 from mvdeploy.links.gather import reading
 from mvdeploy.records import UNAVAILABLE, Reading
 
@@ -32,6 +34,7 @@ KERNEL = {
     "delays": "cat /proc/schedstat",
     "memory": "cat /proc/meminfo",
     "affinity": "cat /proc/self/status",
+    "environment": "env",
 }
 """Questions whose answers `kernel_state` reads."""
 
@@ -60,9 +63,20 @@ def kernel_state(answers: Mapping[str, str]) -> dict[str, Reading]:
         "page_faults": reading(lambda: int(field(answers["faults"], "pgfault"))),
         "memory_available_bytes": kilobytes(answers["memory"], "MemAvailable"),
         "affinity": reading(lambda: numbers(field(answers["affinity"], "Cpus_allowed_list:"))),
+        "environment": reading(lambda: _chosen(answers["environment"])),
         "background_process": UNAVAILABLE,
         "background_cpu_share": UNAVAILABLE,
     }
+
+
+def _chosen(printed: str) -> Reading | None:
+    variables = (line.partition("=") for line in printed.splitlines())
+    return printed and environment({name: value for name, _, value in variables})
+
+
+def environment(variables: Mapping[str, str]) -> Reading:
+    """Return the environment variables that choose kernels or threads: ``none`` without any."""
+    return engines.chosen_by_environment(variables) or "none"
 
 
 def core_count(answers: Mapping[str, str]) -> Reading:
@@ -165,15 +179,31 @@ def _first_values(cpuinfo: str) -> dict[str, str]:
     return {key.strip(): value.strip() for key, _, value in pairs if value}
 
 
-def cpu_quota(root: Path) -> tuple[float, int] | None:
-    """Return the CPU time that the control groups of this process allow, and how long they held it.
+@dataclasses.dataclass(frozen=True, order=True)
+class Quota:
+    """The CPU time that a control group allows; quotas are ordered by how much that is.
+
+    Attributes:
+        cores: cores' worth of time.
+        held_us: counter: microseconds for which it held the group's threads.
+        periods: counter: its periods in which the group had something to do.
+        stopped: counter: those of them in which the time was used up.
+    """
+
+    cores: float
+    held_us: int
+    periods: int
+    stopped: int
+
+
+def cpu_quota(root: Path) -> Quota | None:
+    """Return what the control groups of this process allow: that of the group that allows least.
 
     Args:
         root: where ``proc`` and ``sys`` are.
 
     Returns:
-        Cores' worth of time, and a counter of microseconds, of the group that allows least; None
-        without a limit.
+        None without a limit.
 
     Raises:
         OSError: the system has no control groups.
@@ -192,7 +222,7 @@ def cpu_quota(root: Path) -> tuple[float, int] | None:
     return min((limit for limit in limits if limit is not None), default=None)
 
 
-def _group_quota(folder: Path) -> tuple[float, int] | None:
+def _group_quota(folder: Path) -> Quota | None:
     """Return what one control group allows, of either version of them."""
     if (folder / "cpu.max").exists():
         quota, period = (folder / "cpu.max").read_text().split()
@@ -204,5 +234,6 @@ def _group_quota(folder: Path) -> tuple[float, int] | None:
         counter, unit_ns = "throttled_time", 1
     if quota == "max" or int(quota) <= 0:
         return None
-    held = int(field((folder / "cpu.stat").read_text(), counter))
-    return int(quota) / int(period), held * unit_ns // 1000
+    counters = (folder / "cpu.stat").read_text()
+    held, *periods = (int(field(counters, k)) for k in (counter, "nr_periods", "nr_throttled"))
+    return Quota(round(int(quota) / int(period), 3), held * unit_ns // 1000, *periods)

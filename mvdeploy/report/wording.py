@@ -174,8 +174,13 @@ _WORDS: dict[str, tuple[str, str]] = {
         "other.",
         "Give as many --threads as it may use cores, or fewer.",
     ),
+    "environment": (
+        "Environment variables that choose kernels or threads were set: {variables}.",
+        "Unset them for what engines choose by themselves; results that were taken under others "
+        "are not compared.",
+    ),
     "cpu_quota": (
-        "The CPU quota of its container or service ({cores} cores) held it for {seconds} s: "
+        "The CPU quota of its container or service ({cores} cores) stopped this run {how}: "
         "inferences took {ratio} times as long as undisturbed ones, going by {basis}; below "
         "{fine_below} is fine, above {bad_above} unreliable.",
         "Raise the quota (docker run --cpus, CPUQuota= of a unit), or measure outside of it.",

@@ -232,13 +232,22 @@ def more_threads_than_cores(measurement: Measurement) -> Values:
 
 
 def _held_by_quota(measurement: Measurement) -> Values:
-    """Return the quota of CPU time and how long it held the run; nothing when it hardly did."""
+    """Return the quota of CPU time and how it held the run; nothing when it hardly did."""
     before, after = measurement.before.readings, measurement.after.readings
     quota, held_us = after.get("cpu_quota_cores"), _rise("cpu_quota_held_us", before, after)
     measured_ns = sum(session.measured_ns for session in measurement.sessions)
     if isinstance(quota, int | float) and held_us and 1000 * held_us > _HELD * measured_ns:
-        return {"cores": quota, "seconds": held_us / 1e6}
+        return {"cores": quota, "how": _stops(before, after) or f"for {held_us / 1e6:.3g} s"}
     return {}
+
+
+def _stops(before: dict[str, Reading], after: dict[str, Reading]) -> str:
+    """Say in how many of its periods a quota stopped the run; empty where that is not known."""
+    stopped, periods = (
+        _rise(f"cpu_quota_{name}", before, after) for name in ("stopped", "periods")
+    )
+    known = stopped is not None and periods is not None and 0 < stopped <= periods
+    return f"in {stopped:.0f} of {periods:.0f} periods" if known else ""
 
 
 def _cpu_holds_the_work(measurement: Measurement, plan: Plan) -> bool:

@@ -16,6 +16,7 @@ ORDER = [
     *("device", "emulated", "cpu", "machine", "os", "kernel", "build", "engine"),
     *("engine_version", "compute_units", "format", "precision", "threads", "cores", "batch"),
 ]
+NOT_ALWAYS_TOLD = ["cpu_quota", "environment"]
 KEYS = st.sampled_from([*ORDER, "zeal", "new"])
 VALUES = st.sampled_from([1, 2, "1", UNAVAILABLE, ("0", "1"), ("0",)])
 CONDITIONS = st.dictionaries(KEYS, VALUES)
@@ -54,7 +55,7 @@ def conditions(run: Run, case: Case) -> dict[str, Reading]:
 
 def test_the_conditions_in_order(run: Run, case: Case) -> None:
     found = conditions(run, case)
-    assert list(found) == ORDER
+    assert list(found) == [*ORDER, *NOT_ALWAYS_TOLD]
     assert found == {
         "device": "host",
         "emulated": "no",
@@ -71,6 +72,8 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
         "threads": 1,
         "cores": ("4", "5"),
         "batch": 1,
+        "cpu_quota": UNAVAILABLE,
+        "environment": UNAVAILABLE,
     }
 
 
@@ -88,7 +91,7 @@ def test_what_was_chosen_for_the_engine_is_a_condition(run: Run, case: Case) -> 
     assert chosen("compute_units=cpu_and_ne") == earlier
     assert chosen()["compute_units"] == UNAVAILABLE
     other = chosen("compute_units=cpu_and_ne", "spinning=off")
-    assert list(other) == [*ORDER, "spinning"]
+    assert list(other) == [*ORDER, *NOT_ALWAYS_TOLD, "spinning"]
     assert first_difference(earlier, other) == ("spinning", UNAVAILABLE, "off")
 
 
@@ -96,7 +99,7 @@ def test_what_a_run_does_not_tell_is_unavailable(run: Run) -> None:
     bare = dataclasses.replace(run, device=dataclasses.replace(run.device, identity={}))
     found = conditions(bare, Case("x", "x", "pytorch"))
     unknown = {key for key, value in found.items() if value == UNAVAILABLE}
-    assert unknown == {*ORDER} - {"device", "emulated", "engine", "threads"}
+    assert unknown == {*ORDER, *NOT_ALWAYS_TOLD} - {"device", "emulated", "engine", "threads"}
 
 
 def altered(run: Run, case: Case, key: str) -> tuple[Run, Case]:
@@ -131,6 +134,34 @@ def test_the_device_format_and_precision_of_a_case_come_first(run: Run, case: Ca
     found = conditions(run, case)
     assert (found["device"], found["emulated"]) == ("pixel4", "yes")
     assert (found["format"], found["precision"]) == ("litert", "int8")
+
+
+def with_surroundings(case: Case, **readings: Reading) -> Case:
+    """The same result with readings of its device's state before it."""
+    assert case.measurement is not None
+    before = dataclasses.replace(case.measurement.before, readings=readings)
+    measurement = dataclasses.replace(case.measurement, before=before)
+    return dataclasses.replace(case, measurement=measurement)
+
+
+@pytest.mark.parametrize(
+    ("reading", "value", "key"),
+    [
+        ("cpu_quota_cores", 0.5, "cpu_quota"),
+        ("environment", ("OMP_NUM_THREADS=1",), "environment"),
+    ],
+)
+def test_surroundings_count_where_both_results_tell_them(
+    run: Run, case: Case, reading: str, value: Reading, key: str
+) -> None:
+    alone = conditions(run, with_surroundings(case, **{reading: "none"}))
+    other = conditions(run, with_surroundings(case, **{reading: value}))
+    silent = conditions(run, with_surroundings(case))
+    earlier = {name: told for name, told in silent.items() if name != key}
+    assert first_difference(alone, other) == (key, "none", value)
+    for untold in (silent, earlier):
+        assert first_difference(untold, other) is None
+        assert first_difference(other, untold) is None
 
 
 @pytest.mark.parametrize("key", ORDER)

@@ -75,6 +75,7 @@ PHONE = {
     ),
     "memory": "MemTotal:        5622680 kB\nMemFree: 1 kB\nMemAvailable:    2731548 kB\n",
     "affinity": "Name:\tcat\nCpus_allowed:\tf1\nCpus_allowed_list:\t0,4-7\n",
+    "environment": "HOME=/\nOMP_NUM_THREADS=2\nLD_PRELOAD=\nKMP_BLOCKTIME=0\n",
 }
 NOTHING = dict.fromkeys(KERNEL, "")
 
@@ -253,6 +254,7 @@ def test_what_a_phones_kernel_tells() -> None:
         "page_faults": 658704968,
         "memory_available_bytes": 2731548 * 1024,
         "affinity": ("0", "4", "5", "6", "7"),
+        "environment": ("KMP_BLOCKTIME=0", "OMP_NUM_THREADS=2"),
         "background_process": UNAVAILABLE,
         "background_cpu_share": UNAVAILABLE,
     }

@@ -9,7 +9,7 @@ import types
 import psutil
 import pytest
 
-from mvdeploy import links
+from mvdeploy import engines, links
 from mvdeploy.links.families.host import readings as host_readings
 from mvdeploy.records import UNAVAILABLE, Device, DeviceState
 from mvdeploy.records.codec import decode, encode
@@ -76,7 +76,8 @@ def test_what_cannot_be_read_is_unavailable(tmp_path, monkeypatch, error):
         *("Process", "process_iter", "sensors_battery", "sensors_temperatures"),
     ):
         monkeypatch.setattr(psutil, name, refuse, raising=False)
-    assert set(host_readings.state(tmp_path).readings.values()) == {UNAVAILABLE}
+    readings = host_readings.state(tmp_path).readings
+    assert {readings[name] for name in readings if name != "environment"} == {UNAVAILABLE}
     identity = host_readings.identity(tmp_path)
     assert identity["cpu"] == identity["memory_bytes"] == identity["boost"] == UNAVAILABLE
 
@@ -221,21 +222,24 @@ V1, V2 = "sys/fs/cgroup/cpu/docker/a", "sys/fs/cgroup/user.slice"
 @pytest.mark.parametrize(
     ("groups", "files", "quota"),
     [
-        ("0::/", {}, ("none", UNAVAILABLE)),
-        ("0::/user.slice", {f"{V2}/cpu.max": "max 100000"}, ("none", UNAVAILABLE)),
+        ("0::/", {}, ("none", *[UNAVAILABLE] * 3)),
+        ("0::/user.slice", {f"{V2}/cpu.max": "max 100000"}, ("none", *[UNAVAILABLE] * 3)),
         (
             "0::/user.slice/b",
-            {f"{V2}/cpu.max": "150000 100000", f"{V2}/cpu.stat": "usage_usec 1\nthrottled_usec 7"},
-            (1.5, 7),
+            {
+                f"{V2}/cpu.max": "150000 100000",
+                f"{V2}/cpu.stat": "nr_periods 5\nnr_throttled 2\nthrottled_usec 7",
+            },
+            (1.5, 7, 5, 2),
         ),
         (
             "4:memory:/\n1:cpu,cpuacct:/docker/a",
             {
                 f"{V1}/cpu.cfs_quota_us": "50000",
                 f"{V1}/cpu.cfs_period_us": "100000",
-                f"{V1}/cpu.stat": "nr_throttled 3\nthrottled_time 9000",
+                f"{V1}/cpu.stat": "nr_periods 4\nnr_throttled 3\nthrottled_time 9000",
             },
-            (0.5, 9),
+            (0.5, 9, 4, 3),
         ),
         (
             # As seen from within a container, whose group is the top there.
@@ -244,9 +248,9 @@ V1, V2 = "sys/fs/cgroup/cpu/docker/a", "sys/fs/cgroup/user.slice"
                 "sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1",
                 "sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000",
             },
-            ("none", UNAVAILABLE),
+            ("none", *[UNAVAILABLE] * 3),
         ),
-        ("garbage", {}, (UNAVAILABLE, UNAVAILABLE)),
+        ("garbage", {}, (UNAVAILABLE,) * 4),
     ],
 )
 def test_the_quota_of_a_container(linux, groups, files, quota):
@@ -254,4 +258,20 @@ def test_the_quota_of_a_container(linux, groups, files, quota):
     for path, text in files.items():
         write(linux, path, f"{text}\n")
     readings = host_readings.state(linux).readings
-    assert (readings["cpu_quota_cores"], readings["cpu_quota_held_us"]) == quota
+    names = ("cores", "held_us", "periods", "stopped")
+    assert tuple(readings[f"cpu_quota_{name}"] for name in names) == quota
+
+
+def test_environment_variables_that_choose_kernels_or_threads(linux, monkeypatch):
+    for name in os.environ:
+        if engines.chosen_by_environment({name: "x"}):
+            monkeypatch.delenv(name)
+    monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
+    assert host_readings.state(linux).readings["environment"] == "none"
+    for name in ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ORT_QMOE", "LD_PRELOAD_X"):
+        monkeypatch.setenv(name, "x=1")
+    assert host_readings.state(linux).readings["environment"] == (
+        "ATEN_CPU_CAPABILITY=x=1",
+        "OMP_NUM_THREADS=x=1",
+        "ORT_QMOE=x=1",
+    )

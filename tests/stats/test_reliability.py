@@ -258,6 +258,29 @@ def test_a_quota_is_named_when_it_held_the_run(quota: Reading, held_us: Reading,
     assert ("preempted_samples" in codes(verdict)) == (code == "preempted")
 
 
+@pytest.mark.parametrize(
+    ("stopped", "periods", "how"),
+    [
+        (178, 194, "in 178 of 194 periods"),
+        (1_234_567, 2_345_678, "in 1234567 of 2345678 periods"),
+        (UNAVAILABLE, 194, "for 0.4 s"),
+        (0, 0, "for 0.4 s"),
+        (194, 178, "for 0.4 s"),
+    ],
+)
+def test_a_quota_tells_how_it_held_the_run(stopped: Reading, periods: Reading, how: str) -> None:
+    zeros: dict[str, Reading] = {"cpu_quota_stopped": 0, "cpu_quota_periods": 0}
+    counted: dict[str, Reading] = {"cpu_quota_stopped": stopped, "cpu_quota_periods": periods}
+    made = measured(
+        [9_000_000] * 100,
+        [5_000_000] * 100,
+        before={"cpu_quota_cores": 0.5, "cpu_quota_held_us": 0, **zeros},
+        after={"cpu_quota_cores": 0.5, "cpu_quota_held_us": 400_000, **counted},
+        measured_ns=900_000_000,
+    )
+    assert signal(judge(made, PLAN), "cpu_quota").values.items() >= {("cores", 0.5), ("how", how)}
+
+
 PARTIAL = (Finding("cpu_time_partial", Level.NOTE, {"threads": 1}),)
 
 

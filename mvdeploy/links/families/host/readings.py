@@ -65,6 +65,7 @@ def state(root: Path = _ROOT) -> DeviceState:
         **_counters(root),
         **_quota(root),
         **_condition(),
+        "environment": kernel.environment(os.environ),
         **_background(),
     }
     return DeviceState(datetime.datetime.now(datetime.UTC).isoformat(), readings)
@@ -148,14 +149,22 @@ def _counters(root: Path) -> dict[str, Reading]:
     }
 
 
+_QUOTA = {
+    "cpu_quota_cores": "cores",
+    "cpu_quota_held_us": "held_us",
+    "cpu_quota_periods": "periods",
+    "cpu_quota_stopped": "stopped",
+}
+
+
 def _quota(root: Path) -> dict[str, Reading]:
     try:
         quota = kernel.cpu_quota(root)
     except (*_NOT_THERE, ValueError):
-        return {"cpu_quota_cores": UNAVAILABLE, "cpu_quota_held_us": UNAVAILABLE}
+        return dict.fromkeys(_QUOTA, UNAVAILABLE)
     if quota is None:
-        return {"cpu_quota_cores": "none", "cpu_quota_held_us": UNAVAILABLE}
-    return {"cpu_quota_cores": round(quota[0], 3), "cpu_quota_held_us": quota[1]}
+        return {**dict.fromkeys(_QUOTA, UNAVAILABLE), "cpu_quota_cores": "none"}
+    return {name: getattr(quota, field) for name, field in _QUOTA.items()}
 
 
 def _ticks(kind: str | None) -> int:
