@@ -4,6 +4,8 @@ import importlib
 import pkgutil
 import subprocess
 import sys
+import tomllib
+from pathlib import Path
 
 import click
 import pytest
@@ -86,3 +88,29 @@ def test_every_command_has_a_file_and_every_file_a_command() -> None:
         assert isinstance(command, click.Command)
         assert command.help
         assert "--debug" in {o for p in command.params for o in p.opts}
+
+
+POSIX = ("fcntl", "grp", "posix", "pwd", "resource", "termios")
+
+
+@pytest.mark.parametrize("arguments", [[], ["--help"], ["bench", "model.onnx"]])
+def test_windows_is_told_the_way_at_the_start(arguments: list[str]) -> None:
+    code = (
+        "import runpy, sys; sys.argv[0] = 'mvdeploy'; sys.platform = 'win32'\n"
+        f"sys.modules.update(dict.fromkeys({POSIX!r}))\n"
+        "runpy.run_module('mvdeploy', run_name='__main__')\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, *arguments], capture_output=True, text=True, timeout=60
+    )
+    assert (done.returncode, done.stdout) == (2, "")
+    first, remedy = done.stderr.splitlines()
+    assert first == "Error: mvdeploy runs on Linux and macOS, and this is Windows."
+    assert "WSL" in remedy
+
+
+def test_the_program_starts_where_the_system_is_looked_at() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())["project"]
+    assert project["scripts"] == {"mvdeploy": "mvdeploy.__main__:main"}
+    systems = {name for name in project["classifiers"] if name.startswith("Operating System")}
+    assert systems == {"Operating System :: POSIX :: Linux", "Operating System :: MacOS"}

@@ -273,6 +273,19 @@ def test_another_phone_is_not_taken_for_the_one_asked_for(attached, link_to) -> 
         link_to(attached, address="").open()
 
 
+def test_a_phone_that_cannot_be_asked_may_be_the_one(
+    attached, make_phone: MakePhone, adb_server, link_to
+) -> None:
+    attached.properties["ro.product.device"] = "oriole"
+    other = make_phone()
+    other.fault(unauthorized=True)
+    adb_server.run("connect", other.address)
+    with pytest.raises(DeviceUnavailable, match=r"\(unauthorized\) cannot be asked") as caught:
+        link_to(attached, address="").open()
+    assert "Allow USB debugging" in caught.value.remedy
+    assert f"--device {attached.address}" in caught.value.remedy
+
+
 def test_a_phone_of_another_architecture(attached, link_to) -> None:
     attached.properties["ro.product.cpu.abi"] = "armeabi-v7a"
     with pytest.raises(DeviceUnavailable, match="runs programs for armeabi-v7a"):

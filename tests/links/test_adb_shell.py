@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -643,7 +644,22 @@ def test_serials_with_spaces(line: str, expected: Attached | None) -> None:
 
 def test_several_phones_of_which_none_is_ready() -> None:
     phones = (Attached("a b", "offline"), Attached("c", "no permissions"))
-    assert "a b (offline), c (no permissions)" in messages.none_ready(phones).message
+    error = messages.none_ready(phones)
+    assert "a b (offline), c (no permissions)" in error.message
+    assert re.fullmatch(r"a b: .*reconnect offline.* c: .*udev rules.*", error.remedy)
+
+
+def test_each_state_of_a_phone_has_a_remedy_of_its_own() -> None:
+    # Those that adb prints (connection_state_name of its transport.cpp).
+    states = (
+        *("bootloader", "host", "recovery", "sideload", "unauthorized", "authorizing", "offline"),
+        *("connecting", "rescue", "detached", "no permissions"),
+    )
+    errors = [messages.not_ready("It", state) for state in (*states, "a new one")]
+    assert len({error.remedy for error in errors}) == len(errors)
+    for error in errors:
+        assert re.fullmatch(r"It .* \(adb: .*\)\.", error.message)
+        assert re.fullmatch(r"[A-Z].*\.", error.remedy)
 
 
 # The stand-in itself: what other tests take for granted of it

@@ -77,8 +77,7 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
 
     def server() -> str:
         with _adb(options) as adb:
-            phones = [f"{phone.serial} ({phone.state})" for phone in adb.devices()]
-        return f"answers; attached: {', '.join(phones) or 'nothing'}"
+            return f"answers; attached: {messages.listed(adb.devices()) or 'nothing'}"
 
     return remote_doctor.checks(
         AdbLink(profile, options),
@@ -138,7 +137,8 @@ class AdbLink(RemoteLink):
             return adb.connect(address)
         if address:
             return adb.ready(address).serial
-        serials = [phone.serial for phone in adb.devices() if phone.state == "device"]
+        attached = adb.devices()
+        serials = [phone.serial for phone in attached if phone.state == "device"]
         if not serials:
             return adb.ready().serial  # says what is wrong with what there is
         phones = {serial: android.properties(AdbShell(adb, serial)) for serial in serials}
@@ -147,9 +147,13 @@ class AdbLink(RemoteLink):
             return fitting[0]
         listed = ", ".join(f"{s} ({p.get('ro.product.model', '?')})" for s, p in phones.items())
         if not fitting:
+            # What does not answer cannot say what it is: that may well be the one.
+            silent = [phone for phone in attached if phone.serial not in serials]
+            remedy = messages.none_ready(silent).remedy if silent else "Attach it."
+            others = f"; {messages.listed(silent)} cannot be asked" if silent else ""
             raise DeviceUnavailable(
-                f"None of the attached phones is a {self.profile.title}: {listed}.",
-                f"Attach it, or give a serial with --device, such as --device {serials[0]}.",
+                f"None of the attached phones is a {self.profile.title}: {listed}{others}.",
+                f"{remedy} Or give a serial with --device, such as --device {serials[0]}.",
             )
         raise DeviceUnavailable(
             f"More than one {self.profile.title} is attached: {', '.join(fitting)}.",

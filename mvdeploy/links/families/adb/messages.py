@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links import shell
 
-_TRUST = "Unlock it, accept “Allow USB debugging?” for this computer, and run again."
-_REPLUG = "Plug it in again, or switch USB debugging off and on there, and run again."
-_BOOT = "Start Android on it (`adb reboot`), and run again."
+_AGAIN = "Plug it in again, and see what `adb devices` says of it."
 _UDEV = (
     "Install the udev rules for Android (Debian: apt install android-sdk-platform-tools-common), "
     "join the group plugdev, and plug it in again."
@@ -22,15 +20,48 @@ _ATTACH = (
 )
 
 _STATES = {
-    "unauthorized": ("does not trust this computer", _TRUST),
-    "authorizing": ("is still deciding whether to trust this computer", _TRUST),
-    "offline": ("does not answer", _REPLUG),
-    "connecting": ("does not answer yet", _REPLUG),
+    "unauthorized": (
+        "does not trust this computer",
+        "Unlock it, accept “Allow USB debugging?” for this computer, and run again.",
+    ),
+    "authorizing": (
+        "is still deciding whether to trust this computer",
+        "Unlock it, wait until it asks “Allow USB debugging?”, accept that, and run again.",
+    ),
+    "offline": (
+        "does not answer",
+        "Unlock it and plug it in again, or switch USB debugging off and on there; over a network, "
+        "or with an emulator, run `adb reconnect offline`.",
+    ),
+    "connecting": (
+        "does not answer yet",
+        "Wait some seconds and run again; plug it in again if that does not help.",
+    ),
     "no permissions": ("may not be opened by this user", _UDEV),
-    "bootloader": ("is in its bootloader", _BOOT),
-    "recovery": ("is in recovery mode", _BOOT),
-    "rescue": ("is in rescue mode", _BOOT),
-    "sideload": ("is waiting for an update to be sideloaded", _BOOT),
+    "bootloader": (
+        "is in its bootloader",
+        "Start Android on it: choose START there with the volume and power keys, or `fastboot "
+        "reboot`.",
+    ),
+    "recovery": (
+        "is in recovery mode",
+        "Start Android on it: choose “Reboot system now” there, or `adb reboot`.",
+    ),
+    "rescue": ("is in rescue mode", "Start Android on it with `adb reboot`."),
+    "sideload": (
+        "is waiting for an update to be sideloaded",
+        "Send the update (`adb sideload FILE`) or cancel it there, and then choose “Reboot system "
+        "now”.",
+    ),
+    "host": (
+        "answers as a host, as computers do, and not as a device",
+        "In its USB settings, let the connected device control USB; see that nothing else, such as "
+        "another computer's adb server, is at the other end.",
+    ),
+    "detached": (
+        "has been detached from this adb server",
+        "Take it back with `adb -s SERIAL attach`, and run again.",
+    ),
 }
 """State of `adb devices` → what is said of the phone, what to do."""
 
@@ -82,17 +113,21 @@ def parse_devices(text: str) -> tuple[Attached, ...]:
 
 def not_ready(name: str, state: str) -> DeviceUnavailable:
     """Word the error for a device in a state other than ``device``."""
-    says, remedy = _STATES.get(state, ("cannot be used", _REPLUG))
+    says, remedy = _STATES.get(state, ("cannot be used", _AGAIN))
     return DeviceUnavailable(f"{name} {says} (adb: {state}).", remedy)
 
 
 def none_ready(phones: Sequence[Attached]) -> DeviceUnavailable:
     """Word the error for several devices of which none can be used."""
-    listed = ", ".join(f"{phone.serial} ({phone.state})" for phone in phones)
+    remedies = [f"{one.serial}: {not_ready(one.serial, one.state).remedy}" for one in phones]
     return DeviceUnavailable(
-        f"None of the attached devices can be used as it is: {listed}.",
-        "Run 'mvdeploy devices doctor SERIAL' for the one that is meant.",
+        f"None of the attached devices can be used as it is: {listed(phones)}.", " ".join(remedies)
     )
+
+
+def listed(phones: Iterable[Attached]) -> str:
+    """Return serials with their states."""
+    return ", ".join(f"{phone.serial} ({phone.state})" for phone in phones)
 
 
 def explain(text: str, name: str) -> DeviceUnavailable:

@@ -51,16 +51,17 @@ def checks(profile: DeviceProfile, team: str | None) -> Iterator[Prerequisite]:
         profile: of this Mac or of a phone.
         team: that signs the app on the phone.
     """
-    yield _mac()
+    mac = _mac()
+    yield mac
     yield _coremltools()
-    yield _native()
+    yield _of_a_mac(_native(), mac)
     if not models(profile):
         return
-    yield _project()
-    yield _xcode()
+    yield _of_a_mac(_project(), mac)
+    yield _of_a_mac(_xcode(), mac)
     yield _team(team)
     answers, phones = _devicectl()
-    yield answers
+    yield _of_a_mac(answers, mac)
     yield from _phone(profile, phones)
 
 
@@ -82,6 +83,13 @@ def _check(name: str, good: object, found: str, remedy: str) -> Prerequisite:
     if good:
         return Prerequisite(name, State.MET, found)
     return Prerequisite(name, State.MISSING, found, remedy)
+
+
+def _of_a_mac(check: Prerequisite, mac: Prerequisite) -> Prerequisite:
+    """Return what only a Mac can have; elsewhere there is nothing to be done about it."""
+    if mac.state is State.MET or check.state is State.MET:
+        return check
+    return Prerequisite(check.name, State.UNKNOWN, f"'{mac.name}' comes first")
 
 
 def _mac() -> Prerequisite:
