@@ -54,7 +54,8 @@ def command(
     'mvdeploy devices' lists the profiles and what is attached. 'mvdeploy devices doctor DEVICE'
     goes through every prerequisite, and says how to meet those that are not; it exits with 3 while
     one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
-    or a board. DEVICE is a profile's name, the serial of an attached phone, or USER@HOST.
+    or a board. DEVICE is a profile's name, the serial of an attached phone, USER@HOST, or a host
+    of your ssh configuration.
     """
     if action != "setup" and (rebuild or builds):
         flags = ", ".join(("--rebuild", *(option.flag for option in _builds())))
