@@ -330,7 +330,7 @@ def test_a_broken_profile_does_not_stand_in_the_way_of_others(user):
 
 def test_a_broken_profile_is_not_replaced_by_a_shipped_one_of_its_name(user):
     write(user, "host", threads="0")
-    with pytest.raises(UsageError, match="'threads'"):
+    with pytest.raises(UsageError, match=r"threads should be at least 1"):
         devices.get("HOST")
     assert "host" not in devices.profiles()
 

@@ -146,7 +146,7 @@ def _case_view(
 ) -> CaseView:
     key, name, title = names
     measurement, plan = case.measurement, saved.run.plan
-    timing = _timing(case, measurement, turns_of(saved, case.slug), plan) if measurement else None
+    timing = _timing(case, measurement, saved.turns_of(case.slug), plan) if measurement else None
     reason, remedy = ("", "") if timing else _no_latency(case, reached=case in saved.cases)
     return CaseView(
         key=key,
@@ -172,14 +172,6 @@ def _no_latency(case: Case, *, reached: bool) -> tuple[str, str]:
     if case.measurement:
         return "No inference was measured.", "Raise --max-time or --iterations."
     return "It was not measured.", "Run the same command again."
-
-
-def turns_of(saved: SavedRun, slug: str) -> tuple[Samples, ...]:
-    """Return the turns of a case, by group, of the first comparison it is in."""
-    for comparison in saved.comparisons:
-        if slug in (comparison.a, comparison.b):
-            return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
-    return ()
 
 
 def _timing(

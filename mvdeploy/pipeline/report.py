@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, report
-from mvdeploy.analysis.cases import turns_of
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun
 from mvdeploy.records.run import load_run
@@ -51,7 +50,7 @@ def _breakdown(case: Case, saved: SavedRun) -> Breakdown | None:
         return None
     samples = case.measurement.steady.wall_ns
     if not samples:  # it only took turns
-        samples = sum(turns_of(saved, case.slug), Samples()).wall_ns
+        samples = sum(saved.turns_of(case.slug), Samples()).wall_ns
     if not samples:
         return None
     return attribute.break_down(case.trace, case.artifact, statistics.median(samples))

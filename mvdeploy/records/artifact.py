@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from mvdeploy.records.category import Category
+from mvdeploy.records.limits import Count, Number, Pixels, Size
 from mvdeploy.records.parity import Verified
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
@@ -37,7 +38,7 @@ class Operator:
     module: str
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    delegate: int | None = None
+    delegate: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,7 +71,7 @@ class Undelegated:
 
     operator: str
     module: str
-    count: int
+    count: Number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -83,8 +84,8 @@ class Delegation:
         undelegated: the others.
     """
 
-    delegates: int
-    delegated: int
+    delegates: Count
+    delegated: Count
     undelegated: tuple[Undelegated, ...] = ()
 
     @property
@@ -123,7 +124,7 @@ class PassReport:
     name: str
     changed: tuple[str, ...] = ()
     left: tuple[str, ...] = ()
-    max_abs_difference: float = 0.0
+    max_abs_difference: Size = 0.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -146,11 +147,11 @@ class Preprocessing:
             weights of 16 bits.
     """
 
-    resize: tuple[int, int]
-    crop: tuple[int, int]
+    resize: tuple[Pixels, Pixels]
+    crop: tuple[Pixels, Pixels]
     interpolation: str = "bilinear"
     channel_order: str = "RGB"
-    scale: float = 1 / 255
+    scale: Size = 1 / 255
     mean: tuple[float, float, float] = (0.0, 0.0, 0.0)
     std: tuple[float, float, float] = (1.0, 1.0, 1.0)
     fit: str = "cover"
@@ -206,7 +207,7 @@ class Artifact:
 
     path: str
     sha256: str
-    size_bytes: int
+    size_bytes: Count
     format: str
     precision: str
     spec: ModelSpec
@@ -217,8 +218,8 @@ class Artifact:
     versions: dict[str, str]
     operators: tuple[Operator, ...]
     modules: dict[str, ModuleInfo]
-    parameters: int
-    macs: int | None = None
+    parameters: Count
+    macs: Count | None = None
     backend: str = ""
     runs_on: str = ""
     delegation: Delegation | None = None

@@ -9,9 +9,7 @@ from pathlib import Path
 from mvdeploy.errors import UsageError
 from mvdeploy.records import codec
 from mvdeploy.records.device import Reading
-
-_LARGEST_NS = 2**63
-_REMEDY = "Make it again: 'mvdeploy bench' with --save-baseline and this file."
+from mvdeploy.records.limits import Count, Duration, FolderName, Nanoseconds
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,14 +28,14 @@ class BaselineCase:
         peak_memory_bytes: largest resident size of a process that ran this case alone.
     """
 
-    slug: str
+    slug: FolderName
     label: str
     conditions: dict[str, Reading]
-    sessions: tuple[tuple[int, ...], ...]
-    loads_ns: tuple[int, ...]
-    firsts_ns: tuple[int, ...]
-    parts_ns: dict[str, float]
-    peak_memory_bytes: int
+    sessions: tuple[tuple[Nanoseconds, ...], ...]
+    loads_ns: tuple[Nanoseconds, ...]
+    firsts_ns: tuple[Nanoseconds, ...]
+    parts_ns: dict[str, Duration]
+    peak_memory_bytes: Count
 
 
 @dataclasses.dataclass(frozen=True)
@@ -56,6 +54,13 @@ class Baseline:
     mvdeploy: str
     cases: tuple[BaselineCase, ...]
 
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if not self.cases:
+            yield "holds no case"
+        slugs = [case.slug for case in self.cases]
+        yield from (f"holds the case {slug!r} twice" for slug in sorted(codec.repeated(slugs)))
+
 
 def save_baseline(baseline: Baseline, path: Path) -> None:
     """Write a baseline to a file, in one step; folders are made if need be.
@@ -73,20 +78,4 @@ def load_baseline(path: Path) -> Baseline:
     Raises:
         UsageError: the file is missing, is no baseline, or holds what no run could have measured.
     """
-    baseline = codec.load(Baseline, path)
-    for problem in _problems(baseline):
-        raise UsageError(f"{path} is no usable baseline: {problem}.", _REMEDY)
-    return baseline
-
-
-def _problems(baseline: Baseline) -> Iterator[str]:
-    if not baseline.cases:
-        yield "it holds no case"
-    seen: set[str] = set()
-    for case in baseline.cases:
-        if case.slug in seen:
-            yield f"it holds the case {case.slug!r} twice"
-        seen.add(case.slug)
-        times = (*case.loads_ns, *case.firsts_ns, *(t for s in case.sessions for t in s))
-        if not all(0 <= t < _LARGEST_NS for t in times):
-            yield f"the case {case.slug!r} holds a time that is negative or absurdly long"
+    return codec.load(Baseline, path)

@@ -1,21 +1,26 @@
 """Records to JSON and back: strict both ways, standard library only.
 
 A field that is missing, unknown or of another type is refused with its path, so a file is either
-read as it was meant or not at all. A field that had another name in earlier files says so in its
-metadata: ``dataclasses.field(metadata={FORMERLY: "old_name"})``.
+read as it was meant or not at all. So is one with a value that cannot be: a field says in its type
+what it may hold (``Annotated[int, Range(1)]``; see `mvdeploy.records.limits`), a record in a method
+``faults`` what its fields must be to each other. A field that had another name in earlier files
+says so in its metadata: ``dataclasses.field(metadata={FORMERLY: "old_name"})``.
 """
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
 import functools
 import json
 import math
+import reprlib
 import types
 import typing
+from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import Any, TypeVar, Union
+from typing import Annotated, Any, Literal, Protocol, TypeVar, Union
 
 from mvdeploy.errors import UsageError
 from mvdeploy.files import reading, writing
@@ -33,11 +38,34 @@ READABLE = (1, 2)
 FORMERLY = "formerly"
 """Key of a field's metadata: the name that it had in files of earlier versions."""
 
+_DIGITS = 20
+"""Characters of a whole number: more are no number that anything here counts."""
+
+_LARGEST = 2**63
+
+_AGAIN = "Make it again: the file is damaged, or was changed by hand."
+
 T = TypeVar("T")
+N = TypeVar("N", str, tuple[str, str])
 
 
 class RecordError(UsageError):
     """A saved record cannot be read."""
+
+
+class Limit(Protocol):
+    """What a field may hold, beside its type."""
+
+    def problem(self, value: Any) -> str:
+        """Say what the value should be; empty when it is that."""
+
+
+@typing.runtime_checkable
+class Checked(Protocol):
+    """A record whose fields have to fit one another."""
+
+    def faults(self) -> Iterable[str]:
+        """Give what is wrong with it, each as a clause that follows its name: ``has no case``."""
 
 
 def encode(value: Any) -> Any:
@@ -83,7 +111,13 @@ def loads(cls: type[T], text: str, source: str) -> T:
         RecordError: not JSON, another schema version, another record, or malformed fields.
     """
     try:
-        data = json.loads(text, parse_constant=_finite, parse_float=_finite)
+        data = json.loads(
+            text,
+            parse_constant=_finite,
+            parse_float=_finite,
+            parse_int=_whole,
+            object_pairs_hook=_once,
+        )
     except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{source} is not valid JSON ({error}).",
@@ -106,7 +140,7 @@ def loads(cls: type[T], text: str, source: str) -> T:
             f"{source} holds a record of kind '{kind}', not '{cls.__name__}'.",
             "Give the file that belongs here.",
         )
-    return decode(cls, data, source)
+    return decode(cls, data, f"{source}: {cls.__name__.lstrip('_')}")
 
 
 def save(record: Any, path: Path, *, indent: int | None = 1, remedy: str = writing.REMEDY) -> None:
@@ -139,6 +173,8 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     origin = typing.get_origin(kind)
     if kind is Any:
         return data
+    if origin in (Annotated, Literal):
+        return _decode_narrowed(kind, data, where)
     if origin in (Union, types.UnionType):
         return _decode_union(typing.get_args(kind), data, where)
     if origin is tuple:
@@ -151,6 +187,19 @@ def _decode(kind: Any, data: Any, where: str) -> Any:
     if dataclasses.is_dataclass(kind):
         return _decode_dataclass(kind, data, where)
     return _decode_scalar(kind, data, where)
+
+
+def _decode_narrowed(kind: Any, data: Any, where: str) -> Any:
+    of, *limits = typing.get_args(kind)
+    if typing.get_origin(kind) is Literal:
+        words = [of, *limits]
+        if not any(type(data) is type(word) and data == word for word in words):
+            raise _mismatch(where, f"one of {words}", data)
+        return data
+    value = _decode(of, data, where)
+    if problem := _problem(limits, value):
+        raise _mismatch(where, problem, value)
+    return value
 
 
 def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
@@ -170,7 +219,13 @@ def _decode_scalar(kind: Any, data: Any, where: str) -> Any:
     # bool is a subclass of int, but true is no number.
     if not isinstance(data, kind) or (isinstance(data, bool) and kind is not bool):
         raise _mismatch(where, kind.__name__, data)
+    if kind is int and not -_LARGEST <= data < _LARGEST:
+        raise _mismatch(where, "a whole number of 64 bits", data)
     return data
+
+
+def _problem(limits: Iterable[Limit], value: Any) -> str:
+    return next(filter(None, (limit.problem(value) for limit in limits)), "")
 
 
 def _decode_float(data: Any, where: str) -> float:
@@ -183,6 +238,25 @@ def _decode_float(data: Any, where: str) -> float:
     if not math.isfinite(number):
         raise _mismatch(where, "a finite number", data)
     return number
+
+
+def repeated(names: Iterable[N]) -> set[N]:
+    """Return the names, or pairs of them, that stand more than once."""
+    return {name for name, count in collections.Counter(names).items() if count > 1}
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """Return an object of a JSON text; Python would take the last of two values with one name."""
+    made = dict(pairs)
+    if len(made) < len(pairs):
+        twice = min(repeated(name for name, _ in pairs))
+        raise ValueError(f"the name {reprlib.repr(twice)} stands twice in one object")
+    return made
+
+
+def _whole(text: str) -> int | float:
+    """Read a whole number of a JSON text; one of more digits than anything here has is no int."""
+    return int(text) if len(text) <= _DIGITS else float(text)
 
 
 def _finite(text: str) -> float:
@@ -213,8 +287,11 @@ def _decode_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
     if len(kinds) == 2 and kinds[1] is Ellipsis:
         kind = kinds[0]
         # Sample lists are long and flat: check them without a call for each number.
-        if kind is int and set(map(type, data)) <= {int}:
-            return tuple(data)
+        of, *limits = typing.get_args(kind) if typing.get_origin(kind) is Annotated else (kind,)
+        if of is int and data and set(map(type, data)) == {int}:
+            ends = (min(data), max(data))
+            if all(-_LARGEST <= n < _LARGEST and not _problem(limits, n) for n in ends):
+                return tuple(data)
         return tuple(_decode(kind, v, f"{where}[{i}]") for i, v in enumerate(data))
     if len(data) != len(kinds):
         raise _mismatch(where, f"a list of {len(kinds)}", data)
@@ -225,7 +302,7 @@ def _decode_tuple(kinds: tuple[Any, ...], data: Any, where: str) -> Any:
 
 @functools.cache
 def _field_types(kind: Any) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
+    return typing.get_type_hints(kind, include_extras=True)
 
 
 def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
@@ -246,7 +323,11 @@ def _decode_dataclass(kind: Any, data: Any, where: str) -> Any:
             values[name] = _decode(hints[name], data[name], f"{where}.{name}")
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
             raise RecordError(f"{where} lacks the field '{name}'.", "Add it, or make it again.")
-    return kind(**values)
+    record = kind(**values)
+    if isinstance(record, Checked):
+        for fault in record.faults():
+            raise RecordError(f"{where} {fault}.", _AGAIN)
+    return record
 
 
 def _renamed(fields: dict[str, dataclasses.Field[Any]], data: dict[str, Any]) -> dict[str, Any]:
@@ -256,6 +337,8 @@ def _renamed(fields: dict[str, dataclasses.Field[Any]], data: dict[str, Any]) ->
 
 
 def _mismatch(where: str, expected: str, data: Any) -> RecordError:
-    shown = repr(data)
-    shown = shown if len(shown) <= 60 else shown[:57] + "..."
-    return RecordError(f"{where} should be {expected}, not {shown}.", "Correct it.")
+    return RecordError(f"{where} should be {expected}, not {_SHORT.repr(data)}.", "Correct it.")
+
+
+_SHORT = reprlib.Repr()
+_SHORT.maxstring = _SHORT.maxother = 60

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterator
+from typing import Annotated, Literal
 
 from mvdeploy.records.job import Samples
+from mvdeploy.records.limits import Decibels, Number, Range, Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -20,11 +23,19 @@ class PairGroup:
         block_b: the same of case B.
     """
 
-    first_created: int
+    first_created: Literal[1, -1]
     a: Samples
     b: Samples
-    block_a: int = 1
-    block_b: int = 1
+    block_a: Number = 1
+    block_b: Number = 1
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if len(self.a) * self.block_b != len(self.b) * self.block_a or len(self.a) % self.block_a:
+            lengths = f"{len(self.a)} times in turns of {self.block_a}"
+            yield f"has {lengths} beside {len(self.b)} in turns of {self.block_b}"
+        if self.a.too_much_cpu or self.b.too_much_cpu:
+            yield "has more CPU time than wall time, which no thread can have"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,6 +51,11 @@ class Comparison:
     a: str
     b: str
     groups: tuple[PairGroup, ...]
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if self.a == self.b:
+            yield f"compares the case {self.a!r} with itself"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,10 +75,10 @@ class OutputDifference:
 
     name: str
     other: str
-    max_abs: float | None
-    snr_db: float | None
+    max_abs: Size | None
+    snr_db: Decibels | None
     identical: bool
-    same_largest: float | None = None
+    same_largest: Annotated[float, Range(0, 1)] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
+from typing import Annotated
+
+from mvdeploy.records.limits import Core, Count, Positive, Range, Size, Threads
 
 UNAVAILABLE = "unavailable"
 """Stands where something could not be read, so that a reader sees that it was asked for."""
@@ -31,8 +34,8 @@ class Cluster:
     """
 
     name: str
-    cores: tuple[int, ...]
-    max_khz: int
+    cores: tuple[Core, ...]
+    max_khz: Count
 
     @property
     def mask(self) -> str:
@@ -52,10 +55,10 @@ class CoolDown:
         poll_s: seconds between two readings.
     """
 
-    thermal_status: int = 0
+    thermal_status: Annotated[int, Range(0, 6)] = 0
     skin_c: float = 36.0
-    limit_s: float = 300.0
-    poll_s: float = 5.0
+    limit_s: Size = 300.0
+    poll_s: Size = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -93,14 +96,14 @@ class DeviceProfile:
     link: str
     engines: tuple[str, ...]
     aliases: tuple[str, ...] = ()
-    threads: int = 1
+    threads: Threads = 1
     notes: str = ""
     match: dict[str, tuple[str, ...]] = dataclasses.field(default_factory=dict)
     soc: str = ""
     clusters: tuple[Cluster, ...] = ()
     gpu: str = ""
-    bandwidth_gb_s: float | None = None
-    cores: tuple[int, ...] = ()
+    bandwidth_gb_s: Positive | None = None
+    cores: tuple[Core, ...] = ()
     cool_down: CoolDown = CoolDown()
     address: str = ""
     architecture: str = ""

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import collections
 import dataclasses
 import enum
+from collections.abc import Iterator
 
 from mvdeploy.records.device import DeviceState, Reading
 from mvdeploy.records.job import Samples
+from mvdeploy.records.limits import Count, Counter, Nanoseconds, Number
 
 
 class Level(enum.StrEnum):
@@ -47,14 +50,23 @@ class Session:
         measured_ns: wall time of all inferences that it measured, of all cases.
     """
 
-    created: int
-    load_ns: int
+    created: Count
+    load_ns: Nanoseconds
     first: Samples
     warmup: Samples
     steady: Samples
     anchor: Samples = dataclasses.field(default_factory=Samples)
-    usage: dict[str, int | str] = dataclasses.field(default_factory=dict)
-    measured_ns: int = 0
+    usage: dict[str, Counter] = dataclasses.field(default_factory=dict)
+    measured_ns: Nanoseconds = 0
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        own = sum(self.steady.wall_ns) + sum(self.anchor.wall_ns)
+        if self.measured_ns and own > self.measured_ns:
+            yield f"has inferences of {own} ns among measured ones of {self.measured_ns} ns"
+        for samples in (self.first, self.warmup, self.steady, self.anchor):
+            if samples.too_much_cpu:
+                yield "has more CPU time than wall time, which no thread can have"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -70,10 +82,24 @@ class SessionOrder:
         order: the measured inferences: index into `created`, and how many in a row.
     """
 
-    number: int
+    number: Count
     started_at: str
     created: tuple[str, ...]
-    order: tuple[tuple[int, int], ...]
+    order: tuple[tuple[Count, Number], ...]
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if len({*self.created}) < len(self.created):
+            yield "creates a case twice"
+        if any(index >= len(self.created) for index, _ in self.order):
+            yield "runs a case that it did not create"
+
+    def counts(self) -> collections.Counter[str]:
+        """Return the measured inferences of each case that it created."""
+        counts = collections.Counter(dict.fromkeys(self.created, 0))
+        for index, count in self.order:
+            counts[self.created[index]] += count
+        return counts
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,13 +122,18 @@ class Measurement:
     engine: str
     conditions: dict[str, Reading]
     sessions: tuple[Session, ...]
-    load_ns: int
+    load_ns: Nanoseconds
     first: Samples
-    peak_memory_bytes: int
-    baseline_memory_bytes: int
+    peak_memory_bytes: Count
+    baseline_memory_bytes: Count
     before: DeviceState
     after: DeviceState
     findings: tuple[Finding, ...] = ()
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if self.first.too_much_cpu:
+            yield "has more CPU time than wall time, which no thread can have"
 
     @property
     def steady(self) -> Samples:

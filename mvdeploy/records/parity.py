@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Iterator
+from typing import Annotated
 
 from mvdeploy.records.codec import FORMERLY
+from mvdeploy.records.limits import Count, Decibels, Range, Size
+
+Cosine = Annotated[float, Range(-1.0001, 1.0001)]
+"""Of two tensors, which rounding takes past 1."""
 
 BLIND = 1e-3
 """A check is blind when the outputs vary between inputs by less than this share of their spread:
@@ -43,11 +49,11 @@ class OutputParity:
     """
 
     name: str
-    max_abs: float
-    snr_db: float | None
-    cosine: float
-    rounding_db: float | None = None
-    plain_sums_db: float | None = None
+    max_abs: Size
+    snr_db: Decibels | None
+    cosine: Cosine
+    rounding_db: Decibels | None = None
+    plain_sums_db: Decibels | None = None
 
     @property
     def plain_sums_ratio(self) -> float:
@@ -72,8 +78,8 @@ class OutputError:
     """
 
     name: str
-    error: float
-    rounding: float
+    error: Size
+    rounding: Size
 
     @property
     def ratio(self) -> float:
@@ -108,11 +114,11 @@ class ParityInput:
     """
 
     name: str
-    max_abs: float
-    snr_db: float | None
-    cosine: float
+    max_abs: Size
+    snr_db: Decibels | None
+    cosine: Cosine
     agrees: bool = dataclasses.field(metadata={FORMERLY: "top1_agrees"})
-    rounding_db: float | None = None
+    rounding_db: Decibels | None = None
     tied: bool = dataclasses.field(default=False, metadata={FORMERLY: "top1_tied"})
     outputs: tuple[OutputParity, ...] = ()
 
@@ -143,13 +149,13 @@ class ModuleParity:
 
     module: str
     tensor: str
-    max_abs: float | None
-    snr_db: float | None
-    input_snr_db: float | None
+    max_abs: Size | None
+    snr_db: Decibels | None
+    input_snr_db: Decibels | None
     diverges: bool
-    ratio: float | None = None
-    input_ratio: float | None = None
-    own_ratio: float | None = None
+    ratio: Size | None = None
+    input_ratio: Size | None = None
+    own_ratio: Size | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -167,7 +173,7 @@ class PrecisionLoss:
     module: str
     operator: str
     input: str
-    ratio: float | None = None
+    ratio: Size | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,10 +194,10 @@ class Verified:
 
     engine: str
     reference: str
-    snr_db: float | None
-    ratio: float | None
+    snr_db: Decibels | None
+    ratio: Size | None
     inside: str
-    tensors: int
+    tensors: Count
     weights: str
     losses: tuple[PrecisionLoss, ...] = ()
 
@@ -232,13 +238,13 @@ class Parity:
 
     engine: str
     inputs: tuple[ParityInput, ...]
-    max_abs_threshold: float | None
-    output_spread: float | None
+    max_abs_threshold: Size | None
+    output_spread: Size | None
     passed: bool
     modules: tuple[ModuleParity, ...] = ()
-    min_snr_db: float | None = None
+    min_snr_db: Decibels | None = None
     task: str = "classify"
-    max_ratio: float | None = None
+    max_ratio: Size | None = None
     errors: tuple[OutputError, ...] = ()
     reference: str = "float32"
     not_exact: str = ""
@@ -246,6 +252,13 @@ class Parity:
     losses: tuple[PrecisionLoss, ...] = ()
     weights: str = ""
     differing: tuple[str, ...] = ()
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        if not self.inputs:
+            yield "compares no input"
+        elif self.passed and not all(map(self.accepts, self.inputs)):
+            yield "has passed, though an input misses what is demanded"
 
     def accepts(self, one: ParityInput) -> bool:
         """Say whether all outputs on an input meet the demands.

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mvdeploy.records.limits import Core, Count, Number, Positive, Size, Threads
+
 
 @dataclasses.dataclass(frozen=True)
 class Warmup:
@@ -21,12 +23,12 @@ class Warmup:
         max_seconds: seconds at most.
     """
 
-    iterations: int | None = None
-    min_iterations: int = 5
-    min_seconds: float = 0.5
-    window_seconds: float = 0.25
-    tolerance: float = 0.05
-    max_seconds: float = 5.0
+    iterations: Count | None = None
+    min_iterations: Count = 5
+    min_seconds: Size = 0.5
+    window_seconds: Size = 0.25
+    tolerance: Size = 0.05
+    max_seconds: Size = 5.0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,21 +60,21 @@ class Plan:
             own.
     """
 
-    threads: int = 1
+    threads: Threads = 1
     warmup: Warmup = Warmup()
-    iterations: int | None = None
-    session_time_s: float = 2.5
-    max_time_s: float = 60.0
-    target: float = 0.02
-    sessions: int = 4
-    groups: int = 10
-    pair_time_s: float = 1.0
-    pair_target: float | None = None
+    iterations: Number | None = None
+    session_time_s: Size = 2.5
+    max_time_s: Positive = 60.0
+    target: Positive = 0.02
+    sessions: Number = 4
+    groups: Count = 10
+    pair_time_s: Size = 1.0
+    pair_target: Positive | None = None
     anchor: bool = False
-    cores: tuple[int, ...] = ()
+    cores: tuple[Core, ...] = ()
     seed: int = 0
-    profile_iterations: int = 100
-    time_limit_s: float | None = None
+    profile_iterations: Count = 100
+    time_limit_s: Positive | None = None
     pairs_only: bool = False
 
     def __post_init__(self) -> None:

@@ -16,19 +16,24 @@ A run is a folder::
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Collection
+import itertools
+from collections.abc import Collection, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
 from mvdeploy.errors import UsageError
-from mvdeploy.records import codec
+from mvdeploy.records import agreement, codec
 from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
+from mvdeploy.records.job import Samples
+from mvdeploy.records.limits import FolderName, Range
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
 from mvdeploy.records.trace import Trace
+
+_REMEDY = "A file was damaged, changed or exchanged: measure again, or take a copy that is whole."
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,7 +42,7 @@ class Failure:
 
     message: str
     remedy: str
-    exit_code: int
+    exit_code: Annotated[int, Range(0, 255)]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -99,15 +104,19 @@ class Run:
     plan: Plan
     environment: dict[str, str]
     input: str
-    cases: tuple[str, ...]
+    cases: tuple[FolderName, ...]
     findings: tuple[Finding, ...] = ()
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        yield from (f"has the case {slug!r} twice" for slug in sorted(codec.repeated(self.cases)))
 
 
 @dataclasses.dataclass(frozen=True)
 class _CaseFile:
     """What ``case.json`` holds: a case without its large parts, which have files of their own."""
 
-    slug: str
+    slug: FolderName
     label: str
     engine: str
     measurement: Measurement | None
@@ -161,6 +170,16 @@ class SavedRun:
     def device_of(self, case: Case) -> Device:
         """Return where a case ran."""
         return case.device or self.run.device
+
+    def turns_of(self, slug: str) -> tuple[Samples, ...]:
+        """Return the turns of a case, by group, of the first comparison it is in.
+
+        The reference of several comparisons took its turns once for all of them.
+        """
+        for comparison in self.comparisons:
+            if slug in (comparison.a, comparison.b):
+                return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
+        return ()
 
 
 def save_run(run: Run, folder: Path) -> None:
@@ -224,7 +243,16 @@ def load_run(folder: Path) -> SavedRun:
     if (folder / "outputs.json").is_file():
         outputs = codec.load(_OutputsFile, folder / "outputs.json").outputs
     cases = tuple(_load_case(folder / "cases" / s) for s in saved)
-    return SavedRun(run, cases, comparisons, orders, outputs)
+    loaded = SavedRun(run, cases, comparisons, orders, outputs)
+    for problem in itertools.chain(_strangers(folder, run), agreement.problems(loaded)):
+        raise codec.RecordError(f"{folder} is no whole run: {problem}.", _REMEDY)
+    return loaded
+
+
+def _strangers(folder: Path, run: Run) -> Iterator[str]:
+    found = sorted(home.parent.name for home in (folder / "cases").glob("*/case.json"))
+    for slug in set(found).difference(run.cases):
+        yield f"it holds results of {slug!r}, which is not among its cases"
 
 
 def _load_case(home: Path) -> Case:
@@ -234,4 +262,8 @@ def _load_case(home: Path) -> Case:
         for part, kind in _PARTS.items()
         if (home / f"{part}.json").is_file()
     }
+    if body.slug != home.name:
+        raise codec.RecordError(
+            f"{home / 'case.json'} is of another case ({body.slug!r}).", _REMEDY
+        )
     return Case(**{f.name: getattr(body, f.name) for f in dataclasses.fields(body)}, **parts)

@@ -8,6 +8,7 @@ import re
 
 from mvdeploy import files
 from mvdeploy.errors import UsageError
+from mvdeploy.records.limits import Count, Length, Number, Pixels, Positive, Size
 from mvdeploy.records.tensor import TensorInfo
 
 IMAGE = "image"
@@ -21,8 +22,8 @@ _PATCH = re.compile(rf"({_NUMBER})(?:x({_NUMBER}))?")
 class PatchSize:
     """Height and width, in pixels of the feature map, of the patches one stage unfolds into."""
 
-    height: int
-    width: int
+    height: Pixels
+    width: Pixels
 
     def __str__(self) -> str:
         if self.height == self.width:
@@ -55,10 +56,10 @@ class ImageRule:
         rounding: whose; see `mvdeploy.records.Preprocessing`.
     """
 
-    crop_share: float = 1.0
-    margin: int = 32
+    crop_share: Positive = 1.0
+    margin: Count = 32
     interpolation: str = "bilinear"
-    scale: float = 1 / 255
+    scale: Size = 1 / 255
     fit: str = "cover"
     mean: Channels = (0.0, 0.0, 0.0)
     std: Channels = (1.0, 1.0, 1.0)
@@ -83,7 +84,7 @@ class ImageChanges:
 
     mean: Channels | None = None
     std: Channels | None = None
-    crop: float | None = None
+    crop: Positive | None = None
     interpolation: str | None = None
     channel_order: str | None = None
 
@@ -98,7 +99,7 @@ class FileInputs:
         images: how images are fed, to a file of which that is not known.
     """
 
-    shapes: dict[str, tuple[int, ...]] = dataclasses.field(default_factory=dict)
+    shapes: dict[str, tuple[Length, ...]] = dataclasses.field(default_factory=dict)
     values: dict[str, tuple[float, float]] = dataclasses.field(default_factory=dict)
     images: ImageChanges = ImageChanges()
 
@@ -156,10 +157,10 @@ class ModelSpec:
 
     model: str
     patches: tuple[PatchSize, ...]
-    image_size: tuple[int, int]
+    image_size: tuple[Pixels, Pixels]
     task: str = "classify"
-    num_classes: int = 1000
-    batch: int = 1
+    num_classes: Count = 1000
+    batch: Number = 1
     weights: WeightsFile | None = None
     seed: int | None = 0
     images: ImageChanges = ImageChanges()

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from mvdeploy.records.limits import Count, Length
+
 ANY_SHAPE = ("any",)
 """Shape of an output of which not even the number of dimensions is known."""
 
@@ -20,7 +22,7 @@ class Quantization:
 
     scale: tuple[float, ...]
     zero_point: tuple[int, ...]
-    axis: int | None = None
+    axis: Count | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,7 +40,7 @@ class TensorInfo:
     """
 
     name: str
-    shape: tuple[int | str, ...]
+    shape: tuple[Length | str, ...]
     dtype: str
     layout: str = ""
     quantization: Quantization | None = None

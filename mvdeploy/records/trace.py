@@ -5,8 +5,10 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+from collections.abc import Iterator
 
 from mvdeploy.records.category import Category, OperatorKind
+from mvdeploy.records.limits import Nanoseconds
 from mvdeploy.records.measurement import Finding
 
 
@@ -40,7 +42,7 @@ class TraceEvent:
     kind: OperatorKind
     modules: tuple[str, ...]
     placed_by: str
-    samples_ns: tuple[int, ...]
+    samples_ns: tuple[Nanoseconds, ...]
     starts_ns: tuple[int, ...] = ()
     track: str = ""
 
@@ -74,9 +76,26 @@ class Trace:
     engine: str
     time_kind: TimeKind
     events: tuple[TraceEvent, ...]
-    profiled_ns: tuple[int, ...]
-    plain_ns: tuple[int, ...]
+    profiled_ns: tuple[Nanoseconds, ...]
+    plain_ns: tuple[Nanoseconds, ...]
     findings: tuple[Finding, ...] = ()
+
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        whole = len(self.profiled_ns)
+        for event in self.events:
+            if len(event.samples_ns) != whole or len(event.starts_ns) not in (0, whole):
+                yield f"has not a time of {event.name[:60]!r} for each of {whole} inferences"
+                return
+        for track in {event.track for event in self.events}:
+            events = [event for event in self.events if event.track == track]
+            # Of sound profiles the sum reached 1.00 of the inference; clocks of a profile may count
+            # in microseconds.
+            for i, limit in enumerate(self.profiled_ns):
+                total = sum(event.samples_ns[i] for event in events)
+                if total > 1.1 * limit + 1000 * len(events):
+                    yield f"has operators of {total} ns in an inference of {limit} ns"
+                    return
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,8 +6,9 @@ import json
 import math
 import types
 import typing
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Union
+from typing import Annotated, Any, Literal, Union
 
 import pytest
 from hypothesis import given, settings
@@ -23,14 +24,18 @@ from mvdeploy.records import (
     Level,
     Measurement,
     ModelSpec,
+    PairGroup,
     PatchSize,
     Plan,
     Preprocessing,
     Samples,
+    TimeKind,
+    Trace,
     TraceEvent,
     codec,
 )
 from mvdeploy.records.codec import RecordError
+from mvdeploy.records.limits import Range
 
 RECORDS = [
     kind
@@ -52,9 +57,51 @@ json_values = st.recursive(
 )
 
 
+def within(kind: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
+    """Values of a type within the limits of a field."""
+    ranges = [limit for limit in limits if isinstance(limit, Range)]
+    if kind is str:
+        return st.from_regex(r"[a-z][a-z0-9._-]{0,5}", fullmatch=True)
+    least, most = ranges[0].least, ranges[0].most
+    if kind is int:
+        return st.integers(int(least), 2**63 - 1 if math.isinf(most) else int(most))
+    numbers = st.floats(least, most, allow_nan=False)
+    return numbers.filter(lambda n: not any(limit.problem(n) for limit in limits))
+
+
+@st.composite
+def samples(draw: st.DrawFn, length: int | None = None) -> Samples:
+    size = draw(st.integers(0, 3)) if length is None else length
+    wall = draw(st.lists(st.integers(0, 10**16), min_size=size, max_size=size))
+    return Samples(tuple(wall), tuple(time // 2 for time in wall))
+
+
+@st.composite
+def pair_groups(draw: st.DrawFn) -> PairGroup:
+    turns, a, b = (draw(st.integers(1, 3)) for _ in range(3))
+    sides = draw(samples(turns * a)), draw(samples(turns * b))
+    return PairGroup(draw(st.sampled_from([1, -1])), *sides, a, b)
+
+
+@st.composite
+def traces(draw: st.DrawFn) -> Trace:
+    profiled = tuple(draw(st.lists(st.integers(0, 10**16), max_size=3)))
+    events = draw(st.lists(values(TraceEvent), max_size=2, unique_by=lambda event: event.track))
+    times = {"samples_ns": profiled, "starts_ns": draw(st.sampled_from([(), profiled]))}
+    events = [dataclasses.replace(event, **times) for event in events]
+    kind = draw(st.sampled_from(TimeKind))
+    return Trace(draw(st.text(max_size=5)), kind, tuple(events), profiled, (1, 2))
+
+
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a field's declared type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
+    if origin is Annotated:
+        return within(arguments[0], arguments[1:])
+    if origin is Literal:
+        return st.sampled_from(arguments)
+    if kind in SOUND:
+        return SOUND[kind]()
     if origin in (Union, types.UnionType):
         return st.one_of([values(k) for k in arguments])
     if origin is tuple and arguments[-1] is Ellipsis:
@@ -64,22 +111,30 @@ def values(kind: Any) -> st.SearchStrategy[Any]:
     if origin is dict:
         return st.dictionaries(st.text(max_size=5), values(arguments[1]), max_size=3)
     if dataclasses.is_dataclass(kind):
-        hints = typing.get_type_hints(kind)
+        hints = typing.get_type_hints(kind, include_extras=True)
         fields = {f.name: values(hints[f.name]) for f in dataclasses.fields(kind)}
-        return st.fixed_dictionaries(fields).map(lambda found: kind(**found))
+        made = st.fixed_dictionaries(fields).map(lambda found: kind(**found))
+        return made.filter(lambda record: not [*getattr(record, "faults", tuple)()])
     if isinstance(kind, type) and issubclass(kind, enum.Enum):
         return st.sampled_from(list(kind))
-    if kind is Category:
-        return st.sampled_from([*Category.declared(), "head"]).map(Category)
     scalars: dict[Any, st.SearchStrategy[Any]] = {
         Any: json_values,
         type(None): st.none(),
         str: st.text(max_size=8),
-        int: st.integers(),
+        int: st.integers(-(2**63), 2**63 - 1),
         float: st.floats(allow_nan=False, allow_infinity=False),
         bool: st.booleans(),
     }
     return scalars[kind]
+
+
+SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
+    Category: lambda: st.sampled_from([*Category.declared(), "head"]).map(Category),
+    Samples: samples,
+    PairGroup: pair_groups,
+    Trace: traces,
+}
+"""What hardly ever comes out sound by chance."""
 
 
 @pytest.mark.parametrize("kind", RECORDS, ids=lambda kind: kind.__name__)
