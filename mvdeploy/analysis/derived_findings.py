@@ -6,10 +6,12 @@ A finding that the run itself recorded is not made again.
 from __future__ import annotations
 
 import itertools
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.analysis.cases import CaseView, devices_of
-from mvdeploy.records import Finding, Level, Parity, Preprocessing, Run
+from mvdeploy.records import Finding, Level, Parity, Preprocessing, Run, Samples
+from mvdeploy.stats.paired import cpu_times_complete
 from mvdeploy.stats.reliability import MORE_THREADS, Grade, Verdict, more_threads_than_cores
 from mvdeploy.text_format import join
 
@@ -17,17 +19,26 @@ Values = dict[str, str | int | float]
 
 _LEVELS = {Grade.DOUBTFUL: Level.WARNING, Grade.UNRELIABLE: Level.ERROR}
 _UNPLACED = 0.01
+_NO_TURNS = Samples()
 _EXCEEDS = 1.02
 
 
-def case_findings(case: CaseView) -> tuple[Finding, ...]:
-    """Return what is to be known of one case: recorded findings first, then derived ones."""
+def case_findings(case: CaseView, turns: Samples = _NO_TURNS) -> tuple[Finding, ...]:
+    """Return what is to be known of one case: recorded findings first, then derived ones.
+
+    Args:
+        case: the case.
+        turns: its inferences in turns with another.
+    """
     measurement, trace = case.case.measurement, case.case.trace
     recorded = [
         *(measurement.findings if measurement else ()),
         *(trace.findings if trace else ()),
     ]
-    derived = itertools.chain.from_iterable(derive(case) for derive in _DERIVED)
+    derived = itertools.chain(
+        views_disagree(case, turns),
+        itertools.chain.from_iterable(derive(case) for derive in _DERIVED),
+    )
     return _without_repeats(recorded, derived)
 
 
@@ -167,8 +178,8 @@ def _times(shape: Iterable[int | str]) -> str:
 
 def _few_samples(case: CaseView) -> Iterator[Finding]:
     wall = case.timing.wall if case.timing else None
-    if wall and wall.no_more_than_max:
-        values: Values = {"count": wall.count, "percentiles": join(wall.no_more_than_max)}
+    if wall and (names := wall.too_few_for):
+        values: Values = {"count": wall.count, "percentiles": join(names)}
         yield Finding("few_samples", Level.NOTE, values)
 
 
@@ -190,6 +201,37 @@ def _environment(case: CaseView) -> Iterator[Finding]:
 def _reliability(case: CaseView) -> Iterator[Finding]:
     if case.verdict:
         yield from verdict_findings(case.verdict)
+
+
+_VIEWS_NEED = 20
+_VIEWS_APART = {"CPU time": 1.5, "wall time": 3.0}
+"""Factor by which the medians of a case alone and in turns may differ. Of 22 sound runs with 20
+samples of each or more, some beside two busy programs for each core, CPU times were 0.93 to 1.18
+times as long in turns, wall times 0.92 to 1.89; nothing but a damaged file brings more."""
+
+
+def views_disagree(case: CaseView, turns: Samples) -> Iterator[Finding]:
+    """Hold the times of a case in its blocks against those in turns, by the steadier clock.
+
+    Args:
+        case: with samples of its own.
+        turns: its inferences in turns.
+    """
+    timing = case.timing
+    if timing is None or timing.in_turns:
+        return
+    alone = sum(timing.sessions, Samples())
+    if min(len(alone), len(turns)) < _VIEWS_NEED:
+        return
+    by_cpu = timing.cpu is not None and cpu_times_complete(turns)
+    clock = "CPU time" if by_cpu else "wall time"
+    one, other = (
+        statistics.median(samples.cpu_ns if by_cpu else samples.wall_ns)
+        for samples in (alone, turns)
+    )
+    if max(one, other) > _VIEWS_APART[clock] * min(one, other):
+        values: Values = {"alone": one / 1e6, "turns": other / 1e6, "clock": clock}
+        yield Finding("views_disagree", Level.ERROR, values)
 
 
 def _breakdown(case: CaseView) -> Iterator[Finding]:

@@ -18,9 +18,11 @@ from mvdeploy.analysis.gate_syntax import LATENCIES, UNATTRIBUTED, Gate, parse
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Baseline, TimeKind
+from mvdeploy.records import Baseline, BaselineCase, TimeKind
 from mvdeploy.stats import unpaired
 from mvdeploy.stats.paired import RatioEstimate
+from mvdeploy.stats.percentiles import least
+from mvdeploy.stats.summary import TAILS
 from mvdeploy.stats.unpaired import UnpairedEstimate
 from mvdeploy.text_format import clean, elide, percent
 
@@ -166,9 +168,16 @@ def _absolute(gate: Gate, case: CaseView) -> GateResult:
 def _note(metric: str, timing: Timing) -> str:
     """Return what to know about a latency of a case."""
     few = ""
-    if metric in timing.wall.no_more_than_max:
-        few = f"With only {timing.wall.count} samples, the maximum is all that {metric} can tell."
+    if metric in timing.wall.too_few_for:
+        few = _few(metric, timing.wall.count)
     return " ".join(filter(None, (_IN_TURNS if timing.in_turns else "", few)))
+
+
+def _few(metric: str, count: int, where: str = "") -> str:
+    return (
+        f"{count} samples{where} are too few for {metric}, which takes {least(TAILS[metric])}: it "
+        "tells little more than the largest of them does."
+    )
 
 
 def _figure(metric: str, case: CaseView) -> float | None:
@@ -237,8 +246,18 @@ def _against_baseline(
     except ValueError as error:
         # Too little data, on either side: no reason to stop the other gates, none to pass.
         return _failed(gate, view_case, f"it cannot be held against the baseline ({error})")
-    note = _blind_note() if gate.limit < 100 * unpaired.BLIND else ""
+    blind = _blind_note() if gate.limit < 100 * unpaired.BLIND else ""
+    few = _few_in_sessions(gate.metric, reference, case)
+    note = " ".join(filter(None, (blind, few)))
     return _regression(gate, view_case, estimate, "the baseline", note=note)
+
+
+def _few_in_sessions(metric: str, *cases: BaselineCase) -> str:
+    """Return what to know of a percentile that is taken of each session."""
+    fewest = min((len(s) for case in cases for s in case.sessions), default=0)
+    if metric not in TAILS or fewest >= least(TAILS[metric]):
+        return ""
+    return _few(metric, fewest, " of a session")
 
 
 def _blind_note() -> str:

@@ -14,7 +14,7 @@ from mvdeploy.analysis.derived_findings import case_findings, run_findings, verd
 from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
 from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
-from mvdeploy.records import Breakdown, Device, OutputComparison, Run, SavedRun
+from mvdeploy.records import Breakdown, Device, OutputComparison, Run, Samples, SavedRun
 from mvdeploy.stats.reliability import Verdict
 
 
@@ -122,7 +122,10 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         findings=collect(
             run_findings(saved.run, cases, len(comparisons)),
             (
-                *((case.name, case_findings(case)) for case in cases),
+                *(
+                    (case.name, case_findings(case, sum(saved.turns_of(case.slug), Samples())))
+                    for case in cases
+                ),
                 *(
                     (c.name, tuple(verdict_findings(c.reliability)))
                     for c in comparisons

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Iterator
 from pathlib import Path
 
-from mvdeploy.errors import UsageError
 from mvdeploy.records import codec
 from mvdeploy.records.device import Reading
 from mvdeploy.records.limits import Count, Duration, FolderName, Nanoseconds

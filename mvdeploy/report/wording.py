@@ -239,13 +239,19 @@ _WORDS: dict[str, tuple[str, str]] = {
         "sessions differ.",
         "Give it more time with --max-time, and let it finish.",
     ),
+    "views_disagree": (
+        "An inference takes {alone} ms alone and {turns} ms in turns, by {clock}: further apart "
+        "than any disturbance was seen to bring.",
+        "Trust neither: a file of the run may be damaged. Measure again.",
+    ),
     "latency_in_turns": (
         "The cases only took turns: their latencies are slightly above what each has alone, as the "
         "first inference after a switch is a little slower.",
         "Compare by the ratio; 'mvdeploy bench' gives the latency that a case has alone.",
     ),
     "few_samples": (
-        "With only {count} samples, the maximum is all that {percentiles} can tell.",
+        "{count} samples are too few for {percentiles}, marked with *: they tell little more than "
+        "the largest sample does.",
         "Take 100 samples or more with --iterations.",
     ),
     "not_interleaved": (

@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from mvdeploy.stats.percentiles import least
+
 DDOF = 1
 """The standard deviation divides by the number of samples less this."""
 
-_NEEDS = {"p90": 10, "p95": 20, "p99": 100}
+TAILS = {"p90": 90, "p95": 95, "p99": 99}
+"""Percentiles that a summary has above the median."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -40,12 +43,12 @@ class LatencySummary:
     max: float
 
     @property
-    def no_more_than_max(self) -> tuple[str, ...]:
-        """Percentiles for which there are too few samples to differ from the maximum in substance.
+    def too_few_for(self) -> tuple[str, ...]:
+        """Percentiles that these samples do not carry: ``("p95", "p99")``.
 
-        Those up to p99: ``("p95", "p99")``.
+        Each lies between the two largest samples; see `mvdeploy.stats.percentiles.least`.
         """
-        return tuple(name for name, needed in _NEEDS.items() if self.count < needed)
+        return tuple(name for name, q in TAILS.items() if self.count < least(q))
 
     def as_ms(self) -> dict[str, float | None]:
         """Return the statistics in milliseconds, by the names of the JSON field ``latency_ms``."""

@@ -556,5 +556,5 @@ def test_the_unpaired_estimate_decides(two: Any, monkeypatch: pytest.MonkeyPatch
 
 def test_a_percentile_of_few_samples_is_told(single: Any) -> None:
     few = one("p95:200ms", view(one_case(count=5)))
-    assert few.passed and "With only 5 samples, the maximum is all that p95 can tell." in few.note
+    assert few.passed and "5 samples are too few for p95, which takes 20" in few.note
     assert one("p95:200ms", view(single)).note == ""

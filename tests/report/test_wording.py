@@ -14,6 +14,7 @@ WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
 
 VALUES: dict[str, dict[str, str | int | float]] = {
     "few_samples": {"count": 40, "percentiles": "p99"},
+    "views_disagree": {"alone": 0.14, "turns": 1.13, "clock": "CPU time"},
     "more_threads_than_cores": {"threads": 16, "cores": 2},
     "cpu_quota": {
         "cores": 0.5,

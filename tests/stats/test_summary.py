@@ -63,8 +63,8 @@ def test_one_sample_has_no_standard_deviation() -> None:
         (100, ()),
     ],
 )
-def test_says_which_percentiles_are_the_maximum(count: int, expected: tuple[str, ...]) -> None:
-    assert summarise(list(range(1, count + 1))).no_more_than_max == expected
+def test_says_which_percentiles_have_too_few_samples(count: int, expected: tuple[str, ...]) -> None:
+    assert summarise(list(range(1, count + 1))).too_few_for == expected
 
 
 def test_needs_samples() -> None:

@@ -91,13 +91,19 @@ def _is_result(text: str) -> bool:
     return path.is_file() and path.suffix == ".json"
 
 
+def _no_result(text: str, result: str) -> str:
+    if Path(text).exists():
+        return f"{result} is a saved result, and {text} is none."
+    return f"{text} is no saved result to compare {result} with: there is no such file or folder."
+
+
 def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str, Any]) -> int:
     if len(texts) != 2 or len(results) != 2:
         raise UsageError(
             f"A result is compared with one other result, not with {len(texts) - 1} other things."
             if len(texts) != 2
-            else f"{results[0]} is a result, and the other is none.",
-            "Give two folders of runs, or two models or exported files.",
+            else _no_result(next(text for text in texts if text not in results), results[0]),
+            "Give two folders of runs or saved baselines, or two models or exported files.",
         )
     if given["fail_on"] or given["require_reliable"]:
         raise UsageError(

@@ -113,13 +113,22 @@ def _failure(case: CaseView) -> dict[str, Any] | None:
 
 
 def _timing(timing: Timing | None) -> dict[str, Any]:
-    names = ("latency_ms", "cpu_ms", "interval", "in_turns", "load_ms", "first_inference_ms")
+    names = (
+        "latency_ms",
+        "too_few_samples_for",
+        "cpu_ms",
+        "interval",
+        "in_turns",
+        "load_ms",
+        "first_inference_ms",
+    )
     memory = ("peak_memory_mb", "memory_over_baseline_mb")
     if timing is None:
         return {**dict.fromkeys((*names, *memory)), "raw_samples_ms": [], "raw_cpu_samples_ms": []}
     interval, known = timing.interval, timing.peak_memory_bytes > 0
     return {
         "latency_ms": timing.wall.as_ms(),
+        "too_few_samples_for": [*timing.wall.too_few_for],
         "cpu_ms": timing.cpu.as_ms() if timing.cpu else None,
         "interval": None
         if interval is None

@@ -13,6 +13,7 @@ from mvdeploy.files import writing
 from mvdeploy.records import Level
 from mvdeploy.report import prose
 from mvdeploy.report.tables import breakdown
+from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
 from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
@@ -105,7 +106,8 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     wall, interval = timing.wall, timing.interval
     return (
         *head,
-        *map(milliseconds, (wall.p50, wall.p90, wall.p99)),
+        milliseconds(wall.p50),
+        *(tail(wall, name) for name in ("p90", "p99")),
         percent(interval.half_width_relative, 2) if interval else NONE,
         milliseconds(timing.load_ns or None),
         milliseconds(timing.first_ns),
@@ -128,8 +130,8 @@ def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
     if timing is None:
         return (*head, *[NONE] * 4)
     wall, cpu = timing.wall, timing.cpu
-    times = (wall.p50, wall.p90, wall.p99, cpu.p50 if cpu else None)
-    return (*head, *map(milliseconds, times))
+    tails = (tail(wall, name) for name in ("p90", "p99"))
+    return (*head, milliseconds(wall.p50), *tails, milliseconds(cpu.p50 if cpu else None))
 
 
 def _fitting(table: Table, width: int) -> RenderableType:

@@ -17,6 +17,7 @@ from mvdeploy.report.tables.table import (
     text,
 )
 from mvdeploy.report.wording import interval_text, ratio_text
+from mvdeploy.stats.summary import LatencySummary
 from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 
@@ -44,7 +45,8 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     wall, interval = case.timing.wall, case.timing.interval
     return (
         *head,
-        *map(milliseconds, (wall.p50, wall.p90, wall.p95, wall.p99)),
+        milliseconds(wall.p50),
+        *(tail(wall, name) for name in ("p90", "p95", "p99")),
         f"{milliseconds(interval.low)}–{milliseconds(interval.high)}" if interval else NONE,
         percent(interval.half_width_relative, 2) if interval else NONE,
         milliseconds(case.timing.load_ns or None),
@@ -52,6 +54,12 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         megabytes(case.timing.peak_memory_bytes),
         case.verdict.grade if case.verdict else "in turns only",
     )
+
+
+def tail(wall: LatencySummary, name: str) -> str:
+    """Return a percentile, marked where there are too few samples for it."""
+    mark = " *" if name in wall.too_few_for else ""
+    return f"{milliseconds(getattr(wall, name))}{mark}"
 
 
 def latency_title(view: View) -> str:
