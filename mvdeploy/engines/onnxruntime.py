@@ -10,6 +10,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 import json
+import os
 import re
 import zipfile
 import zlib
@@ -109,7 +110,18 @@ def version() -> str:
 
 def start() -> None:
     """Import ONNX Runtime."""
-    importlib.import_module("onnxruntime")
+    _library()
+
+
+def _library() -> Any:
+    """Import ONNX Runtime without its telemetry.
+
+    Since version 1.32 it keeps files about its use in the user's cache and in the temporary folder
+    and sends them to its makers, unless this is set when it is imported. What a user says of it
+    stands; runners inherit it.
+    """
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+    return importlib.import_module("onnxruntime")
 
 
 def options(threads: int) -> dict[str, str | int]:
@@ -125,8 +137,7 @@ def options(threads: int) -> dict[str, str | int]:
 
 
 def _session_options(chosen: Mapping[str, str | int]) -> Any:
-    import onnxruntime as ort
-
+    ort = _library()
     session_options = ort.SessionOptions()
     session_options.intra_op_num_threads = chosen["intra_op_num_threads"]
     session_options.inter_op_num_threads = chosen["inter_op_num_threads"]
@@ -144,8 +155,7 @@ class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
     def __init__(self, request: SessionRequest) -> None:
-        import onnxruntime as ort
-
+        ort = _library()
         chosen = with_chosen((), options(request.threads), request.options)
         session_options = _session_options(chosen)
         self._profile_to = profile_to = request.profile_to
@@ -227,8 +237,8 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     engine makes of it.
     """
     import onnx
-    import onnxruntime as ort
 
+    ort = _library()
     model = onnx.load(str(request.path))
     computed = {out for node in model.graph.node for out in node.output}
     outputs = {output.name for output in model.graph.output}

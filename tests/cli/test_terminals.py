@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -135,6 +136,23 @@ def test_figures_need_no_display_and_no_home(
     done = run("report", saved, *wanted, **environment)
     assert done.returncode == 0 and done.stderr == b""
     assert (tmp_path / "new/figures/latency.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_what_a_bench_leaves_on_the_machine(others: Callable[[str], Path], tmp_path: Path) -> None:
+    """ONNX Runtime collects no telemetry, in the runner neither."""
+    names = ("HOME", "XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_RUNTIME_DIR", "TMPDIR")
+    places = {name: tmp_path / name for name in names}
+    for place in places.values():
+        place.mkdir()
+    few = ("--iterations", "5", "--warmup", "3", "--sessions", "1", "--no-breakdown")
+    environment = {name: str(place) for name, place in places.items()}
+    done = run("bench", others("plain.onnx"), *few, "-o", tmp_path / "runs", **environment)
+    assert done.returncode == 0, done.stderr
+    files = (path for place in places.values() for path in place.rglob("*") if path.is_file())
+    left = {str(path.relative_to(tmp_path)) for path in files}
+    assert {
+        f for f in left if "mvdeploy/locks/" not in f and "/matplotlib/fontlist-" not in f
+    } == set()
 
 
 @pytest.mark.parametrize("place", ["file", "file/below", "/proc/none"])

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -77,6 +78,17 @@ def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 
 
 # Coverage
+
+
+@pytest.mark.parametrize(("said", "stands"), [(None, "1"), ("0", "0")])
+def test_telemetry_is_off_unless_its_user_says_so(
+    monkeypatch: pytest.MonkeyPatch, said: str | None, stands: str
+) -> None:
+    monkeypatch.delenv("ORT_DISABLE_TELEMETRY", raising=False)
+    if said is not None:
+        monkeypatch.setenv("ORT_DISABLE_TELEMETRY", said)
+    ENGINE.start()
+    assert os.environ["ORT_DISABLE_TELEMETRY"] == stands
 
 
 @pytest.mark.parametrize(("model", "patches", "threads"), CASES)

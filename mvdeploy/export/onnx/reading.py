@@ -408,10 +408,10 @@ _TYPE = re.compile(r"tensor\((\w+)\)")
 
 def _read_ort(path: Path) -> FileFacts:
     """Read what ONNX Runtime tells of a file in its own format: what goes in and comes out."""
-    import onnxruntime as ort
-
     engine = engines.get("onnxruntime")
     engine.start()
+    import onnxruntime as ort  # only now: the engine's file says how it is imported
+
     quiet_options = ort.SessionOptions()
     quiet_options.log_severity_level = 4
     try:

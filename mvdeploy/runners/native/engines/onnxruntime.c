@@ -111,6 +111,7 @@ static bool start(mvdeploy_error *error) {
   }
   fill_api(table);
   version_text = base->GetVersionString();
+  setenv("ORT_DISABLE_TELEMETRY", "1", 0); /* read when the environment is created */
   return ok(api.CreateEnv(ORT_LOG_ERROR, "mvdeploy", &environment), error);
 }
 
