@@ -4,8 +4,8 @@ A command in a new Python spends seconds in imports; a fork of this process has 
 child does is its own: arguments, folder, environment, files, and whatever it imports or starts.
 What is tested of a start itself (imports, signals, hash seeds) needs a true one: `subprocess`.
 
-A connection carries a request and the files of the child, and brings back the exit status. When it
-is closed before that, the child and all that it started are killed.
+A connection carries a request and the files of the child, and brings back its process and its exit
+status, a line each. When it is closed before that, the child and all that it started are killed.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import gc
 import importlib
 import json
 import os
+import resource
 import selectors
 import signal
 import socket
@@ -23,9 +24,9 @@ import subprocess
 import sys
 import tempfile
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import IO, Any, NoReturn
 
 ROOT = Path(__file__).parents[1]
 RELAY = Path(__file__).with_name("warm_relay.py")
@@ -89,7 +90,32 @@ class Server:
         self, *arguments: str, cwd: Path, timeout: float = 300
     ) -> subprocess.CompletedProcess[str]:
         """Run ``mvdeploy`` with these arguments, and return what `subprocess.run` would."""
-        request = {"argv": ["mvdeploy", *arguments], "cwd": str(cwd), "env": dict(os.environ)}
+        with self.start(*arguments, cwd=cwd) as running:
+            return running.wait(timeout)
+
+    @contextlib.contextmanager
+    def start(
+        self,
+        *arguments: str,
+        cwd: Path,
+        call: str = "mvdeploy.cli:main",
+        limits: Mapping[str, int] | None = None,
+    ) -> Iterator[Running]:
+        """Start ``mvdeploy``, or another function; what is left at the end is killed.
+
+        Args:
+            arguments: on its command line.
+            cwd: its folder.
+            call: module and name of the function.
+            limits: of its resources, by names of the module `resource`.
+        """
+        request = {
+            "call": call,
+            "argv": ["mvdeploy", *arguments],
+            "cwd": str(cwd),
+            "env": dict(os.environ),
+            "limits": dict(limits or {}),
+        }
         with (
             open(os.devnull, "rb") as nothing,
             tempfile.TemporaryFile() as out,
@@ -97,20 +123,42 @@ class Server:
             tempfile.TemporaryFile() as asked,
             socket.socket(socket.AF_UNIX) as connection,
         ):
-            asked.write(json.dumps({"call": "mvdeploy.cli:main", **request}).encode())
+            asked.write(json.dumps(request).encode())
             asked.flush()
             connection.connect(str(self.socket))
-            connection.settimeout(timeout)
             files = [file.fileno() for file in (nothing, out, err, asked)]
             socket.send_fds(connection, [b"."], files)
-            status = int(connection.makefile("rb").readline())
-            texts = [_text(file.fileno()) for file in (out, err)]
-        return subprocess.CompletedProcess(request["argv"], status, *texts)
+            with connection.makefile("rb") as lines:
+                yield Running(["mvdeploy", *arguments], connection, lines, files[1:3])
+
+
+class Running:
+    """A command in a fork.
+
+    Attributes:
+        pid: of the fork, which leads a session of its own.
+    """
+
+    def __init__(
+        self, argv: list[str], connection: socket.socket, lines: IO[bytes], files: list[int]
+    ) -> None:
+        self._argv, self._connection, self._lines, self._files = argv, connection, lines, files
+        self.pid = int(lines.readline())
+
+    def wait(self, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Return what `subprocess.run` would.
+
+        Raises:
+            TimeoutError: it is still running.
+        """
+        self._connection.settimeout(timeout)
+        status = int(self._lines.readline())
+        return subprocess.CompletedProcess(self._argv, status, *map(_text, self._files))
 
 
 def _text(number: int) -> str:
     os.lseek(number, 0, os.SEEK_SET)
-    with open(number, encoding="utf-8", closefd=False) as file:
+    with open(number, encoding="utf-8", errors="backslashreplace", closefd=False) as file:
         return file.read()
 
 
@@ -169,6 +217,8 @@ class _Forking:
         for number in files:
             os.close(number)
         self._children[pid] = connection
+        with contextlib.suppress(OSError):
+            connection.send(b"%d\n" % pid)
         self._selector.register(connection, selectors.EVENT_READ, pid)
         return None
 
@@ -205,6 +255,8 @@ def _become(files: list[int], path: str) -> Callable[[], object]:
     os.environ.clear()
     os.environ.update(request["env"])
     os.chdir(request["cwd"])
+    for name, most in request.get("limits", {}).items():
+        resource.setrlimit(getattr(resource, name), (most, most))
     sys.argv = request["argv"]
     module, name = request["call"].split(":")
     # The runners that a command starts on this machine are forks as well.

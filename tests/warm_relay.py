@@ -20,7 +20,7 @@ with socket.socket(socket.AF_UNIX) as connection, tempfile.TemporaryFile() as fi
     # Its end of the pipe is all that the child has: who reads it must see that it is closed.
     for number in (0, 1, 2):
         os.close(number)
-    status = int(connection.makefile("rb").readline())
+    _, status = map(int, connection.makefile("rb"))
 if status < 0:
     os.kill(os.getpid(), -status)
 sys.exit(status)
