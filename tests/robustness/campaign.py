@@ -9,13 +9,13 @@ import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
-from tests.robustness import damages, outcomes
+from tests.robustness import damages, forms, outcomes
 from tests.robustness.judges import Trial
 from tests.robustness.readers import Reader
 from tests.warm import Server
 
-LIMITS = {"RLIMIT_CPU": 30, "RLIMIT_FSIZE": 1 << 28, "RLIMIT_CORE": 0, "RLIMIT_AS": 12 << 30}
-TIMEOUT = 60.0
+LIMITS = {"RLIMIT_CPU": 20, "RLIMIT_FSIZE": 1 << 28, "RLIMIT_CORE": 0, "RLIMIT_AS": 12 << 30}
+TIMEOUT = 40.0
 """Seconds until a command counts as hung."""
 
 
@@ -83,12 +83,14 @@ class Subject:
         ended = self._run(self._copy)
         if (self._copy / damages.MARKER).exists():
             return outcomes.Outcome("executed")
+        outside = [self._copy / name for name in forms.OUTSIDE]
+        if written := [path for path in outside if path.exists()]:
+            written[0].unlink()
+            return outcomes.Outcome("left", f"{written[0]} written")
         outcome = outcomes.of_process(ended)
         if outcome.name or ended is None:
             return outcome
-        trial = Trial(
-            self._sound, self._copy, victim, kind, self._before, ended, self._server
-        )
+        trial = Trial(self._sound, self._copy, victim, kind, self._before, ended, self._server)
         return outcomes.Outcome(self._reader.judge(trial), outcome.said)
 
     def _run(self, folder: Path) -> subprocess.CompletedProcess[str] | None:

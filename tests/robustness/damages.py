@@ -1,8 +1,8 @@
 """Damages to files: what disks, transfers, editors and people of ill will make of them.
 
 A damage has a name, and the same name makes the same damage of the same file: what one campaign has
-found another can repeat. First come damages of the kind that each file has once (nothing in it, a
-folder in its place, …) and those of a header, byte by byte; then the random ones, without an end.
+found another can repeat. Some there are once (nothing in a file, a folder in its place, a byte of
+its header changed); the random ones have numbers, without an end.
 """
 
 from __future__ import annotations
@@ -104,20 +104,20 @@ RANDOM: dict[str, Damage] = {
 
 
 def damages(file: Path, name: str) -> Iterator[str]:
-    """Give the names of the damages of a file: those that there are once, then random ones.
+    """Give the names of the damages of a file, without an end: random ones, others in between.
 
     Args:
         file: of the sound folder.
         name: of the file in there, with which each damage's name begins.
     """
-    whole = (*_WHOLE, *(f"header-{i}" for i in range(min(HEADER, _size(file)))))
+    once = iter((*_WHOLE, *(f"header-{i}" for i in range(min(HEADER, file.stat().st_size)))))
     shaped = forms.of(file)
-    random_ones = (*RANDOM, *(shaped or ()), *(shaped or ()))
-    for each in whole:
-        yield f"{name}:{each}"
     for number in itertools.count():
-        for kind in random_ones:
+        # Those that know what is in the file are worth twice as many.
+        for kind in (*RANDOM, *shaped, *(f"{kind}-again" for kind in shaped)):
             yield f"{name}:{kind}-{number}"
+            if (other := next(once, None)) is not None:
+                yield f"{name}:{other}"
 
 
 def apply(file: Path, damage: str, seed: str) -> None:
@@ -140,12 +140,8 @@ def apply(file: Path, damage: str, seed: str) -> None:
     elif kind in RANDOM:
         new = RANDOM[kind](data, rng) if data else b"\0"
     else:
-        new = (forms.of(file) or {})[kind](data, rng)
+        new = forms.of(file)[kind](data, rng)
     file.write_bytes(new)
-
-
-def _size(file: Path) -> int:
-    return file.stat().st_size
 
 
 def _replace(make: Callable[[Path], object]) -> Callable[[Path], None]:

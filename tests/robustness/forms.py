@@ -15,6 +15,10 @@ from typing import Any
 Damage = Callable[[bytes, random.Random], bytes]
 
 
+OUTSIDE = ("../outside", "/tmp/mvdeploy-robustness-outside")
+"""Names that lead out of the folder in which an archive may be unpacked."""
+
+
 def of(file: Path) -> Mapping[str, Damage]:
     """Return the damages of a file's kind, by name."""
     kind = file.suffix.lstrip(".")
@@ -152,7 +156,7 @@ def member_bomb(data: bytes, rng: random.Random) -> bytes:
 def member_names(data: bytes, rng: random.Random) -> bytes:
     """Have a member whose name leads out of the archive, or that is there twice."""
     chosen = _member(data, rng)
-    other = rng.choice(("../outside", "/tmp/robustness-outside", "\x1b[31mred", "a" * 300, ""))
+    other = rng.choice((OUTSIDE[0], OUTSIDE[1], "\x1b[31mred", "a" * 300, "/"))
     return _repacked(data, lambda name, own: {other if name == chosen else name: own})
 
 
@@ -195,7 +199,9 @@ def _messages(message: Any) -> Iterator[Any]:
         if descriptor.message_type.GetOptions().map_entry:
             inner = value.values() if hasattr(value, "values") else ()
         else:
-            inner = value if hasattr(value, "__len__") and not hasattr(value, "ListFields") else [value]
+            inner = (
+                value if hasattr(value, "__len__") and not hasattr(value, "ListFields") else [value]
+            )
         for one in inner:
             if hasattr(one, "ListFields"):
                 yield from _messages(one)

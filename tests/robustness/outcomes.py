@@ -18,6 +18,7 @@ OUTCOMES = {
     "status": "ended with a status that is not documented, or as a defect (70)",
     "crash": "ended by a signal that nobody sent",
     "hang": "did not end",
+    "left": "left something half-written, or a process",
     "executed": "something in the file was run",
 }
 """By name: what it means. The first four are as it has to be."""
@@ -29,7 +30,9 @@ REFUSALS = (1, 2, 3, 4)
 """Statuses of a refusal, as the README says."""
 
 _ERROR = re.compile(r"^Error: ", re.MULTILINE)
-_NOTICE = re.compile(r"^Warning: |\"level\": \"(?:warning|error)\"|^(?:warning|error): ", re.MULTILINE)
+_NOTICE = re.compile(
+    r"^Warning: |\"level\": \"(?:warning|error)\"|^(?:warning|error): ", re.MULTILINE
+)
 # What libraries print when they are left alone with a file.
 _NOISE = re.compile(
     r"^(?:\s+File \"|[EWIF]\d{4} |\[[A-Z] \d|.*\[E:onnxruntime|WARNING:|ERROR:|\w*Warning: |\w+Error: )"
@@ -89,7 +92,9 @@ def worded(text: str) -> bool:
     return what.rstrip().endswith((".", "!", "?")) and remedy.rstrip().endswith((".", "!", "?"))
 
 
-def noticed(ended: subprocess.CompletedProcess[str], sound: subprocess.CompletedProcess[str]) -> bool:
+def noticed(
+    ended: subprocess.CompletedProcess[str], sound: subprocess.CompletedProcess[str]
+) -> bool:
     """Say whether a command warned of more than it does of the sound file."""
     return _notices(ended) > _notices(sound)
 

@@ -63,7 +63,9 @@ def _sum_right(model: str) -> Callable[[Path], None]:
 
         manifest = folder / f"{model}.json"
         parts = (folder / model).rglob("*") if (folder / model).is_dir() else [folder / model]
-        if not all(part.is_dir() or part.is_file() and part.stat().st_size < _LARGE for part in parts):
+        if not all(
+            part.is_dir() or part.is_file() and part.stat().st_size < _LARGE for part in parts
+        ):
             return  # it has none, or nobody would wait for it
         total = files.sha256(folder / model)
         text = manifest.read_text()
@@ -110,9 +112,7 @@ def _checkpoints() -> tuple[Reader, ...]:
         out = "out.pt2"
         command = ("export", "net.py:make", "--weights", file, "--format", "pytorch", "-o", out)
         judge = judges.by_weights(out, checked)
-        found.append(
-            Reader(f"checkpoint .{name}", ("net.py", file), (file,), command, judge, 500)
-        )
+        found.append(Reader(f"checkpoint .{name}", ("net.py", file), (file,), command, judge, 500))
     return tuple(found)
 
 

@@ -43,7 +43,12 @@ cool_down = { thermal_status = 0, skin_c = 36.0, limit_s = 300.0, poll_s = 5.0 }
 """
 
 SHORT = ("--warmup", "3", "--iterations", "12", "--sessions", "2")
-FORMATS = {"onnx": "net.onnx", "pytorch": "net.pt2", "executorch": "net.pte", "coreml": "net.mlpackage"}
+FORMATS = {
+    "onnx": "net.onnx",
+    "pytorch": "net.pt2",
+    "executorch": "net.pte",
+    "coreml": "net.mlpackage",
+}
 
 
 def build(server: Server, folder: Path) -> Path:

@@ -109,11 +109,34 @@ def _load(path: Path) -> onnx.ModelProto:
         raise _no_onnx(path) from error
     if not model.ir_version or not model.graph.output:
         raise _no_onnx(path)
+    if not _is_text(model):
+        raise UsageError(
+            f"{path} is damaged: a name in it is no text.", "Copy it again, or export it again."
+        )
     if model.functions:
         from onnx import inliner
 
         model = inliner.inline_local_functions(model)
     return model
+
+
+def _is_text(message: Any) -> bool:
+    """Say whether all texts in a message are UTF-8: protobuf gives the bytes of those that are not.
+
+    What is no text, such as weights, is not touched.
+    """
+    for field in message.DESCRIPTOR.fields:
+        if field.type not in (field.TYPE_STRING, field.TYPE_MESSAGE):
+            continue
+        value = getattr(message, field.name)
+        if hasattr(value, "extend"):
+            values = value
+        else:
+            values = (value,) if message.HasField(field.name) else ()
+        for one in values:
+            if isinstance(one, bytes) or not (isinstance(one, str) or _is_text(one)):
+                return False
+    return True
 
 
 def _no_onnx(path: Path) -> UsageError:
