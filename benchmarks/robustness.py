@@ -161,8 +161,7 @@ def markdown(found: Sequence[dict[str, str]]) -> str:
     for row in found:
         counts.setdefault(row["reader"], collections.Counter())[row["outcome"]] += 1
     order = [*(r.name for r in readers.READERS), *sorted(counts)]
-    for name in dict.fromkeys(name for name in order if name in counts):
-        lines.append(_line(name, counts[name]))
+    lines += [_line(name, counts[name]) for name in dict.fromkeys(order) if name in counts]
     lines.append(_line("**all**", sum(counts.values(), collections.Counter())))
     return "\n".join(lines)
 

@@ -1,14 +1,15 @@
-"""Damages that know what is in a file, by its kind: JSON, archives, protobufs, safetensors, text."""
+"""Damages that know what is in a file, by its kind: JSON, archives, protobufs, text."""
 
 from __future__ import annotations
 
+import contextlib
 import importlib
 import io
 import json
 import random
 import struct
 import zipfile
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -212,36 +213,37 @@ _TEXTS = ("", "evil.py:make", "../../etc/passwd", "\x1b[31mred", "x" * 5000, "im
 
 
 def _alter(home: Any, descriptor: Any, rng: random.Random) -> None:
+    """Change a field that is there: another value, or one of several gone or twice."""
     value = getattr(home, descriptor.name)
-    several = hasattr(value, "__len__") and not isinstance(value, str | bytes)
-    if descriptor.type == descriptor.TYPE_MESSAGE or rng.random() < 0.3:
-        if several and len(value) and not hasattr(value, "keys") and rng.random() < 0.7:
-            if rng.random() < 0.5:
-                del value[rng.randrange(len(value))]
-            elif hasattr(value, "add"):
-                value.add().CopyFrom(rng.choice(list(value)))
-            else:
-                value.append(value[0])
+    several = hasattr(value, "extend")
+    if not hasattr(value, "keys") and descriptor.type != descriptor.TYPE_MESSAGE:
+        if rng.random() < 0.7 and _assign(home, descriptor.name, value, several, rng):
+            return
+    if several and len(value) and rng.random() < 0.7:
+        if rng.random() < 0.5:
+            del value[rng.randrange(len(value))]
         else:
-            home.ClearField(descriptor.name)
-        return
-    if hasattr(value, "keys"):
-        value.clear()
-        return
-    for _ in range(20):
-        new: Any = rng.choice(_NUMBERS)
-        if isinstance(value, str) or (several and len(value) and isinstance(value[0], str)):
-            new = rng.choice(_TEXTS)
-        elif isinstance(value, bytes) or (several and len(value) and isinstance(value[0], bytes)):
-            new = rng.choice(_TEXTS).encode()
-        try:
+            value.extend([value[0]])
+    else:
+        home.ClearField(descriptor.name)
+
+
+def _assign(home: Any, name: str, value: Any, several: bool, rng: random.Random) -> bool:
+    """Set a field, or one of several, to another value that it takes; say whether there is one."""
+    stands = value[0] if several else value
+    choice: Sequence[Any] = _NUMBERS
+    if isinstance(stands, str):
+        choice = _TEXTS
+    elif isinstance(stands, bytes):
+        choice = [text.encode() for text in _TEXTS]
+    for new in rng.sample(choice, len(choice)):
+        with contextlib.suppress(ValueError, TypeError, OverflowError):
             if several:
                 value[rng.randrange(len(value))] = new
             else:
-                setattr(home, descriptor.name, new)
-        except (ValueError, TypeError, OverflowError):
-            continue
-        return
+                setattr(home, name, new)
+            return True
+    return False
 
 
 def line_gone(data: bytes, rng: random.Random) -> bytes:
@@ -277,9 +279,12 @@ def weight(data: bytes, rng: random.Random) -> bytes:
 
 _TEXT = {"linegone": line_gone, "linetwice": line_twice}
 _ZIP = {
-    **{"membergone": member_gone, "memberswapped": member_swapped},
-    **{"memberflipped": member_flipped, "memberpickle": member_pickle},
-    **{"memberbomb": member_bomb, "membernames": member_names},
+    "membergone": member_gone,
+    "memberswapped": member_swapped,
+    "memberflipped": member_flipped,
+    "memberpickle": member_pickle,
+    "memberbomb": member_bomb,
+    "membernames": member_names,
 }
 _FORMS: dict[str, dict[str, Damage]] = {
     "json": {"value": json_value, "evil": json_evil, "keytwice": json_twice},
@@ -291,5 +296,6 @@ _FORMS: dict[str, dict[str, Damage]] = {
     "py": {**_TEXT, "value": value_changed},
     "txt": _TEXT,
     **dict.fromkeys(("pt", "ckpt", "pt2"), _ZIP),
-    **dict.fromkeys(("pte", "ort"), {"weight": weight}),
+    "pte": {"weight": weight},
+    "ort": {"weight": weight},
 }

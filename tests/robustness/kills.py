@@ -1,4 +1,4 @@
-"""End commands at any moment, or give them a disk that is too small, and look at what they leave."""
+"""End commands at any moment, or give them too small a disk, and look at what they leave."""
 
 from __future__ import annotations
 
@@ -105,12 +105,12 @@ class Place:
         """Send a signal at a random moment, to the command or to all that it started."""
         rng = random.Random(f"{self._work.name}:{name}:{number}")
         group = rng.random() < 0.5
-        with self._laid():
-            with self._server.start(*self._work.command, cwd=self._folder) as running:
-                time.sleep(rng.uniform(0, self._seconds))
-                with contextlib.suppress(ProcessLookupError):
-                    (os.killpg if group else os.kill)(running.pid, _number(name))
-                outcome = self._after_kill(running, name)
+        command = self._work.command
+        with self._laid(), self._server.start(*command, cwd=self._folder) as running:
+            time.sleep(rng.uniform(0, self._seconds))
+            with contextlib.suppress(ProcessLookupError):
+                (os.killpg if group else os.kill)(running.pid, _number(name))
+            outcome = self._after_kill(running, name)
         return Row(f"killed: {self._work.name}", f"{name}-{number}", *outcome)
 
     def cramped(self, size: int, number: int, *, disk: bool) -> Row:

@@ -35,7 +35,8 @@ _NOTICE = re.compile(
 )
 # What libraries print when they are left alone with a file.
 _NOISE = re.compile(
-    r"^(?:\s+File \"|[EWIF]\d{4} |\[[A-Z] \d|.*\[E:onnxruntime|WARNING:|ERROR:|\w*Warning: |\w+Error: )"
+    r"^(?:\s+File \"|[EWIF]\d{4} |\[[A-Z] \d|.*\[E:onnxruntime|WARNING:|ERROR:)"
+    r"|^(?:\w+Warning: |\w+Error: )"
     r"|.+\.(?:py|cpp|cc|c|h):\d+[:\]]",
     re.MULTILINE,
 )

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import hashlib
-import json
 import re
 import shutil
 from collections.abc import Callable, Sequence
@@ -64,7 +62,7 @@ def _sum_right(model: str) -> Callable[[Path], None]:
         manifest = folder / f"{model}.json"
         parts = (folder / model).rglob("*") if (folder / model).is_dir() else [folder / model]
         if not all(
-            part.is_dir() or part.is_file() and part.stat().st_size < _LARGE for part in parts
+            part.is_dir() or (part.is_file() and part.stat().st_size < _LARGE) for part in parts
         ):
             return  # it has none, or nobody would wait for it
         total = files.sha256(folder / model)
@@ -75,7 +73,7 @@ def _sum_right(model: str) -> Callable[[Path], None]:
 
 
 def _models() -> tuple[Reader, ...]:
-    """Describe each kind of model, hold it against the sound one, and verify it with its sum right."""
+    """Return what describes models, compares them, and verifies them, also with the sum right."""
     found = []
     for kind, model, inner in (
         ("onnx", "net.onnx", "net.onnx"),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,12 @@ def largest() -> None:
 
 
 def _magnitudes(tensors: Any) -> Any:
-    if hasattr(tensors, "values"):
+    if hasattr(tensors, "isfinite") and tensors.numel():
+        finite = bool(tensors.isfinite().all())
+        yield float(tensors.double().abs().max()) if finite else math.inf
+    elif isinstance(tensors, Mapping):
         for inner in tensors.values():
             yield from _magnitudes(inner)
-    elif hasattr(tensors, "isfinite"):
-        finite = bool(tensors.isfinite().all())
-        yield float(tensors.double().abs().max()) if finite and tensors.numel() else math.inf
 
 
 def _snr(a: np.ndarray, b: np.ndarray) -> float:

@@ -143,8 +143,12 @@ def _timm(folder: Path) -> None:
         "architecture": name,
         "num_classes": 5,
         "pretrained_cfg": {
-            **{"input_size": [3, 64, 64], "interpolation": "bicubic", "crop_pct": 0.9},
-            **{"mean": [0.0, 0.0, 0.0], "std": [1.0, 1.0, 1.0], "crop_mode": "center"},
+            "input_size": [3, 64, 64],
+            "interpolation": "bicubic",
+            "crop_pct": 0.9,
+            "mean": [0.0, 0.0, 0.0],
+            "std": [1.0, 1.0, 1.0],
+            "crop_mode": "center",
         },
     }
     (folder / "timm/config.json").write_text(json.dumps(config, indent=2))
