@@ -1,6 +1,6 @@
 """What comes of damaged files, of kills and of full disks: the table of docs/robustness.md.
 
-    python benchmarks/robustness.py [--shard 0/2] [--minutes 60] [--readers NAME ...] [--no-kills]
+    python -m benchmarks.robustness [--shard 0/2] [--minutes 60] [--readers NAME ...] [--no-kills]
 
 Damages files of every kind that mvdeploy reads, runs a command on each in a process of its own, and
 adds a row for each to robustness.csv beside this file; then it ends commands at random moments and

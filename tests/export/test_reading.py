@@ -361,6 +361,18 @@ def test_damaged_files(others: Others, tmp_path: Path, name: str, damage: str) -
     assert "\n" not in caught.value.message
 
 
+@pytest.mark.parametrize("name", [b"GlobalAveragePool", b"graph", b"w"])
+def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
+    """A bit of a letter is flipped, so that the bytes are no UTF-8."""
+    path = written(convolution(), tmp_path)
+    data = path.read_bytes()
+    field = bytes([len(name)]) + name
+    assert field in data
+    path.write_bytes(data.replace(field, field[:-1] + bytes([field[-1] ^ 0x80])))
+    with pytest.raises(UsageError, match="a name in it is no text"):
+        read(path)
+
+
 def test_a_folder_that_is_no_package(tmp_path: Path) -> None:
     path = tmp_path / "bad.mlpackage"
     path.mkdir()

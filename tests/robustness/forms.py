@@ -216,9 +216,9 @@ def _alter(home: Any, descriptor: Any, rng: random.Random) -> None:
     """Change a field that is there: another value, or one of several gone or twice."""
     value = getattr(home, descriptor.name)
     several = hasattr(value, "extend")
-    if not hasattr(value, "keys") and descriptor.type != descriptor.TYPE_MESSAGE:
-        if rng.random() < 0.7 and _assign(home, descriptor.name, value, several, rng):
-            return
+    plain = not hasattr(value, "keys") and descriptor.type != descriptor.TYPE_MESSAGE
+    if plain and rng.random() < 0.7 and _assign(home, descriptor.name, value, several, rng):
+        return
     if several and len(value) and rng.random() < 0.7:
         if rng.random() < 0.5:
             del value[rng.randrange(len(value))]

@@ -37,7 +37,7 @@ _NOTICE = re.compile(
 _NOISE = re.compile(
     r"^(?:\s+File \"|[EWIF]\d{4} |\[[A-Z] \d|.*\[E:onnxruntime|WARNING:|ERROR:)"
     r"|^(?:\w+Warning: |\w+Error: )"
-    r"|.+\.(?:py|cpp|cc|c|h):\d+[:\]]",
+    r"|^(?!Error: ).+\.(?:py|cpp|cc|c|h):\d+[:\]]",
     re.MULTILINE,
 )
 # Escapes of a terminal, and what else no text has.
