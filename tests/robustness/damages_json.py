@@ -14,7 +14,7 @@ TEXTS: tuple[object, ...] = ("", "x", "../../other", "\x1b[31m", "\ud800", 0, Tr
 OTHERS: tuple[object, ...] = (0, "x", None, True, [], {}, [None], {"x": 1})
 
 _LONG = 8
-"""Of more values of one kind in a list or an object, the first, a middle and the last stand for all."""
+"""Of more values of one kind in a list or object, the first, a middle and the last are taken."""
 
 
 class Doubled(dict[str, Any]):
