@@ -93,7 +93,7 @@ def test_what_is_no_baseline_is_refused_by_name(tmp_path: Path, text: str) -> No
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     for path in (tmp_path / "none.json", tmp_path):
-        with pytest.raises(UsageError, match="cannot be read|is a folder"):
+        with pytest.raises(UsageError, match=r"cannot be read|is a folder"):
             load_baseline(path)
 
 
