@@ -286,7 +286,7 @@ def _listing(folder: Path) -> list[Path]:
 def _read(path: Path) -> DeviceProfile:
     try:
         # Some editors write a byte order mark, which TOML has no place for.
-        data = tomllib.loads(reading.text(path, what="device profile", encoding="utf-8-sig"))
+        data = tomllib.loads(reading.text(path, what="a device profile", encoding="utf-8-sig"))
     except OSError as error:
         raise UsageError(
             f"{path} cannot be read ({error.strerror}).", "Correct its permissions, or remove it."

@@ -161,7 +161,7 @@ def test_endless_and_huge_files_are_refused_at_once(
         ("bench", "--device", "x", "--devices-dir", "."),
         ("bench", "mobilevit_xxs", "--baseline", "x.json"),
     ]
-    words = {"pipe": "is a pipe", "device": "is a device", "large": "MVDEPLOY_FILE_LIMIT_MB="}
+    words = {"pipe": "it is a pipe", "device": "it is a device", "large": "MVDEPLOY_FILE_LIMIT_MB="}
     for arguments in commands:
         done = warm.mvdeploy(*arguments, cwd=tmp_path, timeout=60)
         assert done.returncode == 2, (arguments, done.stderr)

@@ -94,7 +94,7 @@ def load(path: Path) -> ExportedProgram:
     import torch
     from torch.export.pt2_archive._package import load_pt2
 
-    reading.demand_regular(path, reading.WEIGHTS, "program")
+    reading.demand_regular(path, reading.WEIGHTS, "a program")
     with path.open("rb") as file:
         if file.read(4) != b"PK\x03\x04":
             raise _damaged(path, "it is no archive")
@@ -147,7 +147,7 @@ def _check(archive: Any, path: Path) -> None:
         f"{path} unpacks to",
         sizes,
         archives.unpacked_limit(path.stat().st_size),
-        "program of its size",
+        "a program of its size",
     )
     compiled = next((name for name in records if name.startswith("data/aotinductor/")), None)
     if compiled is not None:

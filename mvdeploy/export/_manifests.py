@@ -60,7 +60,7 @@ def has_manifest(path: Path) -> bool:
     if not manifest.is_file():
         return False  # none, or a folder
     try:
-        text = reading.contents(manifest, limit=reading.RECORD, what="manifest")
+        text = reading.contents(manifest, limit=reading.RECORD, what="a manifest")
     except OSError:
         return False
     return re.search(rb'"record"\s*:\s*"Artifact"', text) is not None

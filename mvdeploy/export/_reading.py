@@ -253,7 +253,7 @@ def read_file(path: Path, said: FileInputs | None = None) -> Artifact:
     if not path.exists():
         raise UsageError(f"There is no file {path}.", "Check the path, or export the model first.")
     if not path.is_dir():
-        reading.demand_regular(path, reading.WEIGHTS, "program")
+        reading.demand_regular(path, reading.WEIGHTS, "a program")
     by_ending = readers()
     ending = path.suffix.lower()
     if ending not in by_ending:

@@ -32,13 +32,13 @@ _KINDS = {
 }
 
 
-def demand_regular(path: Path, limit: int, what: str = "file") -> None:
+def demand_regular(path: Path, limit: int, what: str = "a file") -> None:
     """Refuse what is no regular file, or is larger than a limit; follows links.
 
     Args:
         path: of what is about to be opened.
         limit: bytes.
-        what: it is to be, for the message: ``checkpoint``.
+        what: it is to be, for the message: ``a checkpoint``.
 
     Raises:
         UsageError: names the path, and the limit with what raises it.
@@ -48,12 +48,13 @@ def demand_regular(path: Path, limit: int, what: str = "file") -> None:
     if not stat.S_ISREG(held.st_mode):
         kind = _KINDS.get(stat.S_IFMT(held.st_mode), "no regular file")
         raise UsageError(
-            f"{path} is {kind}, and no {what}.", "Give a regular file; save what comes in first."
+            f"{path} cannot be read as {what}: it is {kind}.",
+            "Give a regular file; save what comes in first.",
         )
     demand_size(f"{path} has", held.st_size, limit, what)
 
 
-def demand_size(who: str, size: int, limit: int, what: str = "file") -> None:
+def demand_size(who: str, size: int, limit: int, what: str = "a file") -> None:
     """Refuse more bytes than a limit, or than `LIMIT_VARIABLE` says where that is more.
 
     Args:
@@ -69,7 +70,7 @@ def demand_size(who: str, size: int, limit: int, what: str = "file") -> None:
     limit = max(limit, int(given) * MB if given.isascii() and given.isdigit() else 0)
     if size > limit:
         raise UsageError(
-            f"{who} {_shown(size)}, and a {what} is read up to {_shown(limit)}.",
+            f"{who} {_shown(size)}, and {what} is read up to {_shown(limit)}.",
             f"Give another; if this is right, set {LIMIT_VARIABLE}={-(-size // MB)}.",
         )
 
@@ -78,7 +79,7 @@ def _shown(size: int) -> str:
     return f"{size / MB:,.1f} MB" if size < 10 * MB else f"{size / MB:,.0f} MB"
 
 
-def contents(path: Path, *, limit: int = TEXT, what: str = "file") -> bytes:
+def contents(path: Path, *, limit: int = TEXT, what: str = "a file") -> bytes:
     """Return the bytes of a file.
 
     Args:
@@ -95,7 +96,7 @@ def contents(path: Path, *, limit: int = TEXT, what: str = "file") -> bytes:
         return file.read()
 
 
-def text(path: Path, *, limit: int = TEXT, what: str = "file", encoding: str = "utf-8") -> str:
+def text(path: Path, *, limit: int = TEXT, what: str = "a file", encoding: str = "utf-8") -> str:
     """Return a text file as Python reads one: with line feeds at the end of lines.
 
     Args:

@@ -159,7 +159,7 @@ def load(cls: type[T], path: Path) -> T:
         RecordError: the file is missing, unreadable or malformed.
     """
     try:
-        text = reading.text(path, limit=reading.RECORD, what="record")
+        text = reading.text(path, limit=reading.RECORD, what="a record")
     except UsageError as error:
         raise RecordError(error.message, error.remedy) from error
     except (OSError, UnicodeDecodeError) as error:

@@ -33,8 +33,8 @@ def test_what_is_no_regular_file_is_not_opened(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     make(Path("x"))
-    with pytest.raises(UsageError, match=f"x is {kind}, and no file of labels"):
-        reading.text(Path("x"), what="file of labels")
+    with pytest.raises(UsageError, match=f"x cannot be read as labels: it is {kind}"):
+        reading.text(Path("x"), what="labels")
 
 
 def test_a_limit_is_named_with_what_raises_it(

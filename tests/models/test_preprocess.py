@@ -1,6 +1,8 @@
 from __future__ import annotations
 
 import io
+import struct
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +12,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from mvdeploy.errors import UsageError
+from mvdeploy.models.feeding import pictures
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records import Preprocessing
 
@@ -176,15 +179,6 @@ def test_a_folder_and_text_are_usage_errors(tmp_path: Path) -> None:
             load_image(path, PLAIN)
 
 
-def test_an_image_that_would_fill_the_memory_is_refused(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    path = save(tmp_path / "a.png", quarters(64, 64))
-    monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", 1000)
-    with pytest.raises(UsageError, match="cannot be read as an image"):
-        load_image(path, PLAIN)
-
-
 def test_there_is_always_a_photograph() -> None:
     found = load_image(sample_photograph(), Preprocessing((72, 72), (64, 64)))
     assert found.std() > 0.1
@@ -304,3 +298,26 @@ def test_a_crop_begins_where_the_library_begins_it(
     path = save(tmp_path / "a.png", pixels)
     found = load_image(path, Preprocessing((15, 15), (8, 8), rounding=rounding))
     assert round(float(found[0, 0, 0, 0] * 255)) == first
+
+
+def test_a_picture_is_bounded_before_it_is_decoded(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.png"
+    Image.new("L", (100, 100)).save(path)
+    header = b"IHDR" + struct.pack(">IIBBBBB", 20_000, 5_001, 8, 0, 0, 0, 0)
+    whole = path.read_bytes()
+    start = whole.index(b"IHDR")
+    checksum = struct.pack(">I", zlib.crc32(header))
+    path.write_bytes(whole[:start] + header + checksum + whole[start + 21 :])
+    with pytest.raises(UsageError, match=r"more than the 100,000,000 pixels that are decoded"):
+        pictures.read(path)
+    before = Image.MAX_IMAGE_PIXELS
+    Image.new("L", (100, 100)).save(path)
+    assert pictures.read(path).size == (100, 100)
+    assert before == Image.MAX_IMAGE_PIXELS
+
+
+def test_a_picture_that_is_a_program_is_not_run(tmp_path: Path) -> None:
+    path = tmp_path / "a.png"
+    path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n")
+    with pytest.raises(UsageError, match="a program in PostScript, which is not run"):
+        pictures.read(path)

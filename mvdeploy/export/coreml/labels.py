@@ -59,7 +59,7 @@ def check(labels: tuple[str, ...], outputs: tuple[TensorInfo, ...]) -> None:
 
 def _decoded(path: Path) -> str:
     try:
-        content = reading.contents(path, what="file of labels")
+        content = reading.contents(path, what="a file of labels")
         encoding = _MARKS.get(content[:2], "utf-8-sig")
         text = content.decode(encoding)
     except OSError as error:

@@ -77,7 +77,7 @@ def read(path: Path) -> FileFacts:
 
 def _plan(path: Path) -> Any:
     try:
-        data = reading.contents(path, limit=reading.WEIGHTS, what="program")
+        data = reading.contents(path, limit=reading.WEIGHTS, what="a program")
     except OSError as error:
         raise UsageError(f"{path} cannot be read ({error.strerror}).", "Check the path.") from error
     if data[4:6] != b"ET":

@@ -101,7 +101,7 @@ def locate(path: Path) -> Source:
     with _reading(path):
         if path.is_dir() or not path.exists():
             return _folder(path)
-        reading.demand_regular(path, reading.WEIGHTS, "checkpoint")
+        reading.demand_regular(path, reading.WEIGHTS, "a checkpoint")
         return Source(path, (path,))
 
 
@@ -217,7 +217,7 @@ def _kind(file: Path) -> str:
         UsageError: it is none.
     """
     with _reading(file):
-        reading.demand_regular(file, reading.WEIGHTS, "checkpoint")
+        reading.demand_regular(file, reading.WEIGHTS, "a checkpoint")
     with _reading(file), file.open("rb") as opened:
         start = opened.read(32)
     if not start:

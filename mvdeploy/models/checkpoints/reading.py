@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -168,21 +169,30 @@ def demand_ordinary(where: str, held: Mapping[str, Tensor]) -> None:
     Raises:
         UsageError: names the tensors.
     """
-    floats = {name: tensor for name, tensor in held.items() if tensor.is_floating_point()}
-    broken = [name for name, tensor in floats.items() if not tensor.float().isfinite().all()]
+    largest = {
+        name: _largest(tensor)
+        for name, tensor in held.items()
+        if tensor.is_floating_point() and tensor.numel()
+    }
+    broken = [name for name, value in largest.items() if not math.isfinite(value)]
     if broken:
         raise UsageError(
             f"{where} has NaN or infinity in {_tensors(broken)}.",
             "Give a checkpoint from before the training diverged.",
         )
-    for name, tensor in floats.items():
-        value = _absurd(tensor)
+    for name in (name for name, value in largest.items() if value > _LARGE):
+        value = _absurd(held[name])
         if value is not None:
             raise UsageError(
                 f"{where} has the value {value:.3g} in {listed([name])}, which no training makes "
                 "beside its others.",
                 "It is damaged, as by a flipped bit: fetch or save it again.",
             )
+
+
+def _largest(tensor: Tensor) -> float:
+    """Return the largest magnitude in a tensor; NaN if one is in it."""
+    return max(abs(float(end)) for end in tensor.float().aminmax())
 
 
 def _absurd(tensor: Tensor) -> float | None:
@@ -194,8 +204,6 @@ def _absurd(tensor: Tensor) -> float | None:
     import torch
 
     values = tensor.float().abs().reshape(-1)
-    if not len(values) or values.max() <= _LARGE:
-        return None
     ends = torch.tensor([torch.finfo(kind).max for kind in (tensor.dtype, torch.float32)])
     values = values[~torch.isin(values, ends)]
     huge = values[values > _HUGE]

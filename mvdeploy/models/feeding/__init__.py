@@ -136,7 +136,7 @@ def read_settings(file: Path) -> dict[str, Any]:
         UsageError: the file holds none.
     """
     try:
-        settings = json.loads(reading.text(file, what="settings file", encoding="utf-8-sig"))
+        settings = json.loads(reading.text(file, what="a settings file", encoding="utf-8-sig"))
     except (OSError, ValueError, RecursionError) as error:
         raise UsageError(f"{file} is not valid JSON ({error}).", "Fetch it again.") from error
     if not isinstance(settings, dict):

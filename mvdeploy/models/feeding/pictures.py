@@ -32,7 +32,7 @@ def read(path: Path) -> Image.Image:
         UsageError: the file is missing, damaged or no image.
     """
     try:
-        reading.demand_regular(path, _BYTES, "picture")
+        reading.demand_regular(path, _BYTES, "an image")
         with warnings.catch_warnings(), _bounded():
             warnings.simplefilter("ignore")  # of metadata and sizes; what matters is an error
             with Image.open(path) as opened:

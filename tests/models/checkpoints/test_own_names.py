@@ -334,7 +334,7 @@ def test_what_was_taken_is_said(
     artifact = codec.load(Artifact, tmp_path / "x.onnx.json")
     assert artifact.spec.weights is not None
     assert artifact.spec.weights.key == "state_dict.model"
-    assert mvdeploy("verify", "x.onnx").returncode == 0
+    assert mvdeploy("verify", "x.onnx", "--model", "net.py:make").returncode == 0
 
 
 def test_a_key_without_a_file(

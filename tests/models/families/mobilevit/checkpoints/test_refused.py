@@ -20,6 +20,7 @@ from torch import Tensor, nn
 
 from mvdeploy import models
 from mvdeploy.errors import UsageError
+from mvdeploy.models import checkpoints
 from mvdeploy.models.families import mobilevit
 from mvdeploy.records import ModelSpec
 
@@ -320,6 +321,57 @@ def test_values_must_be_finite(state: Any, tmp_path: Path, layout: str, value: f
         held[key][-1] = value
     message = refusal(save(held, tmp_path / "x.safetensors")).message
     assert f"NaN or infinity in 4 tensors ({', '.join(keys[:3])} and 1 more)" in message
+
+
+@pytest.mark.parametrize("name", ["x.pt", "x.safetensors"])
+def test_a_flipped_bit_of_an_exponent_is_named(state: Any, tmp_path: Path, name: str) -> None:
+    held = dict(state("timm"))
+    weight = held["stem.conv.weight"].clone()
+    weight.view(torch.int32).reshape(-1)[7] ^= 1 << 30
+    assert weight.abs().max() > 1e8
+    held["stem.conv.weight"] = weight
+    error = refusal(save(held, tmp_path / name))
+    assert f"{name}" in error.message and "in stem.conv.weight, which no training" in error.message
+    assert "flipped bit" in error.remedy
+
+
+@pytest.mark.parametrize(
+    "values",
+    [
+        [1e7, *[1.0] * 99],  # a variance
+        [0.0] * 100,
+        [torch.finfo(torch.float32).min, *[0.0] * 99],  # masks
+        [-1e20] * 50 + [0.0] * 50,
+        [1e9] * 3,
+        [65504.0, 0.1],
+        [],
+    ],
+)
+def test_values_that_networks_have_are_taken(values: list[float]) -> None:
+    checkpoints.demand_ordinary("x", {"a": torch.tensor(values), "n": torch.tensor(2**62)})
+
+
+@pytest.mark.parametrize("value", [3e8, 1e16, 3e38])
+def test_a_lone_value_out_of_all_proportion_is_refused(value: float) -> None:
+    with pytest.raises(UsageError, match=r"x has the value .* in a\.b, which no training"):
+        checkpoints.demand_ordinary("x", {"a.b": torch.tensor([0.1] * 99 + [-value])})
+
+
+def test_a_damaged_byte_of_an_archive_names_its_place(state: Any, tmp_path: Path) -> None:
+    path = save(state("timm"), tmp_path / "x.pt")
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    error = refusal(path)
+    assert "x.pt is damaged: the checksum of 'x/data/" in error.message
+
+
+def test_an_archive_that_unpacks_to_far_more_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "bomb.pt"
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("x/data.pkl", b"")
+        archive.writestr("x/data/0", bytes(70_000_000))
+    assert "would unpack to 70 MB" in refusal(path).message
 
 
 def test_values_that_single_precision_cannot_hold(state: Any, tmp_path: Path) -> None:
