@@ -13,6 +13,7 @@ import pytest
 import torch
 from torch import nn
 
+from mvdeploy import files
 from mvdeploy.records import codec
 from tests import hostile
 from tests.saved_runs import two_cases
@@ -102,14 +103,14 @@ def surroundings(folder: Path, marker: Path) -> Commands:
     yield "bench", "net.onnx", "--baseline", "baseline.json"
 
 
-@pytest.mark.parametrize("files", [programs, checkpoints, folders, surroundings])
+@pytest.mark.parametrize("hostile_files", [programs, checkpoints, folders, surroundings])
 def test_no_reader_runs_anything(
-    warm: Server, tmp_path: Path, marker: Path, files: Callable[[Path, Path], Commands]
+    warm: Server, tmp_path: Path, marker: Path, hostile_files: Callable[[Path, Path], Commands]
 ) -> None:
     hostile.Marks(marker).__reduce__()[0](f"touch {marker}")
     assert marker.exists()  # the trap itself works
     marker.unlink()
-    for arguments in files(tmp_path, marker):
+    for arguments in hostile_files(tmp_path, marker):
         done = warm.mvdeploy(*arguments, cwd=tmp_path, timeout=60)
         assert not marker.exists(), arguments
         good = arguments[1] in ("net.pt2", "guards.pt2")
@@ -119,22 +120,23 @@ def test_no_reader_runs_anything(
         assert good or (done.stderr.count("Error: ") == 1 and "Traceback" not in done.stderr)
 
 
-def test_a_saved_run_names_code_and_runs_none(warm: Server, tmp_path: Path, marker: Path) -> None:
+def test_a_manifest_names_code_and_runs_none(warm: Server, tmp_path: Path, marker: Path) -> None:
     (tmp_path / "evil.py").write_text(f"open({str(marker)!r}, 'w')\n")
     saved = codec.encode(two_cases().saved)
     text = json.dumps(saved).replace("mobilevit_xxs", "evil.py:make")
     assert "evil.py:make" in text
-    # A file and its manifest, as a run keeps them.
     artifact = next(case["artifact"] for case in json.loads(text)["cases"] if case["artifact"])
     (tmp_path / "net.onnx").write_bytes(b"no network")
     artifact |= {"path": "net.onnx", "data": [], "twin": ""}
-    artifact["sha256"] = codec.files.sha256(tmp_path / "net.onnx")
+    artifact["spec"] |= {"weights": None, "patches": [], "seed": None}
+    artifact["sha256"] = files.sha256(tmp_path / "net.onnx")
     head = {"schema_version": codec.SCHEMA_VERSION, "record": "Artifact"}
     (tmp_path / "net.onnx.json").write_text(json.dumps(head | artifact))
     for command in ("verify", "describe", "bench"):
         done = warm.mvdeploy(command, "net.onnx", cwd=tmp_path, timeout=60)
         assert not marker.exists(), done.stdout
         assert "Traceback" not in done.stderr
+        assert command != "verify" or "evil.py:make is Python code that a manif" in done.stderr
     (tmp_path / "net.onnx.json").write_text(json.dumps(head | artifact | {"data": ["../x"]}))
     done = warm.mvdeploy("describe", "net.onnx", cwd=tmp_path)
     assert done.returncode == 2 and "'../x' as a part of net.onnx" in done.stderr

@@ -34,7 +34,9 @@ def test_what_preparing_changed_is_printed(mvdeploy: Mvdeploy, tmp_path: Path) -
     assert (
         kept["parameters"] == json.loads((tmp_path / "a.onnx.json").read_text())["parameters"] + 32
     )
-    done = mvdeploy("verify", "a.onnx")
+    refused = mvdeploy("verify", "a.onnx")
+    assert refused.stderr.endswith("If you trust it, give --model 'own nets.py:branches'.\n")
+    done = mvdeploy("verify", "a.onnx", "--model", "own nets.py:branches")
     assert done.returncode == 0, done.stderr
 
 

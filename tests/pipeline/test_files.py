@@ -282,11 +282,12 @@ def test_the_network_of_a_file_can_be_named(warm: Server, factory: Path, tmp_pat
     (case,) = saved.cases
     assert case.device_parity is not None and case.device_parity.passed
     assert breakdowns(saved)[case.slug].by_category()[Category.CONVOLUTION] > 0
-    verified = warm.mvdeploy("verify", "mine.onnx", cwd=tmp_path)
+    named = ("--model", f"{factory}:make")
+    verified = warm.mvdeploy("verify", "mine.onnx", *named, cwd=tmp_path)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "agrees with PyTorch" in verified.stdout
     export.manifest_path(tmp_path / "mine.onnx").unlink()
-    by_name = warm.mvdeploy("verify", "mine.onnx", "--model", f"{factory}:make", cwd=tmp_path)
+    by_name = warm.mvdeploy("verify", "mine.onnx", *named, cwd=tmp_path)
     assert by_name.returncode == 0, by_name.stderr
     wrong = warm.mvdeploy(*told, f"{factory}:doubled", *QUICK, cwd=tmp_path)
     assert wrong.returncode == 1

@@ -30,6 +30,7 @@ import dataclasses
 import functools
 import inspect
 import operator
+import shlex
 import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -125,7 +126,7 @@ def _factory(name: str) -> Any:
         raise UsageError(
             f"{name} is Python code that a manifest names, and such code is run only where the "
             "command names it too.",
-            f"If you trust it, give --model {name}.",
+            f"If you trust it, give --model {shlex.quote(name)}.",
         )
     module = _user_file.load(path)
     if not hasattr(module, attribute):
