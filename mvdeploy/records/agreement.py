@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-import collections
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from mvdeploy.records import codec
+from mvdeploy.records.job import Samples
+from mvdeploy.records.measurement import Session, SessionOrder
 
 if TYPE_CHECKING:
     from mvdeploy.records.run import Case, SavedRun
@@ -72,28 +73,75 @@ def _twins(cases: Iterable[Case]) -> Iterator[str]:
 
 
 def _times(saved: SavedRun) -> Iterator[str]:
-    """Hold the samples against the order in which they were taken.
+    """Hold the samples against the order in which they were taken, and against their sum.
 
-    An order is saved before its samples, so a run that was killed may have one session more of the
-    one than of the other. Of a case that failed, or took turns with one that did, the samples of
-    some sessions were left out.
+    Of a case that failed, or took turns with one that did, samples of some sessions were left out.
     """
     if not saved.orders or any(case.failure for case in saved.cases):
         return
+    kept: dict[int, list[_Part]] = {number: [] for number in range(len(saved.orders))}
     for case in saved.cases:
-        if case.measurement is None:
+        sessions = case.measurement.sessions if case.measurement else ()
+        turns = saved.turns_of(case.slug)
+        orders = {
+            number: order.counts()[case.slug]
+            for number, order in enumerate(saved.orders)
+            if case.slug in order.created
+        }
+        parts = _aligned([*orders.values()], sessions, turns)
+        if parts is None:
+            taken = sum(len(session.steady) for session in sessions) + sum(map(len, turns))
+            total = sum(orders.values())
+            yield f"{case.slug!r} has {taken} inferences, not those of the {total} in order"
             continue
-        taken = _taken(saved, case)
-        ran: dict[int, int] = collections.defaultdict(int)
-        for order in saved.orders:
-            if case.slug in order.created:
-                ran[order.number] += order.counts()[case.slug]
-        total, last = sum(ran.values()), ran[max(ran, default=0)]
-        if not total - last <= taken <= total:
-            yield f"{case.slug!r} has {taken} inferences, but {total} were run"
+        for number, part in zip(orders, parts, strict=False):
+            kept[number].append(part)
+    for number, together in kept.items():
+        yield from _sums(saved.orders[number], together)
 
 
-def _taken(saved: SavedRun, case: Case) -> int:
-    """Return the number of samples of a case, alone and in turns."""
-    alone = len(case.measurement.steady) if case.measurement else 0
-    return alone + sum(map(len, saved.turns_of(case.slug)))
+_Part = tuple[Session, Samples]
+"""What a session brought of one case, alone and in turns."""
+
+
+def _aligned(
+    orders: Sequence[int], sessions: Sequence[Session], turns: Sequence[Samples]
+) -> list[_Part] | None:
+    """Put together what each session brought; None when it is not as many as the orders say.
+
+    An order is saved before its blocks, and these before its turns: a run that was killed in
+    between has more of the first, and what its last session brought is left out here.
+
+    Args:
+        orders: inferences of the case in each session.
+        sessions: its blocks.
+        turns: its turns, of the sessions that had any.
+    """
+    parts: list[_Part] = []
+    left = iter(turns)
+    for number, (count, session) in enumerate(zip(orders, sessions, strict=False)):
+        in_turns = count - len(session.steady)
+        taken = next(left, None) if in_turns else Samples()
+        if taken is None:  # killed
+            return (
+                parts if in_turns > 0 and number == len(orders) - 1 == len(sessions) - 1 else None
+            )
+        if len(taken) != in_turns:
+            return None
+        parts.append((session, taken))
+    killed = len(orders) - len(sessions)
+    return parts if killed in (0, 1) and next(left, None) is None else None
+
+
+def _sums(order: SessionOrder, parts: Sequence[_Part]) -> Iterator[str]:
+    """Hold what all cases of a session took against what the runner counted."""
+    counted = {session.measured_ns for session, _ in parts}
+    if len(parts) < len(order.created) or counted == {0}:  # it had an anchor, was killed, or is old
+        return
+    taken = sum(sum(session.steady.wall_ns) + sum(turns.wall_ns) for session, turns in parts)
+    if counted != {taken}:
+        names = ", ".join(sorted(order.created))
+        yield (
+            f"the inferences of {names} in session {order.number + 1} took {taken} ns, but "
+            f"{' and '.join(map(str, sorted(counted)))} ns were measured"
+        )

@@ -121,7 +121,7 @@ def loads(cls: type[T], text: str, source: str) -> T:
     except (ValueError, RecursionError) as error:
         raise RecordError(
             f"{source} is not valid JSON ({error}).",
-            "It may be truncated: make the file again.",
+            "It may be truncated or damaged: make the file again.",
         ) from error
     if not isinstance(data, dict) or "schema_version" not in data:
         raise RecordError(

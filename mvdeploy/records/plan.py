@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from mvdeploy.records.limits import Core, Count, Number, Positive, Size, Threads
+from mvdeploy.records.limits import Core, Count, Number, Positive, Size, Target, Threads
 
 
 @dataclasses.dataclass(frozen=True)
@@ -65,11 +65,11 @@ class Plan:
     iterations: Number | None = None
     session_time_s: Size = 2.5
     max_time_s: Positive = 60.0
-    target: Positive = 0.02
+    target: Target = 0.02
     sessions: Number = 4
     groups: Count = 10
     pair_time_s: Size = 1.0
-    pair_target: Positive | None = None
+    pair_target: Target | None = None
     anchor: bool = False
     cores: tuple[Core, ...] = ()
     seed: int = 0

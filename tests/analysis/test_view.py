@@ -243,6 +243,50 @@ def test_few_samples(two: Any, view_for: Any) -> None:
     assert view.cases[0].verdict.grade is Grade.UNRELIABLE
 
 
+def _in_turns(story: Any, factor: float, field: str) -> Any:
+    """The same with turns of the first case that took longer by a factor, by one clock."""
+    (compared,) = story.saved.comparisons
+    groups = tuple(
+        dataclasses.replace(
+            group,
+            a=dataclasses.replace(
+                group.a, **{field: tuple(round(factor * t) for t in getattr(group.a, field))}
+            ),
+        )
+        for group in compared.groups
+    )
+    changed = dataclasses.replace(compared, groups=groups)
+    return dataclasses.replace(
+        story, saved=dataclasses.replace(story.saved, comparisons=(changed,))
+    )
+
+
+@pytest.mark.parametrize(
+    ("factor", "clock", "found"),
+    [
+        *((1.3, "cpu_ns", False), (1.7, "cpu_ns", True), (0.5, "cpu_ns", True)),
+        (2.5, "wall_ns", False),
+    ],
+)
+def test_views_that_disagree_are_an_error(
+    two: Any, view_for: Any, factor: float, clock: str, found: bool
+) -> None:
+    view = view_for(_in_turns(two, factor, clock))
+    errors = [f for f in view.findings if f.code == "views_disagree"]
+    assert [(f.level, f.subjects) for f in errors] == found * [(Level.ERROR, (view.cases[0].name,))]
+
+
+@pytest.mark.parametrize(("factor", "found"), [(2.5, False), (4.0, True)])
+def test_wall_times_may_disagree_by_more(
+    two: Any, view_for: Any, factor: float, found: bool
+) -> None:
+    plan = dataclasses.replace(two.saved.run.plan, threads=2)
+    run = dataclasses.replace(two.saved.run, plan=plan)
+    story = dataclasses.replace(two, saved=dataclasses.replace(two.saved, run=run))
+    view = view_for(_in_turns(story, factor, "wall_ns"))
+    assert any(f.code == "views_disagree" for f in view.findings) == found
+
+
 def test_no_samples_is_a_reason(two: Any, view_for: Any) -> None:
     story = _with_samples(two, Samples())
     alone = dataclasses.replace(story.saved, comparisons=())

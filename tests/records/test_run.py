@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -168,3 +169,87 @@ def test_a_plan_of_an_earlier_version_says_pairs_only_by_its_time(
     body["plan"].update(fields)
     path.write_text(json.dumps(body))
     assert load_run(folder).run.plan.pairs_only is pairs_only
+
+
+def damage(folder: Path, file: str, change: Callable[[dict], object]) -> None:
+    path = folder / file
+    body = json.loads(path.read_text())
+    change(body)
+    path.write_text(json.dumps(body))
+
+
+CASE = "cases/full/case.json"
+
+
+@pytest.mark.parametrize(
+    ("file", "change", "message"),
+    [
+        ("run.json", lambda b: b["plan"].update(threads=0), r"Run\.plan\.threads should be at le"),
+        ("run.json", lambda b: b["cases"].append("full"), "has the case 'full' twice"),
+        ("run.json", lambda b: b["cases"].append("../../other"), r"cases\[3\] should be a simple"),
+        ("run.json", lambda b: b["cases"].append(".."), r"cases\[3\] should be a simple name"),
+        ("run.json", lambda b: b["cases"].pop(0), "results of 'full', which is not among its"),
+        (CASE, lambda b: b.update(slug="failed"), r"full/case\.json is of another case \('fail"),
+        (CASE, lambda b: b["measurement"].update(load_ns=-1), r"load_ns should be at least 0"),
+        (CASE, lambda b: b["measurement"].update(load_ns=10**400), r"load_ns should be int"),
+        (
+            CASE,
+            lambda b: steady(b).update(cpu_ns=[10**25, 1]),
+            r"cpu_ns\[0\] should be int",
+        ),
+        (CASE, lambda b: steady(b).update(cpu_ns=[10**15, 1]), "more CPU time than wall time"),
+        (CASE, lambda b: steady(b)["wall_ns"].pop(), r"steady has 1 wall times and 2 CPU times"),
+        (CASE, lambda b: session(b).update(measured_ns=6), "inferences of 7 ns among .* of 6 ns"),
+        (CASE, lambda b: session(b).update(usage={"x": "many"}), r"usage\.x should be"),
+        ("comparisons.json", lambda b: group(b).update(block_a=0), r"block_a should be at least 1"),
+        (
+            "comparisons.json",
+            lambda b: group(b).update(block_a=2),
+            "in turns of 2 beside 2",
+        ),
+        (
+            "comparisons.json",
+            lambda b: group(b).update(first_created=2),
+            r"one of \[1, -1",
+        ),
+        ("sessions.json", lambda b: b["orders"][0]["order"].append([2, 1]), "did not create"),
+        ("cases/full/trace.json", lambda b: b["profiled_ns"].pop(), "has not a time of 'n' for"),
+        (
+            "cases/full/trace.json",
+            lambda b: b["events"][0].update(samples_ns=[1, 9999]),
+            "operators of 9999 ns in an inference of 6 ns",
+        ),
+        ("cases/full/parity.json", lambda b: b.update(inputs=[]), "compares no input"),
+        (
+            "cases/full/parity.json",
+            lambda b: b["inputs"][0].update(agrees=False),
+            "has passed, though an input misses",
+        ),
+    ],
+)
+def test_what_cannot_be_is_refused(
+    folder: Path, file: str, change: Callable[[dict], object], message: str
+) -> None:
+    damage(folder, file, change)
+    with pytest.raises(UsageError, match=message) as caught:
+        load_run(folder)
+    assert str(folder) in caught.value.message
+
+
+def session(body: dict) -> dict:
+    return body["measurement"]["sessions"][0]
+
+
+def steady(body: dict) -> dict:
+    return session(body)["steady"]
+
+
+def group(body: dict) -> dict:
+    return body["comparisons"][0]["groups"][0]
+
+
+def test_a_second_value_under_one_name_is_refused(folder: Path) -> None:
+    path = folder / CASE
+    path.write_text(path.read_text().rstrip()[:-1] + ', "measurement": null}')
+    with pytest.raises(UsageError, match="the name 'measurement' stands twice in one object"):
+        load_run(folder)
