@@ -558,3 +558,17 @@ def test_a_percentile_of_few_samples_is_told(single: Any) -> None:
     few = one("p95:200ms", view(one_case(count=5)))
     assert few.passed and "5 samples are too few for p95, which takes 20" in few.note
     assert one("p95:200ms", view(single)).note == ""
+
+
+@pytest.mark.parametrize(
+    ("gate", "note"),
+    [
+        ("p95:50%", ""),
+        ("p99:50%", "60 samples of a session are too few for p99, which takes 100"),
+        ("p50:50%", ""),
+    ],
+)
+def test_few_samples_of_a_session_are_told_beside_a_baseline(gate: str, note: str) -> None:
+    story = one_case(count=60, sessions=4)
+    result = one(gate, view(story), baseline_of(view(story)))
+    assert result.note.startswith(note) and bool(result.note) == bool(note)

@@ -6,7 +6,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
+from mvdeploy.report.renderers.json import as_json
 from mvdeploy.report.renderers.terminal import show
+from mvdeploy.report.tables.latency import latency, tail
 
 
 def printed(view: Any, width: int = 110, **options: Any) -> str:
@@ -27,6 +29,18 @@ def test_shows_latency_parts_ratio_and_findings(two: Any, view_for: Any) -> None
         "note: fused_across_modules",
     ):
         assert words in text
+
+
+def test_percentiles_of_too_few_samples_are_marked(single: Any, two: Any, view_for: Any) -> None:
+    view = view_for(single)  # 40 samples: enough for p90 and p95
+    p90, p99 = (tail(view.cases[0].timing.wall, name) for name in ("p90", "p99"))
+    assert p99.endswith(" *") and not p90.endswith("*")
+    text = printed(view, width=200)
+    assert p99 in text and f"{p90} *" not in text
+    assert "40 samples are too few for p99, marked with *" in text
+    assert p99 in "".join("".join(row) for row in latency(view).rows)
+    assert as_json(view)["cases"][0]["too_few_samples_for"] == ["p99"]
+    assert as_json(view_for(two))["cases"][0]["too_few_samples_for"] == []
 
 
 def test_failures_are_shown(trouble: Any, view_for: Any) -> None:
