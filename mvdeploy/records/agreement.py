@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from mvdeploy.records import codec
 from mvdeploy.records.job import Samples
 from mvdeploy.records.measurement import Session, SessionOrder
+from mvdeploy.records.plan import Plan
 
 if TYPE_CHECKING:
     from mvdeploy.records.run import Case, SavedRun
@@ -20,7 +21,7 @@ def problems(saved: SavedRun) -> Iterator[str]:
     """Give what in one file does not fit what is in another, each as a clause."""
     yield from _names(saved)
     for case in saved.cases:
-        yield from _parts(case)
+        yield from _parts(case, saved.run.plan)
     yield from _twins(saved.cases)
     yield from _times(saved)
 
@@ -38,12 +39,15 @@ def _names(saved: SavedRun) -> Iterator[str]:
             yield f"{a!r} and {b!r} are compared twice"
 
 
-def _parts(case: Case) -> Iterator[str]:
+def _parts(case: Case, plan: Plan) -> Iterator[str]:
     measurement, trace, artifact = case.measurement, case.trace, case.artifact
     name = repr(case.slug)
     for part, engine in (("measurement", measurement), ("trace", trace)):
         if engine is not None and engine.engine != case.engine:
             yield f"the {part} of {name} is of {engine.engine!r}, not of {case.engine!r}"
+    threads = measurement.conditions.get("threads", plan.threads) if measurement else plan.threads
+    if threads != plan.threads:
+        yield f"{name} ran on {threads} threads, but the plan has {plan.threads}"
     if artifact is None:
         return
     for what in ("format", "precision"):

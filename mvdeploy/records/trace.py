@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import enum
 import math
+import statistics
 from collections.abc import Iterator
 
 from mvdeploy.records.category import Category, OperatorKind
@@ -83,6 +84,8 @@ class Trace:
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""
         whole = len(self.profiled_ns)
+        if not (whole and self.plain_ns and statistics.median(self.plain_ns)):
+            yield "has no times of whole inferences"
         for event in self.events:
             if len(event.samples_ns) != whole or len(event.starts_ns) not in (0, whole):
                 yield f"has not a time of {event.name[:60]!r} for each of {whole} inferences"

@@ -90,6 +90,7 @@ COMPARED = SAVED.comparisons[0]
         (case(format="coreml"), "'a' has the format 'coreml', but its file has 'onnx'"),
         (case(precision="fp16"), "'a' has the precision 'fp16', but its file has 'fp32'"),
         (measured(conditions=said("00")), "the manifest of 'a' is of another file"),
+        (measured(conditions={"threads": 2}), "'a' ran on 2 threads, but the plan has 1"),
         (case(measurement=B.measurement), "'b' has the times of 'a'"),
         (ordered(*RAN[:-1]), "'a' has 1640 inferences, not those of the 1580 in order"),
         (ordered(*RAN, TURNS, TURNS), "'a' has 1640 inferences, not those of the 1760"),

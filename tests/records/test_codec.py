@@ -85,7 +85,7 @@ def pair_groups(draw: st.DrawFn) -> PairGroup:
 
 @st.composite
 def traces(draw: st.DrawFn) -> Trace:
-    profiled = tuple(draw(st.lists(st.integers(0, 10**16), max_size=3)))
+    profiled = tuple(draw(st.lists(st.integers(0, 10**16), min_size=1, max_size=3)))
     events = draw(st.lists(values(TraceEvent), max_size=2, unique_by=lambda event: event.track))
     times = {"samples_ns": profiled, "starts_ns": draw(st.sampled_from([(), profiled]))}
     events = [dataclasses.replace(event, **times) for event in events]

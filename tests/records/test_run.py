@@ -213,6 +213,7 @@ CASE = "cases/full/case.json"
             r"one of \[1, -1",
         ),
         ("sessions.json", lambda b: b["orders"][0]["order"].append([2, 1]), "did not create"),
+        ("cases/full/trace.json", lambda b: b.update(plain_ns=[]), "no times of whole inferences"),
         ("cases/full/trace.json", lambda b: b["profiled_ns"].pop(), "has not a time of 'n' for"),
         (
             "cases/full/trace.json",
