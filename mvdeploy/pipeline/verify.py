@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import functools
-from collections.abc import Callable, Collection
+import hashlib
+from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -19,7 +20,8 @@ from mvdeploy.verify.mutations import Mutant, Subject
 if TYPE_CHECKING:
     from torch import nn
 
-    from mvdeploy.verify.reference import Yardstick
+    from mvdeploy.verify.parity import Watch
+    from mvdeploy.verify.reference import Array, Yardstick
 
 OnStep = Callable[[str], None]
 
@@ -35,6 +37,8 @@ class MutationResult:
         named: the module it named; empty if it named none.
         parity: all of it; None when the copy could not be run.
         refused: what the exporter or the engine said of the copy; empty when it ran.
+        no_effect: it passed, and all tensors that were compared are the file's own, bit for bit:
+            there was nothing to catch, as in a softmax over one token.
     """
 
     mutation: str
@@ -43,6 +47,7 @@ class MutationResult:
     named: str
     parity: Parity | None
     refused: str = ""
+    no_effect: bool = False
 
     @property
     def good(self) -> bool:
@@ -119,14 +124,19 @@ class Verifier:
         return parity
 
     def _check(
-        self, path: Path, *, modules: bool = False, alter: export.Alter | None = None
+        self,
+        path: Path,
+        *,
+        modules: bool = False,
+        alter: export.Alter | None = None,
+        watch: Watch = lambda _, __: None,
     ) -> Parity:
         from mvdeploy.verify import parity
 
         probing = export.probing(
             self._source, path, self.artifact.format, self._options, always=modules, alter=alter
         )
-        return parity.check(self._yardstick, path, self._engine, probing=probing)
+        return parity.check(self._yardstick, path, self._engine, probing=probing, watch=watch)
 
     @functools.cached_property
     def _yardstick(self) -> Yardstick:
@@ -155,15 +165,28 @@ class Verifier:
 
     def _mutation(self, mutant: Mutant, path: Path) -> MutationResult:
         """Write a broken copy to a path and check it."""
+        seen: dict[str, str] = {}
         try:
             mutant.write(path)
-            parity = self._check(path, modules=True, alter=mutant.alter)
+            parity = self._check(
+                path, modules=True, alter=mutant.alter, watch=functools.partial(_note, seen)
+            )
         except MvdeployError as error:  # the exporter or the engine does not take it
             return MutationResult(mutant.name, mutant.module, True, "", None, error.message)
         first = parity.first_diverging
         other = parity.differing[0].rpartition(".")[0] if parity.differing else ""
         named = first.module if first else other
-        return MutationResult(mutant.name, mutant.module, not parity.passed, named, parity)
+        same = parity.passed and seen == self._computed
+        return MutationResult(
+            mutant.name, mutant.module, not parity.passed, named, parity, no_effect=same
+        )
+
+    @functools.cached_property
+    def _computed(self) -> dict[str, str]:
+        """Checksums of what the file itself computes."""
+        seen: dict[str, str] = {}
+        self._check(self._path, modules=True, watch=functools.partial(_note, seen))
+        return seen
 
     @property
     def _source(self) -> export.Source:
@@ -181,3 +204,10 @@ class Verifier:
     def _export(self, alter: export.Alter, path: Path) -> None:
         """Write the file again, what the format traced changed."""
         export.write(self._source, self.artifact.format, path, self._options, alter=alter)
+
+
+def _note(seen: dict[str, str], where: str, tensors: Mapping[str, Array]) -> None:
+    """Add checksums of tensors, bit for bit."""
+    for name, tensor in tensors.items():
+        kind = f"{tensor.dtype}{tensor.shape}".encode()
+        seen[f"{where}: {name}"] = hashlib.sha256(kind + tensor.tobytes()).hexdigest()

@@ -32,6 +32,9 @@ from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick, comp
 NAMED = 3
 """Weights that an error names."""
 
+Watch = Callable[[str, Mapping[str, Array]], None]
+"""Is told what a file computed: the input (``inside`` before it for inner tensors), and tensors."""
+
 
 def check(
     yardstick: Yardstick,
@@ -39,6 +42,7 @@ def check(
     engine: str,
     *,
     probing: probes.Probing | None = None,
+    watch: Watch = lambda _, __: None,
 ) -> Parity:
     """Compare an artifact with its reference.
 
@@ -52,6 +56,7 @@ def check(
         engine: what runs the artifact.
         probing: how to look at its weights, and inside where the file's tensors cannot be read.
             Making a probe takes its time: it is done when asked for or something looks wrong.
+        watch: is shown every tensor of the artifact that is compared.
 
     Raises:
         UsageError: there is no such precision, task or engine.
@@ -64,10 +69,12 @@ def check(
     try:
         expected = yardstick.reference
         actual = _run_artifact(yardstick.artifact, path, yardstick.feeds, engine)
+        for name, outputs in actual.items():
+            watch(name, outputs)
         title, spread = verifiers.title(engine), _largest_spread(expected.outputs.values())
         parity = _judged(yardstick.artifact, title, expected, actual, spread)
         if yardstick.rewritten is not None:
-            parity = _looked_into(parity, _Inside(yardstick, path, engine, probing))
+            parity = _looked_into(parity, _Inside(yardstick, path, engine, probing, watch))
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     return parity
@@ -236,12 +243,14 @@ class _Inside:
         path: the file.
         engine: what runs it.
         probing: see `check`.
+        watch: see `check`.
     """
 
     yardstick: Yardstick
     path: Path
     engine: str
     probing: probes.Probing | None
+    watch: Watch
 
     @property
     def make(self) -> Callable[[probes.Choose], AbstractContextManager[probes.Probe]] | None:
@@ -273,6 +282,7 @@ class _Inside:
                 session = reader.open_session(request)
                 session.infer()
                 tensors = session.outputs()
+        self.watch(f"inside {name}", tensors)
         reference, usual = self.yardstick.captures(name)
         rounded = (usual,) if usual is not None else ()
         compared = functools.partial(

@@ -13,7 +13,7 @@ import click
 from mvdeploy import export, models
 from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
-from mvdeploy.text_format import clean
+from mvdeploy.text_format import clean, count
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.verify import MutationResult
@@ -113,7 +113,7 @@ def command(
         )
     if mutations:
         click.echo(_mutation_json(results) if as_json else _mutation_table(results))
-        return 0 if all(result.good for result in results) else 1
+        return 0 if all(result.good or result.no_effect for result in results) else 1
     _print(parity, as_json, modules=modules)
     return 0 if parity.passed else 1
 
@@ -249,7 +249,7 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
     """Return a Markdown table, which also reads well on a terminal."""
     rows = [("mutation", "in module", "caught", "module named", "max abs", "SNR dB")]
     for result in results:
-        caught = "yes" if result.caught else "NO"
+        caught = "yes" if result.caught else "no effect" if result.no_effect else "NO"
         if result.parity is None:
             rows.append((result.mutation, result.module, caught, "cannot be run", "-", "-"))
             continue
@@ -258,6 +258,8 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
         named = "the same" if result.named == result.module else result.named or "none"
         if not result.parity.modules:
             named = "outputs only"
+        if result.no_effect:
+            named = "-"
         rows.append((result.mutation, result.module, caught, named, f"{worst.max_abs:.1e}", snr))
     widths = [max(len(row[i]) for row in rows) for i in range(len(rows[0]))]
     lines = [
@@ -267,7 +269,14 @@ def _mutation_table(results: Sequence[MutationResult]) -> str:
     good = sum(result.good for result in results)
     looked = any(r.parity is not None and r.parity.modules for r in results)
     how = "with the right module" if looked else "by their outputs"
-    return "\n".join([*lines, "", f"{good} of {len(results)} caught {how}."])
+    idle = sum(result.no_effect for result in results)
+    lines += ["", f"{good} of {len(results) - idle} caught {how}."]
+    if idle:
+        lines.append(
+            f"{count(idle, 'mutation')} without effect here: every output and inner tensor is the "
+            "file's own, bit for bit. They are neither caught nor missed."
+        )
+    return "\n".join(lines)
 
 
 def _mutation_json(results: Sequence[MutationResult]) -> str:
@@ -276,6 +285,7 @@ def _mutation_json(results: Sequence[MutationResult]) -> str:
             "mutation": r.mutation,
             "module": r.module,
             "caught": r.caught,
+            "no_effect": r.no_effect,
             "module_named": r.named,
             "max_abs": None if r.parity is None else r.parity.worst.max_abs,
             "snr_db": None if r.parity is None else r.parity.worst.snr_db,
