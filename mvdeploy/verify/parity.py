@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from mvdeploy import precisions, tasks
 from mvdeploy.engines import SessionRequest
-from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
+from mvdeploy.errors import CheckFailed
 from mvdeploy.records import (
     Artifact,
     ModuleParity,
@@ -26,8 +26,8 @@ from mvdeploy.records import (
 )
 from mvdeploy.records.parity import NOTABLE, ONE_INPUT
 from mvdeploy.verify import images, localise, probes, verifiers
-from mvdeploy.verify.inputs import Feeds
-from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick, compared, existing
+from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick
+from mvdeploy.verify.running import engine_errors, numeric, run_artifact
 
 NAMED = 3
 """Weights that an error names."""
@@ -68,7 +68,7 @@ def check(
     threads = torch.get_num_threads()
     try:
         expected = yardstick.reference
-        actual = _run_artifact(yardstick.artifact, path, yardstick.feeds, engine)
+        actual = run_artifact(yardstick.artifact, path, yardstick.feeds, engine)
         for name, outputs in actual.items():
             watch(name, outputs)
         title, spread = verifiers.title(engine), _largest_spread(expected.outputs.values())
@@ -96,7 +96,7 @@ def compare_outputs(
         CheckFailed: an output is missing, has another shape or is no finite number.
     """
     (name,) = expected.outputs
-    actual = {name: _numeric(artifact, device_outputs)}
+    actual = {name: numeric(artifact, device_outputs)}
     return _judged(artifact, engine, expected, actual, None)
 
 
@@ -275,7 +275,7 @@ class _Inside:
         reader = verifiers.get(self.engine)
         feed = images.fed(artifact, self.yardstick.feeds[name])
         request = SessionRequest(program.path, feed, outputs=program.names)
-        with _engine_errors(self.engine, artifact):
+        with engine_errors(self.engine, artifact):
             if self.make is None:
                 tensors = reader.read_tensors(request, program.names)
             else:
@@ -349,44 +349,6 @@ def _with_known_losses(parity: Parity, inside: _Inside) -> Parity:
             measured = losses.get(op.module)
             losses[op.module] = dataclasses.replace(measured or own, operator=op.type)
     return dataclasses.replace(parity, losses=tuple(losses.values()))
-
-
-def _run_artifact(
-    artifact: Artifact, path: Path, feeds: Feeds, engine: str
-) -> dict[str, dict[str, Array]]:
-    """Return the outputs of the artifact, by input."""
-    by_input = {}
-    first = next(iter(feeds.values()))
-    with _engine_errors(engine, artifact):
-        names = tuple(output.name for output in artifact.outputs)
-        request = SessionRequest(path, images.fed(artifact, first), outputs=names)
-        session = verifiers.get(engine).open_session(request)
-    for name, feed in feeds.items():
-        with _engine_errors(engine, artifact):
-            session.feed(images.fed(artifact, feed))
-            session.infer()
-            outputs = session.outputs()
-        by_input[name] = _numeric(artifact, outputs)
-    return by_input
-
-
-@contextmanager
-def _engine_errors(engine: str, artifact: Artifact) -> Iterator[None]:
-    """Turn whatever an engine raises into an `EngineError`."""
-    try:
-        yield
-    except MvdeployError:
-        raise
-    except Exception as error:
-        raise EngineError(
-            f"{engine} cannot run {artifact.path} ({error}).",
-            "Export it again; if it stays so, report the model, the format and the versions.",
-        ) from error
-
-
-def _numeric(artifact: Artifact, outputs: Outputs) -> dict[str, Array]:
-    """Return the outputs that are compared, as the manifest names them."""
-    return {name: np.asarray(existing(name, outputs, artifact.path)) for name in compared(artifact)}
 
 
 def _compare(

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
-import json
+import functools
+from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
+from onnx import NodeProto
 
 from mvdeploy import models
 from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.verify import Verifier
+from mvdeploy.verify.mutations import onnx
 from tests.warm import Server
 
 # One token: whatever its scores are, their softmax is 1.
@@ -47,16 +52,51 @@ make.image_size, make.num_classes = (12, 12), 5
 """
 
 
-@pytest.fixture(scope="module", params=["onnx", "executorch"])
-def one_token(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+@pytest.fixture(scope="module")
+def one_token(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
+    """Return a function that gives the network as a file with a suffix."""
     folder = tmp_path_factory.mktemp("one_token")
     (folder / "net.py").write_text(NETWORK)
-    path = folder / ("net.onnx" if request.param == "onnx" else "net.pte")
-    Builder(models.make_spec(f"{folder}/net.py:make")).export(request.param, path)
-    return path
+
+    @functools.cache
+    def make(suffix: str) -> Path:
+        path = folder / f"net{suffix}"
+        format_name = {".onnx": "onnx", ".pte": "executorch"}[suffix]
+        Builder(models.make_spec(f"{folder}/net.py:make")).export(format_name, path)
+        return path
+
+    return make
 
 
-def test_what_cannot_change_anything_is_not_missed(one_token: Path, warm: Server) -> None:
-    done = warm.mvdeploy("verify", str(one_token), "--mutations", cwd=one_token.parent)
-    print(done.stdout, done.stderr)
-    assert 0
+@pytest.mark.parametrize(
+    ("suffix", "idle"),
+    [(".onnx", ["softmax axis", "attention scale × 1.1"]), (".pte", ["softmax axis"])],
+)
+def test_what_cannot_change_anything_is_not_missed(
+    one_token: Callable[[str], Path], warm: Server, suffix: str, idle: list[str]
+) -> None:
+    path = one_token(suffix)
+    arguments = ("verify", str(path), "--mutations", "--model", "net.py:make")
+    done = warm.mvdeploy(*arguments, cwd=path.parent)
+    assert done.returncode == 0, done.stdout
+    rows = [line.split("|") for line in done.stdout.splitlines() if line.startswith("|")]
+    without = [row[1].strip() for row in rows if row[3].strip() == "no effect"]
+    assert without == idle
+    good = len(rows) - 2 - len(idle)  # two lines are the head
+    assert f"{good} of {good} caught with the right module." in done.stdout
+    assert f"{len(idle)} mutation{'s' * (len(idle) > 1)} without effect here" in done.stdout
+
+
+def test_what_changes_a_last_bit_is_missed(
+    one_token: Callable[[str], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = one_token(".onnx")
+
+    def nudge(editor: onnx.Editor, node: NodeProto) -> None:
+        weight = editor.constant(node.input[1])
+        assert weight is not None
+        editor.replace_input(node, 1, np.nextafter(weight, np.float32(np.inf)))
+
+    monkeypatch.setattr(onnx, "_MUTATIONS", {"nudged": (nudge, onnx._has_weight)})
+    found = Verifier(path, model=f"{path.parent}/net.py:make").mutations()
+    assert [(one.caught, one.no_effect, one.good) for one in found] == [(False, False, False)] * 3
