@@ -54,6 +54,7 @@ class Subject:
         reader.lay(workshop, self._pristine)
         damages.copy(self._pristine, self._sound)
         self._victims = reader.damaged(self._pristine)
+        self._without: dict[str, subprocess.CompletedProcess[str] | None] = {}
         before = self._run(self._sound)
         if before is None or before.returncode:
             raise RuntimeError(f"{reader.name}: {before}")
@@ -90,8 +91,20 @@ class Subject:
         outcome = outcomes.of_process(ended)
         if outcome.name or ended is None:
             return outcome
-        trial = Trial(self._sound, self._copy, victim, kind, self._before, ended, self._server)
+        absent = self._absent(victim)
+        sound = (self._sound, self._copy, victim, kind, self._before)
+        trial = Trial(*sound, ended, absent, self._server)
         return outcomes.Outcome(self._reader.judge(trial), outcome.said)
+
+    def _absent(self, victim: str) -> subprocess.CompletedProcess[str] | None:
+        """Return how the command ends where a file is not there."""
+        if victim not in self._without:
+            folder = self._copy.with_name("without")
+            damages.copy(self._pristine, folder)
+            (folder / victim).unlink()
+            self._without[victim] = self._run(folder)
+            shutil.rmtree(folder)
+        return self._without[victim]
 
     def _run(self, folder: Path) -> subprocess.CompletedProcess[str] | None:
         with self._server.start(*self._reader.command, cwd=folder, limits=LIMITS) as running:

@@ -20,6 +20,9 @@ LEAST_DB = 40.0
 MOST = 1e6
 """Magnitude that no weight of a network has."""
 
+NEEDED = ("case.json",)
+"""Files that others name, so that it is wrong to leave them out without a word."""
+
 PLAUSIBLE = 1000.0
 """Factor by which a number may change and still be what was measured, for all that a file tells."""
 
@@ -35,6 +38,7 @@ class Trial:
         kind: of the damage.
         before: how the command ended in the sound folder.
         ended: how it did here.
+        absent: how it ends where the damaged file is not there; None if it does not end.
         server: runs what has to be looked at in a process of its own.
     """
 
@@ -44,6 +48,7 @@ class Trial:
     kind: str
     before: subprocess.CompletedProcess[str]
     ended: subprocess.CompletedProcess[str]
+    absent: subprocess.CompletedProcess[str] | None
     server: Server
 
     @property
@@ -70,10 +75,17 @@ def by_text(trial: Trial) -> str:
 
 
 def by_document(trial: Trial) -> str:
-    """Judge what is printed of a JSON or TOML file: wrong if the file contradicts itself."""
+    """Judge what is printed of a JSON or TOML file: wrong if the file contradicts itself.
+
+    One that may be missing may also be what is not taken for such a file.
+    """
     judged = by_text(trial)
     if judged != "another":
         return judged
+    if trial.absent is not None and trial.absent.returncode == 0:
+        needed = Path(trial.victim).name in NEEDED
+        if _printed(trial.ended) == _printed(trial.absent):
+            return "silent" if needed else "another"
     before, now = (_read(home / trial.victim) for home in (trial.sound, trial.folder))
     return "another" if now is not None and _plausible(before, now) else "silent"
 

@@ -52,7 +52,7 @@ def trial(tmp_path: Path, server: Server, before: object, now: object, **more: s
         (tmp_path / name / "a.json").write_text(json.dumps(document))
     ends = ended(0, out=str(before)), ended(0, out=str(now), **more)
     homes = tmp_path / "sound", tmp_path / "copy"
-    return Trial(*homes, "a.json", "value-0", *ends, server)
+    return Trial(*homes, "a.json", "value-0", *ends, ended(2, REFUSED), server)
 
 
 @pytest.mark.parametrize(
@@ -86,7 +86,7 @@ def test_models_are_run_again(warm: Server, sound_files: Path, tmp_path: Path) -
         copy = tmp_path / name
         damages.copy(tmp_path / "pristine", copy)
         damages.apply(copy / "net.onnx", name, reader.name)
-        here = Trial(tmp_path / "sound", copy, "net.onnx", name, fine, fine, warm)
+        here = Trial(tmp_path / "sound", copy, "net.onnx", name, fine, fine, None, warm)
         wrong = judge(here) == "silent"
         judged.append(wrong)
         if wrong:

@@ -23,7 +23,7 @@ make.num_classes = 5
 """
 
 PROFILE = """\
-name = "bench-board"
+name = "board"
 title = "A board"
 link = "ssh"
 engines = ["executorch", "onnxruntime"]

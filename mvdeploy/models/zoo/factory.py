@@ -30,6 +30,7 @@ import dataclasses
 import functools
 import inspect
 import operator
+import os
 import shlex
 import warnings
 from pathlib import Path
@@ -117,7 +118,7 @@ def build(spec: ModelSpec) -> nn.Module:
 
 def _place(name: str) -> tuple[Path, str]:
     file, _, attribute = name.rpartition(":")
-    return Path(file).resolve(), attribute
+    return Path(os.path.realpath(file)), attribute  # a link to itself stays one
 
 
 def _factory(name: str) -> Any:
