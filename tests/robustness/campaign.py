@@ -71,7 +71,7 @@ class Subject:
         damages.copy(self._pristine, self._copy)
         try:
             try:
-                damages.apply(self._copy / victim, kind, self._reader.name)
+                self._damage(victim, kind)
                 self._reader.reseal(self._copy)
             except OSError as error:  # no such damage on this disk
                 return Row(self._reader.name, damage, "harmless", f"not made: {error.strerror}")
@@ -79,6 +79,17 @@ class Subject:
         finally:
             shutil.rmtree(self._copy)
         return Row(self._reader.name, damage, outcome.name, outcome.said)
+
+    def _damage(self, victim: str, kind: str) -> None:
+        what = (str(self._copy / victim), kind, self._reader.name)
+        if not kind.startswith("field"):
+            damages.apply(Path(what[0]), *what[1:])
+            return
+        call = f"{damages.__name__}:main"
+        with self._server.start(*what, cwd=self._copy, call=call) as running:
+            done = running.wait(TIMEOUT)
+        if done.returncode:
+            raise RuntimeError(done.stderr)
 
     def _outcome(self, victim: str, kind: str) -> outcomes.Outcome:
         ended = self._run(self._copy)

@@ -12,6 +12,7 @@ import os
 import pickle
 import random
 import shutil
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -142,6 +143,12 @@ def apply(file: Path, damage: str, seed: str) -> None:
     else:
         new = forms.of(file)[kind](data, rng)
     file.write_bytes(new)
+
+
+def main() -> None:
+    """Damage a file: for damages that take a library, in a fork that has it."""
+    file, damage, seed = sys.argv[1:]
+    apply(Path(file), damage, seed)
 
 
 def _replace(make: Callable[[Path], object]) -> Callable[[Path], None]:

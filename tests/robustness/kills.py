@@ -59,8 +59,8 @@ def _export(kind: str, name: str) -> Work:
     return Work(f"export {kind}", ("net.py",), command, command, "out")
 
 
-_BENCH = ("bench", "net.onnx")
-_MODELS = ("net.py", "net.onnx", "net.onnx.json")
+_BENCH = ("bench", "yard.onnx")
+_MODELS = ("yard.onnx", "yard.onnx.json")
 _CONVERT = ("convert", "timm/model.safetensors", "--to", "cvnets", "-o", "out/new.safetensors")
 _REPORT = ("report", "run", "-o", "out")
 WORKS = (

@@ -51,6 +51,7 @@ class Reader:
 
 
 _LARGE = 1 << 26
+_NETWORK = ("--model", "net.py:make")
 
 
 def _sum_right(model: str) -> Callable[[Path], None]:
@@ -96,7 +97,7 @@ def _models() -> tuple[Reader, ...]:
             continue
         own = (model, f"{model}.json", "net.py")
         judge = judges.by_outputs(model, model)
-        name, verify = f"{kind}, its sum made right", ("verify", model)
+        name, verify = f"{kind}, its sum made right", ("verify", model, *_NETWORK)
         reseal = _sum_right(model)
         found.append(Reader(name, own, (inner,), verify, judge, 350, reseal))
         found.append(Reader(f"{kind}, exported", own, (inner,), verify, judges.by_verdict, 60))
@@ -119,7 +120,7 @@ def _pictures() -> tuple[Reader, ...]:
     found = []
     for name in (*names, "picture.tif", "deep.png"):
         files = ("net.onnx", "net.onnx.json", "net.py", name)
-        command = ("verify", "net.onnx", "--input", name)
+        command = ("verify", "net.onnx", *_NETWORK, "--input", name)
         found.append(Reader(f"image {name}", files, (name,), command, judges.by_verdict, 120))
     return tuple(found)
 
@@ -141,9 +142,9 @@ READERS = (
     ),
     Reader(
         "manifest, verified",
-        ("net.onnx", "net.onnx.json", "net.py"),
-        ("net.onnx.json",),
-        ("verify", "net.onnx"),
+        ("yard.onnx", "yard.onnx.json"),
+        ("yard.onnx.json",),
+        ("verify", "yard.onnx"),
         judges.by_verdict,
         500,
     ),

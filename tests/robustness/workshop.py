@@ -67,6 +67,8 @@ def build(server: Server, folder: Path) -> Path:
             raise RuntimeError(made.stderr)
     for kind, name in FORMATS.items():
         _run(server, folder, "export", "net.py:make", "--format", kind, "-o", name)
+    yardstick = ("yardstick", "--image-size", "32", "--num-classes", "5")
+    _run(server, folder, "export", *yardstick, "--format", "onnx", "-o", "yard.onnx")
     _run(server, folder, "convert", "timm", "--to", "transformers", "-o", "hf")
     _run(server, folder, "export", "net.py:make", "--format", "onnx", "-o", "second.onnx")
     files = ("net.onnx", "second.onnx", "net.pt2")

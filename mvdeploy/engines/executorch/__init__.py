@@ -348,7 +348,8 @@ def _check_identifier(path: Path) -> None:
         raise EngineError(
             f"{path} could not be read ({error.strerror}).", "Check the path."
         ) from error
-    if start[4:6] != b"ET":
+    # Of another version it would say so in bytes that need not be text, and abort.
+    if start[4:6] != b"ET" or not start[6:8].isdigit():
         raise EngineError(
             f"{path} is no ExecuTorch program.",
             "Give a .pte file; 'mvdeploy export --format executorch' makes one.",
@@ -377,35 +378,24 @@ def _unfit(what: str) -> EngineError:
     return EngineError(what, "Give inputs as the program's manifest lists them, or export it anew.")
 
 
-class _Heard(io.TextIOBase):
-    """Passes on what is written to standard error, and keeps it."""
-
-    def __init__(self) -> None:
-        self.text = ""
-        self._stream = sys.stderr
-
-    def write(self, text: str) -> int:
-        self.text += text
-        return self._stream.write(text) if self._stream else len(text)
-
-    def flush(self) -> None:
-        if self._stream:
-            self._stream.flush()
-
-
 def _explained(what: str, action: Callable[[], _T]) -> _T:
     """Do something with the engine; where it fails, say why.
 
-    Its errors have a number only; it gives the reason on Python's standard error.
+    Its errors have a number only; it gives the reason on Python's standard error, where --debug
+    shows it.
     """
-    heard = _Heard()
+    heard = io.StringIO()
     try:
         with contextlib.redirect_stderr(heard):
-            return action()
+            done = action()
     except MemoryError:
         raise
     except Exception as error:
-        raise _worded(what, error, heard.text.splitlines()) from error
+        error.add_note(heard.getvalue())
+        raise _worded(what, error, heard.getvalue().splitlines()) from error
+    if sys.stderr is not None:
+        sys.stderr.write(heard.getvalue())
+    return done
 
 
 def _worded(what: str, error: Exception, lines: list[str]) -> EngineError:

@@ -15,8 +15,7 @@ from torch import Tensor, fx
 from torch.export import ExportedProgram
 from torch.export.graph_signature import OutputKind, OutputSpec, TensorArgument
 
-from mvdeploy.export.executorch import recording
-from mvdeploy.quiet import quiet
+from mvdeploy.export.executorch import reading, recording
 from mvdeploy.records import Operator
 
 _IDENTITIES = ("dropout", "alias", "contiguous", "clone", "detach", "identity", "to")
@@ -82,10 +81,7 @@ def _writes(node: fx.Node) -> bool:
 
 def weights(path: Path) -> frozenset[str]:
     """Return the sha256 of every constant tensor that a program holds."""
-    with quiet(errors=True):
-        from executorch.exir._serialize._program import deserialize_pte_binary
-
-    file = deserialize_pte_binary(path.read_bytes())
+    file = reading.parsed(path)
     stored = [buffer.storage for buffer in file.program.constant_buffer]
     if file.named_data is not None:
         stored += [getattr(data, "buffer", data) for data in file.named_data.buffers]

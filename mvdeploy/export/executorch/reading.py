@@ -75,7 +75,12 @@ def read(path: Path) -> FileFacts:
     )
 
 
-def _plan(path: Path) -> Any:
+def parsed(path: Path) -> Any:
+    """Return a program as ExecuTorch's own reader gives it.
+
+    Raises:
+        UsageError: it is none, or is damaged.
+    """
     try:
         data = reading.contents(path, limit=reading.WEIGHTS, what="a program")
     except OSError as error:
@@ -89,14 +94,18 @@ def _plan(path: Path) -> Any:
         with quiet(errors=True):
             from executorch.exir._serialize._program import deserialize_pte_binary
 
-            read = deserialize_pte_binary(data)
-            program: Any = getattr(read, "program", read)
-            plans = {plan.name: plan for plan in program.execution_plan}
+            return deserialize_pte_binary(data)
     except Exception as error:  # whatever its reader runs into
         raise UsageError(
             f"{path} is damaged, or of another version of ExecuTorch.",
             "Export the model again with the installed version of executorch.",
         ) from error
+
+
+def _plan(path: Path) -> Any:
+    read = parsed(path)
+    program: Any = getattr(read, "program", read)
+    plans = {plan.name: plan for plan in program.execution_plan}
     if _METHOD not in plans:
         raise UsageError(
             f"{path} has no method '{_METHOD}' (its methods: {', '.join(plans) or 'none'}).",

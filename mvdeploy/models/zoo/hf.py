@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import reading
 from mvdeploy.models import checkpoints, feeding
 from mvdeploy.models.feeding import Feed, folder, image_processors
@@ -83,6 +83,13 @@ def build(spec: ModelSpec) -> nn.Module:
                 network = automatic.from_config(config)
     except ImportError as error:
         raise unloadable("transformers", error) from error
+    except (MvdeployError, MemoryError):
+        raise
+    except Exception as error:  # whatever it runs into in files of others
+        raise UsageError(
+            f"transformers cannot build {short} ({_said(error)}).",
+            "Give a folder that save_pretrained wrote, or a model type.",
+        ) from error
 
     class Logits(nn.Module):
         """The network without what transformers wraps around its output."""
@@ -150,6 +157,11 @@ def _demand_sound(folder: Path) -> None:
     checkpoints.demand_sound(checkpoints.locate(folder))
 
 
+def _said(error: Exception) -> str:
+    """Return what an error of transformers says, on a line."""
+    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
+
+
 @functools.cache
 def _config(name: str) -> Any:
     configurations = load("transformers.models.auto.configuration_auto").AutoConfig
@@ -165,8 +177,10 @@ def _config(name: str) -> Any:
         if short not in classifiers:
             raise plugins.unknown("image classifier in transformers", short, classifiers)
         return configurations.for_model(short)
-    except (OSError, ValueError) as error:
+    except (MvdeployError, MemoryError):
+        raise
+    except Exception as error:  # whatever it runs into in files of others
         raise UsageError(
-            f"transformers cannot read the configuration of {short} ({error}).",
+            f"transformers cannot read the configuration of {short} ({_said(error)}).",
             "Give a folder that save_pretrained wrote, or a model type.",
         ) from error
