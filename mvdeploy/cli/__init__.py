@@ -12,9 +12,8 @@ import click
 
 import mvdeploy
 from mvdeploy import plugins
-from mvdeploy.cli import streams
+from mvdeploy.cli import signals, streams
 from mvdeploy.errors import MvdeployError, UsageError
-from mvdeploy.text_format import harmless
 
 COMMANDS = {
     "models": "List the models that can be built.",
@@ -33,7 +32,6 @@ _TOO_MUCH = ("DefaultCPUAllocator", "Storage size calculation overflowed")
 """How torch says that there is not enough memory."""
 
 _INTERNAL_ERROR = 70
-_INTERRUPTED = 130
 
 
 class _Verbs(click.Group):
@@ -64,10 +62,11 @@ def main() -> NoReturn:
     """Run the command line and end the process.
 
     Exit status: 0 done; 1 a check failed; 2 wrong usage or input; 3 device not reachable; 4 an
-    engine failed; 70 a defect of mvdeploy; 130 interrupted.
+    engine failed; 70 a defect of mvdeploy; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM.
     """
     debug = "--debug" in sys.argv[1:]
     streams.prepare()
+    signals.prepare()
     try:
         status = cli.main(prog_name="mvdeploy", standalone_mode=False)
         if sys.stdout is not None:
@@ -79,8 +78,10 @@ def main() -> NoReturn:
         where = error.ctx.command_path if error.ctx else "mvdeploy"
         message = error.format_message().rstrip(".") + "."
         _fail(message, f"'{where} --help' lists what can be given.", 2, debug)
-    except (KeyboardInterrupt, click.Abort):
-        _fail("Interrupted.", "What was finished before is saved.", _INTERRUPTED, debug)
+    except (KeyboardInterrupt, click.Abort) as error:
+        # click makes an error of its own of it.
+        message, status = signals.worded(error if error.__cause__ is None else error.__cause__)
+        _fail(message, "What was finished before is saved.", status, debug)
     except BrokenPipeError:
         # The reader of our output is gone; nobody is left to tell.
         streams.abandon()
@@ -110,8 +111,7 @@ def _fail(message: str, remedy: str, status: int, debug: bool) -> NoReturn:
     with contextlib.suppress(OSError):
         if debug:
             traceback.print_exc()
-        # Names in files of others stand in messages.
-        click.echo(harmless(f"Error: {message}\n{remedy}"), err=True)
+        click.echo(f"Error: {message}\n{remedy}", err=True)
     for stream in (sys.stdout, sys.stderr):
         try:
             if stream is not None:

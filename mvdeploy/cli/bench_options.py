@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from mvdeploy import engines, export, links, models, passes
-from mvdeploy.cli import link_options, options
+from mvdeploy.cli import link_options, options, streams
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.files.writing import NotWritten
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
@@ -354,22 +356,52 @@ def measure(request: Request, asked: Options) -> int:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import bench
     from mvdeploy.pipeline.report import view as view_of
+    from mvdeploy.report.renderers.terminal import show
 
     with steps(bench.step_count(request) + 1) as announce:
         store = bench.run(request, announce)
         announce("write the report")
         view = view_of(store.folder)
-        paths = report.write(view, store.folder)
-    if asked.as_json:
-        click.echo(report.renderer("json").text(view))
-    else:
-        from rich.console import Console
+        refused: list[Exception] = []
+        paths: tuple[Path, ...] = ()
+        with _only_shows(store.folder, refused):
+            paths = report.write(view, store.folder)
+    with _only_shows(store.folder, refused):
+        if asked.as_json:
+            click.echo(report.renderer("json").text(view))
+        else:
+            show(view, streams.console())
+            for path in paths:
+                if path.name == "report.html":
+                    click.echo(f"\nReport: {path}")
+    status = max(_failures(store), _wrong_outputs(store), asked.demands.settle(view))
+    if refused and (not status or isinstance(refused[0], NotWritten)):
+        raise refused[0]
+    return status
 
-        from mvdeploy.report.renderers.terminal import show
 
-        show(view, Console())
-        click.echo(f"\nReport: {next(p for p in paths if p.name == 'report.html')}")
-    return max(_failures(store), _wrong_outputs(store), asked.demands.settle(view))
+@contextlib.contextmanager
+def _only_shows(folder: Path, refused: list[Exception]) -> Iterator[None]:
+    """Keep what fails while a result is shown from taking its gates and its status away.
+
+    Args:
+        folder: where the result is saved.
+        refused: gets what a disk or a pipe refused, to be told of when all is settled.
+    """
+    try:
+        yield
+    except OSError as error:
+        refused.append(error)
+    except NotWritten as error:
+        elsewhere = f"'mvdeploy report {folder} -o DIR' writes the report elsewhere."
+        refused.append(NotWritten(error.message, f"The result is saved; {elsewhere}"))
+    except Exception as error:
+        words = f"{type(error).__name__}: {error}".splitlines()[0]
+        click.echo(
+            f"Warning: the result could not be shown ({words}).\nIt is saved in {folder}, and "
+            f"stands; please report this with the output of 'mvdeploy report {folder} --debug'.",
+            err=True,
+        )
 
 
 def _wrong_outputs(store: Store) -> int:

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import click
 
+from mvdeploy.cli import streams
+
 
 def _moves() -> bool:
     """Say whether standard error is a terminal whose cursor can be moved."""
@@ -26,12 +28,11 @@ def steps(total: int | None = None) -> Iterator[Callable[[str], None]]:
     if not _moves():
         yield lambda text: click.echo(text, err=True)
         return
-    from rich.console import Console
     from rich.markup import escape
     from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn, TimeElapsedColumn
 
     columns = (SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TimeElapsedColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+    with Progress(*columns, console=streams.console(stderr=True), transient=True) as progress:
         task = progress.add_task("start", total=total)
         begun = 0
 

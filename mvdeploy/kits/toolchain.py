@@ -8,6 +8,7 @@ import os
 import platform
 import re
 import shutil
+import signal
 import subprocess
 from collections.abc import Sequence
 from pathlib import Path
@@ -205,25 +206,36 @@ def run(words: Sequence[str]) -> str:
         DeviceUnavailable: it fails.
     """
     try:
-        done = subprocess.run(
-            words,
-            stdin=subprocess.DEVNULL,  # nobody sees what pip may ask for
-            capture_output=True,
-            text=True,
-            errors="replace",
-            timeout=_BUILD_S,
-            check=False,
-        )
+        status, output, errors = _run(words)
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceUnavailable(
             f"{words[0]} could not be run ({error}).", "Check its installation."
         ) from error
-    if done.returncode != 0:
+    if status != 0:
         raise DeviceUnavailable(
-            f"{Path(words[0]).name} failed: {_reason(done.stderr, done.stdout)}.",
+            f"{Path(words[0]).name} failed: {_reason(errors, output)}.",
             "Correct what it says and run again.",
         )
-    return done.stdout
+    return output
+
+
+def _run(words: Sequence[str]) -> tuple[int, str, str]:
+    """Run a program; it and the compilers that it starts end when this is interrupted."""
+    with subprocess.Popen(
+        words,
+        stdin=subprocess.DEVNULL,  # nobody sees what pip may ask for
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        errors="replace",
+        start_new_session=True,
+    ) as process:
+        try:
+            output, error = process.communicate(timeout=_BUILD_S)
+        except BaseException:
+            os.killpg(process.pid, signal.SIGKILL)
+            raise
+        return process.returncode, output, error
 
 
 def _reason(*outputs: str) -> str:

@@ -176,7 +176,7 @@ def test_a_changed_file_is_refused(warm: Server, finished: Finished, tmp_path: P
     assert "sha256" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_keeps_what_was_finished(
     warm: Server, exported: MakeExport, tmp_path: Path, number: signal.Signals
 ) -> None:
@@ -204,9 +204,10 @@ def test_a_killed_run_keeps_what_was_finished(
     (case,) = load_run(folder).cases
     assert case.measurement is not None
     assert len(case.measurement.sessions) >= 2
-    if number == signal.SIGINT:
-        assert process.returncode == 130
-        assert "saved" in err
+    if number != signal.SIGKILL:
+        assert process.returncode == 128 + number
+        named = "Interrupted." if number == signal.SIGINT else "Ended by SIGTERM."
+        assert err.endswith(f"Error: {named}\nWhat was finished before is saved.\n")
         assert [finding.code for finding in load_run(folder).run.findings] == ["interrupted"]
     assert not _runners_of(tmp_path)
     assert warm.mvdeploy("report", str(folder), cwd=tmp_path).returncode == 0

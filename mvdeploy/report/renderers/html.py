@@ -8,6 +8,7 @@ from pathlib import Path
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import document, figures
+from mvdeploy.text_format import harmless
 
 EXTENSION = "html"
 DESCRIPTION = "one page that needs nothing else"
@@ -41,5 +42,5 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         kind=kind,
     )
     path = folder / "report.html"
-    writing.text(path, text)
+    writing.text(path, harmless(text))
     return (path,)

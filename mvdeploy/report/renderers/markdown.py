@@ -13,7 +13,7 @@ from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Terms
 from mvdeploy.report.renderers import png
 from mvdeploy.report.tables.table import Table
 from mvdeploy.report.wording import FindingGroup
-from mvdeploy.text_format import clean
+from mvdeploy.text_format import clean, harmless
 
 EXTENSION = "md"
 DESCRIPTION = "a page in Markdown, with its figures beside it"
@@ -33,7 +33,7 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         for block in section.blocks:
             lines += _block(block)
     path = folder / "report.md"
-    writing.text(path, "\n".join(lines).rstrip("\n") + "\n")
+    writing.text(path, harmless("\n".join(lines)).rstrip("\n") + "\n")
     return (path, *png.render(view, folder))
 
 

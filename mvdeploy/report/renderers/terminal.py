@@ -16,7 +16,7 @@ from mvdeploy.report.tables import breakdown
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
-from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
+from mvdeploy.text_format import NONE, harmless, megabytes, milliseconds, percent
 
 if TYPE_CHECKING:
     import rich.table
@@ -47,7 +47,7 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     show(view, Console(file=printed, width=_FILE_WIDTH))
     path = folder / "report.txt"
     lines = (line.rstrip() for line in printed.getvalue().splitlines())
-    writing.text(path, "\n".join(lines) + "\n")
+    writing.text(path, harmless("\n".join(lines)) + "\n")
     return (path,)
 
 
