@@ -15,7 +15,7 @@ from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import prepare
+from mvdeploy.pipeline import memory, prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -138,7 +138,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     has been measured is kept, and the cases that are not finished fail for that reason.
 
     Raises:
-        UsageError: the input cannot be used; nothing has been written then.
+        UsageError: the input cannot be used, or there is not enough memory for so many iterations;
+            nothing has been written then.
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer, and nothing has been measured.
     """
@@ -146,6 +147,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 
     photograph = request.photograph or sample_photograph()
     wanted = request.wanted
+    memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
         spec: Builder(spec, photograph, on_step, request.left_out) for spec in request.specs

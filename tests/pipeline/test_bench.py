@@ -16,6 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
+from mvdeploy import export
 from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category
 from mvdeploy.records.run import load_run
@@ -226,3 +227,66 @@ def _runners_of(folder: Path) -> list[int]:
         if not alive or time.monotonic() > deadline:
             return alive
         time.sleep(0.1)
+
+
+PATCHED = """
+import errno, os
+from mvdeploy.cli import main
+from mvdeploy.files import writing
+from mvdeploy.report import figures
+
+fill, measured = writing.fill, []
+
+def full(part, content):
+    measured.extend([part.name] if part.name == "measurement.json" else [])
+    if len(measured) > 1:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    fill(part, content)
+
+def no_font(*_):
+    raise RuntimeError("no font")
+
+PATCH
+main()
+"""
+
+
+@pytest.fixture
+def two_files(exported: MakeExport, tmp_path: Path) -> Path:
+    """A folder with the same file twice."""
+    source = exported(patches="2,2,2", size="64").path
+    for name in ("first", "second"):
+        shutil.copy(source, tmp_path / f"{name}.onnx")
+        shutil.copy(export.manifest_path(source), tmp_path / f"{name}.onnx.json")
+    return tmp_path
+
+
+def patched(patch: str, folder: Path, *flags: str) -> subprocess.CompletedProcess[str]:
+    """Measure two files in a Python in which something is replaced."""
+    short = ("--warmup", "3", "--iterations", "6", "--sessions", "1", "--no-breakdown", *flags)
+    code = PATCHED.replace("PATCH", patch)
+    words = [sys.executable, "-c", code, "bench", "first.onnx", "second.onnx", "-o", "out", *short]
+    return subprocess.run(words, cwd=folder, capture_output=True, text=True, timeout=200)
+
+
+def test_a_full_disk_keeps_what_was_finished(two_files: Path) -> None:
+    done = patched("writing.fill = full", two_files)
+    assert done.returncode == 2, done.stderr
+    (folder,) = (two_files / "out").iterdir()
+    message, remedy = done.stderr.splitlines()[-2:]
+    assert "measurement.json cannot be written (No space left on device): " in message
+    assert "bytes are free there" in message
+    kept = f"What was measured of 1 of 2 cases is saved in out/{folder.name}"
+    assert kept in remedy
+    measured = {case.slug: case.measurement for case in load_run(folder).cases}
+    assert len(measured) == 2 and sum(m is not None for m in measured.values()) == 1
+    assert not list(two_files.rglob("*.part"))
+
+
+def test_what_only_shows_ends_no_run(two_files: Path) -> None:
+    flags = ("--fail-on", "p50:0.001ms", "--save-baseline", "base.json")
+    done = patched("figures.image = no_font", two_files, *flags)
+    assert done.returncode == 1, done.stderr
+    assert "Warning: the result could not be shown (RuntimeError: no font)." in done.stderr
+    assert "It is saved in out/" in done.stderr and "Gate p50:0.001ms failed" in done.stderr
+    assert "Latency, ms" in done.stdout

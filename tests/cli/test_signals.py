@@ -1,0 +1,74 @@
+"""Signals that ask a command to end."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+WAIT = """
+import sys, time
+from mvdeploy.cli import main
+from mvdeploy.cli.commands import models
+
+slow = float(sys.argv.pop())
+
+def wait(**_):
+    try:
+        print("there", flush=True)
+        time.sleep(60)
+    finally:
+        print("cleaning", flush=True)
+        time.sleep(slow)
+
+sys.argv.append("models")
+models.command.callback = wait
+main()
+"""
+
+
+def started(slow: float = 0, shell: str = "") -> subprocess.Popen[str]:
+    """Start a command that waits, and then takes so many seconds to clean up."""
+    process = subprocess.Popen(
+        ["sh", "-c", f'{shell} exec "$0" "$@"', sys.executable, "-c", WAIT, str(slow)],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stdout is not None and process.stdout.readline() == "there\n"
+    return process
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM", "SIGHUP"])
+def test_signals_end_a_command_like_an_interrupt(name: str) -> None:
+    number, process = signal.Signals[name], started()
+    process.send_signal(number)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (128 + number, "cleaning\n")
+    first = "Interrupted." if name == "SIGINT" else f"Ended by {name}."
+    assert err.strip() == f"Error: {first}\nWhat was finished before is saved."
+
+
+def test_a_second_signal_ends_at_once_but_not_one_of_the_same_moment() -> None:
+    process = started(slow=50)
+    process.send_signal(signal.SIGTERM)
+    assert process.stdout is not None and process.stdout.readline() == "cleaning\n"
+    process.send_signal(signal.SIGHUP)
+    time.sleep(1)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(20) == -signal.SIGTERM
+    process.communicate()
+
+
+def test_nohup_is_respected() -> None:
+    process = started(shell="trap '' HUP;")
+    process.send_signal(signal.SIGHUP)
+    time.sleep(0.3)
+    assert process.poll() is None
+    process.send_signal(signal.SIGTERM)
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 128 + signal.SIGTERM and "Ended by SIGTERM." in err
