@@ -22,6 +22,9 @@ from mvdeploy.errors import UsageError
 
 REMEDY = "Make room there, or give a place that can be written to."
 
+TEMPORARY = "Make room there, or set TMPDIR to a folder that can be written to."
+"""What to do when temporary files have no room."""
+
 _FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 _OF_THE_PLACE = (*_FULL, errno.EROFS, errno.EIO, errno.EMFILE, errno.ENFILE, errno.ENAMETOOLONG)
 """What can only be the fault of the place that is written to, whatever else was going on."""
@@ -91,22 +94,21 @@ def temporary() -> Iterator[Path]:
     Raises:
         NotWritten: there is no place for it, or it is full.
     """
-    remedy = "Make room there, or set TMPDIR to a folder that can be written to."
     try:
         place = Path(tempfile.gettempdir())
     except OSError as error:  # it has tried several
         raise NotWritten(
-            f"There is no place for temporary files ({error.strerror}).", remedy
+            f"There is no place for temporary files ({error.strerror}).", TEMPORARY
         ) from error
     with contextlib.ExitStack() as stack:
-        with worded(place, remedy):
+        with worded(place, TEMPORARY):
             made = stack.enter_context(folder(place, "mvdeploy"))
         try:
             yield made
         except OSError as error:
             # Of others, such as a missing input, nothing is said here.
             if error.errno in _OF_THE_PLACE:
-                raise refused(error, made, remedy) from error
+                raise refused(error, made, TEMPORARY) from error
             raise
 
 

@@ -36,9 +36,9 @@ def check(plan: Plan, cases: int, room: int | None = None) -> None:
     room = available() if room is None else room
     if plan.iterations * each > room:
         taken, there = (f"{size / 1e6:,.0f} MB" for size in (plan.iterations * each, room))
+        asked = f"{plan.iterations:,} iterations of {count(cases, 'case')}"
         raise UsageError(
-            f"{plan.iterations:,} iterations of {count(cases, 'case')} take about {taken} of memory, "
-            f"and there are {there}.",
+            f"{asked} take about {taken} of memory, and there are {there}.",
             f"Ask for at most {max(1, room // each):,} with --iterations, or measure fewer cases.",
         )
 

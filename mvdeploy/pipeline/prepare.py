@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import io
 import itertools
 import re
 from collections.abc import Mapping, Sequence
@@ -320,6 +321,7 @@ def _write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact)
     fed = images.fed(artifact, next(iter(feeds.values())))
     files = input_files(folder, slug, artifact)
     for path, array in zip(files.values(), fed.values(), strict=True):
-        with writing.whole(path) as part:
-            np.save(part, array)
+        content = io.BytesIO()
+        np.save(content, array)
+        writing.data(path, content.getvalue())
     return files

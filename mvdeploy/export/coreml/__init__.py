@@ -6,6 +6,7 @@ A package is a folder. It runs on Apple devices only; elsewhere it is verified b
 from __future__ import annotations
 
 import dataclasses
+import tempfile
 from pathlib import Path
 
 from mvdeploy import export, plugins
@@ -14,6 +15,7 @@ from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export.coreml import labels as names
+from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
 
@@ -124,6 +126,10 @@ def formulation(options: export.Options) -> str:
     return _OLD if options.own.deployment_target == _OLDEST else _FORMULATION
 
 
+_NOT_WRITTEN = "[MIL FileWriter]"
+"""How coremltools begins when the disk refuses the weights."""
+
+
 def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write a ``.mlpackage`` folder.
 
@@ -151,6 +157,9 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except MvdeployError:
         raise
     except Exception as error:
+        if _NOT_WRITTEN in str(error):  # it does not say which file, but it is a temporary one
+            refusal = OSError(None, "coremltools could not write", tempfile.gettempdir())
+            raise writing.refused(refusal, remedy=writing.TEMPORARY) from error
         raise failed("coremltools", error, subject, _LACKING) from error
     return Written(converted.operators, inputs=converted.inputs, outputs=converted.outputs)
 
