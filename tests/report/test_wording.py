@@ -69,6 +69,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "device_not_judged": {"case": "a", "reason": "The checkpoint is gone."},
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "manifest_of_another_file": {"file": "a.onnx"},
+    "changed_code": {"code": "net.py", "file": "a.onnx"},
     "unknown_network": {},
     "outputs_not_finite": {},
     "unknown_images": {"fed": "as RGB in 0 to 1"},
