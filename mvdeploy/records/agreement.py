@@ -56,7 +56,11 @@ def _parts(case: Case, plan: Plan) -> Iterator[str]:
             yield f"{name} has the {what} {own!r}, but its file has {files!r}"
     # Of a file with others beside it, the runner is sent one, with another checksum.
     measured = measurement.conditions.get("artifact_sha256") if measurement else None
-    if measured and not (artifact.data or artifact.twin) and measured != artifact.sha256:
+    if (
+        measured is not None
+        and not (artifact.data or artifact.twin)
+        and measured != artifact.sha256
+    ):
         yield f"the manifest of {name} is of another file than was measured"
 
 

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from mvdeploy.records.category import Category
-from mvdeploy.records.limits import Count, Number, Pixels, Size
+from mvdeploy.records.limits import Count, Filled, Number, Pixels, Size
 from mvdeploy.records.parity import Verified
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
@@ -106,7 +107,7 @@ class ModuleInfo:
     """
 
     class_name: str
-    category: Category | None
+    category: Annotated[Category, Filled()] | None
     declared: bool = True
 
 

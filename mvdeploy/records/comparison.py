@@ -34,8 +34,8 @@ class PairGroup:
         if len(self.a) * self.block_b != len(self.b) * self.block_a or len(self.a) % self.block_a:
             lengths = f"{len(self.a)} times in turns of {self.block_a}"
             yield f"has {lengths} beside {len(self.b)} in turns of {self.block_b}"
-        if self.a.too_much_cpu or self.b.too_much_cpu:
-            yield "has more CPU time than wall time, which no thread can have"
+        for side in (self.a, self.b):
+            yield from side.cpu_faults
 
 
 @dataclasses.dataclass(frozen=True)

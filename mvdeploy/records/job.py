@@ -116,15 +116,19 @@ class Samples:
         return len(self.wall_ns)
 
     @property
-    def too_much_cpu(self) -> bool:
-        """Whether a thread would have computed for longer than time went by.
+    def cpu_faults(self) -> Iterator[str]:
+        """What no thread's CPU times can be, as clauses.
 
         The CPU clock is read around the wall clock, which takes a microsecond or is interrupted
-        (0.3 ms were seen), and on some systems it moves in steps of up to 16 ms.
+        (0.3 ms were seen), and on some systems it moves in steps of up to 16 ms. One that tells
+        single nanoseconds passes by no inference.
         """
         pairs = zip(self.wall_ns, self.cpu_ns, strict=True)
         allowed = 1.05 * sum(self.wall_ns) + _CPU_STEP_NS + _CPU_READING_NS * len(self)
-        return sum(self.cpu_ns) > allowed or any(cpu > wall + _CPU_STEP_NS for wall, cpu in pairs)
+        if sum(self.cpu_ns) > allowed or any(cpu > wall + _CPU_STEP_NS for wall, cpu in pairs):
+            yield "has more CPU time than wall time, which no thread can have"
+        if 0 in self.cpu_ns and any(time % 1000 for time in self.cpu_ns):
+            yield "has a CPU time of 0 among others in nanoseconds"
 
     def __add__(self, other: Samples) -> Samples:
         return Samples(self.wall_ns + other.wall_ns, self.cpu_ns + other.cpu_ns)

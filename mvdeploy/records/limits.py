@@ -44,6 +44,15 @@ class _FileName:
         return "" if _SIMPLE.fullmatch(value) else "a simple name: letters, digits, '.', '_', '-'"
 
 
+@dataclasses.dataclass(frozen=True)
+class Filled:
+    """A text that is not empty."""
+
+    def problem(self, value: str) -> str:
+        """Say what the text should be; empty when it is that."""
+        return "" if value else "a name"
+
+
 Count = Annotated[int, Range(0)]
 Number = Annotated[int, Range(1)]
 """Of something of which there is one at least."""

@@ -65,8 +65,7 @@ class Session:
         if self.measured_ns and own > self.measured_ns:
             yield f"has inferences of {own} ns among measured ones of {self.measured_ns} ns"
         for samples in (self.first, self.warmup, self.steady, self.anchor):
-            if samples.too_much_cpu:
-                yield "has more CPU time than wall time, which no thread can have"
+            yield from samples.cpu_faults
 
 
 @dataclasses.dataclass(frozen=True)
@@ -132,8 +131,7 @@ class Measurement:
 
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""
-        if self.first.too_much_cpu:
-            yield "has more CPU time than wall time, which no thread can have"
+        yield from self.first.cpu_faults
 
     @property
     def steady(self) -> Samples:

@@ -59,6 +59,8 @@ json_values = st.recursive(
 
 def within(kind: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
     """Values of a type within the limits of a field."""
+    if kind in SOUND:
+        return SOUND[kind]()
     ranges = [limit for limit in limits if isinstance(limit, Range)]
     if kind is str:
         return st.from_regex(r"[a-z][a-z0-9._-]{0,5}", fullmatch=True)
@@ -73,7 +75,7 @@ def within(kind: Any, limits: tuple[Any, ...]) -> st.SearchStrategy[Any]:
 def samples(draw: st.DrawFn, length: int | None = None) -> Samples:
     size = draw(st.integers(0, 3)) if length is None else length
     wall = draw(st.lists(st.integers(0, 10**16), min_size=size, max_size=size))
-    return Samples(tuple(wall), tuple(time // 2 for time in wall))
+    return Samples(tuple(wall), tuple(time // 2000 * 1000 for time in wall))
 
 
 @st.composite

@@ -179,6 +179,7 @@ def damage(folder: Path, file: str, change: Callable[[dict], object]) -> None:
 
 
 CASE = "cases/full/case.json"
+NAMELESS = {"a": {"class_name": "A", "category": "", "declared": True}}
 
 
 @pytest.mark.parametrize(
@@ -198,6 +199,12 @@ CASE = "cases/full/case.json"
             r"cpu_ns\[0\] should be int",
         ),
         (CASE, lambda b: steady(b).update(cpu_ns=[10**15, 1]), "more CPU time than wall time"),
+        (CASE, lambda b: steady(b).update(cpu_ns=[0, 1]), "a CPU time of 0 among others"),
+        (
+            "cases/full/artifact.json",
+            lambda b: b.update(modules=NAMELESS),
+            "should be a name, not ''",
+        ),
         (CASE, lambda b: steady(b)["wall_ns"].pop(), r"steady has 1 wall times and 2 CPU times"),
         (CASE, lambda b: session(b).update(measured_ns=6), "inferences of 7 ns among .* of 6 ns"),
         (CASE, lambda b: session(b).update(usage={"x": "many"}), r"usage\.x should be"),
