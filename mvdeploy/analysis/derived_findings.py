@@ -205,7 +205,7 @@ def _reliability(case: CaseView) -> Iterator[Finding]:
 
 _VIEWS_NEED = 20
 _VIEWS_APART = {"CPU time": 1.5, "wall time": 3.0}
-"""Factor by which the medians of a case alone and in turns may differ. Of 22 cases in saved runs with
+"""Factor by which the medians of a case alone and in turns may differ. Of 22 cases in runs with
 20 samples of each or more, taken on a shared machine of 2 cores while other programs ran on it, CPU
 times were 0.93 to 1.18 times as long in turns, wall times 0.92 to 1.89. With 3 to 19 samples of one
 it was down to 0.55 and 0.50, which is why so few are not held against each other."""
