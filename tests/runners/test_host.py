@@ -151,8 +151,8 @@ def test_outputs_that_cannot_be_left_are_an_error(make_job, run, tmp_path, kind)
     (tmp_path / "taken").write_text("")
     folder = tmp_path / "taken" / "x" if kind == "a file above" else tmp_path / "taken"
     error = failure(run(with_model(make_job("steady"), outputs_to=str(folder))))
-    assert error["kind"] == "run"
-    assert "The outputs of" in error["message"] and "could not be written" in error["message"]
+    assert error["kind"] == "disk"
+    assert f"{folder}/0.npy cannot be written (" in error["message"]
     assert error["remedy"]
 
 
