@@ -302,11 +302,11 @@ def test_a_malformed_job_is_an_error_event(run, text):
     [
         ({"models": ()}, "no models"),
         ({"order": (0, 1)}, "a model it lacks"),
-        ({"order": (-1,)}, "a model it lacks"),
-        ({"threads": 0}, "less than one thread"),
+        ({"order": (-1,)}, "order[0] should be at least 0"),
+        ({"threads": 0}, "threads should be at least 1"),
         ({"warmup_order": (0, 0)}, "each model once"),
         ({"warmup_order": (1,)}, "each model once"),
-        ({"warmup_order": (-1,)}, "each model once"),
+        ({"warmup_order": (-1,)}, "warmup_order[0] should be at least 0"),
     ],
 )
 def test_a_job_that_makes_no_sense_is_refused(make_job, run, fields, words):
