@@ -55,8 +55,7 @@ def read_job() -> Job:
         job = loads(Job, sys.stdin.buffer.read().decode(), "The job")
     demands = (
         (job.models, "it has no models"),
-        (all(0 <= i < len(job.models) for i in job.order), "its order names a model it lacks"),
-        (job.threads >= 1, "it asks for less than one thread"),
+        (all(i < len(job.models) for i in job.order), "its order names a model it lacks"),
         (_is_order(job.warmup_order, len(job.models)), "it does not warm up each model once"),
     )
     for good, reason in demands:
