@@ -18,10 +18,17 @@ def clean(text: str) -> str:
     or colours: spaces replace line breaks and tabs, U+FFFD the others.
     """
     spaced = " ".join(text.split())
-    return "".join("\ufffd" if unicodedata.category(c) in _UNSAFE else c for c in spaced)
+    return "".join("\ufffd" if _category(c) in _UNSAFE else c for c in spaced)
 
 
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn"}
+
+_JOINERS = "\u200c\u200d"
+"""Letters of Persian and of Indic scripts, and emoji, are written with these; they command nothing."""
+
+
+def _category(letter: str) -> str:
+    return "Mn" if letter in _JOINERS else unicodedata.category(letter)
 
 
 def harmless(text: str) -> str:
@@ -33,7 +40,7 @@ class _Harmless(dict[int, int]):
     """Letters, each with what is printed of it: control characters and writing-direction marks."""
 
     def __missing__(self, letter: int) -> int:
-        commands = unicodedata.category(chr(letter)) in ("Cc", "Cf")
+        commands = _category(chr(letter)) in ("Cc", "Cf")
         self[letter] = 0xFFFD if commands else letter
         return self[letter]
 

@@ -13,7 +13,10 @@ from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.paired import cpu_times_complete
 from mvdeploy.stats.reliability import Verdict, judge
 from mvdeploy.stats.summary import LatencySummary, summarise
-from mvdeploy.text_format import clean
+from mvdeploy.text_format import clean, elide
+
+_LONGEST = 160
+"""Characters of a label in tables and sentences."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -216,11 +219,16 @@ def _engine(case: Case) -> str:
     return "/".join(filter(None, (_format(case), case.engine)))
 
 
+def _label(case: Case) -> str:
+    """Return a label at a length that sentences bear; all of it stands in the saved case."""
+    return elide(case.label, _LONGEST)
+
+
 def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     """Return the labels, with as little added as tells most cases apart; the same are numbered."""
     added = ([_engine(case) for case in cases], [_precision(case) for case in cases], places)
     kinds = [
-        [clean(" ".join(parts)) for parts in zip((c.label for c in cases), *chosen, strict=True)]
+        [clean(" ".join(parts)) for parts in zip(map(_label, cases), *chosen, strict=True)]
         for count in range(len(added) + 1)
         for chosen in itertools.combinations(added, count)
     ]
@@ -234,7 +242,7 @@ def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
 def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     several = len(set(places)) > 1
     return [
-        clean(" ".join((case.label, _engine(case), _unusual(case), place if several else "")))
+        clean(" ".join((_label(case), _engine(case), _unusual(case), place if several else "")))
         for case, place in zip(cases, places, strict=True)
     ]
 

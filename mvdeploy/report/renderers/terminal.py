@@ -29,9 +29,9 @@ DEFAULT = False
 _PART_WIDTH, _CASE_WIDTH = 30, 19
 """Characters that the names of parts and each case take in the table of categories."""
 
-_LEAST = 10
-"""Characters that a column of words is given at least; a table that has no room for that is shown
-row by row."""
+_LEAST, _LINES = 10, 5
+"""Characters that a column of words is given at least, and lines that it is broken into at most; a
+table that has no room for that is shown row by row."""
 
 _FILE_WIDTH = 120
 """Characters of a line in a file."""
@@ -136,15 +136,16 @@ def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
 
 def _fitting(table: Table, width: int) -> RenderableType:
     """Return a table; row by row where its columns do not fit beside each other."""
+    from rich.cells import cell_len
     from rich.console import Group
 
     cells = zip(*([column.title for column in table.columns], *table.rows), strict=True)
-    longest = [max(map(len, column)) for column in cells]
-    needed = (
-        length if column.numeric else min(length, _LEAST)
+    longest = [max(map(cell_len, column)) for column in cells]
+    needed = [
+        length if column.numeric else min(length, max(_LEAST, -(-length // _LINES)))
         for column, length in zip(table.columns, longest, strict=True)
-    )
-    if sum(needed) + len(longest) <= width:
+    ]
+    if sum(needed) + 2 * len(longest) <= width:
         return _table(table)
     return Group(*_row_by_row(table, width))
 
