@@ -24,7 +24,7 @@ def clean(text: str) -> str:
 _UNSAFE = {"Cc", "Cf", "Cs", "Co", "Cn"}
 
 _JOINERS = "\u200c\u200d"
-"""Letters of Persian and of Indic scripts, and emoji, are written with these; they command nothing."""
+"""Words of Persian and of Indic scripts, and emoji, need these; they command nothing."""
 
 
 def _category(letter: str) -> str:

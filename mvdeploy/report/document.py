@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from typing import TypeVar
 
+from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
@@ -12,7 +14,12 @@ from mvdeploy.report.tables import breakdown, conditions, engines, latency, pari
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
-from mvdeploy.text_format import clean, join, milliseconds, percent
+from mvdeploy.text_format import clean, elide, join, milliseconds, percent
+
+T = TypeVar("T")
+
+_PARTS_SAID, _NAME_WIDTH = 3, 60
+"""Parts of a latency that are read out, and characters of a name."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -143,8 +150,8 @@ def _operators(view: View) -> Iterator[Block]:
         yield Picture(
             "modules",
             "Modules that take longest",
-            "Horizontal bars of the time in the modules that take longest, for every case; the "
-            "same values are in the table of modules.",
+            "Horizontal bars of the time in the modules that take longest, for every case. The "
+            "table of modules has the same values.",
         )
     yield from breakdown.modules(view)
     for pair in view.engines:
@@ -164,27 +171,46 @@ def _samples(view: View) -> Iterator[Block]:
 
 
 def _distribution(view: View) -> Picture:
-    percentiles = [
-        f"{case.name}: p50 {milliseconds(t.wall.p50)} ms, p90 {milliseconds(t.wall.p90)} ms, "
-        f"p99 {milliseconds(t.wall.p99)} ms"
-        for case in view.measured
-        if (t := case.timing)
+    times = [(case, case.timing.wall) for case in view.measured if case.timing]
+    said = [
+        f"{_short(case)}: p50 {milliseconds(wall.p50)} ms, p90 {milliseconds(wall.p90)} ms, "
+        f"p99 {milliseconds(wall.p99)} ms"
+        for case, wall in _extremes(times, lambda wall: wall.p50)
     ]
     return Picture(
         "latency",
         "Distribution of the samples",
-        f"Distribution of wall times. {'; '.join(percentiles)}.",
+        f"Distribution of wall times{_of(times)}. {'; '.join(said)}.",
     )
 
 
 def _categories_alt(view: View) -> str:
-    bars = [
-        f"{case.name}, {milliseconds(divided.total_ns)} ms: "
-        + ", ".join(f"{p.title} {percent(p.share)}" for p in divided.parts)
-        for case in view.profiled
-        if (divided := case.breakdown)
-    ]
-    return f"Stacked bars: {breakdown.title(view).lower()}. {'; '.join(bars)}."
+    """Say how long each case took, and its largest parts."""
+    divided = [(case, case.breakdown) for case in view.profiled if case.breakdown]
+    said = []
+    for case, one in _extremes(divided, lambda one: one.total_ns):
+        largest = sorted(one.parts, key=lambda part: -part.ns)[:_PARTS_SAID]
+        parts = join([f"{part.title} {percent(part.share)}" for part in largest])
+        said.append(f"{_short(case)}: {milliseconds(one.total_ns)} ms, most of it {parts}")
+    return f"Stacked bars: {breakdown.title(view).lower()}{_of(divided)}. {'; '.join(said)}."
+
+
+def _extremes(
+    found: Sequence[tuple[CaseView, T]], key: Callable[[T], float]
+) -> Sequence[tuple[CaseView, T]]:
+    """Return the fastest and the slowest of several cases; all of fewer than three."""
+    if len(found) <= 2:
+        return found
+    ordered = sorted(found, key=lambda pair: key(pair[1]))
+    return ordered[0], ordered[-1]
+
+
+def _of(found: Sequence[object]) -> str:
+    return f" of {len(found)} cases, here the fastest and the slowest" if len(found) > 2 else ""
+
+
+def _short(case: CaseView) -> str:
+    return elide(case.name, _NAME_WIDTH)
 
 
 def _conditions(view: View) -> Iterator[Block]:

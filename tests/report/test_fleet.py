@@ -91,7 +91,7 @@ def test_a_category_has_a_look_of_its_own(fleet: View) -> None:
     looks = _style.part_looks(fleet)
     assert list(looks) == [*fleet.categories, "unplaced", "outside"]
     assert len(set(looks.values())) == len(looks)
-    with _style.applied():
+    with _style.applied(fleet):
         (legend,) = categories.draw(fleet).legends
     titles = [text.get_text() for text in legend.get_texts()]
     assert titles[5] == "Feature pyramid"

@@ -25,11 +25,14 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
         name: of a file in this folder.
         kind: file format; SVG holds its text as shapes, so that it looks the same everywhere.
     """
-    from mvdeploy.report.figures import _style
+    from mvdeploy.report.figures import _style, _text
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     target = io.BytesIO()
-    with _style.applied():
-        drawer.draw(view).savefig(target, format=kind, dpi=DPI, metadata=metadata)
+    with _style.applied(view):
+        figure = drawer.draw(view)
+        if said := _text.note(view):
+            figure.supxlabel(said, size=7.5)
+        figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
     return target.getvalue()

@@ -7,16 +7,15 @@ import importlib
 import itertools
 import logging
 import os
-import re
 import sys
-import warnings
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
-from mvdeploy.text_format import elide
+from mvdeploy.report.figures import _text
+from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
@@ -78,7 +77,6 @@ _CASE_COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00
 _CASE_HATCHES = ("", "//", "..", "\\\\", "xx", "--", "oo", "++")
 
 _RC: dict[str, Any] = {
-    "font.family": "DejaVu Sans",
     "font.size": 9.0,
     "text.usetex": False,
     # Names from files may hold dollar signs, which are no mathematics.
@@ -108,13 +106,16 @@ _RC: dict[str, Any] = {
 
 
 @contextlib.contextmanager
-def applied() -> Iterator[None]:
-    """Draw and save with this look, whatever the user's own matplotlib settings are."""
+def applied(view: View) -> Iterator[None]:
+    """Draw and save with this look, whatever the user's own matplotlib settings are.
+
+    Args:
+        view: what is drawn; its names choose further fonts.
+    """
     defaults = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
-    settings: dict[Any, Any] = {**defaults, **_RC}
-    with mpl.rc_context(settings), warnings.catch_warnings():
-        # A sign that the font lacks is drawn as a box; the tables have it as text.
-        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+    more, _ = _text.families(_text.letters(view))
+    settings: dict[Any, Any] = {**defaults, **_RC, "font.family": [_text.FONT, *more]}
+    with mpl.rc_context(settings):
         yield
 
 
@@ -134,30 +135,19 @@ def figure(height: float) -> Figure:
 def case_label(view: View, case: CaseView, width: int = 26, lines: int = 3) -> str:
     """Return a case's key and name on a few short lines."""
     name = f"{case.key}: {case.name}" if len(view.cases) > 1 else case.name
-    return wrapped(name, width, lines)
+    return label(view, name, width, lines)
 
 
-def wrapped(text: str, width: int, lines: int) -> str:
-    """Break text into at most so many lines, leaving out its middle where it is too long."""
-    broken = _broken(text, width)
-    for room in range(width * lines, width, -2):
-        if len(broken) <= lines:
-            break
-        broken = _broken(elide(text, room), width)
-    return "\n".join(broken[:lines])
+def label(view: View, name: str, width: int, lines: int = 1) -> str:
+    """Return a name as it can be drawn, on a few short lines.
 
-
-def _broken(text: str, width: int) -> list[str]:
-    """Break after spaces and the signs between the parts of a name, within a part if need be."""
-    lines = [""]
-    for part in re.findall(r"[^\s_./:,-]*[\s_./:,-]?", text):
-        while len(lines[-1]) + len(part.rstrip()) > width:
-            if lines[-1]:
-                lines.append("")
-            else:
-                lines[-1], part = part[:width], part[width:]
-        lines[-1] += part
-    return [line.strip() for line in lines]
+    Args:
+        view: where it stands.
+        name: any text.
+        width: of a line, in letters of usual width.
+        lines: at most.
+    """
+    return _text.wrapped(_text.drawable(view, clean(name)), width, lines)
 
 
 def part_looks(view: View) -> dict[str, tuple[str, str]]:

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from mvdeploy.analysis.breakdown_view import UNATTRIBUTED_TITLES, Part
 from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
-from mvdeploy.text_format import elide, milliseconds
+from mvdeploy.text_format import milliseconds
 
 
 def draw(view: View) -> Figure:
@@ -83,7 +83,7 @@ def _legend(figure: Figure, view: View) -> None:
             facecolor=colour,
             hatch=hatch,
             edgecolor="white",
-            label=elide(titles[key], 52),
+            label=_style.label(view, titles[key], 52),
         )
         for key, (colour, hatch) in _style.part_looks(view).items()
     ]

@@ -7,7 +7,7 @@ from matplotlib.figure import Figure
 from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
 from mvdeploy.report.tables.breakdown import top_modules
-from mvdeploy.text_format import clean, elide, milliseconds
+from mvdeploy.text_format import milliseconds
 
 
 def draw(view: View) -> Figure:
@@ -43,7 +43,9 @@ def draw(view: View) -> Figure:
                 text, (ns / 1e6, row), (3, 0), textcoords="offset points", va="center", size=7
             )
         largest = max([largest, *times])
-    axes.set_yticks([i * group for i in range(len(paths))], [elide(clean(p), 46) for p in paths])
+    axes.set_yticks(
+        [i * group for i in range(len(paths))], [_style.label(view, path, 46) for path in paths]
+    )
     axes.set_ylim(len(paths) * group - group / 2, -group / 2)
     axes.set_xlim(0, 1.1 * (largest or 1.0) / 1e6)
     axes.tick_params(axis="y", length=0)

@@ -26,7 +26,7 @@ def draw(view: View) -> Figure:
         _samples(axes, timing)
         axes.set_ylim(low, high)
         beyond = sum(t / 1e6 > high for t in timing.wall_ns)
-        label = _style.case_label(view, case, width=95, lines=1)
+        label = _style.case_label(view, case, width=86, lines=1)
         above = f"   ({count(beyond, 'sample')} above the frame)" if beyond else ""
         axes.set_title(label + above, loc="left")
         axes.set_ylabel("ms")
