@@ -30,3 +30,10 @@ def test_every_row_names_a_test_that_exists() -> None:
         found = re.fullmatch(r"`(tests/[\w/]+\.py)::(test_\w+)`", test)
         assert found, test
         assert found[2] in functions_in(found[1]), test
+
+
+def test_nothing_is_said_to_be_on_an_index_that_is_not() -> None:
+    """mvdeploy itself is not published; what is said to be installed by its name would fail."""
+    texts = [ROOT / "README.md", *ROOT.glob("docs/*.md"), *ROOT.glob("mvdeploy/**/*.py")]
+    wrong = re.compile(r"pip install\s+[\"']?mvdeploy\b")
+    assert [path.name for path in texts if wrong.search(path.read_text("utf-8"))] == []

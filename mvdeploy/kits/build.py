@@ -171,10 +171,11 @@ class _Engines:
         versions = {name: kits.installed_version(name) for name in self._plugins}
         versions = {name: version for name, version in versions.items() if version}
         if not versions:
+            packages = " ".join(plugin.package for plugin in self._plugins.values())
             raise DeviceUnavailable(
                 f"None of {', '.join(self._plugins)} is installed here, so it is not known which "
                 "version the device is to have.",
-                "Install mvdeploy with its engines: 'pip install mvdeploy'.",
+                f"Install one of them, or all: pip install {packages}.",
             )
         for name, folder in self._folders(versions).items():
             _copy_libraries(self._plugins[name], folder, into)

@@ -24,4 +24,5 @@ def command(as_json: bool) -> None:
     for name, line in catalogue.items():
         default = " (default)" if name == models.DEFAULT else ""
         click.echo(f"{name:<{width}}  {line}{default}")
-    click.echo(f"Also: {', '.join(zoo.usages())} (libraries of the extra 'zoo', or your own file).")
+    others = ", ".join(zoo.usages())
+    click.echo(f"Also: {others} (your own, or those of a library that pip has installed).")

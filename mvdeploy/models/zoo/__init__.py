@@ -37,7 +37,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.models.zoo import _torchvision
 from mvdeploy.records import ModelSpec
 
-_INSTALL = "Install it: pip install 'mvdeploy[zoo]'."
+_INSTALL = "Install it: pip install {}."
 
 
 def find(name: str) -> ModuleType | None:
@@ -99,9 +99,11 @@ def unloadable(package: str, error: BaseException) -> UsageError:
         error = cause
     absent = error.name if isinstance(error, ModuleNotFoundError) else None
     if absent == package:
-        return UsageError(f"{package} is not installed.", _INSTALL)
+        return UsageError(f"{package} is not installed.", _INSTALL.format(package))
     if absent is not None and not absent.startswith(f"{package}."):
-        return UsageError(f"{package} needs {absent}, which is not installed.", _INSTALL)
+        # pip looks at what an installed package needs, too, and knows how that is called there.
+        message = f"{package} needs {absent}, which is not installed."
+        return UsageError(message, _INSTALL.format(package))
     reason = str(error).strip().partition("\n")[0] or type(error).__name__
     return UsageError(
         f"{package} is installed but does not load: {reason.rstrip('.')}.",

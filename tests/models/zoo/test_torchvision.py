@@ -63,11 +63,10 @@ def test_a_torchvision_that_loads_is_executed_once(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("files", "message"),
     [
-        ({}, "timm is not installed. Install it: pip install 'mvdeploy[zoo]'."),
+        ({}, "timm is not installed. Install it: pip install timm."),
         (
             {"timm/__init__": USES},
-            "timm needs torchvision, which is not installed. Install it: pip install "
-            "'mvdeploy[zoo]'.",
+            "timm needs torchvision, which is not installed. Install it: pip install timm.",
         ),
         (
             {

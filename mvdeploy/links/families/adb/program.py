@@ -79,7 +79,7 @@ def find(given: str | None = None) -> str:
         raise DeviceUnavailable(
             "There is no adb program on this machine.",
             "Install it (Debian and Ubuntu: apt install adb; macOS: brew install "
-            "android-platform-tools; anywhere: pip install 'mvdeploy[android]'), or name one with "
+            "android-platform-tools; anywhere: pip install adbutils), or name one with "
             "$ADB.",
         )
     return os.path.abspath(program)
