@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import shutil
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -349,6 +350,21 @@ def test_values_that_a_file_does_not_take(warm: Server, tmp_path: Path) -> None:
     assert "[E:onnxruntime" not in done.stderr
     assert "out of data bounds" in done.stderr and "with --values" in done.stderr
     assert warm.mvdeploy(*both, "--values", "ids=0,0", cwd=tmp_path).returncode == 0
+
+
+def test_a_program_of_torch_that_fails_when_it_runs(others: Others, tmp_path: Path) -> None:
+    """It is sound but for a stride of zero, which no reader looks at."""
+    broken = tmp_path / "broken.pt2"
+    with zipfile.ZipFile(others("net.pt2")) as old, zipfile.ZipFile(broken, "w") as new:
+        for member in old.namelist():
+            data = old.read(member)
+            if member.endswith("models/model.json"):
+                assert b'"as_ints": [2, 2]' in data
+                data = data.replace(b'"as_ints": [2, 2]', b'"as_ints": [0, 0]')
+            new.writestr(member, data)
+    with pytest.raises(UsageError, match="cannot be run by PyTorch .*stride") as caught:
+        files.opened(broken)
+    assert caught.value.exit_code == 2
 
 
 def test_describe_a_file(others: Others, tmp_path: Path) -> None:
