@@ -13,6 +13,7 @@ from mvdeploy import text_format
         ("a\nb\r\n\tc", "a b c"),
         ("\x1b[31mred", "\ufffd[31mred"),
         ("a\u202eb\u200bc", "a\ufffdb\ufffdc"),
+        ("\u0645\u06cc\u200c\u062e", "\u0645\u06cc\u200c\u062e"),
         ("  größe × 2 ", "größe × 2"),
     ],
 )

@@ -31,6 +31,9 @@ from mvdeploy.text_format import (
 _NAMED = 2
 """Modules that a sentence on two engines names on each side."""
 
+_MEDIANS = 8
+"""Cases whose medians are listed; of more, the fastest and the slowest are, and a table has all."""
+
 _LISTED = 4
 """Verdicts that are listed one by one when they are all the same."""
 
@@ -62,8 +65,12 @@ def _device(device: Device) -> str:
 
 
 def _headlines(view: View) -> tuple[str, ...]:
+    cases = sorted(view.measured, key=lambda case: case.timing.wall.p50 if case.timing else 0)
+    kind = " in turns" if any(case.timing and case.timing.in_turns for case in cases) else ""
+    if len(cases) > _MEDIANS:
+        fastest, slowest = (_headline(view, case) for case in (cases[0], cases[-1]))
+        return (f"Median latency{kind} (p50): from {fastest} to {slowest}.",)
     medians = [_headline(view, case) for case in view.measured]
-    kind = " in turns" if any(c.timing and c.timing.in_turns for c in view.measured) else ""
     return (f"Median latency{kind} (p50): {'; '.join(medians)}.",) if medians else ()
 
 

@@ -362,7 +362,7 @@ def test_a_program_of_torch_that_fails_when_it_runs(others: Others, tmp_path: Pa
                 assert b'"as_ints": [2, 2]' in data
                 data = data.replace(b'"as_ints": [2, 2]', b'"as_ints": [0, 0]')
             new.writestr(member, data)
-    with pytest.raises(UsageError, match="cannot be run by PyTorch .*stride") as caught:
+    with pytest.raises(UsageError, match=r"cannot be run by PyTorch .*stride") as caught:
         files.opened(broken)
     assert caught.value.exit_code == 2
 

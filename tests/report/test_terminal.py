@@ -1,9 +1,11 @@
 from __future__ import annotations
 
+import dataclasses
 import io
 from typing import Any
 
 import pytest
+from rich.cells import cell_len
 from rich.console import Console
 
 from mvdeploy.report.renderers.json import as_json
@@ -74,3 +76,20 @@ def test_a_narrow_terminal_loses_no_name_and_no_verdict(
         shown = " ".join(lines[at + 1 : at + 4])
         assert f"verdict\u00a0{case.verdict.grade}" in shown and "load\u00a041.300" in shown
     assert "Attention" in text and max(map(len, text.splitlines())) <= width
+
+
+@pytest.mark.parametrize("width", [40, 80, 200])
+@pytest.mark.parametrize(
+    "label", ["x" * 3000, "ネットワーク" * 9, "\U0001f469\u200d\U0001f467 " * 30]
+)
+def test_names_of_any_length_and_script(two: Any, view_for: Any, label: str, width: int) -> None:
+    """A name takes lines of the whole width rather than a column of a few letters."""
+    a, b = two.saved.cases
+    saved = dataclasses.replace(two.saved, cases=(dataclasses.replace(a, label=label), b))
+    text = printed(view_for(dataclasses.replace(two, saved=saved)), width)
+    lines = text.splitlines()
+    assert max(map(cell_len, lines)) <= width
+    assert len(lines) < 170
+    assert "\ufffd" not in text
+    assert any(line.strip().startswith("A: ") or line.strip() == "A:" for line in lines)
+    assert any("5.202" in line for line in lines)
