@@ -158,6 +158,7 @@ BAD_FILES: dict[str, tuple[Callable[[bytes], bytes], str, str]] = {
     "text": (lambda d: b"no program at all " * 99, "is no ExecuTorch program", "pte"),
     "half": (lambda d: d[: len(d) // 2], "the program is invalid: File size", "damaged"),
     "cut": (lambda d: d[:-1000], "the program is invalid: File size", "damaged"),
+    "no version": (changed(b"ET12", b"ET1\xb2"), "is no ExecuTorch program", "pte"),
     "PyTorch": (lambda d: b"PK\x03\x04" + d, "is no ExecuTorch program", "pte"),
     "another version": (
         changed(b"ET12", b"ET13"),
@@ -319,18 +320,25 @@ def test_inner_tensors_cannot_be_read(program: Programs) -> None:
     )
 
 
-def test_what_the_engine_says_is_kept_and_passed_on(
+def test_what_the_engine_says_of_a_failure_is_kept_for_its_traceback(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail() -> None:
         print("[a.cpp:1] The disk is on fire.", file=sys.stderr, flush=True)
         raise RuntimeError("error 0x1")
 
-    for err in ("[a.cpp:1] The disk is on fire.\n", ""):
-        with pytest.raises(EngineError, match="sat: an internal error: The disk is on fire"):
+    for _ in range(2):
+        with pytest.raises(EngineError, match="sat: an internal error: The disk") as caught:
             engine._explained("sat", fail)
-        assert capsys.readouterr().err == err
+        assert caught.value.__cause__ is not None
+        assert caught.value.__cause__.__notes__ == ["[a.cpp:1] The disk is on fire.\n"]
+        assert capsys.readouterr().err == ""
         monkeypatch.setattr(sys, "stderr", None)
+
+
+def test_what_the_engine_says_else_is_passed_on(capsys: pytest.CaptureFixture[str]) -> None:
+    engine._explained("sat", lambda: print("[a.cpp:1] Warm.", file=sys.stderr))
+    assert capsys.readouterr().err == "[a.cpp:1] Warm.\n"
 
 
 def test_loading_is_silent(program: Programs) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -370,6 +371,16 @@ def test_names_that_are_no_text(tmp_path: Path, name: bytes) -> None:
     assert field in data
     path.write_bytes(data.replace(field, field[:-1] + bytes([field[-1] ^ 0x80])))
     with pytest.raises(UsageError, match="a name in it is no text"):
+        read(path)
+
+
+@pytest.mark.timeout(60)
+def test_a_pipe_in_a_package_is_refused(others: Others, tmp_path: Path) -> None:
+    path = Path(shutil.copytree(others("net.mlpackage"), tmp_path / "net.mlpackage"))
+    model = next(path.rglob("*.mlmodel"))
+    model.unlink()
+    os.mkfifo(model)
+    with pytest.raises(MvdeployError, match="is a pipe"):
         read(path)
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
+from mvdeploy.files import reading
 from mvdeploy.quiet import quiet
 from mvdeploy.verify.mil import constants, operators
 
@@ -117,6 +118,9 @@ def _load(path: Path) -> Program:
     import coremltools
     from coremltools.converters.mil.frontend.milproto import load as milproto
 
+    for part in path.rglob("*"):
+        if not part.is_dir():
+            reading.demand_regular(part, reading.WEIGHTS, "part of a package")
     package = coremltools.models.MLModel(str(path), skip_model_load=True)
     spec = package.get_spec()
     if spec.WhichOneof("Type") != "mlProgram":

@@ -88,6 +88,26 @@ def test_a_folder_of_transformers_keeps_its_weights(references, tmp_path: Path) 
 
 
 @pytest.mark.parametrize(
+    "settings",
+    [
+        '{"model_type": "evil"}',
+        '{"model_type": "mobilevit", "id2label": true}',
+        '{"model_type": "mobilevit", "image_size": 64, "hidden_sizes": "many"}',
+    ],
+)
+def test_settings_that_transformers_cannot_follow_are_refused(
+    references, tmp_path: Path, settings: str
+) -> None:
+    configuration = references.transformers.MobileViTConfig(num_labels=7, image_size=64)
+    saved = references.transformers.MobileViTForImageClassification(configuration)
+    saved.save_pretrained(tmp_path / "saved")
+    (tmp_path / "saved/config.json").write_text(settings)
+    with pytest.raises(UsageError, match="transformers cannot") as caught:
+        models.build(models.make_spec(f"hf:{tmp_path / 'saved'}"))
+    assert "\n" not in caught.value.message
+
+
+@pytest.mark.parametrize(
     ("name", "message"),
     [
         ("timm:mobilevit_xxl", "no network in timm 'mobilevit_xxl'"),
