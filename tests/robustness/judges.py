@@ -188,8 +188,8 @@ def _plausible(before: Any, now: Any) -> bool:
 
 
 def _leaves(before: Any, now: Any) -> Iterator[tuple[Any, Any]]:
-    if isinstance(before, dict) and isinstance(now, dict) and before.keys() == now.keys():
-        for key in before:
+    if isinstance(before, dict) and isinstance(now, dict) and now.keys() <= before.keys():
+        for key in now:  # without an entry, its default holds
             yield from _leaves(before[key], now[key])
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for a, b in zip(before, now, strict=True):

@@ -64,7 +64,8 @@ def trial(tmp_path: Path, server: Server, before: object, now: object, **more: s
         ({"ms": [-1.5, 2], "name": "a"}, {"err": "Warning: it is negative.\n"}, "noticed"),
         ({"ms": [1e25, 2], "name": "a"}, {}, "silent"),
         ({"ms": [1.5], "name": "a"}, {}, "silent"),
-        ({"ms": [1.5, 2]}, {}, "silent"),
+        ({"ms": [1.5, 2]}, {}, "another"),
+        ({"ms": [1.5, 2], "name": "a", "more": 1}, {}, "silent"),
         ({"ms": ["1.5", 2], "name": "a"}, {}, "silent"),
     ],
 )
