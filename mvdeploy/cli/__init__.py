@@ -90,6 +90,8 @@ def main() -> NoReturn:
         sys.exit(error.exit_code)
     except Exception as error:
         _fail(*_worded(error), debug)
+    finally:
+        signals.over()
 
 
 def _worded(error: Exception) -> tuple[str, str, int]:

@@ -33,6 +33,12 @@ def prepare() -> None:
             signal.signal(number, _end)
 
 
+def over() -> None:
+    """Have signals change nothing any more: the work is done, and Python ends in a moment."""
+    for number in _ENDING:
+        signal.signal(number, signal.SIG_IGN)
+
+
 def worded(error: BaseException) -> tuple[str, int]:
     """Say what ended the process, and with which status."""
     number = error.number if isinstance(error, Ended) else signal.SIGINT

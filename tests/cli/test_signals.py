@@ -72,3 +72,19 @@ def test_nohup_is_respected() -> None:
     process.send_signal(signal.SIGTERM)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + signal.SIGTERM and "Ended by SIGTERM." in err
+
+
+LAST = """
+import atexit, os, signal, sys
+from mvdeploy.cli import main
+
+atexit.register(lambda: [os.kill(os.getpid(), n) for n in (signal.SIGTERM, signal.SIGINT)])
+sys.argv.append("--version")
+main()
+"""
+
+
+def test_a_signal_after_the_work_is_done_changes_nothing() -> None:
+    done = subprocess.run([sys.executable, "-c", LAST], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout.startswith("mvdeploy, version")
