@@ -107,6 +107,7 @@ class Place:
         group = rng.random() < 0.5
         command = self._work.command
         with self._laid(), self._server.start(*command, cwd=self._folder) as running:
+            _began(running.pid)
             time.sleep(rng.uniform(0, self._seconds))
             with contextlib.suppress(ProcessLookupError):
                 (os.killpg if group else os.kill)(running.pid, _number(name))
@@ -143,8 +144,6 @@ class Place:
             return "hang", ""
         said = outcomes.last_words(done.stderr)
         documented = (128 + _number(name), -_number(name) if name in ROUGH else None)
-        if "in _become" in done.stderr:
-            return "harmless", "before it began"
         if "Traceback" in done.stderr:
             return "traceback", said
         if done.returncode not in (0, *documented):
@@ -208,13 +207,28 @@ class Place:
             (shutil.copytree if source.is_dir() else shutil.copy)(source, target)
         try:
             runtime = self._folder.with_name(f"{self._folder.name}-runtime")
-            runtime.mkdir(exist_ok=True)
+            runtime.mkdir(mode=0o700, exist_ok=True)
             own = {"TMPDIR": str(self._temporary), "XDG_RUNTIME_DIR": str(runtime)}
             with mock.patch.dict(os.environ, own):
                 yield
         finally:
             for folder in (self._folder, self._temporary):
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def _began(pid: int) -> None:
+    """Wait until a command hears signals: before that, Python ends as it always does."""
+    deadline = time.monotonic() + TIMEOUT
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError):
+            status = Path(f"/proc/{pid}/status").read_text()
+            heard = int(re.findall(r"^SigCgt:\s*(\w+)", status, re.MULTILINE)[0], 16)
+            if heard & (1 << (signal.SIGTERM - 1)) or "zombie" in status:
+                return
+        if not Path("/proc/self").exists():
+            time.sleep(0.3)
+            return
+        time.sleep(0.005)
 
 
 def _number(name: str) -> int:
