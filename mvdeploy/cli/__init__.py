@@ -78,10 +78,8 @@ def main() -> NoReturn:
         where = error.ctx.command_path if error.ctx else "mvdeploy"
         message = error.format_message().rstrip(".") + "."
         _fail(message, f"'{where} --help' lists what can be given.", 2, debug)
-    except (KeyboardInterrupt, click.Abort) as error:
-        # click makes an error of its own of it.
-        message, status = signals.worded(error if error.__cause__ is None else error.__cause__)
-        _fail(message, "What was finished before is saved.", status, debug)
+    except (KeyboardInterrupt, click.Abort):
+        _fail(*signals.worded(), debug)
     except BrokenPipeError:
         # The reader of our output is gone; nobody is left to tell.
         streams.abandon()
@@ -109,6 +107,8 @@ def _worded(error: Exception) -> tuple[str, str, int]:
 
 
 def _fail(message: str, remedy: str, status: int, debug: bool) -> NoReturn:
+    if signals.asked():  # what a library was interrupted in may be any error of its own
+        message, remedy, status = signals.worded()
     # Standard error may be gone or full as well.
     with contextlib.suppress(OSError):
         if debug:

@@ -14,20 +14,17 @@ _SAME_S = 0.5
 this one, may send several."""
 
 
-class Ended(KeyboardInterrupt):
-    """The process was asked to end.
+_asked: list[signal.Signals] = []
+"""Signals that have asked the process to end."""
 
-    Attributes:
-        number: of the signal.
-    """
 
-    def __init__(self, number: signal.Signals) -> None:
-        super().__init__(number.name)
-        self.number = number
+def asked() -> bool:
+    """Say whether a signal has asked the process to end."""
+    return bool(_asked)
 
 
 def prepare() -> None:
-    """Have signals raise `Ended`, but for those that whoever started this has it ignore (nohup)."""
+    """Have signals raise KeyboardInterrupt, but for those that whoever started this has it ignore (nohup)."""
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
@@ -39,11 +36,11 @@ def over() -> None:
         signal.signal(number, signal.SIG_IGN)
 
 
-def worded(error: BaseException) -> tuple[str, int]:
-    """Say what ended the process, and with which status."""
-    number = error.number if isinstance(error, Ended) else signal.SIGINT
+def worded() -> tuple[str, str, int]:
+    """Say what ended the process and what is left of its work, and with which status."""
+    number = _asked[0] if _asked else signal.SIGINT
     words = "Interrupted." if number == signal.SIGINT else f"Ended by {number.name}."
-    return words, 128 + number
+    return words, "What was finished before is saved.", 128 + number
 
 
 def _end(number: int, _frame: FrameType | None) -> None:
@@ -58,4 +55,5 @@ def _end(number: int, _frame: FrameType | None) -> None:
     for other in _ENDING:
         if signal.getsignal(other) is _end:
             signal.signal(other, again)
-    raise Ended(signal.Signals(number))
+    _asked.append(signal.Signals(number))
+    raise KeyboardInterrupt

@@ -74,6 +74,31 @@ def test_nohup_is_respected() -> None:
     assert process.returncode == 128 + signal.SIGTERM and "Ended by SIGTERM." in err
 
 
+@pytest.mark.parametrize("raised", ["ValueError('no matrix')", "UsageError('No.', 'Try.')"])
+def test_a_library_that_makes_another_error_of_it_is_not_believed(raised: str) -> None:
+    script = f"""
+import os, signal, sys
+from mvdeploy.cli import main
+from mvdeploy.cli.commands import models
+from mvdeploy.errors import UsageError
+
+def wait(**_):
+    try:
+        os.kill(os.getpid(), signal.SIGTERM)
+    except KeyboardInterrupt:
+        raise {raised} from None
+
+sys.argv.append("models")
+models.command.callback = wait
+main()
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=60
+    )
+    assert done.returncode == 128 + signal.SIGTERM
+    assert done.stderr == "Error: Ended by SIGTERM.\nWhat was finished before is saved.\n"
+
+
 LAST = """
 import atexit, os, signal, sys
 from mvdeploy.cli import main
