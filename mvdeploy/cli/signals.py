@@ -24,7 +24,7 @@ def asked() -> bool:
 
 
 def prepare() -> None:
-    """Have signals raise KeyboardInterrupt, but for those that whoever started this has it ignore (nohup)."""
+    """Have signals raise KeyboardInterrupt, but for those that are to be ignored (nohup)."""
     for number in _ENDING:
         if signal.getsignal(number) is not signal.SIG_IGN:
             signal.signal(number, _end)
