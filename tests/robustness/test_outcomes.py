@@ -67,6 +67,7 @@ def trial(tmp_path: Path, server: Server, before: object, now: object, **more: s
         ({"ms": [1.5, 2]}, {}, "another"),
         ({"ms": [1.5, 2], "name": "a", "more": 1}, {}, "silent"),
         ({"ms": ["1.5", 2], "name": "a"}, {}, "silent"),
+        ({"ms": [], "name": "a"}, {}, "silent"),
     ],
 )
 def test_a_document_is_believed_only_if_it_may_be_true(

@@ -198,8 +198,8 @@ def _largest(tensor: Tensor) -> float:
 def _absurd(tensor: Tensor) -> float | None:
     """Return a value that stands out as one with a flipped bit in its exponent does.
 
-    A few values above `_HUGE`, or one above `_LARGE` that is a million times the next. Masks, which
-    hold the most negative number, or one large one many times, are none.
+    Values above `_HUGE`, or one above `_LARGE` that is a million times the next. Masks, which hold
+    the most negative number, or one large one many times, are none.
     """
     import torch
 
@@ -207,7 +207,7 @@ def _absurd(tensor: Tensor) -> float | None:
     ends = torch.tensor([torch.finfo(kind).max for kind in (tensor.dtype, torch.float32)])
     values = values[~torch.isin(values, ends)]
     huge = values[values > _HUGE]
-    if 0 < len(huge) <= max(1, len(values) // 100):
+    if 0 < len(huge) <= max(1, len(values) // 100) or len(huge.unique()) > 1:
         return float(huge[0])
     if len(values) < 2:
         return None

@@ -535,3 +535,13 @@ def test_nothing_is_half_loaded(built: Any, state: Any, tmp_path: Path) -> None:
         mobilevit.load(network, spec.weights, XXS)
     after = network.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_values_that_a_shift_of_bytes_makes_are_refused() -> None:
+    """Where a byte is lost, all floats after it begin in the one before."""
+    values = torch.randn(1000, generator=torch.Generator().manual_seed(0))
+    shifted = torch.frombuffer(bytearray(values.numpy().tobytes()[2:-2]), dtype=torch.float32)
+    shifted = shifted[shifted.isfinite()]
+    assert (shifted.abs() > 1e15).float().mean() > 0.1
+    with pytest.raises(UsageError, match=r"x has the value .* in a\.b, which no training"):
+        checkpoints.demand_ordinary("x", {"a.b": shifted})
