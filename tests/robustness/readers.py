@@ -157,7 +157,7 @@ READERS = (
         300,
     ),
     Reader("saved run", ("run",), _RUN, _REPORT, judges.by_document, 1200),
-    Reader("saved run, written", ("run",), _RUN, _WRITTEN, judges.by_document, 300),
+    Reader("saved run, written", ("run",), _RUN, _WRITTEN, judges.by_files("out"), 300),
     Reader(
         "baseline",
         ("base.json", "sound/base.json"),
