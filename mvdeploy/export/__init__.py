@@ -58,19 +58,16 @@ and what of the following it has a use for:
 
 from __future__ import annotations
 
-import copy
 import dataclasses
-import functools
 import importlib
 import importlib.metadata
 import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import mvdeploy
-from mvdeploy import files, precisions, tasks
+from mvdeploy import files, precisions
 from mvdeploy.export import _held_weights
 from mvdeploy.export._choices import (
     DEFAULTS,
@@ -102,23 +99,18 @@ from mvdeploy.export._manifests import (
     save_manifest,
 )
 from mvdeploy.export._reading import FileFacts, read_file, readers, with_inputs
+from mvdeploy.export._subjects import Alter, Source, Subject, subject_of
 from mvdeploy.files import writing
 from mvdeploy.records import (
     Artifact,
     Category,
     Delegation,
-    ModelSpec,
     ModuleInfo,
     Operator,
-    PassReport,
-    Preprocessing,
     TensorInfo,
 )
 from mvdeploy.verify import mutations, verifiers
 from mvdeploy.verify.probes import Choose, Probe, Probing
-
-if TYPE_CHECKING:
-    from torch import Tensor, nn
 
 __all__ = [
     "DEFAULTS",
@@ -190,62 +182,6 @@ class Written:
     outputs: tuple[TensorInfo, ...] | None = None
 
 
-@dataclasses.dataclass(frozen=True)
-class Source:
-    """What is exported, and what its manifest says of it.
-
-    Attributes:
-        spec: the network.
-        network: after all passes, in eval mode.
-        modules: classes and categories of the network as it was built, and of those modules that
-            the passes added.
-        parameters: of the network as it was built.
-        passes: what was done to it.
-        preprocessing: how it is fed.
-        macs: of one inference of the network as it was built; None when an operator of it has no
-            counting rule.
-        calibration: feeds by a name of each, for precisions that choose their scales by what the
-            network is fed.
-    """
-
-    spec: ModelSpec
-    network: nn.Module
-    modules: dict[str, ModuleInfo]
-    parameters: int
-    passes: tuple[PassReport, ...]
-    preprocessing: Preprocessing
-    macs: int | None = None
-    calibration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
-
-
-@dataclasses.dataclass(frozen=True)
-class Subject:
-    """What a format is given to write.
-
-    Attributes:
-        network: in eval mode; takes the inputs in order and returns the outputs in order.
-        examples: a tensor for each input.
-        inputs: name, shape and element type of each.
-        outputs: the same of the outputs.
-        facts: strings to store in the file where the format can hold them.
-        preprocessing: how images become the first input; None for what takes none.
-        rewrite: the precision's stage: what the format traced → the same, rewritten.
-    """
-
-    network: nn.Module
-    examples: tuple[Tensor, ...]
-    inputs: tuple[TensorInfo, ...]
-    outputs: tuple[TensorInfo, ...]
-    facts: dict[str, str]
-    preprocessing: Preprocessing | None = None
-    rewrite: Callable[[Any], Any] = lambda graph: graph
-
-    @property
-    def dynamic(self) -> bool:
-        """Whether the first dimension of the inputs is free."""
-        return any(DYNAMIC in tensor.shape for tensor in self.inputs)
-
-
 def verifier(format_name: str) -> str:
     """Return what a format's files are run by for the comparison with PyTorch.
 
@@ -267,10 +203,6 @@ def suffix(format_name: str) -> str:
     """Return the file name ending of a format, with its dot."""
     ending: str = get(format_name).SUFFIX
     return ending
-
-
-Alter = Callable[[Any], Any]
-"""What a format traced → the same, changed; see `mvdeploy.verify.mutations.program`."""
 
 
 def probing(
@@ -302,13 +234,13 @@ def probing(
     held = exporter.held_weights(path)
 
     def differing(other: Path) -> tuple[str, ...]:
-        return _held_weights.differing(source.network, held, exporter.held_weights(other))
+        return _held_weights.differing(source.network, held, exporter.held_weights(other), stored)
 
     @contextmanager
     def probe(choose: Choose) -> Iterator[Probe]:
         with writing.temporary() as folder:
             place = folder / path.name
-            subject = _subject(source, format_name, options, alter)
+            subject = subject_of(source, format_name, options, alter)
             made: Probe = exporter.probe(subject, place, options, choose)
             yield dataclasses.replace(made, differing=differing(place))
 
@@ -318,7 +250,8 @@ def probing(
             write(source, format_name, place, options, alter=alter)
             return differing(place)
 
-    unknown = _held_weights.missing(source.network, held)
+    stored = precisions.get(precision(format_name, options)).stored
+    unknown = _held_weights.missing(source.network, held, stored)
     return Probing(probe if hasattr(exporter, "probe") else None, again, unknown, always)
 
 
@@ -348,7 +281,7 @@ def write(
     check_options(format_name, options)
     options = complete(format_name, options)
     exporter = get(format_name)
-    subject = _subject(source, format_name, options, alter)
+    subject = subject_of(source, format_name, options, alter)
     written: Written = exporter.write(subject, path, options)
     artifact = Artifact(
         path=path.name,
@@ -381,78 +314,6 @@ def categories(modules: Mapping[str, ModuleInfo]) -> dict[str, str]:
     """Return the categories of modules with their titles, in the order of reports."""
     present = [info.category for info in modules.values() if info.category is not None]
     return {str(category): category.heading for category in Category.ordered(present)}
-
-
-def _subject(
-    source: Source, format_name: str, options: Options, alter: Alter | None = None
-) -> Subject:
-    spec = source.spec
-    size = DYNAMIC if options.dynamic_batch else spec.batch
-    # A batch of one would be taken for a constant.
-    batch = max(2, spec.batch) if options.dynamic_batch else spec.batch
-    task = tasks.get(spec.task)
-    outputs = tuple(output.with_batch(spec.batch, size) for output in task.outputs(spec))
-    return Subject(
-        network=_in_order(source.network, task, tuple(output.name for output in outputs)),
-        examples=tuple(map(_example, spec.with_batch(batch).inputs)),
-        inputs=tuple(tensor.with_batch(spec.batch, size) for tensor in spec.inputs),
-        outputs=outputs,
-        facts={
-            "mvdeploy.version": mvdeploy.__version__,
-            "mvdeploy.model": spec.label,
-            "mvdeploy.weights": _weights(spec),
-            "mvdeploy.passes": ", ".join(report.name for report in source.passes),
-        },
-        preprocessing=source.preprocessing,
-        rewrite=_stage(source, format_name, precision(format_name, options), alter),
-    )
-
-
-def _example(tensor: TensorInfo) -> Tensor:
-    import torch
-
-    return torch.zeros(*map(int, tensor.shape), dtype=getattr(torch, tensor.dtype))
-
-
-def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> nn.Module:
-    """Return a network that returns its outputs in the task's order; its modules keep their paths.
-
-    One output needs no order, whatever holds it.
-    """
-    if len(names) == 1:
-        return network
-    plain = type(network)
-
-    @functools.wraps(plain.forward)
-    def forward(self: nn.Module, *inputs: Tensor) -> tuple[Tensor, ...]:
-        outputs = task.named(plain.forward(self, *inputs))
-        return tuple(outputs[name] for name in names)
-
-    ordered = copy.copy(network)
-    ordered.__class__ = type(plain.__name__, (plain,), {"forward": forward})
-    return ordered
-
-
-def _stage(
-    source: Source, format_name: str, precision_name: str, alter: Alter | None
-) -> Callable[[Any], Any]:
-    """Return the precision's rewriting of what a format traced."""
-    rewrite = precisions.get(precision_name).rewrite
-
-    def stage(graph: Any) -> Any:
-        if alter is not None:
-            graph = alter(graph)
-        if rewrite is not None:
-            graph = rewrite(graph, format_name=format_name, calibration=source.calibration)
-        return graph
-
-    return stage
-
-
-def _weights(spec: ModelSpec) -> str:
-    if spec.weights is not None:
-        return spec.weights.sha256
-    return "its own" if spec.seed is None else f"seed {spec.seed}"
 
 
 def _versions(packages: tuple[str, ...]) -> dict[str, str]:

@@ -3,56 +3,63 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    Stored = Callable[[Tensor], Tensor]
+
 UNNAMED = "a constant of its operators"
 """What differs and is no weight of the network as it stands there."""
 
 
-def missing(network: nn.Module, held: frozenset[str]) -> tuple[str, ...]:
+def missing(network: nn.Module, held: frozenset[str], stored: Stored) -> tuple[str, ...]:
     """Return the names of those weights of a network that a file does not hold, in any layout.
 
     A weight that the exporter changed is among them, as one that was folded into another.
 
     Args:
         network: what was exported.
-        held: sha256 of the constant tensors of the file; those of a file in fp16 are rounded.
+        held: sha256 of the constant tensors of the file.
+        stored: a weight → the same as programs of the file's precision hold it.
     """
     return tuple(
         name
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
         and tensor.numel() > 1
-        and not any(_sha256(form) in held for form in _forms(tensor.detach()))
+        and not any(_sha256(form) in held for form in _layouts(stored(tensor.detach())))
     )
 
 
-def differing(network: nn.Module, own: frozenset[str], others: frozenset[str]) -> tuple[str, ...]:
+def differing(
+    network: nn.Module, own: frozenset[str], others: frozenset[str], stored: Stored
+) -> tuple[str, ...]:
     """Return what one file holds otherwise than another: by its name in the network, if it has one.
 
     Args:
         network: that both were made of.
         own: sha256 of the constant tensors of the one.
         others: and of the other.
+        stored: see `missing`.
     """
     if own >= others:
         return ()
-    return tuple(sorted(set(missing(network, own)) - set(missing(network, others)))) or (UNNAMED,)
+    return tuple(
+        sorted(set(missing(network, own, stored)) - set(missing(network, others, stored)))
+    ) or (UNNAMED,)
 
 
-def _forms(tensor: Tensor) -> Iterator[Tensor]:
-    """Yield a weight as files store it: of convolutions, the channels last; rounded to half."""
-    for value in (tensor, tensor.half()):
-        yield value
-        if tensor.dim() == 4:
-            yield value.permute(0, 2, 3, 1)
-            yield value.permute(1, 2, 3, 0)  # of depthwise ones
-        if tensor.dim() == 2:
-            yield value.T
+def _layouts(tensor: Tensor) -> Iterator[Tensor]:
+    """Yield a weight as files lay it out: of convolutions, the channels last."""
+    yield tensor
+    if tensor.dim() == 4:
+        yield tensor.permute(0, 2, 3, 1)
+        yield tensor.permute(1, 2, 3, 0)  # of depthwise ones
+    if tensor.dim() == 2:
+        yield tensor.T
 
 
 def _sha256(tensor: Tensor) -> str:

@@ -14,7 +14,7 @@ from mvdeploy import plugins
 
 if TYPE_CHECKING:
     import numpy.typing as npt
-    from torch import nn
+    from torch import Tensor, nn
 
     Feed = Mapping[str, npt.NDArray[Any]]
     """Inputs of one inference by name, in order."""
@@ -44,6 +44,8 @@ class Precision:
         rounded: ``rounded(network, feeds)`` runs a network on inputs with every result rounded as
             a program of this precision does, and returns what forward returned by the name of each
             feed, arrays for tensors. None where that is the network.
+        stored: ``stored(weight)`` returns a weight of the network as programs of this precision
+            hold it.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
             instead of what a format traced; `calibration` holds feeds like those of `rounded`.
             None where programs stay as they are.
@@ -58,6 +60,7 @@ class Precision:
     min_snr_db: float
     max_ratio: float | None = None
     rounded: Callable[[nn.Module, Feeds], dict[str, Any]] | None = None
+    stored: Callable[[Tensor], Tensor] = lambda weight: weight
     rewrite: Callable[..., Any] | None = None
     formats: tuple[str, ...] = ()
 

@@ -61,5 +61,11 @@ def _rounded(tensor: Tensor) -> Tensor:
 
 
 PRECISION = Precision(
-    name="fp16", label="fp16", title="half precision", sure_db=50.0, min_snr_db=45.0, rounded=run
+    name="fp16",
+    label="fp16",
+    title="half precision",
+    sure_db=50.0,
+    min_snr_db=45.0,
+    rounded=run,
+    stored=lambda weight: weight.half(),
 )

@@ -5,8 +5,10 @@ Nothing is downloaded: a type gives the default configuration, a folder what was
 
 from __future__ import annotations
 
+import contextlib
 import copy
 import functools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -70,26 +72,16 @@ def build(spec: ModelSpec) -> nn.Module:
     classes = classifiers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
     if isinstance(classes, tuple | list) and not config.architectures:
         config.architectures = [classes[0]]  # of two, the plain one: DeiT without a teacher
-    try:
-        with quiet(errors=True):
-            automatic = classifiers.AutoModelForImageClassification
-            if Path(short).is_dir():
-                network = automatic.from_pretrained(
-                    short, config=config, local_files_only=True, trust_remote_code=False
-                )
-                checkpoints.demand_ordinary(short, network.state_dict())
-            else:
-                config.num_labels = spec.num_classes
-                network = automatic.from_config(config)
-    except ImportError as error:
-        raise unloadable("transformers", error) from error
-    except (MvdeployError, MemoryError):
-        raise
-    except Exception as error:  # whatever it runs into in files of others
-        raise UsageError(
-            f"transformers cannot build {short} ({_said(error)}).",
-            "Give a folder that save_pretrained wrote, or a model type.",
-        ) from error
+    with _explained(f"build {short}"), quiet(errors=True):
+        automatic = classifiers.AutoModelForImageClassification
+        if Path(short).is_dir():
+            network = automatic.from_pretrained(
+                short, config=config, local_files_only=True, trust_remote_code=False
+            )
+            checkpoints.demand_ordinary(short, network.state_dict())
+        else:
+            config.num_labels = spec.num_classes
+            network = automatic.from_config(config)
 
     class Logits(nn.Module):
         """The network without what transformers wraps around its output."""
@@ -157,6 +149,22 @@ def _demand_sound(folder: Path) -> None:
     checkpoints.demand_sound(checkpoints.locate(folder))
 
 
+@contextlib.contextmanager
+def _explained(what: str) -> Iterator[None]:
+    """Word what transformers runs into while it does something: anything, in files of others."""
+    try:
+        yield
+    except ImportError as error:
+        raise unloadable("transformers", error) from error
+    except (MvdeployError, MemoryError):
+        raise
+    except Exception as error:
+        raise UsageError(
+            f"transformers cannot {what} ({_said(error)}).",
+            "Give a folder that save_pretrained wrote, or a model type.",
+        ) from error
+
+
 def _said(error: Exception) -> str:
     """Return what an error of transformers says, on a line."""
     return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
@@ -166,7 +174,7 @@ def _said(error: Exception) -> str:
 def _config(name: str) -> Any:
     configurations = load("transformers.models.auto.configuration_auto").AutoConfig
     short = name.partition(":")[2]
-    try:
+    with _explained(f"read the configuration of {short}"):
         if Path(short).is_dir():
             _demand_sound(Path(short))
             return configurations.from_pretrained(
@@ -177,10 +185,3 @@ def _config(name: str) -> Any:
         if short not in classifiers:
             raise plugins.unknown("image classifier in transformers", short, classifiers)
         return configurations.for_model(short)
-    except (MvdeployError, MemoryError):
-        raise
-    except Exception as error:  # whatever it runs into in files of others
-        raise UsageError(
-            f"transformers cannot read the configuration of {short} ({_said(error)}).",
-            "Give a folder that save_pretrained wrote, or a model type.",
-        ) from error
