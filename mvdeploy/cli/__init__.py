@@ -76,7 +76,8 @@ def main() -> NoReturn:
         _fail(error.message, error.remedy, error.exit_code, debug)
     except click.UsageError as error:
         where = error.ctx.command_path if error.ctx else "mvdeploy"
-        message = error.format_message().rstrip(".") + "."
+        message = error.format_message().rstrip(".")
+        message += "" if message.endswith("?") else "."
         _fail(message, f"'{where} --help' lists what can be given.", 2, debug)
     except (KeyboardInterrupt, click.Abort):
         _fail(*signals.worded(), debug)
