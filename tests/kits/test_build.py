@@ -377,7 +377,7 @@ def test_no_engine_is_installed(
     monkeypatch.setattr(engines, "native", lambda: plugins)
     said = lacking(lambda: build.kit(HERE))
     assert "None of no-such-engine, nor-this-one is installed" in said
-    assert "pip install mvdeploy" in said
+    assert "Install one of them, or all: pip install no-such-engine nor-this-one." in said
     assert_nothing_in(cache)
 
 
