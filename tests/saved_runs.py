@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 import math
 from collections.abc import Callable
+from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -98,6 +101,13 @@ def fleet_story() -> Story:
 @pytest.fixture(scope="session")
 def view_for() -> Callable[[Story], View]:
     return lambda story: view_of(story.saved, story.breakdowns)
+
+
+def without_checksum(path: Path) -> dict[str, Any]:
+    """Return what a saved file holds; one that is written of it is read whatever is changed."""
+    body: dict[str, Any] = json.loads(path.read_text())
+    del body["checksum"]
+    return body
 
 
 def samples(rng: np.random.Generator, count: int, ms: float, drift: float = 0.0) -> Samples:

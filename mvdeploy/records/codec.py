@@ -3,7 +3,8 @@
 A field that is missing, unknown or of another type is refused with its path, so a file is either
 read as it was meant or not at all. So is one with a value that cannot be: a field says in its type
 what it may hold (``Annotated[int, Range(1)]``; see `mvdeploy.records.limits`), a record in a method
-``faults`` what its fields must be to each other. A field that had another name in earlier files
+``faults`` what its fields must be to each other. What `save` writes has a checksum beside, as one
+changed digit of a time is a time as good as any. A field that had another name in earlier files
 says so in its metadata: ``dataclasses.field(metadata={FORMERLY: "old_name"})``.
 """
 
@@ -13,6 +14,7 @@ import collections
 import dataclasses
 import enum
 import functools
+import hashlib
 import json
 import math
 import reprlib
@@ -37,6 +39,9 @@ READABLE = (1, 2)
 
 FORMERLY = "formerly"
 """Key of a field's metadata: the name that it had in files of earlier versions."""
+
+_CHECKSUM = "checksum"
+"""Entry with the sha256 of all others; files of earlier versions have none."""
 
 _DIGITS = 20
 """Characters of a whole number: more are no number that anything here counts."""
@@ -95,8 +100,7 @@ def dumps(record: Any, *, indent: int | None = None) -> str:
 
     Floats that are no numbers are refused: JSON has no word for them.
     """
-    body = {"schema_version": SCHEMA_VERSION, "record": type(record).__name__, **encode(record)}
-    return json.dumps(body, indent=indent, ensure_ascii=False, allow_nan=False)
+    return _text(_body(record), indent)
 
 
 def loads(cls: type[T], text: str, source: str) -> T:
@@ -128,6 +132,8 @@ def loads(cls: type[T], text: str, source: str) -> T:
             f"{source} is not a record of mvdeploy (it has no 'schema_version').",
             "Give a file that mvdeploy wrote.",
         )
+    said = data.pop(_CHECKSUM, None)
+    found = said if said is None else _checksum(data)
     version, kind = data.pop("schema_version"), data.pop("record", None)
     if type(version) is not int or version not in READABLE:
         versions = " and ".join(map(str, READABLE))
@@ -140,16 +146,26 @@ def loads(cls: type[T], text: str, source: str) -> T:
             f"{source} holds a record of kind '{kind}', not '{cls.__name__}'.",
             "Give the file that belongs here.",
         )
-    return decode(cls, data, f"{source}: {cls.__name__.lstrip('_')}")
+    record = decode(cls, data, f"{source}: {cls.__name__.lstrip('_')}")
+    if said != found:
+        raise RecordError(
+            f"{source} is not as it was saved: it has another checksum.",
+            "It was damaged, or changed by hand: make it again. Without its entry 'checksum' it is "
+            "read as it stands.",
+        )
+    return record
 
 
 def save(record: Any, path: Path, *, indent: int | None = 1, remedy: str = writing.REMEDY) -> None:
     """Write a record to a file, in one step: a reader sees the old file or the new one.
 
+    The file has a checksum, which does not depend on spaces or on the order of names.
+
     Raises:
         NotWritten: the file cannot be written; see `mvdeploy.files.writing`.
     """
-    writing.text(path, dumps(record, indent=indent) + "\n", remedy=remedy)
+    body = _body(record)
+    writing.text(path, _text({**body, _CHECKSUM: _checksum(body)}, indent) + "\n", remedy=remedy)
 
 
 def load(cls: type[T], path: Path) -> T:
@@ -167,6 +183,19 @@ def load(cls: type[T], path: Path) -> T:
             f"{path} cannot be read ({error}).", "Check the path and that the file is text."
         ) from error
     return loads(cls, text, str(path))
+
+
+def _body(record: Any) -> dict[str, Any]:
+    return {"schema_version": SCHEMA_VERSION, "record": type(record).__name__, **encode(record)}
+
+
+def _text(body: Any, indent: int | None) -> str:
+    return json.dumps(body, indent=indent, ensure_ascii=False, allow_nan=False)
+
+
+def _checksum(body: Any) -> str:
+    plain = json.dumps(body, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(plain.encode()).hexdigest()
 
 
 def _decode(kind: Any, data: Any, where: str) -> Any:

@@ -18,6 +18,7 @@ from mvdeploy.pipeline.compare import compare_results
 from mvdeploy.pipeline.report import view
 from mvdeploy.records.run import load_run, save_case
 from tests.conftest import MakeExport
+from tests.saved_runs import without_checksum
 from tests.warm import Server, started
 
 SIZE = ("--image-size", "64")
@@ -204,7 +205,7 @@ def test_a_baseline_of_a_slower_model_lets_the_same_model_pass(
 
 def scaled(source: Path, target: Path, factor: float) -> Path:
     """Write a baseline whose times are longer or shorter."""
-    data = json.loads(source.read_text())
+    data = without_checksum(source)
     for case in data["cases"]:
         case["sessions"] = [[int(t * factor) for t in s] for s in case["sessions"]]
     target.write_text(json.dumps(data))
@@ -226,7 +227,7 @@ def test_an_unreliable_result_can_be_refused(
 
 
 def test_results_without_a_case_in_common(benched: tuple[Path, Path], tmp_path: Path) -> None:
-    data = json.loads(benched[1].read_text())
+    data = without_checksum(benched[1])
     case = data["cases"][0]
     data["cases"] = [{**case, "slug": "x"}, {**case, "slug": "y"}]
     (tmp_path / "b.json").write_text(json.dumps(data))

@@ -341,6 +341,54 @@ def test_a_file_that_cannot_be_read_is_refused(tmp_path: Path, content: bytes | 
         codec.load(Plan, path)
 
 
+PLAN = Plan(seed=7, session_time_s=2.5)
+
+
+def leaves(body: Any) -> list[tuple[Any, Any]]:
+    """Return where the values of a document stand: containers, and keys or places in them."""
+    own = body.items() if isinstance(body, dict) else enumerate(body)
+    inner = [leaf for _, value in own if isinstance(value, dict | list) for leaf in leaves(value)]
+    return [(body, where) for where, _ in own] + inner
+
+
+@given(st.data())
+@settings(max_examples=30)
+def test_what_was_changed_is_refused(tmp_path_factory: Any, data: st.DataObject) -> None:
+    path = tmp_path_factory.mktemp("changed") / "a.json"
+    codec.save(PLAN, path)
+    body = json.loads(path.read_text())
+    holder, where = data.draw(st.sampled_from(leaves(body)))
+    if data.draw(st.booleans()) and where != "checksum":
+        del holder[where]
+    else:
+        holder[where] = data.draw(json_values.filter(lambda value: value != holder[where]))
+    path.write_text(json.dumps(body))
+    if body.get("checksum", "") is None:
+        return  # it has none
+    with pytest.raises(RecordError, match=r"a\.json") as caught:
+        codec.load(Plan, path)
+    assert caught.value.remedy
+
+
+def test_a_sound_value_that_is_another_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    codec.save(PLAN, path)
+    path.write_text(path.read_text().replace('"seed": 7', '"seed": 8'))
+    with pytest.raises(RecordError, match=r"a\.json is not as it was saved: it has another chec"):
+        codec.load(Plan, path)
+
+
+def test_the_checksum_is_of_what_a_file_holds(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    codec.save(PLAN, path)
+    body = json.loads(path.read_text())
+    path.write_text(json.dumps(dict(reversed(body.items())), indent=7, ensure_ascii=True))
+    assert codec.load(Plan, path) == PLAN
+    del body["checksum"]  # as files of earlier versions
+    path.write_text(json.dumps(body | {"seed": 8}))
+    assert codec.load(Plan, path) == dataclasses.replace(PLAN, seed=8)
+
+
 def test_a_failed_write_leaves_the_old_file(tmp_path: Path) -> None:
     path = tmp_path / "a.json"
     codec.save(Plan(seed=1), path)

@@ -33,6 +33,7 @@ from mvdeploy.records import (
     TraceEvent,
 )
 from mvdeploy.records.run import load_run, save_case, save_comparisons, save_orders, save_run
+from tests.saved_runs import without_checksum
 
 STATE = DeviceState("2026-01-01T00:00:00+00:00", {"governor": ("a", "b"), "x": 1.5})
 TIMES = Samples((3, 4), (2, 3))
@@ -143,7 +144,7 @@ def test_a_broken_file_is_named(folder: Path, file: str) -> None:
 
 def test_a_trace_of_an_earlier_version_has_no_start_times(folder: Path) -> None:
     path = folder / "cases" / "full" / "trace.json"
-    body = json.loads(path.read_text())
+    body = without_checksum(path)
     for event in body["events"]:
         del event["starts_ns"], event["track"]
     path.write_text(json.dumps(body))
@@ -164,7 +165,7 @@ def test_a_plan_of_an_earlier_version_says_pairs_only_by_its_time(
     folder: Path, fields: dict, pairs_only: bool
 ) -> None:
     path = folder / "run.json"
-    body = json.loads(path.read_text())
+    body = without_checksum(path)
     del body["plan"]["pairs_only"]
     body["plan"].update(fields)
     path.write_text(json.dumps(body))
@@ -173,7 +174,7 @@ def test_a_plan_of_an_earlier_version_says_pairs_only_by_its_time(
 
 def damage(folder: Path, file: str, change: Callable[[dict], object]) -> None:
     path = folder / file
-    body = json.loads(path.read_text())
+    body = without_checksum(path)
     change(body)
     path.write_text(json.dumps(body))
 

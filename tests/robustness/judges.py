@@ -74,10 +74,14 @@ def by_text(trial: Trial) -> str:
     return "noticed" if trial.noticed else "another"
 
 
-def by_document(trial: Trial) -> str:
+def by_document(trial: Trial, checked: bool = False) -> str:
     """Judge what is printed of a JSON or TOML file: wrong if the file contradicts itself.
 
     One that may be missing may also be what is not taken for such a file.
+
+    Args:
+        trial: what came of it.
+        checked: the file has a checksum, so that nothing in it can be another unnoticed.
     """
     judged = by_text(trial)
     if judged != "another":
@@ -86,6 +90,8 @@ def by_document(trial: Trial) -> str:
         needed = Path(trial.victim).name in NEEDED
         if _printed(trial.ended) == _printed(trial.absent):
             return "silent" if needed else "another"
+    if checked:
+        return "silent"
     before, now = (_read(home / trial.victim) for home in (trial.sound, trial.folder))
     return "another" if now is not None and _plausible(before, now) else "silent"
 

@@ -20,6 +20,7 @@ from mvdeploy.pipeline.report import view
 from mvdeploy.report import renderer
 from tests.conftest import MakeExport
 from tests.robustness.damages_json import damages
+from tests.saved_runs import without_checksum
 from tests.warm import Server
 
 CASE = "cases/mobilevit_xxs-p2-2-2-64.onnx"
@@ -46,7 +47,7 @@ def run(warm: Server, exported: MakeExport, tmp_path_factory: pytest.TempPathFac
 def test_a_damaged_run_is_refused_or_shown_as_it_is(run: Path, tmp_path: Path, file: str) -> None:
     copy = tmp_path / run.name
     shutil.copytree(run, copy, ignore=shutil.ignore_patterns("profile", "artifacts", "figures"))
-    document = json.loads((copy / file).read_text())
+    document = without_checksum(copy / file)
     _, errors = shown(run)
     refused = 0
     for name, damaged in some(document, f"{file} 14"):
