@@ -200,13 +200,17 @@ def _leaves(before: Any, now: Any) -> Iterator[tuple[Any, Any]]:
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for a, b in zip(before, now, strict=True):
             yield from _leaves(a, b)
-    elif not (_are_texts(before) and _are_texts(now)):
+    elif _are(str, before) and _are(str, now):
+        return  # nothing tells how many there are
+    elif _are(int, before) and _are(int, now):
+        yield from ((before[0], b) for b in now)
+    else:
         yield before, now
 
 
-def _are_texts(value: Any) -> bool:
-    """Say whether a value is a list of names: nothing tells how many there are."""
-    return isinstance(value, list) and bool(value) and all(isinstance(v, str) for v in value)
+def _are(kind: type, value: Any) -> bool:
+    """Say whether a value is a list of names, say, or of samples."""
+    return isinstance(value, list) and bool(value) and all(type(v) is kind for v in value)
 
 
 def _alike(a: Any, b: Any) -> bool:

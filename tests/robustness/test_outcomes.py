@@ -58,7 +58,7 @@ def trial(tmp_path: Path, server: Server, before: object, now: object, **more: s
 @pytest.mark.parametrize(
     ("now", "more", "judged"),
     [
-        ({"ms": [1.5, 2], "name": "a"}, {}, "harmless"),
+        ({"ms": [1.5, 2], "ns": [5, 8], "name": "a"}, {}, "harmless"),
         ({"ms": [1.6, 2], "name": "b"}, {}, "another"),
         ({"ms": [-1.5, 2], "name": "a"}, {}, "silent"),
         ({"ms": [-1.5, 2], "name": "a"}, {"err": "Warning: it is negative.\n"}, "noticed"),
@@ -67,14 +67,19 @@ def trial(tmp_path: Path, server: Server, before: object, now: object, **more: s
         ({"ms": [1.5, 2]}, {}, "another"),
         ({"ms": [1.5, 2], "name": "a", "more": 1}, {}, "silent"),
         ({"ms": ["1.5", 2], "name": "a"}, {}, "silent"),
+        ({"ns": [7], "name": "a"}, {}, "another"),
+        ({"ns": [-7], "name": "a"}, {}, "silent"),
         ({"ms": [], "name": "a"}, {}, "silent"),
     ],
 )
 def test_a_document_is_believed_only_if_it_may_be_true(
     warm: Server, tmp_path: Path, now: object, more: dict[str, str], judged: str
 ) -> None:
-    before = {"ms": [1.5, 2], "name": "a"}
-    assert judges.by_document(trial(tmp_path, warm, before, now, **more)) == judged
+    before = {"ms": [1.5, 2], "ns": [5, 8], "name": "a"}
+    tried = trial(tmp_path, warm, before, now, **more)
+    assert judges.by_document(tried) == judged
+    if judged == "another":
+        assert judges.by_document(tried, checked=True) == "silent"
 
 
 def test_models_are_run_again(warm: Server, sound_files: Path, tmp_path: Path) -> None:
