@@ -14,6 +14,19 @@ Each carries two sentences: what happened, and what to do about it.
 from __future__ import annotations
 
 
+def reason(error: BaseException, named: bool = False) -> str:
+    """Return what an error of a library says, as a clause: on one line, without a full stop.
+
+    Args:
+        error: the error.
+        named: its kind stands before it, as what it says may mean little without.
+    """
+    kind = type(error).__name__
+    words = " ".join(str(error).split())
+    said = f"{kind}: {words}" if named and words else words or kind
+    return said[:300].rstrip(". ")
+
+
 class MvdeployError(Exception):
     """An error with a message for the person at the terminal.
 

@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterator
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import UsageError, reason
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -127,9 +127,8 @@ def load(room: str, name: str, noun: str) -> ModuleType:
     try:
         module = importlib.import_module(f"{room}.{name}")
     except Exception as error:
-        reason = " ".join(f"{type(error).__name__}: {error}".split())[:300].rstrip(".")
         raise UsageError(
-            f"The plug-in {own} cannot be used ({reason}).",
+            f"The plug-in {own} cannot be used ({reason(error, named=True)}).",
             f"Correct it, or take its folder out of {FOLDER}.",
         ) from error
     for required in getattr(sys.modules[room], "REQUIRED", ()):

@@ -13,7 +13,7 @@ import click
 import mvdeploy
 from mvdeploy import plugins
 from mvdeploy.cli import signals, streams
-from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.errors import MvdeployError, UsageError, reason
 
 COMMANDS = {
     "models": "List the models that can be built.",
@@ -103,7 +103,7 @@ def _worded(error: Exception) -> tuple[str, str, int]:
         what = f"{error.filename} cannot be read or" if error.filename else "The output cannot be"
         remedy = "Make room there, or give a place that can be."
         return f"{what} written ({error.strerror or error}).", remedy, UsageError.exit_code
-    what = f"mvdeploy itself failed ({type(error).__name__}: {error})."
+    what = f"mvdeploy itself failed ({reason(error, named=True)})."
     return what, "Please report it with the output of --debug.", _INTERNAL_ERROR
 
 

@@ -15,7 +15,7 @@ from mvdeploy import engines, export, links, models, passes
 from mvdeploy.cli import link_options, options, streams
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
-from mvdeploy.errors import CheckFailed, UsageError
+from mvdeploy.errors import CheckFailed, UsageError, reason
 from mvdeploy.files.writing import NotWritten
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
@@ -396,10 +396,10 @@ def _only_shows(folder: Path, refused: list[Exception]) -> Iterator[None]:
         elsewhere = f"'mvdeploy report {folder} -o DIR' writes the report elsewhere."
         refused.append(NotWritten(error.message, f"The result is saved; {elsewhere}"))
     except Exception as error:
-        words = f"{type(error).__name__}: {error}".splitlines()[0]
         click.echo(
-            f"Warning: the result could not be shown ({words}).\nIt is saved in {folder}, and "
-            f"stands; please report this with the output of 'mvdeploy report {folder} --debug'.",
+            f"Warning: the result could not be shown ({reason(error, named=True)}).\n"
+            f"It is saved in {folder}, and stands; please report this with the output of "
+            f"'mvdeploy report {folder} --debug'.",
             err=True,
         )
 

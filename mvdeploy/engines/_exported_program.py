@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import UsageError, reason
 from mvdeploy.files import archives, reading
 from mvdeploy.quiet import quiet
 
@@ -111,8 +111,7 @@ def load(path: Path) -> ExportedProgram:
             f"{path} is refused: it holds {error}, and reading that could run any code.", _TRUSTED
         ) from error
     except Exception as error:  # whatever the archive, the schema or torch says
-        reason = " ".join(str(error).split())[:200].rstrip(".") or type(error).__name__
-        raise _damaged(path, reason) from error
+        raise _damaged(path, reason(error)) from error
     return program
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, models, tasks
-from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.models import feeding
 from mvdeploy.pipeline import origin
 from mvdeploy.records import Artifact, FileInputs, Finding, Level, ModelSpec, codec
@@ -156,9 +156,8 @@ def counted(artifact: Artifact, path: Path) -> Artifact:
     except Exception as error:
         if "DefaultCPUAllocator" in str(error):  # so torch says that there is no memory
             raise
-        reason = " ".join(str(error).split())[:200].rstrip(".")
         raise UsageError(
-            f"{path} cannot be run by PyTorch ({reason}).",
+            f"{path} cannot be run by PyTorch ({reason(error)}).",
             "If it is whole, export it again by the version of torch that is installed here.",
         ) from error
     return dataclasses.replace(artifact, macs=forward.total, uncounted=forward.uncounted)

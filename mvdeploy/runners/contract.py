@@ -16,7 +16,7 @@ import psutil
 import mvdeploy
 from mvdeploy import engines, files
 from mvdeploy.engines import SessionRequest
-from mvdeploy.errors import MvdeployError
+from mvdeploy.errors import MvdeployError, reason
 from mvdeploy.files import writing
 from mvdeploy.records import Job, JobModel
 from mvdeploy.records.codec import loads
@@ -58,9 +58,9 @@ def read_job() -> Job:
         (all(i < len(job.models) for i in job.order), "its order names a model it lacks"),
         (_is_order(job.warmup_order, len(job.models)), "it does not warm up each model once"),
     )
-    for good, reason in demands:
+    for good, fault in demands:
         if not good:
-            raise Failed("input", f"The job cannot be done: {reason}.", "Correct the job.")
+            raise Failed("input", f"The job cannot be done: {fault}.", "Correct the job.")
     return job
 
 
@@ -224,8 +224,7 @@ def stage(kind: str, what: str) -> Iterator[None]:
         if (refusal := writing.cause(error)) is not None:
             refused = writing.refused(refusal)
             raise Failed("disk", refused.message, refused.remedy) from error
-        words = f"{type(error).__name__}: {error}".strip().splitlines()[0][:300].rstrip(".")
-        raise Failed(kind, f"{what} ({words}).", _REMEDIES[kind]) from error
+        raise Failed(kind, f"{what} ({reason(error, named=True)}).", _REMEDIES[kind]) from error
 
 
 _REMEDIES = {

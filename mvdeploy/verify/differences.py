@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from mvdeploy import precisions
 from mvdeploy.engines import SessionRequest
-from mvdeploy.errors import EngineError, MvdeployError
+from mvdeploy.errors import EngineError, MvdeployError, reason
 from mvdeploy.records import Artifact, OutputDifference
 from mvdeploy.verify import images, verifiers
 from mvdeploy.verify.inputs import Feeds
@@ -62,9 +62,8 @@ def run(artifact: Artifact, path: Path, feeds: Feeds, engine: str) -> dict[str, 
     except MvdeployError:
         raise
     except Exception as error:  # whatever an engine says
-        reason = " ".join(str(error).split())[:300].rstrip(".")
         raise EngineError(
-            f"{engine} cannot run {path} ({reason}).",
+            f"{engine} cannot run {path} ({reason(error)}).",
             "Give values that it is made for with --values, or try another version of the engine."
             if _made_up(artifact)
             else "Check that this version of the engine runs such files.",

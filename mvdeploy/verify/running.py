@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from mvdeploy.engines import SessionRequest
-from mvdeploy.errors import EngineError, MvdeployError
+from mvdeploy.errors import EngineError, MvdeployError, reason
 from mvdeploy.records import Artifact
 from mvdeploy.verify import images, verifiers
 from mvdeploy.verify.inputs import Feeds
@@ -44,7 +44,7 @@ def engine_errors(engine: str, artifact: Artifact) -> Iterator[None]:
         raise
     except Exception as error:
         raise EngineError(
-            f"{engine} cannot run {artifact.path} ({error}).",
+            f"{engine} cannot run {artifact.path} ({reason(error)}).",
             "Export it again; if it stays so, report the model, the format and the versions.",
         ) from error
 

@@ -23,6 +23,9 @@ MOST = 1e15
 NEEDED = ("case.json",)
 """Files that others name, so that it is wrong to leave them out without a word."""
 
+FREE = ("match",)
+"""Entries whose own entries have names that are free."""
+
 PLAUSIBLE = 1000.0
 """Factor by which a number may change and still be what was measured, for all that a file tells."""
 
@@ -196,16 +199,23 @@ def _plausible(before: Any, now: Any) -> bool:
 def _leaves(before: Any, now: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict) and now.keys() <= before.keys():
         for key in now:  # without an entry, its default holds
-            yield from _leaves(before[key], now[key])
+            sides = before[key], now[key]
+            yield from _leaves(*map(_values, sides) if key in FREE else sides)
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for a, b in zip(before, now, strict=True):
             yield from _leaves(a, b)
     elif _are(str, before) and _are(str, now):
         return  # nothing tells how many there are
+    elif _are(dict, before) and _are(dict, now) and all(value in before for value in now):
+        return
     elif _are(int, before) and _are(int, now):
         yield from ((before[0], b) for b in now)
     else:
         yield before, now
+
+
+def _values(value: Any) -> Any:
+    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _are(kind: type, value: Any) -> bool:

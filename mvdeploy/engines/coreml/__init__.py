@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.engines import with_chosen
 from mvdeploy.engines.coreml import compute_plan
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import EngineError, reason
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes, TimeKind
 
@@ -258,7 +258,8 @@ def _input_dtypes(path: Path) -> dict[str, str]:
         spec = coremltools.utils.load_spec(str(path))
     except Exception as error:  # coremltools raises bare exceptions of many kinds
         raise EngineError(
-            f"{path.name} is no Core ML package ({_words(error)}).", "Export the model again."
+            f"{path.name} is no Core ML package ({reason(error, named=True)}).",
+            "Export the model again.",
         ) from error
     dtypes = {}
     for described in spec.description.input:
@@ -327,11 +328,6 @@ def is_silence(error: Exception) -> bool:
     What devicectl writes comes as bytes, what the phone answers as text.
     """
     return isinstance(getattr(error, "message", None), bytes)
-
-
-def _words(error: Exception) -> str:
-    text = f"{type(error).__name__}: {error}".strip()
-    return text.splitlines()[0][:300].rstrip(".")
 
 
 def _listed(names: Collection[str]) -> str:

@@ -10,7 +10,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import engines
-from mvdeploy.errors import UsageError
+from mvdeploy.errors import UsageError, reason
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export.onnx import scopes
 from mvdeploy.quiet import quiet
@@ -319,8 +319,7 @@ def _read_ort(path: Path) -> FileFacts:
             )
     except Exception as error:
         raise UsageError(
-            f"{path} is no file that ONNX Runtime {engine.version()} loads "
-            f"({' '.join(str(error).split())[:200].rstrip('.')}).",
+            f"{path} is no file that ONNX Runtime {engine.version()} loads ({reason(error)}).",
             "Convert the ONNX file again with this version of onnxruntime.",
         ) from error
     return FileFacts(

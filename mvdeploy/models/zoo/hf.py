@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
-from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.files import reading
 from mvdeploy.models import checkpoints, feeding
 from mvdeploy.models.feeding import Feed, folder, image_processors
@@ -160,14 +160,9 @@ def _explained(what: str) -> Iterator[None]:
         raise
     except Exception as error:
         raise UsageError(
-            f"transformers cannot {what} ({_said(error)}).",
+            f"transformers cannot {what} ({reason(error)}).",
             "Give a folder that save_pretrained wrote, or a model type.",
         ) from error
-
-
-def _said(error: Exception) -> str:
-    """Return what an error of transformers says, on a line."""
-    return " ".join(str(error).split()).rstrip(".")[:300] or type(error).__name__
 
 
 @functools.cache
