@@ -77,7 +77,7 @@ def by_text(trial: Trial) -> str:
     return "noticed" if trial.noticed else "another"
 
 
-def by_document(trial: Trial, checked: bool = False) -> str:
+def by_document(trial: Trial, checked: bool = False, foreign: bool = False) -> str:
     """Judge what is printed of a JSON or TOML file: wrong if the file contradicts itself.
 
     One that may be missing may also be what is not taken for such a file.
@@ -85,6 +85,7 @@ def by_document(trial: Trial, checked: bool = False) -> str:
     Args:
         trial: what came of it.
         checked: the file has a checksum, so that nothing in it can be another unnoticed.
+        foreign: it is of other programs, which may have entries of any name.
     """
     judged = by_text(trial)
     if judged != "another":
@@ -96,6 +97,8 @@ def by_document(trial: Trial, checked: bool = False) -> str:
     if checked:
         return "silent"
     before, now = (_read(home / trial.victim) for home in (trial.sound, trial.folder))
+    if foreign:
+        now = _known(before, now)
     return "another" if now is not None and _plausible(before, now) else "silent"
 
 
@@ -189,6 +192,13 @@ def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     if len({key for key, _ in pairs}) < len(pairs):
         raise ValueError("a key is there twice")
     return dict(pairs)
+
+
+def _known(before: Any, now: Any) -> Any:
+    """Return a document without the entries that the sound one does not have."""
+    if isinstance(before, dict) and isinstance(now, dict):
+        return {key: _known(before[key], now[key]) for key in now.keys() & before.keys()}
+    return now
 
 
 def _plausible(before: Any, now: Any) -> bool:

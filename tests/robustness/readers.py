@@ -147,6 +147,7 @@ def _pictures() -> tuple[Reader, ...]:
     return tuple(found)
 
 
+_FOREIGN = functools.partial(judges.by_document, foreign=True)
 _RUN = ("run/*.json", "run/cases/*/*.json")
 _REPORT = ("report", "run", "--json")
 _WRITTEN = ("report", "run", "-o", "out", "--format", "csv", "--format", "markdown")
@@ -204,7 +205,7 @@ READERS = (
         ("hf",),
         ("hf/*.json",),
         ("describe", "mobilevit_xxs", "--weights", "hf", "--json"),
-        judges.by_document,
+        _FOREIGN,
         250,
     ),
     Reader(
@@ -212,7 +213,7 @@ READERS = (
         ("hf",),
         ("hf/*",),
         ("describe", "hf:hf", "--json"),
-        judges.by_document,
+        _FOREIGN,
         20,
     ),
     Reader(
@@ -220,7 +221,7 @@ READERS = (
         ("timm",),
         ("timm/*",),
         ("describe", "mobilevit_xxs", "--weights", "timm", "--json"),
-        judges.by_document,
+        _FOREIGN,
         150,
     ),
     Reader(
