@@ -30,5 +30,5 @@ def test_every_module_has_a_category() -> None:
 
 
 def test_it_has_no_patches() -> None:
-    with pytest.raises(UsageError, match="no patches"):
+    with pytest.raises(UsageError, match="no patch sizes"):
         models.make_spec("yardstick", patches=(PatchSize(2, 2),))
