@@ -84,7 +84,9 @@ def _derived_of_run(run: Run, cases: Sequence[CaseView], compared: int) -> Itera
     for device in devices_of(run, cases):
         if device.emulated:
             yield Finding("emulated", Level.WARNING, {"device": device.profile.title})
+    saved = {c.case.slug for c in cases}
     waiting = [c.name for c in cases if not (c.case.measurement or c.case.failure)]
+    waiting += [slug for slug in run.cases if slug not in saved]
     if waiting:
         yield Finding("interrupted", Level.WARNING, {"cases": ", ".join(waiting)})
     if any(case.timing and case.timing.in_turns for case in cases):

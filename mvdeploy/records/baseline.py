@@ -36,6 +36,12 @@ class BaselineCase:
     parts_ns: dict[str, Duration]
     peak_memory_bytes: Count
 
+    def faults(self) -> Iterator[str]:
+        """Give what is wrong with it."""
+        # No two sessions take the same times, unless the clock is too coarse to tell.
+        if codec.repeated(times for times in self.sessions if len({*times}) > 2):
+            yield "has the times of one session twice"
+
 
 @dataclasses.dataclass(frozen=True)
 class Baseline:

@@ -20,7 +20,7 @@ import math
 import reprlib
 import types
 import typing
-from collections.abc import Iterable
+from collections.abc import Hashable, Iterable
 from pathlib import Path
 from typing import Annotated, Any, Literal, Protocol, TypeVar, Union
 
@@ -51,7 +51,7 @@ _LARGEST = 2**63
 _AGAIN = "Make it again: the file is damaged, or was changed by hand."
 
 T = TypeVar("T")
-N = TypeVar("N", str, tuple[str, str])
+N = TypeVar("N", bound=Hashable)
 
 
 class RecordError(UsageError):
@@ -270,7 +270,7 @@ def _decode_float(data: Any, where: str) -> float:
 
 
 def repeated(names: Iterable[N]) -> set[N]:
-    """Return the names, or pairs of them, that stand more than once."""
+    """Return what stands more than once."""
     return {name for name, count in collections.Counter(names).items() if count > 1}
 
 

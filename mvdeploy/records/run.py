@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import Annotated, Any
@@ -232,21 +233,26 @@ def load_run(folder: Path) -> SavedRun:
             "Give a folder that 'mvdeploy bench' wrote, such as reports/<run>.",
         )
     run = codec.load(Run, folder / "run.json")
-    saved = [s for s in run.cases if (folder / "cases" / s / "case.json").is_file()]
+    saved = [s for s in run.cases if _there(folder / "cases" / s / "case.json")]
     comparisons: tuple[Comparison, ...] = ()
-    if (folder / "comparisons.json").is_file():
+    if _there(folder / "comparisons.json"):
         comparisons = codec.load(_ComparisonsFile, folder / "comparisons.json").comparisons
     orders: tuple[SessionOrder, ...] = ()
-    if (folder / "sessions.json").is_file():
+    if _there(folder / "sessions.json"):
         orders = codec.load(_OrdersFile, folder / "sessions.json").orders
     outputs: tuple[OutputComparison, ...] = ()
-    if (folder / "outputs.json").is_file():
+    if _there(folder / "outputs.json"):
         outputs = codec.load(_OutputsFile, folder / "outputs.json").outputs
     cases = tuple(_load_case(folder / "cases" / s) for s in saved)
     loaded = SavedRun(run, cases, comparisons, orders, outputs)
     for problem in itertools.chain(_strangers(folder, run), agreement.problems(loaded)):
         raise codec.RecordError(f"{folder} is no whole run: {problem}.", _REMEDY)
     return loaded
+
+
+def _there(file: Path) -> bool:
+    """Say whether a file is there, sound or not: one that was not yet saved is not."""
+    return os.path.lexists(file)
 
 
 def _strangers(folder: Path, run: Run) -> Iterator[str]:
@@ -260,7 +266,7 @@ def _load_case(home: Path) -> Case:
     parts: dict[str, Any] = {
         part: codec.load(kind, home / f"{part}.json")
         for part, kind in _PARTS.items()
-        if (home / f"{part}.json").is_file()
+        if _there(home / f"{part}.json")
     }
     if body.slug != home.name:
         raise codec.RecordError(

@@ -330,3 +330,11 @@ def test_more_threads_than_cores_are_told_whatever_the_verdict(
     saved = dataclasses.replace(single.saved, cases=cases)
     found = [f for f in view_of(saved, {}).findings if f.code == "more_threads_than_cores"]
     assert [f.values for f in found] == ([{"threads": 16, "cores": 2}] if told else [])
+
+
+def test_a_case_whose_result_is_gone_is_named(trouble: Any, view_for: Any) -> None:
+    plain = next(case for case in trouble.saved.cases if case.measurement)
+    kept = tuple(case for case in trouble.saved.cases if case is not plain)
+    without = dataclasses.replace(trouble, saved=dataclasses.replace(trouble.saved, cases=kept))
+    (early,) = (f for f in view_for(without).findings if f.code == "interrupted")
+    assert plain.slug in str(early)

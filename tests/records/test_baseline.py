@@ -106,6 +106,10 @@ def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
             (dataclasses.replace(CASE, sessions=((5, -1),)),),
             r"s\[0\]\[1\] should be at least 0",
         ),
+        (
+            (dataclasses.replace(CASE, sessions=((5, 6, 7), (8,), (5, 6, 7))),),
+            "has the times of one session twice",
+        ),
         ((dataclasses.replace(CASE, loads_ns=(-1,)),), r"loads_ns\[0\] should be at least 0"),
         (
             (dataclasses.replace(CASE, firsts_ns=(10**400,)),),

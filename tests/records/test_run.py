@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -139,6 +140,19 @@ def test_a_broken_file_is_named(folder: Path, file: str) -> None:
         load_run(folder)
     path.write_text(json.dumps({"schema_version": 99, "record": "x"}))
     with pytest.raises(UsageError, match=f"{file.replace('.', '[.]')} has schema version 99"):
+        load_run(folder)
+
+
+@pytest.mark.parametrize("file", ["cases/full/case.json", "cases/full/trace.json", "outputs.json"])
+@pytest.mark.parametrize("kind", ["folder", "link to nothing"])
+def test_what_is_no_file_is_not_taken_for_missing(folder: Path, file: str, kind: str) -> None:
+    path = folder / file
+    path.unlink(missing_ok=True)
+    if kind == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to("nowhere")
+    with pytest.raises(UsageError, match=re.escape(f"{path} ")):
         load_run(folder)
 
 

@@ -23,8 +23,8 @@ MOST = 1e15
 NEEDED = ("case.json",)
 """Files that others name, so that it is wrong to leave them out without a word."""
 
-FREE = ("match",)
-"""Entries whose own entries have names that are free."""
+FREE = ("identity", "match", "readings", "sources", "values")
+"""Entries whose own entries have names and values that are free."""
 
 PLAUSIBLE = 1000.0
 """Factor by which a number may change and still be what was measured, for all that a file tells."""
@@ -209,8 +209,8 @@ def _plausible(before: Any, now: Any) -> bool:
 def _leaves(before: Any, now: Any) -> Iterator[tuple[Any, Any]]:
     if isinstance(before, dict) and isinstance(now, dict) and now.keys() <= before.keys():
         for key in now:  # without an entry, its default holds
-            sides = before[key], now[key]
-            yield from _leaves(*map(_values, sides) if key in FREE else sides)
+            if key not in FREE or not isinstance(now[key], dict):
+                yield from _leaves(before[key], now[key])
     elif isinstance(before, list) and isinstance(now, list) and len(before) == len(now):
         for a, b in zip(before, now, strict=True):
             yield from _leaves(a, b)
@@ -222,10 +222,6 @@ def _leaves(before: Any, now: Any) -> Iterator[tuple[Any, Any]]:
         yield from ((before[0], b) for b in now)
     else:
         yield before, now
-
-
-def _values(value: Any) -> Any:
-    return list(value.values()) if isinstance(value, dict) else value
 
 
 def _are(kind: type, value: Any) -> bool:
