@@ -287,7 +287,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "What was measured until then is shown; mend the cause and run the same command again.",
     ),
     "interrupted": (
-        "The run ended early; not measured: {cases}.",
+        "The run ended early, or results are gone; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
     "fixed_performance": (

@@ -33,6 +33,7 @@ _ERROR = re.compile(r"^Error: ", re.MULTILINE)
 _NOTICE = re.compile(
     r"^Warning: |\"level\": \"(?:warning|error)\"|^(?:warning|error): ", re.MULTILINE
 )
+_CODE = re.compile(r"\"code\": \"([^\"]+)\",\s*\"level\": \"(?:warning|error)\"")
 # What libraries print when they are left alone with a file.
 _NOISE = re.compile(
     r"^(?:\s+File \"|[EWIF]\d{4} |\[[A-Z] \d|.*\[E:onnxruntime|WARNING:|ERROR:)"
@@ -96,8 +97,9 @@ def worded(text: str) -> bool:
 def noticed(
     ended: subprocess.CompletedProcess[str], sound: subprocess.CompletedProcess[str]
 ) -> bool:
-    """Say whether a command warned of more than it does of the sound file."""
-    return _notices(ended) > _notices(sound)
+    """Say whether a command warned of more than it does of the sound file, or of something else."""
+    others = {*_CODE.findall(ended.stdout)} - {*_CODE.findall(sound.stdout)}
+    return bool(others) or _notices(ended) > _notices(sound)
 
 
 def _notices(ended: subprocess.CompletedProcess[str]) -> int:
