@@ -136,6 +136,18 @@ class PatchEmbed(nn.Module):
         return to_tokens(self.proj(x))
 
 
+class NormedPatchEmbed(PatchEmbed):
+    """`PatchEmbed` with a LayerNorm of its tokens."""
+
+    def __init__(self, patch: int, dim: int, channels: int = 3) -> None:
+        super().__init__(patch, dim, channels)
+        self.norm = nn.LayerNorm(dim)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.norm(super().forward(x))
+        return out
+
+
 def to_tokens(x: Tensor) -> Tensor:
     """(B, C, H, W) → (B, H·W, C)."""
     return x.flatten(2).transpose(1, 2)

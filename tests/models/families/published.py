@@ -74,6 +74,35 @@ def randomised(network: nn.Module) -> nn.Module:
             noise = torch.randn(tensor.shape, generator=generator)
             if name.endswith("running_var") or ("norm" in name and name.endswith("weight")):
                 tensor.copy_(1 + 0.1 * noise.abs())
+            elif tensor.dim() in (2, 4):  # of layers; others are biases, tokens and positions
+                tensor.copy_(noise * 1.5 / tensor[0].numel() ** 0.5)
             else:
-                tensor.copy_(noise * (0.5 / tensor[0].numel() ** 0.5 if tensor.dim() > 1 else 0.1))
+                tensor.copy_(0.2 * noise)
     return network.eval()
+
+
+def small(family: ModuleType, name: str, *image_size: int) -> nn.Module:
+    """Build a network in float64 with five classes, with values of `randomised`."""
+    spec = dataclasses.replace(family.defaults(name), image_size=image_size, num_classes=5)
+    family.check(spec)
+    network: nn.Module = family.build(spec)
+    return randomised(network.double())
+
+
+def pictures(*image_size: int) -> Tensor:
+    """Return two images that differ in brightness and contrast too."""
+    generator = torch.Generator().manual_seed(1)
+    images = torch.randn(2, 3, *image_size, dtype=torch.float64, generator=generator)
+    images[1] = 0.5 * images[1] + 1
+    return images
+
+
+def assert_agrees(network: nn.Module, images: Tensor, expected: Tensor) -> None:
+    """Hold a network against what another one, or a rewrite, makes of the same images."""
+    with torch.inference_mode():
+        outputs = network(images)
+    assert outputs.shape == expected.shape
+    # Outputs that hardly differ between images would agree whatever is computed.
+    assert (expected[0] - expected[1]).abs().max() > 1e-3 * expected.std()
+    scale = expected.std().item()
+    torch.testing.assert_close(outputs, expected.clone(), rtol=0, atol=1e-9 * scale)

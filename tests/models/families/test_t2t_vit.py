@@ -6,13 +6,15 @@ from pathlib import Path
 
 import pytest
 import torch
-from torch import nn
+import torch.nn.functional as F  # noqa: N812
+from torch import Tensor, nn
 
 from mvdeploy import models
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families import t2t_vit
 from mvdeploy.models.families.t2t_vit import network as t2t
-from tests.models.families import published
+from tests.models.families import by_name, published
+from tests.models.families.by_name import Weights
 from tests.models.families.published import ATTENTION, FFN, PRE_AND_POST
 
 
@@ -52,21 +54,48 @@ def test_names_are_those_of_the_authors() -> None:
     assert {"cls_token", "norm.weight", "head.bias"} <= shapes.keys()
 
 
-def test_the_performer_is_the_formula_of_the_authors() -> None:
-    performer = published.randomised(t2t.TokenPerformer(147)).double()
-    tokens = torch.randn(2, 10, 147, dtype=torch.float64)
-    k, q, v = performer.kqv(performer.norm1(tokens)).split(64, dim=-1)
+def rewritten(weights: Weights, x: Tensor) -> Tensor:
+    height, width = x.shape[2:]
+    tokens = weights.below("tokens_to_token")
+    x = F.unfold(x, 7, padding=2, stride=4).transpose(1, 2)
+    x = performer(tokens.below("attention1"), x)
+    x = F.unfold(by_name.on_map(x, height // 4, width // 4), 3, padding=1, stride=2)
+    x = performer(tokens.below("attention2"), x.transpose(1, 2))
+    x = F.unfold(by_name.on_map(x, height // 8, width // 8), 3, padding=1, stride=2)
+    x = tokens.linear("project", x.transpose(1, 2))
+    x = by_name.with_class(weights["cls_token"], x) + weights["pos_embed"]
+    for i in range(7):
+        block = weights.below(f"blocks.{i}")
+        x = x + block.attention("attn", block.layer_norm("norm1", x, 1e-5), heads=4)
+        x = x + block.perceptron("mlp", block.layer_norm("norm2", x, 1e-5))
+    return weights.linear("head", weights.layer_norm("norm", x, 1e-5)[:, 0])
 
-    def phi(x: torch.Tensor) -> torch.Tensor:
-        exponent = torch.einsum("bti,mi->btm", x, performer.w) - x.pow(2).sum(-1, True) / 2
+
+def performer(weights: Weights, x: Tensor) -> Tensor:
+    k, q, v = weights.linear("kqv", weights.layer_norm("norm1", x, 1e-5)).split(64, dim=-1)
+
+    def phi(x: Tensor) -> Tensor:
+        exponent = torch.einsum("bti,mi->btm", x, weights["w"]) - x.pow(2).sum(-1, True) / 2
         return exponent.exp() / math.sqrt(32)
 
+    # Each token with each, as the linear form avoids it.
     kernel = torch.einsum("btm,bsm->bts", phi(q), phi(k))
     mixed = (kernel / (kernel.sum(-1, keepdim=True) + 1e-8)) @ v
-    expected = v + performer.proj(mixed)
-    expected = expected + performer.mlp(performer.norm2(expected))
+    x = v + weights.linear("proj", mixed)
+    hidden = F.gelu(weights.linear("mlp.0", weights.layer_norm("norm2", x, 1e-5)))
+    return x + weights.linear("mlp.2", hidden)
+
+
+def test_it_is_what_a_plain_rewrite_is() -> None:
+    network = published.small(t2t_vit, "t2t_vit_7", 64, 48)
     with torch.no_grad():
-        torch.testing.assert_close(performer(tokens), expected.detach(), atol=1e-9, rtol=0)
+        for performer in (m for m in network.modules() if isinstance(m, t2t.TokenPerformer)):
+            performer.kqv.weight.mul_(0.2)  # with longer keys and queries their kernel is 0
+    weights, images = Weights(network.state_dict()), published.pictures(64, 48)
+    with torch.inference_mode():
+        expected = rewritten(weights, images)
+    published.assert_agrees(network, images, expected)
+    assert not weights.unused()
 
 
 def test_random_features_are_orthogonal() -> None:
