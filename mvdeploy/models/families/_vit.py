@@ -51,7 +51,8 @@ def attention_logits(q: Tensor, k: Tensor, heads: int) -> Tensor:
     d = width // heads
     q = q.reshape(batch, tokens, heads, d).transpose(1, 2)
     k = k.reshape(batch, k.shape[1], heads, d).permute(0, 2, 3, 1)
-    return (q @ k) * d**-0.5
+    out: Tensor = (q @ k) * d**-0.5
+    return out
 
 
 def mix(shares: Tensor, v: Tensor) -> Tensor:
@@ -59,7 +60,8 @@ def mix(shares: Tensor, v: Tensor) -> Tensor:
     batch, heads, tokens, others = shares.shape
     width = v.shape[-1]
     v = v.reshape(batch, others, heads, width // heads).transpose(1, 2)
-    return (shares @ v).transpose(1, 2).reshape(batch, tokens, width)
+    out: Tensor = (shares @ v).transpose(1, 2).reshape(batch, tokens, width)
+    return out
 
 
 def thirds(qkv: Tensor) -> tuple[Tensor, Tensor, Tensor]:

@@ -3,8 +3,8 @@
 Stéphane d'Ascoli, Hugo Touvron, Matthew Leavitt, Ari Morcos, Giulio Biroli and Levent Sagun:
 "ConViT: Improving Vision Transformers with Soft Convolutional Inductive Biases", ICML 2021, arXiv
 2103.10697. The authors' code is facebookresearch/convit: names from ``convit.py``, four heads from
-``models.py``, ten gated blocks of twelve from ``main.py``. The paper's Table 1 gives 10 M
-parameters for Ti+, whose width is 256 (Ti: 192).
+``models.py``, ten gated blocks of twelve from ``main.py``. Ti+ has a width
+of 256, where Ti has 192; the MobileViT paper's Figure 7 has it as the ConViT of 10 M parameters.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Hugo Touvron, Matthieu Cord, Matthijs Douze, Francisco Massa, Alexandre Sablayrolles and Hervé
 Jégou: "Training data-efficient image transformers & distillation through attention", ICML 2021,
 arXiv 2012.12877 (facebookresearch/deit). Ti+ is from the ConViT paper (d'Ascoli et al., ICML 2021,
-arXiv 2103.10697), which widens DeiT-Ti from three heads of 64 to four and gives 10 M parameters in
-its Table 1. Names in the state dict are those of DeiT's ``models.py`` and of timm.
+arXiv 2103.10697), which widens DeiT-Ti from three heads of 64 to four; the MobileViT paper's
+Figure 7 has it as the DeiT of 10 M parameters. Names in the state dict are those of DeiT's
+``models.py`` and of timm.
 """
 
 from __future__ import annotations

@@ -3,8 +3,9 @@
 Junting Pan, Adrian Bulat, Fuwen Tan, Xiatian Zhu, Lukasz Dudziak, Hongsheng Li, Georgios
 Tzimiropoulos and Brais Martinez: "EdgeViTs: Competing Light-weight CNNs on Mobile Devices with
 Vision Transformers", ECCV 2022, arXiv 2205.03436. The authors' code is saic-fi/edgevit (at
-df3d070): widths, depths, heads and sampling rates from ``src/edgevit.py``. The paper gives 4.1,
-6.7 and 11.1 M parameters for XXS, XS and S; the authors' code of S has 13.1 M.
+df3d070): widths, depths, heads and sampling rates from ``src/edgevit.py``. The published
+counts are 4.1, 6.7 and 11.1 M parameters for XXS, XS and S; the authors' code of S has 13.1 M, and
+so do others who count it.
 """
 
 from __future__ import annotations

@@ -3,8 +3,8 @@
 Tao Huang, Lang Huang, Shan You, Fei Wang, Chen Qian and Chang Xu: "LightViT: Towards Light-Weight
 Convolution-Free Vision Transformers", 2022, arXiv 2207.05557. The authors' classifier is
 ``lib/models/lightvit.py`` of hunto/image_classification_sota (at f35ab2b), which all sizes are
-from; hunto/LightViT has the detector, with other numbers of tokens. The paper gives 9.4, 19.2 and
-35.2 M parameters and 0.7, 1.7 and 3.9 G FLOPs for T, S and B.
+from; hunto/LightViT has the detector, with other numbers of tokens. The README of
+hunto/LightViT gives 9.4, 19.2 and 35.2 M parameters and 0.7, 1.7 and 3.9 G FLOPs for T, S and B.
 
 Tokens are (B, T + H·W, C): the T learned ones first, then those of the image.
 """
@@ -113,7 +113,7 @@ def _relative_places() -> Tensor:
 class BiDimensionalAttention(nn.Module):
     """Scale every channel, and every token, by a share that all tokens have a say in.
 
-    It stands within the perceptron. The paper counts it among its attentions, and so do we.
+    It stands within the perceptron. The paper calls it attention, and it counts as such.
     """
 
     category = Category.ATTENTION
@@ -233,7 +233,7 @@ class LightViT(nn.Module):
         height, width = x.shape[2] // 8, x.shape[3] // 8
         x = _vit.prepend(self.global_token, self.patch_embed(x))
         for stage in self.stages:
-            for block in stage:
+            for block in stage.children():
                 x = block(x, (height, width))
                 if isinstance(block, ResidualMerge):
                     height, width = height // 2, width // 2

@@ -3,8 +3,8 @@
 Yawei Li, Kai Zhang, Jiezhang Cao, Radu Timofte and Luc Van Gool: "LocalViT: Bringing Locality to
 Vision Transformers", 2021, arXiv 2104.05707. The authors' code is ofsoundof/LocalViT (at f497260):
 sizes, heads (4, where DeiT-Ti has 3), epsilons and names from ``models/localvit.py``,
-``localvit_tiny_mlp6_act1`` (7.7 M parameters in the survey of light transformers that names it) and
-``localvit_tiny_mlp4_act3_r192`` (5.9 M in the paper's Table 6).
+``localvit_tiny_mlp6_act1``, the 7.7 M parameters of the MobileViT paper's Figure 7, and
+``localvit_tiny_mlp4_act3_r192``, the one that the authors call LocalViT-T.
 """
 
 from __future__ import annotations

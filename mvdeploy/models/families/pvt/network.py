@@ -3,7 +3,7 @@
 Wenhai Wang, Enze Xie, Xiang Li, Deng-Ping Fan, Kaitao Song, Ding Liang, Tong Lu, Ping Luo and Ling
 Shao: "Pyramid Vision Transformer: A Versatile Backbone for Dense Prediction without Convolutions",
 ICCV 2021, arXiv 2102.12122. The authors' code is whai362/PVT (at 57e2dfa): sizes, epsilons and
-names from ``classification/pvt.py``. The paper's Table 2 gives 13.2 M parameters for PVT-Tiny.
+names from ``classification/pvt.py``. The authors' README gives 13.2 M parameters.
 """
 
 from __future__ import annotations

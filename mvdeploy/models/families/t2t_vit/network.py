@@ -5,12 +5,12 @@ and Shuicheng Yan: "Tokens-to-Token ViT: Training Vision Transformers from Scrat
 ICCV 2021, arXiv 2101.11986. The authors' code is yitu-opensource/T2T-ViT (at 0f63dc9): widths,
 heads and ratios from ``models/t2t_vit.py``, the performer from ``models/token_performer.py``, the
 table of positions from ``models/transformer_block.py``, the share of the crop (0.9) from the
-networks' ``default_cfgs``. The paper's Table 2 and the authors' README give 4.3 M parameters for
-T2T-ViT-7 and 6.9 M for T2T-ViT-12.
+networks' ``default_cfgs``. The authors' README gives 4.3 M parameters and 1.1 G MACs for T2T-ViT-7,
+6.9 M and 1.8 G for T2T-ViT-12; both counts have the fixed tables in them.
 
 Attention divides by the root of a head's width. The authors' ``pretrained=True`` divides by that
-of the whole width instead, but there is no file behind it; their released weights are evaluated by
-``main.py --eval_checkpoint``, which leaves the scale as it is.
+of the whole width instead, but there is no file behind it; their README evaluates the released
+weights by ``main.py --eval_checkpoint``, which leaves the scale as it is.
 """
 
 from __future__ import annotations
