@@ -13,6 +13,9 @@ from torch import Tensor, nn
 
 from mvdeploy.records import Category
 
+Grid = tuple[int, int]
+"""Rows and columns of a map whose pixels are tokens."""
+
 
 class AttentionNorm(nn.LayerNorm):
     """The LayerNorm before an attention."""
@@ -125,6 +128,15 @@ class Block(nn.Module):
         return out
 
 
+class Stack(nn.ModuleList):
+    """Blocks, one after the other, that are told the rows and columns of the tokens' map."""
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        for block in self:
+            x = block(x, grid)
+        return x
+
+
 class PatchEmbed(nn.Module):
     """A linear layer on each patch: (B, 3, H, W) → (B, H/patch · W/patch, dim)."""
 
@@ -155,7 +167,7 @@ def to_tokens(x: Tensor) -> Tensor:
     return x.flatten(2).transpose(1, 2)
 
 
-def to_map(x: Tensor, grid: tuple[int, int]) -> Tensor:
+def to_map(x: Tensor, grid: Grid) -> Tensor:
     """(B, H·W, C) → (B, C, H, W)."""
     return x.transpose(1, 2).reshape(x.shape[0], x.shape[2], *grid)
 

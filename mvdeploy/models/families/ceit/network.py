@@ -13,13 +13,12 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 DIM, HEADS, DEPTH, RATIO = 192, 3, 12, 4
 STEM_CHANNELS = 64
 EPS = 1e-6
-
-Grid = tuple[int, int]
 
 
 class ImageToTokens(nn.Module):
@@ -90,6 +89,17 @@ class Block(nn.Module):
         return out
 
 
+class Blocks(nn.ModuleList):
+    """All blocks, of which the class tokens are kept: (B, N, C) → (B, 12, C)."""
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        classes = []
+        for block in self:
+            x = block(x, grid)
+            classes.append(x[:, :1])
+        return torch.cat(classes, dim=1)
+
+
 class LastAttention(_vit.Attention):
     """Attention of the last token to all, and its residual: (B, N, C) → (B, 1, C)."""
 
@@ -133,7 +143,7 @@ class CeiT(nn.Module):
         self.i2t = HybridEmbed()
         self.cls_token = _vit.learned(1, 1, DIM)
         self.pos_embed = _vit.learned(1, tokens, DIM)
-        self.blocks = nn.ModuleList(Block() for _ in range(DEPTH))
+        self.blocks = Blocks(Block() for _ in range(DEPTH))
         self.lca = LayerwiseBlock()
         self.pos_layer_embed = _vit.learned(1, DEPTH, DIM)
         self.norm = nn.LayerNorm(DIM, eps=EPS)
@@ -142,10 +152,6 @@ class CeiT(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         grid = (x.shape[2] // 16, x.shape[3] // 16)
         x = _vit.prepend(self.cls_token, self.i2t(x)) + self.pos_embed
-        classes = []
-        for block in self.blocks:
-            x = block(x, grid)
-            classes.append(x[:, :1])
-        last = self.lca(torch.cat(classes, dim=1) + self.pos_layer_embed)
+        last = self.lca(self.blocks(x, grid) + self.pos_layer_embed)
         out: Tensor = self.head(self.norm(last).flatten(1))
         return out

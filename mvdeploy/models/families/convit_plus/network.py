@@ -13,14 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 DIM, HEADS, RATIO, PATCH = 256, 4, 4, 16
 GATED, PLAIN = 10, 2
 """Blocks of each kind, in this order; the class token comes between them."""
 EPS = 1e-6
-
-Grid = tuple[int, int]
 
 
 class GatedAttention(nn.Module):
@@ -63,6 +62,17 @@ def _distances(grid: Grid) -> Tensor:
     return torch.stack((dx, dy, dx**2 + dy**2), dim=-1)[None]
 
 
+class Blocks(nn.ModuleList):
+    """All blocks, the class token before the plain ones: (B, N, C) → (B, 1 + N, C)."""
+
+    def forward(self, x: Tensor, class_token: Tensor) -> Tensor:
+        for i, block in enumerate(self):
+            if i == GATED:
+                x = _vit.prepend(class_token, x)
+            x = block(x)
+        return x
+
+
 class ConViT(nn.Module):
     """(B, 3, H, W) → (B, classes).
 
@@ -83,15 +93,11 @@ class ConViT(nn.Module):
             *(GatedAttention(grid) for _ in range(GATED)),
             *(_vit.Attention(DIM, HEADS, qkv_bias=False) for _ in range(PLAIN)),
         ]
-        self.blocks = nn.ModuleList(_vit.Block(DIM, a, RATIO, EPS) for a in attentions)
+        self.blocks = Blocks(_vit.Block(DIM, a, RATIO, EPS) for a in attentions)
         self.norm = nn.LayerNorm(DIM, eps=EPS)
         self.head = nn.Linear(DIM, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        x = self.patch_embed(x) + self.pos_embed
-        for i, block in enumerate(self.blocks):
-            if i == GATED:
-                x = _vit.prepend(self.cls_token, x)
-            x = block(x)
+        x = self.blocks(self.patch_embed(x) + self.pos_embed, self.cls_token)
         out: Tensor = self.head(self.norm(x)[:, :1].flatten(1))
         return out

@@ -13,13 +13,12 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 RATIO = 4
 RATES = (4, 2, 2, 1)
 """Of each stage: every so many rows and columns, one pixel attends."""
-
-Grid = tuple[int, int]
 
 
 class FeedForwardBatchNorm(nn.BatchNorm2d):
@@ -163,14 +162,14 @@ class EdgeViT(nn.Module):
         num_classes: int,
     ) -> None:
         super().__init__()
-        self.patch_embed1 = PatchEmbed(4, dims[0])
-        self.patch_embed2 = PatchEmbed(2, dims[1], dims[0])
-        self.patch_embed3 = PatchEmbed(2, dims[2], dims[1])
-        self.patch_embed4 = PatchEmbed(2, dims[3], dims[2])
-        self.blocks1, self.blocks2, self.blocks3, self.blocks4 = (
+        stages = (
             nn.Sequential(*(LocalGlobalLocal(dim, dim // head_dim, rate) for _ in range(depth)))
             for dim, depth, rate in zip(dims, depths, RATES, strict=True)
         )
+        self.patch_embed1, self.blocks1 = PatchEmbed(4, dims[0]), next(stages)
+        self.patch_embed2, self.blocks2 = PatchEmbed(2, dims[1], dims[0]), next(stages)
+        self.patch_embed3, self.blocks3 = PatchEmbed(2, dims[2], dims[1]), next(stages)
+        self.patch_embed4, self.blocks4 = PatchEmbed(2, dims[3], dims[2]), next(stages)
         self.norm = nn.BatchNorm2d(dims[3])
         self.head = nn.Linear(dims[3], num_classes)
 

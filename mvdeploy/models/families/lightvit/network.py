@@ -15,14 +15,13 @@ import torch
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 RATIOS = (8, 4, 4)
 HEAD_DIM = 32
 WINDOW = 7
 NECK_DIM = 1280
-
-Grid = tuple[int, int]
 
 
 class ConvStem(nn.Module):
@@ -171,7 +170,10 @@ class Block(nn.Module):
 
 
 class ResidualMerge(nn.Module):
-    """Merge 2x2 tokens of the image into one, with what is largest in them as a shortcut."""
+    """Merge 2x2 tokens of the image into one, with what is largest in them as a shortcut.
+
+    The rows and columns it is told are those after merging, as the blocks behind it are.
+    """
 
     category = Category.PRE_AND_POST
 
@@ -187,7 +189,7 @@ class ResidualMerge(nn.Module):
     def forward(self, x: Tensor, grid: Grid) -> Tensor:
         learned = self.proj(self.norm2(x[:, : self.tokens]))
         batch, _, dim = x.shape
-        image = x[:, self.tokens :].reshape(batch, *grid, dim)
+        image = x[:, self.tokens :].reshape(batch, 2 * grid[0], 2 * grid[1], dim)
         # Top left, bottom left, top right, bottom right, as the weights of `reduction` have them.
         corners = [image[:, y::2, x::2].reshape(batch, -1, dim) for x in (0, 1) for y in (0, 1)]
         largest = torch.maximum(
@@ -195,6 +197,15 @@ class ResidualMerge(nn.Module):
         )
         merged = self.reduction(self.norm(torch.cat(corners, dim=-1)))
         return torch.cat((learned, merged + self.res_proj(largest)), dim=1)
+
+
+class Stages(nn.ModuleList):
+    """All stages; from the second on each halves the map before its blocks."""
+
+    def forward(self, x: Tensor, grid: Grid) -> Tensor:
+        for i, stage in enumerate(self):
+            x = stage(x, (grid[0] // 2**i, grid[1] // 2**i))
+        return x
 
 
 class LightViT(nn.Module):
@@ -223,19 +234,14 @@ class LightViT(nn.Module):
         for i, (dim, depth, ratio) in enumerate(zip(dims, depths, RATIOS, strict=True)):
             merging = [ResidualMerge(dims[i - 1], dim, tokens)] if i else []
             blocks = [Block(dim, ratio, tokens) for _ in range(depth)]
-            stages.append(nn.ModuleList([*merging, *blocks]))
-        self.stages = nn.ModuleList(stages)
+            stages.append(_vit.Stack([*merging, *blocks]))
+        self.stages = Stages(stages)
         self.norm = nn.LayerNorm(dims[-1], eps=1e-6)
         self.neck = nn.Sequential(nn.Linear(dims[-1], NECK_DIM), nn.LayerNorm(NECK_DIM), nn.GELU())
         self.head = nn.Linear(NECK_DIM, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        height, width = x.shape[2] // 8, x.shape[3] // 8
-        x = _vit.prepend(self.global_token, self.patch_embed(x))
-        for stage in self.stages:
-            for block in stage.children():
-                x = block(x, (height, width))
-                if isinstance(block, ResidualMerge):
-                    height, width = height // 2, width // 2
+        grid = (x.shape[2] // 8, x.shape[3] // 8)
+        x = self.stages(_vit.prepend(self.global_token, self.patch_embed(x)), grid)
         out: Tensor = self.head(self.neck(self.norm(x)).mean(dim=1))
         return out

@@ -13,12 +13,11 @@ import torch
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 DIM, HEADS, DEPTH, PATCH = 192, 4, 12, 16
 EPS = 1e-6
-
-Grid = tuple[int, int]
 
 
 class SqueezeExcite(nn.Module):
@@ -103,14 +102,13 @@ class LocalViT(nn.Module):
         self.patch_embed = _vit.PatchEmbed(PATCH, DIM)
         self.cls_token = _vit.learned(1, 1, DIM)
         self.pos_embed = _vit.learned(1, tokens, DIM)
-        self.blocks = nn.ModuleList(Block(ratio, reduction) for _ in range(DEPTH))
+        self.blocks = _vit.Stack(Block(ratio, reduction) for _ in range(DEPTH))
         self.norm = nn.LayerNorm(DIM, eps=EPS)
         self.head = nn.Linear(DIM, num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         grid = (x.shape[2] // PATCH, x.shape[3] // PATCH)
         x = _vit.prepend(self.cls_token, self.patch_embed(x)) + self.pos_embed
-        for block in self.blocks:
-            x = block(x, grid)
+        x = self.blocks(x, grid)
         out: Tensor = self.head(self.norm(x)[:, :1].flatten(1))
         return out

@@ -11,6 +11,7 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from mvdeploy.models.families import _vit
+from mvdeploy.models.families._vit import Grid
 from mvdeploy.records import Category
 
 DIMS = (64, 128, 320, 512)
@@ -18,9 +19,8 @@ HEADS = (1, 2, 5, 8)
 RATIOS = (8, 8, 4, 4)
 REDUCTIONS = (8, 4, 2, 1)
 """Of each stage: keys and values are of patches of so many rows and columns."""
+LAST = len(DIMS) - 1
 EPS = 1e-6
-
-Grid = tuple[int, int]
 
 
 class ReducedAttention(nn.Module):
@@ -86,26 +86,22 @@ class PVT(nn.Module):
         for i, dim in enumerate(DIMS):
             patch, channels = (2, DIMS[i - 1]) if i else (4, 3)
             height, width = self.grids[i]
-            sizes = (dim, HEADS[i], RATIOS[i], REDUCTIONS[i])
-            blocks = nn.ModuleList(Block(*sizes) for _ in range(depths[i]))
-            embed = _vit.NormedPatchEmbed(patch, dim, channels)
-            self.add_module(f"patch_embed{i + 1}", embed)
-            self.register_parameter(
-                f"pos_embed{i + 1}", _vit.learned(1, height * width + (i == 3), dim)
-            )
-            self.add_module(f"block{i + 1}", blocks)
+            tokens = height * width + (i == LAST)  # the class token stands in the last stage alone
+            blocks = (Block(dim, HEADS[i], RATIOS[i], REDUCTIONS[i]) for _ in range(depths[i]))
+            self.add_module(f"patch_embed{i + 1}", _vit.NormedPatchEmbed(patch, dim, channels))
+            self.register_parameter(f"pos_embed{i + 1}", _vit.learned(1, tokens, dim))
+            self.add_module(f"block{i + 1}", _vit.Stack(blocks))
         self.norm = nn.LayerNorm(DIMS[-1], eps=EPS)
         self.head = nn.Linear(DIMS[-1], num_classes)
 
     def forward(self, x: Tensor) -> Tensor:
         for i, grid in enumerate(self.grids):
             x = self.get_submodule(f"patch_embed{i + 1}")(x)
-            if i == 3:
+            if i == LAST:
                 x = _vit.prepend(self.cls_token, x)
             x = x + self.get_parameter(f"pos_embed{i + 1}")
-            for block in self.get_submodule(f"block{i + 1}").children():
-                x = block(x, grid)
-            if i < 3:
+            x = self.get_submodule(f"block{i + 1}")(x, grid)
+            if i < LAST:
                 x = _vit.to_map(x, grid)
         out: Tensor = self.head(self.norm(x)[:, :1].flatten(1))
         return out
