@@ -51,7 +51,8 @@ def test_torchs_own_random_numbers_and_threads_are_left_alone() -> None:
 
 
 def test_the_catalogue_has_every_variant() -> None:
-    assert list(models.catalogue()) == [*mobilevit.VARIANTS, "yardstick"]
+    assert list(models.catalogue())[: len(mobilevit.VARIANTS)] == [*mobilevit.VARIANTS]
+    assert "yardstick" in models.catalogue()
     assert "channels 16, 32, 64, 96, 128, 160" in models.catalogue()["mobilevit_s"]
     assert models.DEFAULT in models.catalogue()
 
