@@ -293,7 +293,8 @@ def build(spec: ModelSpec) -> nn.Module:
     elif configurable:
         random_weights.initialise(network, spec.seed or 0)
     elif spec.seed is not None:
-        random_weights.initialise(network, spec.seed, spec.image_size)
+        fed = preprocessing(spec)
+        random_weights.initialise(network, spec.seed, spec.image_size, fed)
     if configurable:
         family.set_patches(network, spec.patches)
     _detach(network)

@@ -1,9 +1,13 @@
 """Seeded random weights that carry signal, for networks without a checkpoint.
 
 With default initialisation the outputs of a deep network hardly depend on its input, so a broken
-export still agrees with the reference. Here convolutions keep the variance (Kaiming), affine terms
-and biases are random, and BatchNorm statistics are those of a few forward passes: two images give
-clearly different outputs, and a mutated operator shows.
+export still agrees with the reference. Here convolutions keep the variance (Kaiming), affine terms,
+biases and tables are random, what scales a branch (layer scale, 1e-5 in many networks) lets it take
+part, and BatchNorm statistics are those of a few forward passes on images as the network is fed
+them: two images give clearly different outputs, and a mutated operator shows.
+
+A module class whose weights have to be small, as where it takes exponentials of its input, says so:
+``gain = 0.3`` (`GAIN` otherwise).
 """
 
 from __future__ import annotations
@@ -14,25 +18,40 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from mvdeploy.records import Preprocessing
+
 _BATCHES, _BATCH, _SIZE = 3, 8, 128
 
+GAIN = 1.5
+"""Standard deviation of what a linear layer makes of inputs with 1: logits of attention have to be
+of order one, so that its softmax is not flat."""
 
-def initialise(network: nn.Module, seed: int, image_size: tuple[int, int] = (_SIZE, _SIZE)) -> None:
+_SCALES_A_BRANCH = 0.1
+"""Constants up to this are layer scales, which training makes larger."""
+
+
+def initialise(
+    network: nn.Module,
+    seed: int,
+    image_size: tuple[int, int] = (_SIZE, _SIZE),
+    fed: Preprocessing | None = None,
+) -> None:
     """Set every parameter and BatchNorm statistic of a network, in place; leaves it in eval mode.
 
     The same seed gives the same weights on the same machine; torch's global generator is untouched.
 
     Args:
-        network: takes (batch, 3, height, width) in 0..1.
+        network: takes (batch, 3, height, width).
         seed: any whole number.
         image_size: height and width, pixels, of the images that BatchNorm is calibrated on.
+        fed: how images are fed to it; None for 0..1.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad(), torch.random.fork_rng(devices=()), _one_thread():
         torch.manual_seed(seed)
         for module in network.modules():
             _randomise(module, generator)
-        _calibrate(network, generator, image_size)
+        _calibrate(network, generator, image_size, fed)
     network.eval()
 
 
@@ -48,37 +67,103 @@ def _one_thread() -> Iterator[None]:
 
 
 def _randomise(module: nn.Module, generator: torch.Generator) -> None:
+    gain = getattr(module, "gain", GAIN)
     match module:
-        case nn.Conv2d():
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
-        case nn.Linear():
-            # Attention and FFN need logits of order one, so that softmax is not flat.
-            nn.init.normal_(module.weight, 0, 1.5 / module.in_features**0.5, generator=generator)
-        case nn.BatchNorm2d() | nn.LayerNorm():
-            nn.init.uniform_(module.weight, 0.5, 1.5, generator=generator)
-            nn.init.normal_(module.bias, 0, 0.2, generator=generator)
-            return
+        case nn.modules.batchnorm._NormBase() | nn.LayerNorm() | nn.GroupNorm() | nn.RMSNorm():
+            _norm(module, generator)
+        case nn.modules.conv._ConvNd() | nn.Linear():
+            _weighted(module, gain, generator)
+        case nn.PReLU():
+            nn.init.uniform_(module.weight, 0.1, 0.4, generator=generator)
+        case nn.Embedding():
+            _normal(module.weight, 1, generator)
         case _:
-            return
+            for own in module.parameters(recurse=False):
+                _vary(own, gain, generator)
+
+
+def _norm(module: nn.Module, generator: torch.Generator) -> None:
+    weight, bias = module.weight, getattr(module, "bias", None)
+    if isinstance(weight, Tensor):
+        nn.init.uniform_(weight, 0.5, 1.5, generator=generator)
+    if isinstance(bias, Tensor):
+        _normal(bias, 0.2, generator)
+
+
+def _weighted(
+    module: nn.modules.conv._ConvNd | nn.Linear, gain: float, generator: torch.Generator
+) -> None:
+    if isinstance(module, nn.Linear):
+        _normal(module.weight, gain / module.in_features**0.5, generator)
+    elif module.transposed:
+        # A pixel of the result gets the share of the kernel that falls on the input's grid.
+        inputs = module.in_channels / module.groups
+        for side, stride in zip(module.kernel_size, module.stride, strict=True):
+            inputs *= max(1, side / stride)
+        _normal(module.weight, (2 / inputs) ** 0.5, generator)
+    else:
+        nn.init.kaiming_normal_(module.weight, nonlinearity="relu", generator=generator)
     if module.bias is not None:
-        nn.init.normal_(module.bias, 0, 0.1, generator=generator)
+        _normal(module.bias, 0.1, generator)
 
 
-def _calibrate(network: nn.Module, generator: torch.Generator, image_size: tuple[int, int]) -> None:
+def _normal(values: Tensor, std: float, generator: torch.Generator) -> None:
+    nn.init.normal_(values, 0, std, generator=generator)
+
+
+def _vary(values: Tensor, gain: float, generator: torch.Generator) -> None:
+    """Set a parameter of a class of the network's own, of which only its first values tell the use.
+
+    Those that are not trained are tables, and stay.
+    """
+    if not (values.requires_grad and values.is_floating_point() and values.numel()):
+        return
+    least, most = values.min().item(), values.max().item()
+    if least == most != 0:
+        scale = 1.0 if abs(most) <= _SCALES_A_BRANCH else most
+        nn.init.uniform_(values, 0.5, 1.5, generator=generator)
+        values *= scale
+    elif values.ndim >= 2 and min(values.shape[-2:]) >= _MATRIX:
+        _normal(values, gain / values.shape[-1] ** 0.5, generator)
+    else:  # tokens, positions and biases
+        _normal(values, 0.3, generator)
+
+
+_MATRIX = 32
+"""Rows and columns of what is multiplied with, rather than added: tables of biases have a column
+for each head."""
+
+
+def _calibrate(
+    network: nn.Module,
+    generator: torch.Generator,
+    image_size: tuple[int, int],
+    fed: Preprocessing | None,
+) -> None:
     """Give BatchNorm the statistics of varied images."""
-    norms = [m for m in network.modules() if isinstance(m, nn.BatchNorm2d)]
+    kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
+    norms = [m for m in network.modules() if isinstance(m, kinds) and m.track_running_stats]
     momenta = [m.momentum for m in norms]
+    network.eval()
     for norm in norms:
         norm.reset_running_stats()
         norm.momentum = None  # a plain average over the passes
-    network.train()
+        norm.train()
     try:
-        for _ in range(_BATCHES):
-            network(_images(generator, image_size))
+        for _ in range(_BATCHES if norms else 0):
+            network(_fed(_images(generator, image_size), fed))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):
             norm.momentum = momentum
         network.eval()
+
+
+def _fed(images: Tensor, rule: Preprocessing | None) -> Tensor:
+    """Return images of 0..1 as a network is fed them."""
+    if rule is None:
+        return images
+    mean, std = (torch.tensor(values)[:, None, None] for values in (rule.mean, rule.std))
+    return (images * (255 * rule.scale) - mean) / std
 
 
 def _images(generator: torch.Generator, image_size: tuple[int, int]) -> Tensor:

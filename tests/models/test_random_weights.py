@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from collections.abc import Callable, Iterator
 
 import numpy as np
@@ -178,3 +179,99 @@ def test_batchnorm_keeps_its_momentum_and_has_real_statistics() -> None:
     a = copy.deepcopy(network.state_dict())
     random_weights.initialise(network, 1)
     assert all(torch.equal(a[name], value) for name, value in network.state_dict().items())
+
+
+class Branch(nn.Module):
+    """What training has to make of its parts before it does anything."""
+
+    def __init__(self, inner: nn.Module, dim: int) -> None:
+        super().__init__()
+        self.inner = inner
+        self.scale = nn.Parameter(torch.full((dim, 1, 1), 1e-5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = x + self.scale * self.inner(x)
+        return out
+
+
+class Attends(nn.Module):
+    """Attention of torch over the pixels, with a table of biases that starts at zero."""
+
+    def __init__(self, dim: int, tokens: int) -> None:
+        super().__init__()
+        self.attention = nn.MultiheadAttention(dim, 2, batch_first=True)
+        self.table = nn.Parameter(torch.zeros(tokens, tokens))
+        self.position = nn.Parameter(torch.randn(1, tokens, dim) * 0.02)
+        self.fixed = nn.Parameter(torch.full((tokens,), 0.25), requires_grad=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        tokens = x.flatten(2).transpose(1, 2) + self.position
+        out: Tensor = self.attention(tokens, tokens, tokens, attn_mask=self.table)[0]
+        return (out + self.fixed[:, None]).transpose(1, 2).reshape(x.shape)
+
+
+def parts() -> nn.Sequential:
+    """Layers of every kind that has weights."""
+    up = nn.Sequential(nn.Conv2d(8, 8, 3, 2, 1), nn.ConvTranspose2d(8, 8, 2, 2, groups=8))
+    return nn.Sequential(
+        nn.Conv2d(3, 8, 4, 4),
+        nn.BatchNorm2d(8),
+        Branch(Attends(8, 64), 8),
+        Branch(nn.Sequential(nn.GroupNorm(2, 8), nn.Conv2d(8, 8, 1), nn.PReLU(8)), 8),
+        Branch(up, 8),
+        nn.Flatten(),
+        nn.Linear(512, 16),
+        nn.BatchNorm1d(16),
+        nn.RMSNorm(16),
+        nn.Linear(16, 10),
+    )
+
+
+def test_every_part_takes_part(pictures: dict[str, Tensor]) -> None:
+    network = parts()
+    random_weights.initialise(network, 0, (32, 32))
+    small = {name: image[..., :32, :32] for name, image in pictures.items()}
+    right = logits(network, small)
+    assert 0.1 < right.std() < 10
+    varied = 0
+    for name, weight in network.named_parameters():
+        if not weight.requires_grad:
+            assert torch.equal(weight, torch.full_like(weight, 0.25)), name
+            continue
+        kept = weight.detach().clone()
+        assert kept.numel() == 1 or kept.std() > 0.05, name
+        with torch.no_grad():
+            weight.mul_(0.5)
+            moved = (logits(network, small) - right).std() / right.std()
+            weight.copy_(kept)
+        # What is the same for all keys cancels in a softmax.
+        assert moved > CLEAR or name.endswith("in_proj_bias"), (name, float(moved))
+        varied += 1
+    assert varied > 20
+
+
+def test_batchnorm_is_calibrated_on_images_as_they_are_fed() -> None:
+    spec = models.make_spec("timm:efficientnet_b0", image_size=(64, 64))
+    network, rule = models.build(spec), models.preprocessing(spec)
+    fed = {"photograph": load_image(sample_photograph(), rule)}
+    found = logits(network, {name: torch.from_numpy(image) for name, image in fed.items()})
+    assert 0.05 < found.std() < 20
+
+
+@pytest.mark.parametrize(
+    "name", ["timm:edgenext_xx_small", "timm:efficientformer_l1", "timm:pit_ti_224"]
+)
+def test_no_attention_is_scaled_away(name: str) -> None:
+    """Layer scales of 1e-5 hid a halved attention from every check."""
+    spec = models.make_spec(name, image_size=(64, 64) if "edgenext" in name else None)
+    network = models.build(spec)
+    picture = torch.from_numpy(load_image(sample_photograph(), models.preprocessing(spec)))
+    attentions = [m for m in network.modules() if re.search("Att(ention|n)$", type(m).__name__)]
+    assert attentions
+    with torch.inference_mode():
+        right = network(picture)
+        for module in attentions:
+            halved = module.register_forward_hook(lambda _, __, out: out / 2)
+            moved = (network(picture) - right).std() / right.std()
+            halved.remove()
+            assert moved > CLEAR
