@@ -26,6 +26,9 @@ IMAGENET = ImageRule(
 )
 """How networks are fed that were trained on ImageNet and say nothing else."""
 
+BILINEAR = dataclasses.replace(IMAGENET, interpolation="bilinear")
+"""The same with what convolutional networks are mostly trained with."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Variant:
