@@ -6,7 +6,7 @@ from torch import nn
 
 from mvdeploy.models import random_weights
 from mvdeploy.models.families import espnetv2
-from mvdeploy.models.families.espnetv2.network import DownSampler, ESPNetv2
+from mvdeploy.models.families.espnetv2.network import EESP, DownSampler, ESPNetv2
 from mvdeploy.records import Category
 from tests.models.families.measured import measure
 
@@ -83,3 +83,15 @@ def test_a_downsampler_adds_what_the_image_shows() -> None:
         downsampler.act.weight.fill_(1)  # without an activation the difference is the branch
         added = downsampler(x, image) - downsampler(x)
         torch.testing.assert_close(added, downsampler.inp_reinf(image), rtol=1e-4, atol=1e-5)
+
+
+def test_a_unit_sums_its_dilations_and_adds_its_input() -> None:
+    torch.manual_seed(0)
+    unit = EESP(16, 16, (1, 1, 2, 3)).eval()
+    x = torch.randn(2, 16, 9, 7)
+    with torch.inference_mode():
+        reduced = unit.proj_1x1(x)
+        branches = torch.stack([dilated(reduced) for dilated in unit.spp_dw])
+        sums = branches.cumsum(dim=0).transpose(0, 1).flatten(1, 2)
+        expected = unit.module_act(unit.conv_1x1_exp(unit.br_after_cat(sums)) + x)
+        torch.testing.assert_close(unit(x), expected)

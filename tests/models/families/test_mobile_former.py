@@ -9,9 +9,11 @@ from mvdeploy import models
 from mvdeploy.models.families import mobile_former
 from mvdeploy.models.families.mobile_former.network import (
     MapReadsTokens,
+    OneDepthwise,
     Slopes,
     TokenBlock,
     TokensReadMap,
+    TwoDepthwise,
 )
 from mvdeploy.records import Category
 from tests.models.families.measured import measure
@@ -116,3 +118,28 @@ def test_any_image_size_and_a_checkpoint(tmp_path: Path) -> None:
         logits = saved(image)
         assert logits.shape == (2, 3)
         torch.testing.assert_close(models.build(again)(image), logits)
+
+
+def test_the_map_reads_the_tokens_after_the_residual() -> None:
+    torch.manual_seed(0)
+    x, tokens = torch.randn(2, 6, 8, 8), torch.randn(2, 3, 8)
+    for outputs in (6, 10):  # only what has the channels of its input is added to it
+        block = OneDepthwise(6, outputs, 3, 8).eval()
+        y, after = block(x, tokens)
+        read = block.global_block(block.local_global(x, tokens))
+        torch.testing.assert_close(after, read)
+        hidden = block.hyper1(block.conv1(x), read)
+        hidden = block.conv3(block.hyper2(block.conv2(hidden), read))
+        own = hidden + x if outputs == 6 else hidden
+        torch.testing.assert_close(y, block.global_local(own, read))
+
+
+def test_a_block_of_two_depthwise_convolutions_adds_its_second_half() -> None:
+    torch.manual_seed(0)
+    x, tokens = torch.randn(2, 6, 8, 8), torch.randn(2, 3, 8)
+    block = TwoDepthwise(6, 8, (6, 4), 8).eval()
+    y, read = block(x, tokens)
+    assert y.shape == (2, 8, 4, 4)
+    first = block.conv2(block.hyper1(block.conv1(x), read))
+    second = block.conv4(block.hyper3(block.conv3(first), read))
+    torch.testing.assert_close(y, block.global_local(first + second, read))
