@@ -260,9 +260,17 @@ class FirstBlock(nn.Module):
             *_pointwise(2 * channels, channels),
         )
 
-    def forward(self, x: Tensor) -> Tensor:
-        out: Tensor = x + self.conv(x)
-        return out
+    def forward(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        return x + self.conv(x), tokens
+
+
+class Blocks(nn.ModuleList):
+    """Blocks one after another."""
+
+    def forward(self, x: Tensor, tokens: Tensor) -> tuple[Tensor, Tensor]:
+        for block in self:
+            x, tokens = block(x, tokens)
+        return x, tokens
 
 
 class Head(nn.Module):
@@ -330,14 +338,11 @@ class MobileFormer(nn.Module):
             else:
                 blocks.append(OneDepthwise(channels, outputs, expansions[0], width))
             channels = outputs
-        self.features = nn.ModuleList(blocks)
+        self.features = Blocks(blocks)
         self.local_global = TokensReadMap(channels, width)
         self.classifier = Head(channels, width, last, num_classes)
 
     def forward(self, image: Tensor) -> Tensor:
-        tokens = self.tokens(image)
-        x = self.features[0](self.stem(image))
-        for block in self.features[1:]:
-            x, tokens = block(x, tokens)
+        x, tokens = self.features(self.stem(image), self.tokens(image))
         out: Tensor = self.classifier(x, self.local_global(x, tokens))
         return out

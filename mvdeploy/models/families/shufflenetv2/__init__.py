@@ -12,7 +12,6 @@ from mvdeploy.models.families._classifiers import BILINEAR, Classifiers, Variant
 names, describe, defaults, check, preprocessing, build = Classifiers(
     network="mvdeploy.models.families.shufflenetv2.network:ShuffleNetV2",
     variants={
-        "shufflenetv2_050": Variant("ShuffleNetV2 0.5x", {"widths": (48, 96, 192)}),
         "shufflenetv2_100": Variant("ShuffleNetV2 1.0x", {"widths": (116, 232, 464)}),
         "shufflenetv2_150": Variant("ShuffleNetV2 1.5x", {"widths": (176, 352, 704)}),
     },

@@ -31,7 +31,6 @@ names, describe, defaults, check, preprocessing, build = Classifiers(
         "vil_tiny": _variant("ViL-Tiny", _TINY, relative=True),
         "vil_tiny_ape": _variant("ViL-Tiny", _TINY, relative=False),
         "vil_small": _variant("ViL-Small", _SMALL, relative=True),
-        "vil_small_ape": _variant("ViL-Small", _SMALL, relative=False),
     },
     images=BILINEAR,
     about="(Zhang et al., 2021)",
