@@ -55,20 +55,30 @@ class RelativeAttention(nn.Module):
         )
         q = q * self.head_width**-0.5
         logits = torch.bmm(q, k.transpose(1, 2)).reshape(rows, pixels, height, width)
-        along_h, along_w = self._positions(q.reshape(rows, height, width, self.head_width))
+        q = q.reshape(rows, height, width, self.head_width)
+        along_h = _along(q, self.rel_emb_h[self.index_h], 1)
+        along_w = _along(q, self.rel_emb_w[self.index_w], 2)
         logits = logits + along_h.reshape(rows, pixels, height, 1)
         logits = logits + along_w.reshape(rows, pixels, 1, width)
         weights = logits.reshape(rows, pixels, pixels).softmax(dim=-1)
         mixed = torch.bmm(weights, v).transpose(1, 2)
         return mixed.reshape(batch, channels, height, width)
 
-    def _positions(self, q: Tensor) -> tuple[Tensor, Tensor]:
-        """Return logits of rows and of columns: (rows, height, width, height or width)."""
-        table_h = self.rel_emb_h[self.index_h].transpose(1, 2)  # query, head width, key
-        table_w = self.rel_emb_w[self.index_w].transpose(1, 2)
-        along_w = torch.matmul(q.transpose(1, 2), table_w).transpose(1, 2)
-        # One batch of products for each place along the axis.
-        return torch.matmul(q, table_h), along_w
+
+def _along(q: Tensor, table: Tensor, axis: int) -> Tensor:
+    """Return logits of positions along an axis of the map: one product for each of its places.
+
+    Args:
+        q: (rows, height, width, head width).
+        table: (places of queries, places of keys, head width).
+        axis: of the places in `q`: 1 or 2.
+
+    Returns:
+        (rows, height, width, places of keys).
+    """
+    by_place = q.transpose(0, axis)
+    logits = torch.bmm(by_place.flatten(1, 2), table.transpose(1, 2))
+    return logits.reshape(*by_place.shape[:3], -1).transpose(0, axis)
 
 
 class Bottleneck(nn.Module):
