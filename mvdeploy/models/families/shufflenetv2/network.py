@@ -52,7 +52,8 @@ class Unit(nn.Module):
         )
 
     def forward(self, x: Tensor) -> Tensor:
-        kept, changed = x.chunk(2, dim=1) if self.halved else (self.branch1(x), x)
+        half = x.shape[1] // 2
+        kept, changed = (x[:, :half], x[:, half:]) if self.halved else (self.branch1(x), x)
         return _shuffle(torch.cat((kept, self.branch2(changed)), dim=1))
 
 

@@ -81,6 +81,12 @@ def _heads(x: Tensor, heads: int) -> Tensor:
     return x.reshape(batch, tokens, heads, channels // heads).transpose(1, 2)
 
 
+def _parts(x: Tensor, count: int) -> list[Tensor]:
+    """Cut (batch, tokens, channels) into parts of equally many channels."""
+    channels = x.shape[2] // count
+    return [x[:, :, i * channels : (i + 1) * channels] for i in range(count)]
+
+
 def _attend(q: Tensor, k: Tensor, v: Tensor, bias: Tensor | None) -> Tensor:
     """Return what queries see, heads joined: (batch, queries, channels)."""
     logits = torch.matmul(q * q.shape[-1] ** -0.5, k.transpose(2, 3))
@@ -147,7 +153,7 @@ class FullAttention(Attention):
         self.proj = nn.Linear(channels, channels)
 
     def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (_heads(part, self.heads) for part in self.qkv(x).chunk(3, dim=2))
+        q, k, v = (_heads(part, self.heads) for part in _parts(self.qkv(x), 3))
         bias = self.pixel_bias()
         if bias is not None and self.has_global:
             bias = torch.cat((self.global_bias(x.shape[1] - 1), bias), dim=1)
@@ -185,7 +191,7 @@ class WindowedAttention(Attention):
     def _of_global(self, x: Tensor) -> Tensor:
         """Return what the global token sees: (batch, 1, channels)."""
         q = _heads(self.query_global(x[:, :1]), self.heads)
-        k, v = (_heads(part, self.heads) for part in self.kv_global(x).chunk(2, dim=2))
+        k, v = (_heads(part, self.heads) for part in _parts(self.kv_global(x), 2))
         bias = self.global_bias(x.shape[1] - 1) if self.relative else None
         out: Tensor = self.proj_global(_attend(q, k, v, bias))
         return out
@@ -199,7 +205,7 @@ class WindowedAttention(Attention):
         q = _windows(self._padded(q.reshape(batch, height, width, channels)))
         around = _around(self._padded(kv[:, 1:].reshape(batch, height, width, 2 * channels)))
         first = kv[:, :1].expand(-1, count, -1).reshape(batch * count, 1, 2 * channels)
-        k, v = torch.cat((first, around), dim=1).chunk(2, dim=2)
+        k, v = _parts(torch.cat((first, around), dim=1), 2)
         keys = self.outside.shape[2]
         bias = self.outside.reshape(1, count, keys).expand(batch, -1, -1)
         bias = bias.reshape(batch * count, 1, 1, keys)
