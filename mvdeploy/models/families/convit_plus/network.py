@@ -22,6 +22,12 @@ GATED, PLAIN = 10, 2
 EPS = 1e-6
 
 
+class PositionLinear(nn.Linear):
+    """Logits of squared distances, which are in the hundreds."""
+
+    gain = 0.02
+
+
 class GatedAttention(nn.Module):
     """Attention to places and to what is there, mixed by a gate per head; its residual.
 
@@ -37,7 +43,7 @@ class GatedAttention(nn.Module):
         self.qk = nn.Linear(DIM, 2 * DIM, bias=False)
         self.v = nn.Linear(DIM, DIM, bias=False)
         self.proj = nn.Linear(DIM, DIM)
-        self.pos_proj = nn.Linear(3, HEADS)
+        self.pos_proj = PositionLinear(3, HEADS)
         self.gating_param = nn.Parameter(torch.ones(HEADS))
         self.register_buffer("rel_indices", _distances(grid), persistent=False)
 

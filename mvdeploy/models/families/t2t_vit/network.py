@@ -29,6 +29,12 @@ TOKEN_DIM = 64
 FEATURES = TOKEN_DIM // 2
 
 
+class KernelLinear(nn.Linear):
+    """Keys, queries and values for exponentials: large ones would be 0 or without bounds."""
+
+    gain = 0.3
+
+
 class TokenPerformer(nn.Module):
     """Attention in linear time and a perceptron: (B, N, dim) → (B, N, 64).
 
@@ -39,7 +45,7 @@ class TokenPerformer(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.norm1 = nn.LayerNorm(dim)
-        self.kqv = nn.Linear(dim, 3 * TOKEN_DIM)
+        self.kqv = KernelLinear(dim, 3 * TOKEN_DIM)
         self.proj = nn.Linear(TOKEN_DIM, TOKEN_DIM)
         self.norm2 = nn.LayerNorm(TOKEN_DIM)
         self.mlp = nn.Sequential(
