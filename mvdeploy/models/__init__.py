@@ -133,7 +133,7 @@ def make_spec(
     given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
-    plain: ModelSpec = family.defaults(name)
+    plain = _defaults(family, name, task)
     if weights is not None:
         plain = _checkpoint(family, plain, weights, num_classes, image_size, weights_key)
     own_weights = _has_weights(family, plain)
@@ -169,6 +169,16 @@ def _task(family: ModuleType, name: str, asked: str | None) -> str:
             f"{name} is no network for the task '{asked}'.", f"It does: {', '.join(does)}."
         )
     return asked
+
+
+def _defaults(family: ModuleType, name: str, task: str) -> ModelSpec:
+    """Return a model's defaults for a task."""
+    plain: ModelSpec = family.defaults(name)
+    does = tasks.get(task)
+    classes = getattr(does, "NUM_CLASSES", None)
+    if classes is None or task == plain.task:
+        return dataclasses.replace(plain, task=task)
+    return dataclasses.replace(plain, task=task, image_size=does.IMAGE_SIZE, num_classes=classes)
 
 
 def _checkpoint(
@@ -285,7 +295,9 @@ def build(spec: ModelSpec) -> nn.Module:
     family = _family(spec.model)
     family.check(spec)
     configurable = hasattr(family, "set_patches")
-    plain = dataclasses.replace(family.defaults(spec.model), num_classes=spec.num_classes)
+    plain = dataclasses.replace(
+        family.defaults(spec.model), task=spec.task, num_classes=spec.num_classes
+    )
     with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
         network: nn.Module = family.build(plain if configurable else spec)
     if spec.weights is not None:

@@ -245,7 +245,7 @@ def _demand_outputs(artifact: Artifact, spec: ModelSpec, network: nn.Module) -> 
         feed = inputs.seeded(spec.inputs)
         own = task.named(network(*map(torch.from_numpy, feed.values())))
     numbers = [output for output in artifact.outputs if output.dtype != "string"]
-    either = own if len(own) == len(numbers) else own | tasks.postprocess(task, own)
+    either = own if len(own) == len(numbers) else own | tasks.postprocess(task, own, spec)
     returned = [tuple(tensor.shape) for tensor in own.values()]
     if len(own) == len(numbers):
         fits = all(map(_may_be, returned, (output.shape for output in numbers)))

@@ -193,8 +193,13 @@ class ModelSpec:
 
     @property
     def label(self) -> str:
-        """A short name for tables: ``mobilevit_xs 8,4,2``."""
-        return f"{self.model} {self.patches_text}".strip()
+        """A short name for tables: ``mobilevit_xs 8,4,2``; with a task that is not the usual."""
+        return " ".join(filter(None, (self.model, self.patches_text, self._other_task)))
+
+    @property
+    def _other_task(self) -> str:
+        """The task, where it is another than most networks have and its outputs do not tell."""
+        return "" if self.own_outputs or self.task == ModelSpec.task else self.task
 
     @property
     def slug(self) -> str:
@@ -204,7 +209,7 @@ class ModelSpec:
         sizes = [size] if any(tensor.is_image for tensor in self.inputs) else []
         patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
         name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", self.model))
-        return "-".join([name, *patches, *sizes])
+        return "-".join(filter(None, (name, self._other_task, *patches, *sizes)))
 
 
 def parse_patches(text: str) -> tuple[PatchSize, ...]:

@@ -367,7 +367,8 @@ def _compare(
         _compare_output(output, name, expected[output], actual[output], (rounded or {}).get(output))
         for output in expected
     )
-    decision = tasks.get(artifact.spec.task).compare(expected, actual, rounded)
+    spec = artifact.spec
+    decision = tasks.get(spec.task).compare(expected, actual, rounded, spec)
     return ParityInput(
         name=name,
         max_abs=max(output.max_abs for output in outputs),

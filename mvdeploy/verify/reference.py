@@ -188,7 +188,7 @@ def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:
             if artifact.read_from and len(outputs) == len(names):
                 return dict(zip(names, outputs.values(), strict=True))  # named by another tool
             if not outputs.keys() >= set(names):
-                outputs |= tasks.postprocess(task, outputs)
+                outputs |= tasks.postprocess(task, outputs, artifact.spec)
             return {name: existing(name, outputs, "The network") for name in names}
 
     return Naming().eval()

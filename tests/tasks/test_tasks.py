@@ -39,7 +39,7 @@ def outputs(spec):
 def named(result):
     return {"points": result["points"], "weight": result["weight"]}
 
-def compare(wanted, got, rounded):
+def compare(wanted, got, rounded, spec):
     return Decision(bool(abs(wanted["points"] - got["points"]).max() < 0.1))
 """
 

@@ -9,6 +9,7 @@ import pytest
 import torch
 
 from mvdeploy import tasks
+from mvdeploy.records import ModelSpec
 from mvdeploy.tasks import tensors
 
 T = torch.zeros(1)
@@ -44,5 +45,7 @@ def test_every_tensor_has_a_name(result: Any, names: list[str]) -> None:
 
 def test_the_numbers_alone_are_compared() -> None:
     task = tasks.get("tensors")
-    assert task.compare({"a": np.ones(2)}, {"a": np.zeros(2)}, None).agrees
+    assert task.compare(
+        {"a": np.ones(2)}, {"a": np.zeros(2)}, None, ModelSpec("", (), (1, 1))
+    ).agrees
     assert task.COLUMNS == ()

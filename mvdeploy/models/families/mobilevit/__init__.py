@@ -49,6 +49,11 @@ VARIANTS = {
 PATCH_STRIDES = (8, 16, 32)
 """Output strides of the stages that unfold their map into patches: layer_3, layer_4, layer_5."""
 
+TASKS = ("classify", "detect", "segment")
+
+SEGMENTED_STRIDE = 16
+"""Output stride of layer_5 in the network that segments: its first block keeps the map's size."""
+
 CONFIG_A = parse_patches("2,2,2")
 """The paper's Config-A, its default."""
 
@@ -56,6 +61,11 @@ CONFIG_A = parse_patches("2,2,2")
 def names() -> tuple[str, ...]:
     """Return the models of this family."""
     return tuple(VARIANTS)
+
+
+def tasks(name: str) -> tuple[str, ...]:
+    """Return what a model does: classify, detect with SSDLite, segment with DeepLabv3."""
+    return TASKS
 
 
 def defaults(name: str) -> ModelSpec:
@@ -83,7 +93,8 @@ def check(spec: ModelSpec) -> None:
             f"('{spec.patches_text}').",
             "Give one for each output stride 8, 16 and 32, as in --patches 8,4,2.",
         )
-    for stride, patch in zip(PATCH_STRIDES, spec.patches, strict=True):
+    last = SEGMENTED_STRIDE if spec.task == "segment" else PATCH_STRIDES[-1]
+    for stride, patch in zip((*PATCH_STRIDES[:-1], last), spec.patches, strict=True):
         _check_patch(patch, stride, spec)
 
 
@@ -170,27 +181,40 @@ def _candidates() -> Candidates:
     return {name: functools.partial(tensors, name) for name in VARIANTS}
 
 
-def tensors(name: str, num_classes: int) -> dict[str, tuple[int, ...]]:
+def tensors(name: str, num_classes: int, task: str = "classify") -> dict[str, tuple[int, ...]]:
     """Return name and shape of every tensor of a network, without torch."""
     from mvdeploy.models.families.mobilevit import shapes
 
-    return shapes.tensors(VARIANTS[name], num_classes)
+    kinds = (shapes.classifier, shapes.detector, shapes.segmenter)
+    return dict(zip(TASKS, kinds, strict=True))[task](VARIANTS[name], num_classes)
 
 
 def build(spec: ModelSpec) -> nn.Module:
     """Build the network, with freshly initialised weights.
 
-    The input is (batch, 3, height, width), the output (batch, classes).
+    The input is (batch, 3, height, width); the outputs are those of the task.
     """
-    from mvdeploy.models.families.mobilevit.network import MobileViT
+    from mvdeploy.models.families.mobilevit.network import Encoder, MobileViT
 
-    return MobileViT(VARIANTS[spec.model], spec.patches, spec.num_classes)
+    variant = VARIANTS[spec.model]
+    if spec.task == "classify":
+        return MobileViT(variant, spec.patches, spec.num_classes)
+    fine, coarse = variant.channels[-2:]
+    if spec.task == "detect":
+        from mvdeploy.models.heads.ssdlite import Detector
+
+        return Detector(Encoder(variant, spec.patches), (fine, coarse), spec.num_classes)
+    from mvdeploy.models.heads.deeplabv3 import Segmenter
+
+    encoder = Encoder(variant, spec.patches, SEGMENTED_STRIDE)
+    return Segmenter(encoder, coarse, spec.num_classes)
 
 
 def set_patches(network: nn.Module, patches: tuple[PatchSize, ...]) -> None:
     """Change the patch sizes of a built network; its weights stay as they are."""
-    from mvdeploy.models.families.mobilevit.network import MobileViT
+    from mvdeploy.models.families.mobilevit.network import Encoder
 
-    if not isinstance(network, MobileViT):
+    encoders = [module for module in network.modules() if isinstance(module, Encoder)]
+    if not encoders:
         raise TypeError(f"expected a MobileViT, not {type(network).__name__}")
-    network.set_patches(patches)
+    encoders[0].set_patches(patches)

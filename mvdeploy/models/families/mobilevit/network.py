@@ -294,13 +294,19 @@ class Classifier(nn.Module):
         return out
 
 
-class MobileViT(nn.Module):
-    """(B, 3, H, W) in 0..1 → (B, classes)."""
+class Encoder(nn.Module):
+    """(B, 3, H, W) in 0..1 → the maps of layer_4 and layer_5.
+
+    Args:
+        variant: the sizes.
+        patches: of layer_3, layer_4 and layer_5.
+        output_stride: of layer_5: 32, or 16 where its first block keeps the size of the map.
+    """
 
     category = Category.PRE_AND_POST
 
     def __init__(
-        self, variant: Variant, patches: Sequence[PatchSize], num_classes: int = 1000
+        self, variant: Variant, patches: Sequence[PatchSize], output_stride: int = 32
     ) -> None:
         super().__init__()
         c1, c2, c3, c4, c5, c6 = variant.channels
@@ -321,23 +327,38 @@ class MobileViT(nn.Module):
             InvertedResidual(c4, c5, stride=2, expansion=t), MobileViTBlock(c5, d4, 4, p4)
         )
         self.layer_5 = nn.Sequential(
-            InvertedResidual(c5, c6, stride=2, expansion=t), MobileViTBlock(c6, d5, 3, p5)
+            InvertedResidual(c5, c6, stride=output_stride // 16, expansion=t),
+            MobileViTBlock(c6, d5, 3, p5),
         )
-        expanded = min(4 * c6, EXPANDED_MAX)
-        self.conv_1x1_exp = ConvLayer(c6, expanded, 1)
-        self.classifier = Classifier(expanded, num_classes)
 
-    def forward(self, x: Tensor) -> Tensor:
+    def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
         x = self.layer_2(self.layer_1(self.conv_1(x)))
-        x = self.layer_5(self.layer_4(self.layer_3(x)))
-        out: Tensor = self.classifier(self.conv_1x1_exp(x))
-        return out
+        fine: Tensor = self.layer_4(self.layer_3(x))
+        return fine, self.layer_5(fine)
 
     def set_patches(self, patches: Sequence[PatchSize]) -> None:
         """Change the patch sizes of layer_3, layer_4 and layer_5."""
         blocks = [m for m in self.modules() if isinstance(m, PatchBlock)]
         for block, patch in zip(blocks, patches, strict=True):
             block.unfold.patch = block.fold.patch = patch
+
+
+class MobileViT(Encoder):
+    """(B, 3, H, W) in 0..1 → (B, classes)."""
+
+    def __init__(
+        self, variant: Variant, patches: Sequence[PatchSize], num_classes: int = 1000
+    ) -> None:
+        super().__init__(variant, patches)
+        last = variant.channels[-1]
+        expanded = min(4 * last, EXPANDED_MAX)
+        self.conv_1x1_exp = ConvLayer(last, expanded, 1)
+        self.classifier = Classifier(expanded, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:  # type: ignore[override]
+        _, coarse = super().forward(x)
+        out: Tensor = self.classifier(self.conv_1x1_exp(coarse))
+        return out
 
 
 def make_divisible(value: int, divisor: int) -> int:

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from mvdeploy.models.families.mobilevit import Variant
+from mvdeploy.models.heads import shapes as heads
 
 Shape = tuple[int, ...]
 _Tensors = Iterator[tuple[str, Shape]]
@@ -17,12 +18,33 @@ _DEPTHS = (2, 4, 3)
 _EXPANDED_MAX = 960
 
 
-def tensors(variant: Variant, num_classes: int) -> dict[str, Shape]:
+def classifier(variant: Variant, num_classes: int) -> dict[str, Shape]:
     """Return the shape of every tensor in the network's state dict, in its order."""
-    return dict(_network(variant, num_classes))
+    expanded = min(4 * variant.channels[-1], _EXPANDED_MAX)
+    return {
+        **dict(_encoder(variant)),
+        **dict(_conv("conv_1x1_exp", variant.channels[-1], expanded, 1)),
+        **dict(_linear("classifier.fc", expanded, num_classes)),
+    }
 
 
-def _network(variant: Variant, num_classes: int) -> _Tensors:
+def detector(variant: Variant, num_classes: int) -> dict[str, Shape]:
+    """Return the same of the network that detects."""
+    fine, coarse = variant.channels[-2:]
+    return {**_within(variant), **dict(heads.ssdlite((fine, coarse), num_classes))}
+
+
+def segmenter(variant: Variant, num_classes: int) -> dict[str, Shape]:
+    """Return the same of the network that segments."""
+    return {**_within(variant), **dict(heads.deeplabv3(variant.channels[-1], num_classes))}
+
+
+def _within(variant: Variant) -> dict[str, Shape]:
+    """Return the tensors of an encoder that is part of a network."""
+    return {f"encoder.{name}": shape for name, shape in _encoder(variant)}
+
+
+def _encoder(variant: Variant) -> _Tensors:
     channels = variant.channels
     yield from _conv("conv_1", 3, channels[0], 3)
     for block, cin in enumerate((channels[0],)):
@@ -33,9 +55,6 @@ def _network(variant: Variant, num_classes: int) -> _Tensors:
         cin, cout = channels[stage - 1], channels[stage]
         yield from _residual(f"layer_{stage}.0", cin, cout, variant.expansion)
         yield from _mobilevit(f"layer_{stage}.1", cout, dim, depth)
-    expanded = min(4 * channels[-1], _EXPANDED_MAX)
-    yield from _conv("conv_1x1_exp", channels[-1], expanded, 1)
-    yield from _linear("classifier.fc", expanded, num_classes)
 
 
 def _residual(name: str, cin: int, cout: int, expansion: int) -> _Tensors:
