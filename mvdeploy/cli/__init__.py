@@ -22,6 +22,7 @@ COMMANDS = {
     "devices": "List the devices that can be measured on.",
     "export": "Build, fold, export and verify a model.",
     "verify": "Compare an exported file with PyTorch, module by module.",
+    "predict": "Show what an exported file says of a photograph.",
     "bench": "Measure models or exported files; write a report.",
     "compare": "Say which of two is faster, and how sure that is.",
     "report": "Render saved results again.",

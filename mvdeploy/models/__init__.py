@@ -50,6 +50,9 @@ if TYPE_CHECKING:
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
 
+_LARGE = 320
+"""Pixels: the largest side of images that random weights are calibrated on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Converted:
@@ -110,7 +113,8 @@ def make_spec(
         patches: one for each stage that has them.
         image_size: height and width, pixels.
         num_classes: of the classifier; a checkpoint must have as many.
-        task: one of `mvdeploy.tasks` that the model does; None for the first of them.
+        task: one of `mvdeploy.tasks` that the model does; None for that of the checkpoint, or the
+            first of them.
         seed: of random weights.
         weights: a checkpoint: a file, or a folder as transformers saves it. Its names and shapes
             are checked here, its values when the network is built.
@@ -124,6 +128,8 @@ def make_spec(
     """
     family = _family(name)
     allow(name)
+    if task is None and weights is not None:
+        task = _task_of(family, name, weights, weights_key)
     task = _task(family, name, task)
     if weights_key is not None and weights is None:
         raise UsageError(
@@ -169,6 +175,16 @@ def _task(family: ModuleType, name: str, asked: str | None) -> str:
             f"{name} is no network for the task '{asked}'.", f"It does: {', '.join(does)}."
         )
     return asked
+
+
+def _task_of(family: ModuleType, name: str, path: Path, key: str | None) -> str | None:
+    """Return the first of a model's tasks whose network a checkpoint is of; None for none."""
+    does: tuple[str, ...] = family.tasks(name) if hasattr(family, "tasks") else ()
+    for task in does if len(does) > 1 else ():
+        with contextlib.suppress(UsageError):
+            _checkpoint(family, _defaults(family, name, task), path, None, None, key)
+            return task
+    return None
 
 
 def _defaults(family: ModuleType, name: str, task: str) -> ModelSpec:
@@ -302,15 +318,24 @@ def build(spec: ModelSpec) -> nn.Module:
         network: nn.Module = family.build(plain if configurable else spec)
     if spec.weights is not None:
         _load(family, network, spec.weights, spec.model)
-    elif configurable:
-        random_weights.initialise(network, spec.seed or 0)
-    elif spec.seed is not None:
-        fed = preprocessing(spec)
-        random_weights.initialise(network, spec.seed, spec.image_size, fed)
+    elif configurable or spec.seed is not None:
+        random_weights.initialise(network, spec.seed or 0, **_calibration(spec, configurable))
     if configurable:
         family.set_patches(network, spec.patches)
     _detach(network)
     return network.eval()
+
+
+def _calibration(spec: ModelSpec, configurable: bool) -> dict[str, Any]:
+    """Return the images that random weights are calibrated on."""
+    # Weights that are the same for all image sizes are the same however images are fed, too.
+    fed = None if configurable else preprocessing(spec)
+    task = tasks.get(spec.task)
+    if hasattr(task, "NUM_CLASSES"):
+        # Maps of few cells have other statistics on small images: large ones, and fewer of them.
+        height, width = (min(side, _LARGE) for side in task.IMAGE_SIZE)
+        return {"image_size": (height, width), "fed": fed, "batches": 1}
+    return {} if configurable else {"image_size": spec.image_size, "fed": fed}
 
 
 def _load(family: ModuleType, network: nn.Module, weights: WeightsFile, model: str) -> None:

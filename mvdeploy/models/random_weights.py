@@ -35,6 +35,7 @@ def initialise(
     seed: int,
     image_size: tuple[int, int] = (_SIZE, _SIZE),
     fed: Preprocessing | None = None,
+    batches: int = _BATCHES,
 ) -> None:
     """Set every parameter and BatchNorm statistic of a network, in place; leaves it in eval mode.
 
@@ -45,13 +46,14 @@ def initialise(
         seed: any whole number.
         image_size: height and width, pixels, of the images that BatchNorm is calibrated on.
         fed: how images are fed to it; None for 0..1.
+        batches: how many of eight of them.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad(), torch.random.fork_rng(devices=()), _one_thread():
         torch.manual_seed(seed)
         for module in network.modules():
             _randomise(module, generator)
-        _calibrate(network, generator, image_size, fed)
+        _calibrate(network, generator, image_size, fed, batches)
     network.eval()
 
 
@@ -139,6 +141,7 @@ def _calibrate(
     generator: torch.Generator,
     image_size: tuple[int, int],
     fed: Preprocessing | None,
+    batches: int,
 ) -> None:
     """Give BatchNorm the statistics of varied images."""
     kinds = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
@@ -150,7 +153,7 @@ def _calibrate(
         norm.momentum = None  # a plain average over the passes
         norm.train()
     try:
-        for _ in range(_BATCHES if norms else 0):
+        for _ in range(batches if norms else 0):
             network(_fed(_images(generator, image_size), fed))
     finally:
         for norm, momentum in zip(norms, momenta, strict=True):

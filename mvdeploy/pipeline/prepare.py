@@ -269,25 +269,33 @@ class Preparation:
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
         files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
-        path, sha256 = self._sendable(slug, path, artifact)
+        whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
+        path, sha256 = sendable(path, artifact, self._link, whole)
         places = self._link.upload((path, *files.values()))
         inputs = {name: places[file] for name, file in files.items()}
         options = engines.own_options(engine, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
         model = JobModel(engine, places[path], sha256, inputs, None, options, names)
         known = bool(artifact.spec.model)
-        return Entry(slug, model, _demanded(artifact), finite=known)
+        return Entry(slug, model, demanded(artifact), finite=known)
 
-    def _sendable(self, slug: str, path: Path, artifact: Artifact) -> tuple[Path, str]:
-        """Return the file that a runner is given, and its sha256: one file, where it is sent."""
-        if not artifact.data:
-            return path, artifact.sha256
-        if self._link.profile.link != "host":
-            whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
-            with writing.whole(whole) as part:
-                export.get(artifact.format).self_contained(path, part)
-            path = whole
-        return path, sha256_of(path)
+
+def sendable(path: Path, artifact: Artifact, link: Link, whole: Path) -> tuple[Path, str]:
+    """Return the file that a runner is given, and its sha256: one file, where it is sent.
+
+    Args:
+        path: of the artifact, which may have weights in files beside it.
+        artifact: its manifest.
+        link: to where it is run.
+        whole: where a copy with all weights in it may be written.
+    """
+    if not artifact.data:
+        return path, artifact.sha256
+    if link.profile.link != "host":
+        with writing.whole(whole) as part:
+            export.get(artifact.format).self_contained(path, part)
+        path = whole
+    return path, sha256_of(path)
 
 
 def _written(artifact: Artifact) -> str | None:
@@ -296,7 +304,7 @@ def _written(artifact: Artifact) -> str | None:
     return artifact.precision if known else None
 
 
-def _demanded(artifact: Artifact) -> tuple[TensorInfo, ...]:
+def demanded(artifact: Artifact) -> tuple[TensorInfo, ...]:
     """Return the outputs that a case has to have; what a file says of their shapes may be old."""
     if not artifact.read_from:
         return artifact.outputs

@@ -56,7 +56,8 @@ def decoded(raw: Array, anchors: Array) -> Array:
     """Return boxes (…, 4) by their sides, from what a network says of each prior."""
     centre_variance, size_variance = detect.VARIANCES
     centres = raw[..., :2] * centre_variance * anchors[:, 2:] + anchors[:, :2]
-    halves = np.exp(raw[..., 2:] * size_variance) * anchors[:, 2:] / 2
+    grown = np.minimum(raw[..., 2:] * size_variance, detect.MOST_GROWN)
+    halves = np.exp(grown) * anchors[:, 2:] / 2
     return np.concatenate([centres - halves, centres + halves], -1)
 
 

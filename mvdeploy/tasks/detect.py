@@ -39,6 +39,9 @@ SCALES = (0.1, 1.05)
 VARIANCES = (0.1, 0.2)
 """What a box's centre and the logarithms of its sides are scaled by."""
 
+MOST_GROWN = 16.0
+"""Logarithm of how much larger than its prior a box may be: far outside of any image."""
+
 LEAST_SCORE = 0.3
 """What a detection has to score. (For mean average precision, CVNets takes all above 0.01.)"""
 

@@ -129,7 +129,8 @@ def find(
         if fit.perfect and model in (None, one.model)
     }
     if not fitting_ones:
-        raise _misfit(source, min(copies, key=lambda copy: _faults(copy, model)), model)
+        others = [copy for copy in copies if any(fit.perfect for _, fit in copy.fits)]
+        raise _misfit(source, min(others or copies, key=lambda copy: _faults(copy, model)), model)
     return _only([*reversed(fitting_ones.values())])
 
 
@@ -237,8 +238,9 @@ def _misfit(source: Source, copy: Copy, model: str | None) -> UsageError:
             remedy = _OWN_NETWORK
         return UsageError(f"{named} does not fit {model}: {fit.text}.", remedy)
     is_like = "is" if fits[near][1].perfect else "looks like"
+    differs = f": {fit.text}" if fit.text else ""
     return UsageError(
-        f"{named} {is_like} a checkpoint of {near}, not of {model}: {fit.text}.",
+        f"{named} {is_like} a checkpoint of {near}, not of {model}{differs}.",
         f"Give the model {near}, or a checkpoint of {model}.",
     )
 

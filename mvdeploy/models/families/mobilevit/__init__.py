@@ -112,11 +112,12 @@ def _check_patch(patch: PatchSize, stride: int, spec: ModelSpec) -> None:
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """Return how images are fed: as the checkpoint says.
 
-    Seeded weights know no channel order: they are fed RGB, otherwise by CVNets' rule (32 pixels of
-    margin, values 0..1).
+    Seeded weights know no channel order: they are fed RGB, otherwise by CVNets' rule (values 0..1;
+    32 pixels of margin, or the whole image, stretched, to detect and to segment).
     """
     weights = spec.weights
-    feed = Feed(weights.channel_order, weights.images) if weights else Feed("RGB", ImageRule())
+    rule = ImageRule() if spec.task == TASKS[0] else ImageRule(margin=0, fit="stretch")
+    feed = Feed(weights.channel_order, weights.images) if weights else Feed("RGB", rule)
     return feeding.steps(feed, spec.image_size)
 
 
@@ -135,7 +136,8 @@ def checkpoint(spec: ModelSpec, path: Path, num_classes: int | None, key: str | 
     from mvdeploy.models.checkpoints import locate
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    inspected = checkpoints.inspect(locate(path), _candidates(), spec.model, key)
+    label = _label(spec.model, spec.task)
+    inspected = checkpoints.inspect(locate(path), _candidates(), label, key)
     inspected.found.check_classes(num_classes)
     patch = inspected.patch_size
     return dataclasses.replace(
@@ -163,7 +165,8 @@ def load(network: nn.Module, weights: WeightsFile, model: str) -> None:
     from mvdeploy.models import checkpoints as room
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    inspected = checkpoints.inspect(room.reopen(weights), _candidates(), model, weights.key)
+    label = _label(model, _does(network))
+    inspected = checkpoints.inspect(room.reopen(weights), _candidates(), label, weights.key)
     room.load(network, inspected.found)
 
 
@@ -173,12 +176,28 @@ def convert(
     """Write a checkpoint in another layout; see `mvdeploy.models.convert`."""
     from mvdeploy.models.families.mobilevit import checkpoints
 
-    return checkpoints.convert(source, layout, target, _candidates(), channel_order, key)
+    classifiers = _candidates(TASKS[:1])
+    return checkpoints.convert(source, layout, target, classifiers, channel_order, key)
 
 
-def _candidates() -> Candidates:
-    """Return the networks that a checkpoint may be of."""
-    return {name: functools.partial(tensors, name) for name in VARIANTS}
+def _candidates(does: tuple[str, ...] = TASKS) -> Candidates:
+    """Return the networks that a checkpoint may be of, as they are asked for."""
+    return {
+        _label(name, task): functools.partial(tensors, name, task=task)
+        for task in does
+        for name in VARIANTS
+    }
+
+
+def _label(name: str, task: str) -> str:
+    """Return how a network is asked for: ``mobilevit_s --task detect``."""
+    return name if task == TASKS[0] else f"{name} --task {task}"
+
+
+def _does(network: nn.Module) -> str:
+    """Return the task of a network that was built."""
+    heads = {"detect": "ssd_heads", "segment": "seg_head"}
+    return next((task for task, head in heads.items() if hasattr(network, head)), TASKS[0])
 
 
 def tensors(name: str, num_classes: int, task: str = "classify") -> dict[str, tuple[int, ...]]:

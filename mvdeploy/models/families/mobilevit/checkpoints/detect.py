@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from mvdeploy import plugins
 from mvdeploy.models.checkpoints import Found, Shapes, Source, Wanted, find
 from mvdeploy.models.families.mobilevit.checkpoints import transformers_files as extras
-from mvdeploy.models.families.mobilevit.checkpoints.names import Layout
+from mvdeploy.models.families.mobilevit.checkpoints.names import ENCODER, Layout
 from mvdeploy.models.feeding import Feed, folder
 from mvdeploy.records.spec import WeightsFile
 
@@ -38,7 +38,7 @@ class Checkpoint:
     @property
     def feed_file(self) -> str:
         """The file that says what it is fed; empty where `feed` is just what is usual."""
-        return _feed(self.found.source, self.layout)[1]
+        return _feed(self.found, self.layout)[1]
 
     @property
     def weights(self) -> WeightsFile:
@@ -62,7 +62,7 @@ def inspect(
     """
     found = find(source, wanted(candidates), model, key)
     layout = load_layout(found.wanted.layout)
-    return Checkpoint(found, layout, _feed(source, layout)[0], _patch_size(source, layout))
+    return Checkpoint(found, layout, _feed(found, layout)[0], _patch_size(found, layout))
 
 
 def wanted(candidates: Candidates) -> list[Wanted]:
@@ -71,17 +71,18 @@ def wanted(candidates: Candidates) -> list[Wanted]:
     found = []
     for name in layout_names():
         layout = load_layout(name)
-        table = layout.table({tensor for tensors in ours.values() for tensor in tensors})
+        tables = {model: layout.table(tensors) for model, tensors in ours.items()}
         found += [
             Wanted(
                 layout=name,
                 model=model,
                 usual=_CLASSES,
-                names={tensor: table[tensor] for tensor in ours[model]},
-                shapes=shapes,
+                names=table,
+                shapes=candidates[model],
                 heads=layout.heads,
             )
-            for model, shapes in candidates.items()
+            for model, table in tables.items()
+            if table is not None
         ]
     return found
 
@@ -101,22 +102,29 @@ def load_layout(name: str) -> Layout:
     return layout
 
 
-def _patch_size(source: Source, layout: Layout) -> int | None:
+def _patch_size(found: Found, layout: Layout) -> int | None:
     """Return the patch size that a network was made with, where its folder says so.
 
     Raises:
         UsageError: the folder is of another network.
     """
+    source = found.source
     config = source.settings.get(folder.CONFIG)
     if config is None or not layout.has_settings:
         return None
-    extras.check_config(config, source.path)
+    extras.check_config(config, source.path, segments=_has_head(found))
     return extras.patch_size(config, source.path)
 
 
-def _feed(source: Source, layout: Layout) -> tuple[Feed, str]:
+def _feed(found: Found, layout: Layout) -> tuple[Feed, str]:
     """Return what a checkpoint is fed, and the name of the file that says so, if any does."""
-    found = folder.said(source.settings, source.path, kind="MobileViT")
-    if found is not None:
-        return found
-    return Feed(layout.channel_order, layout.images), ""
+    said = folder.said(found.source.settings, found.source.path, kind="MobileViT")
+    if said is not None:
+        return said
+    images = layout.images_of_heads if _has_head(found) else None
+    return Feed(layout.channel_order, images or layout.images), ""
+
+
+def _has_head(found: Found) -> bool:
+    """Say whether a network is an encoder with a head, and no classifier."""
+    return any(name.startswith(ENCODER) for name in found.wanted.names)

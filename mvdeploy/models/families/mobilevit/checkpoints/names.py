@@ -26,6 +26,10 @@ _FIELDS = {
 _FIELD = re.compile(r"\{(\w+)(-1)?\}")
 
 
+ENCODER = "encoder."
+"""Prefix of the tensors of our network's encoder, where it is part of a network with a head."""
+
+
 @dataclasses.dataclass(frozen=True)
 class Rule:
     """One row: a module there and here.
@@ -50,6 +54,10 @@ class Layout:
         images: the rest of its preprocessing.
         heads: what a checkpoint is that has tensors with these prefixes besides.
         has_settings: its folders hold config.json and preprocessor_config.json of transformers.
+        encoder: prefix of the tensors of a network that is the encoder of another, which has a
+            head; None where the rules say it.
+        images_of_heads: the rest of the preprocessing of networks with such a head; None for the
+            same.
     """
 
     rules: tuple[Rule, ...]
@@ -57,6 +65,8 @@ class Layout:
     images: ImageRule
     heads: tuple[tuple[str, str], ...] = ()
     has_settings: bool = False
+    encoder: str | None = None
+    images_of_heads: ImageRule | None = None
 
     def theirs(self, ours: str) -> tuple[str, ...]:
         """Return the names that stand in this layout for one of our tensors: one, or its parts.
@@ -64,6 +74,9 @@ class Layout:
         Raises:
             KeyError: the table has no row for it.
         """
+        if self.encoder is not None and ours.startswith(ENCODER):
+            inner = self.theirs(ours.removeprefix(ENCODER))
+            return tuple(f"{self.encoder}{name}" for name in inner)
         module, _, leaf = ours.rpartition(".")
         for rule in self.rules:
             match = _pattern(rule.ours).fullmatch(module)
@@ -72,9 +85,12 @@ class Layout:
                 return tuple(f"{_fill(name, match)}.{leaf}" for name in names)
         raise KeyError(ours)
 
-    def table(self, ours: Iterable[str]) -> dict[str, tuple[str, ...]]:
-        """Return `theirs` of every name."""
-        return {name: self.theirs(name) for name in ours}
+    def table(self, ours: Iterable[str]) -> dict[str, tuple[str, ...]] | None:
+        """Return `theirs` of every name; None if the layout has no such network."""
+        try:
+            return {name: self.theirs(name) for name in ours}
+        except KeyError:
+            return None
 
 
 @functools.cache

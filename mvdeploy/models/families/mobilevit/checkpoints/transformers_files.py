@@ -22,8 +22,25 @@ _FIXED: dict[str, object] = {
 """What the weights' shapes do not tell, and mvdeploy's network has."""
 
 
-def check_config(config: Mapping[str, Any], folder: Path) -> None:
+_SEGMENTS: dict[str, object] = {
+    **_FIXED,
+    "output_stride": 16,
+    "aspp_out_channels": 256,
+    "atrous_rates": [6, 12, 18],
+}
+"""The same of the network that segments."""
+
+_TRANSFORMERS: dict[str, object] = {"output_stride": 32}
+"""What transformers takes where config.json says nothing, and that is no value of ours."""
+
+
+def check_config(config: Mapping[str, Any], folder: Path, *, segments: bool = False) -> None:
     """Refuse a network that mvdeploy's is not.
+
+    Args:
+        config: what the file says.
+        folder: where it is.
+        segments: it is the network that segments.
 
     Raises:
         UsageError: another model, or one whose settings differ where weights do not show it.
@@ -31,11 +48,11 @@ def check_config(config: Mapping[str, Any], folder: Path) -> None:
     kind = config.get("model_type", "mobilevit")
     if kind != "mobilevit":
         raise UsageError(f"{folder} holds a model of type '{kind}'.", "Give a MobileViT.")
-    for key, value in _FIXED.items():
-        if config.get(key, value) != value:
+    for key, value in (_SEGMENTS if segments else _FIXED).items():
+        own = config.get(key, _TRANSFORMERS.get(key, value))
+        if own != value:
             raise UsageError(
-                f"{folder / CONFIG} has {key} {config[key]!r}, but mvdeploy's MobileViT has "
-                f"{value!r}.",
+                f"{folder / CONFIG} has {key} {own!r}, but mvdeploy's MobileViT has {value!r}.",
                 "Give a checkpoint of the published architecture.",
             )
 

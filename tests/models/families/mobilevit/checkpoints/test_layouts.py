@@ -63,7 +63,11 @@ def test_no_name_falls_under_two_rules(layout: str) -> None:
 
 @pytest.mark.parametrize("layout", LAYOUTS)
 def test_every_rule_is_needed(layout: str) -> None:
-    modules = {name.rpartition(".")[0] for name in mobilevit.tensors("mobilevit_s", 1000)}
+    modules = {
+        name.rpartition(".")[0]
+        for task in mobilevit.TASKS
+        for name in mobilevit.tensors("mobilevit_s", 1000, task)
+    }
     for rule in detect.load_layout(layout).rules:
         assert any(names._pattern(rule.ours).fullmatch(module) for module in modules), rule
 

@@ -1,4 +1,4 @@
-"""CVNets, tag v0.1: BGR; 32 pixels of margin around the crop.
+"""CVNets, tag v0.1: BGR; 32 pixels of margin around the crop, or the whole image for heads.
 
 The LayerNorm that closes a transformer is the last member of ``global_rep``, whose index is the
 number of transformer layers.
@@ -12,6 +12,8 @@ from mvdeploy.records.spec import ImageRule
 LAYOUT = Layout(
     channel_order="BGR",
     images=ImageRule(),
+    images_of_heads=ImageRule(margin=0, fit="stretch"),
+    encoder="encoder.",
     heads=(
         ("seg_head.", "a segmentation network"),
         ("ssd_heads.", "a detection network"),
@@ -74,5 +76,9 @@ LAYOUT = Layout(
         Rule("conv_1x1_exp.block.conv", "conv_1x1_exp.conv"),
         Rule("conv_1x1_exp.block.norm", "conv_1x1_exp.norm"),
         Rule("classifier.fc", "classifier.fc"),
+        # Heads have CVNets' names.
+        Rule("extra_layers.{module}", "extra_layers.{module}"),
+        Rule("ssd_heads.{module}", "ssd_heads.{module}"),
+        Rule("seg_head.{module}", "seg_head.{module}"),
     ),
 )

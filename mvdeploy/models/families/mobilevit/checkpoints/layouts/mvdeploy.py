@@ -8,4 +8,9 @@ from __future__ import annotations
 from mvdeploy.models.families.mobilevit.checkpoints.names import Layout, Rule
 from mvdeploy.records.spec import ImageRule
 
-LAYOUT = Layout(channel_order="RGB", images=ImageRule(), rules=(Rule("{module}", "{module}"),))
+LAYOUT = Layout(
+    channel_order="RGB",
+    images=ImageRule(),
+    images_of_heads=ImageRule(margin=0, fit="stretch"),
+    rules=(Rule("{module}", "{module}"),),
+)

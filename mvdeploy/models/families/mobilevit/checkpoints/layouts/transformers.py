@@ -7,11 +7,14 @@ from mvdeploy.records.spec import ImageRule
 
 _STAGE = "mobilevit.encoder.layer"
 _LAYER = "mobilevit.encoder.layer.{late-1}.transformer.layer.{layer}"
+_HEAD, _OURS = "segmentation_head.aspp", "seg_head.aspp.aspp_layer"
+_POOLED = _OURS + ".convs.4.aspp_pool.conv_1x1.block"
 
 LAYOUT = Layout(
     channel_order="BGR",
     images=ImageRule(rounding="transformers"),
     has_settings=True,
+    encoder="",
     heads=(("segmentation_head.", "a segmentation network"),),
     rules=(
         Rule("mobilevit.conv_stem.convolution", "conv_1.conv"),
@@ -90,5 +93,18 @@ LAYOUT = Layout(
         Rule("mobilevit.conv_1x1_exp.convolution", "conv_1x1_exp.conv"),
         Rule("mobilevit.conv_1x1_exp.normalization", "conv_1x1_exp.norm"),
         Rule("classifier", "classifier.fc"),
+        Rule(
+            _HEAD + ".convs.4.conv_1x1.convolution",
+            _POOLED + ".conv",
+        ),
+        Rule(
+            _HEAD + ".convs.4.conv_1x1.normalization",
+            _POOLED + ".norm",
+        ),
+        Rule(_HEAD + ".convs.{layer}.convolution", _OURS + ".convs.{layer}.block.conv"),
+        Rule(_HEAD + ".convs.{layer}.normalization", _OURS + ".convs.{layer}.block.norm"),
+        Rule(_HEAD + ".project.convolution", _OURS + ".project.block.conv"),
+        Rule(_HEAD + ".project.normalization", _OURS + ".project.block.norm"),
+        Rule("segmentation_head.classifier.convolution", "seg_head.classifier.block.conv"),
     ),
 )
