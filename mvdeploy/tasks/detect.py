@@ -67,6 +67,13 @@ def maps(image_size: tuple[int, int]) -> tuple[tuple[int, int], ...]:
     return (*strided, (1, 1))
 
 
+def priors(image_size: tuple[int, int]) -> Any:
+    """Return where the priors lie, an array (priors, 4): centre x and y, width, height, in 0..1."""
+    from mvdeploy.tasks import _boxes
+
+    return _boxes.priors(image_size)
+
+
 def outputs(spec: ModelSpec) -> tuple[TensorInfo, ...]:
     """Return the boxes, (batch, priors, 4), and scores, (batch, priors, classes); both are raw."""
     cells = (height * width for height, width in maps(spec.image_size))

@@ -188,11 +188,11 @@ def test_patches_belong_to_mobilevit() -> None:
 def test_a_task_that_a_model_does_not_do_is_refused(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (tmp_path / "caption.py").write_text("TITLE = 'words'")
+    (tmp_path / "caption.py").write_text("TITLE = 'words'\nfrom mvdeploy.tasks.tensors import *\n")
     monkeypatch.setattr(tasks, "__path__", [*tasks.__path__, str(tmp_path)])
     with pytest.raises(UsageError, match="mobilevit_s is no network for the task 'caption'") as e:
         models.make_spec("mobilevit_s", task="caption")
-    assert "It does: classify." in e.value.remedy
+    assert "It does: classify, detect, segment." in e.value.remedy
     assert models.make_spec("mobilevit_s", task="classify").task == "classify"
     monkeypatch.setattr(mobilevit, "tasks", lambda name: ("caption",), raising=False)
     assert models.make_spec("mobilevit_s").task == "caption"

@@ -44,6 +44,7 @@ class Options:
 
     Attributes:
         opset: version of the operator set; None for the exporter's default.
+        with_nms: return detections instead of a detector's raw boxes and scores.
     """
 
     opset: int | None = option(
@@ -52,6 +53,12 @@ class Options:
         "Version of the operator set. [default: the exporter's]",
         metavar="N",
         read=plugins.whole_number,
+    )
+    with_nms: bool = option(
+        False,
+        "--with-nms",
+        "Of a network that detects, return the detections: boxes decoded and suppressed (the "
+        "operator NonMaxSuppression).",
     )
 
 
@@ -64,13 +71,21 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """
     import onnx
 
+    from mvdeploy.export.onnx import suppression
+
     check(options)
+    if options.own.with_nms:
+        suppression.demand(subject)
     try:
         with quiet(errors=True):
             model = subject.rewrite(_traced(subject, options.own.opset))
         if subject.dynamic:
             _demand_free(model.graph)
         modules = _modules(model.graph)
+        if options.own.with_nms:
+            _, _, height, width = map(int, subject.inputs[0].shape)
+            suppression.add(model.graph, (height, width))
+            modules += [""] * (len(model.graph.node) - len(modules))  # of the network as a whole
         _label(model, modules, subject.facts)
         onnx.checker.check_model(model, full_check=True)
     except EngineError:
@@ -84,8 +99,14 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
                 node.name, node.op_type, module, tuple(filter(None, node.input)), tuple(node.output)
             )
             for node, module in zip(model.graph.node, modules, strict=True)
-        )
+        ),
+        outputs=suppression.OUTPUTS if options.own.with_nms else None,
     )
+
+
+def marks(options: export.Options) -> tuple[str, ...]:
+    """Return what the name of a file says of it."""
+    return (options.precision or PRECISIONS[0], *(("nms",) if options.own.with_nms else ()))
 
 
 def read_file(path: Path) -> FileFacts:
