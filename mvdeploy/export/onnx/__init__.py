@@ -15,7 +15,7 @@ from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import free_batch
 from mvdeploy.files import writing
 from mvdeploy.quiet import quiet
-from mvdeploy.records import Operator
+from mvdeploy.records import Artifact, Operator
 
 if TYPE_CHECKING:
     import onnx
@@ -107,6 +107,13 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
     return (options.precision or PRECISIONS[0], *(("nms",) if options.own.with_nms else ()))
+
+
+def options_of(artifact: Artifact) -> Options:
+    """Return the options that make a file like one that there is."""
+    from mvdeploy.export.onnx import suppression
+
+    return Options(with_nms=artifact.outputs == suppression.OUTPUTS)
 
 
 def read_file(path: Path) -> FileFacts:
