@@ -94,7 +94,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
     @functools.cache
     def once(format_name: str, spec: ModelSpec, options: export.Options) -> Export:
         build, network = builder(spec)
-        chosen = filter(None, (options.precision, options.formulation))
+        classes = "" if spec.num_classes == 1000 else f"{spec.num_classes}-classes"
+        chosen = filter(None, (classes, options.precision, options.formulation))
         path = folder / f"{'-'.join((spec.slug, *chosen))}{export.suffix(format_name)}"
         parity = path.with_name(f"{path.name}.parity")
         with shared.locked(path.with_name(f"{path.name}.lock")):
@@ -110,11 +111,17 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
         size: str = "96",
         precision: str | None = None,
         formulation: str | None = None,
+        task: str | None = None,
+        classes: int | None = None,
     ) -> Export:
         # The default has a patch that is not square, and a map of layer_5 that its patches do not
         # divide (3 by 2), so that every path of the fold is in it.
         spec = models.make_spec(
-            model, patches=parse_patches(patches), image_size=parse_image_size(size)
+            model,
+            patches=parse_patches(patches),
+            image_size=parse_image_size(size),
+            task=task,
+            num_classes=classes,
         )
         return once(format_name, spec, export.Options(precision, formulation))
 

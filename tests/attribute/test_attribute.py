@@ -22,7 +22,7 @@ from mvdeploy.records import (
     TraceEvent,
 )
 
-MODULES = {f"m.{c}": ModuleInfo("M", c) for c in Category.declared()} | {
+MODULES = {f"m.{c}": ModuleInfo("M", c) for c in Category.ordered(())} | {
     "none": ModuleInfo("M", None)
 }
 ARTIFACT = Artifact(

@@ -149,7 +149,7 @@ def lower(network: nn.Module, examples: tuple[torch.Tensor, ...], path: Path) ->
         with xnnpack.lowering():
             lowered = lowering.lower(exported, xnnpack, {})
     path.write_bytes(lowered.data)
-    categories = Category.declared()
+    categories = Category.ordered(())
     modules = {
         name: ModuleInfo(type(module).__name__, categories[i % len(categories)])
         for i, (name, module) in enumerate(network.named_modules())

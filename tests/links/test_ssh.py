@@ -21,8 +21,10 @@ from mvdeploy.links import RunnerFailed, State
 from mvdeploy.links.families.host import HostLink
 from mvdeploy.links.families.ssh import SshLink
 from mvdeploy.links.lock import DeviceLock
+from mvdeploy.models.preprocess import sample_photograph
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
+from mvdeploy.pipeline.predict import predict
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
 from mvdeploy.records.run import load_run
 from tests.runners.native_kit import host_kit
@@ -220,3 +222,17 @@ def test_a_run_ends_in_a_report(profile, options, exports, tmp_path) -> None:
         assert report.breakdowns(saved)[case.slug].attributed_share >= 0.95
     report.render(folder)
     assert (folder / "report.html").stat().st_size > 10_000
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "executorch"])
+def test_a_photograph_is_told_the_same_of_there_as_here(
+    profile, options, exports, machine: SshServer, engine: str
+) -> None:
+    photograph = sample_photograph()
+    there = predict(exports[engine], photograph, profile, link_options=options)
+    here = predict(exports[engine], photograph, dataclasses.replace(profile, link="host"))
+    assert (there.device, here.device) == (profile.title, "")
+    assert there.engine.startswith(engine)
+    np.testing.assert_allclose(there.outputs["logits"], here.outputs["logits"], rtol=1e-4)
+    assert there.answers is not None and here.answers is not None
+    assert [one.number for one in there.answers] == [one.number for one in here.answers]
