@@ -40,4 +40,4 @@ def label(
     draw.rectangle((x, y, x + width, y + height), fill=fill)
     light = (299 * fill[0] + 587 * fill[1] + 114 * fill[2]) // 1000 > _DARK
     draw.text((x + 3, y + 2), text, font=font, fill=(0, 0, 0) if light else (255, 255, 255))
-    return y + height
+    return float(y + height)

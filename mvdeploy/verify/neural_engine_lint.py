@@ -78,7 +78,10 @@ _RULES: dict[str, tuple[Rule, str]] = {
     "rank": (_rank, "Use --formulation channels_first, which has four dimensions at most."),
     "transpose": (_transpose, "Use --formulation channels_first, which needs next to none."),
     "linear": (_linear, "Use --formulation channels_first, which has 1x1 convolutions instead."),
-    "resize": (_resize, "Choose patches that divide the maps, such as 2,2,2 or 8,4,2."),
+    "resize": (
+        _resize,
+        "Choose patches that divide the maps, such as 2,2,2 or 8,4,2; a head's own has to stay.",
+    ),
     "dynamic_shape": (_dynamic, "Export with a fixed batch and image size."),
     "float32": (
         _float32,

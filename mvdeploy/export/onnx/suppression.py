@@ -56,7 +56,7 @@ def add(graph: onnx.GraphProto, image_size: tuple[int, int]) -> None:
 
     nodes = _Nodes(graph)
     anchors = detect.priors(image_size).astype(np.float32)
-    sides, variances = anchors[:, 2:], np.float32(detect.VARIANCES)
+    sides, variances = anchors[:, 2:], np.array(detect.VARIANCES, np.float32)
     shift, grow = nodes.add("Split", [detect.BOXES], count=2, axis=2, num_outputs=2)
     shifted = nodes.one("Mul", [shift, nodes.constant("centre_steps", sides * variances[0])])
     centres = nodes.one("Add", [shifted, nodes.constant("centres", anchors[:, :2])])
@@ -76,8 +76,8 @@ def add(graph: onnx.GraphProto, image_size: tuple[int, int]) -> None:
             corners,
             objects,
             nodes.integers("most_of_class", [detect.MOST]),
-            nodes.constant("most_overlap", np.float32([detect.MOST_OVERLAP])),
-            nodes.constant("least_score", np.float32([detect.LEAST_SCORE])),
+            nodes.constant("most_overlap", np.array([detect.MOST_OVERLAP], np.float32)),
+            nodes.constant("least_score", np.array([detect.LEAST_SCORE], np.float32)),
         ],
     )
 

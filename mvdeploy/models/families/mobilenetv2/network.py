@@ -57,6 +57,12 @@ class Encoder(nn.Module):
 
     category = Category.PRE_AND_POST
 
+    layer_1: nn.Sequential
+    layer_2: nn.Sequential
+    layer_3: nn.Sequential
+    layer_4: nn.Sequential
+    layer_5: nn.Sequential
+
     def __init__(self, output_stride: int = 32) -> None:
         super().__init__()
         self.conv_1 = Convolution(3, FIRST, 3, stride=2)
