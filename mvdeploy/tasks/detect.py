@@ -51,6 +51,9 @@ MOST_OVERLAP = 0.5
 MOST = 200
 """Detections in an image at most."""
 
+_DRAWN = 20
+"""Boxes in a picture at most: more hide each other, and what they are of."""
+
 BOXES, SCORES = "boxes", "scores"
 FOUND_BOXES, FOUND_SCORES, FOUND_CLASSES = FOUND = (
     "detected_boxes",
@@ -155,21 +158,24 @@ def answers(outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...]:
 
 
 def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> None:
-    """Draw the boxes, each with its class and score."""
+    """Draw the surest boxes, each with its class and score."""
     from PIL import ImageDraw
 
     from mvdeploy.tasks import _pictures
 
     canvas, font = ImageDraw.Draw(picture), _pictures.font(picture)
     width, height = picture.size
-    for answer in reversed(answers(outputs, spec)):  # the surest on top
-        left, top, right, bottom = answer.box
-        x0, x1 = (min(max(side, 0), 1) * (width - 1) for side in (left, right))
-        y0, y1 = (min(max(side, 0), 1) * (height - 1) for side in (top, bottom))
-        colour = _pictures.colour(answer.number)
-        canvas.rectangle((x0, y0, max(x0, x1), max(y0, y1)), outline=colour, width=3)
+    corners = []
+    surest = answers(outputs, spec)[:_DRAWN]
+    for answer in reversed(surest):  # the surest on top
+        left, top, right, bottom = (min(max(side, 0), 1) for side in answer.box)
+        x0, x1 = left * (width - 1), max(left, right) * (width - 1)
+        y0, y1 = top * (height - 1), max(top, bottom) * (height - 1)
+        corners.append((x0, y0))
+        canvas.rectangle((x0, y0, x1, y1), outline=_pictures.colour(answer.number), width=3)
+    for answer, corner in zip(reversed(surest), corners, strict=True):
         text = f"{name(answer.number)} {answer.value:.0%}"
-        _pictures.label(canvas, (x0, y0), text, colour, font)
+        _pictures.label(canvas, corner, text, _pictures.colour(answer.number), font)
 
 
 def _same(one: ParityInput) -> str:
