@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from mvdeploy import export
 from mvdeploy.models.preprocess import sample_photograph
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
@@ -34,8 +35,11 @@ def test_export_with_detections_and_a_picture_of_them(typed: Mvdeploy, tmp_path:
     done = typed("export", "mobilenetv2", *SMALL, "--format", "onnx", "--with-nms")
     assert done.returncode == 0, done.stderr
     name = "mobilenetv2-detect-96-fp32-nms.onnx"
-    assert (tmp_path / name).is_file()
     assert "parity with PyTorch on 5 inputs" in done.stdout
+    artifact = export.read(tmp_path / name)
+    assert "NonMaxSuppression" in {operator.type for operator in artifact.operators}
+    assert export.options_of(artifact).own.with_nms
+    assert artifact.verified is not None and artifact.verified.snr_db  # of boxes that differ
     photograph = str(sample_photograph())
     done = typed("predict", name, "--input", photograph, "-o", "picture.png", "--json")
     assert done.returncode == 0, done.stderr
@@ -52,14 +56,17 @@ def test_export_with_detections_and_a_picture_of_them(typed: Mvdeploy, tmp_path:
 
 
 @pytest.mark.slow
-def test_detection_is_measured_with_a_row_for_the_head(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+def test_detection_is_measured_with_a_row_for_the_head(typed: Mvdeploy, tmp_path: Path) -> None:
+    formats = ("--format", "onnx", "--format", "executorch")
     short = ("--iterations", "6", "--warmup", "3", "--sessions", "2", "-o", "out", "--json")
     gate = ("--fail-on", "detection-head:100%")
-    done = mvdeploy("bench", "mobilenetv2", *SMALL, "--format", "onnx", *short, *gate)
+    done = typed("bench", "mobilenetv2", *SMALL, *formats, *short, *gate)
     assert done.returncode == 0, done.stderr
-    (case,) = json.loads(done.stdout)["cases"]
-    assert case["device_parity"]["task"] == "detect"
-    assert case["device_parity"]["passed"]
+    cases = json.loads(done.stdout)["cases"]
+    assert [case["engine"] for case in cases] == ["onnxruntime", "executorch"]
+    for case in cases:
+        assert case["device_parity"]["task"] == "detect"
+        assert case["device_parity"]["passed"]
     report = next((tmp_path / "out").glob("*/report.md")).read_text()
     assert "| Detection head |" in report
     assert "| Detections |" in report
