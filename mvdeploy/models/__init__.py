@@ -31,7 +31,7 @@ import functools
 import hashlib
 import itertools
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
@@ -39,6 +39,9 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy import plugins, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding, zoo
+from mvdeploy.models.sources import code_of as code_of
+from mvdeploy.models.sources import moved as moved
+from mvdeploy.models.sources import paths as paths
 from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
 from mvdeploy.records.spec import CHANNEL_ORDERS, ImageChanges
 
@@ -49,9 +52,6 @@ if TYPE_CHECKING:
 
 _FAMILIES = "mvdeploy.models.families"
 DEFAULT = "mobilevit_s"
-
-_LARGE = 320
-"""Pixels: the largest side of images that random weights are calibrated on."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -319,23 +319,14 @@ def build(spec: ModelSpec) -> nn.Module:
     if spec.weights is not None:
         _load(family, network, spec.weights, spec.model)
     elif configurable or spec.seed is not None:
-        random_weights.initialise(network, spec.seed or 0, **_calibration(spec, configurable))
+        size, batches = random_weights.images_for(spec, sized=not configurable)
+        # Weights that are the same for all image sizes are the same however images are fed, too.
+        fed = None if configurable else preprocessing(spec)
+        random_weights.initialise(network, spec.seed or 0, size, fed, batches)
     if configurable:
         family.set_patches(network, spec.patches)
     _detach(network)
     return network.eval()
-
-
-def _calibration(spec: ModelSpec, configurable: bool) -> dict[str, Any]:
-    """Return the images that random weights are calibrated on."""
-    # Weights that are the same for all image sizes are the same however images are fed, too.
-    fed = None if configurable else preprocessing(spec)
-    task = tasks.get(spec.task)
-    if hasattr(task, "NUM_CLASSES"):
-        # Maps of few cells have other statistics on small images: large ones, and fewer of them.
-        height, width = (min(side, _LARGE) for side in task.IMAGE_SIZE)
-        return {"image_size": (height, width), "fed": fed, "batches": 1}
-    return {} if configurable else {"image_size": spec.image_size, "fed": fed}
 
 
 def _load(family: ModuleType, network: nn.Module, weights: WeightsFile, model: str) -> None:
@@ -373,37 +364,6 @@ def fingerprint(network: nn.Module) -> str:
         digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}\n".encode())
         digest.update(plain.cpu().contiguous().reshape(-1).view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def paths(spec: ModelSpec) -> tuple[str, ...]:
-    """Return what a spec names that may be a file or folder: its checkpoint, what builds it."""
-    weights = (spec.weights.path,) if spec.weights is not None else ()
-    return tuple(filter(None, (*weights, _path_in(spec.model))))
-
-
-def moved(spec: ModelSpec, find: Callable[[str], str]) -> ModelSpec:
-    """Return a spec with another path of what builds the network.
-
-    Args:
-        spec: as it was.
-        find: the path as it was → as it is now; is not asked when the model's name has none.
-    """
-    path = _path_in(spec.model)
-    if not path:
-        return spec
-    before, _, after = spec.model.rpartition(path)
-    return dataclasses.replace(spec, model=f"{before}{find(path)}{after}")
-
-
-def code_of(spec: ModelSpec) -> Path | None:
-    """Return the Python file that makes a network; None for one of a library."""
-    kind = zoo.find(spec.model)
-    return Path(kind.path_in(spec.model)) if kind is not None and hasattr(kind, "allow") else None
-
-
-def _path_in(model: str) -> str:
-    kind = zoo.find(model)
-    return kind.path_in(model) if kind is not None and hasattr(kind, "path_in") else ""
 
 
 def module_table(network: nn.Module) -> dict[str, ModuleInfo]:

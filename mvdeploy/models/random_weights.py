@@ -18,9 +18,13 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
-from mvdeploy.records import Preprocessing
+from mvdeploy import tasks
+from mvdeploy.records import ModelSpec, Preprocessing
 
 _BATCHES, _BATCH, _SIZE = 3, 8, 128
+
+_LARGE = 320
+"""Pixels: the largest side of images for networks with heads."""
 
 GAIN = 1.5
 """Standard deviation of what a linear layer makes of inputs with 1: logits of attention have to be
@@ -28,6 +32,21 @@ of order one, so that its softmax is not flat."""
 
 _SCALES_A_BRANCH = 0.1
 """Constants up to this are layer scales, which training makes larger."""
+
+
+def images_for(spec: ModelSpec, *, sized: bool) -> tuple[tuple[int, int], int]:
+    """Return size and batches of the images that a network's weights are calibrated on.
+
+    Args:
+        spec: of the network.
+        sized: its weights may depend on the size of its images.
+    """
+    task = tasks.get(spec.task)
+    if hasattr(task, "NUM_CLASSES"):
+        # Maps of few cells have other statistics on small images: large ones, and fewer of them.
+        height, width = (min(side, _LARGE) for side in task.IMAGE_SIZE)
+        return (height, width), 1
+    return spec.image_size if sized else (_SIZE, _SIZE), _BATCHES
 
 
 def initialise(
