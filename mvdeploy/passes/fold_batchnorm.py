@@ -9,10 +9,12 @@ Result::
     y = Conv(x; W·s, (b - mean)·s + beta)  with s = gamma / sqrt(var + eps)
 
 Transposed convolutions have s along their second dimension, group by group. A BatchNorm may also be
-a `SyncBatchNorm`, or one with frozen statistics as torchvision and others write it.
+a `SyncBatchNorm`, one with frozen statistics as torchvision and others write it, or one with more
+inside, as timm's with its activation: what it holds stays in its place.
 
 What feeds what is read off a real forward pass, tensor by tensor, so that containers, branches and
-shape arithmetic in Python are no obstacle. A BatchNorm stays where folding would change the result:
+shape arithmetic in Python are no obstacle; also through a view of a linear layer's output that
+keeps its last axis. A BatchNorm stays where folding would change the result:
 when its input is no layer's output, when that output or a weight of the two is used elsewhere too,
 when the output is changed in place before, when either of the two runs more than once, or when
 either computes more than its parameters say (a subclass, a hook).
@@ -20,8 +22,9 @@ either computes more than its parameters say (a subclass, a hook).
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections import Counter
+from collections import Counter, OrderedDict
 from collections.abc import Callable
 from typing import Any
 
@@ -42,8 +45,14 @@ _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
 _WEIGHTS = ("weight", "bias", "running_mean", "running_var")
 
+_VIEWS = ("view", "_unsafe_view")
+
 _SAME = 1e-5
-"""How far a frozen BatchNorm may be from torch's function, relative to the largest output."""
+"""How far a BatchNorm that is not torch's may be from torch's function, and a folded layer from the
+two before, relative to the largest output."""
+
+_BEYOND = 8
+"""Pixels beyond the kernel of the image that a folded layer is compared on."""
 
 
 def requires(network: nn.Module) -> None:
@@ -65,8 +74,8 @@ def rewrite(network: nn.Module, example: Examples) -> tuple[list[str], list[str]
             return changed, left
         # A BatchNorm behind one that is folded now can be folded in the next round.
         for pair in foldable:
-            _fold(pair.layer, pair.norm)
-            replace(network, pair.norm, nn.Identity())
+            _fold_checked(pair)
+            replace(network, pair.norm, _held_by(pair.norm))
             changed.append(f"{pair.norm_path} into {pair.layer_path}")
 
 
@@ -86,6 +95,7 @@ class _Pair:
     norm: nn.Module
     layer_path: str
     layer: nn.Module
+    argument: Tensor  # of the layer
 
 
 class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
@@ -94,12 +104,14 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
     Attributes:
         count: by the tensor's id.
         writers: operators that changed a tensor in place, by its id.
+        viewed: what a view with the same last axis is of, by the view's id.
     """
 
     def __init__(self) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self.count: Counter[int] = Counter()
         self.writers: dict[int, str] = {}
+        self.viewed: dict[int, Tensor] = {}
         self.kept: list[Any] = []
 
     def __torch_dispatch__(
@@ -116,7 +128,11 @@ class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
         for argument, value in zip(func._schema.arguments, args, strict=False):  # type: ignore[attr-defined]
             if argument.is_write:
                 self.writers[id(value)] = func.__name__.partition(".")[0]
-        return func(*args, **(kwargs or {}))
+        result = func(*args, **(kwargs or {}))
+        if func.__name__.partition(".")[0] in _VIEWS and result.shape[-1:] == args[0].shape[-1:]:
+            self.kept.append(result)
+            self.viewed[id(result)] = args[0]
+        return result
 
 
 @dataclasses.dataclass
@@ -161,12 +177,16 @@ def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[st
         if not _is_norm(norm):
             continue
         seen = calls.get(norm, _Calls())
-        layer = makers.get(id(seen.inputs[0])) if seen.inputs else None
+        between = seen.inputs[0] if seen.inputs else None
+        layer = makers.get(id(between))
+        if layer is None and id(between) in uses.viewed:
+            layer = makers.get(id(uses.viewed[id(between)]))
+            layer = layer if isinstance(layer, nn.Linear) else None
         reason = _why_not(norm, layer, calls, uses)
         if reason or layer is None:
             left.append(f"{path}: {reason}")
         else:
-            foldable.append(_Pair(path, norm, paths[layer], layer))
+            foldable.append(_Pair(path, norm, paths[layer], layer, calls[layer].inputs[0]))
     return foldable, left
 
 
@@ -181,7 +201,7 @@ def _why_not(
         return "it is shared: it runs more than once"
     if norm.running_mean is None:
         return "it keeps no running statistics, and takes those of its input"
-    if not (_is_plain(norm) or _is_frozen(norm, seen)):
+    if not (_is_plain(norm) or _is_written_otherwise(norm, seen.inputs[0])):
         return "its class or a hook makes it compute more than a BatchNorm does"
     if layer is None:
         return "no convolution or linear layer feeds it directly"
@@ -196,10 +216,11 @@ def _why_not_into(
         return "the layer before it computes more than its class does, or computes its weights"
     if len(calls[layer].outputs) > 1:
         return "the layer before it is shared: it runs more than once"
-    if id(between) in uses.writers:
-        return f"{uses.writers[id(between)]} changes its input in place"
-    if uses.count[id(between)] > 1:
-        return "the output of the layer before it is used elsewhere too"
+    for tensor in (between, calls[layer].outputs[0]):
+        if id(tensor) in uses.writers:
+            return f"{uses.writers[id(tensor)]} changes its input in place"
+        if uses.count[id(tensor)] > 1:
+            return "the output of the layer before it is used elsewhere too"
     if isinstance(layer, nn.Linear) and between.dim() != 2:
         return "it normalises another axis than the linear layer's outputs"
     return ""
@@ -230,6 +251,29 @@ def _read_elsewhere(module: nn.Module, calls: dict[nn.Module, _Calls], count: Co
         if count[id(tensor)] > runs:
             return name
     return ""
+
+
+def _fold_checked(pair: _Pair) -> None:
+    """Fold a BatchNorm, and compare the layer with the two before, whatever follows in the network.
+
+    Raises:
+        CheckFailed: it computes something else.
+    """
+    before, norm = copy.deepcopy(pair.layer).double(), copy.deepcopy(pair.norm)
+    _fold(pair.layer, pair.norm)
+    image = _cropped(pair.argument, pair.layer).double()
+    with torch.no_grad():
+        made = before(image)
+        rows = made.flatten(0, -2) if isinstance(before, nn.Linear) else made
+        expected = _normalised(norm, rows).reshape(made.shape)
+        result = copy.deepcopy(pair.layer).double()(image)
+    # A NaN is left to the comparison of the outputs.
+    if (expected - result).abs().max() > _SAME * max(1.0, float(expected.abs().max())):
+        raise CheckFailed(
+            f"BatchNorm '{pair.norm_path}' folded into '{pair.layer_path}' computes something "
+            "else.",
+            "Leave it out (--without-pass fold_batchnorm), and report the network that shows it.",
+        )
 
 
 def _fold(layer: nn.Module, norm: nn.Module) -> None:
@@ -278,16 +322,36 @@ def _is_norm(module: nn.Module) -> bool:
     )
 
 
-def _is_frozen(norm: nn.Module, seen: _Calls) -> bool:
-    """Whether a class that is not torch's gave what torch's function gives, on what it was fed."""
-    if isinstance(norm, _BatchNorm) or norm._forward_hooks or norm._forward_pre_hooks:
+def _is_written_otherwise(norm: nn.Module, argument: Tensor) -> bool:
+    """Whether a class that is not torch's gives what torch's function and its own modules give."""
+    if any(module._forward_hooks or module._forward_pre_hooks for module in norm.modules()):
         return False
-    (argument,), (result,) = seen.inputs, seen.outputs
-    weight, bias, mean, variance = (getattr(norm, name) for name in _WEIGHTS)
     with torch.no_grad():
-        expected = F.batch_norm(argument, mean, variance, weight, bias, eps=_epsilon(norm))
+        # Copies, as an activation may change its input in place.
+        expected = _held_by(norm)(_normalised(norm, argument).clone())
+        result = norm(argument.clone())
     largest = max(1.0, float(expected.abs().max()))
     return bool((expected - result).abs().max() <= _SAME * largest)
+
+
+def _held_by(norm: nn.Module) -> nn.Module:
+    """Return what is left of a BatchNorm that was folded: the modules it holds, in order."""
+    held = dict(norm.named_children())
+    return nn.Sequential(OrderedDict(held)) if held else nn.Identity()
+
+
+def _normalised(norm: nn.Module, x: Tensor) -> Tensor:
+    """Return what torch's function makes of a tensor, in its precision."""
+    numbers = (getattr(norm, name) for name in _WEIGHTS)
+    weight, bias, mean, variance = (None if n is None else n.to(x.dtype) for n in numbers)
+    return F.batch_norm(x, mean, variance, weight, bias, eps=_epsilon(norm))
+
+
+def _cropped(image: Tensor, layer: nn.Module) -> Tensor:
+    """Return the corner of an image that shows what a convolution does; all rows of others."""
+    reach = zip(getattr(layer, "kernel_size", ()), getattr(layer, "dilation", ()), strict=True)
+    sides = [(kernel - 1) * dilation + 1 + _BEYOND for kernel, dilation in reach]
+    return image[(..., *(slice(side) for side in sides))]
 
 
 def _epsilon(norm: nn.Module) -> float:

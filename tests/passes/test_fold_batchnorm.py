@@ -104,6 +104,53 @@ def test_folds_a_frozen_batchnorm(initialised, images) -> None:
     assert "its class or a hook" in report.left[0]
 
 
+class Acting(nn.BatchNorm2d):
+    """A BatchNorm with its activation inside, as timm has it."""
+
+    def __init__(self, features: int, extra: float = 0.0) -> None:
+        super().__init__(features)
+        self.drop, self.act, self.extra = nn.Identity(), nn.ReLU(inplace=True), extra
+
+    def forward(self, x: Tensor) -> Tensor:
+        result: Tensor = self.act(self.drop(super().forward(x))) + self.extra
+        return result
+
+
+def test_what_a_batchnorm_holds_stays_where_it_is(initialised, fold, images) -> None:
+    folded, report = fold(initialised(nn.Sequential(c(), Acting(3))), images())
+    assert report.changed == ("1 into 0",)
+    assert isinstance(folded.get_submodule("1.act"), nn.ReLU)
+    _, report = fold(initialised(nn.Sequential(c(), Acting(3, extra=0.1))), images())
+    assert report.changed == ()
+
+
+def test_folds_through_a_view_of_rows(initialised, fold, images) -> None:
+    """LeViT has BatchNorm1d over all tokens of all images."""
+    rows = Net(
+        lambda m, x: m.n(m.l(x).flatten(0, 1)).reshape(2, 6, 7),
+        l=nn.Linear(5, 7),
+        n=nn.BatchNorm1d(7),
+    )
+    _, report = fold(initialised(rows), images(2, 6, 5))
+    assert report.changed == ("n into l",)
+    used = Net(
+        lambda m, x: m.n((y := m.l(x)).flatten(0, 1)) + y[0, 0],
+        l=nn.Linear(5, 7),
+        n=nn.BatchNorm1d(7),
+    )
+    _, report = fold(initialised(used), images(2, 6, 5))
+    assert "is used elsewhere too" in report.left[0]
+
+
+def test_a_network_may_amplify_what_float32_rounds(initialised, images) -> None:
+    """The sine of a large number changes with its last digit in float32."""
+    network = Net(lambda m, x: (m.n(m.a(x)) * 1e6).sin(), a=c(), n=b())
+    network = initialised(network).float()
+    _, (report,) = passes.apply(network, images().float())
+    assert report.changed == ("n into a",)
+    assert report.max_abs_difference > 1e-3
+
+
 @pytest.mark.parametrize(
     ("layers", "shape"),
     [
@@ -333,6 +380,12 @@ def test_a_wrong_fold_is_caught(
             module.eps = 1e-3
     passes.apply(network, example)
     monkeypatch.setattr(fold_batchnorm, "_fold", wrong)
+    by_nan = "The pass fold_batchnorm moved the outputs by nan"
+    message = by_nan if wrong is with_nan else "folded into '.*' computes something else"
+    with pytest.raises(CheckFailed, match=message):
+        passes.apply(network, example)
+    # The outputs show it as well.
+    monkeypatch.setattr(fold_batchnorm, "_fold_checked", lambda pair: wrong(pair.layer, pair.norm))
     with pytest.raises(CheckFailed, match="The pass fold_batchnorm moved the outputs by"):
         passes.apply(network, example)
 
