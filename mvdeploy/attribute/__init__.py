@@ -58,4 +58,6 @@ def _row(event: TraceEvent, artifact: Artifact, ns: float) -> BreakdownRow:
     if artifact.read_from:  # not all operators are placed in a file of others
         modules = tuple(module for module in modules if module != UNPLACED)
     category: Category | None = artifact.category(modules[0]) if modules else None
+    if category is None:
+        category = event.category
     return BreakdownRow(event.name, event.type, event.kind, category, modules, ns)

@@ -10,14 +10,28 @@ from __future__ import annotations
 import dataclasses
 import re
 from collections import defaultdict
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
-from mvdeploy.records import Operator, TraceEvent
+from mvdeploy.records import Category, Operator, TraceEvent
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     import onnx
+
+
+class Place(NamedTuple):
+    """Where a node came from.
+
+    Attributes:
+        modules: their paths, the one that it is counted under first; empty when that is not known.
+        placed_by: how they are known.
+        category: of the operator that it is counted under, where that has one of its own.
+    """
+
+    modules: tuple[str, ...] = ()
+    placed_by: str = ""
+    category: Category | None = None
 
 
 class Placement:
@@ -40,8 +54,8 @@ class Placement:
         anchors = (self._anchor(node)[0] for node in nodes)
         self._anchors = {op.name for op in anchors if op is not None}
 
-    def place(self, node: onnx.NodeProto) -> tuple[tuple[str, ...], str]:
-        """Return the module paths of a node, its own first, and how they are known."""
+    def place(self, node: onnx.NodeProto) -> Place:
+        """Return what is known of where a node came from."""
         anchor, placed_by = self._anchor(node)
         reads = {self._held(name) for name in node.input if name}
         region = self._region(anchor, reads) if anchor else self._absorbed(node)
@@ -49,7 +63,7 @@ class Placement:
             # A change of layout alone: the tensor holds the same values.
             if node.input and node.output:
                 self._holds[node.output[0]] = self._held(node.input[0])
-            return (), ""
+            return Place()
         self._taken.update(op.name for op in region)
         for out, result in zip(node.output, region[-1].outputs, strict=False):
             self._holds[out] = result
@@ -57,14 +71,15 @@ class Placement:
         kind = node.op_type.removeprefix("Fused").removeprefix("Skip")
         first = next((op for op in region if op.type == kind), anchor or region[0])
         modules = dict.fromkeys([first.module, *(op.module for op in region)])
-        return tuple(modules), placed_by or "tensor"
+        return Place(tuple(modules), placed_by or "tensor", first.category)
 
     def fill(self, events: list[TraceEvent]) -> list[TraceEvent]:
         """Place what has no anchor with its neighbours: the node that reads it, else that feeds it.
 
         Such nodes are changes of shape or layout that the engine added for a neighbour's sake.
         """
-        modules = {event.name: event.modules[:1] for event in events}
+        places = {event.name: (event.modules[:1], event.category) for event in events}
+        nowhere: tuple[tuple[str, ...], Category | None] = ((), None)
         maker = {out: n.name for n in self._nodes for out in n.output}
         readers: dict[str, list[str]] = defaultdict(list)
         for node in self._nodes:
@@ -75,16 +90,17 @@ class Placement:
         for around in (readers, inputs):
             # From the last node on, so that a chain of added nodes finds its end.
             for event in reversed(events):
-                if not modules[event.name]:
-                    neighbours = (modules.get(name, ()) for name in around[event.name])
-                    modules[event.name] = next((m for m in neighbours if m), ())
+                if not places[event.name][0]:
+                    neighbours = (places.get(name, nowhere) for name in around[event.name])
+                    places[event.name] = next((place for place in neighbours if place[0]), nowhere)
         return [
             event
-            if event.modules
+            if event.modules or not places[event.name][0]
             else dataclasses.replace(
                 event,
-                modules=modules[event.name],
-                placed_by="neighbour" if modules[event.name] else "",
+                modules=places[event.name][0],
+                placed_by="neighbour",
+                category=places[event.name][1],
             )
             for event in events
         ]

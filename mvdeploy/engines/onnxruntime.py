@@ -277,7 +277,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     placement = Placement(artifact.operators, graph.node)
     events = []
     for node in graph.node:
-        modules, placed_by = placement.place(node)
+        place = placement.place(node)
         if node.name not in timed:
             continue
         times = timed[node.name]
@@ -290,11 +290,12 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
                 name=node.name,
                 type=node.op_type,
                 kind=kind,
-                modules=modules,
-                placed_by=placed_by,
+                modules=place.modules,
+                placed_by=place.placed_by,
                 samples_ns=samples,
                 starts_ns=starts,
                 track=threads[-1],
+                category=place.category,
             )
         )
     return OperatorTimes(tuple(placement.fill(events)))

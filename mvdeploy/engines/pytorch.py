@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -192,7 +193,8 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
             raise _broken(f"it has {len(times)} times of '{name}' for {runs} inferences")
         starts, samples = zip(*times[-runs:], strict=True)
         kind, modules = _kind(op.type), (op.module,)
-        events.append(TraceEvent(name, op.type, kind, modules, "name", samples, starts))
+        event = TraceEvent(name, op.type, kind, modules, "name", samples, starts)
+        events.append(dataclasses.replace(event, category=op.category))
     return OperatorTimes(tuple(events))
 
 

@@ -99,6 +99,7 @@ from mvdeploy.export._manifests import (
     save_manifest,
 )
 from mvdeploy.export._reading import FileFacts, read_file, readers, with_inputs
+from mvdeploy.export._serving import placed
 from mvdeploy.export._subjects import Alter, Source, Subject, subject_of
 from mvdeploy.files import writing
 from mvdeploy.records import (
@@ -141,6 +142,7 @@ __all__ = [
     "option",
     "options",
     "options_of",
+    "placed",
     "precision",
     "precisions_of",
     "probing",
@@ -295,7 +297,7 @@ def write(
         outputs=written.outputs or subject.outputs,
         preprocessing=source.preprocessing,
         versions=_versions(exporter.PACKAGES + written.packages),
-        operators=written.operators,
+        operators=placed(written.operators, source.modules),
         modules=source.modules,
         parameters=source.parameters,
         macs=source.macs,

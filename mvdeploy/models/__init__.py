@@ -369,26 +369,27 @@ def fingerprint(network: nn.Module) -> str:
 def module_table(network: nn.Module) -> dict[str, ModuleInfo]:
     """Return every module's class and category by dotted path; the network itself is ``""``.
 
-    A module whose class declares no category has that of its nearest ancestor that does. In a
-    network of another library, where no class declares one, a table by class name stands in, and
-    the modules are marked so.
+    A module whose class declares no category has that of its nearest ancestor that does. Where none
+    does, as in networks of other libraries, tables of names stand in, and the module is marked so.
     """
     from mvdeploy.models.zoo import categories
 
     declares = any(_declared(module) is not None for module in network.modules())
     table: dict[str, ModuleInfo] = {}
+    around: dict[str, tuple[Category | None, bool, tuple[str, ...]]] = {}
     for path, module in network.named_modules():
-        parent, _, child = path.rpartition(".")
-        class_name = type(module).__name__
-        if declares:
-            category = _declared(module)
+        parent = path.rpartition(".")[0]
+        outer, within, outer_bases = around[parent] if path else (None, False, ())
+        bases = tuple(base.__name__ for base in type(module).__mro__[:-2])
+        own = _declared(module)
+        if own is not None or within:
+            category = outer = own or outer
+            within = True
         else:
-            around = table[parent].class_name if path else ""
-            by_child = categories.BY_CHILD.get((around, child))
-            category = by_child or categories.BY_CLASS.get(class_name)
-        if category is None and path:
-            category = table[parent].category
-        table[path] = ModuleInfo(class_name, category, declared=declares)
+            category, outer = categories.place(path, bases, outer_bases, outer)
+        around[path] = outer, within, bases
+        declared = declares and (within or category is None)
+        table[path] = ModuleInfo(type(module).__name__, category, declared)
     return table
 
 

@@ -204,11 +204,13 @@ def of_network(artifact: Artifact, network: ModelSpec) -> Artifact:
     table = models.module_table(built)
     fitting = sum(module in table for module in artifact.modules)
     fits = fitting > _FIT * len(artifact.modules)
+    modules = {**artifact.modules, **table} if fits else artifact.modules
     return dataclasses.replace(
         artifact,
         spec=spec,
         preprocessing=models.preprocessing(spec),
-        modules={**artifact.modules, **table} if fits else artifact.modules,
+        operators=export.placed(artifact.operators, modules),
+        modules=modules,
         parameters=models.parameter_count(built),
         categories=export.categories(table) if fits else {},
         weights_fingerprint=models.fingerprint(built),

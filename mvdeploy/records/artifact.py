@@ -32,6 +32,8 @@ class Operator:
             when it fuses and renames operators.
         delegate: number of the delegate that it runs in, in the order in which the program calls
             them; None outside of delegates, and in formats that have none.
+        category: of what it serves, where its module has none: of a residual addition the branch
+            that it closes.
     """
 
     name: str
@@ -40,6 +42,7 @@ class Operator:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     delegate: Count | None = None
+    category: Annotated[Category, Filled()] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -7,9 +7,10 @@ import enum
 import math
 import statistics
 from collections.abc import Iterator
+from typing import Annotated
 
 from mvdeploy.records.category import Category, OperatorKind
-from mvdeploy.records.limits import Nanoseconds
+from mvdeploy.records.limits import Filled, Nanoseconds
 from mvdeploy.records.measurement import Finding
 
 
@@ -36,6 +37,7 @@ class TraceEvent:
         starts_ns: when each of these began, on the profile's own clock; empty where the engine does
             not tell.
         track: thread or queue that it ran on; empty where the engine does not tell.
+        category: of the `Operator` that it is counted under, where that has one of its own.
     """
 
     name: str
@@ -46,6 +48,7 @@ class TraceEvent:
     samples_ns: tuple[Nanoseconds, ...]
     starts_ns: tuple[int, ...] = ()
     track: str = ""
+    category: Annotated[Category, Filled()] | None = None
 
 
 @dataclasses.dataclass(frozen=True)

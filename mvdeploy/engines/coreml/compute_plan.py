@@ -223,7 +223,15 @@ def _event(
     kind = _KIND_OF.get(_OPSET.sub("", op.type), OperatorKind.OTHER)
     operator = exported.get(op.output)
     modules = (operator.module,) if operator is not None else ()
-    return TraceEvent(op.output, op.type, kind, modules, "output" if operator else "", times)
+    return TraceEvent(
+        name=op.output,
+        type=op.type,
+        kind=kind,
+        modules=modules,
+        placed_by="output" if operator else "",
+        samples_ns=times,
+        category=operator.category if operator else None,
+    )
 
 
 def _findings(plan: Plan) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ no delegate took, in the order of the program.
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
@@ -61,12 +62,13 @@ def lower(program: ExportedProgram, backend: ModuleType, facts: dict[str, str]) 
         )
         manager = edge.to_executorch()
     graph = manager.exported_program().graph_module
-    delegates = [_delegate(graph, node) for node in _calls(graph)]
+    calls = list(_calls(graph))
+    delegates = [_delegate(graph, node) for node in calls]
     kernels = list(_kernels(graph))
     _check(manager.executorch_program, len(delegates), kernels)
     return Lowered(
         data=manager.buffer,
-        operators=_operators(delegates, kernels),
+        operators=_operators(delegates, kernels, {call: i for i, call in enumerate(calls)}),
         delegation=_delegation(delegates, kernels),
     )
 
@@ -75,14 +77,30 @@ def _calls(graph: fx.GraphModule) -> Iterator[fx.Node]:
     return (n for n in graph.graph.nodes if n.target is executorch_call_delegate)
 
 
-def _delegate(graph: fx.GraphModule, call: fx.Node) -> list[Defined]:
-    """Return the operators of a delegate: as recorded, or else those that were given to it."""
+@dataclasses.dataclass(frozen=True)
+class _Delegate:
+    """A delegate.
+
+    Attributes:
+        operators: as recorded, or else those that were given to it.
+        inputs: by their names in it, the nodes of the program that give them.
+        outputs: names of the operators that made what it returns, in order.
+    """
+
+    operators: list[Defined]
+    inputs: dict[str, fx.Node]
+    outputs: tuple[str, ...]
+
+
+def _delegate(graph: fx.GraphModule, call: fx.Node) -> _Delegate:
     lowered: Any = getattr(graph, call.args[0].target)  # type: ignore[union-attr, arg-type]
+    given = lowered.original_module
+    inputs = dict(zip(given.graph_signature.user_inputs, call.args[1:], strict=True))
     recorded = recording.of(lowered)
     if recorded is not None:
-        return recorded.operators
-    nodes = lowered.original_module.graph.nodes
-    return [_defined(node) for node in nodes if node.op == "call_function"]
+        return _Delegate(recorded.operators, inputs, recorded.outputs)
+    operators = [_defined(node) for node in given.graph.nodes if node.op == "call_function"]
+    return _Delegate(operators, inputs, recording.returned(given.graph))
 
 
 def _kernels(graph: fx.GraphModule) -> Iterator[Defined]:
@@ -117,15 +135,39 @@ def _check(program: Any, delegates: int, kernels: list[Defined]) -> None:
         )
 
 
-def _operators(delegates: list[list[Defined]], kernels: list[Defined]) -> tuple[Operator, ...]:
+def _operators(
+    delegates: list[_Delegate], kernels: list[Defined], calls: dict[fx.Node, int]
+) -> tuple[Operator, ...]:
+    parts: list[tuple[int | None, list[Defined]]] = [
+        *((number, delegate.operators) for number, delegate in enumerate(delegates)),
+        (None, kernels),
+    ]
     taken: set[str] = set()
+    names: dict[int | None, dict[str, str]] = {}
+    for part, defined in parts:
+        names[part] = {op.name: _unused(op.name, taken, part) for op in defined}
+        taken |= set(names[part].values())
+
+    def made_by(node: fx.Node) -> str:
+        """Return the name of the operator that made a tensor of the program."""
+        while node.name not in names[None] and node.all_input_nodes:
+            source = node.all_input_nodes[0]
+            if source in calls and node.target is operator.getitem:
+                result = delegates[calls[source]].outputs[node.args[1]]  # type: ignore[index]
+                return names[calls[source]].get(result, result)
+            node = source
+        return names[None].get(node.name, node.name)
+
+    program = next(iter(calls)).graph.nodes if calls else ()
+    outside = {node.name: made_by(node) for node in program}
     operators: list[Operator] = []
-    for number, defined in (*enumerate(delegates), (None, kernels)):
-        names = {op.name: _unused(op.name, taken, number) for op in defined}
-        taken |= set(names.values())
+    for part, defined in parts:
+        given = outside
+        if part is not None:
+            given = {own: outside[node.name] for own, node in delegates[part].inputs.items()}
         seen: Counter[str] = Counter()
         for op in defined:
-            name = names[op.name]
+            name = names[part][op.name]
             seen[name] += 1
             operators.append(
                 Operator(
@@ -133,9 +175,9 @@ def _operators(delegates: list[list[Defined]], kernels: list[Defined]) -> tuple[
                     name=name if seen[name] == 1 else f"{name}:{seen[name]}",
                     type=op.type,
                     module=op.module,
-                    inputs=tuple(names.get(i, i) for i in op.inputs),
+                    inputs=tuple(names[part].get(i, given.get(i, i)) for i in op.inputs),
                     outputs=(name,),
-                    delegate=number,
+                    delegate=part,
                 )
             )
     return tuple(operators)
@@ -146,10 +188,10 @@ def _unused(name: str, taken: set[str], number: int | None) -> str:
     return name if name not in taken else f"{name}@{number}"
 
 
-def _delegation(delegates: list[list[Defined]], kernels: list[Defined]) -> Delegation:
+def _delegation(delegates: list[_Delegate], kernels: list[Defined]) -> Delegation:
     counts = Counter((kernel.type, kernel.module) for kernel in kernels)
     return Delegation(
         delegates=len(delegates),
-        delegated=sum(map(len, delegates)),
+        delegated=sum(len(delegate.operators) for delegate in delegates),
         undelegated=tuple(Undelegated(*key, count) for key, count in counts.items()),
     )

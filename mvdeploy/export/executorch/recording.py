@@ -10,6 +10,7 @@ have no module of their own. They count with the operator they were inserted for
 from __future__ import annotations
 
 import dataclasses
+import operator
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -39,9 +40,10 @@ class Defined:
 
 @dataclasses.dataclass
 class Recording:
-    """The operators of one delegate, in the order they run."""
+    """The operators of one delegate, in the order they run, and the nodes that it returns."""
 
     operators: list[Defined] = dataclasses.field(default_factory=list)
+    outputs: tuple[str, ...] = ()
 
 
 @contextmanager
@@ -114,11 +116,24 @@ def _watch(define_node: Callable[..., None], recording: Recording) -> Callable[.
     def define(node: fx.Node, xnn_graph: Any, *rest: Any) -> None:
         before = len(xnn_graph.xnodes)
         define_node(node, xnn_graph, *rest)
-        inputs = tuple(argument.name for argument in node.all_input_nodes)
+        recording.outputs = returned(node.graph)
+        inputs = tuple(maker(argument).name for argument in node.all_input_nodes)
         defined = Defined(node.name, type_of(node), module_of(node), inputs)
         recording.operators += [defined] * (len(xnn_graph.xnodes) - before)
 
     return define
+
+
+def maker(node: fx.Node) -> fx.Node:
+    """Return the node that made a tensor, where that is taken from several."""
+    while node.target is operator.getitem:
+        node = node.all_input_nodes[0]
+    return node
+
+
+def returned(graph: fx.Graph) -> tuple[str, ...]:
+    """Return the names of the nodes that made what a graph returns, in order."""
+    return tuple(maker(node).name for node in graph.output_node().args[0])  # type: ignore[union-attr, arg-type]
 
 
 def type_of(node: fx.Node) -> str:
