@@ -17,6 +17,7 @@ from mvdeploy.records.spec import (
     CHANNEL_ORDERS,
     INTERPOLATIONS,
     ImageChanges,
+    parse_arguments,
     parse_channels,
     parse_image_size,
     parse_patches,
@@ -143,6 +144,14 @@ def network(command: F) -> F:
                 "in the names of timm, CVNets, transformers or mvdeploy. [default: random weights]",
             ),
             weights_key,
+            click.option(
+                "--model-arg",
+                "model_arguments",
+                multiple=True,
+                metavar="NAME=VALUE",
+                help="Keyword for what makes a network of timm or transformers or of a FILE.py, as "
+                "in embed_dim=256 or depths=2,2,6,2. Repeat it for several.",
+            ),
             feeding,
             click.option(
                 "--seed",
@@ -159,6 +168,7 @@ def network(command: F) -> F:
 
 NETWORK = (
     *("patches", "image_size", "task", "num_classes", "seed", "weights", "weights_key"),
+    "model_arguments",
     *FEEDING,
 )
 """Names of the values that `network` adds, as `specs` takes them."""
@@ -173,6 +183,7 @@ def specs(
     seed: int,
     weights: Path | None = None,
     weights_key: str | None = None,
+    model_arguments: tuple[str, ...] = (),
     **fed: Any,
 ) -> tuple[ModelSpec, ...]:
     """Return a spec for every model in every patch configuration; `fed` are those of `FEEDING`.
@@ -182,6 +193,7 @@ def specs(
     """
     given = {"weights": weights, "weights_key": weights_key, **fed}
     needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
+    needless += ["--model-arg"] if model_arguments else []
     if not names and needless:
         raise UsageError(
             f"{' and '.join(needless)} {'are' if len(needless) > 1 else 'is'} for models, but only "
@@ -189,7 +201,7 @@ def specs(
             "Give the model's name as well, or leave them out.",
         )
     size = parse_image_size(image_size) if image_size is not None else None
-    images = _changes(**fed)
+    images, arguments = _changes(**fed), parse_arguments(model_arguments)
     configurations = tuple(parse_patches(text) for text in patches) or (None,)
     return tuple(
         models.make_spec(
@@ -202,6 +214,7 @@ def specs(
             weights=weights,
             images=images,
             weights_key=weights_key,
+            arguments=arguments,
         )
         for name in names
         for configuration in configurations

@@ -42,7 +42,7 @@ from mvdeploy.models import feeding, zoo
 from mvdeploy.models.sources import code_of as code_of
 from mvdeploy.models.sources import moved as moved
 from mvdeploy.models.sources import paths as paths
-from mvdeploy.records import Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
+from mvdeploy.records import Arguments, Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
 from mvdeploy.records.spec import CHANNEL_ORDERS, ImageChanges
 
 if TYPE_CHECKING:
@@ -105,6 +105,7 @@ def make_spec(
     weights: Path | None = None,
     images: ImageChanges | None = None,
     weights_key: str | None = None,
+    arguments: Arguments = (),
 ) -> ModelSpec:
     """Return a spec that can be built: the model's defaults with what is asked for instead.
 
@@ -121,16 +122,19 @@ def make_spec(
         images: what is changed in its preprocessing.
         weights_key: where in the checkpoint the weights are, if several copies fit:
             ``state_dict_ema``, ``state_dict.model``, or ``.`` for the file itself.
+        arguments: keywords for what makes the network, with their values as they are typed.
 
     Raises:
         UsageError: an unknown model or task, a task that the model does not do, sizes that do not
-            fit, a checkpoint that is damaged or of another network, or changes that cannot be.
+            fit, a checkpoint that is damaged or of another network, changes that cannot be, or
+            keywords that it does not take.
     """
     family = _family(name)
     allow(name)
-    if task is None and weights is not None:
+    made = _with_arguments(family, name, arguments) if arguments else None
+    if task is None and weights is not None and made is None:
         task = _task_of(family, name, weights, weights_key)
-    task = _task(family, name, task)
+    task = _task((made.task,) if made else _tasks(family, name), name, task)
     if weights_key is not None and weights is None:
         raise UsageError(
             "Random weights lie in no file.", "Give a checkpoint with --weights as well."
@@ -139,7 +143,7 @@ def make_spec(
     given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
-    plain = _defaults(family, name, task)
+    plain = made or _defaults(family, name, task)
     if weights is not None:
         plain = _checkpoint(family, plain, weights, num_classes, image_size, weights_key)
     own_weights = _has_weights(family, plain)
@@ -164,9 +168,25 @@ def allow(name: str) -> None:
         family.allow(name)
 
 
-def _task(family: ModuleType, name: str, asked: str | None) -> str:
-    """Return what a network is to do."""
+def _with_arguments(family: ModuleType, name: str, arguments: Arguments) -> ModelSpec:
+    """Return the defaults of a model that is made with keywords."""
+    if not hasattr(family, "with_arguments"):
+        listed = ", ".join(argument for argument, _ in arguments)
+        raise UsageError(
+            f"{name} takes no keywords ({listed}).",
+            f"Leave out --model-arg, or give {', '.join(zoo.usages())}.",
+        )
+    spec: ModelSpec = family.with_arguments(name, arguments)
+    return spec
+
+
+def _tasks(family: ModuleType, name: str) -> tuple[str, ...]:
     does: tuple[str, ...] = family.tasks(name) if hasattr(family, "tasks") else ("classify",)
+    return does
+
+
+def _task(does: tuple[str, ...], name: str, asked: str | None) -> str:
+    """Return what a network is to do."""
     if asked is None:
         return does[0]
     tasks.get(asked)
@@ -179,7 +199,7 @@ def _task(family: ModuleType, name: str, asked: str | None) -> str:
 
 def _task_of(family: ModuleType, name: str, path: Path, key: str | None) -> str | None:
     """Return the first of a model's tasks whose network a checkpoint is of; None for none."""
-    does: tuple[str, ...] = family.tasks(name) if hasattr(family, "tasks") else ()
+    does = _tasks(family, name)
     for task in does if len(does) > 1 else ():
         with contextlib.suppress(UsageError):
             _checkpoint(family, _defaults(family, name, task), path, None, None, key)
@@ -311,11 +331,13 @@ def build(spec: ModelSpec) -> nn.Module:
     family = _family(spec.model)
     family.check(spec)
     configurable = hasattr(family, "set_patches")
-    plain = dataclasses.replace(
-        family.defaults(spec.model), task=spec.task, num_classes=spec.num_classes
-    )
+    asked = spec
+    if configurable:
+        asked = dataclasses.replace(
+            family.defaults(spec.model), task=spec.task, num_classes=spec.num_classes
+        )
     with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
-        network: nn.Module = family.build(plain if configurable else spec)
+        network: nn.Module = family.build(asked)
     if spec.weights is not None:
         _load(family, network, spec.weights, spec.model)
     elif configurable or spec.seed is not None:

@@ -51,7 +51,14 @@ from mvdeploy.records.parity import (
 )
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
-from mvdeploy.records.spec import FileInputs, ImageRule, ModelSpec, PatchSize, WeightsFile
+from mvdeploy.records.spec import (
+    Arguments,
+    FileInputs,
+    ImageRule,
+    ModelSpec,
+    PatchSize,
+    WeightsFile,
+)
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -64,6 +71,7 @@ from mvdeploy.records.trace import (
 
 __all__ = [
     "UNAVAILABLE",
+    "Arguments",
     "Artifact",
     "Baseline",
     "BaselineCase",

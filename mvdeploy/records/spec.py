@@ -137,6 +137,10 @@ class WeightsFile:
         return "; ".join((", ".join(facts), *self.notes))
 
 
+Arguments = tuple[tuple[str, str], ...]
+"""Keywords and their values, as text."""
+
+
 @dataclasses.dataclass(frozen=True)
 class ModelSpec:
     """Which network: the same spec and the same versions give the same network.
@@ -153,6 +157,7 @@ class ModelSpec:
         images: what is changed in its preprocessing.
         own_inputs: what the network takes, with `batch` in the shapes; empty for one image.
         own_outputs: what it returns, likewise, where its task does not say.
+        arguments: keywords for what makes the network, and their values as they are typed.
     """
 
     model: str
@@ -166,6 +171,7 @@ class ModelSpec:
     images: ImageChanges = ImageChanges()
     own_inputs: tuple[TensorInfo, ...] = ()
     own_outputs: tuple[TensorInfo, ...] = ()
+    arguments: Arguments = ()
 
     @property
     def inputs(self) -> tuple[TensorInfo, ...]:
@@ -193,8 +199,16 @@ class ModelSpec:
 
     @property
     def label(self) -> str:
-        """A short name for tables: ``mobilevit_xs 8,4,2``; with a task that is not the usual."""
-        return " ".join(filter(None, (self.model, self.patches_text, self._other_task)))
+        """A short name for tables: ``mobilevit_xs 8,4,2``, ``timm:deit_tiny depth=6``.
+
+        With a task that is not the usual.
+        """
+        words = (self.model, self.patches_text, *self._assigned, self._other_task)
+        return " ".join(filter(None, words))
+
+    @property
+    def _assigned(self) -> tuple[str, ...]:
+        return tuple(f"{name}={value}" for name, value in self.arguments)
 
     @property
     def _other_task(self) -> str:
@@ -208,7 +222,8 @@ class ModelSpec:
         size = str(height) if height == width else f"{height}x{width}"
         sizes = [size] if any(tensor.is_image for tensor in self.inputs) else []
         patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
-        name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", self.model))
+        words = " ".join((self.model, *self._assigned))
+        name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", words))
         return "-".join(filter(None, (name, self._other_task, *patches, *sizes)))
 
 
@@ -244,6 +259,26 @@ def parse_image_size(text: str) -> tuple[int, int]:
             "Give one number of pixels, as in 256, or height and width, as in 256,320.",
         )
     return int(parts[0]), int(parts[-1])
+
+
+def parse_arguments(texts: tuple[str, ...]) -> Arguments:
+    """Read keywords with their values: ``embed_dim=256``, ``depths=2,2,6,2``.
+
+    Raises:
+        UsageError: one has no name or no value, or is there twice.
+    """
+    arguments: dict[str, str] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        if not name.strip().isidentifier() or not equals or not value.strip():
+            raise UsageError(
+                f"'{text}' is no keyword with its value.",
+                "Give both, as in --model-arg embed_dim=256 or --model-arg depths=2,2,6,2.",
+            )
+        if name.strip() in arguments:
+            raise UsageError(f"--model-arg {name.strip()} is given twice.", "Leave one out.")
+        arguments[name.strip()] = value.strip()
+    return tuple(arguments.items())
 
 
 def parse_channels(text: str) -> Channels:

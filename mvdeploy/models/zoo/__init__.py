@@ -19,6 +19,9 @@ asked, and besides:
     what of a name may be the path of a file or folder; one whose names have none lacks it.
 ``allow(name)``
     where a name stands for code of the user's: lets it be run, which nothing else does.
+``with_arguments(name, arguments)``
+    the `ModelSpec` when nothing but keywords for what makes the network is asked for; raises
+    `UsageError` for those that it does not take.
 ``saved_names(network)``
     names of tensors that its library saves under other names, and these; may be missing.
 

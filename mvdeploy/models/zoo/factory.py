@@ -1,7 +1,8 @@
 """``FILE.py:FACTORY``: a network that a Python file of the user's makes or holds.
 
-FACTORY is a function without arguments that returns an ``nn.Module``, a class of networks that is
-made without arguments, or a network. It may carry attributes:
+FACTORY is a function that returns an ``nn.Module``, a class of networks, or a network. Functions
+and classes are called without arguments but the keywords that ``--model-arg`` gives. It may carry
+attributes:
 
 ``image_size``
     a number of pixels, or height and width, of a network that takes images (batch, 3, height,
@@ -38,8 +39,8 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import tasks as task_room
 from mvdeploy.errors import UsageError
-from mvdeploy.models.zoo import _signature, _user_file, without_patches
-from mvdeploy.records import ModelSpec, Preprocessing, TensorInfo
+from mvdeploy.models.zoo import _arguments, _signature, _user_file, without_patches
+from mvdeploy.records import Arguments, ModelSpec, Preprocessing, TensorInfo
 
 if TYPE_CHECKING:
     from torch import nn
@@ -62,16 +63,21 @@ def defaults(name: str) -> ModelSpec:
     return _spec(name, None)
 
 
+def with_arguments(name: str, arguments: Arguments) -> ModelSpec:
+    """Return the spec of what a factory makes of keywords."""
+    return _spec(name, None, arguments)
+
+
 def complete(spec: ModelSpec) -> ModelSpec:
     """Return a spec with what the network returns at its image size."""
-    plain = defaults(spec.model)
+    plain = _spec(spec.model, None, spec.arguments)
     if spec.image_size == plain.image_size:
         return spec
     if plain.own_inputs:
         raise UsageError(
             f"{spec.model} declares what it takes.", "Leave out --image-size, or change its inputs."
         )
-    asked = _spec(spec.model, spec.image_size)
+    asked = _spec(spec.model, spec.image_size, spec.arguments)
     return dataclasses.replace(spec, own_outputs=asked.own_outputs)
 
 
@@ -83,7 +89,7 @@ def tasks(name: str) -> tuple[str, ...]:
 def check(spec: ModelSpec) -> None:
     """Refuse what a factory cannot be asked for."""
     without_patches(spec)
-    plain = defaults(spec.model)
+    plain = _spec(spec.model, None, spec.arguments)
     if spec.num_classes != plain.num_classes:
         raise UsageError(
             f"{spec.model} has {plain.num_classes} outputs, not {spec.num_classes}.",
@@ -112,7 +118,7 @@ def path_in(name: str) -> str:
 
 def build(spec: ModelSpec) -> nn.Module:
     """Call the factory."""
-    network = _network(spec.model)
+    network = _network(spec.model, spec.arguments)
     return _signature.naming(network) if spec.task == _TENSORS else network
 
 
@@ -139,9 +145,9 @@ def _factory(name: str) -> Any:
 
 
 @functools.cache
-def _spec(name: str, size: tuple[int, int] | None) -> ModelSpec:
+def _spec(name: str, size: tuple[int, int] | None, arguments: Arguments = ()) -> ModelSpec:
     """Return the spec of a factory's network at an image size; None for its own."""
-    factory, network = _factory(name), _network(name)
+    factory, network = _factory(name), _network(name, arguments)
     own = _signature.declared_inputs(name, factory, network)
     declared: str | None = getattr(factory, "task", None)
     if not isinstance(declared, str):
@@ -152,7 +158,13 @@ def _spec(name: str, size: tuple[int, int] | None) -> ModelSpec:
         size = tuple(map(int, image.shape[2:])) if image is not None else (1, 1)  # type: ignore[assignment]
     batch = int(own[0].shape[0]) if own and own[0].shape else 1
     spec = ModelSpec(
-        model=name, patches=(), image_size=size, batch=batch, num_classes=0, own_inputs=own
+        model=name,
+        patches=(),
+        image_size=size,
+        batch=batch,
+        num_classes=0,
+        own_inputs=own,
+        arguments=arguments,
     )
     seen = _signature.run(name, network, spec.inputs, bool(own))
     task = declared or (_CLASSIFY if _classifies(seen.outputs, batch) else _TENSORS)
@@ -208,7 +220,7 @@ def _image_size(name: str, task: str) -> tuple[int, int]:
     return height, width
 
 
-def _network(name: str) -> nn.Module:
+def _network(name: str, arguments: Arguments) -> nn.Module:
     """Return what a factory makes, as a network that can be traced."""
     import torch
     from torch import nn
@@ -216,13 +228,15 @@ def _network(name: str) -> nn.Module:
     factory = _factory(name)
     if isinstance(factory, nn.Module | torch.export.ExportedProgram):
         made = factory
+        _arguments.check(name, arguments, set(), {})
     elif callable(factory):
-        _check_arguments(name, factory)
-        made = _user_file.run(_place(name)[0], name, factory)
+        _check_arguments(name, factory, arguments)
+        given = functools.partial(factory, **_arguments.values(arguments))
+        made = _user_file.run(_place(name)[0], name, given)
     else:
         raise UsageError(
             f"{name} is {_a(factory)}, not a function, a class or a network.",
-            "Name a function without arguments that returns the network.",
+            "Name a function that returns the network.",
         )
     network = _unwrapped(name, made)
     _check_numbers(name, network)
@@ -230,21 +244,23 @@ def _network(name: str) -> nn.Module:
     return copy.deepcopy(network) if made is factory else network
 
 
-def _check_arguments(name: str, factory: Any) -> None:
+def _check_arguments(name: str, factory: Any, arguments: Arguments) -> None:
     try:
         parameters = inspect.signature(factory).parameters.values()
     except (TypeError, ValueError):  # of a callable without a signature
         return
-    needed = [
-        parameter.name
-        for parameter in parameters
-        if parameter.default is parameter.empty
-        and parameter.kind not in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD)
-    ]
+    any_number = (inspect.Parameter.VAR_POSITIONAL, inspect.Parameter.VAR_KEYWORD)
+    named = {p.name: p for p in parameters if p.kind not in any_number}
+    if not any(p.kind is inspect.Parameter.VAR_KEYWORD for p in parameters):
+        by_keyword = {n for n, p in named.items() if p.kind is not p.POSITIONAL_ONLY}
+        _arguments.check(name, arguments, by_keyword, {})
+    given = dict(arguments)
+    needed = [n for n, p in named.items() if p.default is p.empty and n not in given]
     if needed:
         raise UsageError(
             f"{name} cannot be called without arguments: it needs {', '.join(needed)}.",
-            "Write a function without arguments that calls it, and name that.",
+            f"Give them (--model-arg {needed[0]}=VALUE), or write a function without arguments "
+            "that calls it, and name that.",
         )
 
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import copy
+import dataclasses
 import functools
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,9 +18,9 @@ from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.files import reading
 from mvdeploy.models import checkpoints, feeding
 from mvdeploy.models.feeding import Feed, folder, image_processors
-from mvdeploy.models.zoo import load, unloadable, without_patches
+from mvdeploy.models.zoo import _arguments, load, unloadable, without_patches
 from mvdeploy.quiet import quiet
-from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.records import Arguments, ModelSpec, Preprocessing
 from mvdeploy.records.spec import ImageRule
 from mvdeploy.tasks import classify
 
@@ -28,6 +29,12 @@ if TYPE_CHECKING:
 
 PREFIX, USAGE = "hf", "hf:TYPE"
 
+_RESERVED = {
+    "image_size": "--image-size",
+    **dict.fromkeys(("num_labels", "id2label", "label2id"), "--num-classes"),
+}
+"""Values of a configuration that have an option of their own."""
+
 
 def defaults(name: str) -> ModelSpec:
     """Return the spec of a network with its own input size and class count."""
@@ -35,6 +42,19 @@ def defaults(name: str) -> ModelSpec:
     return ModelSpec(
         model=name, patches=(), image_size=_image_size(name), num_classes=config.num_labels
     )
+
+
+def with_arguments(name: str, arguments: Arguments) -> ModelSpec:
+    """Return the spec of a network of a type whose configuration has other values."""
+    short = name.partition(":")[2]
+    if Path(short).is_dir():
+        raise UsageError(
+            f"The configuration of {short} fits its weights.", "Leave out --model-arg."
+        )
+    _arguments.check(name, arguments, _config(name).to_dict().keys(), _RESERVED)
+    spec = dataclasses.replace(defaults(name), arguments=arguments)
+    _configured(spec)
+    return spec
 
 
 def check(spec: ModelSpec) -> None:
@@ -67,7 +87,7 @@ def build(spec: ModelSpec) -> nn.Module:
     from torch import nn
 
     short = spec.model.partition(":")[2]
-    config = copy.deepcopy(_config(spec.model))
+    config = _configured(spec)
     classifiers = load("transformers.models.auto.modeling_auto")
     classes = classifiers.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING_NAMES.get(config.model_type)
     if isinstance(classes, tuple | list) and not config.architectures:
@@ -80,7 +100,6 @@ def build(spec: ModelSpec) -> nn.Module:
             )
             checkpoints.demand_ordinary(short, network.state_dict())
         else:
-            config.num_labels = spec.num_classes
             network = automatic.from_config(config)
 
     class Logits(nn.Module):
@@ -94,6 +113,25 @@ def build(spec: ModelSpec) -> nn.Module:
             return self.network(x, return_dict=False)[0]
 
     return Logits()
+
+
+def _configured(spec: ModelSpec) -> Any:
+    """Return a configuration of one's own with what is asked for."""
+    config = copy.deepcopy(_config(spec.model))
+    short = spec.model.partition(":")[2]
+    if Path(short).is_dir():
+        return config
+    with _explained(f"configure {spec.label}"):
+        own = _arguments.values(spec.arguments)
+        if own:
+            config = load("transformers.models.auto.configuration_auto").AutoConfig.for_model(
+                short, **own
+            )
+        config.num_labels = spec.num_classes
+        if spec.image_size != _image_size(spec.model) and hasattr(config, "image_size"):
+            height, width = spec.image_size
+            config.image_size = height if height == width else [height, width]
+    return config
 
 
 def _image_size(name: str) -> tuple[int, int]:

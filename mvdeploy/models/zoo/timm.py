@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import contextlib
+import dataclasses
 import functools
+import inspect
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
+from mvdeploy.errors import UsageError, reason
 from mvdeploy.models import feeding
 from mvdeploy.models.feeding import timm_config
-from mvdeploy.models.zoo import load, without_patches
-from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.models.zoo import _arguments, load, without_patches
+from mvdeploy.records import Arguments, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
 
 PREFIX, USAGE = "timm", "timm:NAME"
+
+_RESERVED = {"num_classes": "--num-classes", "img_size": "--image-size"}
+"""Keywords that have an option of their own."""
 
 
 def defaults(name: str) -> ModelSpec:
@@ -24,6 +31,18 @@ def defaults(name: str) -> ModelSpec:
     return ModelSpec(
         model=name, patches=(), image_size=(height, width), num_classes=config["num_classes"]
     )
+
+
+def with_arguments(name: str, arguments: Arguments) -> ModelSpec:
+    """Return the spec of a network that is made with keywords of its class."""
+    spec = dataclasses.replace(defaults(name), arguments=arguments)
+    known = inspect.signature(type(_create(defaults(name))).__init__).parameters
+    taken = known.keys() - {"self", "kwargs"}
+    if any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values()):
+        taken |= {keyword for keyword, _ in arguments}  # timm itself refuses them
+    _arguments.check(name, arguments, taken, _RESERVED)
+    _create(spec)
+    return spec
 
 
 def check(spec: ModelSpec) -> None:
@@ -43,15 +62,32 @@ def has_weights(spec: ModelSpec) -> bool:
 
 def build(spec: ModelSpec) -> nn.Module:
     """Build the network."""
+    return _create(spec)
+
+
+def _create(spec: ModelSpec) -> nn.Module:
     timm = load("timm")
     size = _config(spec.model)["input_size"][1:]
     sized = {} if tuple(size) == spec.image_size else {"img_size": spec.image_size}
     name = spec.model.partition(":")[2]
+    given = {
+        keyword: tuple(value) if isinstance(value, list) else value
+        for keyword, value in _arguments.values(spec.arguments).items()
+    }
     try:
-        network: nn.Module = timm.create_model(name, num_classes=spec.num_classes, **sized)
-    except TypeError:
+        with contextlib.suppress(TypeError):
+            network: nn.Module = timm.create_model(
+                name, num_classes=spec.num_classes, **sized, **given
+            )
+            return network
         # A convolutional network takes any size and has no such argument.
-        network = timm.create_model(name, num_classes=spec.num_classes)
+        network = timm.create_model(name, num_classes=spec.num_classes, **given)
+    except Exception as error:
+        if not given:
+            raise
+        raise UsageError(
+            f"timm cannot build {spec.label} ({reason(error)}).", "Give other values."
+        ) from error
     return network
 
 

@@ -188,7 +188,7 @@ lazy = factory(lambda: nn.Sequential(nn.LazyConv2d(4, 3), nn.Flatten(), nn.LazyL
 weights = factory(lambda: Net().state_dict())
 number = factory(lambda: 3)
 not_made = 3
-needs_width = lambda width, depth=1, *more: Net()  # noqa: E731
+needs_width = lambda width, depth=1, *more: Net(width=width)  # noqa: E731
 wrong_size = factory(Net, image_size="16,16")
 other_size = factory(Net, image_size=(3, 16, 16))
 
