@@ -304,14 +304,16 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
 def _name(graph: onnx.GraphProto, timed: Mapping[str, Sequence[tuple[int, int, str]]]) -> None:
     """Give nodes without a name the one that the profile has for them.
 
-    The engine makes it of the type and a number; both list what runs in the same order.
+    The engine makes it of the type and a number. Those of one type run in the order in which the
+    graph lists them; of several types that need not be so.
     """
     own = {node.name for node in graph.node if node.name}
-    made = sorted(timed.keys() - own, key=lambda name: timed[name][0][0])
-    unnamed = [node for node in graph.node if not node.name]
-    for node, name in zip(unnamed, made, strict=False):
-        if name.rpartition("_")[0] == node.op_type:
-            node.name = name
+    made: dict[str, list[str]] = defaultdict(list)
+    for name in sorted(timed.keys() - own, key=lambda name: timed[name][0][0]):
+        made[name.rpartition("_")[0]].append(name)
+    for node in graph.node:
+        if not node.name and made[node.op_type]:
+            node.name = made[node.op_type].pop(0)
 
 
 def _timed(path: Path) -> dict[str, list[tuple[int, int, str]]]:

@@ -117,7 +117,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Compare whole latencies, which are measured; take the shares as the engine's prediction.",
     ),
     "categories_by_table": (
-        "The network's classes declare no categories; they are from a table by class name.",
+        "Classes of the network declare no categories; they are from tables of names, and from the "
+        "data flow.",
         "Read the categories as a classification of another library's modules.",
     ),
     "manifest_of_another_file": (

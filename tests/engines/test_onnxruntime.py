@@ -20,6 +20,7 @@ import pytest
 
 from mvdeploy import attribute, engines
 from mvdeploy.engines import SessionRequest
+from mvdeploy.engines import onnxruntime as onnxruntime_engine
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Category, Operator, OperatorKind, TimeKind, Trace, TraceEvent
 
@@ -392,6 +393,17 @@ def test_a_broken_profile_is_an_engine_error(plain: tuple[Artifact, Path], fault
     BROKEN[fault](path)
     with pytest.raises(EngineError, match="The profile of ONNX Runtime cannot be used: it"):
         ENGINE.read_profile(artifact, path, 4)
+
+
+def test_nodes_without_names_are_told_by_type() -> None:
+    """The graph need not list those of several types in the order in which they run."""
+    types = ("Mul", "HardSigmoid", "Mul", "Conv")
+    nodes = [onnx.helper.make_node(kind, [], [f"t{i}"]) for i, kind in enumerate(types)]
+    nodes[-1].name = "conv"
+    graph = onnx.helper.make_graph(nodes, "g", [], [])
+    starts = {"HardSigmoid_7": 1, "Mul_8": 2, "conv": 3, "Mul_10": 4}
+    onnxruntime_engine._name(graph, {name: [(at, 1, "0")] for name, at in starts.items()})
+    assert [node.name for node in graph.node] == ["Mul_8", "HardSigmoid_7", "Mul_10", "conv"]
 
 
 def test_a_name_that_stands_twice_is_an_engine_error(plain: tuple[Artifact, Path]) -> None:
