@@ -193,8 +193,8 @@ def _traced(
         return TraceEvent(event.name, type_, xnnpack.kind_of_name(type_), (), "", samples)
     module = artifact.modules.get(operator.module)
     kind = xnnpack.kind(operator.type, module.class_name if module else "")
-    event = TraceEvent(operator.name, type_, kind, (operator.module,), "order", samples)
-    return dataclasses.replace(event, category=operator.category)
+    modules, category = (operator.module,), operator.category
+    return TraceEvent(operator.name, type_, kind, modules, "order", samples, category=category)
 
 
 def _unmatched(placed: dict[int, TraceEvent], reasons: list[str]) -> Iterator[Finding]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import importlib
 import importlib.metadata
@@ -193,8 +192,10 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
             raise _broken(f"it has {len(times)} times of '{name}' for {runs} inferences")
         starts, samples = zip(*times[-runs:], strict=True)
         kind, modules = _kind(op.type), (op.module,)
-        event = TraceEvent(name, op.type, kind, modules, "name", samples, starts)
-        events.append(dataclasses.replace(event, category=op.category))
+        event = TraceEvent(
+            name, op.type, kind, modules, "name", samples, starts, category=op.category
+        )
+        events.append(event)
     return OperatorTimes(tuple(events))
 
 

@@ -351,7 +351,9 @@ def _cropped(image: Tensor, layer: nn.Module) -> Tensor:
     """Return the corner of an image that shows what a convolution does; all rows of others."""
     reach = zip(getattr(layer, "kernel_size", ()), getattr(layer, "dilation", ()), strict=True)
     sides = [(kernel - 1) * dilation + 1 + _BEYOND for kernel, dilation in reach]
-    return image[(..., *(slice(side) for side in sides))]
+    for axis, side in enumerate(reversed(sides), 1):
+        image = image.narrow(-axis, 0, min(side, image.shape[-axis]))
+    return image
 
 
 def _epsilon(norm: nn.Module) -> float:

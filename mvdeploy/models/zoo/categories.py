@@ -116,10 +116,10 @@ def place(
     for (parent, name), category in BY_CHILD.items():
         if fnmatch.fnmatchcase(child, name) and _find({parent: category}, outer):
             return Placed(category, category)
-    category = _find(BY_CLASS, bases)
-    if category is not None:
-        return Placed(category, category)
-    if own := _find(OWN, bases):
+    own = _find(BY_CLASS, bases)
+    if own is not None:
+        return Placed(own, own)
+    if (own := _find(OWN, bases)) is not None:
         return Placed(own, around)
     if around is None:
         around = _find(OTHERWISE, bases)
