@@ -78,8 +78,9 @@ class _Flow:
         if self._sums[i]:
             # Of three summands, the sum of two is what was there before the third.
             branches = [feed for feed in self._feeds[i] if not self._sums[feed]] or self._feeds[i]
-            closed = self._made_by(max(branches, key=self._depth.__getitem__), self._block[i])
-            return closed or self._read_by(i)
+            later = sorted(branches, key=self._depth.__getitem__, reverse=True)
+            closed = (self._made_by(branch, self._block[i]) for branch in later)
+            return next(filter(None, closed), None) or self._read_by(i)
         before, after = self._made_by(i, self._block[i]), self._read_by(i)
         if Category.PRE_AND_POST in (before, after):
             return Category.PRE_AND_POST

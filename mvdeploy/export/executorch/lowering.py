@@ -19,6 +19,7 @@ from executorch.exir import EdgeCompileConfig, memory, to_edge_transform_and_low
 from executorch.exir.delegate import executorch_call_delegate
 from torch import fx
 from torch.export import ExportedProgram
+from torch.utils import _pytree as pytree
 
 from mvdeploy.errors import EngineError
 from mvdeploy.export.executorch import recording
@@ -112,8 +113,13 @@ def _kernels(graph: fx.GraphModule) -> Iterator[Defined]:
 
 def _defined(node: fx.Node) -> Defined:
     # Where its result goes is not what it reads.
-    inputs = tuple(n.name for n in node.all_input_nodes if n.target is not memory.alloc)
+    written = {n for n in pytree.tree_leaves(node.kwargs) if _is_memory(n)}
+    inputs = tuple(n.name for n in node.all_input_nodes if n not in written)
     return Defined(node.name, recording.type_of(node), recording.module_of(node), inputs)
+
+
+def _is_memory(node: Any) -> bool:
+    return isinstance(node, fx.Node) and node.target is memory.alloc
 
 
 def _check(program: Any, delegates: int, kernels: list[Defined]) -> None:
@@ -156,6 +162,8 @@ def _operators(
                 result = delegates[calls[source]].outputs[node.args[1]]  # type: ignore[index]
                 return names[calls[source]].get(result, result)
             node = source
+        if _is_memory(node):  # for several results at once: a kernel fills it
+            node = next((user for user in node.users if user.name in names[None]), node)
         return names[None].get(node.name, node.name)
 
     program = next(iter(calls)).graph.nodes if calls else ()
