@@ -14,7 +14,7 @@ from mvdeploy import export, models, passes, plugins
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options, Written
 from mvdeploy.export import executorch as exporter
-from mvdeploy.export.executorch import pooling, recording, saving
+from mvdeploy.export.executorch import recording, saving
 from mvdeploy.export.executorch.backends import xnnpack
 from mvdeploy.passes import FORMULATIONS
 from mvdeploy.pipeline.export import Builder
@@ -389,35 +389,6 @@ def test_the_format_is_known_without_importing_the_exporter() -> None:
 
 
 # Means over a map
-
-
-class Means(nn.Module):
-    def __init__(self, dims: object, keep: bool, last: bool) -> None:
-        super().__init__()
-        self.dims, self.keep, self.last = dims, keep, last
-
-    def forward(self, x: Tensor) -> Tensor:
-        out = x.mean(self.dims, keepdim=self.keep)  # type: ignore[call-overload]
-        return out if self.last else (out * 2).tanh() + out
-
-
-@pytest.mark.parametrize(
-    ("dims", "keep", "last", "count"),
-    [
-        ((2, 3), False, False, 1),
-        ((-1, -2), False, False, 1),
-        ((2, 3), True, False, 0),
-        ((1, 2), False, False, 0),
-        ((3,), False, False, 0),
-        ((2, 3), False, True, 0),
-    ],
-)
-def test_means_over_a_map_keep_its_axes(dims, keep: bool, last: bool, count: int) -> None:
-    network, x = Means(dims, keep, last).eval(), torch.rand(2, 3, 4, 5)
-    program = torch.export.export(network, (x,))
-    assert pooling.keep_axes(program) == count
-    assert torch.equal(program.module()(x), network(x))
-    program.validate()
 
 
 # Backends and formulations

@@ -100,7 +100,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     check(options)
     backend = _backend(options)
     with _engine_errors(subject):
-        program = _traced(subject)
+        program = _traced(subject, options)
         lowered = _lowered(subject, program, backend)
     if options.own.full_delegation:
         _demand(lowered.delegation)
@@ -130,7 +130,7 @@ def probe(subject: Subject, path: Path, options: export.Options, choose: Choose)
     with _engine_errors(subject):
         from mvdeploy.export.executorch import probing
 
-        program = _traced(subject)
+        program = _traced(subject, options)
         operators = probing.operators(program)
         names = probing.return_also(program, choose(operators))
         path.write_bytes(_lowered(subject, program, _backend(options)).data)
@@ -144,12 +144,22 @@ def held_weights(path: Path) -> frozenset[str]:
     return probing.weights(path)
 
 
-def _traced(subject: Subject) -> ExportedProgram:
-    from mvdeploy.export.executorch import pooling
+def _traced(subject: Subject, options: export.Options) -> ExportedProgram:
+    """Trace a network, and write its operators as the backend takes them.
 
-    program = trace(subject)
-    pooling.keep_axes(program)
-    return program
+    In another formulation than the backend's own they stay as they are, but for those that it would
+    compute wrongly.
+    """
+    from executorch.exir.passes.constant_prop_pass import constant_prop_pass
+
+    from mvdeploy.export import rewritings
+
+    backend = _backend(options)
+    asked = options.formulation in (None, backend.FORMULATION)
+    program = rewritings.apply(trace(subject), backend.REWRITINGS if asked else backend.NEEDED)
+    # What weights alone decide is computed here, once.
+    folded: ExportedProgram = constant_prop_pass(program, custom_skip_targets=set())
+    return folded
 
 
 def _lowered(subject: Subject, program: ExportedProgram, backend: ModuleType) -> Lowered:

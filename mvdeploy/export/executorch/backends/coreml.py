@@ -15,6 +15,8 @@ from typing import Any
 
 RUNS_ON = "an Apple device"
 FORMULATION = "plain"
+REWRITINGS: tuple[str, ...] = ()
+NEEDED: tuple[str, ...] = ()
 PACKAGES = ("coremltools",)
 
 

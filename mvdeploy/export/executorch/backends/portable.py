@@ -6,6 +6,8 @@ from typing import Any
 
 RUNS_ON = ""
 FORMULATION = "plain"
+REWRITINGS: tuple[str, ...] = ()
+NEEDED: tuple[str, ...] = ()
 PACKAGES: tuple[str, ...] = ()
 
 

@@ -6,6 +6,8 @@ from typing import Any
 
 RUNS_ON = "a device with a Vulkan driver and ExecuTorch's Vulkan backend, such as an Android phone"
 FORMULATION = "plain"
+REWRITINGS: tuple[str, ...] = ()
+NEEDED: tuple[str, ...] = ()
 PACKAGES: tuple[str, ...] = ()
 
 

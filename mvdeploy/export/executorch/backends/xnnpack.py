@@ -9,6 +9,12 @@ from typing import Any
 RUNS_ON = ""
 FORMULATION = "delegable"
 PACKAGES: tuple[str, ...] = ()
+NEEDED = ("softmax",)
+REWRITINGS = (
+    *NEEDED,
+    *("attention", "products", "norms", "means", "parts", "powers", "windows"),
+    *("hard_activations", "identities", "scalars"),
+)
 
 
 def partitioners() -> list[Any]:
