@@ -25,6 +25,7 @@ with exporter.quiet():  # ExecuTorch warns of its own imports
     from executorch.backends.xnnpack import xnnpack_preprocess
     from executorch.backends.xnnpack._passes import convert_to_sdpa, convert_to_upsample_bilinear2d
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
+    from executorch.extension.pybindings.portable_lib import _load_for_executorch
 
     from mvdeploy.export.executorch import lowering
 
@@ -32,7 +33,7 @@ FACTS = {"mvdeploy.model": "tiny"}
 
 
 class Tiny(nn.Module):
-    """Two LayerNorms, which XNNPACK does not take, between what it takes."""
+    """Two LayerNorms, which XNNPACK takes only when they are written out, and what it takes."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -52,8 +53,8 @@ def tiny() -> tuple[nn.Module, Tensor]:
 
 def write(path: Path, **own: object) -> Written:
     torch.manual_seed(0)
-    options = export.complete("executorch", export.options("executorch", own))
-    return exporter.write(subject(*tiny(), FACTS), path, options)
+    plain = export.options("executorch", own, formulation="plain")
+    return exporter.write(subject(*tiny(), FACTS), path, export.complete("executorch", plain))
 
 
 def lowered(**own: object) -> Options:
@@ -389,6 +390,47 @@ def test_the_format_is_known_without_importing_the_exporter() -> None:
 
 
 # Means over a map
+
+
+# Rewritings
+
+
+class AttentionOverMaps(nn.Module):
+    """A softmax of four dimensions after a convolution, as in EfficientFormerV2."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(8, 8, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.softmax(self.conv(x), dim=-1)
+
+
+@pytest.mark.parametrize("formulation", [None, "plain"])
+def test_softmax_of_four_dimensions_is_computed_right(
+    tmp_path: Path, formulation: str | None
+) -> None:
+    assert wrong_by(tmp_path, formulation) < 1e-6
+
+
+def test_without_its_rewriting_it_would_be_wrong(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(xnnpack, "NEEDED", ())
+    assert wrong_by(tmp_path, "plain") > 1e-2
+
+
+def wrong_by(folder: Path, formulation: str | None) -> float:
+    """Return how far a program of `AttentionOverMaps` is from the network."""
+    torch.manual_seed(0)
+    network, x = AttentionOverMaps().eval(), torch.randn(1, 8, 6, 5)
+    asked = export.options("executorch", formulation=formulation)
+    path = folder / "a.pte"
+    options = export.complete("executorch", asked)
+    exporter.write(subject(network, x, FACTS), path, options)
+    (found,) = _load_for_executorch(str(path)).run_method("forward", (x,))
+    with torch.inference_mode():
+        return float((found - network(x)).abs().max())
 
 
 # Backends and formulations

@@ -152,7 +152,7 @@ def _traced(subject: Subject, options: export.Options) -> ExportedProgram:
     """
     from executorch.exir.passes.constant_prop_pass import constant_prop_pass
 
-    from mvdeploy.export import rewritings
+    from mvdeploy import rewritings
 
     backend = _backend(options)
     asked = options.formulation in (None, backend.FORMULATION)

@@ -8,8 +8,8 @@ A backend is one file in this folder. It is light to import and has:
 ``FORMULATION``
     how the network is written for it: one of `mvdeploy.passes.FORMULATIONS`.
 ``REWRITINGS``
-    names of `mvdeploy.export.rewritings` that it takes more of a network with; used when the network
-    is written in its formulation.
+    names of `mvdeploy.rewritings` with which it takes more of a network; used when the
+    network is written in its formulation.
 ``NEEDED``
     those of them without which it computes something else; always used.
 ``PACKAGES``

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from mvdeploy.export.rewritings._sums import weighted
+from mvdeploy.rewritings._sums import weighted
 
 _MAP = {2, 3}
 

@@ -13,8 +13,8 @@ operator in float64, and a program is compared with its network anyway.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 
@@ -34,7 +34,7 @@ def apply(program: ExportedProgram, chosen: Sequence[str]) -> ExportedProgram:
         program: as it was traced.
         chosen: names of rewritings.
     """
-    table = {}
+    table: dict[Any, Callable[..., Any]] = {}
     for name in chosen:
         table |= plugins.load(__name__, name, "rewriting").OPERATORS
     return program.run_decompositions(table) if table else program

@@ -19,7 +19,7 @@ _ATEN = torch.ops.aten
 def select(x: Tensor, dim: int, index: int) -> Tensor:
     """Return one place of a dimension, without the dimension."""
     dim, index = dim % x.ndim, index % x.shape[dim]
-    part = _ATEN.slice.Tensor(x, dim, index, index + 1)
+    part: Tensor = _ATEN.slice.Tensor(x, dim, index, index + 1)
     return part.reshape(*x.shape[:dim], *x.shape[dim + 1 :])
 
 

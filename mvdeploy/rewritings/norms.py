@@ -13,7 +13,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from mvdeploy.export.rewritings._sums import weighted
+from mvdeploy.rewritings._sums import weighted
 
 
 def normalised(x: Tensor, eps: float) -> Tensor:
