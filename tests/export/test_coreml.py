@@ -177,6 +177,19 @@ def test_what_cannot_be_traced_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_what_changes_nothing_is_left_out(tmp_path: Path) -> None:
+    """Swin's traces have it, and coremltools does not know it."""
+
+    class Aliased(Tiny):
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            out: torch.Tensor = super().forward(torch.ops.aten.alias.default(x))
+            return out
+
+    aliased = subject(Aliased(), torch.rand(1, 3, 8, 8), FACTS)
+    written = coreml.write(aliased, tmp_path / "a", export.complete("coreml", Options()))
+    assert "conv" in {operator.module for operator in written.operators}
+
+
 def test_an_operator_without_a_module_is_an_error(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -12,6 +12,7 @@ import torch
 from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor, nn
 
+from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
@@ -25,6 +26,9 @@ _ARRAYS = {"int64": "int32", "int16": "int32", "int8": "int32", "uint8": "int32"
 """What inputs are in Core ML, whose arrays have not all element types; outputs alike, but bool."""
 
 _WRAPPED = "network"
+
+REWRITINGS = ("identities",)
+"""Operators that coremltools has not."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,6 +93,7 @@ def convert(
     """
     fed = _Fed(subject.network, image, bool(labels)).eval()
     program = subject.rewrite(torch.export.export(fed, subject.examples))
+    program = rewritings.apply(program, REWRITINGS)
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
