@@ -186,7 +186,7 @@ def test_what_changes_nothing_is_left_out(tmp_path: Path) -> None:
             return out
 
     aliased = subject(Aliased(), torch.rand(1, 3, 8, 8), FACTS)
-    written = coreml.write(aliased, tmp_path / "a", export.complete("coreml", Options()))
+    written = coreml.write(aliased, tmp_path / "a.mlpackage", export.complete("coreml", Options()))
     assert "conv" in {operator.module for operator in written.operators}
 
 
