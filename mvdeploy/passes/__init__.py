@@ -55,7 +55,7 @@ FORMULATIONS: dict[str, tuple[str, ...]] = {
         "fold_batchnorm",  # first: what follows sees convolutions with their final weights
     ),
     # Nothing but operators that delegates such as XNNPACK take.
-    DELEGABLE: ("fold_batchnorm", "separate_attention", "explicit_layernorm"),
+    DELEGABLE: ("fold_batchnorm", "separate_attention"),
     # Four dimensions with channels second and 1x1 convolutions, as Apple's Neural Engine has it.
     CHANNELS_FIRST: ("fold_batchnorm", "channels_first"),
 }

@@ -8,9 +8,8 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import save_file
-from torch import nn
 
-from mvdeploy import models, passes
+from mvdeploy import models
 from mvdeploy.errors import UsageError
 from mvdeploy.models import random_weights
 from mvdeploy.pipeline.export import Builder
@@ -124,20 +123,6 @@ def test_patches_are_refused() -> None:
 
     with pytest.raises(UsageError, match="no patch sizes"):
         models.make_spec("timm:deit_tiny_patch16_224", patches=parse_patches("2,2,2"))
-
-
-def test_layernorms_of_timm_are_written_out() -> None:
-    """Its classes have a forward of their own; its attention stays as it is."""
-    spec = models.make_spec("timm:mobilevit_xxs", image_size=(64, 64))
-    network, example = models.build(spec), torch.rand(1, 3, 64, 64)
-    norms = {path for path, m in network.named_modules() if isinstance(m, nn.LayerNorm)}
-    written, reports = passes.apply(network, example, passes.FORMULATIONS["delegable"])
-    changed = {report.name: set(report.changed) for report in reports}
-    assert changed["explicit_layernorm"] == norms
-    assert len(norms) == 21
-    assert changed["separate_attention"] == set()
-    built = models.module_table(network)
-    assert models.with_added(built, written) == built
 
 
 @pytest.mark.parametrize("name", ["mobilevit_xxs", "resnet18"])

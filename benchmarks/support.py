@@ -1,0 +1,160 @@
+"""Which networks become which formats: the table of ``mvdeploy models --support``.
+
+    python -m benchmarks.support [--shard 0/2] [--networks NAME ...] [--formats NAME ...]
+
+Exports every network of the list at its own image size, with seeded weights, to every format; each
+file is verified as ``mvdeploy export`` does. To ExecuTorch they are exported twice, the second time
+as their classes are written (``--formulation plain``), to count delegates. Adds a row for each to
+``mvdeploy/models/support.csv``; what stands there already is not done again, so that it can be
+stopped and started, and two shards may run at the same time. ``--show`` prints the table as
+docs/support.md has it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import csv
+import fcntl
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from mvdeploy import models
+from mvdeploy.models import support
+from mvdeploy.models.support import AGREES, CANNOT, DIFFERS, Support
+
+TABLE = Path(models.__file__).with_name(support.TABLE)
+FORMATS = ("onnx", "executorch", "coreml")
+TIMEOUT = 1800.0
+"""Seconds; a export takes some minutes."""
+
+TASKS = tuple(
+    f"{name} {task}"
+    for task in ("detect", "segment")
+    for name in ("mobilevit_xxs", "mobilevit_xs", "mobilevit_s", "mobilenetv2")
+)
+LIBRARIES = tuple(
+    f"timm:{name}"
+    for name in (
+        *("mobilevitv2_100", "efficientformer_l1", "efficientformerv2_s0", "tiny_vit_5m_224.in1k"),
+        *("efficientvit_b0", "efficientvit_b1", "efficientvit_b2", "efficientvit_b3"),
+        *("edgenext_xx_small", "pit_ti_224", "pit_xs_224", "deit_tiny_patch16_224"),
+        *("swin_tiny_patch4_window7_224", "crossvit_tiny_240", "convit_tiny", "pvt_v2_b0"),
+        *("semnasnet_100", "mobilenetv2_075", "mobilenetv2_100", "mobilenetv3_small_100"),
+        *("mobilenetv4_hybrid_medium", "efficientnet_b0", "densenet169", "resnet101"),
+        *("seresnet101", "fastvit_sa12", "swiftformer_xs", "repvit_m0_9", "efficientvit_m0"),
+    )
+)
+
+
+def main() -> None:
+    """Fill the table, or print it."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--shard", default="0/1", help="which part of how many, as in 0/2")
+    parser.add_argument("--networks", nargs="+", default=networks())
+    parser.add_argument("--formats", nargs="+", default=FORMATS)
+    parser.add_argument("--show", action="store_true")
+    chosen = parser.parse_args()
+    if chosen.show:
+        print(markdown(ordered(support.found())))
+        return
+    shard, shards = map(int, chosen.shard.split("/"))
+    tasks = [(network, name) for network in chosen.networks for name in chosen.formats]
+    known = {(row.network, row.format) for row in support.found()}
+    for number, task in enumerate(tasks):
+        if number % shards == shard and task not in known:
+            print(*task, flush=True)
+            _add(tried(*task))
+
+
+def networks() -> tuple[str, ...]:
+    """Return what is tried."""
+    own = tuple(name for name in models.catalogue() if name != "yardstick")
+    return (*own, *TASKS, *LIBRARIES)
+
+
+def tried(network: str, format_name: str) -> Support:
+    """Export a network, and say what came of it."""
+    made, error, status = _export(network, format_name)
+    if made is None:
+        return Support(network, format_name, DIFFERS if status == 1 else CANNOT, cause=error)
+    verified = made["verified"] or {}
+    ratio = verified.get("ratio")
+    row = Support(network, format_name, AGREES, ratio="" if ratio is None else f"{ratio:.2g}")
+    if format_name != "executorch":
+        return row
+    row = row._replace(**dict(zip(("delegates", "outside"), _counts(made), strict=True)))
+    plain, _, _ = _export(network, format_name, "--formulation", "plain")
+    if plain is None:
+        return row
+    return row._replace(
+        **dict(zip(("plain_delegates", "plain_outside"), _counts(plain), strict=True))
+    )
+
+
+def _counts(made: dict[str, Any]) -> tuple[str, str]:
+    delegation = made["delegation"]
+    outside = sum(operator["count"] for operator in delegation["undelegated"])
+    return str(delegation["delegates"]), str(outside)
+
+
+def _export(
+    network: str, format_name: str, *more: str
+) -> tuple[dict[str, Any] | None, str, int | str]:
+    """Return the manifest of a file; or else what was said, and the status."""
+    name, *task = network.split()
+    command = (sys.executable, "-m", "mvdeploy", "export", name, "--format", format_name, "--json")
+    flags = ("--task", *task) if task else ()
+    with tempfile.TemporaryDirectory() as folder:
+        try:
+            done = subprocess.run(
+                (*command, *flags, *more, "-o", folder),
+                capture_output=True,
+                text=True,
+                timeout=TIMEOUT,
+                check=False,
+            )
+        except subprocess.TimeoutExpired:
+            return None, f"no end in {TIMEOUT:.0f} s", "timeout"
+    if done.returncode == 0:
+        return json.loads(done.stdout)[0], "", 0
+    said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
+    words = said[0].removeprefix("Error: ") if said else f"status {done.returncode}"
+    return None, words.replace(folder, "").strip(), done.returncode
+
+
+def _add(row: Support) -> None:
+    """Add a row to the table, which another process writes to as well."""
+    with TABLE.open("a", encoding="utf-8", newline="") as file:
+        fcntl.flock(file, fcntl.LOCK_EX)
+        writer = csv.writer(file, lineterminator="\n")
+        if not os.fstat(file.fileno()).st_size:
+            writer.writerow(Support._fields)
+        writer.writerow(row)
+
+
+def ordered(rows: Sequence[Support]) -> list[Support]:
+    """Return the rows in the order of the list."""
+    order = {name: number for number, name in enumerate(networks())}
+    return sorted(rows, key=lambda row: (order.get(row.network, len(order)), row.network))
+
+
+def markdown(rows: Sequence[Support]) -> str:
+    """Return the table of the document."""
+    return "\n".join(_lines(rows))
+
+
+def _lines(rows: Sequence[Support]) -> Iterator[str]:
+    head, *lines = support.table(rows)
+    yield f"| {' | '.join(head)} |"
+    yield f"|{'---|' * len(head)}"
+    yield from (f"| {' | '.join(line)} |" for line in lines)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,68 @@
+"""Which networks become which formats: what ``benchmarks/support.py`` found, network by network."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Iterator, Sequence
+from importlib import resources
+from typing import NamedTuple
+
+TABLE = "support.csv"
+
+AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot"
+"""The file computes what the network does; it does not; there is none, for a reason."""
+
+DELEGATES = "delegates / operators that none took; plain: of the network as its class is written"
+"""What two numbers of an ExecuTorch program mean."""
+
+
+class Support(NamedTuple):
+    """What came of the export of a network.
+
+    Attributes:
+        network: as it is typed; with its task, if that is not the usual: ``mobilevit_xs detect``.
+        format: of the file.
+        outcome: `AGREES`, `DIFFERS` or `CANNOT`.
+        delegates: of an ExecuTorch program; empty for other formats.
+        outside: operators of it that no delegate took.
+        plain_delegates: the same of the network as its class is written.
+        plain_outside: and of that.
+        ratio: error as a multiple of rounding's; empty where it is not judged so.
+        cause: why it differs or cannot.
+    """
+
+    network: str
+    format: str
+    outcome: str
+    delegates: str = ""
+    outside: str = ""
+    plain_delegates: str = ""
+    plain_outside: str = ""
+    ratio: str = ""
+    cause: str = ""
+
+    @property
+    def text(self) -> str:
+        """What a cell of the table says."""
+        if self.outcome != AGREES:
+            return f"{self.outcome}: {self.cause}"
+        if not self.delegates:
+            return self.outcome
+        before = f" (plain {self.plain_delegates} / {self.plain_outside})"
+        now = f"{self.delegates} / {self.outside}"
+        return f"{self.outcome}, {now}{before if self.plain_delegates else ''}"
+
+
+def found() -> tuple[Support, ...]:
+    """Return what was found, in the order of the networks."""
+    text = resources.files(__package__).joinpath(TABLE).read_text(encoding="utf-8")
+    return tuple(Support(**row) for row in csv.DictReader(text.splitlines()))
+
+
+def table(rows: Sequence[Support]) -> Iterator[tuple[str, ...]]:
+    """Yield the table: its head, and a line for each network with a cell for each format."""
+    formats = tuple(dict.fromkeys(row.format for row in rows))
+    cells = {(row.network, row.format): row.text for row in rows}
+    yield ("network", *formats)
+    for network in dict.fromkeys(row.network for row in rows):
+        yield (network, *(cells.get((network, name), "not tried") for name in formats))
