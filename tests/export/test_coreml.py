@@ -301,20 +301,17 @@ def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:
 # Verified exports
 
 
-# Every pair of model and patches, of model and precision, of patches and precision.
+# Each model, and each setting of patches in both precisions.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "patches", "precision"),
     [
         ("mobilevit_xxs", "2,2,2", "fp16"),
         ("mobilevit_xxs", "8,4,2", "fp32"),
-        ("mobilevit_xxs", "3,3,3", "fp16"),
+        ("mobilevit_xxs", "3,3,3", "fp32"),
         ("mobilevit_xs", "2,2,2", "fp32"),
-        ("mobilevit_xs", "8,4,2", "fp16"),
-        ("mobilevit_xs", "3,3,3", "fp32"),
-        ("mobilevit_s", "2,2,2", "fp16"),
+        ("mobilevit_xs", "3,3,3", "fp16"),
         ("mobilevit_s", "8,4,2", "fp16"),
-        ("mobilevit_s", "3,3,3", "fp32"),
     ],
 )
 def test_every_variant_is_verified(

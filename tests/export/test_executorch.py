@@ -83,7 +83,6 @@ def test_the_whole_network_is_one_delegate(exported) -> None:
     ("model", "patches", "size"),
     [
         ("mobilevit_xxs", "3,3,3", "96,128"),
-        ("mobilevit_xxs", "4,4,4", "128"),
         ("mobilevit_xs", "8,4,2", "64"),
         ("mobilevit_s", "2,2,2", "64"),
     ],

@@ -7,7 +7,7 @@ import pytest
 
 from mvdeploy import export
 from mvdeploy.errors import UsageError
-from mvdeploy.export import Options, executorch
+from mvdeploy.export import Options, executorch, onnx
 from mvdeploy.records import codec
 
 
@@ -113,7 +113,7 @@ def test_every_option_is_declared_with_its_flag_and_its_formats() -> None:
 def test_a_file_like_one_that_there_is_has_its_options(exported) -> None:
     artifact = exported("executorch").artifact
     assert export.options_of(artifact).own == executorch.Options(backend="xnnpack")
-    assert export.options_of(exported().artifact) == Options("fp32")
+    assert export.options_of(exported().artifact) == Options("fp32", own=onnx.Options())
 
 
 def test_a_format_says_how_the_network_is_best_written_for_it() -> None:

@@ -9,6 +9,7 @@ import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import onnx
@@ -18,7 +19,7 @@ from onnx import helper, numpy_helper
 from mvdeploy import export
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import files
-from mvdeploy.pipeline.prepare import Preparation, input_files
+from mvdeploy.pipeline.prepare import input_files, sendable
 from mvdeploy.pipeline.report import breakdowns, view
 from mvdeploy.records import Category, OperatorKind, SavedRun
 from mvdeploy.records.run import load_run
@@ -447,12 +448,9 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 def test_a_device_is_sent_one_file(others: Others, tmp_path: Path) -> None:
     path = others("outer.onnx")
     artifact = export.read_file(path)
-    preparation = object.__new__(Preparation)
-    preparation.store = SimpleNamespace(folder=tmp_path)  # type: ignore[assignment]
-    for link, whole in (("host", False), ("ssh", True)):
-        profile = SimpleNamespace(link=link)
-        preparation._link = SimpleNamespace(profile=profile)  # type: ignore[assignment]
-        sent, sha256 = preparation._sendable("outer", path, artifact)
+    for kind, whole in (("host", False), ("ssh", True)):
+        link: Any = SimpleNamespace(profile=SimpleNamespace(link=kind))
+        sent, sha256 = sendable(path, artifact, link, tmp_path / "whole.onnx")
         assert (sent != path) is whole
         assert sha256 == export.files.sha256(sent)
     (weight,) = onnx.load(sent, load_external_data=False).graph.initializer

@@ -16,7 +16,7 @@ from tests.robustness.campaign import Subject
 from tests.robustness.readers import READERS, Reader
 from tests.warm import Server
 
-EACH = 6
+EACH = 3
 AMONG = 200
 
 

@@ -59,8 +59,10 @@ def test_a_vision_transformer_of_timm_at_its_own_size() -> None:
     spec = models.make_spec("timm:deit_tiny_patch16_224")
     assert spec.image_size == (224, 224)
     table = models.module_table(models.build(spec))
-    assert table["blocks.0.norm1"].category is Category.ATTENTION
-    assert table["blocks.0.norm2"].category is Category.FFN
+    assert table["blocks.0.attn"].category is Category.ATTENTION
+    assert table["blocks.0.mlp"].category is Category.FFN
+    # What a norm serves is told by the data flow.
+    assert table["blocks.0.norm1"].category is None
     assert table["patch_embed.proj"].category is not None
 
 

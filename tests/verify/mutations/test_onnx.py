@@ -81,8 +81,10 @@ def test_the_unbroken_file_passes_with_every_module_compared(exported) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("model", ["mobilevit_xxs", "mobilevit_xs", "mobilevit_s"])
-@pytest.mark.parametrize("patches", ["2,2,2", "8,4,2", "3,3,3"])
+@pytest.mark.parametrize(
+    ("model", "patches"),
+    [("mobilevit_xxs", "2,2,2"), ("mobilevit_xs", "8,4,2"), ("mobilevit_s", "3,3,3")],
+)
 def test_no_module_is_accused_without_reason(exported, model: str, patches: str) -> None:
     """Rounding alone, at the full size, must not look like a fault."""
     parity = exported("onnx", model=model, patches=patches, size="256").parity
