@@ -13,6 +13,7 @@ operator in float64, and a program is compared with its network anyway.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +21,8 @@ from mvdeploy import plugins
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+
+Rewriting = Callable[..., Any]
 
 
 def names() -> tuple[str, ...]:
@@ -34,7 +37,18 @@ def apply(program: ExportedProgram, chosen: Sequence[str]) -> ExportedProgram:
         program: as it was traced.
         chosen: names of rewritings.
     """
-    table: dict[Any, Callable[..., Any]] = {}
+    kinds: dict[Any, list[Rewriting]] = {}
     for name in chosen:
-        table |= plugins.load(__name__, name, "rewriting").OPERATORS
+        for operator, rewriting in plugins.load(__name__, name, "rewriting").OPERATORS.items():
+            kinds.setdefault(operator, []).append(rewriting)
+    table = {operator: functools.partial(first, each) for operator, each in kinds.items()}
     return program.run_decompositions(table) if table else program
+
+
+def first(rewritings: Sequence[Rewriting], *args: Any, **kind: Any) -> Any:
+    """Return what the first of some rewritings makes of a call that it does not leave."""
+    for rewriting in rewritings:
+        made = rewriting(*args, **kind)
+        if made is not NotImplemented:
+            return made
+    return NotImplemented

@@ -8,6 +8,7 @@ from types import ModuleType
 
 import numpy as np
 import onnx
+import onnxruntime as ort
 import pytest
 import torch
 from torch import Tensor, nn
@@ -233,6 +234,31 @@ def test_a_program_that_the_checker_refuses_is_not_written(
         facts = {"mvdeploy.model": "b"}
         write(exporter, Tiny(), torch.rand(1, 3, 8, 8), tmp_path / "a.onnx", facts)
     assert list(tmp_path.iterdir()) == []
+
+
+class Guarded(nn.Module):
+    """What keeps a divisor from being 0 decides the result where it would be."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.fc = nn.Linear(4, 4)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.fc(x) / (x.sum(-1, keepdim=True) + 1e-8)
+        return out
+
+
+def test_no_small_term_is_dropped(tmp_path: Path) -> None:
+    guarded = subject(Guarded(), torch.ones(1, 3, 4), FACTS | {"mvdeploy.model": "guarded"})
+    options = export.complete("onnx", export.options("onnx"))
+    written = exporter.write(guarded, tmp_path / "a.onnx", options)
+    session = ort.InferenceSession(tmp_path / "a.onnx")
+    (found,) = session.run(None, {"image": np.zeros((1, 3, 4), np.float32)})
+    with torch.inference_mode():
+        wanted = guarded.network(torch.zeros(1, 3, 4))
+    assert np.isfinite(found).all()
+    np.testing.assert_allclose(found, wanted, rtol=1e-6)
+    assert {op.module for op in written.operators} == {"", "fc"}
 
 
 def test_weights_are_those_of_the_folded_network(exported) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -20,8 +21,12 @@ SAME = 1e-12
 
 
 def table() -> dict[Any, Callable[..., Any]]:
-    files = (plugins.load(rewritings.__name__, n, "rewriting") for n in rewritings.names())
-    return {op: rewritten for file in files for op, rewritten in file.OPERATORS.items()}
+    kinds: dict[Any, list[Callable[..., Any]]] = {}
+    for name in rewritings.names():
+        file = plugins.load(rewritings.__name__, name, "rewriting")
+        for op, rewritten in file.OPERATORS.items():
+            kinds.setdefault(op, []).append(rewritten)
+    return {op: functools.partial(rewritings.first, each) for op, each in kinds.items()}
 
 
 def tensor(*shape: int) -> Tensor:
@@ -92,6 +97,7 @@ CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (ATEN._to_copy.default, (tensor(2, 3),), {"dtype": torch.float64}),
     *((op, (tensor(2, 3), 3), {}) for op in (ATEN.add.Tensor, ATEN.sub.Tensor)),
     *((op, (tensor(2, 3), 3), {}) for op in (ATEN.mul.Tensor, ATEN.div.Tensor)),
+    *((op, (tensor(2, 3), 1e-8), {}) for op in (ATEN.add.Tensor, ATEN.sub.Tensor)),
 ]
 
 

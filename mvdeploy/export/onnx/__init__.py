@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import dataclasses
+import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -133,16 +134,23 @@ def self_contained(path: Path, copy: Path) -> None:
 def _traced(subject: Subject, opset: int | None) -> onnx.ModelProto:
     import torch
 
-    program = torch.onnx.export(
-        subject.network,
-        subject.examples,
+    from mvdeploy import rewritings
+    from mvdeploy.rewritings import small_terms
+
+    written = functools.partial(
+        torch.onnx.export,
         dynamo=True,
         input_names=[tensor.name for tensor in subject.inputs],
         output_names=[tensor.name for tensor in subject.outputs],
         opset_version=opset,
-        dynamic_shapes=free_batch(subject),
         verbose=False,
     )
+    free = free_batch(subject)
+    program = written(subject.network, subject.examples, dynamic_shapes=free)
+    seen = program.exported_program if program is not None else None
+    if seen is not None and small_terms.concerns(seen):
+        traced = torch.export.export(subject.network, subject.examples, dynamic_shapes=free)
+        program = written(rewritings.apply(traced, ("small_terms",)))
     if program is None:
         raise RuntimeError("torch.onnx.export returned no program")
     return program.model_proto
