@@ -27,7 +27,7 @@ _ARRAYS = {"int64": "int32", "int16": "int32", "int8": "int32", "uint8": "int32"
 
 _WRAPPED = "network"
 
-REWRITINGS = ("identities",)
+REWRITINGS = ("identities", "resizing")
 """Operators that coremltools has not."""
 
 

@@ -13,7 +13,7 @@ NEEDED = ("softmax",)
 REWRITINGS = (
     *NEEDED,
     *("attention", "products", "norms", "means", "parts", "powers", "windows"),
-    *("hard_activations", "identities", "scalars"),
+    *("hard_activations", "identities", "resizing", "scalars"),
 )
 
 
