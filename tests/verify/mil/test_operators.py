@@ -82,6 +82,16 @@ FAMILIES = {
         ),
     ),
     "conv1d": Family(lambda x, a: a(x), THREE, "conv", (lambda: nn.Conv1d(6, 4, 3, padding=1),)),
+    "conv_transpose": Family(
+        lambda x, a, b, c: a(x).mean() + b(x).mean() * c(x),
+        FOUR,
+        "conv_transpose crop",
+        (
+            lambda: nn.ConvTranspose2d(6, 6, 2, stride=2, groups=6),
+            lambda: nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, bias=False),
+            lambda: nn.ConvTranspose2d(6, 4, 3, stride=2, padding=1, output_padding=1, dilation=2),
+        ),
+    ),
     "linear": Family(lambda x, a: a(x), THREE, "linear", (lambda: nn.Linear(5, 4),)),
     "matmul": Family(lambda x: x @ x.transpose(1, 2) @ x, THREE, "matmul"),
     "einsum": Family(lambda x: torch.einsum("bchq,bkhc->bkhq", x, x), FOUR, "einsum"),

@@ -63,6 +63,41 @@ def _conv(
     return result
 
 
+def _conv_transpose(
+    x: torch.Tensor,
+    weight: torch.Tensor,
+    strides: torch.Tensor,
+    pad_type: str,
+    pad: torch.Tensor,
+    dilations: torch.Tensor,
+    groups: int,
+    bias: torch.Tensor | None = None,
+    output_shape: torch.Tensor | None = None,
+) -> torch.Tensor:
+    if pad_type not in ("valid", "custom"):
+        raise ValueError(f"pad_type '{pad_type}' is not supported")
+    kernel = weight.shape[2:]
+    run: Function = (F.conv_transpose1d, F.conv_transpose2d, F.conv_transpose3d)[len(kernel) - 1]
+    steps, gaps = integers(strides), integers(dilations)
+    result: torch.Tensor = run(x, weight, None, stride=steps, dilation=gaps, groups=groups)
+    cut = integers(pad) if pad_type == "custom" else [0] * 2 * len(kernel)
+    for i, size in enumerate(result.shape[2:]):
+        length = size - cut[2 * i] - cut[2 * i + 1]
+        if output_shape is not None:
+            length = integers(output_shape)[-len(kernel) + i]
+        result = result.narrow(2 + i, cut[2 * i], min(length, size - cut[2 * i]))
+        missing = length - result.shape[2 + i]  # what was asked for beyond the last window
+        ends = [0, 0] * (len(kernel) - 1 - i) + [0, missing]
+        result = F.pad(result, ends)
+    return result if bias is None else result + _per_channel(bias, result.ndim)
+
+
+def _crop(x: torch.Tensor, crop_height: torch.Tensor, crop_width: torch.Tensor) -> torch.Tensor:
+    (top, bottom), (left, right) = integers(crop_height), integers(crop_width)
+    height, width = x.shape[-2:]
+    return x[..., top : height - bottom, left : width - right]
+
+
 def _pooled(
     x: torch.Tensor,
     functions: tuple[Function, Function, Function],
@@ -175,6 +210,8 @@ OPERATORS: dict[str, Function] = {
     "batch_norm": _batch_norm,
     "classify": _classify,
     "conv": _conv,
+    "conv_transpose": _conv_transpose,
+    "crop": _crop,
     "einsum": lambda values, equation: torch.einsum(equation, values),
     "instance_norm": _instance_norm,
     "layer_norm": _layer_norm,
