@@ -91,6 +91,14 @@ def _room(room: str) -> ModuleType:
     return package
 
 
+def folders(room: str) -> tuple[Path, ...]:
+    """Return the folders of a room: the package's own, then those of the user that are there."""
+    _room(room)
+    from pathlib import Path
+
+    return tuple(map(Path, sys.modules[room].__path__))
+
+
 def _own_folders(room: str) -> Iterator[Path]:
     texts = [text for text in os.environ.get(FOLDER, "").split(os.pathsep) if text]
     if not texts:

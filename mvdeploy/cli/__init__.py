@@ -25,6 +25,7 @@ COMMANDS = {
     "predict": "Show what an exported file says of a photograph.",
     "bench": "Measure models or exported files; write a report.",
     "compare": "Say which of two is faster, and how sure that is.",
+    "study": "Measure the networks of a paper's table, beside its numbers.",
     "report": "Render saved results again.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""

@@ -22,8 +22,7 @@ from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
-    from mvdeploy.pipeline.store import Store
-    from mvdeploy.records import Plan
+    from mvdeploy.records import Case, Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -114,6 +113,14 @@ def results(command: F) -> F:
             is_flag=True,
             help="Exit with status 1 when a result is unreliable.",
         ),
+        output,
+    )
+
+
+def output(command: F) -> F:
+    """Add the options that say where the result goes."""
+    return _add(
+        command,
         click.option(
             "-o",
             "--output",
@@ -374,7 +381,8 @@ def measure(request: Request, asked: Options) -> int:
             for path in paths:
                 if path.name == "report.html":
                     click.echo(f"\nReport: {path}")
-    status = max(_failures(store), _wrong_outputs(store), asked.demands.settle(view))
+    failed, wrong = failures(store.cases), wrong_outputs(store.cases)
+    status = max(failed, wrong, asked.demands.settle(view))
     if refused and (not status or isinstance(refused[0], NotWritten)):
         raise refused[0]
     return status
@@ -404,9 +412,9 @@ def _only_shows(folder: Path, refused: list[Exception]) -> Iterator[None]:
         )
 
 
-def _wrong_outputs(store: Store) -> int:
+def wrong_outputs(cases: Sequence[Case]) -> int:
     """Print which cases compute something else on the device; return the exit status."""
-    wrong = [c for c in store.cases if c.device_parity is not None and not c.device_parity.passed]
+    wrong = [c for c in cases if c.device_parity is not None and not c.device_parity.passed]
     for case in wrong:
         click.echo(
             f"Error: {case.label}: the device computes something else than the network.\n"
@@ -416,9 +424,9 @@ def _wrong_outputs(store: Store) -> int:
     return CheckFailed.exit_code if wrong else 0
 
 
-def _failures(store: Store) -> int:
+def failures(cases: Sequence[Case]) -> int:
     """Print why cases have no result; return the exit status they ask for."""
-    failures = [(case.label, case.failure) for case in store.cases if case.failure is not None]
-    for label, failure in failures:
+    failed = [(case.label, case.failure) for case in cases if case.failure is not None]
+    for label, failure in failed:
         click.echo(f"Error: {label}: {failure.message}\n{failure.remedy}", err=True)
-    return max((failure.exit_code for _, failure in failures), default=0)
+    return max((failure.exit_code for _, failure in failed), default=0)

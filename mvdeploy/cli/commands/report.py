@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import click
 
 from mvdeploy import report
 from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
 
 
 def _listed() -> str:
@@ -32,16 +34,42 @@ def _listed() -> str:
 def command(
     runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | None, as_json: bool
 ) -> None:
-    """Render saved results again: DIR is a folder that 'mvdeploy bench' wrote.
+    """Render saved results again: DIR is a folder that 'mvdeploy bench' or 'study' wrote.
 
     Needs neither the device nor torch.
     """
     from mvdeploy.pipeline.report import render, view
+    from mvdeploy.pipeline.study import FILE
 
     for folder in runs:
+        if (folder / FILE).is_file():
+            _render_study(folder, formats, _place(folder, runs, output), as_json)
+            continue
         if as_json:
             click.echo(report.renderer("json").text(view(folder)))
             continue
-        place = output / folder.absolute().name if output and len(runs) > 1 else output
-        for path in render(folder, formats or None, place):
+        for path in render(folder, formats or None, _place(folder, runs, output)):
             click.echo(path)
+
+
+def _place(folder: Path, runs: Sequence[Path], output: Path | None) -> Path | None:
+    """Return where a run is rendered to; None for its own folder."""
+    return output / folder.absolute().name if output and len(runs) > 1 else output
+
+
+def _render_study(folder: Path, formats: Sequence[str], place: Path | None, as_json: bool) -> None:
+    from mvdeploy.pipeline.study import view
+    from mvdeploy.report import study
+    from mvdeploy.report.study.values import json_text
+
+    if formats:
+        raise UsageError(
+            f"{folder} is a study, whose report has formats of its own.",
+            "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
+        )
+    found = view(folder)
+    if as_json:
+        click.echo(json_text(found))
+        return
+    for path in study.write(found, place or folder):
+        click.echo(path)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 import functools
 import io
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from mvdeploy import plugins
 from mvdeploy.analysis.view import View
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 DPI = 160
 """Resolution of the PNG files."""
@@ -28,11 +31,16 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
     from mvdeploy.report.figures import _style, _text
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
-    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    target = io.BytesIO()
     with _style.applied(view):
         figure = drawer.draw(view)
         if said := _text.note(view):
             figure.supxlabel(said, size=7.5)
-        figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
+        return saved(figure, kind)
+
+
+def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
+    """Return a figure as a file, the same each time."""
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    target = io.BytesIO()
+    figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
     return target.getvalue()

@@ -112,8 +112,15 @@ def applied(view: View) -> Iterator[None]:
     Args:
         view: what is drawn; its names choose further fonts.
     """
+    with look(_text.letters(view)):
+        yield
+
+
+@contextlib.contextmanager
+def look(letters: frozenset[str]) -> Iterator[None]:
+    """Draw and save with this look; `letters` of names choose further fonts."""
     defaults = {k: v for k, v in mpl.rcParamsDefault.items() if k != "backend"}
-    more, _ = _text.families(_text.letters(view))
+    more, _ = _text.families(letters)
     settings: dict[Any, Any] = {**defaults, **_RC, "font.family": [_text.FONT, *more]}
     with mpl.rc_context(settings):
         yield

@@ -154,7 +154,7 @@ def _samples(view: View) -> pd.DataFrame:
 
     sessions = []
     for case in view.measured:
-        head = {name: _safe(value) for name, value in _case(case).items()}
+        head = {name: safe(value) for name, value in _case(case).items()}
         for number, session in enumerate(case.timing.sessions if case.timing else (), 1):
             columns = {
                 **head,
@@ -171,9 +171,9 @@ def _samples(view: View) -> pd.DataFrame:
 def _frame(columns: Sequence[str], rows: Iterable[Row]) -> pd.DataFrame:
     import pandas as pd
 
-    safe = [{name: _safe(value) for name, value in row.items()} for row in rows]
+    harmless = [{name: safe(value) for name, value in row.items()} for row in rows]
     # As objects: whole numbers stay whole in columns where some are not known.
-    return pd.DataFrame(safe, columns=list(columns), dtype=object)
+    return pd.DataFrame(harmless, columns=list(columns), dtype=object)
 
 
 def _write(path: Path, frame: pd.DataFrame) -> Path:
@@ -181,7 +181,7 @@ def _write(path: Path, frame: pd.DataFrame) -> Path:
     return path
 
 
-def _safe(value: Any) -> Any:
+def safe(value: Any) -> Any:
     """Keep a spreadsheet from taking text out of a file for a formula."""
     if not isinstance(value, str):
         return value

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from mvdeploy.analysis.view import View
@@ -17,6 +18,20 @@ DEFAULT = True
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.html``."""
+
+    def drawn(name: str) -> bytes:
+        return figures.image(view, name, "svg")
+
+    path = folder / "report.html"
+    said = document.title(view), document.about(view), document.sections(view)
+    writing.text(path, page(*said, drawn))
+    return (path,)
+
+
+def page(
+    title: str, about: str, sections: Sequence[document.Section], drawn: Callable[[str], bytes]
+) -> str:
+    """Return a report as HTML; `drawn` gives its figures as SVG, by name."""
     import jinja2
 
     environment = jinja2.Environment(
@@ -28,19 +43,12 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     )
 
     def source(name: str) -> str:
-        data = base64.b64encode(figures.image(view, name, "svg")).decode("ascii")
-        return f"data:image/svg+xml;base64,{data}"
+        return f"data:image/svg+xml;base64,{base64.b64encode(drawn(name)).decode('ascii')}"
 
     def kind(block: document.Block) -> str:
         return type(block).__name__
 
     text = environment.get_template("report.html.j2").render(
-        title=document.title(view),
-        about=document.about(view),
-        sections=document.sections(view),
-        source=source,
-        kind=kind,
+        title=title, about=about, sections=sections, source=source, kind=kind
     )
-    path = folder / "report.html"
-    writing.text(path, harmless(text))
-    return (path,)
+    return harmless(text)

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import document
-from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Terms
+from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Section, Terms
 from mvdeploy.report.renderers import png
 from mvdeploy.report.tables.table import Table
 from mvdeploy.report.wording import FindingGroup
@@ -27,14 +27,20 @@ _LINE_START = re.compile(r"^(?:#{1,6}(?=\s|$)|[+-](?=\s|$)|[=-]+$|\d+[.)](?=\s|$
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.md`` and the figures it shows."""
-    lines = [f"# {escape(document.title(view))}", "", escape(document.about(view)), ""]
-    for section in document.sections(view):
-        lines += [f"## {section.title}", ""]
+    path = folder / "report.md"
+    said = document.title(view), document.about(view), document.sections(view)
+    writing.text(path, page(*said))
+    return (path, *png.render(view, folder))
+
+
+def page(title: str, about: str, sections: Sequence[Section]) -> str:
+    """Return a report as Markdown; its figures lie in ``figures/``."""
+    lines = [f"# {escape(title)}", "", escape(about), ""]
+    for section in sections:
+        lines += [f"## {escape(section.title)}", ""]
         for block in section.blocks:
             lines += _block(block)
-    path = folder / "report.md"
-    writing.text(path, harmless("\n".join(lines)).rstrip("\n") + "\n")
-    return (path, *png.render(view, folder))
+    return harmless("\n".join(lines)).rstrip("\n") + "\n"
 
 
 def escape(text: str) -> str:

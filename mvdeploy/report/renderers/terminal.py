@@ -69,11 +69,11 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.clocks(view))
         yield from _lines(prose.outputs(view))
         yield ""
-    yield _fitting(_in_turns(view) if pairs_only else _latency(view), width)
+    yield fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
     for table in _parts(view, width):
         yield ""
-        yield _fitting(table, width)
+        yield fitting(table, width)
     yield ""
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
@@ -134,7 +134,7 @@ def _in_turns_row(view: View, case: CaseView) -> tuple[str, ...]:
     return (*head, milliseconds(wall.p50), *tails, milliseconds(cpu.p50 if cpu else None))
 
 
-def _fitting(table: Table, width: int) -> RenderableType:
+def fitting(table: Table, width: int) -> RenderableType:
     """Return a table; row by row where its columns do not fit beside each other."""
     from rich.cells import cell_len
     from rich.console import Group
