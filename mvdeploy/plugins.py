@@ -92,11 +92,11 @@ def _room(room: str) -> ModuleType:
 
 
 def folders(room: str) -> tuple[Path, ...]:
-    """Return the folders of a room: the package's own, then those of the user that are there."""
-    _room(room)
+    """Return the folders of a room whose plug-ins are data: the package's own, then the user's."""
     from pathlib import Path
 
-    return tuple(map(Path, sys.modules[room].__path__))
+    package = Path(importlib.import_module(room).__path__[0])
+    return (package, *(own for own in _own_folders(room) if own.is_dir()))
 
 
 def _own_folders(room: str) -> Iterator[Path]:

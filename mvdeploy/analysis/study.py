@@ -9,13 +9,13 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Device
+from mvdeploy.records import Device, TimeKind
 from mvdeploy.records.study import Published, Study, StudyPart, StudyRow, StudyRun, StudyWay
 
 TOLD_APART = 0.02
@@ -110,6 +110,8 @@ class WayView:
         entries: in the order of the study.
         agreements: with each column of published latencies, shares and accuracies.
         front: rows than which none is both faster and, as published, more accurate.
+        largest: rows with published shares, each with the largest of their parts as measured, and
+            as published.
     """
 
     way: StudyWay
@@ -117,6 +119,13 @@ class WayView:
     entries: tuple[Entry, ...]
     agreements: tuple[Agreement, ...]
     front: tuple[str, ...]
+    largest: tuple[tuple[str, str, str], ...] = ()
+
+    @property
+    def time_kind(self) -> TimeKind:
+        """Whether the shares rest on measured or on estimated times of operators."""
+        found = (e.case.breakdown for e in self.entries if e.case and e.case.breakdown)
+        return next((one.time_kind for one in found), TimeKind.MEASURED)
 
     @property
     def title(self) -> str:
@@ -187,6 +196,7 @@ def _way_view(
         entries,
         tuple(_agreement(saved.study, series, entries, device) for series in compared),
         _front(saved.study, entries),
+        tuple(_largest(saved.study, entries)),
     )
 
 
@@ -335,3 +345,12 @@ def _front(study: Study, entries: Sequence[Entry]) -> tuple[str, ...]:
 
 def _at_most(a: float, b: float) -> bool:
     return a <= b
+
+
+def _largest(study: Study, entries: Sequence[Entry]) -> Iterator[tuple[str, str, str]]:
+    for entry in entries:
+        name, series = entry.row.name, study.series("share")
+        theirs = {one.part: one.values[name] for one in series if name in one.values}
+        ours = {part: share for part, share in entry.shares.items() if part in theirs}
+        if len(ours) > 1:
+            yield name, max(ours, key=ours.__getitem__), max(theirs, key=theirs.__getitem__)

@@ -7,9 +7,14 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, report
+from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.view import View, view_of
-from mvdeploy.records import Breakdown, Case, Samples, SavedRun
+from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
 from mvdeploy.records.run import load_run
+from mvdeploy.records.study import StudyRun
+
+STUDY, RUNS = "study.json", "runs"
+"""In the folder of a study: what it is, and the folder of its runs."""
 
 
 def view(folder: Path) -> View:
@@ -37,6 +42,25 @@ def render(
             written to.
     """
     return report.write(view(folder), place or folder, formats)
+
+
+def study_view(folder: Path) -> StudyView:
+    """Read a study and work out everything that is shown of it.
+
+    Raises:
+        UsageError: the folder holds no study, or one of its runs cannot be read.
+    """
+    saved = load_study(folder)
+    return study_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
+
+
+def load_study(folder: Path) -> StudyRun:
+    """Read what a study's folder says of it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return codec.load(StudyRun, folder / STUDY)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:

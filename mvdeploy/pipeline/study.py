@@ -17,18 +17,15 @@ from pathlib import Path
 
 import mvdeploy
 from mvdeploy import models
-from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import bench, memory, prepare
 from mvdeploy.pipeline.bench import OnStep, Request
-from mvdeploy.pipeline.report import view as view_of_run
-from mvdeploy.records import ModelSpec, codec
+from mvdeploy.pipeline.report import RUNS, STUDY, load_study
+from mvdeploy.records import Case, ModelSpec, codec
 from mvdeploy.records.run import load_run
 from mvdeploy.records.spec import parse_arguments, parse_image_size, parse_patches
 from mvdeploy.records.study import Study, StudyRow, StudyRun, StudyWay
-
-FILE, RUNS = "study.json", "runs"
 
 _TOGETHER = 6
 """Rows of a block at most: each round of turns has all of them."""
@@ -160,26 +157,6 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
     return saved
 
 
-def view(folder: Path) -> StudyView:
-    """Read a study and work out everything that is shown of it.
-
-    Raises:
-        UsageError: the folder holds no study, or one of its runs cannot be read.
-    """
-    saved = load(folder)
-    runs = [view_of_run(folder / RUNS / name) for name in saved.runs]
-    return study_view_of(saved, runs)
-
-
-def load(folder: Path) -> StudyRun:
-    """Read what a study's folder says of it.
-
-    Raises:
-        UsageError: it cannot be read.
-    """
-    return codec.load(StudyRun, folder / FILE)
-
-
 def _request(planned: Planned, block: Sequence[str]) -> Request:
     subjects = tuple(dict.fromkeys(planned.specs[row] for row in block))
     return dataclasses.replace(planned.request, subjects=subjects, root=planned.folder / RUNS)
@@ -204,7 +181,7 @@ def spec_of(row: StudyRow, seed: int) -> ModelSpec:
         raise type(error)(f"Row '{row.name}': {error.message}", error.remedy) from error
 
 
-def _cases(spec: ModelSpec, request: Request) -> list[prepare.Case]:
+def _cases(spec: ModelSpec, request: Request) -> list[Case]:
     found = prepare.wanted((spec,), request.formats, request.device, request.precisions)
     return [wanted.case for wanted in found]
 
@@ -235,8 +212,8 @@ def _folder(begun: StudyRun, request: Request, anew: bool) -> tuple[Path, StudyR
     for folder in _candidates(request.root / f"study-{begun.name}-{request.device.name}"):
         if not folder.exists():
             return folder, None
-        if not anew and (folder / FILE).is_file():
-            earlier = load(folder)
+        if not anew and (folder / STUDY).is_file():
+            earlier = load_study(folder)
             if earlier.conditions == begun.conditions and earlier.name == begun.name:
                 return folder, earlier
     raise AssertionError  # there is always a next one
@@ -252,4 +229,4 @@ def _save(saved: StudyRun, folder: Path) -> None:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise writing.refused(error, folder, "Give another place with -o.") from error
-    codec.save(saved, folder / FILE)
+    codec.save(saved, folder / STUDY)

@@ -15,6 +15,7 @@ from mvdeploy import devices, plugins, studies
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline import bench, store, study
 from mvdeploy.pipeline.bench import Request
+from mvdeploy.pipeline.report import STUDY, study_view
 from mvdeploy.pipeline.study import Planned
 from mvdeploy.records import Device, Plan
 from mvdeploy.records.study import Study, StudyRow
@@ -118,7 +119,7 @@ def test_a_study_goes_on_where_it_stopped(
     assert study.step_count(done) == 0
     study.run(done)
     assert len(benched) == 4
-    view = study.view(done.folder)
+    view = study_view(done.folder)
     assert all(entry.ns for entry in view.entries)
     assert len(view.runs) == 3  # the one that was interrupted is not among them
 
@@ -141,7 +142,7 @@ def test_a_new_row_is_measured_and_the_others_are_not(
     rows = (*some_study().rows, StudyRow("new", "mobilevit_xxs", "3,3,3"))
     study.run(plan(tmp_path, some_study(rows=rows)))
     assert benched[1:] == [("mobilevit_xxs 8,4,2", "mobilevit_xxs 3,3,3")]
-    assert len(study.view(tmp_path / "study-patches-host").study.rows) == 6
+    assert len(study_view(tmp_path / "study-patches-host").study.rows) == 6
 
 
 def test_a_case_that_failed_is_a_row_that_says_so_and_stays(
@@ -169,7 +170,7 @@ def test_a_folder_that_cannot_be_read_is_told(
 ) -> None:
     planned = plan(tmp_path)
     study.run(planned)
-    file = planned.folder / study.FILE
+    file = planned.folder / STUDY
     file.write_text(file.read_text().replace("Patches", "Matches"))
     with pytest.raises(UsageError, match=r"study\.json is not as it was saved"):
         plan(tmp_path)

@@ -14,6 +14,7 @@ from rich.console import Console
 
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.view import view_of
+from mvdeploy.records import Breakdown, TimeKind
 from mvdeploy.records.study import Published, Study, StudyPart, StudyRow, StudyRun, StudyWay
 from mvdeploy.report import study as report
 from mvdeploy.report.study.prose import summary
@@ -52,9 +53,11 @@ STUDY = Study(
 )
 
 
-def view_of_study(study: Study = STUDY) -> StudyView:
+def view_of_study(
+    study: Study = STUDY, breakdowns: dict[str, Breakdown] | None = None
+) -> StudyView:
     story = two_cases()
-    run = view_of(story.saved, story.breakdowns)
+    run = view_of(story.saved, breakdowns or story.breakdowns)
     a, b, c, *_ = (row.name for row in study.rows)
     cases = {a: ("a",), b: ("b",), c: ("c",)}
     ways = (StudyWay("onnx", "fp32"),)
@@ -72,7 +75,8 @@ def written(view: StudyView, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("study")
     paths = report.write(view, folder)
     assert {path.relative_to(folder).as_posix() for path in paths} == {
-        *("report.md", "report.html", "study.csv", "figures/accuracy-onnx-fp32.png")
+        *("report.md", "report.html", "study.csv", "figures/accuracy-onnx-fp32.png"),
+        "figures/shares-onnx-fp32.png",
     }
     return folder
 
@@ -86,7 +90,7 @@ def test_every_column_says_whose_its_numbers_are(view: StudyView) -> None:
 
 def test_published_and_measured_stand_in_one_row(view: StudyView) -> None:
     latencies, shares = tables(view, view.ways[0])
-    titles = [column.title for column in latencies.columns]
+    titles = [column.title.replace("\n", " ") for column in latencies.columns]
     a, b, c = (dict(zip(titles, row, strict=True)) for row in latencies.rows)
     assert (a["Abacus, ms (published)"], a["Abacus ÷ reference (published)"]) == ("200", "1.00")
     assert (b["Abacus, ms (published)"], b["Abacus ÷ reference (published)"]) == ("100", "0.50")
@@ -101,13 +105,13 @@ def test_published_and_measured_stand_in_one_row(view: StudyView) -> None:
 
 def test_the_summary_says_what_agrees_and_what_does_not(view: StudyView) -> None:
     text = " ".join(summary(view))
-    assert text.startswith("Large patches are faster.")
+    assert text.startswith("Published: Large patches are faster.")
     assert "1 of 1 pair of rows have the same order as in the latency published" in text
     assert "0 of 1 pair of rows (not B before A) have the same order" in text
-    assert re.search(r"Ratios to A depart most at B: measured ÷ published is 1\.7\d", text)
+    assert re.search(r"Ratios to A depart most at B: measured ÷ published 1\.7\d", text)
     assert re.search(r"FFN: the measured share departs most .* at [AB] \(−\d+\.\d points", text)
     assert re.search(r"Both: measured \d.* of 2 rows, median .*; published 90 % for all", text)
-    assert "Measured latency and published Top-1: too few rows to correlate (2 rows)." in text
+    assert "Measured latency and published Top-1: too few rows to correlate (2)." in text
     assert "more accurate than B." in text
 
 
@@ -163,3 +167,16 @@ def test_names_are_names_whatever_is_in_them(tmp_path: Path) -> None:
     assert "<script>" not in (tmp_path / "report.md").read_text()
     assert "\n=1+1," not in (tmp_path / "study.csv").read_text()
     assert "\x1b" not in "".join(p.read_text() for p in tmp_path.glob("report.*"))
+
+
+def test_estimated_shares_are_called_so() -> None:
+    story = two_cases()
+    estimated = {
+        slug: dataclasses.replace(one, time_kind=TimeKind.ESTIMATED)
+        for slug, one in story.breakdowns.items()
+    }
+    seen = view_of_study(breakdowns=estimated)
+    _, shares = tables(seen, seen.ways[0])
+    assert "Attention\n(estimated)" in [column.title for column in shares.columns]
+    kinds = {one["kind"] for one in values(seen) if one["quantity"] == "share"}
+    assert kinds == {"estimated", "published"}

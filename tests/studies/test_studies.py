@@ -27,7 +27,6 @@ def own(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     folder = tmp_path / "studies"
     folder.mkdir()
     monkeypatch.setenv(plugins.FOLDER, str(tmp_path))
-    monkeypatch.setattr(studies, "__path__", list(studies.__path__))
     return folder
 
 

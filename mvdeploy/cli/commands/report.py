@@ -38,11 +38,10 @@ def command(
 
     Needs neither the device nor torch.
     """
-    from mvdeploy.pipeline.report import render, view
-    from mvdeploy.pipeline.study import FILE
+    from mvdeploy.pipeline.report import STUDY, render, view
 
     for folder in runs:
-        if (folder / FILE).is_file():
+        if (folder / STUDY).is_file():
             _render_study(folder, formats, _place(folder, runs, output), as_json)
             continue
         if as_json:
@@ -58,7 +57,7 @@ def _place(folder: Path, runs: Sequence[Path], output: Path | None) -> Path | No
 
 
 def _render_study(folder: Path, formats: Sequence[str], place: Path | None, as_json: bool) -> None:
-    from mvdeploy.pipeline.study import view
+    from mvdeploy.pipeline.report import study_view
     from mvdeploy.report import study
     from mvdeploy.report.study.values import json_text
 
@@ -67,7 +66,7 @@ def _render_study(folder: Path, formats: Sequence[str], place: Path | None, as_j
             f"{folder} is a study, whose report has formats of its own.",
             "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
         )
-    found = view(folder)
+    found = study_view(folder)
     if as_json:
         click.echo(json_text(found))
         return

@@ -42,6 +42,7 @@ def command(name: str, anew: bool, **given: Any) -> int:
     request = asked.request((), length_options.plan(given, asked.common, anchor=True))
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import study as pipeline
+    from mvdeploy.pipeline.report import study_view
     from mvdeploy.report import study as report
     from mvdeploy.report.study.values import json_text
 
@@ -49,7 +50,7 @@ def command(name: str, anew: bool, **given: Any) -> int:
     with steps(pipeline.step_count(planned) + 1) as announce:
         pipeline.run(planned, announce)
         announce("write the report")
-        view = pipeline.view(planned.folder)
+        view = study_view(planned.folder)
         report.write(view, planned.folder)
     if given["as_json"]:
         click.echo(json_text(view))

@@ -12,7 +12,10 @@ from mvdeploy.text_format import clean, elide
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-_NAME = 24
+_NAME = 28
+_STROKES = 0.4
+"""Part of a panel, as a share of the rest, that rows without a published accuracy have."""
+
 _MEASURED, _PUBLISHED = "#0072B2", "#D55E00"
 
 
@@ -26,7 +29,7 @@ def draw(view: StudyView, way: WayView) -> Figure:
     panels = figure.subplots(len(series), squeeze=False)[:, 0]
     for axes, one in zip(panels, series, strict=True):
         _points(axes, view, way, one)
-        _without_accuracy(axes, view, way, one)
+        strokes = _without_accuracy(axes, view, way, one)
         if view.study.limit_ms is not None:
             axes.axvline(view.study.limit_ms, color="#009E73", lw=1.2, ls="--")
             axes.annotate(
@@ -44,6 +47,9 @@ def draw(view: StudyView, way: WayView) -> Figure:
         axes.set_ylabel(f"{clean(one.title)}, {clean(one.unit)} (published)")
         axes.set_title(clean(one.where), loc="left")
         axes.margins(x=0.12, y=0.14)
+        if strokes:  # which have the lower part for themselves
+            low, high = axes.get_ylim()
+            axes.set_ylim(low - _STROKES * (high - low), high)
         axes.grid()
         _plain_numbers(axes)
     _legend(figure, view)
@@ -72,11 +78,13 @@ def _points(axes: Any, view: StudyView, way: WayView, series: Published) -> None
                 axes.plot(ms, accuracy, "o", ms=6, mfc="none", color=_PUBLISHED)
 
 
-def _without_accuracy(axes: Any, view: StudyView, way: WayView, series: Published) -> None:
+def _without_accuracy(axes: Any, view: StudyView, way: WayView, series: Published) -> bool:
+    """Draw the strokes; return whether there are any."""
     known = {name for one in view.study.series("accuracy") for name in one.values}
     tasks = {row.task for row in view.study.rows if row.name in series.values}
-    for entry in way.entries:
-        if entry.row.name in known or entry.row.task not in tasks or entry.ns is None:
+    others = [e for e in way.entries if e.row.name not in known and e.row.task in tasks]
+    for entry in others:
+        if entry.ns is None:
             continue
         axes.plot(entry.ns / 1e6, 0, "|", ms=14, color=_MEASURED, transform=_on_axis(axes))
         axes.annotate(
@@ -87,6 +95,7 @@ def _without_accuracy(axes: Any, view: StudyView, way: WayView, series: Publishe
             rotation=60,
             color="#555555",
         )
+    return any(entry.ns for entry in others)
 
 
 def _on_axis(axes: Any) -> Any:
@@ -94,13 +103,11 @@ def _on_axis(axes: Any) -> Any:
 
 
 def _plain_numbers(axes: Any) -> None:
-    from matplotlib.ticker import FuncFormatter
+    from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    plain = FuncFormatter(lambda value, _: f"{value:g}")
-    axes.xaxis.set_major_formatter(plain)
-    low, high = axes.get_xlim()
-    axes.xaxis.set_minor_formatter(plain if high / low < 30 else FuncFormatter(lambda *_: ""))
-    axes.tick_params(axis="x", which="minor", labelsize=7)
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
+    axes.xaxis.set_minor_formatter(NullFormatter())
 
 
 def _legend(figure: Figure, view: StudyView) -> None:
@@ -108,8 +115,11 @@ def _legend(figure: Figure, view: StudyView) -> None:
 
     where = view.device.profile.title if view.device else ""
     handles = [Line2D([], [], ls="", marker="o", color=_MEASURED, label=f"measured, {where}")]
+    lacking = "measured, without a published accuracy"
+    handles.append(Line2D([], [], ls="", marker="|", ms=10, color=_MEASURED, label=lacking))
     if latencies := view.study.series("latency"):
         titles = ", ".join(dict.fromkeys(one.title for one in latencies))
-        ring = {"ls": "", "marker": "o", "mfc": "none", "color": _PUBLISHED}
-        handles.append(Line2D([], [], label=f"published latency ({titles})", **ring))
+        label = f"published latency ({titles})"
+        ring = Line2D([], [], ls="", marker="o", mfc="none", color=_PUBLISHED, label=label)
+        handles.append(ring)
     figure.legend(handles=handles, loc="outside upper left", ncols=len(handles), fontsize=8)

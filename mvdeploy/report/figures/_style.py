@@ -159,9 +159,19 @@ def label(view: View, name: str, width: int, lines: int = 1) -> str:
 
 def part_looks(view: View) -> dict[str, tuple[str, str]]:
     """Return colour and hatching of every part of a latency, in order."""
-    looks = dict(zip(view.categories, itertools.cycle(_CATEGORY_LOOKS), strict=False))
+    own = dict(zip(view.categories, looks(), strict=False))
     rest = {OUTSIDE: _UNATTRIBUTED_LOOKS[OUTSIDE]} if view.by_kind else _UNATTRIBUTED_LOOKS
-    return {**looks, **rest}
+    return {**own, **rest}
+
+
+def looks() -> Iterator[tuple[str, str]]:
+    """Give colours and hatchings for parts of a latency, in order, again and again."""
+    return itertools.cycle(_CATEGORY_LOOKS)
+
+
+def unattributed(key: str) -> tuple[str, str]:
+    """Return colour and hatching of what is in no category."""
+    return _UNATTRIBUTED_LOOKS[key]
 
 
 def case_look(view: View, case: CaseView) -> tuple[str, str]:

@@ -140,7 +140,7 @@ def fitting(table: Table, width: int) -> RenderableType:
     from rich.console import Group
 
     cells = zip(*([column.title for column in table.columns], *table.rows), strict=True)
-    longest = [max(map(cell_len, column)) for column in cells]
+    longest = [max(cell_len(line) for c in column for line in c.split("\n")) for column in cells]
     needed = [
         length if column.numeric else min(length, max(_LEAST, -(-length // _LINES)))
         for column, length in zip(table.columns, longest, strict=True)
@@ -158,7 +158,10 @@ def _row_by_row(table: Table, width: int) -> Iterator[RenderableType]:
         yield Text(first)
         pairs = zip(table.columns[1:], others, strict=True)
         # A value stays on one line with its title.
-        values = [f"{column.title} {value}".replace(" ", "\u00a0") for column, value in pairs]
+        values = [
+            f"{column.title} {value}".translate({10: "\u00a0", 32: "\u00a0"})
+            for column, value in pairs
+        ]
         line = ""
         for value in values:
             if line and len(line) + len(value) + 4 > width:

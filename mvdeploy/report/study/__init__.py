@@ -87,23 +87,36 @@ def _blocks(view: StudyView, way: WayView) -> Iterator[Block]:
     if view.study.series("accuracy") and any(e.ns for e in way.entries):
         limit = f" The line is {view.study.limit_title}." if view.study.limit_ms else ""
         yield Picture(
-            _picture(way),
+            _picture("accuracy", way),
             "Measured latency and published accuracy",
             "Points: measured latency against published accuracy, in bold those than which no "
             f"other is faster and more accurate; rings: published latency.{limit} The table has "
             "the same values.",
         )
+    if any(entry.shares for entry in way.entries):
+        yield Picture(
+            _picture("shares", way),
+            f"Shares of the latency, {way.time_kind} and published",
+            "Stacked bars: the shares of each row, and paler below it those that are published. "
+            "The table has the same values.",
+        )
 
 
-def _picture(way: WayView) -> str:
-    return f"accuracy-{way.way.format}-{way.way.precision}"
+def _picture(drawing: str, way: WayView) -> str:
+    return f"{drawing}-{way.way.format}-{way.way.precision}"
 
 
 def _drawn(view: StudyView, name: str, kind: Literal["png", "svg"]) -> bytes:
     from mvdeploy.report import figures
-    from mvdeploy.report.figures import _accuracy, _style
+    from mvdeploy.report.figures import _accuracy, _shares, _style
 
-    way = next(way for way in view.ways if _picture(way) == name)
+    drawings = {"accuracy": _accuracy, "shares": _shares}
+    drawing, way = next(
+        (module, way)
+        for kind, module in drawings.items()
+        for way in view.ways
+        if _picture(kind, way) == name
+    )
     words = [row.name for row in view.study.rows] + [s.where for s in view.study.published]
     with _style.look(frozenset(letter for word in words for letter in word if letter > "\x7f")):
-        return figures.saved(_accuracy.draw(view, way), kind)
+        return figures.saved(drawing.draw(view, way), kind)

@@ -19,7 +19,8 @@ def summary(view: StudyView) -> tuple[str, ...]:
         for way in view.ways
         for sentence in _agreements(view, way)
     ]
-    return tuple(filter(None, (sentence(view.study.about), *said)))
+    found = [f"Published: {sentence(view.study.about)}"] if view.study.about else []
+    return (*found, *said)
 
 
 def missing(way: WayView) -> tuple[str, ...]:
@@ -52,6 +53,7 @@ def _agreements(view: StudyView, way: WayView) -> Iterator[str]:
             yield _share_sentence(view, way, one)
         else:
             yield _accuracy_sentence(one)
+    yield from _largest(way)
     if way.front:
         yield (
             "No row is both faster here and, as published, more accurate than "
@@ -60,16 +62,14 @@ def _agreements(view: StudyView, way: WayView) -> Iterator[str]:
 
 
 def _latency_sentence(view: StudyView, one: Agreement) -> str:
-    name = f"latency published for {one.series.where.split(',')[0]} ({one.series.title})"
+    name = f"latency published for {one.series.where.split(',')[0]}, {one.series.title}"
     if len(one.rows) < 2:
         return f"Too few rows were measured to hold them against the {name}."
-    order = f"{_order(one)} as in the {name}{_rank(one)}"
+    order = f"{_order(one)} as in the {name}{_rank(one)}."
     if one.difference is None:
-        return f"{order}."
+        return order
     kind = "Latencies" if one.same_device else f"Ratios to {view.study.reference}"
-    return (
-        f"{order}. {kind} depart most at {one.worst}: measured ÷ published is {one.difference:.2f}."
-    )
+    return f"{order} {kind} depart most at {one.worst}: measured ÷ published {one.difference:.2f}."
 
 
 def _order(one: Agreement) -> str:
@@ -85,7 +85,11 @@ def _order(one: Agreement) -> str:
 
 
 def _rank(one: Agreement) -> str:
-    return "" if one.rank is None else f" (rank correlation {one.rank:.2f}, {len(one.rows)} rows)"
+    return "" if one.rank is None else f"; rank correlation {_correlation(one)}"
+
+
+def _correlation(one: Agreement) -> str:
+    return f"{one.rank:.2f} of {count(len(one.rows), 'row')}".replace("-", "−")
 
 
 def _share_sentence(view: StudyView, way: WayView, one: Agreement) -> str:
@@ -93,21 +97,37 @@ def _share_sentence(view: StudyView, way: WayView, one: Agreement) -> str:
     if one.difference is not None:
         sign = "+" if one.difference >= 0 else "−"
         return (
-            f"{part}: the measured share departs most from the published one at {one.worst} "
-            f"({sign}{abs(one.difference):.1f} points; {count(len(one.rows), 'row')}){_rank(one)}."
+            f"{part}: the {way.time_kind} share departs most from the published one at {one.worst} "
+            f"({sign}{abs(one.difference):.1f} points){_rank(one)}."
         )
     ours = sorted(e.shares[part] for e in way.entries if part in e.shares)
     theirs = join([f"{number(value)} % for {row}" for row, value in one.series.values.items()])
     if not ours:
         return f"{part}: published {theirs}; nothing was measured."
+    rows = count(len(ours), "row")
     middle = ours[len(ours) // 2] if len(ours) % 2 else sum(ours[len(ours) // 2 - 1 :][:2]) / 2
     return (
-        f"{part}: measured {percent(ours[0])} to {percent(ours[-1])} of {count(len(ours), 'row')}, "
+        f"{part}: {way.time_kind} {percent(ours[0])} to {percent(ours[-1])} of {rows}, "
         f"median {percent(middle)}; published {theirs} ({one.series.where.split(';')[0]})."
     )
 
 
 def _accuracy_sentence(one: Agreement) -> str:
-    rank = "too few rows to correlate" if one.rank is None else f"rank correlation {one.rank:.2f}"
-    rows = count(len(one.rows), "row")
-    return f"Measured latency and published {one.series.title}: {rank} ({rows})."
+    few = f"too few rows to correlate ({len(one.rows)})"
+    said = few if one.rank is None else f"rank correlation {_correlation(one)}"
+    return f"Measured latency and published {one.series.title}: {said}."
+
+
+def _largest(way: WayView) -> Iterator[str]:
+    """Say in how many rows the same part is the largest."""
+    if len(way.largest) < 2:
+        return
+    others = [
+        f"{row} ({ours}, not {theirs})" for row, ours, theirs in way.largest if ours != theirs
+    ]
+    same = len(way.largest) - len(others)
+    but = f"; not in {join(others)}" if others else ""
+    yield (
+        f"The largest of the published parts is the largest here in {same} of "
+        f"{count(len(way.largest), 'row')}{but}."
+    )

@@ -51,7 +51,7 @@ def conditions(view: StudyView) -> Iterator[Table]:
 
 
 def _heading(series: Published) -> str:
-    return f"{series.title}, {series.unit} (published)"
+    return f"{series.title}, {series.unit}\n(published)"
 
 
 def _latencies(view: StudyView, way: WayView) -> Table:
@@ -60,16 +60,20 @@ def _latencies(view: StudyView, way: WayView) -> Table:
     parameters = study.series("parameters")
     columns = [
         text("Row"),
-        Column("p50, ms (measured)"),
+        Column("p50, ms\n(measured)"),
         text("verdict"),
-        Column("÷ reference (measured)"),
+        Column("÷ reference\n(measured)"),
     ]
     for one in latencies:
-        columns += [Column(_heading(one)), Column(f"{one.title} ÷ reference (published)")]
+        of = f"{one.title} ÷ reference" if len(latencies) > 1 else "÷ reference"
+        columns += [Column(_heading(one)), Column(f"{of}\n(published)")]
         if _is_same(view, one):
-            columns.append(Column(f"measured ÷ published, {one.title}"))
-    columns += [Column(_heading(one)) for one in accuracies]
-    columns += [Column("Parameters, M (measured)")] if parameters else []
+            columns.append(Column(f"measured ÷ published,\n{one.title}"))
+    if len(accuracies) == 1:
+        columns.append(Column(_heading(accuracies[0])))
+    elif accuracies:
+        columns.append(Column("Accuracy\n(published)"))
+    columns += [Column("Parameters, M\n(measured)")] if parameters else []
     columns += [Column(_heading(one)) for one in parameters]
     rows = tuple(_latency_row(view, entry) for entry in way.entries if entry.row.model)
     return Table(
@@ -89,7 +93,12 @@ def _latency_row(view: StudyView, entry: Entry) -> tuple[str, ...]:
         cells += [number(value), f"{value / unit:.2f}" if value and unit else NONE]
         if _is_same(view, one):
             cells.append(f"{entry.ns / 1e6 / value:.2f}" if entry.ns and value else NONE)
-    cells += [number(one.values.get(name)) for one in study.series("accuracy")]
+    accuracies = study.series("accuracy")
+    if len(accuracies) == 1:
+        cells.append(number(accuracies[0].values.get(name)))
+    elif accuracies:
+        found = [f"{one.title} {one.values[name]:g}" for one in accuracies if name in one.values]
+        cells.append(", ".join(found) or NONE)
     if study.series("parameters"):
         cells.append(_parameters(entry))
     cells += [number(one.values.get(name)) for one in study.series("parameters")]
@@ -101,10 +110,10 @@ def _shares(view: StudyView, way: WayView) -> Table:
     published = {part.title: _of_part(view, part.title) for part in study.parts}
     columns = [text("Row")]
     for part in study.parts:
-        columns.append(Column(f"{part.title} (measured)"))
-        columns += [Column(f"{part.title} (published)")] if published[part.title] else []
+        columns.append(Column(f"{part.title}\n({way.time_kind})"))
+        columns += [Column(f"{part.title}\n(published)")] if published[part.title] else []
     what = "categories" if study.divided == "category" else "kinds"
-    columns += [Column(f"Other {what} (measured)"), Column("Unattributed (measured)")]
+    columns += [Column(f"{t}\n({way.time_kind})") for t in (f"Other {what}", "Unattributed")]
     rows = tuple(
         _share_row(view, entry, published)
         for entry in way.entries

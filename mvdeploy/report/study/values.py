@@ -107,9 +107,10 @@ def _measured_values(view: StudyView, way: WayView) -> Iterator[Value]:
             found.append(_value(name, "parameters", "", artifact.parameters / 1e6, "M"))
         if entry.shares:
             parts = {**entry.shares, "other": entry.other, "unattributed": entry.unattributed}
-            found += [_value(name, "share", p, 100 * share, "%") for p, share in parts.items()]
-        how = {"format": way.way.format, "precision": way.way.precision}
-        yield from (one | {"kind": "measured", "device": device, **how} for one in found)
+            shares = [_value(name, "share", p, 100 * share, "%") for p, share in parts.items()]
+            found += [one | {"kind": str(way.time_kind)} for one in shares]
+        how = {"device": device, "format": way.way.format, "precision": way.way.precision}
+        yield from ({"kind": "measured"} | one | how for one in found)
 
 
 def _value(row: str, quantity: str, of: str, value: float, unit: str) -> Value:

@@ -19,7 +19,7 @@ SIDE_BY_SIDE = 4
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column: its title, and whether it holds numbers."""
+    """A column: its title, which may have a line break, and whether it holds numbers."""
 
     title: str
     numeric: bool = True

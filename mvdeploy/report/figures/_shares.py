@@ -1,0 +1,97 @@
+"""Shares of the latency, row by row: as measured, and below as published."""
+
+from __future__ import annotations
+
+import itertools
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy.analysis.breakdown_view import OUTSIDE
+from mvdeploy.analysis.study import Entry, StudyView, WayView
+from mvdeploy.records.study import Study, StudyPart
+from mvdeploy.report.figures import _style
+from mvdeploy.text_format import clean, elide
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
+
+_NAME, _LEAST = 28, 0.06
+"""Letters of a name, and share of a bar from which on it is written out."""
+
+_OTHER = "Other"
+_UNATTRIBUTED = "Unattributed"
+
+
+def drawable(study: Study) -> tuple[StudyPart, ...]:
+    """Return the parts that can be stacked: those that are no sum of others."""
+    return tuple(
+        part for part in study.parts if not any(set(one.of) < set(part.of) for one in study.parts)
+    )
+
+
+def draw(view: StudyView, way: WayView) -> Figure:
+    """Draw two bars for each row, the published one pale and only where there is one."""
+    parts = drawable(view.study)
+    entries = [entry for entry in way.entries if entry.shares]
+    figure = _style.figure(1.3 + 0.5 * len(entries))
+    axes = figure.subplots()
+    looks = dict(zip((part.title for part in parts), _style.looks(), strict=False))
+    looks[_OTHER], looks[_UNATTRIBUTED] = ("#999999", "**"), _style.unattributed(OUTSIDE)
+    for row, entry in enumerate(entries):
+        measured = {part.title: entry.shares[part.title] for part in parts}
+        rest = 1 - sum(measured.values()) - entry.unattributed
+        measured |= {_OTHER: max(0.0, rest), _UNATTRIBUTED: entry.unattributed}
+        _bar(axes, row - 0.17, 0.32, measured, looks)
+        _bar(axes, row + 0.17, 0.26, _published(view.study, entry), looks, pale=True)
+    axes.set_yticks(range(len(entries)), [elide(clean(e.row.name), _NAME) for e in entries])
+    axes.set_ylim(len(entries) - 0.5, -0.5)
+    axes.set_xlim(0, 100)
+    axes.set_xlabel(f"percent of the latency: {way.time_kind}, and below it, paler, published")
+    axes.tick_params(axis="y", length=0)
+    _legend(figure, looks)
+    return figure
+
+
+def _published(study: Study, entry: Entry) -> dict[str, float]:
+    stacked = {part.title for part in drawable(study)}
+    return {
+        one.part: one.values[entry.row.name] / 100
+        for one in study.series("share")
+        if one.part in stacked and entry.row.name in one.values
+    }
+
+
+def _bar(
+    axes: Any,
+    middle: float,
+    height: float,
+    shares: dict[str, float],
+    looks: dict[str, tuple[str, str]],
+    pale: bool = False,
+) -> None:
+    ends = itertools.accumulate(shares.values())
+    for (title, share), end in zip(shares.items(), ends, strict=True):
+        colour, hatch = looks[title]
+        axes.barh(
+            middle,
+            100 * share,
+            height,
+            left=100 * (end - share),
+            color=colour,
+            hatch=hatch,
+            edgecolor="white",
+            alpha=0.45 if pale else 1,
+        )
+        if share >= _LEAST:
+            box = {"facecolor": "white", "edgecolor": "none", "pad": 0.8, "alpha": 0.8}
+            place = (100 * (end - share / 2), middle)
+            axes.annotate(f"{100 * share:.1f}", place, ha="center", va="center", size=7, bbox=box)
+
+
+def _legend(figure: Figure, looks: dict[str, tuple[str, str]]) -> None:
+    from matplotlib.patches import Patch
+
+    handles = [
+        Patch(facecolor=colour, hatch=hatch, edgecolor="white", label=clean(title))
+        for title, (colour, hatch) in looks.items()
+    ]
+    figure.legend(handles=handles, loc="outside upper left", ncols=5, fontsize=8)
