@@ -63,7 +63,9 @@ def test_the_wheel_holds_the_profiles(wheel):
     with zipfile.ZipFile(wheel) as archive:
         names = set(archive.namelist())
     shipped = {f"mvdeploy/_devices/{path.name}" for path in (ROOT / "devices").glob("*.toml")}
+    studies = {str(path.relative_to(ROOT)) for path in ROOT.glob("mvdeploy/studies/*.toml")}
     assert shipped <= names
+    assert len(studies) >= 7 and studies <= names
     assert not [name for name in names if name.startswith(("tests/", "devices/", "docs/"))]
 
 
