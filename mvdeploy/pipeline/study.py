@@ -9,6 +9,7 @@ that took turns. The folder of a study::
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import datetime
 import itertools
@@ -140,9 +141,18 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
-    saved = planned.saved
-    _save(saved, planned.folder)
-    divided = blocks(planned)
+    _save(planned.saved, planned.folder)
+    try:
+        return _run(planned, on_step)
+    finally:
+        if not (planned.folder / RUNS).exists():  # nothing was begun: nothing is left behind
+            with contextlib.suppress(OSError):
+                (planned.folder / STUDY).unlink()
+                planned.folder.rmdir()
+
+
+def _run(planned: Planned, on_step: OnStep) -> StudyRun:
+    saved, divided = planned.saved, blocks(planned)
     for number, block in enumerate(divided, 1):
         on_step(f"block {number} of {len(divided)}: {', '.join(block)}")
         store = bench.run(_request(planned, block), on_step)

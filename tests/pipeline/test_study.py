@@ -178,6 +178,12 @@ def test_a_device_that_is_gone_ends_it_and_its_cases_are_measured_again(
     assert study.remaining(plan(tmp_path)) == ("C", "D")
 
 
+def test_what_cannot_begin_leaves_nothing(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="no file"):
+        study.run(plan(tmp_path, photograph=tmp_path / "none.jpg"))
+    assert list(tmp_path.iterdir()) == []
+
+
 def test_a_folder_that_cannot_be_read_is_told(
     tmp_path: Path, benched: list[tuple[str, ...]]
 ) -> None:
