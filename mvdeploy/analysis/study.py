@@ -67,6 +67,11 @@ class Entry:
         """The median latency."""
         return self.case.timing.wall.p50 if self.case and self.case.timing else None
 
+    def attributed(self, part: str) -> float | None:
+        """Return a part's share of what is attributed, as the rows of papers are."""
+        known = 1 - self.unattributed
+        return self.shares[part] / known if part in self.shares and known > 0 else None
+
     @property
     def wrong(self) -> bool:
         """Whether the device computes something else than the network."""
@@ -87,7 +92,8 @@ class Agreement:
         contradicted: those of them that have another order: the measured smaller one first.
         worst: the row that differs most.
         difference: by how much: measured ÷ published for latencies and ratios of them, measured
-            minus published for shares; None where the two cannot be held against each other.
+            minus published for shares of what is attributed; None where the two cannot be held
+            against each other.
     """
 
     series: Published
@@ -277,7 +283,7 @@ def _agreement(study: Study, series: Published, entries: Sequence[Entry], device
 def _measured(series: Published, entry: Entry) -> float | None:
     """Return what is held against a published number: ms, percent, or the latency's ratio."""
     if series.quantity == "share":
-        share = entry.shares.get(series.part)
+        share = entry.attributed(series.part)
         return None if share is None else 100 * share
     if entry.ratio is not None:
         return entry.ratio.value  # blocks have the reference in common, and nothing else

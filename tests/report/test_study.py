@@ -109,8 +109,14 @@ def test_the_summary_says_what_agrees_and_what_does_not(view: StudyView) -> None
     assert "1 of 1 pair of rows have the same order as in the latency published" in text
     assert "0 of 1 pair of rows (not B before A) have the same order" in text
     assert re.search(r"Ratios to A depart most at B: measured ÷ published 1\.7\d", text)
-    assert re.search(r"FFN: the measured share departs most .* at [AB] \(−\d+\.\d points", text)
-    assert re.search(r"Both: measured \d.* of 2 rows, median .*; published 90 % for all", text)
+    assert re.search(
+        r"FFN: the measured share of what is attributed departs most .* at [AB] \(−\d+\.\d points",
+        text,
+    )
+    assert re.search(
+        r"Both, of what is attributed: measured \d.* of 2 rows, median .*; published 90 % for all",
+        text,
+    )
     assert "Measured latency and published Top-1: too few rows to correlate (2)." in text
     assert "more accurate than B." in text
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
 from mvdeploy.analysis.study import TOLD_APART, Agreement, StudyView, WayView
@@ -50,7 +51,7 @@ def _agreements(view: StudyView, way: WayView) -> Iterator[str]:
         if one.series.quantity == "latency":
             yield _latency_sentence(view, one)
         elif one.series.quantity == "share":
-            yield _share_sentence(view, way, one)
+            yield _share_sentence(way, one)
         else:
             yield _accuracy_sentence(one)
     yield from _largest(way)
@@ -92,23 +93,23 @@ def _correlation(one: Agreement) -> str:
     return f"{one.rank:.2f} of {count(len(one.rows), 'row')}".replace("-", "−")
 
 
-def _share_sentence(view: StudyView, way: WayView, one: Agreement) -> str:
+def _share_sentence(way: WayView, one: Agreement) -> str:
     part = one.series.part
     if one.difference is not None:
         sign = "+" if one.difference >= 0 else "−"
         return (
-            f"{part}: the {way.time_kind} share departs most from the published one at {one.worst} "
-            f"({sign}{abs(one.difference):.1f} points){_rank(one)}."
+            f"{part}: the {way.time_kind} share of what is attributed departs most from the "
+            f"published one at {one.worst} ({sign}{abs(one.difference):.1f} points){_rank(one)}."
         )
-    ours = sorted(e.shares[part] for e in way.entries if part in e.shares)
+    shares = (entry.attributed(part) for entry in way.entries)
+    ours = sorted(share for share in shares if share is not None)
     theirs = join([f"{number(value)} % for {row}" for row, value in one.series.values.items()])
     if not ours:
         return f"{part}: published {theirs}; nothing was measured."
     rows = count(len(ours), "row")
-    middle = ours[len(ours) // 2] if len(ours) % 2 else sum(ours[len(ours) // 2 - 1 :][:2]) / 2
     return (
-        f"{part}: {way.time_kind} {percent(ours[0])} to {percent(ours[-1])} of {rows}, "
-        f"median {percent(middle)}; published {theirs} ({one.series.where.split(';')[0]})."
+        f"{part}, of what is attributed: {way.time_kind} {percent(ours[0])} to "
+        f"{percent(ours[-1])} of {rows}, median {percent(statistics.median(ours))}; published {theirs} ({one.series.where.split(';')[0]})."
     )
 
 
