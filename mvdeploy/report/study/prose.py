@@ -106,10 +106,11 @@ def _share_sentence(way: WayView, one: Agreement) -> str:
     theirs = join([f"{number(value)} % for {row}" for row, value in one.series.values.items()])
     if not ours:
         return f"{part}: published {theirs}; nothing was measured."
-    rows = count(len(ours), "row")
+    rows, where = count(len(ours), "row"), one.series.where.split(";")[0]
+    least, middle, most = map(percent, (ours[0], statistics.median(ours), ours[-1]))
     return (
-        f"{part}, of what is attributed: {way.time_kind} {percent(ours[0])} to "
-        f"{percent(ours[-1])} of {rows}, median {percent(statistics.median(ours))}; published {theirs} ({one.series.where.split(';')[0]})."
+        f"{part}, of what is attributed: {way.time_kind} {least} to {most} of {rows}, "
+        f"median {middle}; published {theirs} ({where})."
     )
 
 
