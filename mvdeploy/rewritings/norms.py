@@ -32,9 +32,11 @@ def layer_norm(
     *_: object,
 ) -> Tensor:
     """Normalise over the last dimensions."""
-    lead = x.shape[: x.ndim - len(shape)]
-    flat = x if len(shape) == 1 else x.reshape(*lead, math.prod(shape))
-    out = normalised(flat, eps).reshape(x.shape)
+    if len(shape) == 1:
+        out = normalised(x, eps)  # as it is: a change of shape would be copied in every inference
+    else:
+        lead = x.shape[: x.ndim - len(shape)]
+        out = normalised(x.reshape(*lead, math.prod(shape)), eps).reshape(x.shape)
     out = out if weight is None else out * weight
     return out if bias is None else out + bias
 
