@@ -6,8 +6,9 @@ Exports every network of the list at its own image size, with seeded weights, to
 file is verified as ``mvdeploy export`` does. To ExecuTorch they are exported twice, the second time
 as their classes are written (``--formulation plain``), to count delegates. Adds a row for each to
 ``mvdeploy/models/support.csv``; what stands there already is not done again, so that it can be
-stopped and started, and two shards may run at the same time. ``--show`` prints the table as
-docs/support.md has it.
+stopped and started, and two shards may run at the same time. ``--latency`` measures, for those
+ExecuTorch programs that the rewriting has changed, how long the plain one takes beside it; nothing
+else should run then. ``--show`` prints the table as docs/support.md has it.
 """
 
 from __future__ import annotations
@@ -16,7 +17,6 @@ import argparse
 import csv
 import fcntl
 import json
-import os
 import subprocess
 import sys
 import tempfile
@@ -30,6 +30,7 @@ from mvdeploy.models.support import AGREES, CANNOT, DIFFERS, Support
 
 TABLE = Path(models.__file__).with_name(support.TABLE)
 FORMATS = ("onnx", "executorch", "coreml")
+PLAIN = ("--formulation", "plain")
 TIMEOUT = 1800.0
 """Seconds; a export takes some minutes."""
 
@@ -58,10 +59,17 @@ def main() -> None:
     parser.add_argument("--shard", default="0/1", help="which part of how many, as in 0/2")
     parser.add_argument("--networks", nargs="+", default=networks())
     parser.add_argument("--formats", nargs="+", default=FORMATS)
+    parser.add_argument("--latency", action="store_true")
     parser.add_argument("--show", action="store_true")
     chosen = parser.parse_args()
     if chosen.show:
         print(markdown(ordered(support.found())))
+        return
+    if chosen.latency:
+        for row in ordered(support.found()):
+            if row.network in chosen.networks and _is_changed(row) and not row.plain_latency:
+                print(row.network, flush=True)
+                _add(timed(row))
         return
     shard, shards = map(int, chosen.shard.split("/"))
     tasks = [(network, name) for network in chosen.networks for name in chosen.formats]
@@ -80,21 +88,43 @@ def networks() -> tuple[str, ...]:
 
 def tried(network: str, format_name: str) -> Support:
     """Export a network, and say what came of it."""
-    made, error, status = _export(network, format_name)
-    if made is None:
-        return Support(network, format_name, DIFFERS if status == 1 else CANNOT, cause=error)
-    verified = made["verified"] or {}
-    ratio = verified.get("ratio")
-    row = Support(network, format_name, AGREES, ratio="" if ratio is None else f"{ratio:.2g}")
-    if format_name != "executorch":
-        return row
-    row = row._replace(**dict(zip(("delegates", "outside"), _counts(made), strict=True)))
-    plain, _, _ = _export(network, format_name, "--formulation", "plain")
-    if plain is None:
-        return row
-    return row._replace(
-        **dict(zip(("plain_delegates", "plain_outside"), _counts(plain), strict=True))
-    )
+    with tempfile.TemporaryDirectory() as folder:
+        made, error, status = _export(folder, network, format_name)
+        if made is None:
+            return Support(network, format_name, DIFFERS if status == 1 else CANNOT, cause=error)
+        verified = made["verified"] or {}
+        ratio = verified.get("ratio")
+        row = Support(network, format_name, AGREES, ratio="" if ratio is None else f"{ratio:.2g}")
+        if format_name != "executorch":
+            return row
+        delegates, outside = _counts(made)
+        row = row._replace(delegates=delegates, outside=outside)
+        plain, _, _ = _export(folder, network, format_name, *PLAIN)
+        if plain is None:
+            return row
+        delegates, outside = _counts(plain)
+        return row._replace(plain_delegates=delegates, plain_outside=outside)
+
+
+def timed(row: Support) -> Support:
+    """Measure a program and the plain one in turns."""
+    with tempfile.TemporaryDirectory() as folder:
+        files = []
+        for name, more in (("as-usual", ()), ("plain", PLAIN)):
+            made, error, _ = _export(f"{folder}/{name}", row.network, row.format, *more)
+            if made is None:
+                raise SystemExit(f"{row.network}: {error}")
+            files += map(str, Path(folder, name).glob("*.pte"))
+        _run("bench", *files, "--no-breakdown", "--min-time", "2", "-o", f"{folder}/runs")
+        (table,) = Path(folder, "runs").glob("*/comparisons.csv")
+        (pair,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
+    ratio, low, high = (f"{float(pair[name]):.2f}" for name in ("ratio", "low", "high"))
+    return row._replace(plain_latency=ratio, plain_low=low, plain_high=high)
+
+
+def _is_changed(row: Support) -> bool:
+    before = (row.plain_delegates, row.plain_outside)
+    return bool(row.plain_delegates) and before != (row.delegates, row.outside)
 
 
 def _counts(made: dict[str, Any]) -> tuple[str, str]:
@@ -104,23 +134,15 @@ def _counts(made: dict[str, Any]) -> tuple[str, str]:
 
 
 def _export(
-    network: str, format_name: str, *more: str
+    folder: str, network: str, format_name: str, *more: str
 ) -> tuple[dict[str, Any] | None, str, int | str]:
     """Return the manifest of a file; or else what was said, and the status."""
     name, *task = network.split()
-    command = (sys.executable, "-m", "mvdeploy", "export", name, "--format", format_name, "--json")
     flags = ("--task", *task) if task else ()
-    with tempfile.TemporaryDirectory() as folder:
-        try:
-            done = subprocess.run(
-                (*command, *flags, *more, "-o", folder),
-                capture_output=True,
-                text=True,
-                timeout=TIMEOUT,
-                check=False,
-            )
-        except subprocess.TimeoutExpired:
-            return None, f"no end in {TIMEOUT:.0f} s", "timeout"
+    try:
+        done = _run("export", name, "--format", format_name, "--json", *flags, *more, "-o", folder)
+    except subprocess.TimeoutExpired:
+        return None, f"no end in {TIMEOUT:.0f} s", "timeout"
     if done.returncode == 0:
         return json.loads(done.stdout)[0], "", 0
     said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
@@ -128,20 +150,37 @@ def _export(
     return None, words.replace(folder, "").strip(), done.returncode
 
 
+def _run(*command: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        (sys.executable, "-m", "mvdeploy", *command),
+        capture_output=True,
+        text=True,
+        timeout=TIMEOUT,
+        check=False,
+    )
+
+
 def _add(row: Support) -> None:
-    """Add a row to the table, which another process writes to as well."""
-    with TABLE.open("a", encoding="utf-8", newline="") as file:
+    """Put a row into the table, in the place of an earlier one; another process writes it too."""
+    with TABLE.open("r+", encoding="utf-8", newline="") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
+        rows = [Support(**line) for line in csv.DictReader(file)]
+        key = (row.network, row.format)
+        rows = ordered([*(one for one in rows if (one.network, one.format) != key), row])
+        file.seek(0)
+        file.truncate()
         writer = csv.writer(file, lineterminator="\n")
-        if not os.fstat(file.fileno()).st_size:
-            writer.writerow(Support._fields)
-        writer.writerow(row)
+        writer.writerows((Support._fields, *rows))
 
 
 def ordered(rows: Sequence[Support]) -> list[Support]:
     """Return the rows in the order of the list."""
     order = {name: number for number, name in enumerate(networks())}
-    return sorted(rows, key=lambda row: (order.get(row.network, len(order)), row.network))
+
+    def key(row: Support) -> tuple[int, str, int]:
+        return order.get(row.network, len(order)), row.network, FORMATS.index(row.format)
+
+    return sorted(rows, key=key)
 
 
 def markdown(rows: Sequence[Support]) -> str:

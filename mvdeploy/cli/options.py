@@ -125,6 +125,14 @@ def network(command: F) -> F:
                 help="Patch sizes at output strides 8, 16, 32: 2,2,2 or 8,4,2 or 4x2,2,2 "
                 "(height x width). Repeat it for several configurations.",
             ),
+            click.option(
+                "--attention",
+                "attentions",
+                multiple=True,
+                metavar="NAME",
+                help="How MobileViT attends: softmax, linformer or separable. Repeat it for "
+                "several. [default: softmax]",
+            ),
             click.option("--image-size", metavar="N|H,W", help="Input size in pixels."),
             click.option(
                 "--task",
@@ -167,7 +175,16 @@ def network(command: F) -> F:
 
 
 NETWORK = (
-    *("patches", "image_size", "task", "num_classes", "seed", "weights", "weights_key"),
+    *(
+        "patches",
+        "attentions",
+        "image_size",
+        "task",
+        "num_classes",
+        "seed",
+        "weights",
+        "weights_key",
+    ),
     "model_arguments",
     *FEEDING,
 )
@@ -177,6 +194,7 @@ NETWORK = (
 def specs(
     names: tuple[str, ...],
     patches: tuple[str, ...],
+    attentions: tuple[str, ...],
     image_size: str | None,
     task: str | None,
     num_classes: int | None,
@@ -186,7 +204,7 @@ def specs(
     model_arguments: tuple[str, ...] = (),
     **fed: Any,
 ) -> tuple[ModelSpec, ...]:
-    """Return a spec for every model in every patch configuration; `fed` are those of `FEEDING`.
+    """Return a spec for every model in every configuration; `fed` are those of `FEEDING`.
 
     Raises:
         UsageError: one of them cannot be built, or there is a checkpoint for none.
@@ -194,6 +212,7 @@ def specs(
     given = {"weights": weights, "weights_key": weights_key, **fed}
     needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     needless += ["--model-arg"] if model_arguments else []
+    needless += ["--attention"] if attentions else []
     if not names and needless:
         raise UsageError(
             f"{' and '.join(needless)} {'are' if len(needless) > 1 else 'is'} for models, but only "
@@ -201,7 +220,9 @@ def specs(
             "Give the model's name as well, or leave them out.",
         )
     size = parse_image_size(image_size) if image_size is not None else None
-    images, arguments = _changes(**fed), parse_arguments(model_arguments)
+    images = _changes(**fed)
+    made = [parse_arguments((*model_arguments, f"attention={name}")) for name in attentions]
+    made = made or [parse_arguments(model_arguments)]
     configurations = tuple(parse_patches(text) for text in patches) or (None,)
     return tuple(
         models.make_spec(
@@ -218,6 +239,7 @@ def specs(
         )
         for name in names
         for configuration in configurations
+        for arguments in made
     )
 
 

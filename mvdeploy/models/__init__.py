@@ -16,6 +16,11 @@ A model family is one file (or folder) in ``families/``, importable without torc
     a spec that was checked, with what follows from what was asked for; a family may lack it.
 ``tasks(name)``
     names of `mvdeploy.tasks` that a model does; a family without it classifies.
+``with_arguments(name, arguments)``
+    the defaults of a model that is made with keywords; a family without it takes none, and
+    ``tasks(name, arguments)`` is asked where there are some.
+``is_sized(spec)``
+    whether the weights fit one image size and one setting of patches; a family without it, no.
 ``checkpoint(spec, path, num_classes, key)``, ``load(network, weights, model)``
     a spec with what a checkpoint says, and its weights; without them, checkpoints are read whose
     names are the network's own.
@@ -131,10 +136,9 @@ def make_spec(
     """
     family = _family(name)
     allow(name)
-    made = _with_arguments(family, name, arguments) if arguments else None
-    if task is None and weights is not None and made is None:
+    if task is None and weights is not None and not arguments:
         task = _task_of(family, name, weights, weights_key)
-    task = _task((made.task,) if made else _tasks(family, name), name, task)
+    task = _task(_tasks(family, name, arguments), name, task)
     if weights_key is not None and weights is None:
         raise UsageError(
             "Random weights lie in no file.", "Give a checkpoint with --weights as well."
@@ -143,7 +147,7 @@ def make_spec(
     given: dict[str, Any] = {field: value for field, value in asked.items() if value is not None}
     if num_classes is not None and num_classes < 1:
         raise UsageError(f"{num_classes} classes cannot be told apart.", "Give 1 or more.")
-    plain = made or _defaults(family, name, task)
+    plain = _defaults(family, name, task, arguments)
     if weights is not None:
         plain = _checkpoint(family, plain, weights, num_classes, image_size, weights_key)
     own_weights = _has_weights(family, plain)
@@ -174,14 +178,17 @@ def _with_arguments(family: ModuleType, name: str, arguments: Arguments) -> Mode
         listed = ", ".join(argument for argument, _ in arguments)
         raise UsageError(
             f"{name} takes no keywords ({listed}).",
-            f"Leave out --model-arg, or give {', '.join(zoo.usages())}.",
+            f"Leave them out, or give {', '.join(zoo.usages())}.",
         )
     spec: ModelSpec = family.with_arguments(name, arguments)
     return spec
 
 
-def _tasks(family: ModuleType, name: str) -> tuple[str, ...]:
-    does: tuple[str, ...] = family.tasks(name) if hasattr(family, "tasks") else ("classify",)
+def _tasks(family: ModuleType, name: str, arguments: Arguments = ()) -> tuple[str, ...]:
+    if not hasattr(family, "tasks"):
+        return ("classify",)
+    made = (arguments,) if arguments else ()
+    does: tuple[str, ...] = family.tasks(name, *made)
     return does
 
 
@@ -207,9 +214,11 @@ def _task_of(family: ModuleType, name: str, path: Path, key: str | None) -> str 
     return None
 
 
-def _defaults(family: ModuleType, name: str, task: str) -> ModelSpec:
-    """Return a model's defaults for a task."""
-    plain: ModelSpec = family.defaults(name)
+def _defaults(family: ModuleType, name: str, task: str, arguments: Arguments = ()) -> ModelSpec:
+    """Return a model's defaults for a task, made with keywords."""
+    plain: ModelSpec = (
+        _with_arguments(family, name, arguments) if arguments else family.defaults(name)
+    )
     does = tasks.get(task)
     classes = getattr(does, "NUM_CLASSES", None)
     if classes is None or task == plain.task:
@@ -226,7 +235,7 @@ def _checkpoint(
     key: str | None,
 ) -> ModelSpec:
     """Return the defaults of a model with those of its checkpoint."""
-    if hasattr(family, "checkpoint"):
+    if _knows_layouts(family, plain):
         spec: ModelSpec = family.checkpoint(plain, path, num_classes, key)
         return spec
     from mvdeploy.models.checkpoints import own_names
@@ -306,7 +315,7 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
         UsageError: its folder says it in a way that is not known, or a change to it cannot be.
     """
     family, weights = _family(spec.model), spec.weights
-    if weights is None or not weights.channel_order or hasattr(family, "checkpoint"):
+    if weights is None or not weights.channel_order or _knows_layouts(family, spec):
         steps: Preprocessing = family.preprocessing(spec)
     else:
         steps = feeding.steps(feeding.Feed(weights.channel_order, weights.images), spec.image_size)
@@ -318,7 +327,7 @@ def build(spec: ModelSpec) -> nn.Module:
 
     Without a checkpoint the weights are seeded random ones that carry signal. They depend on the
     model, its classes and the seed, not on patches or image size, so that two patch configurations
-    are compared with equal weights.
+    are compared with equal weights; but where a family says that they fit one size.
 
     Raises:
         UsageError: the spec cannot be built, or its checkpoint is gone, has changed or holds values
@@ -330,18 +339,22 @@ def build(spec: ModelSpec) -> nn.Module:
 
     family = _family(spec.model)
     family.check(spec)
-    configurable = hasattr(family, "set_patches")
+    fixed = _is_sized(family, spec)
+    configurable = hasattr(family, "set_patches") and not fixed
     asked = spec
     if configurable:
         asked = dataclasses.replace(
-            family.defaults(spec.model), task=spec.task, num_classes=spec.num_classes
+            family.defaults(spec.model),
+            task=spec.task,
+            num_classes=spec.num_classes,
+            arguments=spec.arguments,
         )
     with torch.random.fork_rng(devices=()):  # modules draw their first weights from it
         network: nn.Module = family.build(asked)
     if spec.weights is not None:
-        _load(family, network, spec.weights, spec.model)
+        _load(family, network, spec, spec.weights)
     elif configurable or spec.seed is not None:
-        size, batches = random_weights.images_for(spec, sized=not configurable)
+        size, batches = random_weights.images_for(spec, sized=not configurable, fixed=fixed)
         # Weights that are the same for all image sizes are the same however images are fed, too.
         fed = None if configurable else preprocessing(spec)
         random_weights.initialise(network, spec.seed or 0, size, fed, batches)
@@ -351,13 +364,22 @@ def build(spec: ModelSpec) -> nn.Module:
     return network.eval()
 
 
-def _load(family: ModuleType, network: nn.Module, weights: WeightsFile, model: str) -> None:
-    if hasattr(family, "checkpoint"):
-        family.load(network, weights, model)
+def _load(family: ModuleType, network: nn.Module, spec: ModelSpec, weights: WeightsFile) -> None:
+    if _knows_layouts(family, spec):
+        family.load(network, weights, spec.model)
         return
     from mvdeploy.models.checkpoints import own_names
 
-    own_names.load(network, weights, model, getattr(family, "saved_names", None))
+    own_names.load(network, weights, spec.model, getattr(family, "saved_names", None))
+
+
+def _is_sized(family: ModuleType, spec: ModelSpec) -> bool:
+    return hasattr(family, "is_sized") and bool(family.is_sized(spec))
+
+
+def _knows_layouts(family: ModuleType, spec: ModelSpec) -> bool:
+    """Say whether a family reads checkpoints itself; of what is made otherwise there are none."""
+    return hasattr(family, "checkpoint") and not spec.arguments
 
 
 def _detach(network: nn.Module) -> None:

@@ -34,18 +34,19 @@ _SCALES_A_BRANCH = 0.1
 """Constants up to this are layer scales, which training makes larger."""
 
 
-def images_for(spec: ModelSpec, *, sized: bool) -> tuple[tuple[int, int], int]:
+def images_for(spec: ModelSpec, *, sized: bool, fixed: bool) -> tuple[tuple[int, int], int]:
     """Return size and batches of the images that a network's weights are calibrated on.
 
     Args:
         spec: of the network.
         sized: its weights may depend on the size of its images.
+        fixed: they do.
     """
     task = tasks.get(spec.task)
     if hasattr(task, "NUM_CLASSES"):
         # Maps of few cells have other statistics on small images: large ones, and fewer of them.
         height, width = (min(side, _LARGE) for side in task.IMAGE_SIZE)
-        return (height, width), 1
+        return spec.image_size if fixed else (height, width), 1
     return spec.image_size if sized else (_SIZE, _SIZE), _BATCHES
 
 

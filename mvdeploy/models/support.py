@@ -12,8 +12,11 @@ TABLE = "support.csv"
 AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot"
 """The file computes what the network does; it does not; there is none, for a reason."""
 
-DELEGATES = "delegates / operators that none took; plain: of the network as its class is written"
-"""What two numbers of an ExecuTorch program mean."""
+DELEGATES = (
+    "delegates / operators that none took; plain: of the network as its class is written, and how "
+    "many times as long one inference of it took on the machine that made the table"
+)
+"""What the numbers of an ExecuTorch program mean."""
 
 
 class Support(NamedTuple):
@@ -27,6 +30,9 @@ class Support(NamedTuple):
         outside: operators of it that no delegate took.
         plain_delegates: the same of the network as its class is written.
         plain_outside: and of that.
+        plain_latency: its latency by that of the other: paired, measured on a host.
+        plain_low: lower bound of it, at 95 %.
+        plain_high: upper bound.
         ratio: error as a multiple of rounding's; empty where it is not judged so.
         cause: why it differs or cannot.
     """
@@ -38,6 +44,9 @@ class Support(NamedTuple):
     outside: str = ""
     plain_delegates: str = ""
     plain_outside: str = ""
+    plain_latency: str = ""
+    plain_low: str = ""
+    plain_high: str = ""
     ratio: str = ""
     cause: str = ""
 
@@ -48,9 +57,15 @@ class Support(NamedTuple):
             return f"{self.outcome}: {self.cause}"
         if not self.delegates:
             return self.outcome
-        before = f" (plain {self.plain_delegates} / {self.plain_outside})"
+        before = f" (plain {self.plain_delegates} / {self.plain_outside}{self._times})"
         now = f"{self.delegates} / {self.outside}"
         return f"{self.outcome}, {now}{before if self.plain_delegates else ''}"
+
+    @property
+    def _times(self) -> str:
+        if not self.plain_latency:
+            return ""
+        return f"; {self.plain_latency} times as long, {self.plain_low} to {self.plain_high}"
 
 
 def found() -> tuple[Support, ...]:

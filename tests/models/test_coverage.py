@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 from mvdeploy.models.coverage import Window, axis_reach, coverage, span
+from mvdeploy.models.families.mobilevit.attention import Attention
 from mvdeploy.models.families.mobilevit.network import MobileViTBlock
 from mvdeploy.records import PatchSize
 from mvdeploy.records.spec import parse_patches
@@ -36,7 +37,7 @@ def influence(block: MobileViTBlock, size: tuple[int, int]) -> Reach:
 
 def make_block(patch: str, kernel: int = 3) -> MobileViTBlock:
     torch.manual_seed(0)
-    block = MobileViTBlock(4, 8, 1, parse_patches(patch)[0])
+    block = MobileViTBlock(4, 8, parse_patches(patch)[0], [Attention(8)])
     if kernel != 3:
         block.local.conv = nn.Conv2d(4, 4, kernel, padding=kernel // 2)
     for layer in block.modules():

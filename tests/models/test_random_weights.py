@@ -14,7 +14,8 @@ from torch import Tensor, nn
 from mvdeploy import models
 from mvdeploy.models import random_weights
 from mvdeploy.models.families.mobilevit import CONFIG_A, VARIANTS
-from mvdeploy.models.families.mobilevit.network import Attention, MobileViT
+from mvdeploy.models.families.mobilevit.attention import Attention
+from mvdeploy.models.families.mobilevit.network import MobileViT
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records.parity import BLIND
 from mvdeploy.verify import inputs

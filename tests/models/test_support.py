@@ -12,10 +12,11 @@ from tests.warm import Server
 
 ROWS = (
     Support("a", "onnx", AGREES, ratio="1.3"),
-    Support("a", "executorch", AGREES, "1", "0", "52", "127", "2"),
+    Support("a", "executorch", AGREES, "1", "0", "52", "127", ratio="2"),
     Support("b detect", "onnx", CANNOT, cause="it has no roof."),
     Support("b detect", "executorch", AGREES, "4", "2"),
     Support("c", "executorch", DIFFERS, cause="It computes something else."),
+    Support("d", "executorch", AGREES, "1", "0", "9", "8", "1.32", "1.30", "1.34", "2"),
 )
 
 
@@ -25,6 +26,7 @@ def test_a_line_for_each_network_and_a_cell_for_each_format() -> None:
         ("a", "agrees", "agrees, 1 / 0 (plain 52 / 127)"),
         ("b detect", "cannot: it has no roof.", "agrees, 4 / 2"),
         ("c", "not tried", "differs: It computes something else."),
+        ("d", "not tried", "agrees, 1 / 0 (plain 9 / 8; 1.32 times as long, 1.30 to 1.34)"),
     ]
 
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from mvdeploy import models, passes
 from mvdeploy.errors import CheckFailed
 from mvdeploy.models.families.mobilevit import channels_first, network
+from mvdeploy.models.families.mobilevit.attention import HEADS, Attention
 from mvdeploy.passes import channels_first as step
 from mvdeploy.records import PatchSize
 from mvdeploy.records.spec import parse_patches
@@ -138,7 +139,7 @@ def test_weights_are_those_of_the_plain_form(small: nn.Module, written: nn.Modul
         weight, bias = before[f"{layer}.weight"].flatten(1), before[f"{layer}.bias"]
         rows = torch.ones(len(bias))
         if layer.endswith(".qkv"):
-            rows[: len(rows) // 3] = (len(rows) // 3 // network.HEADS) ** -0.5
+            rows[: len(rows) // 3] = (len(rows) // 3 // HEADS) ** -0.5
         expected = weight * before[f"{norm}.weight"] * rows[:, None]
         torch.testing.assert_close(after[f"{layer}.weight"].flatten(1), expected)
         shift = (bias + weight @ before[f"{norm}.bias"]) * rows
@@ -334,7 +335,7 @@ BLOCKS = [("2", 1, 2, 0), ("2", 2, 2, 0), ("4x2", 1, 4, 0), ("4x2", 2, 4, 0), ("
 def test_a_block_takes_four_dimensions_whatever_its_patches(
     patch: str, batch: int, transposes: int, resizes: int
 ) -> None:
-    block = network.MobileViTBlock(4, 8, 1, parse_patches(patch)[0])
+    block = network.MobileViTBlock(4, 8, parse_patches(patch)[0], [Attention(8)])
     operators = convert(block.channels_first(), images(batch, 4, 4, 6))
     assert max_rank(operators) == 4
     made = kinds(operators)

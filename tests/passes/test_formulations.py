@@ -117,7 +117,7 @@ def test_the_module_table_covers_what_was_added() -> None:
 
 
 def test_a_wrong_separation_is_caught(monkeypatch: pytest.MonkeyPatch) -> None:
-    from mvdeploy.models.families.mobilevit import network as module
+    from mvdeploy.models.families.mobilevit import attention as module
 
     spec = models.make_spec("mobilevit_xxs", image_size=(64, 64))
     network, example = models.build(spec), torch.rand(1, 3, 64, 64)

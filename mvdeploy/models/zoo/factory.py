@@ -81,9 +81,9 @@ def complete(spec: ModelSpec) -> ModelSpec:
     return dataclasses.replace(spec, own_outputs=asked.own_outputs)
 
 
-def tasks(name: str) -> tuple[str, ...]:
+def tasks(name: str, arguments: Arguments = ()) -> tuple[str, ...]:
     """Return what a factory's network does."""
-    return (defaults(name).task,)
+    return (_spec(name, None, arguments).task,)
 
 
 def check(spec: ModelSpec) -> None:

@@ -27,9 +27,11 @@ def draw(view: StudyView, way: WayView) -> Figure:
     series = view.study.series("accuracy")
     figure = _style.figure(1.0 + 3.6 * len(series))
     panels = figure.subplots(len(series), squeeze=False)[:, 0]
+    any_strokes = False
     for axes, one in zip(panels, series, strict=True):
         _points(axes, view, way, one)
         strokes = _without_accuracy(axes, view, way, one)
+        any_strokes |= strokes
         if view.study.limit_ms is not None:
             axes.axvline(view.study.limit_ms, color="#009E73", lw=1.2, ls="--")
             axes.annotate(
@@ -43,7 +45,7 @@ def draw(view: StudyView, way: WayView) -> Figure:
                 color="#009E73",
             )
         axes.set_xscale("log")
-        axes.set_xlabel("milliseconds of one inference (wall time, median)")
+        axes.set_xlabel("milliseconds of one inference (wall time, median; logarithmic)")
         axes.set_ylabel(f"{clean(one.title)}, {clean(one.unit)} (published)")
         axes.set_title(clean(one.where), loc="left")
         axes.margins(x=0.12, y=0.14)
@@ -52,7 +54,7 @@ def draw(view: StudyView, way: WayView) -> Figure:
             axes.set_ylim(low - _STROKES * (high - low), high)
         axes.grid()
         _plain_numbers(axes)
-    _legend(figure, view)
+    _legend(figure, view, any_strokes)
     return figure
 
 
@@ -105,18 +107,19 @@ def _on_axis(axes: Any) -> Any:
 def _plain_numbers(axes: Any) -> None:
     from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter
 
-    axes.xaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+    axes.xaxis.set_major_locator(LogLocator(subs=(1, 1.5, 2, 3, 5, 7)))
     axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:g}"))
     axes.xaxis.set_minor_formatter(NullFormatter())
 
 
-def _legend(figure: Figure, view: StudyView) -> None:
+def _legend(figure: Figure, view: StudyView, strokes: bool) -> None:
     from matplotlib.lines import Line2D
 
     where = view.device.profile.title if view.device else ""
     handles = [Line2D([], [], ls="", marker="o", color=_MEASURED, label=f"measured, {where}")]
-    lacking = "measured, without a published accuracy"
-    handles.append(Line2D([], [], ls="", marker="|", ms=10, color=_MEASURED, label=lacking))
+    if strokes:
+        lacking = "measured, without a published accuracy"
+        handles.append(Line2D([], [], ls="", marker="|", ms=10, color=_MEASURED, label=lacking))
     if latencies := view.study.series("latency"):
         titles = ", ".join(dict.fromkeys(one.title for one in latencies))
         label = f"published latency ({titles})"

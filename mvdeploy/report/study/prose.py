@@ -56,10 +56,9 @@ def _agreements(view: StudyView, way: WayView) -> Iterator[str]:
             yield _accuracy_sentence(one)
     yield from _largest(way)
     if way.front:
-        yield (
-            "No row is both faster here and, as published, more accurate than "
-            f"{join(list(way.front))}."
-        )
+        others = {one.row.name for one in way.entries if one.ns} - set(way.front)
+        than = join(list(way.front)) if others else "another"
+        yield f"No row is both faster here and, as published, more accurate than {than}."
 
 
 def _latency_sentence(view: StudyView, one: Agreement) -> str:

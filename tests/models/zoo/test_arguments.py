@@ -76,7 +76,8 @@ REFUSED = {
     ("hf:vit", "image_size=4"): "Use --image-size instead",
     (f"{FILE}:needs_width", "height=4"): "Choose one of: depth, width",
     (f"{FILE}:plain", "height=4"): "Choose one of: none",
-    ("mobilevit_xxs", "depth=4"): "mobilevit_xxs takes no keywords",
+    ("mobilevit_xxs", "depth=4"): "It takes 'attention' alone",
+    ("pvt_tiny", "depth=4"): "pvt_tiny takes no keywords",
 }
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from mvdeploy.models import feeding
 from mvdeploy.models.feeding import Feed
 from mvdeploy.models.zoo import without_patches
-from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.records import Arguments, ModelSpec, Preprocessing
 from mvdeploy.records.spec import ImageRule
 
 if TYPE_CHECKING:
@@ -44,7 +44,7 @@ def describe(name: str) -> str:
     return "MobileNetV2 of width 1 (Sandler et al., 2018), as CVNets has it"
 
 
-def tasks(name: str) -> tuple[str, ...]:
+def tasks(name: str, arguments: Arguments = ()) -> tuple[str, ...]:
     """Return what it does: classify, detect with SSDLite, segment with DeepLabv3."""
     return TASKS
 

@@ -11,11 +11,12 @@ import functools
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from mvdeploy import plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.models.feeding import Feed
 from mvdeploy.records import ModelSpec, PatchSize, Preprocessing
-from mvdeploy.records.spec import ImageRule, parse_patches
+from mvdeploy.records.spec import Arguments, ImageRule, parse_patches
 
 if TYPE_CHECKING:
     from torch import nn
@@ -54,6 +55,12 @@ TASKS = ("classify", "detect", "segment")
 SEGMENTED_STRIDE = 16
 """Output stride of layer_5 in the network that segments: its first block keeps the map's size."""
 
+ATTENTION = "attention"
+"""Keyword of the one thing that can be made otherwise."""
+
+ATTENTIONS = ("softmax", "linformer", "separable")
+"""How tokens attend to one another; the paper's is the first."""
+
 CONFIG_A = parse_patches("2,2,2")
 """The paper's Config-A, its default."""
 
@@ -63,7 +70,7 @@ def names() -> tuple[str, ...]:
     return tuple(VARIANTS)
 
 
-def tasks(name: str) -> tuple[str, ...]:
+def tasks(name: str, arguments: Arguments = ()) -> tuple[str, ...]:
     """Return what a model does: classify, detect with SSDLite, segment with DeepLabv3."""
     return TASKS
 
@@ -71,6 +78,47 @@ def tasks(name: str) -> tuple[str, ...]:
 def defaults(name: str) -> ModelSpec:
     """Return the spec of a model as the paper has it."""
     return ModelSpec(model=name, patches=CONFIG_A, image_size=(256, 256))
+
+
+def with_arguments(name: str, arguments: Arguments) -> ModelSpec:
+    """Return the spec of a model whose ``attention`` is another.
+
+    Raises:
+        UsageError: another keyword, or another attention than `ATTENTIONS`.
+    """
+    given = dict(arguments)
+    attention = given.pop(ATTENTION, ATTENTIONS[0])
+    if given:
+        raise UsageError(
+            f"{name} takes no keyword '{next(iter(given))}'.", f"It takes '{ATTENTION}' alone."
+        )
+    if attention not in ATTENTIONS:
+        raise plugins.unknown("attention", attention, ATTENTIONS)
+    changed = ((ATTENTION, attention),) if attention != ATTENTIONS[0] else ()
+    return dataclasses.replace(defaults(name), arguments=changed)
+
+
+def is_sized(spec: ModelSpec) -> bool:
+    """Say whether weights depend on patches and image size: Linformer projects the tokens."""
+    return _attention(spec) == "linformer"
+
+
+def _attention(spec: ModelSpec) -> str:
+    return dict(spec.arguments).get(ATTENTION, ATTENTIONS[0])
+
+
+def _tokens(spec: ModelSpec) -> tuple[int, ...]:
+    """Return how many patches each stage has: tokens that attend to one another."""
+    maps = [tuple(-(-side // stride) for side in spec.image_size) for stride in _strides(spec)]
+    return tuple(
+        -(-height // patch.height) * -(-width // patch.width)
+        for (height, width), patch in zip(maps, spec.patches, strict=True)
+    )
+
+
+def _strides(spec: ModelSpec) -> tuple[int, ...]:
+    last = SEGMENTED_STRIDE if spec.task == "segment" else PATCH_STRIDES[-1]
+    return (*PATCH_STRIDES[:-1], last)
 
 
 def describe(name: str) -> str:
@@ -93,8 +141,7 @@ def check(spec: ModelSpec) -> None:
             f"('{spec.patches_text}').",
             "Give one for each output stride 8, 16 and 32, as in --patches 8,4,2.",
         )
-    last = SEGMENTED_STRIDE if spec.task == "segment" else PATCH_STRIDES[-1]
-    for stride, patch in zip((*PATCH_STRIDES[:-1], last), spec.patches, strict=True):
+    for stride, patch in zip(_strides(spec), spec.patches, strict=True):
         _check_patch(patch, stride, spec)
 
 
@@ -115,7 +162,7 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     Seeded weights know no channel order: they are fed RGB, otherwise by CVNets' rule (values 0..1;
     32 pixels of margin, or the whole image, stretched, to detect and to segment).
     """
-    weights = spec.weights
+    weights = spec.weights if spec.weights and spec.weights.channel_order else None
     rule = ImageRule() if spec.task == TASKS[0] else ImageRule(margin=0, fit="stretch")
     feed = Feed(weights.channel_order, weights.images) if weights else Feed("RGB", rule)
     return feeding.steps(feed, spec.image_size)
@@ -216,16 +263,18 @@ def build(spec: ModelSpec) -> nn.Module:
     from mvdeploy.models.families.mobilevit.network import Encoder, MobileViT
 
     variant = VARIANTS[spec.model]
+    attention, tokens = _attention(spec), _tokens(spec)
     if spec.task == "classify":
-        return MobileViT(variant, spec.patches, spec.num_classes)
+        return MobileViT(variant, spec.patches, spec.num_classes, attention, tokens)
     fine, coarse = variant.channels[-2:]
     if spec.task == "detect":
         from mvdeploy.models.heads.ssdlite import Detector
 
-        return Detector(Encoder(variant, spec.patches), (fine, coarse), spec.num_classes)
+        encoder = Encoder(variant, spec.patches, PATCH_STRIDES[-1], attention, tokens)
+        return Detector(encoder, (fine, coarse), spec.num_classes)
     from mvdeploy.models.heads.deeplabv3 import Segmenter
 
-    encoder = Encoder(variant, spec.patches, SEGMENTED_STRIDE)
+    encoder = Encoder(variant, spec.patches, SEGMENTED_STRIDE, attention, tokens)
     return Segmenter(encoder, coarse, spec.num_classes)
 
 

@@ -15,14 +15,19 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
+from collections.abc import Callable
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
-from mvdeploy.models.families.mobilevit.network import (
+from mvdeploy.models.families.mobilevit.attention import (
     HEADS,
     Attention,
+    LinformerAttention,
+    SeparableAttention,
+)
+from mvdeploy.models.families.mobilevit.network import (
     ConvLayer,
     FeedForward,
     Fold,
@@ -73,6 +78,47 @@ class ChannelsFirstAttention(nn.Module):
         weights = torch.softmax(q.transpose(2, 3) @ k, dim=-1)
         mixed = v @ weights.transpose(2, 3)
         out: Tensor = self.proj(mixed.reshape(rows, dim, 1, tokens))
+        return x + out
+
+
+class ChannelsFirstLinformer(nn.Module):
+    """`LinformerAttention` of tokens (B·P, d, 1, N)."""
+
+    category = Category.ATTENTION
+
+    def __init__(self, plain: LinformerAttention) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(plain.norm)
+        self.qkv = _pointwise(plain.qkv, plain.norm, _query_scale(plain.proj.in_features))
+        self.project_keys, self.project_values = plain.project_keys, plain.project_values
+        self.proj = _pointwise(plain.proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        rows, dim, _, tokens = x.shape
+        heads = self.qkv(self.norm(x)).reshape(rows, 3 * HEADS, dim // HEADS, tokens)
+        q, k, v = heads.split(HEADS, dim=1)
+        weights = torch.softmax(q.transpose(2, 3) @ self.project_keys(k), dim=-1)
+        mixed = self.project_values(v) @ weights.transpose(2, 3)
+        out: Tensor = self.proj(mixed.reshape(rows, dim, 1, tokens))
+        return x + out
+
+
+class ChannelsFirstSeparable(nn.Module):
+    """`SeparableAttention` of tokens (B·P, d, 1, N)."""
+
+    category = Category.ATTENTION
+
+    def __init__(self, plain: SeparableAttention) -> None:
+        super().__init__()
+        self.norm = ChannelNorm(plain.norm)
+        self.qkv = _pointwise(plain.qkv, plain.norm)
+        self.proj = _pointwise(plain.proj)
+
+    def forward(self, x: Tensor) -> Tensor:
+        dim = x.shape[1]
+        q, k, v = self.qkv(self.norm(x)).split((1, dim, dim), dim=1)
+        context = (torch.softmax(q, dim=-1) * k).sum(-1, keepdim=True)
+        out: Tensor = self.proj(torch.relu(v) * context)
         return x + out
 
 
@@ -144,12 +190,20 @@ class ChannelsFirstBlock(PatchBlock):
         self.project_out = _after(plain.norm, plain.project_out)
 
 
+_ATTENTIONS: tuple[tuple[type[nn.Module], Callable[..., nn.Module]], ...] = (
+    (Attention, ChannelsFirstAttention),
+    (LinformerAttention, ChannelsFirstLinformer),
+    (SeparableAttention, ChannelsFirstSeparable),
+)
+
+
 def _layer(plain: nn.Module) -> nn.Sequential:
     """Return a `TransformerLayer` with its parts under the names they had."""
     attention, ffn = plain.attention, plain.ffn
-    if not (isinstance(attention, Attention) and isinstance(ffn, FeedForward)):
+    written = next((f(attention) for kind, f in _ATTENTIONS if isinstance(attention, kind)), None)
+    if written is None or not isinstance(ffn, FeedForward):
         raise TypeError(f"expected attention and FFN, not {attention} and {ffn}")
-    parts = {"attention": ChannelsFirstAttention(attention), "ffn": ChannelsFirstFeedForward(ffn)}
+    parts = {"attention": written, "ffn": ChannelsFirstFeedForward(ffn)}
     return nn.Sequential(OrderedDict(parts))
 
 

@@ -9,20 +9,21 @@ Shapes: B images, C channels, H x W map, d token dimension, P pixels in a patch,
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import torch
 import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 
+from mvdeploy.models.families.mobilevit.attention import MAKERS
 from mvdeploy.records import Category, PatchSize
 
 if TYPE_CHECKING:
     from mvdeploy.models.families.mobilevit import Variant
     from mvdeploy.models.families.mobilevit.channels_first import ChannelsFirstBlock
 
-HEADS = 4
+DEPTHS = (2, 4, 3)  # transformer layers of layer_3, layer_4 and layer_5
 EXPANDED_MAX = 960  # width of conv_1x1_exp: four times the last stage, at most this
 
 
@@ -72,72 +73,6 @@ class InvertedResidual(nn.Module):
         return x + out if self.residual else out
 
 
-class Attention(nn.Module):
-    """Pre-norm multi-head self-attention with its residual, over N tokens: (B·P, N, d) → same."""
-
-    category = Category.ATTENTION
-
-    def __init__(self, dim: int) -> None:
-        super().__init__()
-        self.norm = nn.LayerNorm(dim)
-        self.qkv = nn.Linear(dim, 3 * dim)
-        self.proj = nn.Linear(dim, dim)
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, dim = x.shape
-        heads = (batch, tokens, HEADS, dim // HEADS)
-        q, k, v = self.qkv(self.norm(x)).split(dim, dim=-1)
-        q = (q * (dim // HEADS) ** -0.5).reshape(heads).transpose(1, 2)
-        k = k.reshape(heads).permute(0, 2, 3, 1)
-        v = v.reshape(heads).transpose(1, 2)
-        mixed = torch.softmax(q @ k, dim=-1) @ v
-        out: Tensor = self.proj(mixed.transpose(1, 2).reshape(batch, tokens, dim))
-        return x + out
-
-    def separated(self) -> SeparateAttention:
-        """Return the same attention with projections of their own for q, k and v."""
-        return SeparateAttention(self)
-
-
-class SeparateAttention(nn.Module):
-    """`Attention` of three-dimensional tensors only, the scale in q's projection.
-
-    Engines that take no tensors of four dimensions in a matrix product take this one.
-    """
-
-    category = Category.ATTENTION
-
-    def __init__(self, packed: Attention) -> None:
-        super().__init__()
-        self.norm, self.proj = packed.norm, packed.proj
-        dim = packed.proj.in_features
-        scales = ((dim // HEADS) ** -0.5, 1.0, 1.0)
-        weights, biases = (p.chunk(3) for p in (packed.qkv.weight, packed.qkv.bias))
-        self.q, self.k, self.v = (
-            _scaled_linear(*part) for part in zip(weights, biases, scales, strict=True)
-        )
-
-    def forward(self, x: Tensor) -> Tensor:
-        batch, tokens, dim = x.shape
-        width = dim // HEADS
-        heads, rows = (batch, tokens, HEADS, width), batch * HEADS
-        normed = self.norm(x)
-        q = self.q(normed).reshape(heads).transpose(1, 2).reshape(rows, tokens, width)
-        k = self.k(normed).reshape(heads).permute(0, 2, 3, 1).reshape(rows, width, tokens)
-        v = self.v(normed).reshape(heads).transpose(1, 2).reshape(rows, tokens, width)
-        mixed = torch.bmm(torch.softmax(torch.bmm(q, k), dim=-1), v)
-        mixed = mixed.reshape(batch, HEADS, tokens, width).transpose(1, 2)
-        out: Tensor = self.proj(mixed.reshape(batch, tokens, dim))
-        return x + out
-
-
-def _scaled_linear(weight: Tensor, bias: Tensor, scale: float) -> nn.Linear:
-    layer = nn.Linear(weight.shape[1], weight.shape[0], device="meta")
-    layer.weight = nn.Parameter((weight.detach().double() * scale).to(weight.dtype))
-    layer.bias = nn.Parameter((bias.detach().double() * scale).to(bias.dtype))
-    return layer
-
-
 class FeedForward(nn.Module):
     """Pre-norm two-layer perceptron with its residual: (B·P, N, d) → same; hidden width 2·d."""
 
@@ -164,9 +99,9 @@ class OutputNorm(nn.LayerNorm):
 class TransformerLayer(nn.Module):
     """Attention, then FFN."""
 
-    def __init__(self, dim: int) -> None:
+    def __init__(self, dim: int, attention: nn.Module) -> None:
         super().__init__()
-        self.attention = Attention(dim)
+        self.attention = attention
         self.ffn = FeedForward(dim)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -261,12 +196,14 @@ class MobileViTBlock(PatchBlock):
 
     norm: nn.LayerNorm
 
-    def __init__(self, channels: int, dim: int, depth: int, patch: PatchSize) -> None:
+    def __init__(
+        self, channels: int, dim: int, patch: PatchSize, attentions: Iterable[nn.Module]
+    ) -> None:
         super().__init__()
         self.local = ConvLayer(channels, channels, 3)
         self.project_in = ConvLayer(channels, dim, 1, norm=False, act=False)
         self.unfold = Unfold(patch)
-        self.transformer = nn.Sequential(*(TransformerLayer(dim) for _ in range(depth)))
+        self.transformer = nn.Sequential(*(TransformerLayer(dim, one) for one in attentions))
         self.norm = OutputNorm(dim)
         self.fold = Fold(patch)
         self.project_out = ConvLayer(dim, channels, 1)
@@ -301,17 +238,29 @@ class Encoder(nn.Module):
         variant: the sizes.
         patches: of layer_3, layer_4 and layer_5.
         output_stride: of layer_5: 32, or 16 where its first block keeps the size of the map.
+        attention: one of `MAKERS`.
+        tokens: in a row of layer_3, layer_4 and layer_5, for which attention may have weights.
     """
 
     category = Category.PRE_AND_POST
 
     def __init__(
-        self, variant: Variant, patches: Sequence[PatchSize], output_stride: int = 32
+        self,
+        variant: Variant,
+        patches: Sequence[PatchSize],
+        output_stride: int = 32,
+        attention: str = "softmax",
+        tokens: Sequence[int] = (0, 0, 0),
     ) -> None:
         super().__init__()
+        make = MAKERS[attention]
         c1, c2, c3, c4, c5, c6 = variant.channels
-        d3, d4, d5 = variant.dims
-        p3, p4, p5 = patches
+        blocks = (
+            MobileViTBlock(channels, dim, patch, (make(dim, count) for _ in range(depth)))
+            for channels, dim, patch, count, depth in zip(
+                variant.channels[3:], variant.dims, patches, tokens, DEPTHS, strict=True
+            )
+        )
         t = variant.expansion
         self.conv_1 = ConvLayer(3, c1, 3, stride=2)
         self.layer_1 = nn.Sequential(InvertedResidual(c1, c2, stride=1, expansion=t))
@@ -320,15 +269,11 @@ class Encoder(nn.Module):
             InvertedResidual(c3, c3, stride=1, expansion=t),
             InvertedResidual(c3, c3, stride=1, expansion=t),
         )
-        self.layer_3 = nn.Sequential(
-            InvertedResidual(c3, c4, stride=2, expansion=t), MobileViTBlock(c4, d3, 2, p3)
-        )
-        self.layer_4 = nn.Sequential(
-            InvertedResidual(c4, c5, stride=2, expansion=t), MobileViTBlock(c5, d4, 4, p4)
-        )
+        self.layer_3 = nn.Sequential(InvertedResidual(c3, c4, stride=2, expansion=t), next(blocks))
+        self.layer_4 = nn.Sequential(InvertedResidual(c4, c5, stride=2, expansion=t), next(blocks))
         self.layer_5 = nn.Sequential(
             InvertedResidual(c5, c6, stride=output_stride // 16, expansion=t),
-            MobileViTBlock(c6, d5, 3, p5),
+            next(blocks),
         )
 
     def forward(self, x: Tensor) -> tuple[Tensor, Tensor]:
@@ -347,9 +292,14 @@ class MobileViT(Encoder):
     """(B, 3, H, W) in 0..1 → (B, classes)."""
 
     def __init__(
-        self, variant: Variant, patches: Sequence[PatchSize], num_classes: int = 1000
+        self,
+        variant: Variant,
+        patches: Sequence[PatchSize],
+        num_classes: int = 1000,
+        attention: str = "softmax",
+        tokens: Sequence[int] = (0, 0, 0),
     ) -> None:
-        super().__init__(variant, patches)
+        super().__init__(variant, patches, attention=attention, tokens=tokens)
         last = variant.channels[-1]
         expanded = min(4 * last, EXPANDED_MAX)
         self.conv_1x1_exp = ConvLayer(last, expanded, 1)

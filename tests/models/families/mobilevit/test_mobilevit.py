@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from mvdeploy import models
 from mvdeploy.errors import UsageError
 from mvdeploy.models.families.mobilevit import network as mobilevit
+from mvdeploy.models.families.mobilevit.attention import Attention
 from mvdeploy.records import PatchSize
 from mvdeploy.records.spec import parse_patches
 
@@ -271,7 +272,7 @@ def network(w: dict[str, Tensor], x: Tensor, sizes: list[tuple[int, int]]) -> Te
 
 @pytest.mark.parametrize("tokens", [1, 2, 7])
 def test_attention_is_torchs(tokens: int) -> None:
-    module = mobilevit.Attention(24)
+    module = Attention(24)
     for parameter in module.parameters():
         nn.init.normal_(parameter)
     x = images(6, tokens, 24)
