@@ -81,6 +81,13 @@ def _scaled_linear(weight: Tensor, bias: Tensor, scale: float) -> nn.Linear:
     return layer
 
 
+class TokenLinear(nn.Linear):
+    """Weighted sums of tokens: (B·P, d, N) → (B·P, d, K)."""
+
+    gain = 0.5
+    """Of random weights: with larger sums softmax takes one token and amplifies rounding."""
+
+
 class LinformerAttention(nn.Module):
     """`Attention` to K tokens, N of them projected: (B·P, N, d) → same.
 
@@ -94,8 +101,8 @@ class LinformerAttention(nn.Module):
         super().__init__()
         self.norm = nn.LayerNorm(dim)
         self.qkv = nn.Linear(dim, 3 * dim)
-        self.project_keys = nn.Linear(tokens, projected(tokens), bias=False)
-        self.project_values = nn.Linear(tokens, projected(tokens), bias=False)
+        self.project_keys = TokenLinear(tokens, projected(tokens), bias=False)
+        self.project_values = TokenLinear(tokens, projected(tokens), bias=False)
         self.proj = nn.Linear(dim, dim)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -26,6 +26,7 @@ from mvdeploy.models.families.mobilevit.attention import (
     Attention,
     LinformerAttention,
     SeparableAttention,
+    TokenLinear,
 )
 from mvdeploy.models.families.mobilevit.network import (
     ConvLayer,
@@ -81,6 +82,17 @@ class ChannelsFirstAttention(nn.Module):
         return x + out
 
 
+class _TokenProduct(nn.Module):
+    """`TokenLinear` as a product: a linear layer on the last axis has no place on the engine."""
+
+    def __init__(self, plain: TokenLinear) -> None:
+        super().__init__()
+        self.weight = plain.weight
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x @ self.weight.mT
+
+
 class ChannelsFirstLinformer(nn.Module):
     """`LinformerAttention` of tokens (B·P, d, 1, N)."""
 
@@ -90,7 +102,8 @@ class ChannelsFirstLinformer(nn.Module):
         super().__init__()
         self.norm = ChannelNorm(plain.norm)
         self.qkv = _pointwise(plain.qkv, plain.norm, _query_scale(plain.proj.in_features))
-        self.project_keys, self.project_values = plain.project_keys, plain.project_values
+        self.project_keys = _TokenProduct(plain.project_keys)
+        self.project_values = _TokenProduct(plain.project_values)
         self.proj = _pointwise(plain.proj)
 
     def forward(self, x: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import json
 from pathlib import Path
 
 import pytest
@@ -16,6 +17,7 @@ from mvdeploy.models.macs import count
 from mvdeploy.passes import channels_first
 from mvdeploy.records import ModelSpec
 from mvdeploy.records.spec import parse_patches
+from tests.warm import Server, started
 
 OTHERS = ("linformer", "separable")
 
@@ -152,3 +154,25 @@ def test_other_keywords_are_refused(arguments: tuple[tuple[str, str], ...]) -> N
 def test_networks_without_keywords_refuse_it() -> None:
     with pytest.raises(UsageError, match="takes no keywords"):
         models.make_spec("mobilenetv2", arguments=(("attention", "separable"),))
+
+
+@pytest.mark.parametrize("attention", OTHERS)
+def test_it_is_exported_as_typed(warm: Server, tmp_path: Path, attention: str) -> None:
+    typed = ("mobilevit_xxs", "--attention", attention, "--image-size", "64")
+    ways = ("--format", "executorch", "--format", "coreml", "--json")
+    done = warm.mvdeploy("export", *typed, *ways, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    program, package = json.loads(done.stdout)
+    assert (program["delegation"]["delegates"], program["delegation"]["undelegated"]) == (1, [])
+    assert package["spec"]["arguments"] == [["attention", attention]]
+
+
+def test_several_are_described_in_a_fresh_process(tmp_path: Path) -> None:
+    both = ("--attention", "softmax", "--attention", "separable")
+    done = started("describe", "mobilevit_xxs", *both, "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    counts = [one["totals"]["parameters"] for one in json.loads(done.stdout)]
+    assert counts == [1_272_024, 1_210_593]
+    wrong = started("describe", "mobilevit_xxs", "--attention", "soft", cwd=tmp_path)
+    assert wrong.returncode == 2
+    assert "Choose one of: softmax, linformer, separable." in wrong.stderr
