@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 from torch import Tensor, nn
+from torch.nn import functional
 
 from mvdeploy import export, models, passes, plugins
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
@@ -388,7 +389,31 @@ def test_the_format_is_known_without_importing_the_exporter() -> None:
     assert done.returncode == 0, done.stderr
 
 
-# Means over a map
+# Weights
+
+
+class Halves(nn.Module):
+    """Layers whose weights are the halves of one tensor, as those of a packed projection."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.packed = nn.Linear(4, 8)
+
+    def forward(self, x: Tensor) -> Tensor:
+        for half in (slice(0, 4), slice(4, 8)):
+            x = functional.linear(x, self.packed.weight[half], self.packed.bias[half])
+        return x
+
+
+def test_a_part_of_a_tensor_is_written_as_such(tmp_path: Path) -> None:
+    assert wrong_by(tmp_path, None, Halves(), torch.randn(2, 4)) < 1e-5
+
+
+def test_otherwise_it_would_be_another_part(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(exporter, "_owning", lambda program: program)
+    assert wrong_by(tmp_path, None, Halves(), torch.randn(2, 4)) > 1e-2
 
 
 # Rewritings
@@ -409,24 +434,22 @@ class AttentionOverMaps(nn.Module):
 def test_softmax_of_four_dimensions_is_computed_right(
     tmp_path: Path, formulation: str | None
 ) -> None:
-    assert wrong_by(tmp_path, formulation) < 1e-6
+    assert wrong_by(tmp_path, formulation, AttentionOverMaps(), torch.randn(1, 8, 6, 5)) < 1e-6
 
 
 def test_without_its_rewriting_it_would_be_wrong(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(xnnpack, "NEEDED", ())
-    assert wrong_by(tmp_path, "plain") > 1e-2
+    assert wrong_by(tmp_path, "plain", AttentionOverMaps(), torch.randn(1, 8, 6, 5)) > 1e-2
 
 
-def wrong_by(folder: Path, formulation: str | None) -> float:
-    """Return how far a program of `AttentionOverMaps` is from the network."""
-    torch.manual_seed(0)
-    network, x = AttentionOverMaps().eval(), torch.randn(1, 8, 6, 5)
+def wrong_by(folder: Path, formulation: str | None, network: nn.Module, x: Tensor) -> float:
+    """Return how far a program is from its network."""
     asked = export.options("executorch", formulation=formulation)
     path = folder / "a.pte"
     options = export.complete("executorch", asked)
-    exporter.write(subject(network, x, FACTS), path, options)
+    exporter.write(subject(network.eval(), x, FACTS), path, options)
     (found,) = _load_for_executorch(str(path)).run_method("forward", (x,))
     with torch.inference_mode():
         return float((found - network(x)).abs().max())

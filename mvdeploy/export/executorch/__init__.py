@@ -158,8 +158,24 @@ def _traced(subject: Subject, options: export.Options) -> ExportedProgram:
     asked = options.formulation in (None, backend.FORMULATION)
     program = rewritings.apply(trace(subject), backend.REWRITINGS if asked else backend.NEEDED)
     # What weights alone decide is computed here, once.
-    folded: ExportedProgram = constant_prop_pass(program, custom_skip_targets=set())
-    return folded
+    return _owning(constant_prop_pass(program, custom_skip_targets=set()))
+
+
+def _owning(program: ExportedProgram) -> ExportedProgram:
+    """Give every weight that is a part of another tensor memory of its own.
+
+    ExecuTorch's XNNPACK serializer writes a weight from the first byte of its memory on (1.5.1,
+    node_visitor.py), which for the second half of a tensor are the numbers of the first.
+    """
+    import torch
+
+    for table in (program.state_dict, program.constants):
+        for name, value in table.items():
+            if isinstance(value, torch.Tensor) and value.untyped_storage().nbytes() != value.nbytes:
+                own = value.detach().clone(memory_format=torch.contiguous_format)
+                is_parameter = isinstance(value, torch.nn.Parameter)
+                table[name] = torch.nn.Parameter(own, False) if is_parameter else own
+    return program
 
 
 def _lowered(subject: Subject, program: ExportedProgram, backend: ModuleType) -> Lowered:
