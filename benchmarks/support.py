@@ -31,6 +31,8 @@ from mvdeploy.models.support import AGREES, CANNOT, DIFFERS, Support
 TABLE = Path(models.__file__).with_name(support.TABLE)
 FORMATS = ("onnx", "executorch", "coreml")
 PLAIN = ("--formulation", "plain")
+DEFECT = 70
+"""Exit status of mvdeploy where it fails itself."""
 TIMEOUT = 1800.0
 """Seconds; a export takes some minutes."""
 
@@ -90,6 +92,8 @@ def tried(network: str, format_name: str) -> Support:
     """Export a network, and say what came of it."""
     with tempfile.TemporaryDirectory() as folder:
         made, error, status = _export(folder, network, format_name)
+        if status == DEFECT:
+            raise SystemExit(f"{network} {format_name}: {error}")
         if made is None:
             return Support(network, format_name, DIFFERS if status == 1 else CANNOT, cause=error)
         verified = made["verified"] or {}

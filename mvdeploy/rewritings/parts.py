@@ -1,12 +1,13 @@
 """Parts of a tensor as slices, changes of shape as such: what delegates take.
 
-``x[i]``, ``unbind``, ``split`` and ``chunk`` become slices of step 1; ``squeeze`` and ``unsqueeze``
+``x[i]``, ``x[::2]``, ``unbind``, ``split`` and ``chunk`` become slices of step 1; ``squeeze`` and ``unsqueeze``
 become ``reshape``; ``expand`` is a product with ones, or nothing where the shape stays.
 """
 
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -45,6 +46,25 @@ def split(x: Tensor, size: int, dim: int = 0) -> list[Tensor]:
 def chunk(x: Tensor, chunks: int, dim: int = 0) -> list[Tensor]:
     """Return so many parts of a dimension."""
     return split(x, -(-x.shape[dim] // chunks), dim)
+
+
+def strided(
+    x: Tensor, dim: int = 0, start: int | None = None, end: int | None = None, step: int = 1
+) -> Any:
+    """Return every so many-th place of a dimension: one slice of rows of as many places."""
+    length = x.shape[dim := dim % x.ndim]
+    first, last, _ = slice(start, end).indices(length)
+    count = -(-(last - first) // step)
+    if step == 1 or count < 1 or first + count * step > length + first % step:
+        return NotImplemented
+    inner = math.prod(x.shape[dim + 1 :])
+    # The places of a row of `step` lie behind one another; the first is at `first % step` of it.
+    offset = first - first % step
+    whole = _ATEN.slice.Tensor(x, dim, offset, offset + count * step)
+    rows = whole.reshape(-1, step * inner)
+    place = first % step * inner
+    part = _ATEN.slice.Tensor(rows, 1, place, place + inner)
+    return part.reshape(*x.shape[:dim], count, *x.shape[dim + 1 :])
 
 
 def unsqueeze(x: Tensor, dim: int) -> Tensor:
@@ -86,6 +106,7 @@ def roll(x: Tensor, shifts: Sequence[int], dims: Sequence[int] = ()) -> Any:
 
 
 OPERATORS = {
+    _ATEN.slice.Tensor: strided,
     _ATEN.roll.default: roll,
     _ATEN.select.int: select,
     _ATEN.unbind.int: unbind,

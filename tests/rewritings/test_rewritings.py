@@ -37,6 +37,22 @@ def tensor(*shape: int) -> Tensor:
 
 Q, K = (2, 3, 5, 4), (2, 3, 7, 4)
 CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
+    (ATEN.slice.Tensor, (tensor(2, 3, 8, 6), 2, 0, 2**63 - 1, 4), {}),
+    (ATEN.slice.Tensor, (tensor(2, 3, 8, 6), -1, 1, 2**63 - 1, 2), {}),
+    (ATEN.slice.Tensor, (tensor(9, 2), 0, 3, 8, 3), {}),
+    (
+        ATEN.slice.Tensor,
+        (
+            tensor(
+                10,
+            ),
+            0,
+            -6,
+            -2,
+            2,
+        ),
+        {},
+    ),
     (ATEN.scaled_dot_product_attention.default, (tensor(*Q), tensor(*K), tensor(*K)), {}),
     (
         ATEN.scaled_dot_product_attention.default,

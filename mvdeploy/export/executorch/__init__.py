@@ -158,7 +158,24 @@ def _traced(subject: Subject, options: export.Options) -> ExportedProgram:
     asked = options.formulation in (None, backend.FORMULATION)
     program = rewritings.apply(trace(subject), backend.REWRITINGS if asked else backend.NEEDED)
     # What weights alone decide is computed here, once.
-    return _owning(constant_prop_pass(program, custom_skip_targets=set()))
+    return _owning(constant_prop_pass(_with_reshapes(program), custom_skip_targets=set()))
+
+
+def _with_reshapes(program: ExportedProgram) -> ExportedProgram:
+    """Write a copy and its view as the reshape that they were.
+
+    ExecuTorch's constant folding leaves copies, which have a memory format; lowering makes them of
+    reshapes again.
+    """
+    import torch
+
+    aten = torch.ops.aten
+    for node in program.graph.nodes:
+        copy = node.args[0] if node.target is aten._unsafe_view.default else None
+        if copy is not None and copy.target is aten.clone.default:
+            node.target, node.args = aten.reshape.default, (copy.args[0], node.args[1])
+    program.graph.eliminate_dead_code()
+    return program
 
 
 def _owning(program: ExportedProgram) -> ExportedProgram:
