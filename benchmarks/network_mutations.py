@@ -97,8 +97,8 @@ def measure(name: str) -> list[tuple[str, ...]]:
     feeds = inputs.feeds(spec.inputs, rule, load_images(sample_photograph(), spec.inputs, rule))
     images = [next(iter(feed.values())) for feed in feeds.values()]
     network, _ = passes.prepare(models.build(spec), (torch.from_numpy(images[0]),), ())
+    doubled = exact.doubled(network)
     with exact.doubles():
-        doubled = exact.doubled(network)
         wanted = [_run(doubled, spec, image.astype(np.float64)) for image in images]
     rounding = _errors(wanted, [_run(network, spec, image) for image in images])
     found = []

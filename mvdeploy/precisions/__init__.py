@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
@@ -18,9 +19,6 @@ if TYPE_CHECKING:
 
     Feed = Mapping[str, npt.NDArray[Any]]
     """Inputs of one inference by name, in order."""
-
-    Feeds = Mapping[str, Feed]
-    """Several, each by a name such as ``photograph``."""
 
 
 REQUIRED = ("PRECISION",)
@@ -41,13 +39,12 @@ class Precision:
             networks whose rounding cannot be measured.
         max_ratio: the error of the outputs may be this multiple of what rounding costs PyTorch.
             None where that is not judged.
-        rounded: ``rounded(network, feeds)`` runs a network on inputs with every result rounded as
-            a program of this precision does, and returns what forward returned by the name of each
-            feed, arrays for tensors. None where that is the network.
+        rounding: ``with rounding(network) as copy`` gives a copy of a network that rounds every
+            result as a program of this precision does. None where that is the network.
         stored: ``stored(weight)`` returns a weight of the network as programs of this precision
             hold it.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
-            instead of what a format traced; `calibration` holds feeds like those of `rounded`.
+            instead of what a format traced; `calibration` holds feeds of it, each by a name.
             None where programs stay as they are.
         formats: formats that can be had in it by its rewriting, besides those that write it of
             themselves.
@@ -59,7 +56,7 @@ class Precision:
     sure_db: float
     min_snr_db: float
     max_ratio: float | None = None
-    rounded: Callable[[nn.Module, Feeds], dict[str, Any]] | None = None
+    rounding: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
     stored: Callable[[Tensor], Tensor] = lambda weight: weight
     rewrite: Callable[..., Any] | None = None
     formats: tuple[str, ...] = ()

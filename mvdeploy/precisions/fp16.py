@@ -8,6 +8,8 @@ from faults.
 from __future__ import annotations
 
 import copy
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision
@@ -16,32 +18,22 @@ from mvdeploy.precisions._dispatch import dispatching
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    from mvdeploy.precisions import Feeds
 
-
-def run(network: nn.Module, feeds: Feeds) -> dict[str, Any]:
-    """Return a network's results with weights and every operator's result rounded to half.
+@contextmanager
+def rounding(network: nn.Module) -> Iterator[nn.Module]:
+    """Give a copy with weights in half that rounds every operator's result, while it is entered.
 
     Args:
         network: in eval mode, float32; it is left as it is.
-        feeds: inputs, each by a name.
-
-    Returns:
-        What forward returned for each, with arrays in the place of tensors.
     """
     import torch
-    from torch.utils._pytree import tree_map_only
 
     halved = copy.deepcopy(network)
-    results = {}
     with torch.inference_mode():
         for parameter in (*halved.parameters(), *halved.buffers()):
             parameter.data = _rounded(parameter.data)
-        for name, feed in feeds.items():
-            with _halves():
-                result = halved(*map(torch.from_numpy, feed.values()))
-            results[name] = tree_map_only(torch.Tensor, lambda tensor: tensor.numpy(), result)
-    return results
+        with _halves():
+            yield halved
 
 
 def _halves() -> Any:
@@ -66,6 +58,6 @@ PRECISION = Precision(
     title="half precision",
     sure_db=50.0,
     min_snr_db=45.0,
-    rounded=run,
+    rounding=rounding,
     stored=lambda weight: weight.half(),
 )

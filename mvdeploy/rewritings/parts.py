@@ -1,7 +1,8 @@
 """Parts of a tensor as slices, changes of shape as such: what delegates take.
 
-``x[i]``, ``x[::2]``, ``unbind``, ``split`` and ``chunk`` become slices of step 1; ``squeeze`` and ``unsqueeze``
-become ``reshape``; ``expand`` is a product with ones, or nothing where the shape stays.
+``x[i]``, ``x[::2]``, ``unbind``, ``split`` and ``chunk`` become slices of step 1; ``squeeze`` and
+``unsqueeze`` become ``reshape``; ``expand`` is a product with ones, or nothing where the shape
+stays.
 """
 
 from __future__ import annotations

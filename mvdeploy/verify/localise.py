@@ -241,6 +241,7 @@ def compare(
     rounded: Sequence[Capture] = (),
     alone: Alone | None = None,
     *,
+    rounding: Capture | None = None,
     to_first: bool = False,
 ) -> tuple[ModuleParity, ...]:
     """Compare tensor by tensor.
@@ -253,6 +254,8 @@ def compare(
         rounded: PyTorch's tensors in the export's precision; of several, that with the largest
             error counts. Empty where they are not known.
         alone: runs single modules; None to leave that out.
+        rounding: where `rounded` is empty, PyTorch's tensors with every result rounded as the
+            export's: an error that is not `JUMP` times theirs is rounding.
         to_first: end with the first tensor that diverges.
 
     Returns:
@@ -261,6 +264,7 @@ def compare(
     sure_db = precisions.get(precision).sure_db
     values = references(operators, reference)
     own = [references(operators, capture) for capture in rounded]
+    emulated = references(operators, rounding) if rounding is not None else {}
     usable = {n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape}
     leaves = {
         returned: (path, read)
@@ -286,6 +290,8 @@ def compare(
         else:
             # Written so that a NaN diverges, as above.
             same = out_db >= in_db - _JUMP_DB or out_db >= sure_db
+            if not same and name in emulated:
+                same = _ratio(wanted, difference, [emulated[name]]) <= JUMP
         own_ratio = None
         path, read = leaves.get(name, ("", ""))
         if alone is not None and rounded and path and path == boundary.module:

@@ -289,17 +289,19 @@ class _Inside:
             localise.compare, program.operators, reference, tensors, artifact.precision
         )
         modules = compared(rounded, self.yardstick.alone)
-        if rounded and any(module.diverges for module in modules):
-            alone = functools.partial(self.yardstick.alone, plain_sums=True)
-            both = (*rounded, self.yardstick.plain_sums(name))
-            again = compared(both, alone, to_first=True)
-            # After the first that stays, what was said of the others stands.
-            cleared = (
-                dataclasses.replace(module, diverges=module.diverges and also.diverges)
-                for module, also in zip(modules, again, strict=False)
-            )
-            modules = (*cleared, *modules[len(again) :])
-        return modules
+        if not any(module.diverges for module in modules):
+            return modules
+        if not rounded:
+            rounding = self.yardstick.rounding(name)
+            return modules if rounding is None else compared(rounding=rounding)
+        alone = functools.partial(self.yardstick.alone, plain_sums=True)
+        again = compared((*rounded, self.yardstick.plain_sums(name)), alone, to_first=True)
+        # After the first that stays, what was said of the others stands.
+        cleared = (
+            dataclasses.replace(module, diverges=module.diverges and also.diverges)
+            for module, also in zip(modules, again, strict=False)
+        )
+        return (*cleared, *modules[len(again) :])
 
 
 def _looked_into(parity: Parity, inside: _Inside) -> Parity:

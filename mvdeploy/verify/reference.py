@@ -98,6 +98,19 @@ class Yardstick:
         except Exception:  # see `Reference.not_exact`
             return usual, None
 
+    def rounding(self, name: str) -> localise.Capture | None:
+        """Return the tensors between modules, every result rounded as the artifact's.
+
+        None where errors are judged by double precision.
+        """
+        import torch
+
+        rounding = precisions.get(self.artifact.precision).rounding
+        if rounding is None or self.rewritten is None:
+            return None
+        with rounding(self.rewritten) as rounded:
+            return localise.Capture(rounded, *map(torch.from_numpy, self.feeds[name].values()))
+
     @functools.cached_property
     def _doubled(self) -> nn.Module | None:
         """The rewritten network in double precision; None where errors are not judged by it."""
@@ -152,8 +165,10 @@ def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str
 def _reference(artifact: Artifact, network: nn.Module, feeds: Feeds) -> Reference:
     naming = _naming(artifact, network)
     usual = {name: _run(naming, feed) for name, feed in feeds.items()}
-    rounding = precisions.get(artifact.precision).rounded
-    own = rounding(naming, feeds) if rounding else None
+    own = None
+    if rounding := precisions.get(artifact.precision).rounding:
+        with rounding(naming) as rounded:
+            own = {name: _run(rounded, feed) for name, feed in feeds.items()}
     try:
         exact_network = exact.doubled(naming)
         with exact.doubles():

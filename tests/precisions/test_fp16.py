@@ -24,7 +24,8 @@ class Sums(nn.Module):
 def test_weights_and_every_result_are_rounded() -> None:
     image = np.asarray([[1.0, 3.0, 0.75]], dtype=np.float32)
     network = Sums()
-    found = fp16.run(network, {"x": {"image": image}})["x"]
+    with fp16.rounding(network) as rounded:
+        found = rounded(torch.from_numpy(image)).detach().numpy()
     # Halves from 2048 on are whole numbers of two; the weight's last bits are below half's.
     np.testing.assert_array_equal(found, [[0.0, 4.0, 0.0]])
     assert float(network.weight.detach()) == 1.0 + 2**-13
@@ -33,7 +34,8 @@ def test_weights_and_every_result_are_rounded() -> None:
 
 
 def test_float32_is_left_outside_of_it() -> None:
-    fp16.run(Sums(), {"x": {"image": np.ones((1, 1), dtype=np.float32)}})
+    with fp16.rounding(Sums()) as rounded:
+        rounded(torch.ones(1, 1))
     assert float(torch.tensor(2049.0) - 2048) == 1.0
 
 
@@ -65,6 +67,7 @@ def test_what_a_network_returns_keeps_its_form() -> None:
         def forward(self, x: torch.Tensor) -> dict[str, torch.Tensor]:
             return {"boxes": x + 2048.0, "scores": x}
 
-    found = fp16.run(Two(), {"x": {"image": np.ones((1, 1), dtype=np.float32)}})["x"]
+    with fp16.rounding(Two()) as rounded:
+        found = rounded(torch.ones(1, 1))
     assert found["boxes"].tolist() == [[2048.0]]
     assert found["scores"].tolist() == [[1.0]]
