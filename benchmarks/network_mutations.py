@@ -18,7 +18,7 @@ import fcntl
 import math
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -41,8 +41,11 @@ MUTATIONS = (ATTENTION, RESIDUAL, NORM)
 LIMIT = precisions.get("fp32").max_ratio
 
 Outputs = dict[str, Tensor]
-Broken = tuple[str, str, Callable[[], AbstractContextManager[Any]]]
-"""A mutation, its place, and what breaks the network while it is entered."""
+Break = Callable[[], AbstractContextManager[Any]]
+"""Makes what breaks a network while it is entered, for one inference."""
+
+Fault = tuple[str, str, Break]
+"""A mutation, its place, and what breaks the network."""
 
 aten = torch.ops.aten
 PRODUCTS = (
@@ -103,8 +106,7 @@ def measure(name: str) -> list[tuple[str, ...]]:
     rounding = _errors(wanted, [_run(network, spec, image) for image in images])
     found = []
     for mutation, place, broken in _faults(network, torch.from_numpy(images[0])):
-        with broken():
-            errors = _errors(wanted, [_run(network, spec, image) for image in images])
+        errors = _errors(wanted, [_run(network, spec, image, broken) for image in images])
         times = max(ratio(errors[output], rounding[output]) for output in errors)
         snr = -20 * math.log10(max(*errors.values(), 1e-15))
         caught = "yes" if LIMIT is not None and times > LIMIT else "no"
@@ -112,9 +114,12 @@ def measure(name: str) -> list[tuple[str, ...]]:
     return found
 
 
-def _run(network: nn.Module, spec: ModelSpec, image: Any) -> Outputs:
+def _run(network: nn.Module, spec: ModelSpec, image: Any, broken: Break = nullcontext) -> Outputs:
+    given = torch.from_numpy(image)
     with torch.inference_mode():
-        named = tasks.get(spec.task).named(network(torch.from_numpy(image)))
+        with broken():
+            returned = network(given)
+        named = tasks.get(spec.task).named(returned)
         return {name: out.double() for name, out in named.items()}
 
 
@@ -130,7 +135,7 @@ def _errors(wanted: Sequence[Outputs], got: Sequence[Outputs]) -> dict[str, floa
     return found
 
 
-def _faults(network: nn.Module, image: Tensor) -> Iterator[Broken]:
+def _faults(network: nn.Module, image: Tensor) -> Iterator[Fault]:
     watching = _Watching(network)
     with torch.inference_mode(), watching:
         network(image)
