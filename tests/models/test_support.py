@@ -1,14 +1,17 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 
 import pytest
 
+from benchmarks import support as program
+from benchmarks.support import FORMATS, markdown, networks, ordered
 from mvdeploy import models
 from mvdeploy.models import support
 from mvdeploy.models.support import AGREES, CANNOT, DIFFERS, Support
-from tests.warm import Server
+from tests.warm import ROOT, Server
 
 ROWS = (
     Support("a", "onnx", AGREES, ratio="1.3"),
@@ -38,6 +41,45 @@ def test_what_was_found_is_of_networks_that_there_are() -> None:
     for row in found:
         assert row.outcome in (AGREES, DIFFERS, CANNOT)
         assert bool(row.cause) == (row.outcome != AGREES)
+
+
+def test_the_document_has_the_whole_table() -> None:
+    found = support.found()
+    assert markdown(ordered(found)) in (ROOT / "docs" / "support.md").read_text(encoding="utf-8")
+    tried = {(row.network, row.format) for row in found}
+    assert tried == {(network, name) for network in networks() for name in FORMATS}
+
+
+def test_a_defect_of_mvdeploy_is_no_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = subprocess.CompletedProcess((), 70, "", "Error: mvdeploy itself failed (x).\n")
+    monkeypatch.setattr(program, "_run", lambda *command: said)
+    with pytest.raises(SystemExit, match="mobilevit_xxs onnx: mvdeploy itself failed"):
+        program.tried("mobilevit_xxs", "onnx")
+
+
+@pytest.mark.parametrize(("status", "outcome"), [(1, DIFFERS), (2, CANNOT), (4, CANNOT)])
+def test_what_is_said_of_a_failure_is_the_cause(
+    monkeypatch: pytest.MonkeyPatch, status: int, outcome: str
+) -> None:
+    said = subprocess.CompletedProcess((), status, "", "noise\nError: It is so.\nDo this.\n")
+    monkeypatch.setattr(program, "_run", lambda *command: said)
+    assert program.tried("a", "onnx") == Support("a", "onnx", outcome, cause="It is so.")
+
+
+def test_a_row_takes_the_place_of_an_earlier_one(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    table = tmp_path / "support.csv"
+    table.write_text("network,format,outcome\nvil_tiny,onnx,agrees\nvil_tiny,coreml,cannot\n")
+    monkeypatch.setattr(program, "TABLE", table)
+    program._add(Support("vil_tiny", "coreml", AGREES))
+    program._add(Support("mobilevit_xs", "executorch", AGREES, "1", "0"))
+    rows = [line.split(",")[:5] for line in table.read_text().splitlines()]
+    assert rows[1:] == [
+        ["mobilevit_xs", "executorch", "agrees", "1", "0"],
+        ["vil_tiny", "onnx", "agrees", "", ""],
+        ["vil_tiny", "coreml", "agrees", "", ""],
+    ]
 
 
 @pytest.mark.parametrize("flags", [(), ("--json",)])

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
+from unittest import mock
 
 from tests.warm import Server
 
@@ -42,6 +44,25 @@ threads = 4
 cool_down = { thermal_status = 0, skin_c = 36.0, limit_s = 300.0, poll_s = 5.0 }
 """
 
+STUDY = """\
+title = "Two sizes"
+paper = "Ours"
+about = "Large images take longer."
+reference = "small"
+rows = [
+    { name = "small", model = "yardstick", image_size = "32" },
+    { name = "large", model = "yardstick", image_size = "64" },
+]
+
+[[published]]
+quantity = "latency"
+title = "CPU"
+unit = "ms"
+where = "A phone"
+source = "table 1"
+values = { small = 1.0, large = 3.5 }
+"""
+
 SHORT = ("--warmup", "3", "--iterations", "12", "--sessions", "2")
 FORMATS = {
     "onnx": "net.onnx",
@@ -76,6 +97,12 @@ def build(server: Server, folder: Path) -> Path:
     (run,) = (folder / "runs").iterdir()
     run.rename(folder / "run")
     _run(server, folder, "bench", "net.onnx", *SHORT, "--save-baseline", "base.json", "-o", "runs")
+    (folder / "rooms/studies").mkdir(parents=True, exist_ok=True)
+    (folder / "rooms/studies/sizes.toml").write_text(STUDY)
+    with mock.patch.dict(os.environ, {"MVDEPLOY_PLUGINS": str(folder / "rooms")}):
+        _run(server, folder, "study", "sizes", *SHORT, "--no-breakdown", "-o", "studies")
+    (study,) = (folder / "studies").iterdir()
+    study.rename(folder / "study")
     done.touch()
     return folder
 
