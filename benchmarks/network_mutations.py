@@ -37,6 +37,8 @@ from mvdeploy.verify import exact, inputs
 TABLE = Path(__file__).with_name("network_mutations.csv")
 FIELDS = ("network", "mutation", "place", "caught", "snr_db", "ratio")
 ATTENTION, RESIDUAL, NORM = "attention halved", "residual dropped", "norm eps × 100"
+NO_EFFECT = "no effect"
+"""Of what cannot change the outputs, as the image tokens of a last block that gives its class token."""
 MUTATIONS = (ATTENTION, RESIDUAL, NORM)
 LIMIT = precisions.get("fp32").max_ratio
 
@@ -103,13 +105,17 @@ def measure(name: str) -> list[tuple[str, ...]]:
     doubled = exact.doubled(network)
     with exact.doubles():
         wanted = [_run(doubled, spec, image.astype(np.float64)) for image in images]
-    rounding = _errors(wanted, [_run(network, spec, image) for image in images])
+    usual = [_run(network, spec, image) for image in images]
+    rounding = _errors(wanted, usual)
     found = []
     for mutation, place, broken in _faults(network, torch.from_numpy(images[0])):
-        errors = _errors(wanted, [_run(network, spec, image, broken) for image in images])
+        got = [_run(network, spec, image, broken) for image in images]
+        errors = _errors(wanted, got)
         times = max(ratio(errors[output], rounding[output]) for output in errors)
         snr = -20 * math.log10(max(*errors.values(), 1e-15))
         caught = "yes" if LIMIT is not None and times > LIMIT else "no"
+        if all(torch.equal(a[n], b[n]) for a, b in zip(usual, got, strict=True) for n in a):
+            caught = NO_EFFECT
         found.append((name, mutation, place, caught, f"{snr:.3g}", f"{times:.3g}"))
     return found
 
@@ -245,7 +251,12 @@ def markdown(measured: Sequence[dict[str, str]]) -> str:
     for network in dict.fromkeys(row["network"] for row in measured):
         cells = []
         for mutation in MUTATIONS:
-            own = [r for r in measured if (r["network"], r["mutation"]) == (network, mutation)]
+            own = [
+                row
+                for row in measured
+                if (row["network"], row["mutation"]) == (network, mutation)
+                and row["caught"] != NO_EFFECT
+            ]
             shown = [float(row["snr_db"]) for row in own if row["caught"] == "yes"]
             faintest = f", {max(shown):.0f} dB" if shown else ""
             cells.append(f"{len(shown)} of {len(own)}{faintest}" if own else "–")

@@ -7,7 +7,7 @@ from collections import Counter
 import pytest
 
 from benchmarks import network_mutations, support
-from benchmarks.network_mutations import ATTENTION, MUTATIONS, NORM, RESIDUAL
+from benchmarks.network_mutations import ATTENTION, MUTATIONS, NO_EFFECT, NORM, RESIDUAL
 from tests.warm import ROOT
 
 DOCUMENT = ROOT / "docs" / "verification.md"
@@ -25,7 +25,8 @@ def test_every_network_shows_every_kind_of_fault() -> None:
     for network, mutation in {(row["network"], row["mutation"]) for row in rows}:
         assert caught[network, mutation], (network, mutation)
     for mutation in (ATTENTION, RESIDUAL):
-        assert all(row["caught"] == "yes" for row in rows if row["mutation"] == mutation)
+        found = {row["caught"] for row in rows if row["mutation"] == mutation}
+        assert found == {"yes", NO_EFFECT} or found == {"yes"}, mutation
     assert {row["mutation"] for row in rows} == set(MUTATIONS)
 
 

@@ -47,6 +47,13 @@ class Tokens(nn.Embedding):
         return self.weight[None].expand(image.shape[0], -1, -1)
 
 
+class GentleLinear(nn.Linear):
+    """A layer between tokens and map, where both decide what becomes of the other."""
+
+    gain = 0.3
+    """Of random weights: with larger ones a block amplifies rounding, and there are twelve."""
+
+
 class TokensReadMap(nn.Module):
     """Attention of the tokens to the map, which is key and value as it is.
 
@@ -60,7 +67,7 @@ class TokensReadMap(nn.Module):
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
         self.alpha = nn.Sequential(nn.Linear(width, channels), nn.Hardsigmoid())
-        self.q = nn.Linear(width, channels)
+        self.q = GentleLinear(width, channels)
         self.proj = nn.Linear(channels, width)
         self.layer_norm = nn.LayerNorm(width)
 
@@ -127,8 +134,8 @@ class MapReadsTokens(nn.Module):
 
     def __init__(self, channels: int, width: int) -> None:
         super().__init__()
-        self.k = nn.Linear(width, channels)
-        self.proj = nn.Linear(width, channels)
+        self.k = GentleLinear(width, channels)
+        self.proj = GentleLinear(width, channels)
 
     def forward(self, x: Tensor, tokens: Tensor) -> Tensor:
         """Give the map, of the same shape."""
@@ -150,9 +157,9 @@ class Slopes(nn.Module):
     def __init__(self, width: int, channels: int) -> None:
         super().__init__()
         self.hyper = nn.Sequential(
-            nn.Linear(width, width // 4),
+            GentleLinear(width, width // 4),
             nn.ReLU(),
-            nn.Linear(width // 4, 2 * channels),
+            GentleLinear(width // 4, 2 * channels),
             nn.Hardsigmoid(),
         )
 
