@@ -38,7 +38,7 @@ TABLE = Path(__file__).with_name("network_mutations.csv")
 FIELDS = ("network", "mutation", "place", "caught", "snr_db", "ratio")
 ATTENTION, RESIDUAL, NORM = "attention halved", "residual dropped", "norm eps × 100"
 NO_EFFECT = "no effect"
-"""Of what cannot change the outputs, as the image tokens of a last block that gives its class token."""
+"""Of what cannot change the outputs, as the image tokens of the last block often cannot."""
 MUTATIONS = (ATTENTION, RESIDUAL, NORM)
 LIMIT = precisions.get("fp32").max_ratio
 

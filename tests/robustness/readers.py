@@ -184,7 +184,7 @@ READERS = (
         *("saved run, written", ("run",), _RUN, _WRITTEN, judges.by_files("out"), 300),
         _without_checksums,
     ),
-    *_saved("saved study", ("study",), ("study/study.json",), ("report", "study", "--json"), 300),
+    _saved("saved study", ("study",), ("study/study.json",), ("report", "study", "--json"), 300)[0],
     *_saved(
         "baseline",
         ("base.json", "sound/base.json"),
