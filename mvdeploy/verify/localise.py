@@ -261,60 +261,90 @@ def compare(
     Returns:
         One entry for each tensor that both sides have in the same shape, in the order they run.
     """
-    sure_db = precisions.get(precision).sure_db
-    values = references(operators, reference)
-    own = [references(operators, capture) for capture in rounded]
-    emulated = references(operators, rounding) if rounding is not None else {}
-    usable = {n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape}
-    leaves = {
-        returned: (path, read)
-        for path, (read, returned) in ends(operators, reference).items()
-        if path in reference.unary
-        and returned in usable
-        # Between modules a tensor may have had another shape.
-        and read in usable
-        and reference.inputs[path].shape == tensors[read].shape
-    }
-    snr: dict[str, float] = {}
-    ratios: dict[str, float] = {}
-    results = []
-    for boundary in boundaries(operators, usable):
-        name, wanted = boundary.tensor, usable[boundary.tensor].astype(np.float64)
-        difference = wanted - tensors[name].astype(np.float64)
-        out_db = snr[name] = _snr_db(wanted, difference)
-        in_db = min((snr[source] for source in boundary.inputs), default=EXACT_DB)
-        in_ratio = max((ratios.get(source, 0.0) for source in boundary.inputs), default=0.0)
-        if rounded:
-            ratios[name] = _ratio(wanted, difference, [values[name] for values in own])
-            same = ratios[name] <= max(MAX_RATIO, in_ratio * JUMP)
-        else:
-            # Written so that a NaN diverges, as above.
-            same = out_db >= in_db - _JUMP_DB or out_db >= sure_db
-            if not same and name in emulated:
-                same = _ratio(wanted, difference, [emulated[name]]) <= JUMP
-        own_ratio = None
-        path, read = leaves.get(name, ("", ""))
-        if alone is not None and rounded and path and path == boundary.module:
-            right, usual = alone(path, tensors[read])
-            own_ratio = _ratio(right, right - tensors[name].astype(np.float64), usual)
-            same = same and own_ratio <= MAX_OWN_RATIO
-        finite = bool(np.isfinite(difference).all())
-        results.append(
-            ModuleParity(
-                module=boundary.module,
-                tensor=name,
-                max_abs=float(np.abs(difference).max()) if finite else None,
-                snr_db=out_db if math.isfinite(out_db) else None,
-                input_snr_db=in_db if math.isfinite(in_db) else None,
-                diverges=not same,
-                ratio=_number(ratios.get(name)),
-                input_ratio=_number(in_ratio) if rounded else None,
-                own_ratio=_number(own_ratio),
-            )
-        )
-        if to_first and not same:
+    judge = _Judge(operators, reference, tensors, precision, rounded, alone, rounding)
+    results: list[ModuleParity] = []
+    for boundary in boundaries(operators, judge.usable):
+        results.append(judge.judged(boundary))
+        if to_first and results[-1].diverges:
             break
     return tuple(results)
+
+
+class _Judge:
+    """Judges tensors in the order they are computed; see `compare` for what it is given.
+
+    Attributes:
+        usable: PyTorch's values of the tensors that both sides have in the same shape.
+    """
+
+    def __init__(
+        self,
+        operators: tuple[Operator, ...],
+        reference: Capture,
+        tensors: Mapping[str, Array],
+        precision: str,
+        rounded: Sequence[Capture],
+        alone: Alone | None,
+        rounding: Capture | None,
+    ) -> None:
+        values = references(operators, reference)
+        self.usable = {
+            n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape
+        }
+        self._tensors, self._alone = tensors, alone
+        self._sure_db = precisions.get(precision).sure_db
+        self._rounded = [references(operators, capture) for capture in rounded]
+        self._emulated = references(operators, rounding) if rounding is not None else {}
+        self._leaves = {
+            returned: (path, read)
+            for path, (read, returned) in ends(operators, reference).items()
+            if path in reference.unary
+            and returned in self.usable
+            # Between modules a tensor may have had another shape.
+            and read in self.usable
+            and reference.inputs[path].shape == tensors[read].shape
+        }
+        self._snr: dict[str, float] = {}
+        self._ratios: dict[str, float] = {}
+
+    def judged(self, boundary: Boundary) -> ModuleParity:
+        """Judge a tensor by those that it is computed from."""
+        name, wanted = boundary.tensor, self.usable[boundary.tensor].astype(np.float64)
+        difference = wanted - self._tensors[name].astype(np.float64)
+        out_db = self._snr[name] = _snr_db(wanted, difference)
+        in_db = min((self._snr[source] for source in boundary.inputs), default=EXACT_DB)
+        in_ratio = max((self._ratios.get(source, 0.0) for source in boundary.inputs), default=0.0)
+        if self._rounded:
+            own = [values[name] for values in self._rounded]
+            ratio = self._ratios[name] = _ratio(wanted, difference, own)
+            same = ratio <= max(MAX_RATIO, in_ratio * JUMP)
+        else:
+            # Written so that a NaN diverges, as above.
+            same = out_db >= in_db - _JUMP_DB or out_db >= self._sure_db
+            if not same and name in self._emulated:
+                same = _ratio(wanted, difference, [self._emulated[name]]) <= JUMP
+        own_ratio = self._by_itself(boundary)
+        finite = bool(np.isfinite(difference).all())
+        return ModuleParity(
+            module=boundary.module,
+            tensor=name,
+            max_abs=float(np.abs(difference).max()) if finite else None,
+            snr_db=out_db if math.isfinite(out_db) else None,
+            input_snr_db=in_db if math.isfinite(in_db) else None,
+            diverges=not (same and (own_ratio is None or own_ratio <= MAX_OWN_RATIO)),
+            ratio=_number(self._ratios.get(name)),
+            input_ratio=_number(in_ratio) if self._rounded else None,
+            own_ratio=_number(own_ratio),
+        )
+
+    def _by_itself(self, boundary: Boundary) -> float | None:
+        """Return the error of a module that is given what the export gave it; None if unknown."""
+        path, read = self._leaves.get(boundary.tensor, ("", ""))
+        if self._alone is None or not self._rounded or path != boundary.module or not path:
+            return None
+        right, usual = self._alone(path, self._tensors[read])
+        got = self._tensors[boundary.tensor].astype(np.float64)
+        return _ratio(right, right - got, usual)
 
 
 _JUMP_DB = 20 * math.log10(JUMP)
