@@ -51,7 +51,8 @@ Fault = tuple[str, str, Break]
 
 aten = torch.ops.aten
 PRODUCTS = (
-    *(aten.addmm, aten.mm, aten.bmm, aten.baddbmm, aten.convolution, aten.linear, aten.matmul),
+    *(aten.addmm, aten.mm, aten.bmm, aten.baddbmm, aten.convolution, aten.conv2d, aten.linear),
+    *(aten.matmul, aten.einsum),
     *(aten._scaled_dot_product_flash_attention_for_cpu, aten.scaled_dot_product_attention),
 )
 
