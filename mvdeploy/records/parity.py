@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import statistics
 from collections.abc import Iterator
 from typing import Annotated
 
@@ -301,7 +302,22 @@ class Parity:
     def _least_snr(self, one: ParityInput | OutputParity) -> float | None:
         if self.min_snr_db is None or one.rounding_db is None:
             return self.min_snr_db
-        return min(self.min_snr_db, one.rounding_db - ROUNDING_MARGIN_DB)
+        # On one input rounding may happen to cost little: that of the median input counts, too.
+        usual = statistics.median(self._rounding_of(one) or [one.rounding_db])
+        return min(self.min_snr_db, min(one.rounding_db, usual) - ROUNDING_MARGIN_DB)
+
+    def _rounding_of(self, one: ParityInput | OutputParity) -> list[float]:
+        """Return what rounding costs the same output, or all, on every input."""
+        if isinstance(one, ParityInput):
+            found = [other.rounding_db for other in self.inputs]
+        else:
+            outputs = (output for other in self.inputs for output in other.outputs)
+            found = [output.rounding_db for output in outputs if output.name == one.name]
+        return [db for db in found if db is not None]
+
+    def _to_spare(self, one: ParityInput) -> float:
+        """Return by how much the SNR on an input is above what is demanded, dB."""
+        return math.inf if one.snr_db is None else one.snr_db - (self._least_snr(one) or 0.0)
 
     @property
     def blind(self) -> bool:
@@ -310,14 +326,14 @@ class Parity:
 
     @property
     def demand(self) -> str:
-        """What is demanded of every input, in words."""
+        """What is demanded, of the worst input, in words."""
         if self.max_ratio is not None:
             usual = f"error within {self.max_ratio:g} times that of rounding"
             if not self._summed:
                 return usual
             return f"{usual}, or {ONE_INPUT * self.max_ratio:g} with sums one after another"
         if self.min_snr_db is not None:
-            least = min((self._least_snr(one) or 0.0 for one in self.inputs), default=0.0)
+            least = (self._least_snr(self.worst) if self.inputs else None) or 0.0
             if least < self.min_snr_db:
                 return f"SNR {self.min_snr_db:.0f} dB, or as far as rounding allows: {least:.0f} dB"
             return f"SNR {self.min_snr_db:.0f} dB"
@@ -356,5 +372,5 @@ class Parity:
         if self.max_ratio is not None:
             return max(self.inputs, key=lambda i: i.ratio)
         if self.min_snr_db is not None:
-            return min(self.inputs, key=lambda i: math.inf if i.snr_db is None else i.snr_db)
+            return min(self.inputs, key=self._to_spare)
         return max(self.inputs, key=lambda i: i.max_abs)

@@ -71,3 +71,27 @@ def test_what_a_network_returns_keeps_its_form() -> None:
         found = rounded(torch.ones(1, 1))
     assert found["boxes"].tolist() == [[2048.0]]
     assert found["scores"].tolist() == [[1.0]]
+
+
+def several(*inputs: tuple[float, float]) -> Parity:
+    """Return a comparison with an SNR and rounding's on each input."""
+    found = tuple(
+        ParityInput(str(n), 0.1, snr, 1.0, True, rounding)
+        for n, (snr, rounding) in enumerate(inputs)
+    )
+    return Parity("e", found, None, 1.0, False, (), 45.0)
+
+
+def test_luck_of_rounding_on_one_input_counts_for_nothing() -> None:
+    lucky = several((35, 34), (35, 35), (33, 42))
+    assert all(map(lucky.accepts, lucky.inputs))
+    wrong = several((35, 34), (35, 35), (28, 42))
+    assert [wrong.accepts(one) for one in wrong.inputs] == [True, True, False]
+    assert wrong.worst.name == "2"
+    assert wrong.demand == "SNR 45 dB, or as far as rounding allows: 29 dB"
+
+
+def test_what_is_told_is_the_input_that_has_least_to_spare() -> None:
+    one = several((60, 70), (36, 34), (50, 70))
+    assert one.worst.name == "2"  # 5 dB above what is demanded, the second 8
+    assert all(map(one.accepts, one.inputs))

@@ -119,6 +119,7 @@ FAMILIES = {
     ),
     "hard": Family(lambda x: F.hardswish(x * 4) + F.hardsigmoid(x * 4), THREE, "thresholded_relu"),
     "gelu": Family(lambda x: F.gelu(x), THREE, "gelu"),
+    "prelu": Family(lambda x: F.prelu(x, torch.linspace(-0.5, 2, 6)), FOUR, "prelu"),
     "clip": Family(lambda x: x.clamp(-0.5, 0.7), THREE, "clip"),
     "pairwise": Family(_pairwise, THREE, "maximum minimum real_div pow sub add"),
     "roots": Family(_roots, THREE, "sqrt rsqrt log exp"),

@@ -112,6 +112,7 @@ OPERATORS: dict[str, Function] = {
     "inverse": lambda x, epsilon: 1 / (x + epsilon),
     "leaky_relu": lambda x, alpha: F.leaky_relu(x, alpha),
     "log": lambda x, epsilon: torch.log(x + epsilon),
+    "prelu": lambda x, alpha: F.prelu(x, alpha),
     "rsqrt": lambda x, epsilon: torch.rsqrt(x + epsilon),
     "select": lambda cond, a, b: torch.where(cond, a, b),
     "sigmoid_hard": lambda x, alpha, beta: (alpha * x + beta).clamp(0, 1),
