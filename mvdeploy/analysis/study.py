@@ -128,6 +128,11 @@ class WayView:
     largest: tuple[tuple[str, str, str], ...] = ()
 
     @property
+    def has_others(self) -> bool:
+        """Whether a share that can be seen, of 0.05 %, is in none of the study's parts."""
+        return any(entry.other >= 0.0005 for entry in self.entries)
+
+    @property
     def time_kind(self) -> TimeKind:
         """Whether the shares rest on measured or on estimated times of operators."""
         found = (e.case.breakdown for e in self.entries if e.case and e.case.breakdown)

@@ -35,11 +35,14 @@ def draw(view: StudyView, way: WayView) -> Figure:
     figure = _style.figure(1.3 + 0.5 * len(entries))
     axes = figure.subplots()
     looks = dict(zip((part.title for part in parts), _style.looks(), strict=False))
-    looks[_OTHER], looks[_UNATTRIBUTED] = ("#999999", "**"), _style.unattributed(OUTSIDE)
+    if way.has_others:
+        looks[_OTHER] = ("#999999", "**")
+    looks[_UNATTRIBUTED] = _style.unattributed(OUTSIDE)
     for row, entry in enumerate(entries):
         measured = {part.title: entry.shares[part.title] for part in parts}
-        rest = 1 - sum(measured.values()) - entry.unattributed
-        measured |= {_OTHER: max(0.0, rest), _UNATTRIBUTED: entry.unattributed}
+        if way.has_others:
+            measured[_OTHER] = max(0.0, 1 - sum(measured.values()) - entry.unattributed)
+        measured[_UNATTRIBUTED] = entry.unattributed
         _bar(axes, row - 0.17, 0.32, measured, looks)
         _bar(axes, row + 0.17, 0.26, _published(view.study, entry), looks, pale=True)
     axes.set_yticks(range(len(entries)), [elide(clean(e.row.name), _NAME) for e in entries])

@@ -113,9 +113,10 @@ def _shares(view: StudyView, way: WayView) -> Table:
         columns.append(Column(f"{part.title}\n({way.time_kind})"))
         columns += [Column(f"{part.title}\n(published)")] if published[part.title] else []
     what = "categories" if study.divided == "category" else "kinds"
-    columns += [Column(f"{t}\n({way.time_kind})") for t in (f"Other {what}", "Unattributed")]
+    rest = (*((f"Other {what}",) if way.has_others else ()), "Unattributed")
+    columns += [Column(f"{title}\n({way.time_kind})") for title in rest]
     rows = tuple(
-        _share_row(view, entry, published)
+        _share_row(view, way, entry, published)
         for entry in way.entries
         if entry.shares
         or any(entry.row.name in s.values for one in published.values() for s in one)
@@ -129,7 +130,7 @@ def _shares(view: StudyView, way: WayView) -> Table:
 
 
 def _share_row(
-    view: StudyView, entry: Entry, published: dict[str, tuple[Published, ...]]
+    view: StudyView, way: WayView, entry: Entry, published: dict[str, tuple[Published, ...]]
 ) -> tuple[str, ...]:
     cells = [entry.row.name]
     for part in view.study.parts:
@@ -137,7 +138,8 @@ def _share_row(
         series = published[part.title]
         found = [one.values[entry.row.name] for one in series if entry.row.name in one.values]
         cells += [", ".join(map(number, found)) or NONE] if series else []
-    cells += [_percent(entry, entry.other), _percent(entry, entry.unattributed)]
+    rest = (*((entry.other,) if way.has_others else ()), entry.unattributed)
+    cells += [_percent(entry, share) for share in rest]
     return tuple(cells)
 
 
