@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from contextlib import nullcontext
 
 import pytest
 
 from benchmarks import network_mutations, support
-from benchmarks.network_mutations import ATTENTION, MUTATIONS, NO_EFFECT, NORM, RESIDUAL
+from benchmarks.network_mutations import MUTATIONS, NO_EFFECT, NORM
 from tests.warm import ROOT
 
 DOCUMENT = ROOT / "docs" / "verification.md"
@@ -24,9 +25,9 @@ def test_every_network_shows_every_kind_of_fault() -> None:
     caught = Counter((row["network"], row["mutation"]) for row in rows if row["caught"] == "yes")
     for network, mutation in {(row["network"], row["mutation"]) for row in rows}:
         assert caught[network, mutation], (network, mutation)
-    for mutation in (ATTENTION, RESIDUAL):
-        found = {row["caught"] for row in rows if row["mutation"] == mutation}
-        assert found == {"yes", NO_EFFECT} or found == {"yes"}, mutation
+    unseen = [row for row in rows if row["caught"] == "no" and row["mutation"] != NORM]
+    # A LayerNorm reads the halved result alone, which changes it by its epsilon.
+    assert [row["place"] for row in unseen] == ["blocks.2.revert_projs"]
     assert {row["mutation"] for row in rows} == set(MUTATIONS)
 
 
@@ -40,13 +41,16 @@ def test_it_is_what_is_measured(network: str) -> None:
 
 
 def test_a_network_without_a_fault_is_sound(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(network_mutations, "_faults", lambda network, image: [(NORM, "", _nothing)])
+    monkeypatch.setattr(
+        network_mutations, "_faults", lambda network, image: [(NORM, "", nullcontext)]
+    )
     ((*_, caught, snr, _ratio),) = network_mutations.measure("mobilevit_xxs")
-    assert caught == "no"
-    assert float(snr) > 90
+    assert (caught, float(snr) > 90) == ("no", True)
 
 
-def _nothing():
-    from contextlib import nullcontext
-
-    return nullcontext()
+def test_what_changes_nothing_is_no_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(
+        network_mutations, "_faults", lambda network, image: [("x", "", nullcontext)]
+    )
+    ((*_, caught, _snr, _ratio),) = network_mutations.measure("mobilevit_xxs")
+    assert caught == NO_EFFECT
