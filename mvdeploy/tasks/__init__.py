@@ -14,9 +14,9 @@ A task is one file in this folder, importable without torch, with:
     tensors by name that a program may return instead of the network's own, such as probabilities
     for logits. A task without it has none.
 ``compare(wanted, got, rounded, spec)``
-    the `Decision`: whether two results, arrays by output name, say the same. `rounded` is `wanted`
-    as it comes out with the artifact's rounding, and tells what that can confuse; None where
-    nothing is rounded.
+    the `Decision`: whether two results, arrays by output name, say the same. `rounded` is as far
+    from `wanted` as an artifact may be, a multiple of what rounding costs, and tells what that can
+    confuse; None where nothing is rounded.
 ``NUM_CLASSES``
     how many classes a network has for it that does other tasks too, if nothing is asked for. A
     task without it leaves classes and image size as the network has them.

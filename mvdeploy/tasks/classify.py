@@ -47,8 +47,8 @@ def postprocess(outputs: dict[str, Tensor], spec: ModelSpec) -> dict[str, Tensor
 def compare(wanted: Arrays, got: Arrays, rounded: Arrays | None, spec: ModelSpec) -> Decision:
     """Compare the largest of logits or probabilities.
 
-    Another class is a tie when the reference's values of the two are so near that two errors can
-    exchange them which are twice what rounding moves any of them by, as is allowed.
+    Another class is a tie when the reference's values of the two are nearer than twice what
+    rounding moves any of them by.
     """
     import numpy as np
 
@@ -59,7 +59,7 @@ def compare(wanted: Arrays, got: Arrays, rounded: Arrays | None, spec: ModelSpec
         return Decision(agrees)
     gap = float((_at(reference, top) - _at(reference, other)).max())
     moved = np.abs(reference.astype(np.float64) - rounded[name].astype(np.float64))
-    return Decision(agrees=False, tied=gap <= 4 * float(moved.max()))
+    return Decision(agrees=False, tied=gap <= 2 * float(moved.max()))
 
 
 def answers(outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...]:

@@ -24,7 +24,7 @@ from mvdeploy.records import (
     ParityInput,
     PrecisionLoss,
 )
-from mvdeploy.records.parity import NOTABLE, ONE_INPUT
+from mvdeploy.records.parity import NOTABLE, ONE_INPUT, ROUNDING_MARGIN_DB
 from mvdeploy.verify import images, localise, probes, verifiers
 from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick
 from mvdeploy.verify.running import engine_errors, numeric, run_artifact
@@ -370,7 +370,9 @@ def _compare(
         for output in expected
     )
     spec = artifact.spec
-    decision = tasks.get(spec.task).compare(expected, actual, rounded, spec)
+    decision = tasks.get(spec.task).compare(
+        expected, actual, _allowed(artifact, expected, rounded), spec
+    )
     return ParityInput(
         name=name,
         max_abs=max(output.max_abs for output in outputs),
@@ -381,6 +383,18 @@ def _compare(
         tied=decision.tied,
         outputs=outputs,
     )
+
+
+def _allowed(artifact: Artifact, expected: Outputs, rounded: Outputs | None) -> Outputs | None:
+    """Return outputs as far from the reference's as is allowed: a multiple of what rounding is."""
+    if rounded is None:
+        return None
+    times = precisions.get(artifact.precision).max_ratio or 10 ** (ROUNDING_MARGIN_DB / 20)
+    return {
+        name: expected[name] + times * (value.astype(np.float64) - expected[name])
+        for name, value in rounded.items()
+        if name in expected
+    }
 
 
 def _lowest(decibels: Iterable[float | None]) -> float | None:
