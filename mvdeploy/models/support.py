@@ -13,8 +13,8 @@ AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot"
 """The file computes what the network does; it does not; there is none, for a reason."""
 
 DELEGATES = (
-    "delegates / operators that none took; plain: of the network as its class is written, and how "
-    "many times as long one inference of it took on the machine that made the table"
+    "delegates / operators that none took; plain: of the network as its class is written, and "
+    "where it was measured, how many times as long one inference of it took"
 )
 """What the numbers of an ExecuTorch program mean."""
 
