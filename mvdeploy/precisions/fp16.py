@@ -2,7 +2,8 @@
 
 A program in float16 differs from its network by rounding, and how much that comes to depends on the
 weights: every layer passes on the errors of those before it. Measured in PyTorch, it tells rounding
-from faults.
+from faults. What a network keeps out of PyTorch's mixed precision (``with torch.autocast(...,
+enabled=False)``) stays float32 in such programs, and is not rounded here.
 """
 
 from __future__ import annotations
@@ -32,18 +33,46 @@ def rounding(network: nn.Module) -> Iterator[nn.Module]:
     with torch.inference_mode():
         for parameter in (*halved.parameters(), *halved.buffers()):
             parameter.data = _rounded(parameter.data)
-        with _halves():
+        with _autocasts() as entered, _halves(entered):
             yield halved
 
 
-def _halves() -> Any:
-    """Round what every operator makes to half precision, while it is entered."""
+@contextmanager
+def _autocasts() -> Iterator[list[bool]]:
+    """Give the regions of autocast that a network is in, outermost first: whether each enables it.
+
+    PyTorch tells nobody: its own flag reads alike inside a disabled region and outside any.
+    """
+    import torch
+
+    entered: list[bool] = []
+    enter, leave = torch.autocast.__enter__, torch.autocast.__exit__
+
+    def entering(region: torch.autocast) -> Any:
+        entered.append(region._enabled)
+        return enter(region)  # type: ignore[no-untyped-call]
+
+    def leaving(region: torch.autocast, *error: Any) -> Any:
+        entered.pop()
+        return leave(region, *error)
+
+    torch.autocast.__enter__, torch.autocast.__exit__ = entering, leaving  # type: ignore[method-assign]
+    try:
+        yield entered
+    finally:
+        torch.autocast.__enter__, torch.autocast.__exit__ = enter, leave  # type: ignore[method-assign]
+
+
+def _halves(entered: list[bool]) -> Any:
+    """Round what every operator makes to half precision, unless autocast is disabled for it."""
     from torch import Tensor
     from torch.utils._pytree import tree_map_only
 
-    return dispatching(
-        lambda operator, args, kwargs: tree_map_only(Tensor, _rounded, operator(*args, **kwargs))
-    )
+    def compute(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+        made = operator(*args, **kwargs)
+        return tree_map_only(Tensor, _rounded, made) if all(entered[-1:]) else made
+
+    return dispatching(compute)
 
 
 def _rounded(tensor: Tensor) -> Tensor:

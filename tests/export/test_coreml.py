@@ -376,3 +376,36 @@ def test_the_sources_passes_are_told(tmp_path: Path) -> None:
     assert told["mvdeploy.passes"] == "fold_batchnorm"
     assert told["mvdeploy.weights"] == f"seed {network.seed}"
     assert artifact.format == "coreml"
+
+
+class KeptInFloat32(nn.Module):
+    """Linear attention, whose sums of squares over many positions half precision has not."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.qkv = nn.Conv2d(3, 12, 1)
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        q, k, v = self.qkv(x).flatten(2).mT.chunk(3, -1)
+        with torch.autocast("cpu", enabled=False):
+            attended = (q.relu() @ (k.relu().mT @ v)) / (
+                q.relu() @ k.relu().mT.sum(-1, True) + 1e-15
+            )
+        return self.head(attended.mean(1))
+
+
+def test_what_a_network_keeps_in_float32_stays_so(tmp_path: Path) -> None:
+    torch.manual_seed(0)
+    kept = subject(KeptInFloat32(), torch.rand(1, 3, 8, 8), FACTS)
+    path = tmp_path / "kept.mlpackage"
+    coreml.write(kept, path, export.complete("coreml", export.options("coreml", {})))
+    program = spec(path).mlProgram.functions["main"]
+    (block,) = program.block_specializations.values()
+    types = {
+        op.type: {output.type.tensorType.dataType for output in op.outputs}
+        for op in block.operations
+        if op.type in {"conv", "matmul", "real_div", "linear"}
+    }
+    half, single = 10, 11  # of MIL's DataType
+    assert types == {"conv": {half}, "linear": {half}, "matmul": {single}, "real_div": {single}}

@@ -95,3 +95,33 @@ def test_what_is_told_is_the_input_that_has_least_to_spare() -> None:
     one = several((60, 70), (36, 34), (50, 70))
     assert one.worst.name == "2"  # 5 dB above what is demanded, the second 8
     assert all(map(one.accepts, one.inputs))
+
+
+class Divided(nn.Module):
+    """Divides by what half precision has not, where it keeps out of mixed precision."""
+
+    def __init__(self, kept: bool) -> None:
+        super().__init__()
+        self.kept = kept
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.kept:
+            return x / (x + 1e-15)
+        with torch.autocast("cpu", enabled=False):
+            return x / (x + 1e-15)
+
+
+def test_what_a_network_keeps_in_float32_is_not_rounded() -> None:
+    zeros = torch.zeros(1, 3)
+    with fp16.rounding(Divided(kept=True)) as rounded:
+        assert rounded(zeros).tolist() == [[0.0, 0.0, 0.0]]
+    with fp16.rounding(Divided(kept=False)) as rounded:
+        assert rounded(zeros).isnan().all()
+
+
+def test_autocast_is_left_as_it_was() -> None:
+    before = torch.autocast.__enter__, torch.autocast.__exit__
+    with fp16.rounding(Divided(kept=True)) as rounded:
+        assert torch.autocast.__enter__ is not before[0]
+        rounded(torch.zeros(1, 3))
+    assert (torch.autocast.__enter__, torch.autocast.__exit__) == before

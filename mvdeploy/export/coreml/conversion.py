@@ -11,17 +11,18 @@ import numpy as np
 import torch
 from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor, nn
+from torch.export import ExportedProgram
 
 from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject
+from mvdeploy.export.coreml import full_precision
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
 
 LABEL = "classLabel"
 """Output of a classifier beside its probabilities, named by coremltools."""
 
-_PRECISIONS = {"fp16": ct.precision.FLOAT16, "fp32": ct.precision.FLOAT32}
 _ARRAYS = {"int64": "int32", "int16": "int32", "int8": "int32", "uint8": "int32", "bool": "float32"}
 """What inputs are in Core ML, whose arrays have not all element types; outputs alike, but bool."""
 
@@ -92,19 +93,20 @@ def convert(
         EngineError: an operator cannot be placed.
     """
     fed = _Fed(subject.network, image, bool(labels)).eval()
-    program = subject.rewrite(torch.export.export(fed, subject.examples))
-    program = rewritings.apply(program, REWRITINGS)
+    traced = torch.export.export(fed, subject.examples)
+    full_precision.mark(traced)
+    program = rewritings.apply(subject.rewrite(traced), REWRITINGS).run_decompositions({})
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
     model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
-        program.run_decompositions({}),
+        program,
         inputs=[_input(*first, image), *(_input(*other, None) for other in others)],
         # A classifier names its outputs itself.
         outputs=None if labels else [_output(tensor) for tensor in subject.outputs],
         classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
         minimum_deployment_target=getattr(ct.target, target),
-        compute_precision=_PRECISIONS[precision],
+        compute_precision=_computed(precision, program),
         skip_model_load=True,
     )
     inputs = [dataclasses.replace(t, dtype=_ARRAYS.get(t.dtype, t.dtype)) for t in subject.inputs]
@@ -120,6 +122,12 @@ def convert(
         tuple(inputs),
         _classified(shapes[0]) if labels else tuple(outputs),
     )
+
+
+def _computed(precision: str, program: ExportedProgram) -> Any:
+    if precision == "fp32":
+        return ct.precision.FLOAT32
+    return ct.transform.FP16ComputePrecision(full_precision.selector(program))
 
 
 def _input(
