@@ -8,7 +8,8 @@ as their classes are written (``--formulation plain``), to count delegates. Adds
 ``mvdeploy/models/support.csv``; what stands there already is not done again, so that it can be
 stopped and started, and two shards may run at the same time. ``--latency`` measures, for those
 ExecuTorch programs that the rewriting has changed, how long the plain one takes beside it; nothing
-else should run then. ``--show`` prints the table as docs/support.md has it.
+else should run then. ``--files DIR`` keeps the ExecuTorch programs, which are not exported again to be
+measured. ``--show`` prints the table as docs/support.md has it.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +64,7 @@ def main() -> None:
     parser.add_argument("--networks", nargs="+", default=networks())
     parser.add_argument("--formats", nargs="+", default=FORMATS)
     parser.add_argument("--latency", action="store_true")
+    parser.add_argument("--files", type=Path, help="where ExecuTorch programs are kept")
     parser.add_argument("--show", action="store_true")
     chosen = parser.parse_args()
     if chosen.show:
@@ -71,7 +74,7 @@ def main() -> None:
         for row in ordered(support.found()):
             if row.network in chosen.networks and _is_changed(row) and not row.plain_latency:
                 print(row.network, flush=True)
-                _add(timed(row))
+                _add(timed(row, chosen.files))
         return
     shard, shards = map(int, chosen.shard.split("/"))
     tasks = [(network, name) for network in chosen.networks for name in chosen.formats]
@@ -79,7 +82,7 @@ def main() -> None:
     for number, task in enumerate(tasks):
         if number % shards == shard and task not in known:
             print(*task, flush=True)
-            _add(tried(*task))
+            _add(tried(*task, chosen.files))
 
 
 def networks() -> tuple[str, ...]:
@@ -88,10 +91,10 @@ def networks() -> tuple[str, ...]:
     return (*own, *TASKS, *LIBRARIES)
 
 
-def tried(network: str, format_name: str) -> Support:
+def tried(network: str, format_name: str, files: Path | None = None) -> Support:
     """Export a network, and say what came of it."""
-    with tempfile.TemporaryDirectory() as folder:
-        made, error, status = _export(folder, network, format_name)
+    with _folder(network, format_name, files) as folder:
+        made, error, status = _export(folder / "as-usual", network, format_name)
         if status == DEFECT:
             raise SystemExit(f"{network} {format_name}: {error}")
         if made is None:
@@ -103,24 +106,34 @@ def tried(network: str, format_name: str) -> Support:
             return row
         delegates, outside = _counts(made)
         row = row._replace(delegates=delegates, outside=outside)
-        plain, _, _ = _export(folder, network, format_name, *PLAIN)
+        plain, _, _ = _export(folder / "plain", network, format_name, *PLAIN)
         if plain is None:
             return row
         delegates, outside = _counts(plain)
         return row._replace(plain_delegates=delegates, plain_outside=outside)
 
 
-def timed(row: Support) -> Support:
-    """Measure a program and the plain one in turns."""
+@contextmanager
+def _folder(network: str, format_name: str, files: Path | None) -> Iterator[Path]:
     with tempfile.TemporaryDirectory() as folder:
-        files = []
+        if files is None or format_name != "executorch":
+            yield Path(folder)
+        else:
+            yield files / network.replace(":", "-").replace(" ", "-")
+
+
+def timed(row: Support, files: Path | None = None) -> Support:
+    """Measure a program and the plain one in turns."""
+    with _folder(row.network, row.format, files) as folder, tempfile.TemporaryDirectory() as runs:
+        programs = []
         for name, more in (("as-usual", ()), ("plain", PLAIN)):
-            made, error, _ = _export(f"{folder}/{name}", row.network, row.format, *more)
-            if made is None:
-                raise SystemExit(f"{row.network}: {error}")
-            files += map(str, Path(folder, name).glob("*.pte"))
-        _run("bench", *files, "--no-breakdown", "--min-time", "2", "-o", f"{folder}/runs")
-        (table,) = Path(folder, "runs").glob("*/comparisons.csv")
+            if not list((folder / name).glob("*.pte")):
+                made, error, _ = _export(folder / name, row.network, row.format, *more)
+                if made is None:
+                    raise SystemExit(f"{row.network}: {error}")
+            programs += map(str, (folder / name).glob("*.pte"))
+        _run("bench", *programs, "--no-breakdown", "--min-time", "2", "-o", runs)
+        (table,) = Path(runs).glob("*/comparisons.csv")
         (pair,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     ratio, low, high = (f"{float(pair[name]):.2f}" for name in ("ratio", "low", "high"))
     return row._replace(plain_latency=ratio, plain_low=low, plain_high=high)
@@ -138,20 +151,22 @@ def _counts(made: dict[str, Any]) -> tuple[str, str]:
 
 
 def _export(
-    folder: str, network: str, format_name: str, *more: str
+    folder: Path, network: str, format_name: str, *more: str
 ) -> tuple[dict[str, Any] | None, str, int | str]:
     """Return the manifest of a file; or else what was said, and the status."""
     name, *task = network.split()
     flags = ("--task", *task) if task else ()
     try:
-        done = _run("export", name, "--format", format_name, "--json", *flags, *more, "-o", folder)
+        done = _run(
+            "export", name, "--format", format_name, "--json", *flags, *more, "-o", str(folder)
+        )
     except subprocess.TimeoutExpired:
         return None, f"no end in {TIMEOUT:.0f} s", "timeout"
     if done.returncode == 0:
         return json.loads(done.stdout)[0], "", 0
     said = [line for line in done.stderr.splitlines() if line.startswith("Error: ")]
     words = said[0].removeprefix("Error: ") if said else f"status {done.returncode}"
-    return None, words.replace(folder, "").strip(), done.returncode
+    return None, words.replace(str(folder), "").strip(), done.returncode
 
 
 def _run(*command: str) -> subprocess.CompletedProcess[str]:
