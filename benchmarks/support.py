@@ -8,8 +8,8 @@ as their classes are written (``--formulation plain``), to count delegates. Adds
 ``mvdeploy/models/support.csv``; what stands there already is not done again, so that it can be
 stopped and started, and two shards may run at the same time. ``--latency`` measures, for those
 ExecuTorch programs that the rewriting has changed, how long the plain one takes beside it; nothing
-else should run then. ``--files DIR`` keeps the ExecuTorch programs, which are not exported again to be
-measured. ``--show`` prints the table as docs/support.md has it.
+else should run then. ``--files DIR`` keeps the ExecuTorch programs, which are not exported again to
+be measured. ``--show`` prints the table as docs/support.md has it.
 """
 
 from __future__ import annotations
