@@ -125,7 +125,7 @@ def _folder(network: str, format_name: str, files: Path | None) -> Iterator[Path
 def timed(row: Support, files: Path | None = None) -> Support:
     """Measure a program and the plain one in turns."""
     with _folder(row.network, row.format, files) as folder, tempfile.TemporaryDirectory() as runs:
-        programs = []
+        programs: list[str] = []
         for name, more in (("as-usual", ()), ("plain", PLAIN)):
             if not list((folder / name).glob("*.pte")):
                 made, error, _ = _export(folder / name, row.network, row.format, *more)
