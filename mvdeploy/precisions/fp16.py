@@ -29,7 +29,8 @@ def rounding(network: nn.Module) -> Iterator[nn.Module]:
     """
     import torch
 
-    halved = copy.deepcopy(network)
+    # Networks keep tensors that they computed from their weights until they are trained.
+    halved = copy.deepcopy(network).train().eval()
     with torch.inference_mode():
         for parameter in (*halved.parameters(), *halved.buffers()):
             parameter.data = _rounded(parameter.data)

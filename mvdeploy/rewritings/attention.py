@@ -26,6 +26,12 @@ def attention(
 ) -> Any:
     """Compute attention of (…, N, d) queries over (…, M, d) keys and (…, M, e) values."""
     lead = query.shape[:-2]
+    if lead and key.shape[:-2] == value.shape[:-2] == (*lead[:-1], 1) != lead and attn_mask is None:
+        # All heads ask the same keys: they are rows of one query.
+        rows = query.reshape(*lead[:-1], 1, -1, query.shape[-1])
+        mixed = attention(rows, key, value, None, dropout_p, is_causal, scale=scale)
+        wanted = (*query.shape[:-1], value.shape[-1])
+        return mixed if mixed is NotImplemented else mixed.reshape(wanted)
     alike = key.shape[:-2] == value.shape[:-2] == lead
     # A mask of booleans may mask whole rows.
     masks = attn_mask is None or attn_mask.is_floating_point()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -25,8 +26,14 @@ def copied(x: Tensor, *, dtype: torch.dtype | None = None, **_: object) -> Any:
     return x if dtype in (None, x.dtype) else NotImplemented
 
 
+def joined(tensors: Sequence[Tensor], *_: object) -> Any:
+    """Leave out a concatenation of one tensor, which XNNPACK does not take."""
+    return tensors[0] if len(tensors) == 1 else NotImplemented
+
+
 OPERATORS = {
     _ATEN.alias.default: same,
+    _ATEN.cat.default: joined,
     _ATEN.to.dtype: to_type,
     _ATEN._to_copy.default: copied,
 }

@@ -1,4 +1,4 @@
-"""Matrix products of more than three dimensions as ``bmm``, without copies that torch would add."""
+"""Matrix products of three dimensions and more as ``bmm``, without copies that torch would add."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ _BATCHED = 3
 
 def matmul(a: Tensor, b: Tensor) -> Any:
     """Multiply (…, N, K) and (…, K, M), or (…, N, K) and (K, M)."""
-    if a.ndim > _BATCHED and a.shape[:-2] == b.shape[:-2]:
+    if a.ndim >= _BATCHED and a.shape[:-2] == b.shape[:-2]:
         product = torch.bmm(a.reshape(-1, *a.shape[-2:]), b.reshape(-1, *b.shape[-2:]))
         return product.reshape(*a.shape[:-2], *product.shape[-2:])
     if a.ndim >= _BATCHED and b.ndim == 2:

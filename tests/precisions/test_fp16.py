@@ -125,3 +125,31 @@ def test_autocast_is_left_as_it_was() -> None:
         assert torch.autocast.__enter__ is not before[0]
         rounded(torch.zeros(1, 3))
     assert (torch.autocast.__enter__, torch.autocast.__exit__) == before
+
+
+class Cached(nn.Module):
+    """Keeps what it computed from its weights until it is trained, as attention biases are kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([1.0 + 2**-13, 3.0]))
+        self.cache: list[torch.Tensor] = []
+
+    def train(self, mode: bool = True) -> Cached:
+        if mode:
+            self.cache = []
+        return super().train(mode)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        if not self.cache:
+            self.cache = [self.weight[torch.tensor([0, 1])]]
+        return x + self.cache[0][0]
+
+
+def test_what_a_network_keeps_of_its_weights_is_made_anew() -> None:
+    network = Cached().eval()
+    with torch.inference_mode():
+        assert float(network(torch.zeros(1))) == 1.0 + 2**-13
+    with fp16.rounding(network) as rounded, torch.inference_mode():
+        assert float(rounded(torch.zeros(1))) == 1.0
+    assert float(network(torch.zeros(1))) == 1.0 + 2**-13
