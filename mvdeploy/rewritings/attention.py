@@ -26,25 +26,24 @@ def attention(
 ) -> Any:
     """Compute attention of (…, N, d) queries over (…, M, d) keys and (…, M, e) values."""
     lead = query.shape[:-2]
-    if lead and key.shape[:-2] == value.shape[:-2] == (*lead[:-1], 1) != lead and attn_mask is None:
-        # All heads ask the same keys: they are rows of one query.
-        rows = query.reshape(*lead[:-1], 1, -1, query.shape[-1])
-        mixed = attention(rows, key, value, None, dropout_p, is_causal, scale=scale)
-        wanted = (*query.shape[:-1], value.shape[-1])
-        return mixed if mixed is NotImplemented else mixed.reshape(wanted)
-    alike = key.shape[:-2] == value.shape[:-2] == lead
     # A mask of booleans may mask whole rows.
     masks = attn_mask is None or attn_mask.is_floating_point()
-    if is_causal or enable_gqa or dropout_p or not alike or not masks or not lead:
+    if is_causal or enable_gqa or dropout_p or not masks or not lead:
+        return NotImplemented
+    if key.shape[:-2] == value.shape[:-2] == (*lead[:-1], 1) and attn_mask is None:
+        # Heads that share their keys are more rows of one query.
+        query_of_all = query.reshape(*lead[:-1], 1, -1, query.shape[-1])
+    elif key.shape[:-2] == value.shape[:-2] == lead:
+        query_of_all = query
+    else:
         return NotImplemented
     scale = query.shape[-1] ** -0.5 if scale is None else scale
-    rows = -1
-    q, k, v = (t.reshape(rows, *t.shape[-2:]) for t in (query * scale, key, value))
+    q, k, v = (t.reshape(-1, *t.shape[-2:]) for t in (query_of_all * scale, key, value))
     logits = torch.bmm(q, k.transpose(1, 2))
     if attn_mask is not None:
         logits = (logits.reshape(*lead, *logits.shape[-2:]) + attn_mask).reshape(logits.shape)
     mixed = torch.bmm(torch.softmax(logits, dim=-1), v)
-    return mixed.reshape(*lead, *mixed.shape[-2:])
+    return mixed.reshape(*query.shape[:-1], value.shape[-1])
 
 
 OPERATORS = {torch.ops.aten.scaled_dot_product_attention.default: attention}

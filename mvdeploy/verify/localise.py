@@ -73,7 +73,9 @@ class Boundary:
 class Capture:
     """What PyTorch's modules read and return in one forward pass, by module path.
 
-    `unary` are the modules that compute one tensor from another and nothing else.
+    `unary` are the modules that compute one tensor from another and nothing else;
+    `makers_of_inputs` and `makers_of_outputs` are those that computed what a module reads, and
+    returns.
 
     What goes into a BatchNorm is left out: exporters fold those that the passes had to leave, and
     then the tensor before it exists in PyTorch alone.
@@ -102,6 +104,7 @@ class Capture:
         self.inputs = self._arrays(self._read)
         self.outputs = self._arrays(self._returned)
         self.unary = self._alone & self.inputs.keys() & self.outputs.keys()
+        self.makers_of_inputs, self.makers_of_outputs = self._made()
 
     def _before(self, path: str) -> Callable[[nn.Module, tuple[object, ...]], None]:
         import torch
@@ -128,6 +131,17 @@ class Capture:
                 self._returned[path] = _snapshot(output)
 
         return record
+
+    def _made(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
+        makers: dict[int, list[str]] = collections.defaultdict(list)
+        for path, (tensor, _) in self._returned.items():
+            if path not in self._read or self._read[path][0] is not tensor:
+                makers[id(tensor)].append(path)
+        read, returned = (
+            {path: makers[id(tensor)] for path, (tensor, _) in tensors.items()}
+            for tensors in (self._read, self._returned)
+        )
+        return read, returned
 
     def _arrays(self, tensors: Mapping[str, tuple[Tensor, Array]]) -> dict[str, Array]:
         folded = {id(tensor) for tensor in self._folded}
@@ -161,15 +175,19 @@ def references(operators: tuple[Operator, ...], capture: Capture) -> dict[str, A
 def ends(operators: tuple[Operator, ...], capture: Capture) -> dict[str, tuple[str, str]]:
     """Return the tensors that modules read and return, by path, outer modules first.
 
-    Either is empty where there are several, or none was captured.
+    Either is empty where there are several, or none was captured, and where a module that computed
+    the tensor was fused into one that comes after it.
     """
     entering, leaving = _entering(operators), _leaving(operators)
+    placed = frozenset().union(*(_around(op.module) for op in operators))
     found = {}
     for path in sorted(capture.outputs, key=lambda p: p.count(".")):
         read, returned = entering.get(path, set()), leaving.get(path, [])
+        is_read = path in capture.inputs and placed.issuperset(capture.makers_of_inputs[path])
+        is_returned = placed.issuperset(capture.makers_of_outputs[path])
         found[path] = (
-            next(iter(read)) if len(read) == 1 and path in capture.inputs else "",
-            returned[0] if len(returned) == 1 else "",
+            next(iter(read)) if len(read) == 1 and is_read else "",
+            returned[0] if len(returned) == 1 and is_returned else "",
         )
     return found
 

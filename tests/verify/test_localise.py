@@ -41,6 +41,32 @@ def test_inputs_and_outputs_of_modules_are_paired_with_tensors() -> None:
     np.testing.assert_array_equal(values["c"], capture.outputs["two"])
 
 
+class Scaled(nn.Module):
+    """A layer whose last product an exporter may fuse with the scale that follows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.layer = nn.Sequential(nn.Tanh(), nn.Linear(3, 3), nn.Dropout())
+        self.scale = nn.Hardtanh(-0.1, 0.1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.scale(self.layer(x))
+
+
+def test_what_was_fused_into_a_later_module_is_not_compared() -> None:
+    capture = localise.Capture(Scaled().eval(), torch.rand(1, 3))
+    tanh = Operator("n1", "tanh", "layer.0", ("x",), ("a",))
+    product = Operator("n2", "linear", "layer.1", ("a",), ("b",))
+    scale = Operator("n3", "clip", "scale", ("b",), ("c",))
+    assert set(localise.references((tanh, product, scale), capture)) == {"a", "b", "c"}
+    fused = Operator("n3", "linear", "scale", ("a",), ("c",))
+    values = localise.references((tanh, fused), capture)
+    # 'a' has the shape of what the layer returns.
+    np.testing.assert_array_equal(values["a"], capture.outputs["layer.0"])
+    assert localise.ends((tanh, fused), capture)["layer"] == ("", "")
+    assert localise.ends((tanh, fused), capture)["scale"] == ("", "c")
+
+
 def test_a_boundary_knows_what_it_is_computed_from() -> None:
     found = localise.boundaries(OPERATORS, ["a", "b", "c"])
     assert [(b.tensor, b.module, b.inputs) for b in found] == [
