@@ -82,13 +82,24 @@ def several(*inputs: tuple[float, float]) -> Parity:
     return Parity("e", found, None, 1.0, False, (), 45.0)
 
 
+def test_more_is_allowed_on_one_input_where_the_others_are_exact() -> None:
+    sound = several((38, 35), (36, 34), (28, 35))
+    assert all(map(sound.accepts, sound.inputs))
+    wrong = several((28, 35), (27, 34), (28, 35))
+    assert not any(map(wrong.accepts, wrong.inputs))
+    assert sound.demand.endswith("as far as rounding allows: 23 dB")
+    assert wrong.demand.endswith("as far as rounding allows: 29 dB")
+    unknown = several((38, 35), (float("nan"), 34), (28, 35))
+    assert not unknown.accepts(unknown.inputs[1])
+
+
 def test_luck_of_rounding_on_one_input_counts_for_nothing() -> None:
     lucky = several((35, 34), (35, 35), (33, 42))
     assert all(map(lucky.accepts, lucky.inputs))
-    wrong = several((35, 34), (35, 35), (28, 42))
+    wrong = several((35, 34), (35, 35), (22, 42))
     assert [wrong.accepts(one) for one in wrong.inputs] == [True, True, False]
     assert wrong.worst.name == "2"
-    assert wrong.demand == "SNR 45 dB, or as far as rounding allows: 29 dB"
+    assert wrong.demand == "SNR 45 dB, or as far as rounding allows: 23 dB"
 
 
 def test_what_is_told_is_the_input_that_has_least_to_spare() -> None:
