@@ -31,7 +31,7 @@ happens to cost PyTorch little. Sound exports reach 16 times its error on a flat
 
 ONE_INPUT_DB = 6.0
 """The same in half precision, where the median of several inputs is as exact as is demanded. A
-sound MobileNetV2 is 7 dB worse than its network rounded on black, and 2 dB better on photographs."""
+sound MobileNetV2 is 7 dB worse than its network rounded on black, 2 dB better on photographs."""
 
 NOTABLE = 3.0
 """Errors that are this multiple of rounding's are told, though they may be within what is allowed:
