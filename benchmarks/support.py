@@ -132,7 +132,8 @@ def timed(row: Support, files: Path | None = None) -> Support:
                 if made is None:
                     raise SystemExit(f"{row.network}: {error}")
             programs += map(str, (folder / name).glob("*.pte"))
-        _run("bench", *programs, "--no-breakdown", "--min-time", "2", "-o", runs)
+        length = ("--no-breakdown", "--threads", "1", "--min-time", "2")
+        _run("bench", *programs, *length, "-o", runs)
         (table,) = Path(runs).glob("*/comparisons.csv")
         (pair,) = csv.DictReader(table.read_text(encoding="utf-8").splitlines())
     ratio, low, high = (f"{float(pair[name]):.2f}" for name in ("ratio", "low", "high"))

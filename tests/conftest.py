@@ -5,6 +5,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import gc
 import os
 import signal
 import tempfile
@@ -45,6 +46,13 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
         yield
+
+
+def pytest_collection_finish() -> None:
+    """Leave out of every later collection of garbage what is there for good."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(200_000, 20, 100)  # exporters make millions of small objects
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -29,7 +29,7 @@ RUNS, WARMUP = 3, 2
 
 SLOW = [
     pytest.param(model, patches, 1, marks=pytest.mark.slow, id=f"{model}-{patches}")
-    for model, patches in (("mobilevit_xs", "8,4,2"), ("mobilevit_s", "2,2,2"))
+    for model, patches in (("mobilevit_xs", "8,4,2"), ("mobilevit_s", "3,3,3"))
 ]
 CASES = [
     pytest.param("mobilevit_xxs", "2,2,2", 1, id="A"),

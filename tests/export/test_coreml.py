@@ -301,16 +301,13 @@ def test_as_many_labels_as_classes_are_needed(tmp_path: Path) -> None:
 # Verified exports
 
 
-# Each model, and each setting of patches in both precisions.
+# Each model, each setting of patches and each precision.
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("model", "patches", "precision"),
     [
         ("mobilevit_xxs", "2,2,2", "fp16"),
-        ("mobilevit_xxs", "8,4,2", "fp32"),
-        ("mobilevit_xxs", "3,3,3", "fp32"),
-        ("mobilevit_xs", "2,2,2", "fp32"),
-        ("mobilevit_xs", "3,3,3", "fp16"),
+        ("mobilevit_xs", "3,3,3", "fp32"),
         ("mobilevit_s", "8,4,2", "fp16"),
     ],
 )
