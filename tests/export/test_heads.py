@@ -14,8 +14,8 @@ CLASSES = 6  # so few that random weights see something
 HEADS = {"detect": ssdlite.HEAD, "segment": deeplabv3.HEAD}
 
 
-# Each task in the formats, but for those whose operators are in another export here too; docs/support.md
-# has all of them.
+# Each task in the formats, but for those whose operators are in another export here too: all are in
+# docs/support.md.
 @pytest.mark.parametrize(
     ("task", "format_name"),
     [
