@@ -20,7 +20,7 @@ IMAGES = re.compile(r'src="data:[^"]*"')
 
 def test_there_are_some_and_the_readme_shows_them() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
-    assert {path.name for path in STUDIES} == {"layers-host", "table6-host"}
+    assert {path.name for path in STUDIES} == {"figure8-host", "layers-host", "table6-host"}
     assert all(f"(reports/{path.name}/report.md)" in readme for path in STUDIES)
 
 
