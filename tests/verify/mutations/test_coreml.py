@@ -8,20 +8,24 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, files
+from mvdeploy import export, files, models
+from mvdeploy.models.preprocess import sample_photograph
+from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import MutationResult, Verifier
 from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.coreml import mutants
-from tests.conftest import MakeExport
+from tests.verify.mutations import small
 
 MakeSubject = Callable[[Path], Subject]
 
 
 @pytest.fixture(scope="module")
-def package(exported: MakeExport) -> Path:
-    """The plain form, which has every kind of operator that is broken; in single precision."""
-    chosen = {"precision": "fp32", "formulation": "plain"}
-    return exported("coreml", patches="2,2,1", size="64", **chosen).path
+def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """In single precision, in which everything that is broken shows."""
+    path = tmp_path_factory.mktemp("package") / "small.mlpackage"
+    spec = models.make_spec(f"{Path(small.__file__)}:make")
+    Builder(spec, sample_photograph()).export("coreml", path, export.Options("fp32"))
+    return path
 
 
 @pytest.fixture(scope="module")
