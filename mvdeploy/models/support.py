@@ -14,7 +14,7 @@ AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot"
 
 DELEGATES = (
     "delegates / operators that none took; plain: of the network as its class is written, and "
-    "where it was measured, how many times as long one inference of it took"
+    "where it was measured, how many times as long one inference of it took, with the interval"
 )
 """What the numbers of an ExecuTorch program mean."""
 
@@ -65,7 +65,7 @@ class Support(NamedTuple):
     def _times(self) -> str:
         if not self.plain_latency:
             return ""
-        return f"; {self.plain_latency} times as long, {self.plain_low} to {self.plain_high}"
+        return f"; {self.plain_latency}×, {self.plain_low}–{self.plain_high}"
 
 
 def found() -> tuple[Support, ...]:

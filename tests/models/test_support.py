@@ -29,7 +29,7 @@ def test_a_line_for_each_network_and_a_cell_for_each_format() -> None:
         ("a", "agrees", "agrees, 1 / 0 (plain 52 / 127)"),
         ("b detect", "cannot: it has no roof.", "agrees, 4 / 2"),
         ("c", "not tried", "differs: It computes something else."),
-        ("d", "not tried", "agrees, 1 / 0 (plain 9 / 8; 1.32 times as long, 1.30 to 1.34)"),
+        ("d", "not tried", "agrees, 1 / 0 (plain 9 / 8; 1.32×, 1.30–1.34)"),
     ]
 
 

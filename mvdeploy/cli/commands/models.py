@@ -50,6 +50,7 @@ def _show_support(as_json: bool) -> None:
 
     head, *lines = support.table(found)
     table = Table(*head, box=None, pad_edge=False, header_style="bold")
+    table.columns[0].no_wrap = True  # a name is typed as it stands
     for line in lines:
         table.add_row(*line)
     console().print(table)
