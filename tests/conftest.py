@@ -48,6 +48,11 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+def pytest_xdist_auto_num_workers() -> int:
+    """One worker more than there are cores: a third of their time is spent in waiting."""
+    return (os.cpu_count() or 1) + 1
+
+
 def pytest_collection_finish() -> None:
     """Leave out of every later collection of garbage what is there for good."""
     gc.collect()
