@@ -14,15 +14,10 @@ CLASSES = 6  # so few that random weights see something
 HEADS = {"detect": ssdlite.HEAD, "segment": deeplabv3.HEAD}
 
 
-# Each task in the formats, but for those whose operators are in another export here too: all are in
-# docs/support.md.
+# Each task in one format, and ExecuTorch: docs/support.md has all of them.
 @pytest.mark.parametrize(
     ("task", "format_name"),
-    [
-        ("detect", "onnx"),
-        ("segment", "coreml"),
-        ("segment", "executorch"),
-    ],
+    [("detect", "onnx"), ("segment", "coreml"), ("segment", "executorch")],
 )
 def test_every_output_is_compared_and_the_head_has_its_category(
     exported, task: str, format_name: str

@@ -183,7 +183,7 @@ def whole(state: Any, tmp_path_factory: pytest.TempPathFactory) -> dict[str, byt
 
 
 @pytest.mark.parametrize("name", ["zip.pt", "legacy.pt", "x.safetensors"])
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=25)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=12)
 @given(share=st.floats(0, 1, exclude_max=True))
 def test_a_truncated_file(whole: dict[str, bytes], tmp_path: Path, name: str, share: float) -> None:
     (tmp_path / name).write_bytes(whole[name][: int(share * len(whole[name]))])
@@ -193,7 +193,7 @@ def test_a_truncated_file(whole: dict[str, bytes], tmp_path: Path, name: str, sh
     assert any(word in message for word in words)
 
 
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=60)
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=30)
 @given(start=st.sampled_from([b"", b"PK\x03\x04", b"\x80\x02", b"\x80\x04"]), rest=st.binary())
 def test_any_bytes_are_refused(tmp_path: Path, start: bytes, rest: bytes) -> None:
     (tmp_path / "x.pt").write_bytes(start + rest)
