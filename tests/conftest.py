@@ -8,7 +8,6 @@ import functools
 import gc
 import os
 import signal
-import tempfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -74,7 +73,15 @@ class Export:
     path: Path
     artifact: Artifact
     parity: Parity
-    network: nn.Module
+
+    @property
+    def network(self) -> nn.Module:
+        return _network(self.spec)
+
+
+@functools.cache
+def _network(spec: ModelSpec) -> nn.Module:
+    return models.build(spec)
 
 
 MakeExport = Callable[..., Export]
@@ -85,10 +92,11 @@ MakeNetwork = Callable[..., "nn.Module"]
 def warm() -> Iterator[Server]:
     """A process that has imported what is heavy, and runs commands in forks of itself."""
     # The path of a socket must be short; those of pytest's folders are not, on a Mac.
-    with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder:
-        server = Server(Path(folder))
-        yield server
-        server.close()
+    folder = Path("/tmp", f"warm-{os.environ.get('PYTEST_XDIST_TESTRUNUID', os.getpid())}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    server = Server(folder)
+    yield server
+    server.close()
 
 
 @pytest.fixture(scope="session")
@@ -101,20 +109,19 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
     folder.mkdir(exist_ok=True)
 
     @functools.cache
-    def builder(spec: ModelSpec) -> tuple[Builder, nn.Module]:
-        return Builder(spec, sample_photograph()), models.build(spec)
+    def builder(spec: ModelSpec) -> Builder:
+        return Builder(spec, sample_photograph())
 
     @functools.cache
     def once(format_name: str, spec: ModelSpec, options: export.Options) -> Export:
-        build, network = builder(spec)
         classes = "" if spec.num_classes == 1000 else f"{spec.num_classes}-classes"
         chosen = filter(None, (classes, options.precision, options.formulation))
         path = folder / f"{'-'.join((spec.slug, *chosen))}{export.suffix(format_name)}"
         parity = path.with_name(f"{path.name}.parity")
         with shared.locked(path.with_name(f"{path.name}.lock")):
             if not parity.exists():
-                codec.save(build.export(format_name, path, options).parity, parity)
-        return Export(spec, path, export.read(path), codec.load(Parity, parity), network)
+                codec.save(builder(spec).export(format_name, path, options).parity, parity)
+        return Export(spec, path, export.read(path), codec.load(Parity, parity))
 
     def make(
         format_name: str = "onnx",

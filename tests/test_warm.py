@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import os
 import signal
-import socket
 import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
@@ -53,13 +53,21 @@ def test_a_relay_ends_as_its_child_does(warm: Server) -> None:
     assert killed.wait(60) == -signal.SIGABRT
 
 
-def test_who_is_not_waited_for_is_killed(warm: Server) -> None:
+@pytest.fixture
+def own() -> Iterator[Server]:
+    """One that nobody else uses, without anything imported."""
+    server = Server(Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp")), modules=())
+    yield server
+    server.close()
+
+
+def test_who_is_not_waited_for_is_killed(own: Server) -> None:
     """A runner that waits for its job, whose relay is killed."""
     read, write = os.pipe()
-    runner = relay(warm, warm_process.RUNNER, stdin=read)
+    runner = relay(own, warm_process.RUNNER, stdin=read)
     os.close(read)
     deadline = time.monotonic() + 30
-    while not (children := psutil.Process(warm.pid).children()) and time.monotonic() < deadline:
+    while not (children := psutil.Process(own.pid).children()) and time.monotonic() < deadline:
         time.sleep(0.01)
     assert len(children) == 1
     runner.kill()
@@ -68,9 +76,14 @@ def test_who_is_not_waited_for_is_killed(warm: Server) -> None:
     os.close(write)
 
 
-def test_it_ends_with_who_started_it() -> None:
-    with tempfile.TemporaryDirectory(prefix="warm-", dir="/tmp") as folder:
-        server = Server(Path(folder), modules=())
-        server.close()
-        with socket.socket(socket.AF_UNIX) as connection, pytest.raises(ConnectionRefusedError):
-            connection.connect(str(server.socket))
+def test_it_ends_with_the_last_that_has_it() -> None:
+    folder = Path(tempfile.mkdtemp(prefix="warm-", dir="/tmp"))
+    first, second = (Server(folder, modules=()) for _ in range(2))
+    assert first.pid == second.pid
+    process = psutil.Process(first.pid)
+    first.close()
+    with second.start("--version", cwd=folder) as running:
+        assert running.wait(60).returncode == 0
+    second.close()
+    assert psutil.wait_procs([process], 30)[1] == []
+    assert not folder.exists()

@@ -18,6 +18,7 @@ import json
 import os
 import resource
 import selectors
+import shutil
 import signal
 import socket
 import subprocess
@@ -64,27 +65,52 @@ def started(*arguments: str, cwd: Path) -> subprocess.CompletedProcess[str]:
 class Server:
     """The warm process, from the side of a test.
 
+    Who needs it first starts it, and it ends with the last of those that have it.
+
     Args:
-        folder: where its socket lies.
+        folder: where its socket lies; who gives the same has the same process. It is removed in the
+            end.
         modules: what it imports.
     """
 
     def __init__(self, folder: Path, modules: tuple[str, ...] = HEAVY) -> None:
         self.socket = folder / "warm"
-        self._process = subprocess.Popen(
+        from tests import shared  # here, because the process itself has no use for pytest
+
+        held, pid = folder / "held", folder / "pid"
+        with shared.locked(folder / "lock"):
+            if not held.exists():
+                os.mkfifo(held)
+            # Its standard input, which ends when nobody has the other end open any more.
+            stdin = os.open(held, os.O_RDONLY | os.O_NONBLOCK)
+            self._held = os.open(held, os.O_WRONLY)
+            if not self._listens():
+                self.socket.unlink(missing_ok=True)
+                pid.write_text(self._start(modules, stdin))
+            os.close(stdin)
+        self.pid = int(pid.read_text())
+
+    def _listens(self) -> bool:
+        with socket.socket(socket.AF_UNIX) as connection:
+            return connection.connect_ex(str(self.socket)) == 0
+
+    def _start(self, modules: tuple[str, ...], stdin: int) -> str:
+        """Start it, and return its number when it is ready."""
+        with subprocess.Popen(
             [sys.executable, "-m", "tests.warm", str(self.socket), *modules],
             cwd=ROOT,
-            stdin=subprocess.PIPE,
+            stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
             env={**os.environ, "OMP_NUM_THREADS": "1"},
-        )
-        self._process.wait()
-        assert self._process.stdout is not None
-        self.pid = int(self._process.stdout.readline())
+            text=True,
+        ) as starting:
+            assert starting.stdout is not None
+            return starting.stdout.readline()
 
     def close(self) -> None:
-        self._process.communicate()  # it ends with its standard input
+        """Have it no more."""
+        os.close(self._held)
 
     def mvdeploy(
         self, *arguments: str, cwd: Path, timeout: float = 300
@@ -191,6 +217,7 @@ class _Forking:
                 if key.fileobj is sys.stdin:
                     self._listener.close()
                     self._kill(*self._children)
+                    shutil.rmtree(Path(self._path).parent, ignore_errors=True)
                     os._exit(0)
                 elif key.fileobj is self._ended:
                     self._ended.recv(4096)
@@ -275,6 +302,8 @@ def _import(*modules: str) -> None:
     with executorch_quiet(), coreml_quiet():
         for name in modules:
             importlib.import_module(name)
+        if modules:  # the first export looks all of torch's operators up
+            importlib.import_module("torch._export.utils")._collect_all_valid_cia_ops()
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1
     gc.collect()

@@ -1,6 +1,6 @@
-"""Hard sigmoid and hard swish by their definition.
+"""Hard sigmoid by its definition; hard swish stays, as engines have it.
 
-torch writes them out with changes of type that change nothing here, and that no delegate takes.
+torch writes it out with changes of type that change nothing here, and that no delegate takes.
 """
 
 from __future__ import annotations
@@ -16,9 +16,4 @@ def hardsigmoid(x: Tensor) -> Tensor:
     return torch.clamp(x + 3.0, 0.0, 6.0) * (1 / 6)
 
 
-def hardswish(x: Tensor) -> Tensor:
-    """Return x · hardsigmoid(x)."""
-    return x * hardsigmoid(x)
-
-
-OPERATORS = {_ATEN.hardsigmoid.default: hardsigmoid, _ATEN.hardswish.default: hardswish}
+OPERATORS = {_ATEN.hardsigmoid.default: hardsigmoid}

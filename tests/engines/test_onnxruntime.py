@@ -56,7 +56,7 @@ class Profiled:
 def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Profiled]:
     known: dict[tuple[object, ...], Profiled] = {}
 
-    def make(model: str, patches: str, threads: int, size: str = "256") -> Profiled:
+    def make(model: str, patches: str, threads: int, size: str = "128") -> Profiled:
         key = (model, patches, threads, size)
         if key not in known:
             made = exported(model=model, patches=patches, size=size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import json
 import shutil
 from collections import Counter
@@ -27,6 +28,8 @@ from tests.export.subjects import subject
 
 with quiet():
     import coremltools as ct
+
+    from mvdeploy.export.coreml import conversion
 
 FACTS = {"mvdeploy.version": "1.2", "mvdeploy.model": "tiny"}
 LABELS = tuple(f"class {i}" for i in range(5))
@@ -322,6 +325,19 @@ def test_every_variant_is_verified(
     types = Counter(op.type for op in done.artifact.operators)
     assert types["transpose"] <= 6 and types["linear"] <= 1
     assert {op.module for op in done.artifact.operators} <= done.artifact.modules.keys()
+
+
+def test_what_was_there_is_left_out_of_collections() -> None:
+    gc.unfreeze()
+    try:
+        with conversion._own_garbage():
+            assert gc.get_freeze_count() > 0
+        assert gc.get_freeze_count() == 0
+    finally:
+        gc.freeze()
+    with conversion._own_garbage():
+        pass
+    assert gc.get_freeze_count() > 0  # somebody else's
 
 
 def test_an_existing_package_is_replaced_whole(tmp_path: Path) -> None:

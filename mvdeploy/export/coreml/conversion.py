@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import gc
 from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import coremltools as ct
@@ -99,16 +101,17 @@ def convert(
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
-    model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
-        program,
-        inputs=[_input(*first, image), *(_input(*other, None) for other in others)],
-        # A classifier names its outputs itself.
-        outputs=None if labels else [_output(tensor) for tensor in subject.outputs],
-        classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
-        minimum_deployment_target=getattr(ct.target, target),
-        compute_precision=_computed(precision, program),
-        skip_model_load=True,
-    )
+    with _own_garbage():
+        model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
+            program,
+            inputs=[_input(*first, image), *(_input(*other, None) for other in others)],
+            # A classifier names its outputs itself.
+            outputs=None if labels else [_output(tensor) for tensor in subject.outputs],
+            classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
+            minimum_deployment_target=getattr(ct.target, target),
+            compute_precision=_computed(precision, program),
+            skip_model_load=True,
+        )
     inputs = [dataclasses.replace(t, dtype=_ARRAYS.get(t.dtype, t.dtype)) for t in subject.inputs]
     if image is not None:
         inputs[0] = dataclasses.replace(inputs[0], dtype="uint8")
@@ -122,6 +125,21 @@ def convert(
         tuple(inputs),
         _classified(shapes[0]) if labels else tuple(outputs),
     )
+
+
+@contextmanager
+def _own_garbage() -> Iterator[None]:
+    """Leave what is there out of the collections that coremltools asks for after each conversion.
+
+    They would look at everything that torch and the other exporters have made until then.
+    """
+    kept = gc.get_freeze_count()
+    gc.freeze()
+    try:
+        yield
+    finally:
+        if not kept:  # else somebody else has frozen what is theirs
+            gc.unfreeze()
 
 
 def _computed(precision: str, program: ExportedProgram) -> Any:

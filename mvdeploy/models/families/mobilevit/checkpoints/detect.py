@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Mapping
 
 from mvdeploy import plugins
@@ -71,7 +72,7 @@ def wanted(candidates: Candidates) -> list[Wanted]:
     found = []
     for name in layout_names():
         layout = load_layout(name)
-        tables = {model: layout.table(tensors) for model, tensors in ours.items()}
+        tables = {model: _table(name, tensors) for model, tensors in ours.items()}
         found += [
             Wanted(
                 layout=name,
@@ -85,6 +86,11 @@ def wanted(candidates: Candidates) -> list[Wanted]:
             if table is not None
         ]
     return found
+
+
+@functools.cache
+def _table(layout: str, ours: tuple[str, ...]) -> dict[str, tuple[str, ...]] | None:
+    return load_layout(layout).table(ours)
 
 
 def layout_names() -> tuple[str, ...]:
