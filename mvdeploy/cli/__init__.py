@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import importlib
 import sys
 import traceback
@@ -67,6 +68,9 @@ def main() -> NoReturn:
     engine failed; 70 a defect of mvdeploy; 129, 130, 143 ended by SIGHUP, SIGINT, SIGTERM.
     """
     debug = "--debug" in sys.argv[1:]
+    # Exporters make millions of small objects that stay: looking for cycles among them so often
+    # took a tenth of an export, and saved a twentieth of its memory.
+    gc.set_threshold(100_000, 20, 20)
     streams.prepare()
     signals.prepare()
     try:
