@@ -85,7 +85,7 @@ class Place:
 
     Args:
         work: the command.
-        server: the warm process; nothing else may run in it.
+        server: the warm process.
         workshop: folder of sound files.
         folder: where it works; emptied each time.
     """
@@ -162,9 +162,18 @@ class Place:
         return ("refused" if done.returncode else "harmless"), said
 
     def _alive(self) -> str:
-        """Return the processes that are left; some time is given to them to end."""
-        _, alive = psutil.wait_procs(psutil.Process(self._server.pid).children(recursive=True), 10)
+        """Return the processes that are left; some time is given to them to end.
+
+        They are forks of the warm process, as those of other tests are, and in this place.
+        """
+        forks = psutil.Process(self._server.pid).children(recursive=True)
+        _, alive = psutil.wait_procs([process for process in forks if self._is_here(process)], 10)
         return ", ".join(f"{process.name()} {process.pid}" for process in alive)
+
+    def _is_here(self, process: psutil.Process) -> bool:
+        with contextlib.suppress(psutil.Error):
+            return Path(process.cwd()).is_relative_to(self._folder.resolve())
+        return False
 
     def _left(self, *, strict: bool, temporary: bool = True) -> str:
         """Return what is wrong with what was left; empty if nothing is.
