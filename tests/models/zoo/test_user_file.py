@@ -73,7 +73,7 @@ def test_paths_may_have_colons_and_spaces(tmp_path: Path) -> None:
     assert width(write(tmp_path / "d", 4, name="my net:1.py")) == 4
 
 
-@pytest.mark.parametrize("name", ["json.py", "torch.py", "onnx.py"])
+@pytest.mark.parametrize("name", ["json.py", "torch.py"])
 def test_it_may_be_called_as_a_library_is(name: str, tmp_path: Path) -> None:
     import json
 
