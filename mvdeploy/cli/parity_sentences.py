@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterator
 
-from mvdeploy.records import Parity
+from mvdeploy import precisions
+from mvdeploy.records import Artifact, Parity
 
 NAMED = 3
 """Weights that are named."""
@@ -53,3 +55,17 @@ def findings(parity: Parity) -> Iterator[str]:
     for loss in parity.losses:
         grown = "is known for it" if loss.ratio is None else f"error {loss.ratio:.0f} times larger"
         yield f"Loses digits on '{loss.input}': {loss.module} ({loss.operator}, {grown})."
+
+
+def cost(parity: Parity, artifact: Artifact) -> Iterator[str]:
+    """Yield what fewer bits for the weights have cost, where the file has such."""
+    levels = [one.snr_db for one in parity.inputs if one.snr_db is not None]
+    if not precisions.judging(artifact).compresses or not levels:
+        return
+    same = sum(one.agrees for one in parity.inputs)
+    random = " These weights are random: trained ones tell." if artifact.spec.is_random else ""
+    yield (
+        f"Its weights in {artifact.precision} leave an SNR of {statistics.median(levels):.0f} dB "
+        f"on the median input and of {min(levels):.0f} dB on the worst; its answer is the "
+        f"network's on {same} of {len(parity.inputs)}.{random}"
+    )

@@ -55,8 +55,7 @@ class Prediction:
     @property
     def random_weights(self) -> bool:
         """Whether the network was not trained, so that what it says means nothing."""
-        spec = self.artifact.spec
-        return bool(spec.model) and spec.weights is None and spec.seed is not None
+        return self.artifact.spec.is_random
 
     @property
     def answers(self) -> tuple[tasks.Answer, ...] | None:

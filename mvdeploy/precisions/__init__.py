@@ -17,9 +17,14 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    from mvdeploy.records import Artifact
+
     Feed = Mapping[str, npt.NDArray[Any]]
     """Inputs of one inference by name, in order."""
 
+
+LARGE = 2048
+"""Weights with more numbers than that, in two dimensions or more, are compressed."""
 
 REQUIRED = ("PRECISION",)
 """What every precision's file has."""
@@ -36,18 +41,27 @@ class Precision:
         sure_db: SNR of a tensor inside the network that rounding alone does not go below: where an
             export departs, it is lower.
         min_snr_db: signal to noise of the outputs that is demanded; where `max_ratio` is given, of
-            networks whose rounding cannot be measured.
+            networks whose rounding cannot be measured. As much less as rounding alone costs is
+            allowed.
         max_ratio: the error of the outputs may be this multiple of what rounding costs PyTorch.
             None where that is not judged.
         rounding: ``with rounding(network) as copy`` gives a copy of a network that rounds every
             result as a program of this precision does. None where that is the network.
+        compresses: programs hold other weights than the network, see `stored`. What that costs is
+            measured of the network after the passes, with BatchNorm folded into them; inner tensors
+            are compared with those of the network with such weights.
         stored: ``stored(weight)`` returns a weight of the network as programs of this precision
             hold it.
+        table: ``table(weight)`` returns the values that a weight is written with (2, 4, … 256 of
+            them), and which of them each of its numbers is, in order; for precisions whose programs
+            hold weights so. None for others.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
             instead of what a format traced; `calibration` holds feeds of it, each by a name.
             None where programs stay as they are.
-        formats: formats that can be had in it by its rewriting, besides those that write it of
-            themselves.
+        foreign: how files of others are judged that are said to be of it, where they may round
+            more; None for alike.
+        formats: formats that can be had in it by its rewriting or its table, besides those that
+            write it of themselves.
     """
 
     name: str
@@ -57,14 +71,27 @@ class Precision:
     min_snr_db: float
     max_ratio: float | None = None
     rounding: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
+    compresses: bool = False
     stored: Callable[[Tensor], Tensor] = lambda weight: weight
+    table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
     rewrite: Callable[..., Any] | None = None
+    foreign: Precision | None = None
     formats: tuple[str, ...] = ()
 
 
 def names() -> tuple[str, ...]:
     """Return the names of all precisions."""
     return plugins.names(__name__)
+
+
+def judging(artifact: Artifact) -> Precision:
+    """Return the precision that a file is judged by.
+
+    Raises:
+        UsageError: there is no such precision.
+    """
+    own = get(artifact.precision)
+    return own.foreign if artifact.read_from and own.foreign is not None else own
 
 
 def get(name: str) -> Precision:

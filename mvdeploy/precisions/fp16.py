@@ -9,8 +9,8 @@ enabled=False)``) stays float32 in such programs, and is not rounded here.
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision
@@ -20,22 +20,31 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
-@contextmanager
-def rounding(network: nn.Module) -> Iterator[nn.Module]:
-    """Give a copy with weights in half that rounds every operator's result, while it is entered.
+def halved(
+    stored: Callable[[Tensor], Tensor],
+) -> Callable[[nn.Module], AbstractContextManager[nn.Module]]:
+    """Return what gives a copy with weights as stored that rounds every result, while entered.
 
     Args:
-        network: in eval mode, float32; it is left as it is.
+        stored: a weight → the same as it is held, in half.
     """
-    import torch
 
-    # Networks keep tensors that they computed from their weights until they are trained.
-    halved = copy.deepcopy(network).train().eval()
-    with torch.inference_mode():
-        for parameter in (*halved.parameters(), *halved.buffers()):
-            parameter.data = _rounded(parameter.data)
-        with _autocasts() as entered, _halves(entered):
-            yield halved
+    @contextmanager
+    def rounding(network: nn.Module) -> Iterator[nn.Module]:
+        import torch
+
+        # Networks keep tensors that they computed from their weights until they are trained.
+        copied = copy.deepcopy(network).train().eval()
+        with torch.inference_mode():
+            for parameter in copied.parameters():
+                if parameter.dtype is torch.float32:
+                    parameter.data = stored(parameter.data).float()
+            for buffer in copied.buffers():
+                buffer.data = _rounded(buffer.data)
+            with _autocasts() as entered, _halves(entered):
+                yield copied
+
+    return rounding
 
 
 @contextmanager
@@ -82,6 +91,13 @@ def _rounded(tensor: Tensor) -> Tensor:
     return tensor.half().float() if tensor.dtype is torch.float32 else tensor
 
 
+def _half(weight: Tensor) -> Tensor:
+    return weight.half()
+
+
+rounding = halved(_half)
+"""Of half precision itself."""
+
 PRECISION = Precision(
     name="fp16",
     label="fp16",
@@ -89,5 +105,5 @@ PRECISION = Precision(
     sure_db=50.0,
     min_snr_db=45.0,
     rounding=rounding,
-    stored=lambda weight: weight.half(),
+    stored=_half,
 )

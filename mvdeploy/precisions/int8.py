@@ -1,11 +1,50 @@
-"""Whole numbers of 8 bits with scales: files that others quantised. mvdeploy writes none."""
+"""Whole numbers of 8 bits with scales.
+
+In Core ML, weights alone, with a scale for each output channel; what they are computed with is in
+half. Files that others quantised are read in any format, whatever they quantised.
+"""
 
 from __future__ import annotations
 
-from mvdeploy.precisions import Precision
+from typing import TYPE_CHECKING, Any
 
-# What is lost depends on the scales, which tools choose. This tells a broken file, not an accurate
-# one: a third of the outputs may be noise.
+from mvdeploy.precisions import Precision, _weights, fp16
+
+if TYPE_CHECKING:
+    import numpy.typing as npt
+
+_MOST = 127
+
+
+def scaled(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Return a weight as its whole numbers and scales stand for it, in its own type.
+
+    A channel's largest number becomes 127; the arithmetic is coremltools' (linear, symmetric).
+    """
+    import numpy as np
+
+    rest = tuple(range(1, weight.ndim))
+    largest = np.abs(weight).max(axis=rest, keepdims=True)
+    scale = ((largest + largest) / (2 * _MOST)).astype(weight.dtype)
+    with np.errstate(divide="ignore", invalid="ignore"):  # a channel of zeros
+        numbers = np.nan_to_num(np.clip(np.round(weight / scale), -_MOST, _MOST)).astype(np.int8)
+    exact = numbers.astype(np.float32) * scale.astype(np.float32)
+    return np.asarray(exact.astype(weight.dtype))
+
+
+_stored = _weights.stored(scaled)
+
 PRECISION = Precision(
-    name="int8", label="int8", title="8-bit whole numbers", sure_db=15.0, min_snr_db=10.0
+    name="int8",
+    label="int8",
+    title="8-bit whole numbers",
+    sure_db=fp16.PRECISION.sure_db,
+    min_snr_db=30.0,
+    rounding=fp16.halved(_stored),
+    stored=_stored,
+    compresses=True,
+    # What is lost depends on the scales, which tools choose. This tells a broken file, not an
+    # accurate one: a third of the outputs may be noise.
+    foreign=Precision("int8", "int8", "8-bit whole numbers", sure_db=15.0, min_snr_db=10.0),
+    formats=("coreml",),
 )

@@ -174,6 +174,11 @@ class ModelSpec:
     arguments: Arguments = ()
 
     @property
+    def is_random(self) -> bool:
+        """Whether its weights are random, so that what it says means nothing."""
+        return bool(self.model) and self.weights is None and self.seed is not None
+
+    @property
     def inputs(self) -> tuple[TensorInfo, ...]:
         """What the network takes, in order, with the batch of one inference."""
         image = TensorInfo(IMAGE, (self.batch, 3, *self.image_size), "float32", "NCHW")

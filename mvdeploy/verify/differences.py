@@ -28,7 +28,9 @@ LEAST_DB = 66.0
 
 def demanded_db(*names: str) -> float:
     """Return the SNR that is demanded of two files: that of the coarser of their precisions."""
-    return min(precisions.get(name).min_snr_db or LEAST_DB for name in names)
+    known = map(precisions.get, names)
+    # Whose files they are makes no difference here.
+    return min((one.foreign or one).min_snr_db or LEAST_DB for one in known)
 
 
 def same_inputs(a: Artifact, b: Artifact) -> str:

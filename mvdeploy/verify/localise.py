@@ -20,7 +20,6 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mvdeploy import precisions
 from mvdeploy.records import ModuleParity, Operator, PrecisionLoss
 from mvdeploy.records.parity import LEAST_ROUNDING, NOTABLE
 
@@ -53,6 +52,10 @@ NAMED = 3
 
 EXACT_DB = 160.0
 """Tensors that agree to the last bit of a float32 count as this; the program's inputs do."""
+
+
+SURE_DB = 110.0
+"""What is sure in single precision; see `mvdeploy.precisions.Precision`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -255,7 +258,7 @@ def compare(
     operators: tuple[Operator, ...],
     reference: Capture,
     tensors: Mapping[str, Array],
-    precision: str = "fp32",
+    sure_db: float = SURE_DB,
     rounded: Sequence[Capture] = (),
     alone: Alone | None = None,
     *,
@@ -268,7 +271,7 @@ def compare(
         operators: of the exported program, in the order they run.
         reference: PyTorch's tensors for the same input, in double precision where that can be.
         tensors: the exported program's, by name.
-        precision: name of the export's.
+        sure_db: of the export's precision.
         rounded: PyTorch's tensors in the export's precision; of several, that with the largest
             error counts. Empty where they are not known.
         alone: runs single modules; None to leave that out.
@@ -279,7 +282,7 @@ def compare(
     Returns:
         One entry for each tensor that both sides have in the same shape, in the order they run.
     """
-    judge = _Judge(operators, reference, tensors, precision, rounded, alone, rounding)
+    judge = _Judge(operators, reference, tensors, sure_db, rounded, alone, rounding)
     results: list[ModuleParity] = []
     for boundary in boundaries(operators, judge.usable):
         results.append(judge.judged(boundary))
@@ -300,7 +303,7 @@ class _Judge:
         operators: tuple[Operator, ...],
         reference: Capture,
         tensors: Mapping[str, Array],
-        precision: str,
+        sure_db: float,
         rounded: Sequence[Capture],
         alone: Alone | None,
         rounding: Capture | None,
@@ -310,7 +313,7 @@ class _Judge:
             n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape
         }
         self._tensors, self._alone = tensors, alone
-        self._sure_db = precisions.get(precision).sure_db
+        self._sure_db = sure_db
         self._rounded = [references(operators, capture) for capture in rounded]
         self._emulated = references(operators, rounding) if rounding is not None else {}
         self._leaves = {

@@ -150,7 +150,7 @@ def _judged(
     spread: float | None,
 ) -> Parity:
     """Judge outputs by input."""
-    precision = precisions.get(artifact.precision)
+    precision = precisions.judging(artifact)
     rounded = expected.rounded or {}
     results = tuple(
         _compare(artifact, name, outputs, actual[name], rounded.get(name))
@@ -285,8 +285,9 @@ class _Inside:
         self.watch(f"inside {name}", tensors)
         reference, usual = self.yardstick.captures(name)
         rounded = (usual,) if usual is not None else ()
+        sure_db = precisions.judging(artifact).sure_db
         compared = functools.partial(
-            localise.compare, program.operators, reference, tensors, artifact.precision
+            localise.compare, program.operators, reference, tensors, sure_db
         )
         modules = compared(rounded, self.yardstick.alone)
         if not any(module.diverges for module in modules):
@@ -389,7 +390,7 @@ def _allowed(artifact: Artifact, expected: Outputs, rounded: Outputs | None) -> 
     """Return outputs as far from the reference's as is allowed: a multiple of what rounding is."""
     if rounded is None:
         return None
-    times = precisions.get(artifact.precision).max_ratio or 10 ** (ROUNDING_MARGIN_DB / 20)
+    times = precisions.judging(artifact).max_ratio or 10 ** (ROUNDING_MARGIN_DB / 20)
     return {
         name: expected[name] + times * (value.astype(np.float64) - expected[name])
         for name, value in rounded.items()

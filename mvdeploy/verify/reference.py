@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import dataclasses
 import functools
 from collections.abc import Callable, Mapping, Sequence
@@ -72,7 +73,7 @@ class Yardstick:
     @functools.cached_property
     def reference(self) -> Reference:
         """The outputs."""
-        return _reference(self.artifact, self._network, self.feeds)
+        return _reference(self.artifact, self._network, self.feeds, self.rewritten)
 
     def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
         """Return the tensors between modules on an input, as exact as can be.
@@ -87,8 +88,7 @@ class Yardstick:
     def _captured(self, feed: Feed) -> tuple[localise.Capture, localise.Capture | None]:
         import torch
 
-        assert self.rewritten is not None
-        usual = localise.Capture(self.rewritten, *map(torch.from_numpy, feed.values()))
+        usual = localise.Capture(self._exported, *map(torch.from_numpy, feed.values()))
         if self._doubled is None:
             return usual, None
         try:
@@ -98,6 +98,18 @@ class Yardstick:
         except Exception:  # see `Reference.not_exact`
             return usual, None
 
+    @functools.cached_property
+    def _exported(self) -> nn.Module:
+        """The rewritten network with the weights that the file holds."""
+        assert self.rewritten is not None
+        precision = precisions.judging(self.artifact)
+        if not precision.compresses:
+            return self.rewritten
+        copied = copy.deepcopy(self.rewritten).train().eval()  # without what it keeps of others
+        for parameter in copied.parameters():
+            parameter.data = precision.stored(parameter.data).float()
+        return copied
+
     def rounding(self, name: str) -> localise.Capture | None:
         """Return the tensors between modules, every result rounded as the artifact's.
 
@@ -105,7 +117,7 @@ class Yardstick:
         """
         import torch
 
-        rounding = precisions.get(self.artifact.precision).rounding
+        rounding = precisions.judging(self.artifact).rounding
         if rounding is None or self.rewritten is None:
             return None
         with rounding(self.rewritten) as rounded:
@@ -114,7 +126,7 @@ class Yardstick:
     @functools.cached_property
     def _doubled(self) -> nn.Module | None:
         """The rewritten network in double precision; None where errors are not judged by it."""
-        if precisions.get(self.artifact.precision).max_ratio is None or self.rewritten is None:
+        if precisions.judging(self.artifact).max_ratio is None or self.rewritten is None:
             return None
         return exact.doubled(self.rewritten)
 
@@ -162,12 +174,17 @@ def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str
     return _reference(artifact, network, {name: images.unfed(artifact, inputs)})
 
 
-def _reference(artifact: Artifact, network: nn.Module, feeds: Feeds) -> Reference:
+def _reference(
+    artifact: Artifact, network: nn.Module, feeds: Feeds, rewritten: nn.Module | None = None
+) -> Reference:
     naming = _naming(artifact, network)
     usual = {name: _run(naming, feed) for name, feed in feeds.items()}
     own = None
-    if rounding := precisions.get(artifact.precision).rounding:
-        with rounding(naming) as rounded:
+    precision = precisions.judging(artifact)
+    if precision.rounding is not None:
+        exported = rewritten if precision.compresses else None
+        rounding = precision.rounding(naming if exported is None else _naming(artifact, exported))
+        with rounding as rounded:
             own = {name: _run(rounded, feed) for name, feed in feeds.items()}
     try:
         exact_network = exact.doubled(naming)

@@ -97,6 +97,33 @@ def test_wrong_labels_are_refused(
     assert [path.name for path in tmp_path.iterdir()] == ["labels.txt"]
 
 
+def test_weights_of_core_ml_are_compressed(
+    typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
+) -> None:
+    several = ("--precision", "fp16", "--precision", "int8", "--precision", "palette6")
+    done = typed("export", "mobilevit_xxs", "--image-size", "64", "--format", "coreml", *several)
+    assert done.returncode == 0, done.stderr
+    manifests = {
+        body["precision"]: body
+        for path in tmp_path.glob("*.json")
+        if (body := json.loads(path.read_text()))
+    }
+    assert sorted(manifests) == ["fp16", "int8", "palette6"]
+    sizes = {name: body["size_bytes"] for name, body in manifests.items()}
+    assert sizes["palette6"] < sizes["int8"] < 0.6 * sizes["fp16"]
+    for body in manifests.values():
+        assert (body["verified"]["inside"], body["verified"]["weights"]) == ("file", "network")
+    said = " ".join(done.stdout.split())
+    assert "the weights in the file are the network's" in said
+    assert "Its weights in fp16" not in said
+    (package,) = tmp_path.glob("*palette6.mlpackage")
+    checked = mvdeploy("verify", package.name)
+    assert checked.returncode == 0, checked.stderr
+    cost = "Its weights in palette6 leave an SNR of"
+    assert cost in said and cost in checked.stdout
+    assert "These weights are random: trained ones tell." in checked.stdout
+
+
 def test_core_ml_is_exported_and_verified(
     typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
 ) -> None:

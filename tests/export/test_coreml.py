@@ -327,6 +327,13 @@ def test_every_variant_is_verified(
     assert {op.module for op in done.artifact.operators} <= done.artifact.modules.keys()
 
 
+@pytest.mark.parametrize("precision", ["int8", "palette8"])
+def test_a_system_that_cannot_read_such_weights_is_refused(precision: str) -> None:
+    given = export.options("coreml", {"deployment_target": "iOS15"}, precision=precision)
+    with pytest.raises(UsageError, match=f"iOS15 cannot read weights in {precision}"):
+        export.check_options("coreml", given)
+
+
 def test_what_was_there_is_left_out_of_collections() -> None:
     gc.unfreeze()
     try:

@@ -295,5 +295,6 @@ def _parity(exported: Exported) -> list[str]:
         f"parity with PyTorch on {len(parity.inputs)} inputs by {parity.engine}: "
         f"max abs {worst.max_abs:.1e}, {snr}{times} (demanded: {parity.demand})",
         *sentences.scope(parity),
+        *sentences.cost(parity, exported.artifact),
         *sentences.findings(parity),
     ]

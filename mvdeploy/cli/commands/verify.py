@@ -17,7 +17,7 @@ from mvdeploy.text_format import clean, count
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.verify import MutationResult
-    from mvdeploy.records import FileInputs, OutputParity, Parity, ParityInput
+    from mvdeploy.records import Artifact, FileInputs, OutputParity, Parity, ParityInput
     from mvdeploy.verify.differences import FileComparison
 
 
@@ -114,7 +114,7 @@ def command(
     if mutations:
         click.echo(_mutation_json(results) if as_json else _mutation_table(results))
         return 0 if all(result.good or result.no_effect for result in results) else 1
-    _print(parity, as_json, modules=modules)
+    _print(parity, as_json, modules=modules, artifact=verifier.artifact)
     return 0 if parity.passed else 1
 
 
@@ -187,13 +187,20 @@ def _comparison_json(compared: FileComparison) -> str:
     return json.dumps(body, indent=1, ensure_ascii=False)
 
 
-def _print(parity: Parity, as_json: bool, *, modules: bool) -> None:
+def _print(
+    parity: Parity, as_json: bool, *, modules: bool, artifact: Artifact | None = None
+) -> None:
     if as_json:
         from mvdeploy.records import codec
 
         click.echo(codec.dumps(parity, indent=1))
     else:
         _show(parity, modules)
+        if artifact is not None:
+            from mvdeploy.cli import parity_sentences as sentences
+
+            for line in sentences.cost(parity, artifact):
+                click.echo(line)
 
 
 def _show(parity: Parity, modules: bool) -> None:

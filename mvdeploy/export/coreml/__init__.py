@@ -9,7 +9,7 @@ import dataclasses
 import tempfile
 from pathlib import Path
 
-from mvdeploy import export, plugins
+from mvdeploy import export, plugins, precisions
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
@@ -94,7 +94,7 @@ def annotate(artifact: Artifact, path: Path) -> Artifact:
 
 
 def check(options: export.Options) -> None:
-    """Refuse a system without ML programs or without what the formulation needs; and labels alone.
+    """Refuse a system without ML programs or what formulation and precision need; labels alone.
 
     Raises:
         UsageError: see above.
@@ -113,6 +113,12 @@ def check(options: export.Options) -> None:
         raise UsageError(
             f"{target} cannot run the {_FORMULATION} formulation: it lacks an operator of it.",
             "Leave --formulation out, or give --deployment-target iOS16 or newer.",
+        )
+    if target == _OLDEST and options.precision not in (None, *PRECISIONS):
+        raise UsageError(
+            f"{target} cannot read weights in {options.precision}, and coremltools would silently "
+            "write a program for iOS16.",
+            "Give --deployment-target iOS16 or newer, or --precision fp16.",
         )
     if own.labels and not own.image_input:
         raise UsageError(
@@ -143,17 +149,22 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         names.check(own.labels, subject.outputs)
     try:
         with quiet(errors=True):
-            from mvdeploy.export.coreml import conversion, package
+            from mvdeploy.export.coreml import compression, conversion, package
 
+            precision = precisions.get(options.precision or PRECISIONS[0])
+            own_precision = precision.name in PRECISIONS
             converted = conversion.convert(
                 subject,
                 target=own.deployment_target or TARGET,
-                precision=options.precision or PRECISIONS[0],
+                precision=precision.name if own_precision else "fp16",
                 image=subject.preprocessing if own.image_input else None,
                 labels=own.labels,
             )
-            package.describe(converted.model, subject.facts, own.author, own.license)
-            package.save(converted.model, path)
+            model = converted.model
+            if not own_precision:
+                model = compression.compressed(model, precision)
+            package.describe(model, subject.facts, own.author, own.license)
+            package.save(model, path)
     except MvdeployError:
         raise
     except Exception as error:

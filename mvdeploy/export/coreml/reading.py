@@ -49,15 +49,18 @@ def read(path: Path) -> FileFacts:
 
 
 def held_weights(path: Path) -> frozenset[str]:
-    """Return the sha256 of every constant tensor that a package holds, decompressed.
+    """Return the sha256 of every constant tensor that operators of a package take, decompressed.
 
     Raises:
         UsageError: it has no ML program.
         EngineError: it is damaged, or has operators that are not known.
     """
+    program = mil.load(path)
+    taken = {value.name for op in program.operations() for value in op.weights.values()}
+    constants = (program.constants[name] for name in taken)
     return frozenset(
         hashlib.sha256(np.ascontiguousarray(constant).tobytes()).hexdigest()
-        for constant in mil.load(path).constants.values()
+        for constant in constants
         if isinstance(constant, np.ndarray) and constant.dtype.kind == "f"
     )
 

@@ -11,11 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from mvdeploy import precisions
 from mvdeploy.verify.mutations import Mutant, Subject
 
 Mutation = Callable[["Editor", Any], None]
+Values = npt.NDArray[np.floating[Any]]
+Change = Callable[[Values], None]
+"""Changes numbers of a file of weights, in place."""
 
 _MODEL = "Data/com.apple.CoreML/model.mlmodel"
 _WEIGHTS = "Data/com.apple.CoreML/weights/weight.bin"
@@ -26,6 +30,9 @@ _OTHER_ACTIVATION = {
     "sigmoid_hard": "sigmoid",
 }
 """What an activation becomes, SiLU excepted."""
+
+_STAND_FOR = ("lut", "scale")
+"""Attributes of compressed constants whose numbers its weight is made of."""
 
 _FLOAT16 = 10
 """Number of the element type in specifications."""
@@ -48,7 +55,7 @@ class Editor:
         function = self.spec.mlProgram.functions["main"]
         self._block = function.block_specializations[function.opset]
         self._makers = {out.name: op for op in self._block.operations for out in op.outputs}
-        self.scaled: list[tuple[int, int]] = []
+        self.changed: list[tuple[int, int, Change]] = []
 
     @property
     def operations(self) -> list[Any]:
@@ -67,6 +74,14 @@ class Editor:
     def blob(self, op: Any, name: str) -> Any | None:
         """Return the value of a constant that lies in the file of weights; None for any other."""
         value = self._value(op, name)
+        return value if value is not None and value.HasField("blobFileValue") else None
+
+    def compressed(self, op: Any, name: str) -> Any | None:
+        """Return the table or the scales of a compressed constant; None for any other."""
+        bound = list(op.inputs[name].arguments) if name in op.inputs else []
+        maker = self._makers.get(bound[0].name) if len(bound) == 1 else None
+        own = maker.attributes if maker is not None else {}
+        value = next((own[key] for key in _STAND_FOR if key in own), None)
         return value if value is not None and value.HasField("blobFileValue") else None
 
     def _value(self, op: Any, name: str) -> Any | None:
@@ -117,9 +132,31 @@ def exchange_activation(editor: Editor, op: Any) -> None:
 
 def scale_weight(editor: Editor, op: Any) -> None:
     """A weight is 1.01 times what it should be."""
-    value = editor.blob(op, "weight")
+    _change(editor, editor.blob(op, "weight"), _larger)
+
+
+def scale_compressed(editor: Editor, op: Any) -> None:
+    """The table or the scales of a compressed weight are 1.01 times what they should be."""
+    _change(editor, editor.compressed(op, "weight"), _larger)
+
+
+def exchange_compressed(editor: Editor, op: Any) -> None:
+    """Every channel has the scale of the one before, or every index the value before its own."""
+    _change(editor, editor.compressed(op, "weight"), _moved)
+
+
+def _change(editor: Editor, value: Any | None, change: Change) -> None:
     if value is not None:
-        editor.scaled.append((value.blobFileValue.offset, value.type.tensorType.dataType))
+        place = value.blobFileValue.offset, value.type.tensorType.dataType
+        editor.changed.append((*place, change))
+
+
+def _larger(values: Values) -> None:
+    values *= values.dtype.type(1.01)
+
+
+def _moved(values: Values) -> None:
+    values[:] = np.roll(values, 1)
 
 
 def _multiply(value: Any | None, factor: float) -> None:
@@ -152,6 +189,14 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, Any], bool]]] = {
     ),
     "linear bias dropped": (drop_bias, lambda _, op: op.type == "linear" and "bias" in op.inputs),
     "weight × 1.01": (scale_weight, lambda editor, op: editor.blob(op, "weight") is not None),
+    "compressed weight × 1.01": (
+        scale_compressed,
+        lambda editor, op: editor.compressed(op, "weight") is not None,
+    ),
+    "compressed weight: scales or values exchanged": (
+        exchange_compressed,
+        lambda editor, op: editor.compressed(op, "weight") is not None,
+    ),
     "softmax axis": (change_softmax_axis, _is_softmax),
     "SiLU → ReLU": (silu_to_relu, lambda _, op: op.type == "silu"),
     "activation exchanged": (exchange_activation, lambda _, op: op.type in _OTHER_ACTIVATION),
@@ -176,16 +221,15 @@ def save(editor: Editor, package: Path, path: Path) -> None:
         shutil.rmtree(path)
     shutil.copytree(package, path)
     (path / _MODEL).write_bytes(editor.finish().SerializeToString())
-    for offset, kind in editor.scaled:
-        _scale(path / _WEIGHTS, offset, np.float16 if kind == _FLOAT16 else np.float32)
+    for offset, kind, change in editor.changed:
+        _rewrite(path / _WEIGHTS, offset, np.float16 if kind == _FLOAT16 else np.float32, change)
 
 
-def _scale(weights: Path, offset: int, dtype: type[np.floating[Any]]) -> None:
-    """Scale a tensor in a file of weights; what is at its offset says where it is."""
+def _rewrite(weights: Path, offset: int, dtype: type[np.floating[Any]], change: Change) -> None:
+    """Change a tensor in a file of weights; what is at its offset says where it is."""
     stored = bytearray(weights.read_bytes())
     size, place = _EXTENT.unpack_from(stored, offset + 8)
-    values = np.frombuffer(stored, dtype, size // np.dtype(dtype).itemsize, place)
-    values *= dtype(1.01)
+    change(np.frombuffer(stored, dtype, size // np.dtype(dtype).itemsize, place))
     weights.write_bytes(stored)
 
 

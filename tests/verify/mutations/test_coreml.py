@@ -73,3 +73,27 @@ def test_what_rounding_hides_is_left_out(package: Path, subject: MakeSubject) ->
     )
     assert hidden in {mutant.name for mutant in mutants(single)}
     assert hidden not in {mutant.name for mutant in mutants(half)}
+
+
+# Weights in fewer bits
+
+COMPRESSED = ("compressed weight × 1.01", "compressed weight: scales or values exchanged")
+
+
+@pytest.fixture(scope="module", params=["int8", "palette4"])
+def compressed(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("package") / "small.mlpackage"
+    spec = models.make_spec(f"{Path(small.__file__)}:make")
+    made = Builder(spec, sample_photograph()).export("coreml", path, export.Options(request.param))
+    assert made.parity is not None and made.parity.weights == "network"
+    return path
+
+
+def test_faults_show_behind_the_noise_of_compression(compressed: Path) -> None:
+    """All that shows in half precision: what the weights are is known to the bit."""
+    results = Verifier(compressed).mutations()
+    assert {r.mutation for r in results} >= {*COMPRESSED, "softmax axis", "SiLU → ReLU"}
+    # Half precision hides it in the later blocks, too.
+    faint = "attention scale × 1.1"
+    assert [(r.mutation, r.module) for r in results if not r.caught and r.mutation != faint] == []
+    assert [(r.module, r.named) for r in results if r.caught and r.named != r.module] == []
