@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING
 
+from mvdeploy import precisions
+
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
-    Stored = Callable[[Tensor], Tensor]
+    Stored = Callable[[Tensor, int], Tensor]
 
 UNNAMED = "a constant of its operators"
 """What differs and is no weight of the network as it stands there."""
@@ -23,14 +25,18 @@ def missing(network: nn.Module, held: frozenset[str], stored: Stored) -> tuple[s
     Args:
         network: what was exported.
         held: sha256 of the constant tensors of the file.
-        stored: a weight → the same as programs of the file's precision hold it.
+        stored: a weight and the axis of its output channels → the same as programs of the file's
+            precision hold it.
     """
+    axes = precisions.channel_axes(network)
     return tuple(
         name
         for name, tensor in network.state_dict().items()
         if tensor.is_floating_point()
         and tensor.numel() > 1
-        and not any(_sha256(form) in held for form in _layouts(stored(tensor.detach())))
+        and not any(
+            _sha256(form) in held for form in _layouts(stored(tensor.detach(), axes.get(name, 0)))
+        )
     )
 
 

@@ -50,8 +50,8 @@ class Precision:
         compresses: programs hold other weights than the network, see `stored`. What that costs is
             measured of the network after the passes, with BatchNorm folded into them; inner tensors
             are compared with those of the network with such weights.
-        stored: ``stored(weight)`` returns a weight of the network as programs of this precision
-            hold it.
+        stored: ``stored(weight, axis)`` returns a weight of the network as programs of this
+            precision hold it; `axis` is that of its output channels.
         table: ``table(weight)`` returns the values that a weight is written with (2, 4, … 256 of
             them), and which of them each of its numbers is, in order; for precisions whose programs
             hold weights so. None for others.
@@ -72,7 +72,7 @@ class Precision:
     max_ratio: float | None = None
     rounding: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
     compresses: bool = False
-    stored: Callable[[Tensor], Tensor] = lambda weight: weight
+    stored: Callable[[Tensor, int], Tensor] = lambda weight, axis: weight
     table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
     rewrite: Callable[..., Any] | None = None
     foreign: Precision | None = None
@@ -82,6 +82,17 @@ class Precision:
 def names() -> tuple[str, ...]:
     """Return the names of all precisions."""
     return plugins.names(__name__)
+
+
+def channel_axes(network: nn.Module) -> dict[str, int]:
+    """Return on which axis each weight of a network has its output channels, by its name."""
+    from torch.nn.modules.conv import _ConvTransposeNd
+
+    return {
+        f"{path}.{name}".removeprefix("."): int(isinstance(module, _ConvTransposeNd))
+        for path, module in network.named_modules()
+        for name, _ in module.named_parameters(recurse=False)
+    }
 
 
 def judging(artifact: Artifact) -> Precision:

@@ -30,7 +30,7 @@ def palette(bits: int, min_snr_db: float) -> Precision:
     def table(weight: Array) -> tuple[Array, Array]:
         return nearest_values(weight, 2**bits)
 
-    def nearest(weight: Array) -> Array:
+    def nearest(weight: Array, axis: int) -> Array:
         values, indices = table(weight)
         return values[indices].reshape(weight.shape)
 
@@ -49,20 +49,21 @@ def palette(bits: int, min_snr_db: float) -> Precision:
     )
 
 
-def stored(compressed: Callable[[Array], Array]) -> Callable[[Tensor], Tensor]:
+def stored(compressed: Callable[[Array, int], Array]) -> Callable[[Tensor, int], Tensor]:
     """Return what makes of a weight what a program holds: in half, and compressed if it is large.
 
     Args:
-        compressed: a large weight in half → what its compressed form stands for.
+        compressed: a large weight in half, and the axis of its output channels → what its
+            compressed form stands for.
     """
 
-    def kept(weight: Tensor) -> Tensor:
+    def kept(weight: Tensor, axis: int) -> Tensor:
         import torch
 
         halves = weight.half()
         if weight.ndim < 2 or weight.numel() <= LARGE:
             return halves
-        return torch.from_numpy(compressed(halves.numpy()))
+        return torch.from_numpy(compressed(halves.numpy(), axis))
 
     return kept
 

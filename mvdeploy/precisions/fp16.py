@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy.precisions import Precision
+from mvdeploy.precisions import Precision, channel_axes
 from mvdeploy.precisions._dispatch import dispatching
 
 if TYPE_CHECKING:
@@ -21,12 +21,12 @@ if TYPE_CHECKING:
 
 
 def halved(
-    stored: Callable[[Tensor], Tensor],
+    stored: Callable[[Tensor, int], Tensor],
 ) -> Callable[[nn.Module], AbstractContextManager[nn.Module]]:
     """Return what gives a copy with weights as stored that rounds every result, while entered.
 
     Args:
-        stored: a weight → the same as it is held, in half.
+        stored: a weight and the axis of its output channels → the same as it is held, in half.
     """
 
     @contextmanager
@@ -36,9 +36,10 @@ def halved(
         # Networks keep tensors that they computed from their weights until they are trained.
         copied = copy.deepcopy(network).train().eval()
         with torch.inference_mode():
-            for parameter in copied.parameters():
+            axes = channel_axes(copied)
+            for name, parameter in copied.named_parameters():
                 if parameter.dtype is torch.float32:
-                    parameter.data = stored(parameter.data).float()
+                    parameter.data = stored(parameter.data, axes[name]).float()
             for buffer in copied.buffers():
                 buffer.data = _rounded(buffer.data)
             with _autocasts() as entered, _halves(entered):
@@ -91,7 +92,7 @@ def _rounded(tensor: Tensor) -> Tensor:
     return tensor.half().float() if tensor.dtype is torch.float32 else tensor
 
 
-def _half(weight: Tensor) -> Tensor:
+def _half(weight: Tensor, axis: int) -> Tensor:
     return weight.half()
 
 

@@ -16,14 +16,18 @@ if TYPE_CHECKING:
 _MOST = 127
 
 
-def scaled(weight: npt.NDArray[Any]) -> npt.NDArray[Any]:
+def scaled(weight: npt.NDArray[Any], axis: int) -> npt.NDArray[Any]:
     """Return a weight as its whole numbers and scales stand for it, in its own type.
 
-    A channel's largest number becomes 127; the arithmetic is coremltools' (linear, symmetric).
+    The largest number of a channel becomes 127; the arithmetic is coremltools' (linear, symmetric).
+
+    Args:
+        weight: of two dimensions or more.
+        axis: of the output channels.
     """
     import numpy as np
 
-    rest = tuple(range(1, weight.ndim))
+    rest = tuple(at for at in range(weight.ndim) if at != axis)
     largest = np.abs(weight).max(axis=rest, keepdims=True)
     scale = ((largest + largest) / (2 * _MOST)).astype(weight.dtype)
     with np.errstate(divide="ignore", invalid="ignore"):  # a channel of zeros

@@ -106,8 +106,10 @@ class Yardstick:
         if not precision.compresses:
             return self.rewritten
         copied = copy.deepcopy(self.rewritten).train().eval()  # without what it keeps of others
-        for parameter in copied.parameters():
-            parameter.data = precision.stored(parameter.data).float()
+        axes = precisions.channel_axes(copied)
+        for name, parameter in copied.named_parameters():
+            if parameter.is_floating_point():
+                parameter.data = precision.stored(parameter.data, axes[name]).float()
         return copied
 
     def rounding(self, name: str) -> localise.Capture | None:

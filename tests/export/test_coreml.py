@@ -334,6 +334,20 @@ def test_a_system_that_cannot_read_such_weights_is_refused(precision: str) -> No
         export.check_options("coreml", given)
 
 
+def test_scales_of_a_transposed_convolution_are_of_its_output_channels(tmp_path: Path) -> None:
+    """They are on another axis than those of other layers."""
+    source = tmp_path / "nets.py"
+    source.write_text(
+        "from torch import nn\n"
+        "def make():\n"
+        "    return nn.Sequential(nn.Conv2d(3, 32, 3), nn.ConvTranspose2d(32, 16, 3))\n"
+    )
+    builder = Builder(models.make_spec(f"{source}:make", image_size=(16, 16), task="tensors"))
+    done = builder.export("coreml", tmp_path / "a.mlpackage", Options("int8"))
+    assert done.parity is not None and done.parity.passed
+    assert done.parity.weights == "network"
+
+
 def test_what_was_there_is_left_out_of_collections() -> None:
     gc.unfreeze()
     try:

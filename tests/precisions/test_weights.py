@@ -49,7 +49,7 @@ def test_no_other_values_are_nearer(numbers: list[float], count: int) -> None:
 def test_whole_numbers_are_off_by_half_a_step_at_most(numbers: list[list[float]]) -> None:
     width = min(map(len, numbers))
     given_ = np.array([row[:width] for row in numbers], np.float16)
-    stand_for = int8.scaled(given_)
+    stand_for = int8.scaled(given_, 0)
     assert stand_for.dtype == np.float16
     steps = np.abs(given_).max(axis=1, keepdims=True).astype(np.float64) / 127
     # Quotients and products are in half, and the least step that it can tell is 6e-8.
@@ -58,7 +58,7 @@ def test_whole_numbers_are_off_by_half_a_step_at_most(numbers: list[list[float]]
 
 
 def test_a_channel_of_zeros_stays_one() -> None:
-    stand_for = int8.scaled(np.zeros((2, 3), np.float16))
+    stand_for = int8.scaled(np.zeros((2, 3), np.float16), 0)
     assert stand_for.tobytes() == bytes(12)
 
 
@@ -66,17 +66,17 @@ def test_a_channel_of_zeros_stays_one() -> None:
 def test_small_weights_stay_in_half(name: str) -> None:
     stored = precisions.get(name).stored
     for small in (weight(LARGE + 1), weight(2, LARGE // 2)):
-        assert torch.equal(stored(small), small.half())
+        assert torch.equal(stored(small, 0), small.half())
     large = weight(2, LARGE // 2 + 1)
-    assert stored(large).dtype is torch.float16
-    assert not torch.equal(stored(large), large.half())
+    assert stored(large, 0).dtype is torch.float16
+    assert not torch.equal(stored(large, 0), large.half())
 
 
 @pytest.mark.parametrize("name", COMPRESSED)
 def test_fewer_bits_cost_more(name: str) -> None:
     large = weight(64, 64)
     errors = [
-        cost(large.numpy(), precisions.get(n).stored(large).float().numpy()) for n in COMPRESSED
+        cost(large.numpy(), precisions.get(n).stored(large, 0).float().numpy()) for n in COMPRESSED
     ]
     by_name = dict(zip(COMPRESSED, errors, strict=True))
     assert by_name["palette4"] > by_name["palette6"] > by_name["palette8"] > 0
@@ -90,7 +90,16 @@ def test_a_network_is_rounded_with_its_weights(name: str) -> None:
     assert precision.rounding is not None
     kept = [parameter.clone() for parameter in network.parameters()]
     with precision.rounding(network) as rounded:
-        assert torch.equal(rounded[0].weight, precision.stored(network[0].weight).float())
+        assert torch.equal(rounded[0].weight, precision.stored(network[0].weight, 0).float())
         assert torch.equal(rounded[1].weight, network[1].weight.half().float())
         assert not torch.equal(rounded(torch.ones(1, 64)), network(torch.ones(1, 64)))
     assert all(map(torch.equal, kept, network.parameters()))
+
+
+def test_channels_of_a_transposed_convolution_are_its_second_axis() -> None:
+    network = nn.Sequential(nn.Conv2d(8, 32, 3), nn.ConvTranspose2d(32, 8, 3))
+    axes = precisions.channel_axes(network)
+    assert axes == {"0.weight": 0, "0.bias": 0, "1.weight": 1, "1.bias": 1}
+    own = weight(32, 64)
+    turned = torch.from_numpy(int8.scaled(own.half().mT.numpy(), 0)).mT
+    assert torch.equal(torch.from_numpy(int8.scaled(own.half().numpy(), 1)), turned)
