@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
+from mvdeploy.precisions import fp32
 from mvdeploy.records import ModuleParity, Operator, PrecisionLoss
 from mvdeploy.records.parity import LEAST_ROUNDING, NOTABLE
 
@@ -52,10 +53,6 @@ NAMED = 3
 
 EXACT_DB = 160.0
 """Tensors that agree to the last bit of a float32 count as this; the program's inputs do."""
-
-
-SURE_DB = 110.0
-"""What is sure in single precision; see `mvdeploy.precisions.Precision`."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -258,7 +255,7 @@ def compare(
     operators: tuple[Operator, ...],
     reference: Capture,
     tensors: Mapping[str, Array],
-    sure_db: float = SURE_DB,
+    sure_db: float = fp32.PRECISION.sure_db,
     rounded: Sequence[Capture] = (),
     alone: Alone | None = None,
     *,

@@ -98,14 +98,25 @@ class Yardstick:
         except Exception:  # see `Reference.not_exact`
             return usual, None
 
+    @property
+    def _inside(self) -> nn.Module:
+        """The rewritten network.
+
+        Raises:
+            ValueError: the inside is left out.
+        """
+        if self.rewritten is None:
+            raise ValueError("the inside is left out, because no rewritten network was given")
+        return self.rewritten
+
     @functools.cached_property
     def _exported(self) -> nn.Module:
         """The rewritten network with the weights that the file holds."""
-        assert self.rewritten is not None
+        rewritten = self._inside
         precision = precisions.judging(self.artifact)
         if not precision.compresses:
-            return self.rewritten
-        copied = copy.deepcopy(self.rewritten).train().eval()  # without what it keeps of others
+            return rewritten
+        copied = copy.deepcopy(rewritten).train().eval()  # without what it keeps of others
         axes = precisions.channel_axes(copied)
         for name, parameter in copied.named_parameters():
             if parameter.is_floating_point():
@@ -137,10 +148,9 @@ class Yardstick:
         import torch
 
         if name not in self._summed:
-            assert self.rewritten is not None
             fed = map(torch.from_numpy, self.feeds[name].values())
             with sums.plain_sums():
-                self._summed[name] = localise.Capture(self.rewritten, *fed)
+                self._summed[name] = localise.Capture(self._inside, *fed)
         return self._summed[name]
 
     def alone(
@@ -152,15 +162,17 @@ class Yardstick:
         """
         import torch
 
-        assert self.rewritten is not None and self._doubled is not None
+        doubled = self._doubled
+        if doubled is None:
+            raise ValueError("errors of this precision are not judged by float64")
         tensor = torch.from_numpy(np.array(given))
-        module = self.rewritten.get_submodule(path)
+        module = self._inside.get_submodule(path)
         with torch.inference_mode():
             rounded = [module(tensor.clone()).numpy()]
             if plain_sums:
                 with sums.plain_sums():
                     rounded.append(module(tensor.clone()).numpy())
-        wide = exact.run(self._doubled.get_submodule(path), tensor.double())
+        wide = exact.run(doubled.get_submodule(path), tensor.double())
         return wide.numpy(), rounded
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import math
 from collections.abc import Sequence
@@ -195,15 +196,10 @@ def _print(
 
         click.echo(codec.dumps(parity, indent=1))
     else:
-        _show(parity, modules)
-        if artifact is not None:
-            from mvdeploy.cli import parity_sentences as sentences
-
-            for line in sentences.cost(parity, artifact):
-                click.echo(line)
+        _show(parity, modules, artifact)
 
 
-def _show(parity: Parity, modules: bool) -> None:
+def _show(parity: Parity, modules: bool, artifact: Artifact | None) -> None:
     from mvdeploy import tasks
     from mvdeploy.cli import parity_sentences as sentences
 
@@ -222,7 +218,9 @@ def _show(parity: Parity, modules: bool) -> None:
         _show_modules(parity)
     verdict = "agrees with" if parity.passed else "DOES NOT agree with"
     click.echo(f"\nThe file {verdict} PyTorch by {parity.engine} (demanded: {parity.demand}).")
-    for line in (*sentences.errors(parity), *sentences.scope(parity), *sentences.findings(parity)):
+    cost = sentences.cost(parity, artifact) if artifact is not None else ()
+    said = sentences.errors(parity), sentences.scope(parity), cost, sentences.findings(parity)
+    for line in itertools.chain(*said):
         click.echo(line)
 
 

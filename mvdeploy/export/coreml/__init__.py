@@ -114,9 +114,10 @@ def check(options: export.Options) -> None:
             f"{target} cannot run the {_FORMULATION} formulation: it lacks an operator of it.",
             "Leave --formulation out, or give --deployment-target iOS16 or newer.",
         )
-    if target == _OLDEST and options.precision not in (None, *PRECISIONS):
+    precision = precisions.get(options.precision or PRECISIONS[0])
+    if target == _OLDEST and precision.compresses:
         raise UsageError(
-            f"{target} cannot read weights in {options.precision}, and coremltools would silently "
+            f"{target} cannot read weights in {precision.name}, and coremltools would silently "
             "write a program for iOS16.",
             "Give --deployment-target iOS16 or newer, or --precision fp16.",
         )
@@ -152,16 +153,15 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             from mvdeploy.export.coreml import compression, conversion, package
 
             precision = precisions.get(options.precision or PRECISIONS[0])
-            own_precision = precision.name in PRECISIONS
             converted = conversion.convert(
                 subject,
                 target=own.deployment_target or TARGET,
-                precision=precision.name if own_precision else "fp16",
+                precision="fp16" if precision.compresses else precision.name,
                 image=subject.preprocessing if own.image_input else None,
                 labels=own.labels,
             )
             model = converted.model
-            if not own_precision:
+            if precision.compresses:
                 model = compression.compressed(model, precision)
             package.describe(model, subject.facts, own.author, own.license)
             package.save(model, path)
