@@ -102,6 +102,47 @@ def precisions(command: F) -> F:
     )(command)
 
 
+def quantising(command: F) -> F:
+    """Add what is said of whole numbers; see `QUANTISING`."""
+    for option in reversed(
+        (
+            click.option(
+                "--calibrate",
+                "images",
+                metavar="DIR|N",
+                help="int8 and int8-fast: the images that scales are taken from, or how many "
+                "variants of a shipped photograph. [default: 32 of these]",
+            ),
+            click.option(
+                "--calibration-method",
+                "method",
+                metavar="NAME",
+                help="How a range is taken from them: percentile, entropy or min-max. [default: "
+                "percentile]",
+            ),
+            click.option(
+                "--percentile",
+                type=float,
+                metavar="N",
+                help="Share of the numbers that a range holds, in percent. [default: 99.99]",
+            ),
+            click.option(
+                "--keep-float",
+                multiple=True,
+                metavar="MODULE",
+                help="int8, int8-dynamic and int8-fast: a module that stays in float, or a pattern "
+                "such as 'layer_1*'. Repeat it for several.",
+            ),
+        )
+    ):
+        command = option(command)
+    return command
+
+
+QUANTISING = ("images", "method", "percentile")
+"""Names of the values that `quantising` adds, beside ``keep_float``."""
+
+
 def left_out(command: F) -> F:
     """Add ``--without-pass``; its value is a tuple of names."""
     return click.option(

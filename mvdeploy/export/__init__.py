@@ -12,7 +12,8 @@ imported when one is made) and has:
     so of its formats.
 ``write(subject, path, options)``
     writes the program of a `Subject` to `path`, a file or a folder, and returns what was `Written`.
-    It calls ``subject.rewrite`` on what it traced, before that is lowered or saved.
+    It calls ``subject.alter.traced`` on what it traced, and ``subject.rewrite`` on what it is about
+    to lower or save.
 
 and what of the following it has a use for:
 
@@ -26,6 +27,11 @@ and what of the following it has a use for:
 ``formulation(options)``
     one of `mvdeploy.passes.FORMULATIONS`: how the network is best written for the format. A format
     without it takes the network as its class is written.
+``quantised(options)``
+    the `Target` of `mvdeploy.quantization`: what is computed in whole numbers, for a format that
+    has precisions with a scheme; it calls ``subject.quantise`` before it lowers or saves.
+``emulate(subject, options)``
+    has ``subject.quantiser.emulate`` keep the program in whole numbers, as ``write`` does too.
 ``marks(options)``
     words for the name of a file that is made with these options; without it the precision alone.
 ``twin(options)``
@@ -65,6 +71,7 @@ import platform
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import mvdeploy
 from mvdeploy import files, precisions
@@ -80,6 +87,7 @@ from mvdeploy.export._choices import (
     declared,
     formulation,
     get,
+    kept,
     marks,
     names,
     option,
@@ -87,6 +95,7 @@ from mvdeploy.export._choices import (
     options_of,
     precision,
     precisions_of,
+    target,
     twin,
 )
 from mvdeploy.export._manifests import (
@@ -100,7 +109,7 @@ from mvdeploy.export._manifests import (
 )
 from mvdeploy.export._reading import FileFacts, read_file, readers, with_inputs
 from mvdeploy.export._serving import placed
-from mvdeploy.export._subjects import Alter, Source, Subject, subject_of
+from mvdeploy.export._subjects import Source, Subject, subject_of
 from mvdeploy.files import writing
 from mvdeploy.records import (
     Artifact,
@@ -111,7 +120,11 @@ from mvdeploy.records import (
     TensorInfo,
 )
 from mvdeploy.verify import mutations, verifiers
+from mvdeploy.verify.mutations import Alter
 from mvdeploy.verify.probes import Choose, Probe, Probing
+
+if TYPE_CHECKING:
+    from mvdeploy.quantization.emulation import Emulation
 
 __all__ = [
     "DEFAULTS",
@@ -131,9 +144,11 @@ __all__ = [
     "complete",
     "data_files",
     "declared",
+    "emulation",
     "formulation",
     "get",
     "has_manifest",
+    "kept",
     "manifest",
     "manifest_path",
     "marks",
@@ -151,6 +166,7 @@ __all__ = [
     "readers",
     "save_manifest",
     "suffix",
+    "target",
     "twin",
     "verifier",
     "with_inputs",
@@ -257,6 +273,25 @@ def probing(
     return Probing(probe if hasattr(exporter, "probe") else None, again, unknown, always)
 
 
+def emulation(source: Source, format_name: str, options: Options) -> Emulation | None:
+    """Return what PyTorch runs of a program in whole numbers; None where there are none.
+
+    Args:
+        source: with the scales that the program has.
+        format_name: of the format.
+        options: that it was made with.
+    """
+    options = complete(format_name, options)
+    written = source.emulations.pop((format_name, options), None)
+    if written is not None:
+        return written
+    subject = subject_of(source, format_name, options)
+    if subject.quantiser is None:
+        return None
+    get(format_name).emulate(subject, options)
+    return subject.quantiser.emulation
+
+
 def write(
     source: Source,
     format_name: str,
@@ -274,7 +309,7 @@ def write(
         format_name: of the format.
         path: of the file.
         options: None for the format's defaults.
-        alter: changes what the format traced, before the precision does.
+        alter: changes what the format traced, and what is quantised of it.
 
     Raises:
         UsageError: there is no such format, or it does not have these options.
@@ -285,6 +320,9 @@ def write(
     exporter = get(format_name)
     subject = subject_of(source, format_name, options, alter)
     written: Written = exporter.write(subject, path, options)
+    quantiser = subject.quantiser
+    if alter is None and quantiser is not None and quantiser.emulation is not None:
+        source.emulations[format_name, options] = quantiser.emulation
     artifact = Artifact(
         path=path.name,
         sha256=files.sha256(path),
@@ -305,6 +343,7 @@ def write(
         runs_on=written.runs_on,
         delegation=written.delegation,
         categories=categories(source.modules),
+        quantization=quantiser.quantization if quantiser is not None else None,
     )
     if hasattr(exporter, "annotate"):
         artifact = exporter.annotate(artifact, path)

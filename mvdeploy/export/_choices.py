@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from types import ModuleType
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from mvdeploy import plugins, precisions
 from mvdeploy.errors import UsageError
 from mvdeploy.plugins import Option
+from mvdeploy.quantization import Target
 from mvdeploy.records import Artifact
 
 _FORMATS = "mvdeploy.export"
@@ -43,12 +45,14 @@ class Options:
         formulation: one of `mvdeploy.passes.FORMULATIONS`; None for the one that suits the format.
         dynamic_batch: any number of images can be fed, instead of as many as the spec says.
         own: the format's own ``Options``; None for its defaults.
+        keep_float: patterns of modules that stay in float, whatever the precision quantises.
     """
 
     precision: str | None = None
     formulation: str | None = None
     dynamic_batch: bool = False
     own: Any = None
+    keep_float: tuple[str, ...] = ()
 
 
 DEFAULTS = Options()
@@ -106,6 +110,7 @@ def options(
     precision: str | None = None,
     formulation: str | None = None,
     dynamic_batch: bool = False,
+    keep_float: tuple[str, ...] = (),
 ) -> Options:
     """Return the options of a format from values by name.
 
@@ -116,6 +121,7 @@ def options(
         precision: see `Options`, as are the others.
         formulation: see above.
         dynamic_batch: see above.
+        keep_float: see above.
 
     Raises:
         UsageError: the format lacks one that is asked for.
@@ -127,7 +133,7 @@ def options(
         if declaration.option.name in asked and declaration.option.name not in own:
             raise _lacking(format_name, declaration.option.flag, declaration.formats)
     chosen = exporter.Options(**asked) if own else None
-    return Options(precision, formulation, dynamic_batch, chosen)
+    return Options(precision, formulation, dynamic_batch, chosen, keep_float)
 
 
 def check_options(format_name: str, options: Options) -> None:
@@ -153,6 +159,13 @@ def check_options(format_name: str, options: Options) -> None:
         )
     if hasattr(exporter, "check"):
         exporter.check(complete(format_name, options))
+    whole = target(format_name, options)
+    if options.keep_float and whole is None:
+        raise UsageError(
+            f"Nothing is quantised in {format_name} as {precision(format_name, options)}, or "
+            "weights alone: there is nothing to keep in float.",
+            "Leave out --keep-float, or give --precision int8-fast with --format executorch.",
+        )
 
 
 def complete(format_name: str, options: Options) -> Options:
@@ -197,6 +210,20 @@ def precision(format_name: str, options: Options) -> str:
     return options.precision or precisions_of(format_name)[0]
 
 
+def target(format_name: str, options: Options) -> Target | None:
+    """Return what is computed in whole numbers in a file; None where nothing is.
+
+    Raises:
+        UsageError: the format has no such programs with these options.
+    """
+    scheme = precisions.get(precision(format_name, options)).scheme
+    own = getattr(get(format_name), "quantised", None)
+    if scheme is None or own is None:
+        return None
+    found: Target = own(complete(format_name, options))
+    return found
+
+
 def formulation(format_name: str, options: Options) -> str | None:
     """Return how the network is to be written: as is asked for, or as suits the format best.
 
@@ -208,6 +235,14 @@ def formulation(format_name: str, options: Options) -> str | None:
     best = getattr(get(format_name), "formulation", None)
     preferred: str | None = best(complete(format_name, options)) if best is not None else None
     return preferred
+
+
+def kept(options: Options) -> tuple[str, ...]:
+    """Return what the name of a file says of modules that stay in float."""
+    if not options.keep_float:
+        return ()
+    digest = hashlib.sha256("\0".join(options.keep_float).encode()).hexdigest()
+    return (f"kept-{digest[:6]}",)
 
 
 def marks(format_name: str, options: Options) -> tuple[str, ...]:
@@ -231,4 +266,5 @@ def options_of(artifact: Artifact) -> Options:
         artifact.precision,
         dynamic_batch=any(DYNAMIC in tensor.shape for tensor in artifact.inputs),
         own=own(artifact) if own is not None else None,
+        keep_float=artifact.quantization.kept if artifact.quantization is not None else (),
     )

@@ -5,19 +5,23 @@ from __future__ import annotations
 import copy
 import dataclasses
 import functools
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import mvdeploy
 from mvdeploy import precisions, tasks
-from mvdeploy.export._choices import DYNAMIC, Options, precision
+from mvdeploy.export._choices import DYNAMIC, Options, precision, target
 from mvdeploy.records import ModelSpec, ModuleInfo, PassReport, Preprocessing, TensorInfo
+from mvdeploy.verify.mutations import Alter
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+    from torch.export import ExportedProgram
 
-Alter = Callable[[Any], Any]
-"""What a format traced → the same, changed; see `mvdeploy.verify.mutations.program`."""
+    from mvdeploy.quantization.calibration import Calibration
+    from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.quantization.quantiser import Quantiser
+    from mvdeploy.records.quantization import Quantization
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,8 +38,10 @@ class Source:
         preprocessing: how it is fed.
         macs: of one inference of the network as it was built; None when an operator of it has no
             counting rule.
-        calibration: feeds by a name of each, for precisions that choose their scales by what the
-            network is fed.
+        calibration: for precisions that choose their scales by what passes through the network.
+        quantization: scales that are known already.
+        emulations: what PyTorch runs of files in whole numbers that were just written, by format
+            and options, until it is taken.
     """
 
     spec: ModelSpec
@@ -45,7 +51,9 @@ class Source:
     passes: tuple[PassReport, ...]
     preprocessing: Preprocessing
     macs: int | None = None
-    calibration: Mapping[str, Any] = dataclasses.field(default_factory=dict)
+    calibration: Calibration | None = None
+    quantization: Quantization | None = None
+    emulations: dict[tuple[str, Options], Emulation] = dataclasses.field(default_factory=dict)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -59,7 +67,10 @@ class Subject:
         outputs: the same of the outputs.
         facts: strings to store in the file where the format can hold them.
         preprocessing: how images become the first input; None for what takes none.
-        rewrite: the precision's stage: what the format traced → the same, rewritten.
+        alter: changes what the format traced, and what is quantised of it.
+        rewrite: the precision's stage: what the format lowers or saves → the same, rewritten.
+        quantiser: for formats that have whole numbers: what the format is about to lower or save →
+            the same in whole numbers; None where nothing is.
     """
 
     network: nn.Module
@@ -68,7 +79,16 @@ class Subject:
     outputs: tuple[TensorInfo, ...]
     facts: dict[str, str]
     preprocessing: Preprocessing | None = None
+    alter: Alter = dataclasses.field(default_factory=Alter)
     rewrite: Callable[[Any], Any] = lambda graph: graph
+    quantiser: Quantiser | None = None
+
+    def quantise(self, program: ExportedProgram) -> ExportedProgram:
+        """Return a program in whole numbers, where the precision asks for it."""
+        if self.quantiser is None:
+            return program
+        whole: ExportedProgram = self.alter.quantised(self.quantiser(program))
+        return whole
 
     @property
     def dynamic(self) -> bool:
@@ -105,7 +125,9 @@ def subject_of(
             "mvdeploy.passes": ", ".join(report.name for report in source.passes),
         },
         preprocessing=source.preprocessing,
-        rewrite=_stage(source, format_name, precision(format_name, options), alter),
+        alter=alter or Alter(),
+        rewrite=_stage(source, format_name, precision(format_name, options)),
+        quantiser=_quantiser(source, format_name, options),
     )
 
 
@@ -134,20 +156,23 @@ def _in_order(network: nn.Module, task: tasks.Task, names: tuple[str, ...]) -> n
     return ordered
 
 
-def _stage(
-    source: Source, format_name: str, precision_name: str, alter: Alter | None
-) -> Callable[[Any], Any]:
-    """Return the precision's rewriting of what a format traced."""
+def _stage(source: Source, format_name: str, precision_name: str) -> Callable[[Any], Any]:
+    """Return the precision's rewriting of what a format lowers or saves."""
     rewrite = precisions.get(precision_name).rewrite
+    if rewrite is None:
+        return lambda graph: graph
+    return functools.partial(rewrite, format_name=format_name, calibration=source.calibration)
 
-    def stage(graph: Any) -> Any:
-        if alter is not None:
-            graph = alter(graph)
-        if rewrite is not None:
-            graph = rewrite(graph, format_name=format_name, calibration=source.calibration)
-        return graph
 
-    return stage
+def _quantiser(source: Source, format_name: str, options: Options) -> Quantiser | None:
+    scheme = precisions.get(precision(format_name, options)).scheme
+    whole = target(format_name, options)
+    if scheme is None or whole is None:
+        return None
+    from mvdeploy.quantization.quantiser import Quantiser
+
+    kept, given = options.keep_float, source.quantization
+    return Quantiser(scheme, whole, kept, source.calibration, given)
 
 
 def _weights(spec: ModelSpec) -> str:

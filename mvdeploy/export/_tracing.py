@@ -20,13 +20,13 @@ def free_batch(subject: Subject) -> tuple[dict[int, Any], ...] | None:
 
 
 def trace(subject: Subject) -> ExportedProgram:
-    """Trace a network, without the paths of this machine, and rewrite what was traced."""
+    """Trace a network, without the paths of this machine; broken where that is asked for."""
     import torch
 
     traced = torch.export.export(
         subject.network, subject.examples, dynamic_shapes=free_batch(subject)
     )
-    program: ExportedProgram = subject.rewrite(traced)
+    program: ExportedProgram = subject.alter.traced(traced)
     for node in program.graph.nodes:
         node.meta.pop("stack_trace", None)
     return program

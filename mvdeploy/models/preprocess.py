@@ -40,10 +40,18 @@ def load_images(
     Raises:
         UsageError: the file is missing or no image.
     """
+    taken = [tensor for tensor in inputs if tensor.is_image]
+    return prepared_for(pictures.read(path), taken, rule) if taken else {}
+
+
+def prepared_for(
+    picture: Image.Image, inputs: Sequence[TensorInfo], rule: Preprocessing
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Prepare a picture for each input of a network that takes images; see `load_images`."""
     images = {}
     for tensor in (tensor for tensor in inputs if tensor.is_image):
         batch, channels, height, width = map(int, tensor.shape)
-        image = load_image(path, _sized(rule, (height, width)), batch)
+        image = prepared(picture, sized(rule, (height, width)), batch)
         images[tensor.name] = grey(image, rule) if channels == 1 else image
     return images
 
@@ -55,7 +63,8 @@ def grey(image: npt.NDArray[np.float32], rule: Preprocessing) -> npt.NDArray[np.
     return np.ascontiguousarray(np.tensordot(image, weights, (1, 0))[:, None], dtype=np.float32)
 
 
-def _sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+def sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+    """Return the rule for an input of another height and width: the same share is cropped."""
     if crop == rule.crop:
         return rule
     (height, width), (rows, columns) = rule.resize, rule.crop
@@ -77,7 +86,12 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
     Raises:
         UsageError: the file is missing, no image, or too long and thin to be resized.
     """
-    pixels = _cropped(_resized(pictures.read(path), rule), rule).astype(np.float32)
+    return prepared(pictures.read(path), rule, batch)
+
+
+def prepared(picture: Image.Image, rule: Preprocessing, batch: int = 1) -> npt.NDArray[np.float32]:
+    """Prepare a picture in RGB; see `load_image`."""
+    pixels = _cropped(_resized(picture, rule), rule).astype(np.float32)
     if rule.channel_order == "BGR":
         pixels = pixels[..., ::-1]
     mean, std = (np.array(value, dtype=np.float32) for value in (rule.mean, rule.std))

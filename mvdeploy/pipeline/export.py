@@ -12,7 +12,7 @@ from mvdeploy import export as formats
 from mvdeploy import files, models, passes
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.files import writing
-from mvdeploy.pipeline import origin
+from mvdeploy.pipeline import calibration, origin
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Builder:
             always there.
         on_step: is told what happens.
         left_out: names of passes that are not run.
+        wish: what scales of whole numbers are taken from.
     """
 
     def __init__(
@@ -67,6 +68,7 @@ class Builder:
         photograph: Path | None = None,
         on_step: OnStep = lambda _: None,
         left_out: tuple[str, ...] = (),
+        wish: calibration.Wish = calibration.DEFAULT,
     ) -> None:
         from mvdeploy.models.preprocess import load_images, sample_photograph
         from mvdeploy.verify import inputs
@@ -77,6 +79,7 @@ class Builder:
         self._rule = models.preprocessing(spec)
         images = load_images(photograph or sample_photograph(), spec.inputs, self._rule)
         self._feeds = inputs.feeds(spec.inputs, self._rule, images)
+        self._calibration = calibration.calibration(wish, spec, self._rule)
         self._built: _Built | None = None
         self._sources: dict[str, formats.Source] = {}
 
@@ -153,8 +156,10 @@ class Builder:
         from mvdeploy.verify.reference import Yardstick
 
         feeds = inputs.with_batches(self._feeds, artifact.inputs)
+        source = dataclasses.replace(source, quantization=artifact.quantization)
+        emulation = formats.emulation(source, artifact.format, options)
         result = parity.check(
-            Yardstick(artifact, built.network, feeds, source.network),
+            Yardstick(artifact, built.network, feeds, source.network, emulation),
             path,
             formats.verifier(artifact.format),
             probing=formats.probing(source, path, artifact.format, options),
@@ -228,7 +233,7 @@ class Builder:
                 passes=built.passes + reports,
                 preprocessing=self._rule,
                 macs=built.macs,
-                calibration=self._feeds,
+                calibration=self._calibration,
             )
         return built, self._sources[formulation]
 

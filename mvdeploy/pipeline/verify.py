@@ -20,6 +20,7 @@ from mvdeploy.verify.mutations import Mutant, Subject
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.quantization.emulation import Emulation
     from mvdeploy.verify.parity import Watch
     from mvdeploy.verify.reference import Array, Yardstick
 
@@ -142,7 +143,13 @@ class Verifier:
     def _yardstick(self) -> Yardstick:
         from mvdeploy.verify.reference import Yardstick
 
-        return Yardstick(self.artifact, self._network, self._feeds, self._rewritten)
+        return Yardstick(
+            self.artifact, self._network, self._feeds, self._rewritten, self._emulation
+        )
+
+    @functools.cached_property
+    def _emulation(self) -> Emulation | None:
+        return export.emulation(self._source, self.artifact.format, self._options)
 
     def mutations(self, chosen: Collection[str] | None = None) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose.
@@ -152,7 +159,13 @@ class Verifier:
         """
         results = []
         subject = Subject(
-            self._path, self.artifact, self._network, self._rewritten, self._feed, self._export
+            self._path,
+            self.artifact,
+            self._network,
+            self._rewritten,
+            self._feed,
+            self._export,
+            self._emulation,
         )
         with writing.temporary() as folder:
             path = folder / self._path.name
@@ -193,7 +206,13 @@ class Verifier:
         """What the file was made of."""
         artifact = self.artifact
         return export.Source(
-            artifact.spec, self._rewritten, {}, 0, artifact.passes, artifact.preprocessing
+            artifact.spec,
+            self._rewritten,
+            {},
+            0,
+            artifact.passes,
+            artifact.preprocessing,
+            quantization=artifact.quantization,
         )
 
     @property

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import Tensor, nn
 
+    from mvdeploy.quantization import Scheme
     from mvdeploy.records import Artifact
 
     Feed = Mapping[str, npt.NDArray[Any]]
@@ -58,6 +59,8 @@ class Precision:
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
             instead of what a format traced; `calibration` holds feeds of it, each by a name.
             None where programs stay as they are.
+        scheme: what is computed in whole numbers, in formats whose engines have them; see
+            `mvdeploy.quantization`. What that costs is measured with the program's own scales.
         foreign: how files of others are judged that are said to be of it, where they may round
             more; None for alike.
         formats: formats that can be had in it by its rewriting or its table, besides those that
@@ -75,13 +78,14 @@ class Precision:
     stored: Callable[[Tensor, int], Tensor] = lambda weight, axis: weight
     table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
     rewrite: Callable[..., Any] | None = None
+    scheme: Scheme | None = None
     foreign: Precision | None = None
     formats: tuple[str, ...] = ()
 
 
 def names() -> tuple[str, ...]:
-    """Return the names of all precisions."""
-    return plugins.names(__name__)
+    """Return the names of all precisions: those of the files, hyphens for underscores."""
+    return tuple(name.replace("_", "-") for name in plugins.names(__name__))
 
 
 def channel_axes(network: nn.Module) -> dict[str, int]:
@@ -111,5 +115,8 @@ def get(name: str) -> Precision:
     Raises:
         UsageError: there is no such precision.
     """
-    precision: Precision = plugins.load(__name__, name, "precision").PRECISION
+    if name not in names():
+        raise plugins.unknown("precision", name, names())
+    file = name.replace("-", "_")
+    precision: Precision = plugins.load(__name__, file, "precision").PRECISION
     return precision

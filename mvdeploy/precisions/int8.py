@@ -1,7 +1,8 @@
 """Whole numbers of 8 bits with scales.
 
 In Core ML, weights alone, with a scale for each output channel; what they are computed with is in
-half. Files that others quantised are read in any format, whatever they quantised.
+half. In ONNX and ExecuTorch, convolutions and linear layers with all that goes in and out of them.
+Files that others quantised are read in any format, whatever they quantised.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision, _weights, fp16
+from mvdeploy.quantization import Scheme
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -47,8 +49,9 @@ PRECISION = Precision(
     rounding=fp16.halved(_stored),
     stored=_stored,
     compresses=True,
+    scheme=Scheme(),
     # What is lost depends on the scales, which tools choose. This tells a broken file, not an
     # accurate one: a third of the outputs may be noise.
     foreign=Precision("int8", "int8", "8-bit whole numbers", sure_db=15.0, min_snr_db=10.0),
-    formats=("coreml",),
+    formats=("coreml", "onnx", "executorch"),
 )

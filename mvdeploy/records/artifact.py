@@ -8,6 +8,7 @@ from typing import Annotated
 from mvdeploy.records.category import Category
 from mvdeploy.records.limits import Count, Filled, Number, Pixels, Size
 from mvdeploy.records.parity import Verified
+from mvdeploy.records.quantization import Quantization
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
 
@@ -203,6 +204,8 @@ class Artifact:
             over from it.
         uncounted: types of its operators whose work is not in `macs`.
         data: files beside it that hold its weights; their bytes and sha256 count with it.
+        quantization: what is computed in whole numbers with which scales; None where nothing is, or
+            weights alone.
         code_sha256: of the Python file that made the network, ``FILE.py``; empty where that is a
             library, and in files of earlier versions.
         verified: what its comparison with the network came to; None where nothing here runs it, and
@@ -238,6 +241,7 @@ class Artifact:
     data: tuple[str, ...] = ()
     verified: Verified | None = None
     code_sha256: str = ""
+    quantization: Quantization | None = None
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

@@ -93,6 +93,11 @@ def seeded(inputs: Sequence[TensorInfo], seed: int = 0) -> Feed:
     return _whole(inputs, {}, "noise", seed)
 
 
+def whole(inputs: Sequence[TensorInfo], images: Feed, seed: int) -> Feed:
+    """Return images with seeded values for all other inputs."""
+    return _whole(inputs, images, "noise", seed)
+
+
 def _whole(inputs: Sequence[TensorInfo], images: Feed, kind: str, seed: int) -> Feed:
     """Return images with values for all other inputs."""
     return {

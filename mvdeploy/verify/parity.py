@@ -260,8 +260,12 @@ class _Inside:
     @contextmanager
     def program(self, name: str) -> Iterator[probes.Probe]:
         """Give the program whose tensors are read, on an input among others."""
-        reference, _ = self.yardstick.captures(name)
-        choose = functools.partial(localise.references, capture=reference)
+        emulated = self.yardstick.emulated
+        if emulated is not None:
+            choose: probes.Choose = emulated.chosen
+        else:
+            reference, _ = self.yardstick.captures(name)
+            choose = functools.partial(localise.references, capture=reference)
         if self.make is None:
             operators = self.yardstick.artifact.operators
             yield probes.Probe(self.path, operators, tuple(choose(operators)))
@@ -283,6 +287,8 @@ class _Inside:
                 session.infer()
                 tensors = session.outputs()
         self.watch(f"inside {name}", tensors)
+        if self.yardstick.emulated is not None:
+            return self.yardstick.emulated.compare(self.yardstick.feeds[name], tensors)
         reference, usual = self.yardstick.captures(name)
         rounded = (usual,) if usual is not None else ()
         sure_db = precisions.judging(artifact).sure_db

@@ -16,10 +16,13 @@ from mvdeploy.errors import CheckFailed, MvdeployError
 from mvdeploy.records import Artifact
 from mvdeploy.verify import exact, images, localise
 from mvdeploy.verify import plain_sums as sums
+from mvdeploy.verify.emulated import Emulated
 from mvdeploy.verify.inputs import Feed, Feeds
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
+
+    from mvdeploy.quantization.emulation import Emulation
 
 Array = npt.NDArray[Any]
 Outputs = Mapping[str, Array]
@@ -54,6 +57,7 @@ class Yardstick:
         network: before any pass, in eval mode.
         feeds: what the network is fed, by name; two at least. The first is looked at closely.
         rewritten: the network after the passes; None to leave out the inside.
+        emulation: the file's program in whole numbers as PyTorch runs it; None where it has none.
     """
 
     def __init__(
@@ -62,18 +66,20 @@ class Yardstick:
         network: nn.Module,
         feeds: Feeds,
         rewritten: nn.Module | None = None,
+        emulation: Emulation | None = None,
     ) -> None:
         if images.takes_images(artifact):
             feeds = {name: images.rounded(artifact, feed) for name, feed in feeds.items()}
         self.artifact, self.feeds, self.rewritten = artifact, feeds, rewritten
         self._network = network
+        self.emulated = Emulated(artifact, emulation) if emulation is not None else None
         self._summed: dict[str, localise.Capture] = {}
         self._captures: dict[str, tuple[localise.Capture, localise.Capture | None]] = {}
 
     @functools.cached_property
     def reference(self) -> Reference:
         """The outputs."""
-        return _reference(self.artifact, self._network, self.feeds, self.rewritten)
+        return _reference(self.artifact, self._network, self.feeds, self.rewritten, self.emulated)
 
     def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
         """Return the tensors between modules on an input, as exact as can be.
@@ -176,7 +182,13 @@ class Yardstick:
         return wide.numpy(), rounded
 
 
-def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str) -> Reference:
+def reference(
+    artifact: Artifact,
+    network: nn.Module,
+    inputs: Outputs,
+    name: str,
+    emulation: Emulation | None = None,
+) -> Reference:
     """Return what a network returns for one inference of its artifact.
 
     Args:
@@ -184,18 +196,27 @@ def reference(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str
         network: before any pass, in eval mode.
         inputs: the artifact's input tensors by name, as the artifact is fed.
         name: of the input.
+        emulation: see `Yardstick`.
     """
-    return _reference(artifact, network, {name: images.unfed(artifact, inputs)})
+    emulated = Emulated(artifact, emulation) if emulation is not None else None
+    feeds = {name: images.unfed(artifact, inputs)}
+    return _reference(artifact, network, feeds, emulated=emulated)
 
 
 def _reference(
-    artifact: Artifact, network: nn.Module, feeds: Feeds, rewritten: nn.Module | None = None
+    artifact: Artifact,
+    network: nn.Module,
+    feeds: Feeds,
+    rewritten: nn.Module | None = None,
+    emulated: Emulated | None = None,
 ) -> Reference:
     naming = _naming(artifact, network)
     usual = {name: _run(naming, feed) for name, feed in feeds.items()}
     own = None
     precision = precisions.judging(artifact)
-    if precision.rounding is not None:
+    if emulated is not None:
+        own = {name: emulated.outputs(feed) for name, feed in feeds.items()}
+    elif precision.rounding is not None:
         exported = rewritten if precision.compresses else None
         rounding = precision.rounding(naming if exported is None else _naming(artifact, exported))
         with rounding as rounded:

@@ -19,6 +19,7 @@ from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Und
 from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
+    from mvdeploy.pipeline.calibration import Wish
     from mvdeploy.pipeline.export import Exported
 
 SHOWN = 3
@@ -48,6 +49,7 @@ def _declared() -> tuple[Option, ...]:
 )
 @options.network
 @options.precisions
+@options.quantising
 @click.option(
     "--formulation",
     metavar="NAME",
@@ -111,7 +113,10 @@ def command(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
             "Give a folder with -o.",
         )
-    _run(jobs, given["photograph"], left_out, as_json)
+    from mvdeploy.pipeline import calibration
+
+    wish = calibration.read(*(given[name] for name in options.QUANTISING))
+    _run(jobs, given["photograph"], left_out, wish, as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -138,13 +143,18 @@ def _job(
         precision=precision,
         formulation=given["formulation"],
         dynamic_batch=dynamic_batch,
+        keep_float=given["keep_float"],
     )
     export.check_options(format_name, chosen)
     return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
 
 
 def _run(
-    jobs: Sequence[_Job], photograph: Path | None, left_out: tuple[str, ...], as_json: bool
+    jobs: Sequence[_Job],
+    photograph: Path | None,
+    left_out: tuple[str, ...],
+    wish: Wish,
+    as_json: bool,
 ) -> None:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline.export import Builder
@@ -153,7 +163,7 @@ def _run(
     written = sum(1 if export.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
-        builders = {spec: Builder(spec, photograph, announce, left_out) for spec in specs}
+        builders = {spec: Builder(spec, photograph, announce, left_out, wish) for spec in specs}
         for job in jobs:
             result = builders[job.spec].export(job.format, job.path, job.options)
             done += [result] if result.twin is None else [result, result.twin]

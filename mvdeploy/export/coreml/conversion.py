@@ -97,7 +97,8 @@ def convert(
     fed = _Fed(subject.network, image, bool(labels)).eval()
     traced = torch.export.export(fed, subject.examples)
     full_precision.mark(traced)
-    program = rewritings.apply(subject.rewrite(traced), REWRITINGS).run_decompositions({})
+    traced = subject.rewrite(subject.alter.traced(traced))
+    program = rewritings.apply(traced, REWRITINGS).run_decompositions({})
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)

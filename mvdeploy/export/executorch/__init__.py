@@ -14,12 +14,13 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, plugins
-from mvdeploy.errors import CheckFailed, MvdeployError
+from mvdeploy.errors import CheckFailed, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
 from mvdeploy.files import writing
+from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Delegation
 from mvdeploy.verify.probes import Choose, Probe
@@ -71,7 +72,7 @@ def options_of(artifact: Artifact) -> Options:
 
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return the backend for the file's name, if one was asked for, and the precision."""
-    return tuple(filter(None, (options.own.backend, options.precision)))
+    return tuple(filter(None, (options.own.backend, options.precision, *export.kept(options))))
 
 
 def check(options: export.Options) -> None:
@@ -89,6 +90,28 @@ def formulation(options: export.Options) -> str:
     return name
 
 
+def quantised(options: export.Options) -> Target:
+    """Return what is computed in whole numbers.
+
+    Raises:
+        UsageError: the backend has no programs of this precision.
+    """
+    targets: dict[str, Target] = getattr(_backend(options), "TARGETS", {})
+    name = str(options.precision)
+    if name not in targets:
+        raise UsageError(
+            f"The backend {options.own.backend or BACKEND} is given no programs in {name}.",
+            f"Leave out --backend, or give --precision {PRECISIONS[0]}.",
+        )
+    return targets[name]
+
+
+def emulate(subject: Subject, options: export.Options) -> None:
+    """Have the program in whole numbers kept for the comparison with PyTorch."""
+    with _engine_errors(subject):
+        _program(subject, options)
+
+
 def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write a ``.pte`` file.
 
@@ -100,7 +123,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     check(options)
     backend = _backend(options)
     with _engine_errors(subject):
-        program = _traced(subject, options)
+        program = _program(subject, options)
         lowered = _lowered(subject, program, backend)
     if options.own.full_delegation:
         _demand(lowered.delegation)
@@ -130,7 +153,7 @@ def probe(subject: Subject, path: Path, options: export.Options, choose: Choose)
     with _engine_errors(subject):
         from mvdeploy.export.executorch import probing
 
-        program = _traced(subject, options)
+        program = _program(subject, options)
         operators = probing.operators(program)
         names = probing.return_also(program, choose(operators))
         path.write_bytes(_lowered(subject, program, _backend(options)).data)
@@ -142,6 +165,19 @@ def held_weights(path: Path) -> frozenset[str]:
     from mvdeploy.export.executorch import probing
 
     return probing.weights(path)
+
+
+def _program(subject: Subject, options: export.Options) -> ExportedProgram:
+    """Return what is lowered."""
+    import copy
+
+    traced = _traced(subject, options)
+    if subject.quantiser is None:
+        return traced
+    program = subject.quantise(traced)
+    # Lowering takes its program to pieces.
+    subject.quantiser.emulate(traced, copy.deepcopy(program))
+    return program
 
 
 def _traced(subject: Subject, options: export.Options) -> ExportedProgram:

@@ -52,7 +52,8 @@ def return_also(program: ExportedProgram, names: Iterable[str]) -> tuple[str, ..
     (returned,) = output.args
     own = [argument.name for argument in returned]
     wanted = set(names) - set(own)
-    added = [n for n in program.graph.nodes if n.name in wanted and _can_be_returned(n)]
+    found = [n for n in program.graph.nodes if n.name in wanted and _can_be_returned(n)]
+    added = [_apart(node) for node in found]
     output.args = ((*returned, *added),)
     specs = program.graph_signature.output_specs
     specs += [OutputSpec(OutputKind.USER_OUTPUT, TensorArgument(n.name), None) for n in added]
@@ -63,7 +64,20 @@ def return_also(program: ExportedProgram, names: Iterable[str]) -> tuple[str, ..
         entry.signature.out_spec = form
         entry.signature.outputs.clear()  # names that the lowering would have to keep
     program.graph_module.recompile()
-    return (*own, *(node.name for node in added))
+    return (*own, *(node.name for node in found))
+
+
+def _apart(node: fx.Node) -> fx.Node:
+    """Return a node to return: what makes floats for an operator that has whole numbers is its own.
+
+    Its result is no tensor of the lowered program.
+    """
+    if not recording.type_of(node).startswith("quantized_decomposed.dequantize"):
+        return node
+    with node.graph.inserting_after(node):
+        copied = node.graph.node_copy(node, lambda given: given)
+    copied.meta = dict(node.meta)
+    return copied
 
 
 def _can_be_returned(node: fx.Node) -> bool:

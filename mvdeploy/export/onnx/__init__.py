@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import ast
 import dataclasses
-import functools
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from mvdeploy import export, plugins
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
-from mvdeploy.export._tracing import free_batch
+from mvdeploy.export._tracing import free_batch, trace
 from mvdeploy.files import writing
+from mvdeploy.quantization import CONVOLUTION, LINEAR, POINTWISE, Target
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact, Operator
 
 if TYPE_CHECKING:
     import onnx
+    from torch.export import ExportedProgram
+
+    from mvdeploy.quantization.quantiser import Quantiser
 
 SUFFIX = ".onnx"
 READS = (".onnx", ".ort")
@@ -33,6 +36,15 @@ MODULE_KEY = "mvdeploy.module"
 
 OLDEST_OPSET = 18
 """The oldest operator set that torch's exporter writes without converting the model down."""
+
+_TARGETS = {
+    # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
+    "int8": Target(unsigned=True, float_results=(LINEAR,)),
+    "int8-dynamic": Target(unsigned=True),
+    # On processors without VNNI, ONNX Runtime's convolutions add two products in 16 bits, which
+    # overflow with larger weights; its linear layers can be told not to.
+    "int8-fast": Target(unsigned=True, float_results=(LINEAR, POINTWISE), narrow=(CONVOLUTION,)),
+}
 
 _LACKING = r"No ONNX function found for <OpOverload\(op='([\w.]+)'"
 
@@ -79,7 +91,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         suppression.demand(subject)
     try:
         with quiet(errors=True):
-            model = subject.rewrite(_traced(subject, options.own.opset))
+            model = subject.rewrite(_model(subject, options))
         if subject.dynamic:
             _demand_free(model.graph)
         modules = _modules(model.graph)
@@ -89,7 +101,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             modules += [""] * (len(model.graph.node) - len(modules))  # of the network as a whole
         _label(model, modules, subject.facts)
         onnx.checker.check_model(model, full_check=True)
-    except EngineError:
+    except MvdeployError:
         raise
     except Exception as error:
         raise failed("ONNX", error, subject, _LACKING) from error
@@ -107,7 +119,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
-    return (options.precision or PRECISIONS[0], *(("nms",) if options.own.with_nms else ()))
+    nms = ("nms",) if options.own.with_nms else ()
+    return (options.precision or PRECISIONS[0], *nms, *export.kept(options))
 
 
 def options_of(artifact: Artifact) -> Options:
@@ -131,29 +144,92 @@ def self_contained(path: Path, copy: Path) -> None:
     onnx.save(onnx.load(str(path)), copy)
 
 
-def _traced(subject: Subject, opset: int | None) -> onnx.ModelProto:
+def quantised(options: export.Options) -> Target:
+    """Return what is computed in whole numbers."""
+    return _TARGETS[str(options.precision)]
+
+
+def emulate(subject: Subject, options: export.Options) -> None:
+    """Have the program in whole numbers kept for the comparison with PyTorch."""
+    try:
+        with quiet(errors=True):
+            if subject.quantiser is not None:
+                _whole(subject, subject.quantiser, options)
+    except MvdeployError:
+        raise
+    except Exception as error:
+        raise failed("ONNX", error, subject, _LACKING) from error
+
+
+def _model(subject: Subject, options: export.Options) -> onnx.ModelProto:
+    """Return what the exporter makes of a network, in whole numbers where that is asked for."""
+    if subject.quantiser is None:
+        return _traced(subject, options)
+    from mvdeploy.export.onnx import whole_numbers
+
+    model = _whole(subject, subject.quantiser, options)
+    if options.precision == "int8":
+        whole_numbers.standard(model)
+    else:
+        whole_numbers.fused(model)
+    return model
+
+
+def _whole(subject: Subject, quantiser: Quantiser, options: export.Options) -> onnx.ModelProto:
+    """Return the exporter's translation of a program in whole numbers."""
+    floats = _functional(subject)
+    translated = _translated(subject, options, subject.quantise(floats))
+    # The exporter names the operators of the program anew, and the file's tensors after them.
+    quantiser.emulate(floats, translated.exported_program)
+    model: onnx.ModelProto = translated.model_proto
+    return model
+
+
+def _functional(subject: Subject) -> ExportedProgram:
+    """Trace a network, and write it without operators that change what they are given."""
+    functional: ExportedProgram = trace(subject).run_decompositions({})
+    return functional
+
+
+def _translated(subject: Subject, options: export.Options, program: Any, **dynamic: Any) -> Any:
+    """Return the exporter's translation of a network or a traced program."""
+    import torch
+
+    from mvdeploy.export.onnx import whole_numbers
+
+    scheme = subject.quantiser.scheme if subject.quantiser is not None else None
+    found = scheme is not None and scheme.dynamic
+    translated = torch.onnx.export(
+        program,
+        subject.examples,
+        dynamo=True,
+        input_names=[tensor.name for tensor in subject.inputs],
+        output_names=[tensor.name for tensor in subject.outputs],
+        opset_version=options.own.opset,
+        custom_translation_table=whole_numbers.found_scales() if found else None,
+        verbose=False,
+        **dynamic,
+    )
+    if translated is None:
+        raise RuntimeError("torch.onnx.export returned no program")
+    return translated
+
+
+def _traced(subject: Subject, options: export.Options) -> onnx.ModelProto:
     import torch
 
     from mvdeploy import rewritings
     from mvdeploy.rewritings import small_terms
 
-    written = functools.partial(
-        torch.onnx.export,
-        dynamo=True,
-        input_names=[tensor.name for tensor in subject.inputs],
-        output_names=[tensor.name for tensor in subject.outputs],
-        opset_version=opset,
-        verbose=False,
-    )
     free = free_batch(subject)
-    program = written(subject.network, subject.examples, dynamic_shapes=free)
-    seen = program.exported_program if program is not None else None
+    translated = _translated(subject, options, subject.network, dynamic_shapes=free)
+    seen = translated.exported_program
     if seen is not None and small_terms.concerns(seen):
         traced = torch.export.export(subject.network, subject.examples, dynamic_shapes=free)
-        program = written(rewritings.apply(traced, ("small_terms",)))
-    if program is None:
-        raise RuntimeError("torch.onnx.export returned no program")
-    return program.model_proto
+        again = rewritings.apply(traced, ("small_terms",))
+        translated = _translated(subject, options, again)
+    model: onnx.ModelProto = translated.model_proto
+    return model
 
 
 def _demand_free(graph: onnx.GraphProto) -> None:

@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from mvdeploy.records import Artifact
 
@@ -19,13 +19,22 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from mvdeploy.quantization.emulation import Emulation
     from mvdeploy.verify.inputs import Feed
 
     Array = npt.NDArray[Any]
 
 
-Alter = Callable[[Any], Any]
-"""What a format traced → the same, broken."""
+class Alter(NamedTuple):
+    """Breaks a program before a file is made of it.
+
+    Attributes:
+        traced: what a format traced → the same, broken.
+        quantised: what became of it in whole numbers → the same, broken.
+    """
+
+    traced: Callable[[Any], Any] = lambda program: program
+    quantised: Callable[[Any], Any] = lambda program: program
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,8 +47,8 @@ class Subject:
         network: as it was built.
         rewritten: as it was exported, after the passes.
         feed: its inputs by name, in order.
-        export: ``export(alter, path)`` writes the file again, with what the format traced
-            changed by ``alter(program)``.
+        export: ``export(alter, path)`` writes the file again, broken by ``alter``.
+        emulation: what PyTorch runs of the program in whole numbers; None where there are none.
     """
 
     path: Path
@@ -48,6 +57,7 @@ class Subject:
     rewritten: nn.Module
     feed: Feed
     export: Callable[[Alter, Path], object]
+    emulation: Emulation | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,8 +68,8 @@ class Mutant:
         name: what is broken.
         module: where.
         write: writes it to a path that may hold an earlier one.
-        alter: changes what a format traced into the program that the copy is made from; None where
-            the file itself was changed.
+        alter: breaks the program that the copy is made from; None where the file itself was
+            changed.
     """
 
     name: str

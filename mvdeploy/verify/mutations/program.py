@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from mvdeploy.quiet import quiet
-from mvdeploy.verify.mutations import Mutant, Subject, wrongly_folded
+from mvdeploy.verify.mutations import Alter, Mutant, Subject, wrongly_folded
 
 Mutation = Callable[["Editor", fx.Node], None]
 Fits = Callable[["Editor", fx.Node], bool]
@@ -268,7 +268,8 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
         subject.rewritten, tuple(map(torch.from_numpy, subject.feed.values()))
     )
     for name, index, module in places(program, subject.network, each=1):
-        alter = functools.partial(broken, network=subject.network, name=name, index=index)
+        breaks = functools.partial(broken, network=subject.network, name=name, index=index)
+        alter = Alter(breaks)
         yield Mutant(name, module, functools.partial(subject.export, alter), alter)
 
 

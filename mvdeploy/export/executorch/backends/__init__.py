@@ -14,6 +14,9 @@ A backend is one file in this folder. It is light to import and has:
     those of them without which it computes something else; always used.
 ``PACKAGES``
     distributions that make the program, besides torch and executorch.
+``TARGETS``
+    what it has in whole numbers, a `Target` of `mvdeploy.quantization` for each such precision; a
+    backend without any is not given such programs.
 ``partitioners()``
     what chooses the operators that it takes.
 ``lowering()``

@@ -1,10 +1,12 @@
-"""CPUs, through XNNPACK, in single precision."""
+"""CPUs, through XNNPACK."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
+
+from mvdeploy.quantization import Target
 
 RUNS_ON = ""
 FORMULATION = "delegable"
@@ -15,6 +17,11 @@ REWRITINGS = (
     *("attention", "products", "norms", "means", "parts", "powers", "windows"),
     *("hard_activations", "identities", "resizing", "scalars"),
 )
+TARGETS = {
+    "int8": Target(),
+    "int8-dynamic": Target(),
+    "int8-fast": Target(others=("add", "mul", "cat", "silu")),
+}
 
 
 def partitioners() -> list[Any]:
@@ -29,5 +36,35 @@ def lowering() -> Iterator[None]:
     """Record what becomes of each node, and leave out work that changes nothing."""
     from mvdeploy.export.executorch import recording, saving
 
-    with recording.recorded(), saving.saved():
+    with recording.recorded(), saving.saved(), _whole_sigmoids():
         yield
+
+
+@contextmanager
+def _whole_sigmoids() -> Iterator[None]:
+    """Have sigmoids taken in whole numbers: XNNPACK has them, ExecuTorch's partitioner (1.5) not.
+
+    Raises:
+        EngineError: this ExecuTorch has not what is changed.
+    """
+    from executorch.backends.xnnpack.partition.config import generic_node_configs as configs
+    from executorch.backends.xnnpack.partition.config.xnnpack_config import ConfigPrecisionType
+
+    from mvdeploy.errors import EngineError
+
+    kind: Any = getattr(configs, "SigmoidConfig", None)
+    own = getattr(kind, "supported_precision_types", None)
+    if own is None:
+        raise EngineError(
+            "This version of ExecuTorch does not say which precisions it has sigmoids in.",
+            "Install the version of executorch that mvdeploy asks for.",
+        )
+
+    def types(self: Any) -> list[Any]:
+        return [*dict.fromkeys((*own(self), ConfigPrecisionType.STATIC_QUANT))]
+
+    kind.supported_precision_types = types
+    try:
+        yield
+    finally:
+        kind.supported_precision_types = own

@@ -1,0 +1,169 @@
+"""What a program with whole numbers computes, in PyTorch; also where only some of it is rounded."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
+
+import torch
+from torch import Tensor, fx
+from torch.export import ExportedProgram
+
+from mvdeploy.quantization.places import module_of, result_of
+from mvdeploy.quantization.rewriting import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, SUFFIX
+from mvdeploy.quantization.running import arguments
+
+FOUND = DEQUANTIZE[1]
+"""Makes floats of numbers whose scale is found in the inference."""
+
+Rounds = Callable[[str], bool]
+"""Path of a module → whether its numbers are whole ones."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Checkpoint:
+    """A tensor of floats that a program has, whatever an engine makes of it.
+
+    Attributes:
+        tensor: its name.
+        module: path of the module that makes it.
+        quantised: it was whole numbers before.
+    """
+
+    tensor: str
+    module: str
+    quantised: bool
+
+
+class Emulation:
+    """A program with whole numbers that PyTorch runs.
+
+    Args:
+        program: with pairs of quantize and dequantize.
+        weights: those of the network by name, as they were before.
+    """
+
+    def __init__(self, program: ExportedProgram, weights: Mapping[str, Tensor]) -> None:
+        self.program = program
+        self._weights = weights
+        self._graph = program.graph_module
+
+    @property
+    def modules(self) -> tuple[str, ...]:
+        """Paths of the modules that compute in whole numbers, in the order they run."""
+        rounded = (n for n in self._graph.graph.nodes if _is_rounding(n))
+        return tuple(dict.fromkeys(map(module_of, rounded)))
+
+    def checkpoints(self) -> Iterator[Checkpoint]:
+        """Yield the tensors that can be compared, in the order they are computed."""
+        for node in self._graph.graph.nodes:
+            if node.op != "call_function" or not _is_float(node):
+                continue
+            if node.target is FOUND:
+                continue  # the operator that reads it has it in whole numbers only
+            if node.target in DEQUANTIZE:
+                numbers = node.args[0]
+                if next(n for n in numbers.users if n.target in DEQUANTIZE) is node:
+                    yield Checkpoint(node.name, module_of(numbers), True)
+            elif node.target is not DEQUANTIZE_WEIGHT and _leaves(node):
+                yield Checkpoint(node.name, module_of(node), False)
+
+    def outputs(
+        self, inputs: tuple[Tensor, ...], rounds: Rounds | None = None
+    ) -> tuple[Tensor, ...]:
+        """Return what the program returns.
+
+        Args:
+            inputs: of the network, in order.
+            rounds: which modules' numbers are whole ones; None for all.
+        """
+        return self._run(inputs, rounds)[0]
+
+    def forced(
+        self, inputs: tuple[Tensor, ...], taken: Mapping[str, Tensor], rounds: Rounds | None = None
+    ) -> dict[str, Tensor]:
+        """Return what tensors are, each computed from others that were given.
+
+        Args:
+            inputs: of the network, in order.
+            taken: tensors by name. What comes after them is computed from these.
+            rounds: see `outputs`.
+        """
+        return self._run(inputs, rounds, taken)[1]
+
+    def _run(
+        self,
+        inputs: tuple[Tensor, ...],
+        rounds: Rounds | None,
+        taken: Mapping[str, Tensor] | None = None,
+    ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
+        seen: dict[str, Tensor] = {}
+        owner, weights = self, self._weights
+        given = taken or {}
+
+        class Emulating(fx.Interpreter):
+            def run_node(self, n: fx.Node) -> Any:
+                value = self._computed(n)
+                same = owner._twin(n)
+                if n.name in given and isinstance(value, Tensor):
+                    seen[n.name] = value
+                if same in given and isinstance(value, Tensor):
+                    return given[same]
+                return value
+
+            def _computed(self, n: fx.Node) -> Any:
+                if rounds is None or not _is_rounding(n) or rounds(module_of(n)):
+                    return super().run_node(n)
+                if n.target is DEQUANTIZE_WEIGHT:
+                    return weights[owner._weight_of(n)]
+                args, _ = self.fetch_args_kwargs_from_env(n)
+                if n.target not in DEQUANTIZE or args[0].is_floating_point():
+                    return args[0]
+                return super().run_node(n)
+
+        with torch.inference_mode():
+            returned = Emulating(self._graph).run(*arguments(self.program, inputs))
+        return tuple(returned), seen
+
+    def _twin(self, node: fx.Node) -> str:
+        """Return the name under which a tensor is compared: other readers have copies of it."""
+        if node.target not in DEQUANTIZE:
+            return node.name
+        readers = node.args[0].users  # type: ignore[union-attr]
+        return next(n.name for n in readers if n.target in DEQUANTIZE)
+
+    def _weight_of(self, node: fx.Node) -> str:
+        """Return the name of the weight that a node makes floats of."""
+        name = node.args[0].name  # type: ignore[union-attr]
+        specs = self.program.graph_signature.input_specs
+        target = next(str(spec.target) for spec in specs if spec.arg.name == name)
+        return target.removesuffix(SUFFIX)
+
+
+def weights_of(program: ExportedProgram) -> dict[str, Tensor]:
+    """Return the weights that a program holds, by name."""
+    held = {**program.constants, **program.state_dict}
+    return {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+
+
+def alone(modules: Iterable[str]) -> Rounds:
+    """Return that some modules' numbers are whole ones, and no others."""
+    chosen = frozenset(modules)
+    return chosen.__contains__
+
+
+def _is_rounding(node: fx.Node) -> bool:
+    return node.target in (*QUANTIZE, *DEQUANTIZE, DEQUANTIZE_WEIGHT)
+
+
+def _is_float(node: fx.Node) -> bool:
+    value = node.meta.get("val")
+    return isinstance(value, Tensor) and value.dtype is torch.float32
+
+
+def _leaves(node: fx.Node) -> bool:
+    """Say whether a result leaves its module, and not only to be clamped or quantised."""
+    if any(user.target in QUANTIZE for user in result_of(node).users):
+        return False
+    return any(user.op == "output" or module_of(user) != module_of(node) for user in node.users)

@@ -1,0 +1,130 @@
+"""A file in whole numbers, held against the same program as PyTorch computes it.
+
+Whole numbers add noise, and random weights amplify it: two sound programs that round a single
+number otherwise differ by as much as the noise is. So each tensor is computed from those that the
+file itself computed before it, once as the file should and once in floats. How far the file is from
+the one, as a multiple of what lies between the two, tells a fault from rounding, whatever comes
+before and after.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import numpy.typing as npt
+
+from mvdeploy import tasks
+from mvdeploy.quantization import LAST
+from mvdeploy.records import Artifact, ModuleParity, Operator
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from mvdeploy.quantization.emulation import Checkpoint, Emulation
+    from mvdeploy.verify.inputs import Feed
+
+Array = npt.NDArray[Any]
+
+MAX_RATIO = 1.0
+"""A tensor may be this multiple of the noise of whole numbers away from what PyTorch computes."""
+
+LEAST_NOISE = 1e-4
+"""What counts as noise at least, relative to a tensor: engines compute floats as they like."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Emulated:
+    """A program in whole numbers as PyTorch computes it.
+
+    Attributes:
+        artifact: the manifest of the file.
+        emulation: of its program.
+    """
+
+    artifact: Artifact
+    emulation: Emulation
+
+    def outputs(self, feed: Feed) -> dict[str, Array]:
+        """Return the outputs by name."""
+        import torch
+
+        spec = self.artifact.spec
+        task = tasks.get(spec.task)
+        returned = self.emulation.outputs(tuple(map(torch.from_numpy, feed.values())))
+        names = [output.name for output in task.outputs(spec)]
+        found: dict[str, Tensor] = dict(zip(names, returned, strict=True))
+        if not {output.name for output in self.artifact.outputs} <= found.keys():
+            found |= tasks.postprocess(task, found, spec)
+        return {name: tensor.numpy() for name, tensor in found.items()}
+
+    def chosen(self, operators: Iterable[Operator]) -> tuple[str, ...]:
+        """Return the names of the tensors of a program that can be compared."""
+        made = {name for op in operators for name in op.outputs}
+        found = (_named(point, made) for point in self.emulation.checkpoints())
+        return tuple(name for name in found if name)
+
+    def compare(self, feed: Feed, tensors: Mapping[str, Array]) -> tuple[ModuleParity, ...]:
+        """Compare tensors of the file, each computed from those before it.
+
+        Args:
+            feed: what the file was fed.
+            tensors: what it computed, by name.
+        """
+        import torch
+
+        inputs = tuple(map(torch.from_numpy, feed.values()))
+        taken = {
+            point.tensor: torch.from_numpy(np.ascontiguousarray(_first(tensors, point)))
+            for point in self.emulation.checkpoints()
+            if _named(point, tensors.keys())
+        }
+        whole = self.emulation.forced(inputs, taken)
+        floats = self.emulation.forced(inputs, taken, rounds=lambda _: False)
+        return tuple(
+            _compared(
+                point,
+                taken[point.tensor].numpy().astype(np.float64),
+                whole[point.tensor].numpy().astype(np.float64),
+                floats[point.tensor].numpy().astype(np.float64),
+            )
+            for point in self.emulation.checkpoints()
+            if point.tensor in whole and point.tensor in floats
+        )
+
+
+def _named(point: Checkpoint, names: Iterable[str]) -> str:
+    """Return what a tensor is called in a file; empty where it is not there."""
+    return next((name for name in (point.tensor, point.tensor + LAST) if name in names), "")
+
+
+def _first(tensors: Mapping[str, Array], point: Checkpoint) -> Array:
+    """Return a tensor with the channels second."""
+    if point.tensor in tensors:
+        return tensors[point.tensor]
+    return tensors[point.tensor + LAST].transpose(0, 3, 1, 2)
+
+
+def _compared(point: Checkpoint, got: Array, wanted: Array, exact: Array) -> ModuleParity:
+    if got.shape != wanted.shape:
+        return ModuleParity(point.module, point.tensor, None, None, None, diverges=True)
+    size = _rms(exact)
+    noise = max(_rms(wanted - exact), LEAST_NOISE * size)
+    off = _rms(got - wanted)
+    ratio = 0.0 if off == 0 else off / noise if noise > 0 else float("inf")
+    added = _rms(got - exact)
+    return ModuleParity(
+        module=point.module,
+        tensor=point.tensor,
+        max_abs=float(np.abs(got - wanted).max()) if np.isfinite(off) else None,
+        snr_db=20 * float(np.log10(size / added)) if added > 0 and size > 0 else None,
+        input_snr_db=None,
+        diverges=not ratio <= MAX_RATIO,  # written so that a NaN diverges
+        ratio=ratio if np.isfinite(ratio) else None,
+    )
+
+
+def _rms(values: Array) -> float:
+    return float(np.sqrt((values**2).mean())) if values.size else 0.0
