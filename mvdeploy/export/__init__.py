@@ -231,6 +231,7 @@ def probing(
     *,
     always: bool = False,
     alter: Alter | None = None,
+    emulation: Emulation | None = None,
 ) -> Probing | None:
     """Return how to look into a file: at its weights, and inside where no engine shows that.
 
@@ -241,6 +242,7 @@ def probing(
         options: that it was made with.
         always: see `Probing`.
         alter: see `write`.
+        emulation: of its program; None where nothing in it is a whole number.
 
     Returns:
         None for a format whose tensors are read, and whose weights are not told.
@@ -252,7 +254,8 @@ def probing(
     held = exporter.held_weights(path)
 
     def differing(other: Path) -> tuple[str, ...]:
-        return _held_weights.differing(source.network, held, exporter.held_weights(other), stored)
+        others = exporter.held_weights(other)
+        return _held_weights.differing(source.network, held, others, stored, whole)
 
     @contextmanager
     def probe(choose: Choose) -> Iterator[Probe]:
@@ -268,8 +271,10 @@ def probing(
             write(source, format_name, place, options, alter=alter)
             return differing(place)
 
-    stored = precisions.get(precision(format_name, options)).stored
-    unknown = _held_weights.missing(source.network, held, stored)
+    own = precisions.get(precision(format_name, options)).stored
+    stored = own if emulation is None else _held_weights.as_is
+    whole = emulation.constants() if emulation is not None else {}
+    unknown = _held_weights.missing(source.network, held, stored, whole)
     return Probing(probe if hasattr(exporter, "probe") else None, again, unknown, always)
 
 
@@ -343,7 +348,7 @@ def write(
         runs_on=written.runs_on,
         delegation=written.delegation,
         categories=categories(source.modules),
-        quantization=quantiser.quantization if quantiser is not None else None,
+        quantized=quantiser.quantized if quantiser is not None else None,
     )
     if hasattr(exporter, "annotate"):
         artifact = exporter.annotate(artifact, path)

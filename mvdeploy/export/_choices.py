@@ -266,5 +266,5 @@ def options_of(artifact: Artifact) -> Options:
         artifact.precision,
         dynamic_batch=any(DYNAMIC in tensor.shape for tensor in artifact.inputs),
         own=own(artifact) if own is not None else None,
-        keep_float=artifact.quantization.kept if artifact.quantization is not None else (),
+        keep_float=artifact.quantized.kept if artifact.quantized is not None else (),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from mvdeploy import precisions
@@ -17,7 +17,14 @@ UNNAMED = "a constant of its operators"
 """What differs and is no weight of the network as it stands there."""
 
 
-def missing(network: nn.Module, held: frozenset[str], stored: Stored) -> tuple[str, ...]:
+def as_is(weight: Tensor, axis: int) -> Tensor:
+    """Return a weight as it is in programs in single precision."""
+    return weight
+
+
+def missing(
+    network: nn.Module, held: frozenset[str], stored: Stored, whole: Mapping[str, Tensor]
+) -> tuple[str, ...]:
     """Return the names of those weights of a network that a file does not hold, in any layout.
 
     A weight that the exporter changed is among them, as one that was folded into another.
@@ -27,6 +34,7 @@ def missing(network: nn.Module, held: frozenset[str], stored: Stored) -> tuple[s
         held: sha256 of the constant tensors of the file.
         stored: a weight and the axis of its output channels → the same as programs of the file's
             precision hold it.
+        whole: weights that the file holds in whole numbers, by name.
     """
     axes = precisions.channel_axes(network)
     return tuple(
@@ -35,13 +43,20 @@ def missing(network: nn.Module, held: frozenset[str], stored: Stored) -> tuple[s
         if tensor.is_floating_point()
         and tensor.numel() > 1
         and not any(
-            _sha256(form) in held for form in _layouts(stored(tensor.detach(), axes.get(name, 0)))
+            _sha256(form) in held
+            for form in _layouts(
+                whole[name] if name in whole else stored(tensor.detach(), axes.get(name, 0))
+            )
         )
     )
 
 
 def differing(
-    network: nn.Module, own: frozenset[str], others: frozenset[str], stored: Stored
+    network: nn.Module,
+    own: frozenset[str],
+    others: frozenset[str],
+    stored: Stored,
+    whole: Mapping[str, Tensor],
 ) -> tuple[str, ...]:
     """Return what one file holds otherwise than another: by its name in the network, if it has one.
 
@@ -50,11 +65,14 @@ def differing(
         own: sha256 of the constant tensors of the one.
         others: and of the other.
         stored: see `missing`.
+        whole: see `missing`.
     """
     if own >= others:
         return ()
     return tuple(
-        sorted(set(missing(network, own, stored)) - set(missing(network, others, stored)))
+        sorted(
+            set(missing(network, own, stored, whole)) - set(missing(network, others, stored, whole))
+        )
     ) or (UNNAMED,)
 
 

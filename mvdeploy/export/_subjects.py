@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mvdeploy.quantization.calibration import Calibration
     from mvdeploy.quantization.emulation import Emulation
     from mvdeploy.quantization.quantiser import Quantiser
-    from mvdeploy.records.quantization import Quantization
+    from mvdeploy.records.quantized import Quantized
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,7 +39,7 @@ class Source:
         macs: of one inference of the network as it was built; None when an operator of it has no
             counting rule.
         calibration: for precisions that choose their scales by what passes through the network.
-        quantization: scales that are known already.
+        quantized: scales that are known already.
         emulations: what PyTorch runs of files in whole numbers that were just written, by format
             and options, until it is taken.
     """
@@ -52,7 +52,7 @@ class Source:
     preprocessing: Preprocessing
     macs: int | None = None
     calibration: Calibration | None = None
-    quantization: Quantization | None = None
+    quantized: Quantized | None = None
     emulations: dict[tuple[str, Options], Emulation] = dataclasses.field(default_factory=dict)
 
 
@@ -171,7 +171,7 @@ def _quantiser(source: Source, format_name: str, options: Options) -> Quantiser 
         return None
     from mvdeploy.quantization.quantiser import Quantiser
 
-    kept, given = options.keep_float, source.quantization
+    kept, given = options.keep_float, source.quantized
     return Quantiser(scheme, whole, kept, source.calibration, given)
 
 

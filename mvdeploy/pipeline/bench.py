@@ -244,7 +244,7 @@ def _measure(
 ) -> _Lost | None:
     """Measure the cases, those of one engine together; stop when the device is gone."""
     store = preparation.store
-    judge = Judge(store, link, preparation.network)
+    judge = Judge(store, link, preparation.network, preparation.emulation)
     listener = Listener(
         store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )

@@ -20,6 +20,9 @@ if TYPE_CHECKING:
 IMAGES = 32
 """Variants of the shipped photograph that scales are taken from where no images are given."""
 
+ANSWERS = 64
+"""Other variants of it, on which what a file says is compared with what its network says."""
+
 MOST = 5000
 """Images of a folder that are taken: more change no scale that is worth the time."""
 

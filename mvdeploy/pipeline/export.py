@@ -18,6 +18,8 @@ from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
+    from mvdeploy.quantization.emulation import Emulation
+
 OnStep = Callable[[str], None]
 
 _BATCH_REMEDY = "Have it take any (x.shape[0] says how many), or export it for one image."
@@ -34,6 +36,7 @@ class Exported:
         changes: what differs from the file that was there before; empty when it is the same byte
             for byte, None when there was none.
         twin: of a program that takes images, the same program with a tensor as its input.
+        emulation: what PyTorch runs of a program in whole numbers; None where there are none.
     """
 
     path: Path
@@ -41,6 +44,7 @@ class Exported:
     parity: Parity | None
     changes: tuple[str, ...] | None = None
     twin: Exported | None = None
+    emulation: Emulation | None = None
 
 
 def twin_path(path: Path) -> Path:
@@ -137,35 +141,40 @@ class Builder:
         )
         formats.save_manifest(artifact, part)
         result = None
+        known = dataclasses.replace(source, quantized=artifact.quantized)
+        emulation = formats.emulation(known, format_name, options)
         if not artifact.runs_on:
             self._step(f"{self._spec.label}: verify {kind} against PyTorch")
-            result = self._verify(artifact, part, built, source, options)
+            result = self._verify(artifact, part, known, options, emulation)
             artifact = dataclasses.replace(artifact, verified=result.summary)
             formats.save_manifest(artifact, part)
-        return Exported(path, artifact, result, _changes(path, artifact), twin)
+        return Exported(path, artifact, result, _changes(path, artifact), twin, emulation)
 
     def _verify(
         self,
         artifact: Artifact,
         path: Path,
-        built: _Built,
         source: formats.Source,
         options: formats.Options,
+        emulation: Emulation | None,
     ) -> Parity:
         from mvdeploy.verify import inputs, parity
         from mvdeploy.verify.reference import Yardstick
 
         feeds = inputs.with_batches(self._feeds, artifact.inputs)
-        source = dataclasses.replace(source, quantization=artifact.quantization)
-        emulation = formats.emulation(source, artifact.format, options)
+        engine = formats.verifier(artifact.format)
         result = parity.check(
-            Yardstick(artifact, built.network, feeds, source.network, emulation),
+            Yardstick(artifact, self.network, feeds, source.network, emulation),
             path,
-            formats.verifier(artifact.format),
-            probing=formats.probing(source, path, artifact.format, options),
+            engine,
+            probing=formats.probing(source, path, artifact.format, options, emulation=emulation),
         )
         parity.demand(result, f"{self._spec.label} in {artifact.format}")
-        return result
+        if artifact.quantized is None or options.dynamic_batch:
+            return result
+        others = calibration.others(calibration.ANSWERS, self._spec, self._rule)
+        said = parity.answers(artifact, self.network, path, engine, others)
+        return dataclasses.replace(result, answers=said)
 
     def _demand_batches(self, network: nn.Module, count: int) -> None:
         """Refuse a network that does not take so many images at once.

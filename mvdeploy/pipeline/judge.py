@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     import numpy.typing as npt
     from torch import nn
 
+    from mvdeploy.quantization.emulation import Emulation
     from mvdeploy.verify.reference import Reference
 
     Arrays = Mapping[str, npt.NDArray[np.generic]]
@@ -51,12 +52,18 @@ class Judge:
         store: the run.
         link: to the device.
         network: returns the network of a case as it was built.
+        emulation: returns what PyTorch runs of a case in whole numbers; None for others.
     """
 
     def __init__(
-        self, store: Store, link: Link, network: Callable[[Case, Artifact], nn.Module]
+        self,
+        store: Store,
+        link: Link,
+        network: Callable[[Case, Artifact], nn.Module],
+        emulation: Callable[[Case, Artifact, nn.Module], Emulation | None],
     ) -> None:
         self._store, self._link, self._network = store, link, network
+        self._emulation = emulation
         self._computed: dict[str, Arrays] = {}
         self._references: dict[tuple[object, ...], tuple[Reference, nn.Module]] = {}
 
@@ -147,12 +154,16 @@ class Judge:
 
         # The input follows from the spec: all cases of one are fed the same.
         weights = artifact.weights_fingerprint
-        key = (artifact.spec, artifact.precision, artifact.inputs, artifact.outputs, weights)
+        key: tuple[object, ...] = (artifact.spec, artifact.precision, weights)
+        key += (artifact.inputs, artifact.outputs)
+        key += (case.slug,) if artifact.quantized is not None else ()
         if key not in self._references:
             files = input_files(self._store.folder, case.slug, artifact)
             inputs = {name: np.load(file) for name, file in files.items()}
             network = self._network(case, artifact)
-            self._references[key] = reference(artifact, network, inputs, "input"), network
+            emulation = self._emulation(case, artifact, network)
+            found = reference(artifact, network, inputs, "input", emulation)
+            self._references[key] = found, network
         return self._references[key]
 
 

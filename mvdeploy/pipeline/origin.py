@@ -7,12 +7,14 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import files, models
+from mvdeploy import export, files, models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec
 
 if TYPE_CHECKING:
     from torch import nn
+
+    from mvdeploy.quantization.emulation import Emulation
 
 
 def sources(spec: ModelSpec, path: Path) -> dict[str, tuple[str, ...]]:
@@ -41,6 +43,52 @@ def changed_code(artifact: Artifact, spec: ModelSpec) -> str:
     if not artifact.code_sha256 or code_sha256(spec) in ("", artifact.code_sha256):
         return ""
     return spec.model
+
+
+def rewritten(artifact: Artifact, network: nn.Module) -> nn.Module:
+    """Return a file's network as it was exported, after the passes."""
+    import torch
+
+    from mvdeploy.verify import inputs
+
+    names = tuple(report.name for report in artifact.passes)
+    feed = inputs.seeded(artifact.spec.inputs)
+    return passes.apply(network, tuple(map(torch.from_numpy, feed.values())), names)[0]
+
+
+def source(artifact: Artifact, network: nn.Module) -> export.Source:
+    """Return what a file was made of, given the network after the passes."""
+    return export.Source(
+        artifact.spec,
+        network,
+        {},
+        0,
+        artifact.passes,
+        artifact.preprocessing,
+        quantized=artifact.quantized,
+    )
+
+
+def options(artifact: Artifact) -> export.Options:
+    """Return the options that a file was made with."""
+    free = any(export.DYNAMIC in tensor.shape for tensor in artifact.inputs)
+    return dataclasses.replace(export.options_of(artifact), dynamic_batch=free)
+
+
+def emulation(artifact: Artifact, network: nn.Module) -> Emulation | None:
+    """Return what PyTorch runs of a file in whole numbers; None where there are none.
+
+    Args:
+        artifact: its manifest.
+        network: as it was built.
+
+    Raises:
+        UsageError: its scales are not those of the network as it is traced here.
+    """
+    if artifact.quantized is None:
+        return None
+    made = source(artifact, rewritten(artifact, network))
+    return export.emulation(made, artifact.format, options(artifact))
 
 
 def spec_of(

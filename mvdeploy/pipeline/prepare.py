@@ -37,6 +37,8 @@ from mvdeploy.records.tensor import ANY_SHAPE
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.quantization.emulation import Emulation
+
 
 @dataclasses.dataclass(frozen=True)
 class Wanted:
@@ -196,6 +198,7 @@ class Preparation:
         self._link, self.store = link, store
         self._given: dict[str, Path] = {}
         self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
+        self._emulations: dict[str, Emulation | None] = {}
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
         """Bring the cases to the device; those whose export fails are saved with the reason."""
@@ -214,6 +217,7 @@ class Preparation:
             self.store.failed(slug, error)
             return None
         self.store.update(slug, artifact=exported.artifact, parity=exported.parity)
+        self._emulations[slug] = exported.emulation
         return exported.path
 
     def _export(
@@ -244,6 +248,16 @@ class Preparation:
             values: dict[str, str | int | float] = {"file": given.name, "code": code}
             self.store.found(Finding("changed_code", Level.WARNING, values))
         return network
+
+    def emulation(self, case: Case, artifact: Artifact, network: nn.Module) -> Emulation | None:
+        """Return what PyTorch runs of a case in whole numbers; None for others.
+
+        Raises:
+            UsageError: its scales are not those of the network as it is traced here.
+        """
+        if case.slug not in self._emulations:
+            self._emulations[case.slug] = origin.emulation(artifact, network)
+        return self._emulations[case.slug]
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""

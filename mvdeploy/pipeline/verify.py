@@ -135,7 +135,13 @@ class Verifier:
         from mvdeploy.verify import parity
 
         probing = export.probing(
-            self._source, path, self.artifact.format, self._options, always=modules, alter=alter
+            self._source,
+            path,
+            self.artifact.format,
+            self._options,
+            always=modules,
+            alter=alter,
+            emulation=self._emulation,
         )
         return parity.check(self._yardstick, path, self._engine, probing=probing, watch=watch)
 
@@ -204,21 +210,11 @@ class Verifier:
     @property
     def _source(self) -> export.Source:
         """What the file was made of."""
-        artifact = self.artifact
-        return export.Source(
-            artifact.spec,
-            self._rewritten,
-            {},
-            0,
-            artifact.passes,
-            artifact.preprocessing,
-            quantization=artifact.quantization,
-        )
+        return origin.source(self.artifact, self._rewritten)
 
     @property
     def _options(self) -> export.Options:
-        free = any(export.DYNAMIC in tensor.shape for tensor in self.artifact.inputs)
-        return dataclasses.replace(export.options_of(self.artifact), dynamic_batch=free)
+        return origin.options(self.artifact)
 
     def _export(self, alter: export.Alter, path: Path) -> None:
         """Write the file again, what the format traced changed."""

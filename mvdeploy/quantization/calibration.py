@@ -15,7 +15,7 @@ from torch.export import ExportedProgram
 from mvdeploy.errors import UsageError
 from mvdeploy.quantization import Target, ranges, running
 from mvdeploy.quantization.places import Places, is_sigmoid
-from mvdeploy.records.quantization import CalibrationSet, Scale
+from mvdeploy.records.quantized import CalibrationSet, Scale
 
 if TYPE_CHECKING:
     from torch import Tensor

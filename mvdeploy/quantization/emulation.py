@@ -55,6 +55,27 @@ class Emulation:
         rounded = (n for n in self._graph.graph.nodes if _is_rounding(n))
         return tuple(dict.fromkeys(map(module_of, rounded)))
 
+    def constants(self) -> dict[str, Tensor]:
+        """Return the weights and biases that are held in whole numbers, by their names before.
+
+        Biases have 32 bits, and the scale of the products that they are added to.
+        """
+        found: dict[str, Tensor] = {}
+        held = weights_of(self.program)
+        for node in self._graph.graph.nodes:
+            if node.target is not DEQUANTIZE_WEIGHT:
+                continue
+            weight = self._weight_of(node)
+            found[weight] = held[weight + SUFFIX]
+            (reader,) = node.users
+            fed = reader.args[0]
+            bias = reader.args[2] if len(reader.args) > 2 else None
+            if isinstance(bias, fx.Node) and fed.target is DEQUANTIZE[0]:
+                name = self._held_as(bias)
+                scale = held[f"{weight}{SUFFIX}_scale"].double() * fed.args[1]
+                found[name] = (held[name].double() / scale).round().to(torch.int32)
+        return found
+
     def checkpoints(self) -> Iterator[Checkpoint]:
         """Yield the tensors that can be compared, in the order they are computed."""
         for node in self._graph.graph.nodes:
@@ -135,10 +156,12 @@ class Emulation:
 
     def _weight_of(self, node: fx.Node) -> str:
         """Return the name of the weight that a node makes floats of."""
-        name = node.args[0].name  # type: ignore[union-attr]
+        return self._held_as(node.args[0]).removesuffix(SUFFIX)  # type: ignore[arg-type]
+
+    def _held_as(self, node: fx.Node) -> str:
+        """Return the name of the tensor that a node stands for."""
         specs = self.program.graph_signature.input_specs
-        target = next(str(spec.target) for spec in specs if spec.arg.name == name)
-        return target.removesuffix(SUFFIX)
+        return next(str(spec.target) for spec in specs if spec.arg.name == node.name)
 
 
 def weights_of(program: ExportedProgram) -> dict[str, Tensor]:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 from mvdeploy.errors import UsageError
 from mvdeploy.quantization import Scheme, Target
 from mvdeploy.quiet import quiet
-from mvdeploy.records.quantization import Quantization
+from mvdeploy.records.quantized import Quantized
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
@@ -27,7 +27,7 @@ class Quantiser:
         target: what the engine has.
         kept: patterns of modules that stay in float.
         calibration: what scales are taken from; None where they are given or found.
-        quantization: scales that are known; filled in when there were none.
+        quantized: scales that are known; filled in when there were none.
         emulation: what PyTorch runs of the program in whole numbers, once there is one.
     """
 
@@ -35,7 +35,7 @@ class Quantiser:
     target: Target
     kept: tuple[str, ...] = ()
     calibration: Calibration | None = None
-    quantization: Quantization | None = None
+    quantized: Quantized | None = None
     emulation: Emulation | None = None
 
     def __call__(self, program: ExportedProgram) -> ExportedProgram:
@@ -59,11 +59,11 @@ class Quantiser:
         rewriter = rewriting.Rewriter(program, self.target)
         names = tuple(node.name for node in found.weighted)
         if self.scheme.dynamic:
-            self.quantization = self.quantization or Quantization(names, self.kept)
+            self.quantized = self.quantized or Quantized(names, self.kept)
             return rewriter.dynamic(found)
-        if self.quantization is None:
-            self.quantization = self._calibrated(program, found, names)
-        return rewriter.static(found, self.quantization.scales)
+        if self.quantized is None:
+            self.quantized = self._calibrated(program, found, names)
+        return rewriter.static(found, self.quantized.scales)
 
     def emulate(self, program: ExportedProgram, quantised: ExportedProgram) -> None:
         """Keep what PyTorch runs of a program in whole numbers.
@@ -78,7 +78,7 @@ class Quantiser:
 
     def _calibrated(
         self, program: ExportedProgram, found: object, names: tuple[str, ...]
-    ) -> Quantization:
+    ) -> Quantized:
         from mvdeploy.quantization import calibration
 
         if self.calibration is None:
@@ -87,7 +87,7 @@ class Quantiser:
                 "Export it again with this version.",
             )
         scales = calibration.scales(program, found, self.target, self.calibration)  # type: ignore[arg-type]
-        return Quantization(names, self.kept, scales, self.calibration.described())
+        return Quantized(names, self.kept, scales, self.calibration.described())
 
     def _check(self, program: ExportedProgram, found: object) -> None:
         from mvdeploy.quantization import places
@@ -105,7 +105,7 @@ class Quantiser:
                 "Nothing in the network can be computed in whole numbers.",
                 "Give --precision fp32, or keep less of it with --keep-float.",
             )
-        known = self.quantization.scales if self.quantization is not None else {}
+        known = self.quantized.scales if self.quantized is not None else {}
         missing = [n.name for n in found.values if known and n.name not in known]  # type: ignore[attr-defined]
         if missing and not self.scheme.dynamic:
             raise UsageError(

@@ -21,7 +21,7 @@ from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 from mvdeploy.quantization import Target
 from mvdeploy.quantization.places import Places, kind
 from mvdeploy.quiet import quiet
-from mvdeploy.records.quantization import Scale
+from mvdeploy.records.quantized import Scale
 
 _Q = torch.ops.quantized_decomposed
 

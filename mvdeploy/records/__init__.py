@@ -42,6 +42,7 @@ from mvdeploy.records.device import (
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
 from mvdeploy.records.parity import (
+    Answers,
     ModuleParity,
     OutputError,
     OutputParity,
@@ -51,6 +52,7 @@ from mvdeploy.records.parity import (
     Verified,
 )
 from mvdeploy.records.plan import Plan, Warmup
+from mvdeploy.records.quantized import CalibrationSet, Quantized, Scale
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.spec import (
     Arguments,
@@ -72,12 +74,14 @@ from mvdeploy.records.trace import (
 
 __all__ = [
     "UNAVAILABLE",
+    "Answers",
     "Arguments",
     "Artifact",
     "Baseline",
     "BaselineCase",
     "Breakdown",
     "BreakdownRow",
+    "CalibrationSet",
     "Case",
     "Category",
     "Cluster",
@@ -117,10 +121,12 @@ __all__ = [
     "PrecisionLoss",
     "Preprocessing",
     "Quantization",
+    "Quantized",
     "Reading",
     "Run",
     "Samples",
     "SavedRun",
+    "Scale",
     "Session",
     "SessionOrder",
     "TensorInfo",

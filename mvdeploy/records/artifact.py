@@ -8,7 +8,7 @@ from typing import Annotated
 from mvdeploy.records.category import Category
 from mvdeploy.records.limits import Count, Filled, Number, Pixels, Size
 from mvdeploy.records.parity import Verified
-from mvdeploy.records.quantization import Quantization
+from mvdeploy.records.quantized import Quantized
 from mvdeploy.records.spec import ModelSpec
 from mvdeploy.records.tensor import TensorInfo
 
@@ -204,7 +204,7 @@ class Artifact:
             over from it.
         uncounted: types of its operators whose work is not in `macs`.
         data: files beside it that hold its weights; their bytes and sha256 count with it.
-        quantization: what is computed in whole numbers with which scales; None where nothing is, or
+        quantized: what is computed in whole numbers with which scales; None where nothing is, or
             weights alone.
         code_sha256: of the Python file that made the network, ``FILE.py``; empty where that is a
             library, and in files of earlier versions.
@@ -241,7 +241,7 @@ class Artifact:
     data: tuple[str, ...] = ()
     verified: Verified | None = None
     code_sha256: str = ""
-    quantization: Quantization | None = None
+    quantized: Quantized | None = None
 
     def category(self, module: str) -> Category | None:
         """Return the declared category of a module path, or None if nothing declares one."""

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from typing import Annotated
 
 from mvdeploy.records.codec import FORMERLY
-from mvdeploy.records.limits import Count, Decibels, Range, Size
+from mvdeploy.records.limits import Count, Decibels, Number, Range, Size
 
 Cosine = Annotated[float, Range(-1.0001, 1.0001)]
 """Of two tensors, which rounding takes past 1."""
@@ -186,6 +186,21 @@ class PrecisionLoss:
 
 
 @dataclasses.dataclass(frozen=True)
+class Answers:
+    """How often a file says the same as its network, on inputs that it was not made with.
+
+    Attributes:
+        inputs: how many there were.
+        same: on how many it said the same, as the task means it.
+        snr_db: of the outputs, on the median input; None where they are identical.
+    """
+
+    inputs: Number
+    same: Count
+    snr_db: Decibels | None = None
+
+
+@dataclasses.dataclass(frozen=True)
 class Verified:
     """What a comparison came to, as a manifest has it; see `Parity`.
 
@@ -199,6 +214,7 @@ class Verified:
         weights: what the weights in the file were compared with: ``network``, ``probe``,
             ``export``, or empty.
         losses: where the export is less exact than PyTorch.
+        answers: how often it says the same as its network; None where that was not looked at.
     """
 
     engine: str
@@ -209,6 +225,7 @@ class Verified:
     tensors: Count
     weights: str
     losses: tuple[PrecisionLoss, ...] = ()
+    answers: Answers | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -243,6 +260,8 @@ class Parity:
         weights: what the weights in the file were compared with: those of the ``network``, of the
             ``probe``, of a second ``export`` of it, or nothing.
         differing: weights of the network, by name, of which the file has other values.
+        answers: how often it says the same as its network, on many inputs; None where that was not
+            looked at.
     """
 
     engine: str
@@ -261,6 +280,7 @@ class Parity:
     losses: tuple[PrecisionLoss, ...] = ()
     weights: str = ""
     differing: tuple[str, ...] = ()
+    answers: Answers | None = None
 
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""
@@ -374,6 +394,7 @@ class Parity:
             tensors=len(self.modules),
             weights=self.weights,
             losses=self.losses,
+            answers=self.answers,
         )
 
     @property

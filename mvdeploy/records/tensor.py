@@ -34,7 +34,7 @@ class TensorInfo:
         shape: a dimension that is free has a name instead of a number: ``batch``.
         dtype: element type, such as ``float32`` or ``uint8``; ``string`` for a label.
         layout: of images: ``NCHW`` or ``NHWC``; empty for other tensors.
-        quantization: of whole numbers that stand for real ones; None for all others.
+        quantized: of whole numbers that stand for real ones; None for all others.
         values: least and largest of the seeded values that an input is fed which is no image; None
             for images and outputs.
     """

@@ -5,9 +5,11 @@ from __future__ import annotations
 import dataclasses
 import functools
 import math
+import statistics
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import numpy as np
 import numpy.typing as npt
@@ -16,6 +18,7 @@ from mvdeploy import precisions, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed
 from mvdeploy.records import (
+    Answers,
     Artifact,
     ModuleParity,
     OutputError,
@@ -25,9 +28,13 @@ from mvdeploy.records import (
     PrecisionLoss,
 )
 from mvdeploy.records.parity import NOTABLE, ONE_INPUT, ROUNDING_MARGIN_DB
-from mvdeploy.verify import images, localise, probes, verifiers
+from mvdeploy.verify import images, localise, probes, reference, verifiers
+from mvdeploy.verify.inputs import Feed
 from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick
 from mvdeploy.verify.running import engine_errors, numeric, run_artifact
+
+if TYPE_CHECKING:
+    from torch import nn
 
 NAMED = 3
 """Weights that an error names."""
@@ -78,6 +85,37 @@ def check(
     finally:
         torch.set_num_threads(threads)  # PyTorch is an engine too, and sets it for the process
     return parity
+
+
+def answers(
+    artifact: Artifact, network: nn.Module, path: Path, engine: str, feeds: Iterable[Feed]
+) -> Answers:
+    """Say how often a file says the same as its network.
+
+    Args:
+        artifact: its manifest.
+        network: before any pass, in eval mode.
+        path: the file.
+        engine: what runs it.
+        feeds: of the network; one at least.
+
+    Raises:
+        CheckFailed: an output is missing.
+        EngineError: the engine cannot run the artifact.
+    """
+    fed = {str(number): feed for number, feed in enumerate(feeds)}
+    expected = reference.plain(artifact, network, fed)
+    got = run_artifact(artifact, path, fed, engine)
+    task, spec = tasks.get(artifact.spec.task), artifact.spec
+    same = sum(task.compare(expected[one], got[one], None, spec).agrees for one in fed)
+    levels = [_lowest_snr(expected[one], got[one]) for one in fed]
+    median = statistics.median(math.inf if db is None else db for db in levels)
+    return Answers(len(fed), same, median if math.isfinite(median) else None)
+
+
+def _lowest_snr(expected: Outputs, got: Outputs) -> float | None:
+    wanted = {name: array.astype(np.float64) for name, array in expected.items()}
+    return _lowest(_snr_db(array, array - got[name]) for name, array in wanted.items())
 
 
 def compare_outputs(
@@ -264,8 +302,8 @@ class _Inside:
         if emulated is not None:
             choose: probes.Choose = emulated.chosen
         else:
-            reference, _ = self.yardstick.captures(name)
-            choose = functools.partial(localise.references, capture=reference)
+            capture, _ = self.yardstick.captures(name)
+            choose = functools.partial(localise.references, capture=capture)
         if self.make is None:
             operators = self.yardstick.artifact.operators
             yield probes.Probe(self.path, operators, tuple(choose(operators)))
@@ -289,12 +327,10 @@ class _Inside:
         self.watch(f"inside {name}", tensors)
         if self.yardstick.emulated is not None:
             return self.yardstick.emulated.compare(self.yardstick.feeds[name], tensors)
-        reference, usual = self.yardstick.captures(name)
+        exact, usual = self.yardstick.captures(name)
         rounded = (usual,) if usual is not None else ()
         sure_db = precisions.judging(artifact).sure_db
-        compared = functools.partial(
-            localise.compare, program.operators, reference, tensors, sure_db
-        )
+        compared = functools.partial(localise.compare, program.operators, exact, tensors, sure_db)
         modules = compared(rounded, self.yardstick.alone)
         if not any(module.diverges for module in modules):
             return modules

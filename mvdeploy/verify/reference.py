@@ -203,6 +203,18 @@ def reference(
     return _reference(artifact, network, feeds, emulated=emulated)
 
 
+def plain(artifact: Artifact, network: nn.Module, feeds: Feeds) -> dict[str, dict[str, Array]]:
+    """Return what a network returns in single precision, by input and output.
+
+    Args:
+        artifact: whose outputs are named.
+        network: before any pass, in eval mode.
+        feeds: what it is fed, by name.
+    """
+    naming = _naming(artifact, network)
+    return {name: _run(naming, feed) for name, feed in feeds.items()}
+
+
 def _reference(
     artifact: Artifact,
     network: nn.Module,
@@ -211,7 +223,7 @@ def _reference(
     emulated: Emulated | None = None,
 ) -> Reference:
     naming = _naming(artifact, network)
-    usual = {name: _run(naming, feed) for name, feed in feeds.items()}
+    usual = plain(artifact, network, feeds)
     own = None
     precision = precisions.judging(artifact)
     if emulated is not None:

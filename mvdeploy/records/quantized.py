@@ -1,4 +1,4 @@
-"""`Quantization`: how the numbers of a program became whole ones."""
+"""`Quantized`: how the numbers of a program became whole ones."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class CalibrationSet:
 
 
 @dataclasses.dataclass(frozen=True)
-class Quantization:
+class Quantized:
     """What was quantised.
 
     Attributes:
