@@ -130,6 +130,13 @@ def _weights(case: CaseView) -> Iterator[Finding]:
         yield Finding("random_weights", Level.NOTE, {"seed": artifact.spec.seed})
 
 
+def _scales(case: CaseView) -> Iterator[Finding]:
+    quantized = case.case.artifact.quantized if case.case.artifact is not None else None
+    given = quantized.calibration if quantized is not None else None
+    if given is not None and given.provisional:
+        yield Finding("provisional_scales", Level.NOTE, {"images": given.images})
+
+
 def _foreign(case: CaseView) -> Iterator[Finding]:
     artifact = case.case.artifact
     if artifact and not all(module.declared for module in artifact.modules.values()):
@@ -270,6 +277,7 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _environment,
     _breakdown,
     _weights,
+    _scales,
     _foreign,
     _of_others,
 )

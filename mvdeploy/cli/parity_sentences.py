@@ -58,14 +58,37 @@ def findings(parity: Parity) -> Iterator[str]:
 
 
 def cost(parity: Parity, artifact: Artifact) -> Iterator[str]:
-    """Yield what fewer bits for the weights have cost, where the file has such."""
+    """Yield what fewer bits have cost, where the file has such."""
     levels = [one.snr_db for one in parity.inputs if one.snr_db is not None]
-    if not precisions.judging(artifact).compresses or not levels:
+    whole = artifact.quantized
+    if not levels or not (whole or precisions.judging(artifact).compresses):
         return
-    same = sum(one.agrees for one in parity.inputs)
+    said, same = len(parity.inputs), sum(one.agrees for one in parity.inputs)
+    if parity.answers is not None:
+        said, same = parity.answers.inputs, parity.answers.same
     random = " These weights are random: trained ones tell." if artifact.spec.is_random else ""
+    what = "Whole numbers" if whole is not None else f"Its weights in {artifact.precision}"
     yield (
-        f"Its weights in {artifact.precision} leave an SNR of {statistics.median(levels):.0f} dB "
-        f"on the median input and of {min(levels):.0f} dB on the worst; its answer is the "
-        f"network's on {same} of {len(parity.inputs)}.{random}"
+        f"{what} leave an SNR of {statistics.median(levels):.0f} dB on the median input and of "
+        f"{min(levels):.0f} dB on the worst; its answer is the network's on {same} of "
+        f"{said}.{random}"
     )
+    given = whole.calibration if whole is not None else None
+    if given is not None:
+        own = " Give images that the network is for, with --calibrate DIR." * given.provisional
+        yield f"Scales are from {given.images} images ({given.source}), by {given.method}.{own}"
+    if parity.inside and whole is not None:
+        yield from _costliest(parity)
+
+
+def _costliest(parity: Parity) -> Iterator[str]:
+    """Yield the modules that add most noise, each given what the file gave it."""
+    lowest: dict[str, float] = {}
+    for module in parity.modules:
+        if module.snr_db is not None:
+            known = lowest.get(module.module, module.snr_db)
+            lowest[module.module] = min(known, module.snr_db)
+    worst = sorted(lowest.items(), key=lambda item: item[1])[:NAMED]
+    if worst:
+        named = ", ".join(f"{path or '(network)'} {db:.0f} dB" for path, db in worst)
+        yield f"Most noise is added by {named}."

@@ -13,7 +13,7 @@ from mvdeploy import files, models, passes
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import calibration, origin
-from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport
+from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport, Sensitivity
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -21,6 +21,9 @@ if TYPE_CHECKING:
     from mvdeploy.quantization.emulation import Emulation
 
 OnStep = Callable[[str], None]
+
+SENSITIVITY_IMAGES = 3
+"""On which it is looked at what each module costs."""
 
 _BATCH_REMEDY = "Have it take any (x.shape[0] says how many), or export it for one image."
 
@@ -113,6 +116,29 @@ class Builder:
             part = stages.enter_context(staged(path))
             exported = self._make(format_name, path, part, options, twin)
         return exported
+
+    def sensitivity(self, exported: Exported, wanted_db: float) -> Sensitivity | None:
+        """Return which modules of an export in whole numbers cost how much; None for others.
+
+        Args:
+            exported: by this builder.
+            wanted_db: SNR of the outputs that is to be reached with some modules in float.
+        """
+        import torch
+
+        from mvdeploy.quantization import sensitivity
+
+        if exported.emulation is None:
+            return None
+        label = f"{self._spec.label}: sensitivity"
+        some = calibration.others(SENSITIVITY_IMAGES, self._spec, self._rule)
+        feeds = [tuple(map(torch.from_numpy, feed.values())) for feed in some]
+        return sensitivity.rank(
+            exported.emulation,
+            feeds,
+            wanted_db,
+            lambda module: self._step(f"{label} of {module or 'the network itself'}"),
+        )
 
     def _make(
         self,

@@ -134,7 +134,7 @@ class Emulation:
                 return value
 
             def _computed(self, n: fx.Node) -> Any:
-                if rounds is None or not _is_rounding(n) or rounds(module_of(n)):
+                if rounds is None or not _is_rounding(n) or any(map(rounds, _served(n))):
                     return super().run_node(n)
                 if n.target is DEQUANTIZE_WEIGHT:
                     return weights[owner._weight_of(n)]
@@ -174,6 +174,22 @@ def alone(modules: Iterable[str]) -> Rounds:
     """Return that some modules' numbers are whole ones, and no others."""
     chosen = frozenset(modules)
     return chosen.__contains__
+
+
+def _served(node: fx.Node) -> frozenset[str]:
+    """Return the modules for which a tensor is rounded: what makes and what reads it."""
+    if node.target is DEQUANTIZE_WEIGHT:
+        return frozenset((module_of(node),))
+    numbers = node.args[0] if node.target in DEQUANTIZE else node
+    copies = [user for user in numbers.users if user.target in DEQUANTIZE]  # type: ignore[union-attr]
+    readers = {reader for copied in copies for reader in copied.users if _is_whole(reader)}
+    return frozenset({module_of(numbers), *map(module_of, readers)})  # type: ignore[arg-type]
+
+
+def _is_whole(node: fx.Node) -> bool:
+    """Say whether an operator is computed in whole numbers."""
+    weights = any(given.target is DEQUANTIZE_WEIGHT for given in node.all_input_nodes)
+    return weights or any(user.target in QUANTIZE for user in result_of(node).users)
 
 
 def _is_rounding(node: fx.Node) -> bool:

@@ -54,6 +54,7 @@ from mvdeploy.records.parity import (
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.quantized import CalibrationSet, Quantized, Scale
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
+from mvdeploy.records.sensitivity import ModuleNoise, Sensitivity
 from mvdeploy.records.spec import (
     Arguments,
     FileInputs,
@@ -103,6 +104,7 @@ __all__ = [
     "ModelResult",
     "ModelSpec",
     "ModuleInfo",
+    "ModuleNoise",
     "ModuleParity",
     "Operator",
     "OperatorKind",
@@ -127,6 +129,7 @@ __all__ = [
     "Samples",
     "SavedRun",
     "Scale",
+    "Sensitivity",
     "Session",
     "SessionOrder",
     "TensorInfo",

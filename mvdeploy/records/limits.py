@@ -70,6 +70,7 @@ Positive = Annotated[float, _Positive(), Range(0, 1e100)]
 Target = Annotated[float, _Positive(), Range(0, 1)]
 """Half the width of an interval, as a share."""
 
+Share = Annotated[float, Range(0, 1)]
 Decibels = Annotated[float, Range(-2000, 2000)]
 Core = Annotated[int, Range(0, 65_535)]
 """The number of a core; masks are made of these."""

@@ -10,7 +10,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity
+from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity, precision
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
@@ -123,6 +123,8 @@ def _latency(view: View) -> Iterator[Block]:
     yield latency.latency(view)
     if view.comparisons:
         yield latency.ratios(view)
+    if precision.concerns(view):
+        yield precision.precisions(view)
     if absent := prose.missing(view):
         yield Paragraphs(absent)
     if view.measured:

@@ -204,6 +204,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
         "and measure again; judge differences by the paired ratio only.",
     ),
+    "provisional_scales": (
+        "The scales of the whole numbers are from {images} variants of one shipped photograph: "
+        "they hold for the latency, and say little of the accuracy on images of another kind.",
+        "Give images that the network is for, with --calibrate DIR.",
+    ),
     "anchor_failed": (
         "The anchor, a fixed network that shows how steady the machine is, did not run: {reason}.",
         "The latencies are not affected; run again with --debug to see the engine's own output.",

@@ -15,7 +15,14 @@ from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.plugins import Option
-from mvdeploy.records import Artifact, Delegation, ModelSpec, PlacementRisk, Undelegated
+from mvdeploy.records import (
+    Artifact,
+    Delegation,
+    ModelSpec,
+    PlacementRisk,
+    Sensitivity,
+    Undelegated,
+)
 from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
@@ -50,6 +57,20 @@ def _declared() -> tuple[Option, ...]:
 @options.network
 @options.precisions
 @options.quantising
+@click.option(
+    "--sensitivity",
+    is_flag=True,
+    help="int8, int8-dynamic and int8-fast: rank modules by the noise that each alone adds, as a "
+    "table and a figure beside the file, and propose what to keep in float.",
+)
+@click.option(
+    "--min-sqnr",
+    type=float,
+    default=25.0,
+    show_default=True,
+    metavar="DB",
+    help="What --sensitivity proposes is to reach: signal to quantisation noise of the outputs.",
+)
 @click.option(
     "--formulation",
     metavar="NAME",
@@ -116,7 +137,9 @@ def command(
     from mvdeploy.pipeline import calibration
 
     wish = calibration.read(*(given[name] for name in options.QUANTISING))
-    _run(jobs, given["photograph"], left_out, wish, as_json)
+    looked = given["min_sqnr"] if given["sensitivity"] else None
+    _demand_whole(jobs, looked)
+    _run(jobs, given["photograph"], left_out, wish, looked, as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -154,6 +177,7 @@ def _run(
     photograph: Path | None,
     left_out: tuple[str, ...],
     wish: Wish,
+    min_sqnr: float | None,
     as_json: bool,
 ) -> None:
     from mvdeploy.cli.progress import steps
@@ -171,6 +195,10 @@ def _run(
                 _show(result)
                 if result.twin is not None:
                     _show(result.twin)
+            if min_sqnr is not None:
+                found = builders[job.spec].sensitivity(result, min_sqnr)
+                if found is not None:
+                    _show_sensitivity(found, result, quietly=as_json)
     if as_json:
         import json
 
@@ -234,6 +262,33 @@ def _show(exported: Exported) -> None:
         same = "the same, byte for byte, as the file that was there"
         differs = f"replaces a file that differs in: {'; '.join(exported.changes)}"
         click.echo(f"  {differs if exported.changes else same}")
+
+
+def _demand_whole(jobs: Sequence[_Job], min_sqnr: float | None) -> None:
+    """Refuse to look for the sensitivity of programs without whole numbers.
+
+    Raises:
+        UsageError: none of the files has any.
+    """
+    if min_sqnr is None or any(export.target(job.format, job.options) for job in jobs):
+        return
+    raise UsageError(
+        "--sensitivity is for programs in whole numbers, and none is asked for.",
+        "Add --precision int8-fast, with --format onnx or executorch.",
+    )
+
+
+def _show_sensitivity(found: Sensitivity, exported: Exported, *, quietly: bool) -> None:
+    from mvdeploy.report import sensitivity
+
+    artifact, path = exported.artifact, exported.path
+    label = f"{artifact.spec.label} in {artifact.format}, {artifact.precision}"
+    written = sensitivity.write(found, label, path.parent, path.stem)
+    if quietly:
+        return
+    for line in sensitivity.sentences(found):
+        click.echo(f"  {line}")
+    click.echo(f"  written to {' and '.join(map(str, written))}")
 
 
 def _passes(artifact: Artifact) -> str:
