@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 
 OnStep = Callable[[str], None]
 
-SENSITIVITY_IMAGES = 3
+SENSITIVITY_IMAGES = 2
 """On which it is looked at what each module costs."""
 
 _BATCH_REMEDY = "Have it take any (x.shape[0] says how many), or export it for one image."

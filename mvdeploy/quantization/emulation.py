@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
@@ -36,6 +37,23 @@ class Checkpoint:
     quantised: bool
 
 
+@dataclasses.dataclass(frozen=True)
+class _Role:
+    """What a node that rounds is for.
+
+    Attributes:
+        serves: modules for which it rounds.
+        twin: name under which its result is compared.
+        weight: that it makes floats of, by its name before; empty for other tensors.
+        floats: what it makes of it.
+    """
+
+    serves: frozenset[str]
+    twin: str
+    weight: str = ""
+    floats: Tensor | None = None
+
+
 class Emulation:
     """A program with whole numbers that PyTorch runs.
 
@@ -61,7 +79,7 @@ class Emulation:
         Biases have 32 bits, and the scale of the products that they are added to.
         """
         found: dict[str, Tensor] = {}
-        held = weights_of(self.program)
+        held = self._held
         for node in self._graph.graph.nodes:
             if node.target is not DEQUANTIZE_WEIGHT:
                 continue
@@ -113,6 +131,7 @@ class Emulation:
         """
         return self._run(inputs, rounds, taken)[1]
 
+    # A tensor is rounded where it is quantised; to dequantise it changes nothing more.
     def _run(
         self,
         inputs: tuple[Tensor, ...],
@@ -120,32 +139,52 @@ class Emulation:
         taken: Mapping[str, Tensor] | None = None,
     ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         seen: dict[str, Tensor] = {}
-        owner, weights = self, self._weights
-        given = taken or {}
+        given, roles, weights = taken or {}, self._roles, self._weights
 
         class Emulating(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
-                value = self._computed(n)
-                same = owner._twin(n)
-                if n.name in given and isinstance(value, Tensor):
-                    seen[n.name] = value
-                if same in given and isinstance(value, Tensor):
-                    return given[same]
+                role = roles.get(n)
+                value = super().run_node(n) if role is None else self._rounded(n, role)
+                if given and isinstance(value, Tensor):
+                    if n.name in given:
+                        seen[n.name] = value
+                    return given.get(role.twin if role is not None else n.name, value)
                 return value
 
-            def _computed(self, n: fx.Node) -> Any:
-                if rounds is None or not _is_rounding(n) or any(map(rounds, _served(n))):
-                    return super().run_node(n)
-                if n.target is DEQUANTIZE_WEIGHT:
-                    return weights[owner._weight_of(n)]
+            def _rounded(self, n: fx.Node, role: _Role) -> Any:
+                whole = rounds is None or any(map(rounds, role.serves))
+                if role.weight:
+                    return role.floats if whole else weights[role.weight]
                 args, _ = self.fetch_args_kwargs_from_env(n)
-                if n.target not in DEQUANTIZE or args[0].is_floating_point():
-                    return args[0]
-                return super().run_node(n)
+                if n.target in DEQUANTIZE or not whole:
+                    return args[0]  # they are floats all the time
+                value, scale, zero, least, most, _ = args
+                return torch.fake_quantize_per_tensor_affine(
+                    value, float(scale), int(zero), least, most
+                )
 
         with torch.inference_mode():
             returned = Emulating(self._graph).run(*arguments(self.program, inputs))
         return tuple(returned), seen
+
+    @functools.cached_property
+    def _roles(self) -> dict[fx.Node, _Role]:
+        """What the nodes are for that round."""
+        roles = {}
+        for node in filter(_is_rounding, self._graph.graph.nodes):
+            if node.target is not DEQUANTIZE_WEIGHT:
+                roles[node] = _Role(_served(node), self._twin(node))
+                continue
+            name = self._weight_of(node)
+            numbers = self._held[name + SUFFIX]
+            scale = self._held[f"{name}{SUFFIX}_scale"]
+            floats = numbers * scale.reshape(-1, *(1,) * (numbers.dim() - 1))
+            roles[node] = _Role(_served(node), node.name, name, floats)
+        return roles
+
+    @functools.cached_property
+    def _held(self) -> dict[str, Tensor]:
+        return weights_of(self.program)
 
     def _twin(self, node: fx.Node) -> str:
         """Return the name under which a tensor is compared: other readers have copies of it."""
