@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mvdeploy.errors import UsageError
 from mvdeploy.models.feeding import MOST_PIXELS, pictures, resampling
 from mvdeploy.records import Preprocessing, TensorInfo
+from mvdeploy.tasks import View
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -40,10 +41,18 @@ def load_images(
     Raises:
         UsageError: the file is missing or no image.
     """
+    taken = [tensor for tensor in inputs if tensor.is_image]
+    return prepared_for(pictures.read(path), taken, rule) if taken else {}
+
+
+def prepared_for(
+    picture: Image.Image, inputs: Sequence[TensorInfo], rule: Preprocessing
+) -> dict[str, npt.NDArray[np.float32]]:
+    """Prepare a picture for each input of a network that takes images; see `load_images`."""
     images = {}
     for tensor in (tensor for tensor in inputs if tensor.is_image):
         batch, channels, height, width = map(int, tensor.shape)
-        image = load_image(path, _sized(rule, (height, width)), batch)
+        image = prepared(picture, sized(rule, (height, width)), batch)
         images[tensor.name] = grey(image, rule) if channels == 1 else image
     return images
 
@@ -55,7 +64,8 @@ def grey(image: npt.NDArray[np.float32], rule: Preprocessing) -> npt.NDArray[np.
     return np.ascontiguousarray(np.tensordot(image, weights, (1, 0))[:, None], dtype=np.float32)
 
 
-def _sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+def sized(rule: Preprocessing, crop: tuple[int, int]) -> Preprocessing:
+    """Return the rule for an input of another height and width: the same share is cropped."""
     if crop == rule.crop:
         return rule
     (height, width), (rows, columns) = rule.resize, rule.crop
@@ -77,7 +87,12 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
     Raises:
         UsageError: the file is missing, no image, or too long and thin to be resized.
     """
-    pixels = _cropped(_resized(pictures.read(path), rule), rule).astype(np.float32)
+    return prepared(pictures.read(path), rule, batch)
+
+
+def prepared(picture: Image.Image, rule: Preprocessing, batch: int = 1) -> npt.NDArray[np.float32]:
+    """Prepare a picture in RGB; see `load_image`."""
+    pixels = _cropped(_resized(picture, rule), rule).astype(np.float32)
     if rule.channel_order == "BGR":
         pixels = pixels[..., ::-1]
     mean, std = (np.array(value, dtype=np.float32) for value in (rule.mean, rule.std))
@@ -86,9 +101,25 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
     return np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
-    from PIL import Image
+def view(picture: Image.Image, rule: Preprocessing) -> View:
+    """Return which part of a picture a network sees, and at which size.
 
+    Raises:
+        UsageError: the picture is too long and thin to be resized.
+    """
+    height, width = _resized_size(picture, rule)
+    rows, columns = rule.crop
+    return View(
+        picture=(picture.height, picture.width),
+        resized=(height, width),
+        crop=rule.crop,
+        left=_start(width - columns, rule.rounding),
+        top=_start(height - rows, rule.rounding),
+    )
+
+
+def _resized_size(image: Image.Image, rule: Preprocessing) -> tuple[int, int]:
+    """Return height and width."""
     height, width = rule.resize if rule.fit == "stretch" else _covering(image, rule.resize)
     if height * width > MOST_PIXELS:
         raise UsageError(
@@ -96,6 +127,13 @@ def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
             f"{width}x{height}.",
             "Give a picture of usual proportions after --input.",
         )
+    return height, width
+
+
+def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
+    from PIL import Image
+
+    height, width = _resized_size(image, rule)
     if rule.rounding == "transformers" and rule.interpolation in resampling.FILTERS:
         pixels = resampling.resize(np.asarray(image), height, width, rule.interpolation)
         return Image.fromarray(pixels)

@@ -136,7 +136,7 @@ def _correlation(both: int, only_a: int, only_b: int, neither: int) -> float:
     margins = (both + only_a) * (only_b + neither) * (both + only_b) * (only_a + neither)
     if not margins:
         return 0.0
-    product = both * neither - only_a * only_b
+    product = float(both * neither - only_a * only_b)
     if product > 0:
         product = max(product - (both + only_a + only_b + neither) / 2, 0)
     return product / math.sqrt(margins)
