@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from pathlib import Path
 
@@ -50,7 +51,15 @@ def read(request: Request) -> Data:
         readable = _images(root, folder, found, number)
         if readable and len(found.paths) == before:
             found.problem("empty_class", f"{folder}/")
-    return found.data("folders", root, titles)
+    data = found.data("folders", root, titles)
+    if request.class_map is None and len(folders) != request.classes:
+        note = (
+            f"There are {count(len(folders), 'folder')} and {request.classes:,} classes: the "
+            "sorted folders were taken for the first classes. If they are others, say which with "
+            "--class-map."
+        )
+        data = dataclasses.replace(data, notes=(note,))
+    return data
 
 
 def _subfolders(root: Path) -> list[str]:

@@ -72,8 +72,8 @@ class Request:
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from.
         task: of files whose network is not known.
-        weights: where the checkpoint of files is now.
-        model: what builds the network of files now.
+        weights: where the checkpoint of the first file is now.
+        model: what builds the network of the first file now.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -182,7 +182,8 @@ def _subjects(request: Request) -> tuple[list[Subject], list[str]]:
         file = (opened if here else measurable)(source, request.said, request.network)
         demand_runnable(file.path, file.artifact)
         files.append(file)
-        made.append(programs.of_file(file, request.task, request.weights, request.model))
+        asked = (request.task, request.weights, request.model)
+        made.append(programs.of_file(file, *asked, demanded=not made))
     demand_inputs(request.said, files)
     known = next((one for one in made if one.spec.model), None)
     own_images = request.said is not None and request.said.images != ImageChanges()
@@ -411,6 +412,7 @@ class _Evaluator:
     def _count(self, shard: EvaluationShard, counts: _Counts, table: shards.Table) -> None:
         counts.decode_ns += shard.decode_ns
         counts.engines = list(shard.engines)
+        self.unknown = list(shard.unknown)
         for number, spent in enumerate(shard.inference_ns):
             counts.inference_ns[number] += spent
         for image in shard.images:
@@ -438,17 +440,33 @@ class _Evaluator:
             link = links.get(self._request.device, self._request.link_options)
             stack.enter_context(connect.opened(link, self._on_step))
         built: dict[tuple[str, str], Program] = {}
-        for subject, unknown in zip(self._subjects, self.unknown, strict=True):
-            reference = None
-            if subject.build is not None and not unknown:
-                # Two files of one network are compared with one network.
-                key = (codec.dumps(subject.spec.with_batch(1)), codec.dumps(subject.rule))
-                if key not in built:
-                    self._on_step(f"{subject.name}: build its network")
-                    built[key] = programs.NetworkProgram(subject.spec, subject.build())
-                reference = built[key]
+        for number, subject in enumerate(self._subjects):
+            reference = self._network(number, built)
             self._running.append(self._program(subject, reference, link))
             self._references.append(reference if subject.artifact is not None else None)
+
+    def _network(self, number: int, built: dict[tuple[str, str], Program]) -> Program | None:
+        """Return the PyTorch network of a subject; None, with the reason kept, where there is none.
+
+        Args:
+            number: of the subject.
+            built: networks of others; two files of one network are compared with one.
+        """
+        subject = self._subjects[number]
+        if subject.build is None or self.unknown[number]:
+            return None
+        key = (codec.dumps(subject.spec.with_batch(1)), codec.dumps(subject.rule))
+        if key not in built:
+            self._on_step(f"{subject.name}: build its network")
+            try:
+                built[key] = programs.NetworkProgram(subject.spec, subject.build())
+            except UsageError as error:
+                asked = self._request.weights is not None or self._request.model is not None
+                if subject.artifact is None or (asked and number == 0):
+                    raise
+                self.unknown[number] = error.message.rstrip(".")
+                return None
+        return built[key]
 
     def _program(
         self, subject: Subject, reference: Program | None, link: links.Link | None
@@ -483,6 +501,7 @@ class _Evaluator:
             decode_ns=clock.decode_ns,
             inference_ns=tuple(clock.inference_ns),
             engines=tuple(program.engine for program in self._running),
+            unknown=tuple(self.unknown),
         )
 
     def _read(self, number: int) -> _Picture | tuple[str, str]:

@@ -69,7 +69,12 @@ def of_network(spec: ModelSpec) -> Subject:
 
 
 def of_file(
-    file: Opened, task: str | None, weights: Path | None = None, model: str | None = None
+    file: Opened,
+    task: str | None,
+    weights: Path | None = None,
+    model: str | None = None,
+    *,
+    demanded: bool = True,
 ) -> Subject:
     """Return an exported file as a subject.
 
@@ -78,6 +83,7 @@ def of_file(
         task: what it is for, where its network is not known; None where that is not said.
         weights: where its checkpoint is now.
         model: what builds its network now.
+        demanded: both are said of this file; otherwise maybe of another one.
 
     Raises:
         UsageError: its checkpoint is not where it is said to be.
@@ -93,7 +99,7 @@ def of_file(
         build = functools.partial(models.build, spec)
     else:
         own = weights if spec.weights is not None else None
-        build, unknown = _network_of(artifact, file.path, own, model)
+        build, unknown = _network_of(artifact, file.path, own, model, demanded)
     return Subject(
         file.path.name,
         spec,
@@ -107,13 +113,13 @@ def of_file(
 
 
 def _network_of(
-    artifact: Artifact, path: Path, weights: Path | None, model: str | None
+    artifact: Artifact, path: Path, weights: Path | None, model: str | None, demanded: bool
 ) -> tuple[Callable[[], nn.Module] | None, str]:
     """Return what builds the network of a manifest; or why nothing does, as a clause."""
     try:
         spec = origin.spec_of(artifact, path, weights, model)
     except UsageError as error:
-        if weights is not None or model is not None:
+        if demanded and (weights is not None or model is not None):
             raise
         return None, error.message.rstrip(".")
     return functools.partial(origin.network, artifact, spec), ""

@@ -131,16 +131,18 @@ class Table:
 
     file: io.TextIOBase | None
     data: Data
+    _nothing: list[str] = dataclasses.field(default_factory=list)
 
     def head(self, names: Sequence[str]) -> None:
         """Write the names of the columns."""
         says = (f"{name} says" for name in names)
         self._row(("path", "truth", *says, "left out"))
+        self._nothing = [""] * len(names)
 
     def add(self, image: JudgedImage) -> None:
         """Write an image."""
         path, truth = self.data.paths[image.number], self.data.truths[image.number]
-        says = (json.dumps(row) for row in image.rows)
+        says = [json.dumps(row) for row in image.rows] or self._nothing
         self._row((path, truth, *says, " ".join(image.problem)))
 
     def _row(self, cells: Sequence[Any]) -> None:

@@ -244,6 +244,7 @@ class EvaluationShard:
         decode_ns: see `Evaluation`.
         inference_ns: of each subject.
         engines: of each subject.
+        unknown: of each subject, why it is not compared with its PyTorch network.
     """
 
     of: str
@@ -251,6 +252,7 @@ class EvaluationShard:
     decode_ns: Count
     inference_ns: tuple[Count, ...]
     engines: tuple[str, ...]
+    unknown: tuple[str, ...]
 
 
 @dataclasses.dataclass(frozen=True)

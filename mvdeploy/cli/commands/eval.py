@@ -274,8 +274,9 @@ def _pair(pair: Mapping[str, Any], evaluation: Evaluation) -> Iterator[str]:
             low, high = (signed_percent(e, 2).removesuffix(" %") for e in found["ci"])
             test = found["mcnemar"]
             line += (
-                f" (95 %: {low} to {high}); right in one alone: {test['only_b']:,} to "
-                f"{test['only_a']:,} images, McNemar's exact test p = {test['p']:.3g}"
+                f" (95 %: {low} to {high}); {clean(pair['b'])} alone is right on "
+                f"{test['only_b']:,}, {clean(pair['a'])} alone on {test['only_a']:,}; McNemar's "
+                f"exact test: p = {test['p']:.3g}"
             )
         yield line
 
