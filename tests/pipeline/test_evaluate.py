@@ -5,7 +5,8 @@ from __future__ import annotations
 import csv
 import dataclasses
 import shutil
-from collections.abc import Iterator
+import uuid
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,12 @@ import pytest
 from PIL import Image
 
 from mvdeploy import devices, export, links, models
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
+from mvdeploy.links.families.host import HostLink
 from mvdeploy.pipeline import programs
 from mvdeploy.pipeline.evaluate import Evaluated, Request, evaluate
 from mvdeploy.pipeline.export import Builder
-from mvdeploy.records import Evaluation, codec
+from mvdeploy.records import Evaluation, JobResult, codec
 from mvdeploy.records.evaluation import EvaluationShard
 from tests import colours
 
@@ -341,6 +343,58 @@ def test_a_runner_says_the_same_of_every_picture(
     assert len(found) == len(here) == 7
     for one, other in zip(found, here, strict=True):
         np.testing.assert_allclose(one["logits"], other["logits"], rtol=1e-5, atol=1e-5)
+
+
+class Board(HostLink):
+    """This machine as a device: files are copied there, and the cable may be pulled."""
+
+    def __init__(self, folder: Path, jobs: int = 1000) -> None:
+        super().__init__(BOARD)
+        self.folder, self.jobs = folder, jobs
+        folder.mkdir(exist_ok=True)
+
+    def upload(self, files: Sequence[Path]) -> dict[Path, str]:
+        places = {path: self.folder / f"{uuid.uuid4().hex}{path.suffix}" for path in files}
+        return {path: str(shutil.copy(path, place)) for path, place in places.items()}
+
+    def discard(self, places: Sequence[str]) -> None:
+        for place in places:
+            Path(place).unlink()
+
+    def run(self, *arguments: Any, **options: Any) -> JobResult:
+        self.jobs -= 1
+        if self.jobs < 0:
+            raise DeviceUnavailable("The cable was pulled.", "Put it in.")
+        return super().run(*arguments, **options)
+
+
+BOARD = dataclasses.replace(HOST, name="board", title="A board", link="ssh")
+
+
+@pytest.mark.slow
+def test_an_evaluation_on_a_device_goes_on_after_a_cut(
+    nets: Any, images: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    board = Board(tmp_path / "board", jobs=3)
+    monkeypatch.setattr(links, "get", lambda *_: board)
+    monkeypatch.setattr(programs, "_AT_ONCE", 5)
+    monkeypatch.setattr("mvdeploy.pipeline.evaluate._SHARD_ON_DEVICE", 10)
+    asked: dict[str, Any] = {"data": images, "device": BOARD, "output": tmp_path / "out"}
+    with pytest.raises(DeviceUnavailable, match="cable"):
+        run(nets["right.onnx"], **asked)
+    for left in board.folder.glob("*.npy"):  # a link that is closed removes what was sent
+        left.unlink()
+    board.jobs = 3  # those of 14 images
+    found = run(nets["right.onnx"], **asked)
+    (subject,) = found.evaluation.subjects
+    assert (found.resumed, found.evaluation.images) == (10, 24)
+    assert (subject.device, subject.metrics[0].hits) == ("A board", 24)
+    assert subject.engine.startswith("onnxruntime 1.")
+    assert subject.agreement is not None and subject.agreement.same == 24
+    # The model is left to the end; what was fed is not.
+    assert not list(board.folder.glob("*.npy"))
+    elsewhere = run(nets["right.onnx"], data=images, output=tmp_path / "out")
+    assert (elsewhere.changed, elsewhere.resumed) == ("the device", 0)
 
 
 def test_sessions_of_one_job_fit_into_memory(nets: Any, link: links.Link) -> None:
