@@ -18,7 +18,15 @@ from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import connect, programs, shards
 from mvdeploy.pipeline.files import demand_inputs, demand_runnable, measurable, opened
 from mvdeploy.pipeline.programs import Program, Subject
-from mvdeploy.records import DeviceProfile, FileInputs, Finding, ModelSpec, codec
+from mvdeploy.records import (
+    DeviceProfile,
+    FileInputs,
+    Finding,
+    ModelSpec,
+    Preprocessing,
+    TensorInfo,
+    codec,
+)
 from mvdeploy.records.evaluation import (
     Agreement,
     Evaluation,
@@ -34,6 +42,7 @@ from mvdeploy.records.spec import ImageChanges
 
 if TYPE_CHECKING:
     import numpy.typing as npt
+    from PIL import Image
 
     Array = npt.NDArray[Any]
     Arrays = Mapping[str, Array]
@@ -46,8 +55,11 @@ _SHARD = 256
 _SHARD_ON_DEVICE = 64
 """The same where an image takes longer."""
 
-_STEPS, _STEP_S = 20, 30.0
+_STEPS, _STEP_S = 10, 30.0
 """How often is said how far it has come: after such a part of the images, or so many seconds."""
+
+NOT_ASKED = "it was not asked for"
+"""Why agreement with PyTorch is not known where nobody wants to know."""
 
 _CELLS = {(True, True): 0, (True, False): 1, (False, True): 2, (False, False): 3}
 """Place among the counts of a pair, by who gets an image right."""
@@ -362,6 +374,7 @@ class _Evaluator:
         self._remote = request.device.link != "host"
         self.device_title = request.device.title if self._remote else ""
         self.unknown = [self._unknown(subject) for subject in subjects]
+        self._ways = [(one.spec.with_batch(1).inputs, one.rule) for one in subjects]
         self._running: list[Program] = []
         self._references: list[Program | None] = []
         is_table = request.output is not None and request.output.suffix.lower() == ".csv"
@@ -371,7 +384,7 @@ class _Evaluator:
     def _unknown(self, subject: Subject) -> str:
         if subject.artifact is None:
             return ""
-        return subject.unknown if self._request.with_pytorch else "it was not asked for"
+        return subject.unknown if self._request.with_pytorch else NOT_ASKED
 
     def _conditions(self) -> EvaluationConditions:
         request = self._request
@@ -401,7 +414,7 @@ class _Evaluator:
                 shard = self.shards.load(number)
                 if shard is None:
                     self._start(stack)
-                    shard = self._judge(numbers, said)
+                    shard = self._judge(numbers, said, len(counts.left_out))
                     self.shards.save(number, shard)
                 else:
                     counts.resumed += len(shard.images)
@@ -480,8 +493,8 @@ class _Evaluator:
         engine = engines.for_format(subject.artifact.format, links.engines_of(link.profile))
         return programs.DeviceProgram(subject.path, subject.artifact, link, engine)
 
-    def _judge(self, numbers: range, said: _Progress) -> EvaluationShard:
-        """Feed some images, and keep what comes of it."""
+    def _judge(self, numbers: range, said: _Progress, lost: int) -> EvaluationShard:
+        """Feed some images, and keep what comes of it; `lost` were left out before."""
         clock = _Clock(len(self._subjects))
         at_once = max(program.at_once for program in self._running)
         images: list[JudgedImage] = []
@@ -494,7 +507,7 @@ class _Evaluator:
             for number, one in read.items():
                 own = judged.get(number)
                 images.append(own or JudgedImage(number, problem=_as_problem(one)))
-            said(some.stop, sum(bool(image.problem) for image in images))
+            said(some.stop, lost + sum(bool(image.problem) for image in images))
         return EvaluationShard(
             of=self.shards.of,
             images=tuple(images),
@@ -512,14 +525,13 @@ class _Evaluator:
         path, truth = self._data.path(number), self._data.truths[number]
         try:
             picture = pictures.read(path)
-            fed = [
-                preprocess.prepared_for(picture, subject.spec.with_batch(1).inputs, subject.rule)
-                for subject in self._subjects
-            ]
-            views = [
+            # Most subjects of one evaluation are fed alike.
+            ways = {way: _prepared(picture, *way) for way in dict.fromkeys(self._ways)}
+            fed = tuple(ways[way] for way in self._ways)
+            views = tuple(
                 preprocess.view(picture, preprocess.sized(subject.rule, subject.spec.image_size))
                 for subject in self._subjects
-            ]
+            )
         except UsageError as error:
             return "damaged", pictures.why(error, path)
         if isinstance(truth, str):
@@ -528,7 +540,7 @@ class _Evaluator:
                 truth = pictures.numbers(mask)
             except UsageError as error:
                 return "truth", f"{truth}: {pictures.why(error, mask)}"
-        return _Picture(tuple(next(iter(one.values())) for one in fed), tuple(views), truth)
+        return _Picture(fed, views, truth)
 
     def _judged(self, pictures: Mapping[int, _Picture], clock: _Clock) -> Iterator[JudgedImage]:
         """Give what comes of images that could be read."""
@@ -582,6 +594,14 @@ class _Picture:
     fed: tuple[Array, ...]
     views: tuple[tasks.View, ...]
     truth: Any
+
+
+def _prepared(picture: Image.Image, inputs: tuple[TensorInfo, ...], rule: Preprocessing) -> Array:
+    """Return what a network with one input is fed of a picture."""
+    from mvdeploy.models import preprocess
+
+    (fed,) = preprocess.prepared_for(picture, inputs, rule).values()
+    return fed
 
 
 class _Clock:

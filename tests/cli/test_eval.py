@@ -114,6 +114,7 @@ def test_what_is_left_out_is_said_and_strict_fails(
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
     assert lines[0] == "own: 11 of 12 images (folders)"
+    assert "PyTorch is not known" not in done.stdout
     assert "Left out: 1 × cannot be read as an image" in lines
     assert "  red/0.png cannot be read as an image (it is empty)" in lines
     assert "Left out: 7 × is no image by its name" in lines

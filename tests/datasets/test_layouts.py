@@ -358,6 +358,25 @@ def test_what_is_no_file_of_instances(tmp_path: Path, changed: dict[str, Any]) -
         read(coco(tmp_path, **changed), "detect", 3)
 
 
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=5), inner),
+    max_leaves=8,
+)
+
+
+@given(st.sampled_from(["images", "annotations", "categories"]), JSON)
+def test_any_annotations_are_read_or_a_usage_error(
+    tmp_path_factory: pytest.TempPathFactory, part: str, value: Any
+) -> None:
+    root = tmp_path_factory.mktemp("coco")
+    try:
+        data = read(coco(root, **{part: value}), "detect", 3)
+    except UsageError:
+        return
+    assert len(data)
+
+
 # Which layout
 
 

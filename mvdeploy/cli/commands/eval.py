@@ -173,6 +173,8 @@ def _subjects(texts: tuple[str, ...], given: Mapping[str, Any]) -> tuple[ModelSp
 
 
 def _lines(evaluation: Evaluation, body: Mapping[str, Any]) -> Iterator[str]:
+    from mvdeploy.pipeline.evaluate import NOT_ASKED
+
     yield _head(evaluation)
     yield from _left_out(body["left_out"])
     for note in body["notes"]:
@@ -191,7 +193,7 @@ def _lines(evaluation: Evaluation, body: Mapping[str, Any]) -> Iterator[str]:
                 f"{clean(subject['name'])}: of {lost} an output is no finite number; they count as "
                 "wrong."
             )
-        if subject["agreement_unknown"]:
+        if subject["agreement_unknown"] not in (None, NOT_ASKED):
             reason = clean(subject["agreement_unknown"])
             yield f"{clean(subject['name'])}: agreement with PyTorch is not known ({reason})."
     for pair in body["comparisons"]:
@@ -200,11 +202,11 @@ def _lines(evaluation: Evaluation, body: Mapping[str, Any]) -> Iterator[str]:
 
 
 def _head(evaluation: Evaluation) -> str:
-    which = f"{evaluation.images:,}"
+    which = count(evaluation.images, "image")
     if evaluation.images != evaluation.found:
-        which += f" of {evaluation.found:,}"
+        which = f"{evaluation.images:,} of {count(evaluation.found, 'image')}"
     chosen = f", chosen with seed {evaluation.seed}" if evaluation.limit else ""
-    return f"{clean(evaluation.data)}: {which} images{chosen} ({evaluation.layout})"
+    return f"{clean(evaluation.data)}: {which}{chosen} ({evaluation.layout})"
 
 
 def _left_out(left: Mapping[str, Any]) -> Iterator[str]:
@@ -293,8 +295,8 @@ def _confused(evaluation: Evaluation) -> Iterator[str]:
         title = evaluation.titles.get(str(number))
         return f"{clean(title)} ({number})" if title else f"class {number}"
 
-    unit = "pixels" if evaluation.task == "segment" else "images"
+    unit = "pixel" if evaluation.task == "segment" else "image"
     yield ""
     yield f"{clean(first.name)} confuses most:"
     for one in first.confusions[:_CONFUSED]:
-        yield f"  {name(one.truth)} → {name(one.said)}: {one.count:,} {unit}"
+        yield f"  {name(one.truth)} → {name(one.said)}: {count(one.count, unit)}"

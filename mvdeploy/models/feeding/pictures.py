@@ -80,8 +80,8 @@ def numbers(path: Path) -> npt.NDArray[np.int64]:
 def why(error: UsageError, path: Path) -> str:
     """Return why a file could not be read, as a clause without its path."""
     clause = error.message.removeprefix(f"{path} ").rstrip(".")
-    inner = clause.removeprefix("cannot be read as an image (")
-    return inner.removesuffix(")") if inner != clause else clause
+    inner = clause.removeprefix("cannot be read as an image").lstrip(": ")
+    return inner[1:-1] if inner.startswith("(") and inner.endswith(")") else inner
 
 
 @contextlib.contextmanager
