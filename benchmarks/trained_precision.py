@@ -216,8 +216,7 @@ def markdown(measured: Sequence[Mapping[str, str]]) -> str:
         "photograph are not independent:".replace("%", " %"),
         "the shares compare precisions, and say nothing of the accuracy on ImageNet. A precision "
         "that is not verified is",
-        "refused by `mvdeploy export` for this network (on black, white or noise, which no "
-        "photograph is like).",
+        "refused by `mvdeploy export` for this network.",
         "",
         "| network | format | precision | MB | SQNR median, least (dB) | same class | where it is "
         "sure | same five classes | verified |",
