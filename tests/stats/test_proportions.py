@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from fractions import Fraction
 
 import numpy as np
 import pytest
@@ -31,7 +32,15 @@ def test_the_test_is_the_binomial_test_of_scipy(only_a: int, only_b: int) -> Non
         assert found == 1
     else:
         known = stats.binomtest(only_a, only_a + only_b).pvalue
-        assert found == pytest.approx(known, rel=1e-9, abs=1e-300)
+        assert found == pytest.approx(known, rel=1e-9, abs=1e-250)  # SciPy's own ends in 0 there
+
+
+@given(st.integers(0, 60), st.integers(0, 1200))
+def test_the_test_is_what_coins_come_to(few: int, many: int) -> None:
+    tosses = few + many
+    ways = sum(math.comb(tosses, heads) for heads in range(min(few, many) + 1))
+    exact = float(min(Fraction(1), Fraction(2 * ways, 2**tosses)))
+    assert proportions.mcnemar(few, many) == pytest.approx(exact, rel=1e-9, abs=1e-300)
 
 
 def test_the_interval_of_the_difference_is_newcombes() -> None:
