@@ -24,6 +24,7 @@ COMMANDS = {
     "export": "Build, fold, export and verify a model.",
     "verify": "Compare an exported file with PyTorch, module by module.",
     "predict": "Show what an exported file says of a photograph.",
+    "eval": "Say how often a file or a model is right on a data set.",
     "bench": "Measure models or exported files; write a report.",
     "compare": "Say which of two is faster, and how sure that is.",
     "study": "Measure the networks of a paper's table, beside its numbers.",

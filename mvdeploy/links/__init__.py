@@ -254,6 +254,16 @@ class Link(abc.ABC):
             DeviceUnavailable: the device is gone.
         """
 
+    def discard(self, places: Sequence[str]) -> None:  # noqa: B027 - files here are not copies
+        """Remove uploaded files that no later job needs; one that uploads nothing keeps them.
+
+        Args:
+            places: what `upload` returned.
+
+        Raises:
+            DeviceUnavailable: the device is gone.
+        """
+
     @abc.abstractmethod
     def scratch(self) -> str:
         """Return a folder on the device, made by this link and removed by `close`.

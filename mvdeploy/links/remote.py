@@ -222,6 +222,11 @@ class RemoteLink(Link):
         self._send(wanted)
         return places
 
+    def discard(self, places: Sequence[str]) -> None:
+        """Remove files that were sent; see `Link.discard`."""
+        if places:
+            self.shell.call(f"rm -f -- {quote(*places)}")
+
     def scratch(self) -> str:
         """Return this run's folder on the device."""
         return self._session

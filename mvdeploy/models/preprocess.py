@@ -14,6 +14,7 @@ import numpy.typing as npt
 from mvdeploy.errors import UsageError
 from mvdeploy.models.feeding import MOST_PIXELS, pictures, resampling
 from mvdeploy.records import Preprocessing, TensorInfo
+from mvdeploy.tasks import View
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -100,9 +101,25 @@ def prepared(picture: Image.Image, rule: Preprocessing, batch: int = 1) -> npt.N
     return np.ascontiguousarray(tensor, dtype=np.float32)
 
 
-def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
-    from PIL import Image
+def view(picture: Image.Image, rule: Preprocessing) -> View:
+    """Return which part of a picture a network sees, and at which size.
 
+    Raises:
+        UsageError: the picture is too long and thin to be resized.
+    """
+    height, width = _resized_size(picture, rule)
+    rows, columns = rule.crop
+    return View(
+        picture=(picture.height, picture.width),
+        resized=(height, width),
+        crop=rule.crop,
+        left=_start(width - columns, rule.rounding),
+        top=_start(height - rows, rule.rounding),
+    )
+
+
+def _resized_size(image: Image.Image, rule: Preprocessing) -> tuple[int, int]:
+    """Return height and width."""
     height, width = rule.resize if rule.fit == "stretch" else _covering(image, rule.resize)
     if height * width > MOST_PIXELS:
         raise UsageError(
@@ -110,6 +127,13 @@ def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
             f"{width}x{height}.",
             "Give a picture of usual proportions after --input.",
         )
+    return height, width
+
+
+def _resized(image: Image.Image, rule: Preprocessing) -> Image.Image:
+    from PIL import Image
+
+    height, width = _resized_size(image, rule)
     if rule.rounding == "transformers" and rule.interpolation in resampling.FILTERS:
         pixels = resampling.resize(np.asarray(image), height, width, rule.interpolation)
         return Image.fromarray(pixels)

@@ -13,6 +13,7 @@ from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import connect, prepare
 from mvdeploy.pipeline.files import demand_runnable, measurable, opened
+from mvdeploy.pipeline.programs import loaded
 from mvdeploy.records import Artifact, DeviceProfile, FileInputs, Finding, Job, JobModel, Warmup
 
 if TYPE_CHECKING:
@@ -190,7 +191,7 @@ def _on_device(
         for number, (name, remote) in enumerate(sorted(ran.output_files.items())):
             local = folder / f"output-{number}.npy"
             link.fetch(remote, local)
-            outputs[name] = _loaded(local, name)
+            outputs[name] = loaded(local, name)
     if not outputs:
         raise EngineError(
             f"The runner on {device.title} left no outputs.",
@@ -198,17 +199,3 @@ def _on_device(
         )
     version = result.hello.get("engines", {}).get(engine, "")
     return f"{engine} {version}".strip(), running.numeric(artifact, outputs)
-
-
-def _loaded(file: Path, name: str) -> npt.NDArray[Any]:
-    import numpy as np
-
-    try:
-        array: npt.NDArray[Any] = np.load(file, allow_pickle=False)
-    except (OSError, ValueError, EOFError) as error:
-        raise EngineError(
-            f"The output '{name}' came back damaged ({error}).",
-            "Try again; if it stays so, build the kit again with 'mvdeploy devices setup DEVICE "
-            "--rebuild'.",
-        ) from error
-    return array

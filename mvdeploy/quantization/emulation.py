@@ -67,10 +67,11 @@ class Emulation:
         self._weights = weights
         self._graph = program.graph_module
 
-    @property
+    @functools.cached_property
     def modules(self) -> tuple[str, ...]:
         """Paths of the modules that compute in whole numbers, in the order they run."""
-        rounded = (n for n in self._graph.graph.nodes if _is_rounding(n))
+        kinds = (*QUANTIZE, DEQUANTIZE_WEIGHT)
+        rounded = (n for n in self._graph.graph.nodes if n.target in kinds)
         return tuple(dict.fromkeys(map(module_of, rounded)))
 
     def constants(self) -> dict[str, Tensor]:
@@ -172,14 +173,15 @@ class Emulation:
         """What the nodes are for that round."""
         roles = {}
         for node in filter(_is_rounding, self._graph.graph.nodes):
+            serves = _served(node).intersection(self.modules)
             if node.target is not DEQUANTIZE_WEIGHT:
-                roles[node] = _Role(_served(node), self._twin(node))
+                roles[node] = _Role(serves, self._twin(node))
                 continue
             name = self._weight_of(node)
             numbers = self._held[name + SUFFIX]
             scale = self._held[f"{name}{SUFFIX}_scale"]
             floats = numbers * scale.reshape(-1, *(1,) * (numbers.dim() - 1))
-            roles[node] = _Role(_served(node), node.name, name, floats)
+            roles[node] = _Role(serves, node.name, name, floats)
         return roles
 
     @functools.cached_property

@@ -62,15 +62,9 @@ def rank(
 
     count = _fewest(len(can_be_kept), lambda n: _reaches(without(n), wanted_db))
     kept_db = without(count)
-    return Sensitivity(
-        rows,
-        len(feeds),
-        whole_db,
-        wanted_db,
-        tuple(can_be_kept[:count]),
-        kept_db,
-        _reaches(kept_db, wanted_db),
-    )
+    reached = _reaches(kept_db, wanted_db)
+    kept = tuple(can_be_kept[:count]) if reached else ()
+    return Sensitivity(rows, len(feeds), whole_db, wanted_db, kept, kept_db, reached)
 
 
 def _fewest(most: int, enough: Callable[[int], bool]) -> int:

@@ -14,6 +14,7 @@
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
 `Baseline`                 what later runs are held against
+`Evaluation`               how often files and networks are right on a data set
 =========================  ==========================================================
 """
 
@@ -39,6 +40,7 @@ from mvdeploy.records.device import (
     DeviceState,
     Reading,
 )
+from mvdeploy.records.evaluation import Evaluation
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
 from mvdeploy.records.parity import (
@@ -92,6 +94,7 @@ __all__ = [
     "Device",
     "DeviceProfile",
     "DeviceState",
+    "Evaluation",
     "Failure",
     "FileInputs",
     "Finding",

@@ -33,7 +33,7 @@ def sentences(found: Sensitivity) -> Iterator[str]:
 
 def proposal(found: Sensitivity) -> Iterator[str]:
     """Yield what to keep in float."""
-    if not found.kept:
+    if found.reached and not found.kept:
         yield f"It reaches {found.wanted_db:g} dB as it is."
         return
     reached = "nothing is left to add noise" if found.kept_db is None else f"{found.kept_db:.1f} dB"

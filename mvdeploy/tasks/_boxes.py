@@ -77,16 +77,17 @@ def overlaps(box: Array, others: Array) -> Array:
     return ratios
 
 
-def detections(boxes: Array, shares: Array) -> Detections:
+def detections(boxes: Array, shares: Array, least: float = detect.LEAST_SCORE) -> Detections:
     """Choose among boxes by non-maximum suppression, class by class.
 
     Args:
         boxes: (priors, 4) by their sides.
         shares: (priors, classes), probabilities.
+        least: what a detection has to score.
     """
     kept: list[tuple[int, int]] = []
     for number in range(1, shares.shape[1]):
-        (left,) = np.nonzero(shares[:, number] > detect.LEAST_SCORE)
+        (left,) = np.nonzero(shares[:, number] > least)
         left = left[np.argsort(-shares[left, number], kind="stable")]
         of_class = 0
         while left.size and of_class < detect.MOST:
@@ -121,11 +122,11 @@ class _Seen:
         return float(self.found.scores[-1]) if full else 0.0
 
 
-def seen(raw: Array, scores: Array, anchors: Array) -> _Seen:
+def seen(raw: Array, scores: Array, anchors: Array, least: float = detect.LEAST_SCORE) -> _Seen:
     """Return what a network's outputs of one image, (priors, 4) and (priors, classes), say."""
     boxes = decoded(raw.astype(np.float64), anchors)
     shares = probabilities(scores.astype(np.float64))
-    return _Seen(boxes, shares, detections(boxes, shares))
+    return _Seen(boxes, shares, detections(boxes, shares, least))
 
 
 def tied(wanted: _Seen, got: _Seen, rounded: _Seen) -> bool:

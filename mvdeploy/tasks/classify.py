@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy.records import ModelSpec, ParityInput, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
-from mvdeploy.tasks import Answer, Column, Decision
+from mvdeploy.tasks import Answer, Column, Decision, Scorer
 
 if TYPE_CHECKING:
     import numpy as np
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from mvdeploy.datasets import Data
     from mvdeploy.tasks import Arrays, Name
 
 TITLE = "image classification"
@@ -85,6 +86,13 @@ def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> 
     for answer in answers(outputs, spec):
         text = f"{name(answer.number)} {answer.value:.1%}"
         below = _pictures.label(canvas, (0, below), text, (230, 230, 230), font)
+
+
+def scorer(spec: ModelSpec, data: Data) -> Scorer:
+    """Return what counts how often the right class is the first, or among the first five."""
+    from mvdeploy.tasks import _top
+
+    return _top.TopScorer(spec)
 
 
 def _at(values: npt.NDArray[Any], classes: npt.NDArray[np.int64]) -> npt.NDArray[Any]:

@@ -10,12 +10,13 @@ import math
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.records import ModelSpec, ParityInput, TensorInfo
-from mvdeploy.tasks import Answer, Column, Decision
+from mvdeploy.tasks import Answer, Column, Decision, Scorer
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from mvdeploy.datasets import Data
     from mvdeploy.tasks import Arrays, Name
 
 TITLE = "object detection"
@@ -43,7 +44,10 @@ MOST_GROWN = 16.0
 """Logarithm of how much larger than its prior a box may be: far outside of any image."""
 
 LEAST_SCORE = 0.3
-"""What a detection has to score. (For mean average precision, CVNets takes all above 0.01.)"""
+"""What a detection has to score."""
+
+LEAST_EVALUATED = 0.01
+"""The same for mean average precision, as CVNets has it: that counts what is unsure too."""
 
 MOST_OVERLAP = 0.5
 """Of two boxes of a class that share more of their union, the surer one is left."""
@@ -140,15 +144,21 @@ def compare(wanted: Arrays, got: Arrays, rounded: Arrays | None, spec: ModelSpec
     return Decision(agrees=False, tied=all(ties))
 
 
-def answers(outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...]:
-    """Return the detections in the first image, the surest first."""
+def answers(outputs: Arrays, spec: ModelSpec, least: float = LEAST_SCORE) -> tuple[Answer, ...]:
+    """Return the detections in the first image, the surest first.
+
+    Args:
+        outputs: by name.
+        spec: of the network.
+        least: what a detection has to score; a program that chooses them itself has chosen.
+    """
     if FOUND_CLASSES in outputs:
         boxes, scores, classes = (outputs[name] for name in FOUND)
     else:
         from mvdeploy.tasks import _boxes
 
         raw, plain = outputs[BOXES][0], outputs[SCORES][0]
-        found = _boxes.seen(raw, plain, _boxes.priors(spec.image_size)).found
+        found = _boxes.seen(raw, plain, _boxes.priors(spec.image_size), least).found
         boxes, scores, classes = found.boxes, found.scores, found.classes
     return tuple(
         Answer(int(number), float(score), tuple(float(side) for side in box))
@@ -176,6 +186,17 @@ def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> 
     for answer, corner in zip(reversed(surest), corners, strict=True):
         text = f"{name(answer.number)} {answer.value:.0%}"
         _pictures.label(canvas, corner, text, _pictures.colour(answer.number), font)
+
+
+def scorer(spec: ModelSpec, data: Data) -> Scorer:
+    """Return what gives the mean average precision, as COCO defines it.
+
+    Raises:
+        UsageError: pycocotools is not installed.
+    """
+    from mvdeploy.tasks import _average_precision
+
+    return _average_precision.BoxScorer(spec, data)
 
 
 def _same(one: ParityInput) -> str:

@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.records import ModelSpec, ParityInput, TensorInfo
-from mvdeploy.tasks import Answer, Column, Decision
+from mvdeploy.tasks import Answer, Column, Decision, Scorer
 
 if TYPE_CHECKING:
     from PIL import Image
     from torch import Tensor
 
+    from mvdeploy.datasets import Data
     from mvdeploy.tasks import Arrays, Name
 
 TITLE = "semantic segmentation"
@@ -87,6 +88,13 @@ def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> 
         text = f"{name(answer.number)} {answer.value:.0%}"
         fill = _pictures.colour(answer.number) if answer.number else (230, 230, 230)
         below = _pictures.label(canvas, (0, below), text, fill, font)
+
+
+def scorer(spec: ModelSpec, data: Data) -> Scorer:
+    """Return what gives the mean intersection over union of the classes."""
+    from mvdeploy.tasks import _overlap
+
+    return _overlap.MaskScorer(spec)
 
 
 def _mask(outputs: Arrays) -> Any:

@@ -23,10 +23,13 @@ from mvdeploy.links.families.ssh import SshLink
 from mvdeploy.links.lock import DeviceLock
 from mvdeploy.models.preprocess import sample_photograph
 from mvdeploy.pipeline import bench, report
+from mvdeploy.pipeline import evaluate as evaluating
+from mvdeploy.pipeline.evaluate import Evaluated, evaluate
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.predict import predict
 from mvdeploy.records import DeviceProfile, Job, JobModel, Plan, Warmup
 from mvdeploy.records.run import load_run
+from tests import textures
 from tests.runners.native_kit import host_kit
 from tests.ssh.fixtures import running_server, server
 from tests.ssh.server import SshServer
@@ -236,3 +239,32 @@ def test_a_photograph_is_told_the_same_of_there_as_here(
     np.testing.assert_allclose(there.outputs["logits"], here.outputs["logits"], rtol=1e-4)
     assert there.answers is not None and here.answers is not None
     assert [one.number for one in there.answers] == [one.number for one in here.answers]
+
+
+@pytest.mark.parametrize("engine", ["onnxruntime", "executorch"])
+def test_a_data_set_is_evaluated_there_as_here(
+    profile, options, exports, tmp_path, monkeypatch: pytest.MonkeyPatch, engine: str
+) -> None:
+    monkeypatch.setattr(evaluating, "_SHARD_ON_DEVICE", 20)
+    data = textures.write(tmp_path / "data", classes=6, images=6)
+
+    def run(where: DeviceProfile, **asked: object) -> Evaluated:
+        subjects, own = (exports[engine],), {"link_options": options, "limit": 30, **asked}
+        return evaluate(evaluating.Request(subjects, data, where, **own))
+
+    here = run(dataclasses.replace(profile, link="host")).evaluation.subjects[0]
+    found = run(profile, output=tmp_path / "out")
+    there = found.evaluation.subjects[0]
+    assert (there.device, here.device) == (profile.title, "")
+    assert there.engine.startswith(f"{engine} ")
+    assert found.evaluation.images == 30
+    assert there.metrics == here.metrics and there.confusions == here.confusions
+    assert there.agreement is not None and there.agreement.same == 30
+    # What was sent for a job is gone after it, also where the device keeps models and runner.
+    with links.get(profile, options) as link:
+        left = link.shell.call(f"ls {link._home}/files").out.split()
+    assert [name for name in left if name.endswith(".npy")] == []
+    # Of what was cut short, only what is missing is run again.
+    (tmp_path / "out" / "shards" / "00001.json").unlink()
+    again = run(profile, output=tmp_path / "out")
+    assert again.resumed == 20 and again.evaluation.subjects[0].metrics == there.metrics

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import io
+import os
 import struct
 import zlib
 from pathlib import Path
@@ -321,3 +322,37 @@ def test_a_picture_that_is_a_program_is_not_run(tmp_path: Path) -> None:
     path.write_text("%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 32 32\n%%EndComments\n")
     with pytest.raises(UsageError, match="a program in PostScript, which is not run"):
         pictures.read(path)
+
+
+def test_why_a_file_is_no_image_in_a_clause(tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(b"")
+    os.mkfifo(tmp_path / "pipe.png")
+    save(tmp_path / "thin.png", np.zeros((1, 30000, 3), np.uint8))
+    said = {}
+    for name in ("a.png", "pipe.png", "thin.png"):
+        with pytest.raises(UsageError) as caught:
+            load_image(tmp_path / name, Preprocessing((256, 256), (256, 256)))
+        said[name] = pictures.why(caught.value, tmp_path / name)
+    assert said["a.png"] == "it is empty"
+    assert said["pipe.png"] == "it is a pipe"
+    assert said["thin.png"].startswith("The image is too long and thin: 30000x1")
+
+
+@pytest.mark.parametrize("mode", ["P", "L", "1", "I", "I;16"])
+def test_pixels_that_are_numbers(tmp_path: Path, mode: str) -> None:
+    values = np.array([[0, 1], [1, 0]], np.uint8)
+    image = Image.fromarray(values * (255 if mode == "1" else 1))
+    image = Image.fromarray(values, "P") if mode == "P" else image.convert(mode)
+    if mode == "P":
+        image.putpalette([9, 9, 9, 200, 0, 0])
+    path = tmp_path / ("a.tif" if mode == "I" else "a.png")
+    image.save(path)
+    found = pictures.numbers(path)
+    assert found.dtype == np.int64
+    assert found.tolist() == values.tolist()
+
+
+def test_colours_are_no_numbers(tmp_path: Path) -> None:
+    path = save(tmp_path / "a.png", quarters(8, 8))
+    with pytest.raises(UsageError, match="its pixels are no numbers but of the kind RGB"):
+        pictures.numbers(path)

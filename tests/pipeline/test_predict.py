@@ -15,7 +15,7 @@ from PIL import Image
 from mvdeploy import devices, export, models, tasks
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
-from mvdeploy.pipeline import predict as module
+from mvdeploy.pipeline import programs
 from mvdeploy.pipeline.predict import predict
 from mvdeploy.records import ModelSpec
 
@@ -112,4 +112,4 @@ def test_no_photograph(exported, tmp_path: Path) -> None:
 def test_an_output_that_came_back_damaged(tmp_path: Path) -> None:
     (tmp_path / "0.npy").write_bytes(b"\x93NUMPY nonsense")
     with pytest.raises(EngineError, match="'logits' came back damaged"):
-        module._loaded(tmp_path / "0.npy", "logits")
+        programs.loaded(tmp_path / "0.npy", "logits")

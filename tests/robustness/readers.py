@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tests.robustness import judges
 from tests.robustness.judges import Judge
+from tests.robustness.workshop import EVALUATION
 
 
 @dataclasses.dataclass(frozen=True)
@@ -147,6 +148,27 @@ def _pictures() -> tuple[Reader, ...]:
     return tuple(found)
 
 
+def _labels() -> tuple[Reader, ...]:
+    """What says which picture is of which class, and what is kept of an evaluation."""
+    net = ("net.onnx", "net.onnx.json")
+    shown = ("picture.png", "picture.jpg", "picture.bmp", "picture.webp")
+    kinds = (
+        ("table of labels", "labels.csv", ("--data", "labels.csv"), ()),
+        ("list of labels", "val.txt", ("--data", "val.txt"), ()),
+        ("class map", "map.txt", ("--data", "named.csv", "--class-map", "map.txt"), ("named.csv",)),
+    )
+    found = []
+    for name, victim, words, more in kinds:
+        command = (*EVALUATION, *words, "-o", "out.csv")
+        files = (*net, *shown, victim, *more)
+        found.append(Reader(name, files, (victim,), command, judges.by_files("out.csv"), 80))
+    kept = ("evaluation/*.json", "evaluation/shards/*.json")
+    command = (*EVALUATION, "--data", "labels.csv", "-o", "evaluation")
+    judge = judges.by_files("evaluation/predictions.csv", checked=True)
+    files = (*net, *shown, "labels.csv", "evaluation")
+    return (*found, Reader("saved evaluation", files, kept, command, judge, 80))
+
+
 _FOREIGN = functools.partial(judges.by_document, foreign=True)
 _RUN = ("run/*.json", "run/cases/*/*.json")
 _REPORT = ("report", "run", "--json")
@@ -201,6 +223,7 @@ READERS = (
         500,
     ),
     *_pictures(),
+    *_labels(),
     Reader(
         "folder of transformers",
         ("hf",),

@@ -63,6 +63,9 @@ source = "table 1"
 values = { small = 1.0, large = 3.5 }
 """
 
+EVALUATION = ("eval", "net.onnx", "--without-pytorch")
+"""A command that judges pictures."""
+
 SHORT = ("--warmup", "3", "--iterations", "12", "--sessions", "2")
 FORMATS = {
     "onnx": "net.onnx",
@@ -82,6 +85,7 @@ def build(server: Server, folder: Path) -> Path:
     (folder / "profiles").mkdir(exist_ok=True)
     (folder / "profiles/board.toml").write_text(PROFILE)
     (folder / "labels.txt").write_text("cat\ndog\nbird\nfish\nMüsli\n")
+    _labels(folder)
     with server.start(str(folder), cwd=folder, call=f"{__name__}:made") as running:
         made = running.wait(300)
         if made.returncode:
@@ -103,8 +107,23 @@ def build(server: Server, folder: Path) -> Path:
         _run(server, folder, "study", "sizes", *SHORT, "--no-breakdown", "-o", "studies")
     (study,) = (folder / "studies").iterdir()
     study.rename(folder / "study")
+    _run(server, folder, *EVALUATION, "--data", "labels.csv", "-o", "evaluation")
     done.touch()
     return folder
+
+
+def _labels(folder: Path) -> None:
+    """Write what says which picture is of which class, in three ways."""
+    classes = {"picture.png": 0, "picture.jpg": 1, "picture.bmp": 4, "picture.webp": 2}
+    names = {0: "cat", 1: "dog 7", 2: "bird, small", 4: "Müsli"}
+    table = (f"{path},{number},x" for path, number in classes.items())
+    (folder / "labels.csv").write_text("\n".join(("path,label,note", *table)))
+    listed = (f"{path} {number}" for path, number in classes.items())
+    (folder / "val.txt").write_text("\n".join(listed))
+    named = (f'{path},"{names[number]}"' for path, number in classes.items())
+    (folder / "named.csv").write_text("\n".join(("path,label", *named)))
+    mapped = (f"{name}\t{number}" for number, name in names.items())
+    (folder / "map.txt").write_text("\n".join(mapped))
 
 
 def _run(server: Server, folder: Path, *arguments: str) -> None:

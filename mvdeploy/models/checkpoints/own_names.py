@@ -88,8 +88,8 @@ def _wanted(
     tables = [own]
     while (inner := _inner(tables[-1])) is not None:
         tables.append(inner)
-    if saved is not None:
-        tables.append({**tables[-1], **saved(network)})
+    if saved is not None and (named := saved(network)):
+        tables.append({**tables[-1], **named})
     shapes = functools.cache(lambda classes: _shapes(build(classes)))
     return [
         Wanted("", model, classes, {name: (theirs,) for name, theirs in table.items()}, shapes)

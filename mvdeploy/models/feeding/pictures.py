@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TypeVar
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image, ImageOps, UnidentifiedImageError
 
 from mvdeploy.errors import UsageError
 from mvdeploy.files import reading
+
+T = TypeVar("T")
 
 _PIXELS = 100_000_000
 """Most that a picture may have: in memory, one of 16 bits takes ten times as many bytes."""
@@ -31,6 +35,11 @@ def read(path: Path) -> Image.Image:
     Raises:
         UsageError: the file is missing, damaged or no image.
     """
+    return _read(path, lambda opened: _rgb(_upright(opened)))
+
+
+def _read(path: Path, taken: Callable[[Image.Image], T]) -> T:
+    """Return what is taken of an image file once it has been decoded."""
     try:
         reading.demand_regular(path, _BYTES, "an image")
         with warnings.catch_warnings(), _bounded():
@@ -39,7 +48,7 @@ def read(path: Path) -> Image.Image:
                 if opened.format == "EPS":
                     raise ValueError("it is a program in PostScript, which is not run")
                 opened.load()
-                return _rgb(_upright(opened))
+                return taken(opened)
     except UsageError:
         raise
     except FileNotFoundError as error:
@@ -49,6 +58,30 @@ def read(path: Path) -> Image.Image:
             f"{path} cannot be read as an image ({_reason(path, error)}).",
             "Give a JPEG, PNG or other picture after --input.",
         ) from error
+
+
+def numbers(path: Path) -> npt.NDArray[np.int64]:
+    """Read an image whose pixels are numbers, such as of classes: (height, width).
+
+    Those of a palette are not looked up in it.
+
+    Raises:
+        UsageError: the file is missing, damaged or no image, or has colours.
+    """
+
+    def taken(opened: Image.Image) -> npt.NDArray[np.int64]:
+        if opened.mode not in ("P", "L", "1", "I", "I;16"):
+            raise ValueError(f"its pixels are no numbers but of the kind {opened.mode}")
+        return np.asarray(opened).astype(np.int64)
+
+    return _read(path, taken)
+
+
+def why(error: UsageError, path: Path) -> str:
+    """Return why a file could not be read, as a clause without its path."""
+    clause = error.message.removeprefix(f"{path} ").rstrip(".")
+    inner = clause.removeprefix("cannot be read as an image").lstrip(": ")
+    return inner[1:-1] if inner.startswith("(") and inner.endswith(")") else inner
 
 
 @contextlib.contextmanager

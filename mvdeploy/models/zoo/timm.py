@@ -12,7 +12,7 @@ from mvdeploy import plugins
 from mvdeploy.errors import UsageError, reason
 from mvdeploy.models import feeding
 from mvdeploy.models.feeding import timm_config
-from mvdeploy.models.zoo import _arguments, load, without_patches
+from mvdeploy.models.zoo import _arguments, _efficientnet_names, load, without_patches
 from mvdeploy.records import Arguments, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
@@ -58,6 +58,11 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
 def has_weights(spec: ModelSpec) -> bool:
     """Return false: weights would have to be downloaded."""
     return False
+
+
+def saved_names(network: nn.Module) -> dict[str, str]:
+    """Return the names under which others save the same network, as far as that is usual."""
+    return _efficientnet_names.of(network)
 
 
 def build(spec: ModelSpec) -> nn.Module:
