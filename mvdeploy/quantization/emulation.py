@@ -74,6 +74,12 @@ class Emulation:
         rounded = (n for n in self._graph.graph.nodes if n.target in kinds)
         return tuple(dict.fromkeys(map(module_of, rounded)))
 
+    @property
+    def returned(self) -> tuple[str, ...]:
+        """Names of the tensors that the program returns, in order."""
+        (given,) = self._graph.graph.output_node().args
+        return tuple(self._twin(node) for node in given)
+
     def constants(self) -> dict[str, Tensor]:
         """Return the weights and biases that are held in whole numbers, by their names before.
 

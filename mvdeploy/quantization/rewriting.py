@@ -19,7 +19,7 @@ from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, InputSpec, TensorArgument
 
 from mvdeploy.quantization import Target
-from mvdeploy.quantization.places import Places, kind
+from mvdeploy.quantization.places import Places, kind, result_of
 from mvdeploy.quiet import quiet
 from mvdeploy.records.quantized import Scale
 
@@ -62,7 +62,7 @@ class Rewriter:
             own = self._nodes[node.name]
             readers = tuple(own.users)
             with self._graph.inserting_after(own):
-                self._pairs(own, readers, own, self._given(scales[node.name]))
+                self._pairs(own, readers, _operator_of(own), self._given(scales[node.name]))
         for node, names in places.consumed.items():
             own, readers = self._nodes[node.name], self._readers(names)
             with self._graph.inserting_before(readers[0]):
@@ -187,6 +187,14 @@ class Rewriter:
         argument = TensorArgument(name=node.name)
         self._specs.insert(at, InputSpec(InputKind.BUFFER, argument, name, persistent=True))
         return node
+
+
+def _operator_of(node: fx.Node) -> fx.Node:
+    """Return the operator that a result is of: of a clamp, the one that it goes with."""
+    for given in node.all_input_nodes:
+        if result_of(given) is node:
+            return given
+    return node
 
 
 def whole(weight: Tensor, most: int = WEIGHT_MOST) -> tuple[Tensor, Tensor]:

@@ -10,7 +10,7 @@ before and after.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Container, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -63,8 +63,16 @@ class Emulated:
     def chosen(self, operators: Iterable[Operator]) -> tuple[str, ...]:
         """Return the names of the tensors of a program that can be compared."""
         made = {name for op in operators for name in op.outputs}
-        found = (_named(point, made) for point in self.emulation.checkpoints())
+        found = (self._named(point, made) for point in self.emulation.checkpoints())
         return tuple(name for name in found if name)
+
+    def _named(self, point: Checkpoint, names: Container[str]) -> str:
+        """Return what a tensor is called in a file; empty where it is not there."""
+        called = [point.tensor, point.tensor + LAST]
+        returned = self.emulation.returned
+        if point.tensor in returned:
+            called.append(self.artifact.outputs[returned.index(point.tensor)].name)
+        return next((name for name in called if name in names), "")
 
     def compare(self, feed: Feed, tensors: Mapping[str, Array]) -> tuple[ModuleParity, ...]:
         """Compare tensors of the file, each computed from those before it.
@@ -76,10 +84,11 @@ class Emulated:
         import torch
 
         inputs = tuple(map(torch.from_numpy, feed.values()))
+        called = {p.tensor: self._named(p, tensors) for p in self.emulation.checkpoints()}
         taken = {
-            point.tensor: torch.from_numpy(np.ascontiguousarray(_first(tensors, point)))
-            for point in self.emulation.checkpoints()
-            if _named(point, tensors.keys())
+            tensor: torch.from_numpy(np.ascontiguousarray(_channels_second(tensors, name)))
+            for tensor, name in called.items()
+            if name
         }
         whole = self.emulation.forced(inputs, taken)
         floats = self.emulation.forced(inputs, taken, rounds=lambda _: False)
@@ -95,16 +104,8 @@ class Emulated:
         )
 
 
-def _named(point: Checkpoint, names: Iterable[str]) -> str:
-    """Return what a tensor is called in a file; empty where it is not there."""
-    return next((name for name in (point.tensor, point.tensor + LAST) if name in names), "")
-
-
-def _first(tensors: Mapping[str, Array], point: Checkpoint) -> Array:
-    """Return a tensor with the channels second."""
-    if point.tensor in tensors:
-        return tensors[point.tensor]
-    return tensors[point.tensor + LAST].transpose(0, 3, 1, 2)
+def _channels_second(tensors: Mapping[str, Array], name: str) -> Array:
+    return tensors[name].transpose(0, 3, 1, 2) if name.endswith(LAST) else tensors[name]
 
 
 def _compared(point: Checkpoint, got: Array, wanted: Array, exact: Array) -> ModuleParity:

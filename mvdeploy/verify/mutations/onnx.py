@@ -15,7 +15,7 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mvdeploy.verify.mutations import Mutant, Subject, wrongly_folded
+from mvdeploy.verify.mutations import Mutant, Subject, program, wrongly_folded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -214,6 +214,9 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
 
 def mutants(subject: Subject) -> Iterator[Mutant]:
     """Make broken copies: every mutation at the first, the middle and the last place it fits."""
+    if subject.emulation is not None:  # what is in the file is no longer what was traced
+        yield from program.mutants(subject)
+        return
     model = onnx.load(str(subject.path))
     for name, (mutate, fits) in _MUTATIONS.items():
         plain = Editor(model, subject.network)

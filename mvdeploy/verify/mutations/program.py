@@ -16,7 +16,7 @@ from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
 from mvdeploy.quiet import quiet
-from mvdeploy.verify.mutations import Alter, Mutant, Subject, wrongly_folded
+from mvdeploy.verify.mutations import Alter, Mutant, Subject, whole_numbers, wrongly_folded
 
 Mutation = Callable[["Editor", fx.Node], None]
 Fits = Callable[["Editor", fx.Node], bool]
@@ -271,6 +271,7 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
         breaks = functools.partial(broken, network=subject.network, name=name, index=index)
         alter = Alter(breaks)
         yield Mutant(name, module, functools.partial(subject.export, alter), alter)
+    yield from whole_numbers.mutants(subject)
 
 
 def places(
