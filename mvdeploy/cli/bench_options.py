@@ -22,6 +22,7 @@ from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
+    from mvdeploy.pipeline.calibration import Wish
     from mvdeploy.records import Case, Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -58,6 +59,7 @@ def where(command: F) -> F:
             "[default: what the device's profile says]",
         ),
         options.precisions,
+        options.quantising,
         declared("engine_options", _engine_options()),
         link_options.options,
     )
@@ -242,6 +244,8 @@ class Options:
         network: the one that files without a manifest came from; None where that is not known.
         photograph: what the models are fed; None for the one that is always there.
         left_out: passes that networks do not go through.
+        wish: what scales of whole numbers are taken from.
+        keep_float: patterns of modules that stay in float.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -257,6 +261,8 @@ class Options:
     network: ModelSpec | None
     photograph: Path | None
     left_out: tuple[str, ...]
+    wish: Wish
+    keep_float: tuple[str, ...]
     root: Path
     as_json: bool
     demands: Demands
@@ -278,6 +284,8 @@ class Options:
             root=self.root,
             photograph=self.photograph,
             left_out=self.left_out,
+            wish=self.wish,
+            keep_float=self.keep_float,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -292,12 +300,16 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
     Raises:
         UsageError: one of them cannot be used.
     """
+    from mvdeploy.pipeline import calibration
+
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
     _check_engine_options(profile, given["engine_options"])
     return Options(
         profile=profile,
         formats=formats_for(given["formats"], profile, precisions),
+        wish=calibration.read(*(given[name] for name in options.QUANTISING)),
+        keep_float=given["keep_float"],
         precisions=precisions,
         engine_options=given["engine_options"],
         link_options=given["link_options"],

@@ -203,6 +203,12 @@ def network(command: F) -> F:
             ),
             feeding,
             click.option(
+                "--calm",
+                is_flag=True,
+                help="Random weights that pass noise on as trained ones do, for looking at what "
+                "8 bits cost; others amplify it, which shows faults.",
+            ),
+            click.option(
                 "--seed",
                 type=int,
                 default=0,
@@ -223,6 +229,7 @@ NETWORK = (
         "task",
         "num_classes",
         "seed",
+        "calm",
         "weights",
         "weights_key",
     ),
@@ -240,6 +247,7 @@ def specs(
     task: str | None,
     num_classes: int | None,
     seed: int,
+    calm: bool = False,
     weights: Path | None = None,
     weights_key: str | None = None,
     model_arguments: tuple[str, ...] = (),
@@ -277,6 +285,7 @@ def specs(
             images=images,
             weights_key=weights_key,
             arguments=arguments,
+            calm=calm,
         )
         for name in names
         for configuration in configurations

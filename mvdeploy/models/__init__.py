@@ -111,6 +111,7 @@ def make_spec(
     images: ImageChanges | None = None,
     weights_key: str | None = None,
     arguments: Arguments = (),
+    calm: bool = False,
 ) -> ModelSpec:
     """Return a spec that can be built: the model's defaults with what is asked for instead.
 
@@ -128,6 +129,7 @@ def make_spec(
         weights_key: where in the checkpoint the weights are, if several copies fit:
             ``state_dict_ema``, ``state_dict.model``, or ``.`` for the file itself.
         arguments: keywords for what makes the network, with their values as they are typed.
+        calm: random weights that pass noise on as trained ones do.
 
     Raises:
         UsageError: an unknown model or task, a task that the model does not do, sizes that do not
@@ -153,6 +155,11 @@ def make_spec(
     own_weights = _has_weights(family, plain)
     if images is not None:
         given["images"] = images
+    if calm and (weights is not None or own_weights):
+        raise UsageError(
+            "Weights that are given are as they are.", "Leave out --calm, or the checkpoint."
+        )
+    given["calm"] = calm
     spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
     family.check(spec)
     if images is not None:
@@ -357,7 +364,7 @@ def build(spec: ModelSpec) -> nn.Module:
         size, batches = random_weights.images_for(spec, sized=not configurable, fixed=fixed)
         # Weights that are the same for all image sizes are the same however images are fed, too.
         fed = None if configurable else preprocessing(spec)
-        random_weights.initialise(network, spec.seed or 0, size, fed, batches)
+        random_weights.initialise(network, spec.seed or 0, size, fed, batches, calm=spec.calm)
     if configurable:
         family.set_patches(network, spec.patches)
     _detach(network)

@@ -6,6 +6,10 @@ biases and tables are random, what scales a branch (layer scale, 1e-5 in many ne
 part, and BatchNorm statistics are those of a few forward passes on images as the network is fed
 them: two images give clearly different outputs, and a mutated operator shows.
 
+Such weights amplify noise, more with every layer: they tell a sound export from a broken one, not
+what 8 bits cost. `calm` ones pass it on about as it is, as trained ones do: kernels that blur more
+than they tell apart, and branches that add less to what they are added to.
+
 A module class whose weights have to be small, as where it takes exponentials of its input, says so:
 ``gain = 0.3`` (`GAIN` otherwise).
 """
@@ -56,6 +60,8 @@ def initialise(
     image_size: tuple[int, int] = (_SIZE, _SIZE),
     fed: Preprocessing | None = None,
     batches: int = _BATCHES,
+    *,
+    calm: bool = False,
 ) -> None:
     """Set every parameter and BatchNorm statistic of a network, in place; leaves it in eval mode.
 
@@ -67,12 +73,15 @@ def initialise(
         image_size: height and width, pixels, of the images that BatchNorm is calibrated on.
         fed: how images are fed to it; None for 0..1.
         batches: how many of eight of them.
+        calm: see the module's docstring.
     """
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad(), torch.random.fork_rng(devices=()), _one_thread():
         torch.manual_seed(seed)
         for module in network.modules():
             _randomise(module, generator)
+        if calm:
+            _calm(network)
         _calibrate(network, generator, image_size, fed, batches)
     network.eval()
 
@@ -102,6 +111,48 @@ def _randomise(module: nn.Module, generator: torch.Generator) -> None:
         case _:
             for own in module.parameters(recurse=False):
                 _vary(own, gain, generator)
+
+
+_BLUR, _DETAIL = 0.15, 1.0
+"""Of a calm kernel: how much is a blur of the same energy, and how much stays as it was."""
+
+_LESS = 0.5
+"""What a branch adds in a calm network, as a multiple."""
+
+_CLOSING = ("proj", "fc2", "out_proj", "o_proj", "project.norm", "project_conv.norm")
+"""Ends of the names of what makes the result of a branch."""
+
+
+def _calm(network: nn.Module) -> None:
+    """Make random weights pass noise on about as it is."""
+    for path, module in network.named_modules():
+        weight = getattr(module, "weight", None)
+        if isinstance(module, nn.Linear):
+            module.weight /= getattr(module, "gain", GAIN)
+        elif isinstance(module, nn.Conv2d) and min(module.kernel_size) > 1:
+            module.weight.copy_(_blurred(module.weight))
+        if path.endswith(_CLOSING) and isinstance(weight, Tensor):
+            weight *= _LESS
+
+
+def _blurred(weight: Tensor) -> Tensor:
+    """Return kernels that are a blur for the most part, with the energy that they had."""
+    height, width = weight.shape[2:]
+    blur = torch.outer(_bell(height), _bell(width))
+    blur /= blur.norm()
+    size = weight.flatten(2).norm(dim=-1)[..., None, None]
+    if weight.shape[1] > 1:  # of many channels, in either direction
+        size = size * weight.mean((2, 3), keepdim=True).sign()
+    calm: Tensor = _BLUR * size * blur + _DETAIL * weight
+    return calm
+
+
+def _bell(count: int) -> Tensor:
+    """Return binomial coefficients: 1, 2, 1 for 3."""
+    row = torch.ones(1)
+    for _ in range(count - 1):
+        row = nn.functional.pad(row, (0, 1)) + nn.functional.pad(row, (1, 0))
+    return row
 
 
 def _norm(module: nn.Module, generator: torch.Generator) -> None:

@@ -15,7 +15,7 @@ from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import memory, prepare
+from mvdeploy.pipeline import calibration, memory, prepare
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -64,6 +64,8 @@ class Request:
         said: what is said of the inputs of exported files.
         network: the one that files without a manifest came from; None where that is not known.
         left_out: passes that networks do not go through.
+        wish: what scales of whole numbers are taken from.
+        keep_float: patterns of modules that stay in float, in programs with whole numbers.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -79,6 +81,8 @@ class Request:
     said: FileInputs | None = None
     network: ModelSpec | None = None
     left_out: tuple[str, ...] = ()
+    wish: calibration.Wish = calibration.DEFAULT
+    keep_float: tuple[str, ...] = ()
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -103,6 +107,7 @@ class Request:
             self.precisions,
             self.said,
             self.network,
+            self.keep_float,
         )
 
     @property
@@ -150,7 +155,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
-        spec: Builder(spec, photograph, on_step, request.left_out) for spec in request.specs
+        spec: Builder(spec, photograph, on_step, request.left_out, request.wish)
+        for spec in request.specs
     }
     link = links.get(request.device, request.link_options)
     store: Store | None = None

@@ -64,6 +64,7 @@ def wanted(
     precisions: Sequence[str | None] = (None,),
     said: FileInputs | None = None,
     network: ModelSpec | None = None,
+    keep_float: tuple[str, ...] = (),
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
@@ -74,6 +75,7 @@ def wanted(
         precisions: of the networks; None for each format's usual one.
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
+        keep_float: patterns of modules of the networks that stay in float.
 
     Raises:
         UsageError: a file is damaged, nothing here runs it, or a format is not written in a
@@ -100,7 +102,7 @@ def wanted(
     if not any(file.artifact.read_from for file in files.values()):
         _demand_files_of_others(subjects, said, network)
     ways = [
-        (format_name, export.options(format_name, precision=precision))
+        (format_name, _options(format_name, precision, keep_float))
         for format_name in formats
         for precision in precisions
     ]
@@ -113,6 +115,16 @@ def wanted(
                 file = files[subject]
                 add(_case_of_file(file.path, file.artifact), file.path, options, file.findings)
     return cases
+
+
+def _options(
+    format_name: str, precision: str | None, keep_float: tuple[str, ...]
+) -> export.Options:
+    """Return how a network is exported; only what has whole numbers keeps some of it in float."""
+    plain = export.options(format_name, precision=precision)
+    if not keep_float or export.target(format_name, plain) is None:
+        return plain
+    return dataclasses.replace(plain, keep_float=keep_float)
 
 
 def _files(

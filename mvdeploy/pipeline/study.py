@@ -192,7 +192,9 @@ def spec_of(row: StudyRow, seed: int) -> ModelSpec:
 
 
 def _cases(spec: ModelSpec, request: Request) -> list[Case]:
-    found = prepare.wanted((spec,), request.formats, request.device, request.precisions)
+    found = prepare.wanted(
+        (spec,), request.formats, request.device, request.precisions, keep_float=request.keep_float
+    )
     return [wanted.case for wanted in found]
 
 

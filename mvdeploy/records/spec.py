@@ -158,6 +158,7 @@ class ModelSpec:
         own_inputs: what the network takes, with `batch` in the shapes; empty for one image.
         own_outputs: what it returns, likewise, where its task does not say.
         arguments: keywords for what makes the network, and their values as they are typed.
+        calm: its random weights pass noise on as trained ones do, instead of amplifying it.
     """
 
     model: str
@@ -172,6 +173,7 @@ class ModelSpec:
     own_inputs: tuple[TensorInfo, ...] = ()
     own_outputs: tuple[TensorInfo, ...] = ()
     arguments: Arguments = ()
+    calm: bool = False
 
     @property
     def is_random(self) -> bool:
@@ -208,7 +210,8 @@ class ModelSpec:
 
         With a task that is not the usual.
         """
-        words = (self.model, self.patches_text, *self._assigned, self._other_task)
+        calm = "calm" if self.calm else ""
+        words = (self.model, self.patches_text, *self._assigned, self._other_task, calm)
         return " ".join(filter(None, words))
 
     @property
@@ -229,7 +232,8 @@ class ModelSpec:
         patches = [f"p{self.patches_text.replace(',', '-')}"] if self.patches else []
         words = " ".join((self.model, *self._assigned))
         name = files.short(re.sub(r"[^A-Za-z0-9._]+", "-", words))
-        return "-".join(filter(None, (name, self._other_task, *patches, *sizes)))
+        calm = "calm" if self.calm else ""
+        return "-".join(filter(None, (name, self._other_task, calm, *patches, *sizes)))
 
 
 def parse_patches(text: str) -> tuple[PatchSize, ...]:
