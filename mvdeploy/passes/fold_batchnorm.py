@@ -17,7 +17,8 @@ shape arithmetic in Python are no obstacle; also through a view of a linear laye
 keeps its last axis. A BatchNorm stays where folding would change the result:
 when its input is no layer's output, when that output or a weight of the two is used elsewhere too,
 when the output is changed in place before, when either of the two runs more than once, or when
-either computes more than its parameters say (a subclass, a hook).
+either computes more than its parameters say (a hook, or a subclass whose outputs do not scale with
+its weights).
 """
 
 from __future__ import annotations
@@ -212,7 +213,7 @@ def _why_not_into(
     layer: nn.Module, between: Tensor, calls: dict[nn.Module, _Calls], uses: _Uses
 ) -> str:
     """Return why nothing can be folded into the layer that made a tensor, or an empty string."""
-    if not _is_plain(layer):
+    if not (_is_plain(layer) or _scales_with_its_weights(layer, calls[layer].inputs[0])):
         return "the layer before it computes more than its class does, or computes its weights"
     if len(calls[layer].outputs) > 1:
         return "the layer before it is shared: it runs more than once"
@@ -312,6 +313,34 @@ def _is_plain(module: nn.Module) -> bool:
     known = any(type(module).forward is kind.forward for kind in kinds)
     hooked = bool(module._forward_hooks or module._forward_pre_hooks)
     return known and not hooked and not parametrize.is_parametrized(module)
+
+
+def _scales_with_its_weights(layer: nn.Module, argument: Tensor) -> bool:
+    """Whether a subclass, as timm's that pads first, makes of other weights what a layer does.
+
+    With weights and a bias that are multiples for each channel, its outputs have to be as well.
+    """
+    if not isinstance(layer, _LAYERS) or layer._forward_hooks or layer._forward_pre_hooks:
+        return False
+    if parametrize.is_parametrized(layer):
+        return False
+    image = _cropped(argument, layer).double()
+    plain = copy.deepcopy(layer).double()
+    with torch.no_grad():
+        made = plain(image)
+        channels = made.shape[-1] if isinstance(layer, nn.Linear) else made.shape[1]
+        factors = torch.linspace(0.5, 2.0, channels, dtype=torch.float64)
+        shift = torch.zeros_like(factors) if plain.bias is None else plain.bias.clone()
+        other = copy.deepcopy(plain)
+        other.weight.copy_(_scaled(layer, plain.weight, factors))
+        other.bias = nn.Parameter(factors * shift + factors)
+        shape = (-1,) if isinstance(layer, nn.Linear) else (-1, *(1,) * (made.dim() - 2))
+        wanted = (made + 1) * factors.reshape(shape)
+        result = other(image)
+    if result.shape != wanted.shape:
+        return False
+    size = max(1.0, float(wanted.abs().max()))
+    return bool((result - wanted).abs().max() <= _SAME * size)
 
 
 def _is_norm(module: nn.Module) -> bool:
