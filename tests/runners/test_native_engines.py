@@ -238,6 +238,50 @@ def test_an_arm64_processor_computes_the_same(native, arm64_native, make_real, e
         assert largest_difference(there, known) < 1e-5
 
 
+WHOLE = ("int8", "int8-dynamic", "int8-fast")
+
+
+@pytest.fixture(scope="module", params=FORMATS)
+def whole(request, tmp_path_factory):
+    """The yardstick in whole numbers, by precision, and what it computes in float."""
+    from mvdeploy import export, models
+    from mvdeploy.pipeline.export import Builder
+
+    format_name, folder = request.param, tmp_path_factory.mktemp(request.param)
+    builder = Builder(models.make_spec("yardstick"))
+    found = {}
+    for precision in WHOLE:
+        path = folder / f"{precision}{export.suffix(format_name)}"
+        found[precision] = builder.export(format_name, path, export.Options(precision))
+    return format_name, found, builder.network
+
+
+@pytest.mark.slow
+def test_an_arm64_processor_computes_the_same_in_whole_numbers(arm64_native, whole, tmp_path):
+    import torch
+
+    from mvdeploy.verify import running
+
+    format_name, exported, network = whole
+    image = np.random.default_rng(7).random((1, 3, 56, 56), dtype=np.float32)
+    np.save(tmp_path / "image.npy", image)
+    models = []
+    for done in exported.values():
+        inputs = {done.artifact.inputs[0].name: str(tmp_path / "image.npy")}
+        models.append(JobModel(ENGINES[format_name], str(done.path), sha256(done.path), inputs))
+    job = Job(tuple(models), (0, 1, 2), 1, Warmup(iterations=0))
+    ended = arm64_native.run(keeping_outputs(job, tmp_path / "there"))
+    result = parse_events(ended.lines, job)
+    exact = network(torch.from_numpy(image)).detach().numpy()
+    for ran, done in zip(result.models, exported.values(), strict=True):
+        there = np.load(next(iter(ran.output_files.values())))
+        feed = {"one": {done.artifact.inputs[0].name: image}}
+        here = running.run_artifact(done.artifact, done.path, feed, ENGINES[format_name])
+        here = next(iter(here["one"].values()))
+        # Numbers halfway between two whole ones are rounded one way or the other.
+        assert np.linalg.norm(there - here) <= 0.5 * np.linalg.norm(here - exact), done.path.name
+
+
 @pytest.mark.slow
 def test_the_arm64_kit_has_its_engines(arm64_native, aarch64_kit):
     (hello,) = arm64_native.run(b"", "--hello").events
