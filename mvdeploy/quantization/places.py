@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from mvdeploy.quantization import CONVOLUTION, LINEAR, POINTWISE, Scheme, Target
 
@@ -208,5 +209,6 @@ def _is_weight(argument: object, constants: set[fx.Node]) -> bool:
 
 def _constants(program: ExportedProgram) -> set[fx.Node]:
     """Return the nodes that stand for tensors which the program holds."""
-    given = set(program.graph_signature.user_inputs)
-    return {n for n in program.graph.nodes if n.op == "placeholder" and n.name not in given}
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    pairs = zip(nodes, program.graph_signature.input_specs, strict=True)
+    return {node for node, spec in pairs if spec.kind is not InputKind.USER_INPUT}

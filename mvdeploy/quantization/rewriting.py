@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -51,7 +52,10 @@ class Rewriter:
         with quiet():
             self.program = copy.deepcopy(program)
         self._graph = self.program.graph
-        self._nodes = {node.name: node for node in self._graph.nodes}
+        # By the names of those that are given: a copy calls one otherwise that is named as Python's
+        # own functions are, as an input 'input'.
+        pairs = zip(program.graph.nodes, self._graph.nodes, strict=True)
+        self._nodes = {given.name: node for given, node in pairs}
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
         self._target = target
         self._dtype = torch.uint8 if target.unsigned else torch.int8
@@ -178,9 +182,10 @@ class Rewriter:
             known = {str(s.target): s.arg.name for s in self._specs}
             found: fx.Node = next(n for n in self._graph.nodes if n.name == known[name])
             return found
-        label = "b_" + name.replace(".", "_")
+        label = "b_" + re.sub(r"\W", "_", name, flags=re.ASCII)
         with self._graph.inserting_before(beside):
             node: fx.Node = self._graph.placeholder(label)
+        node.target = node.name  # what another weight is called too was made unique
         node.meta["val"] = _fake(beside, tuple(value.shape), value.dtype)
         self.program.state_dict[name] = value
         at = next(i for i, s in enumerate(self._specs) if s.arg.name == beside.name)
