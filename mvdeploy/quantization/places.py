@@ -28,6 +28,20 @@ _CLAMPS = (
 )
 """What engines compute together with the operator before."""
 
+MOVES = (
+    *(_ATEN.max_pool2d.default, _ATEN.permute.default, _ATEN.transpose.int, _ATEN.t.default),
+    *(_ATEN.view.default, _ATEN.reshape.default, _ATEN._unsafe_view.default),
+    *(_ATEN.flatten.using_ints, _ATEN.squeeze.dim, _ATEN.unsqueeze.default),
+    *(_ATEN.slice.Tensor, _ATEN.clone.default),
+)
+"""What moves numbers or takes some of them."""
+
+_UNCHANGED = (
+    *(*MOVES, *_CLAMPS, _ATEN.clamp.default, _ATEN.cat.default),
+    *(_ATEN.constant_pad_nd.default, _ATEN.pad.default),
+)
+"""What has no other scale behind it than before it."""
+
 _SOFTMAX = (_ATEN.softmax.int, _ATEN._softmax.default)
 _PRODUCTS = (_ATEN.bmm.default, _ATEN.matmul.default)
 _FLOAT_CLASSES = ("Norm", "Softmax", "GRN")
@@ -90,6 +104,8 @@ def find(
                 consumed[value] = (*consumed.get(value, ()), node)
     weights = tuple(node for node in chosen if kind(node) is not None)
     joined = [n for n in chosen if n.target is _ATEN.cat.default]
+    if target.one_scale and not scheme.dynamic:
+        joined += _between(program, {*produced, *consumed})
     return Places(weights, produced, consumed, tuple(_shared(joined)))
 
 
@@ -170,6 +186,8 @@ def _is_other(node: fx.Node, target: Target, constants: set[fx.Node]) -> bool:
     tensors = [x for x in given if isinstance(x, fx.Node) and x not in constants]  # type: ignore[union-attr]
     if len(tensors) != len(given) or not all(map(_is_float, tensors)):  # type: ignore[arg-type]
         return False
+    if not all(x.meta["val"].dim() for x in tensors):
+        return False  # a single number
     return not (_before_softmax(node) or any(x.target in _PRODUCTS for x in tensors))
 
 
@@ -177,11 +195,19 @@ def _before_softmax(node: fx.Node) -> bool:
     return any(user.target in _SOFTMAX for user in node.users)
 
 
+def _between(program: ExportedProgram, whole: set[fx.Node]) -> Iterator[fx.Node]:
+    """Yield operators that change no numbers, between tensors of whole ones."""
+    for node in program.graph.nodes:
+        given = node.all_input_nodes
+        if node.target in _UNCHANGED and node in whole and given and whole.issuperset(given):
+            yield node
+
+
 def _shared(joined: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, ...]]:
-    """Yield the groups of results that concatenations tie together."""
+    """Yield the groups of results that concatenations and the like tie together."""
     groups: list[set[fx.Node]] = []
     for node in joined:
-        group = {result_of(node), *node.all_input_nodes}
+        group = {result_of(node), node, *node.all_input_nodes}
         for other in [g for g in groups if g & group]:
             groups.remove(other)
             group |= other

@@ -580,6 +580,27 @@ def reflected() -> nn.Module:
     )
 
 
+def before_activation() -> nn.Module:
+    """A result that is read before and after its clamp."""
+
+    def how(m: Any, x: Tensor) -> Any:
+        y = m.a(x)
+        return m.c(m.b(torch.relu(y)) + y)
+
+    return _made(how, a=_conv(), b=_conv(8, 8, 3), c=_conv(8, 4, 1))
+
+
+def moved() -> nn.Module:
+    """Whole numbers that are only moved."""
+
+    def how(m: Any, x: Tensor) -> Any:
+        y = functional.pad(functional.max_pool2d(m.a(x), 2), (1, 1, 1, 1))
+        z = m.b(y)[:, :, 1:].transpose(2, 3)
+        return m.head(m.c(z).flatten(1))
+
+    return _made(how, a=_conv(), b=_conv(8, 8, 3), c=_conv(8, 2, 1), head=nn.Linear(2 * 10 * 9, 5))
+
+
 FACTORIES = {
     name: made
     for name, made in list(globals().items())
