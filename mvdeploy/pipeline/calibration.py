@@ -69,7 +69,7 @@ def read(images: str | None, method: str | None, percentile: float | None) -> Wi
             "Give --percentile a number from 50 to 100, such as 99.99.",
         )
     chosen: Path | int = IMAGES
-    if images is not None and images.isdigit():
+    if images is not None and images.isdecimal():
         chosen = int(images)
         if not 1 <= chosen <= MOST:
             raise UsageError(
@@ -125,7 +125,13 @@ def _feeds(wish: Wish, spec: ModelSpec, rule: Preprocessing) -> Iterator[Feed]:
     from mvdeploy.verify import inputs
 
     for path in _pictures(wish.images):
-        yield inputs.whole(spec.inputs, load_images(path, spec.inputs, rule), _SEED)
+        try:
+            images = load_images(path, spec.inputs, rule)
+        except UsageError as error:
+            raise UsageError(
+                error.message, f"Take it out of {wish.images}, or put a whole one in its place."
+            ) from error
+        yield inputs.whole(spec.inputs, images, _SEED)
 
 
 def _variants(count: int, spec: ModelSpec, rule: Preprocessing, seed: int) -> Iterator[Feed]:

@@ -50,12 +50,15 @@ class Target:
         others: operators without weights: ``add``, ``mul``, ``cat``, ``silu`` (as x·sigmoid(x)).
         float_results: operators with weights whose results are floats.
         narrow: operators with weights of -63 to 63, because an engine adds two products in 16 bits.
+        one_scale: operators that only move or choose numbers take whole ones from their neighbours,
+            and these must have one scale.
     """
 
     unsigned: bool = False
     others: tuple[str, ...] = ()
     float_results: tuple[str, ...] = ()
     narrow: tuple[str, ...] = ()
+    one_scale: bool = False
 
     @property
     def least(self) -> int:

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
 
-from mvdeploy.quantization.places import module_of, result_of
+from mvdeploy.quantization.places import MOVES, module_of, result_of
 from mvdeploy.quantization.rewriting import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, SUFFIX
 from mvdeploy.quantization.running import arguments
 
@@ -243,13 +243,19 @@ def _is_rounding(node: fx.Node) -> bool:
     return node.target in (*QUANTIZE, *DEQUANTIZE, DEQUANTIZE_WEIGHT)
 
 
+def _is_quantised(node: fx.Node) -> bool:
+    """Say whether a result is quantised, maybe where it was moved to: engines do it before that."""
+    moved = (user for user in node.users if user.target in MOVES)
+    return any(user.target in QUANTIZE for user in node.users) or any(map(_is_quantised, moved))
+
+
 def _is_float(node: fx.Node) -> bool:
     value = node.meta.get("val")
     return isinstance(value, Tensor) and value.dtype is torch.float32
 
 
 def _leaves(node: fx.Node) -> bool:
-    """Say whether a result leaves its module, and not only to be clamped or quantised."""
-    if any(user.target in QUANTIZE for user in result_of(node).users):
+    """Say whether a result leaves its module, and not only to be moved, clamped or quantised."""
+    if _is_quantised(result_of(node)):
         return False
     return any(user.op == "output" or module_of(user) != module_of(node) for user in node.users)

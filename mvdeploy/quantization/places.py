@@ -9,6 +9,7 @@ from collections.abc import Iterable, Iterator, Sequence
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
+from torch.export.graph_signature import InputKind
 
 from mvdeploy.quantization import CONVOLUTION, LINEAR, POINTWISE, Scheme, Target
 
@@ -26,6 +27,20 @@ _CLAMPS = (
     *(_ATEN.hardtanh.default, _ATEN.hardtanh_.default),
 )
 """What engines compute together with the operator before."""
+
+MOVES = (
+    *(_ATEN.max_pool2d.default, _ATEN.permute.default, _ATEN.transpose.int, _ATEN.t.default),
+    *(_ATEN.view.default, _ATEN.reshape.default, _ATEN._unsafe_view.default),
+    *(_ATEN.flatten.using_ints, _ATEN.squeeze.dim, _ATEN.unsqueeze.default),
+    *(_ATEN.slice.Tensor, _ATEN.clone.default),
+)
+"""What moves numbers or takes some of them."""
+
+_UNCHANGED = (
+    *(*MOVES, *_CLAMPS, _ATEN.clamp.default, _ATEN.cat.default),
+    *(_ATEN.constant_pad_nd.default, _ATEN.pad.default),
+)
+"""What has no other scale behind it than before it."""
 
 _SOFTMAX = (_ATEN.softmax.int, _ATEN._softmax.default)
 _PRODUCTS = (_ATEN.bmm.default, _ATEN.matmul.default)
@@ -89,6 +104,8 @@ def find(
                 consumed[value] = (*consumed.get(value, ()), node)
     weights = tuple(node for node in chosen if kind(node) is not None)
     joined = [n for n in chosen if n.target is _ATEN.cat.default]
+    if target.one_scale and not scheme.dynamic:
+        joined += _between(program, {*produced, *consumed})
     return Places(weights, produced, consumed, tuple(_shared(joined)))
 
 
@@ -169,6 +186,8 @@ def _is_other(node: fx.Node, target: Target, constants: set[fx.Node]) -> bool:
     tensors = [x for x in given if isinstance(x, fx.Node) and x not in constants]  # type: ignore[union-attr]
     if len(tensors) != len(given) or not all(map(_is_float, tensors)):  # type: ignore[arg-type]
         return False
+    if not all(x.meta["val"].dim() for x in tensors):
+        return False  # a single number
     return not (_before_softmax(node) or any(x.target in _PRODUCTS for x in tensors))
 
 
@@ -176,11 +195,19 @@ def _before_softmax(node: fx.Node) -> bool:
     return any(user.target in _SOFTMAX for user in node.users)
 
 
+def _between(program: ExportedProgram, whole: set[fx.Node]) -> Iterator[fx.Node]:
+    """Yield operators that change no numbers, between tensors of whole ones."""
+    for node in program.graph.nodes:
+        given = node.all_input_nodes
+        if node.target in _UNCHANGED and node in whole and given and whole.issuperset(given):
+            yield node
+
+
 def _shared(joined: Sequence[fx.Node]) -> Iterator[tuple[fx.Node, ...]]:
-    """Yield the groups of results that concatenations tie together."""
+    """Yield the groups of results that concatenations and the like tie together."""
     groups: list[set[fx.Node]] = []
     for node in joined:
-        group = {result_of(node), *node.all_input_nodes}
+        group = {result_of(node), node, *node.all_input_nodes}
         for other in [g for g in groups if g & group]:
             groups.remove(other)
             group |= other
@@ -208,5 +235,6 @@ def _is_weight(argument: object, constants: set[fx.Node]) -> bool:
 
 def _constants(program: ExportedProgram) -> set[fx.Node]:
     """Return the nodes that stand for tensors which the program holds."""
-    given = set(program.graph_signature.user_inputs)
-    return {n for n in program.graph.nodes if n.op == "placeholder" and n.name not in given}
+    nodes = [node for node in program.graph.nodes if node.op == "placeholder"]
+    pairs = zip(nodes, program.graph_signature.input_specs, strict=True)
+    return {node for node, spec in pairs if spec.kind is not InputKind.USER_INPUT}

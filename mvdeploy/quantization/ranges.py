@@ -27,8 +27,11 @@ BINS = 8192
 
 STEPS = 256
 
-_SMALLEST = 1e-9
-"""Of a scale: a tensor of zeros needs one as well."""
+_SMALLEST = 1e-36
+"""Of a scale."""
+
+_OF_ZEROS = 1 / 256
+"""Scale of a tensor of zeros: engines divide by it, and refuse what comes of a very small one."""
 
 Floats = npt.NDArray[np.float64]
 
@@ -94,7 +97,7 @@ def scale(low: float, high: float, least: int, most: int) -> tuple[float, int]:
         most: whole number.
     """
     low, high = min(low, 0.0), max(high, 0.0)
-    step = max((high - low) / (most - least), _SMALLEST)
+    step = max((high - low) / (most - least), _SMALLEST) if high > low else _OF_ZEROS
     step = float(np.float32(step))
     zero = min(max(round(least - low / step), least), most)
     return step, zero

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import copy
 import operator
+import re
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -35,8 +36,14 @@ QUANTIZE = (_Q.quantize_per_tensor.default, _Q.quantize_per_tensor.tensor)
 DEQUANTIZE = (_Q.dequantize_per_tensor.default, _Q.dequantize_per_tensor.tensor)
 DEQUANTIZE_WEIGHT = _Q.dequantize_per_channel.default
 
-EPS = 1.1920928955078125e-07
+EPS = 1.1754943508222875e-38
 """The least scale that is found in an inference."""
+
+_SMALLEST = 1e-36
+"""The least scale of a weight, and of products."""
+
+_LARGEST_SUM = 2.0**31 - 2**8
+"""Of whole numbers of 32 bits, as a float: biases are added to products in them."""
 
 
 class Rewriter:
@@ -51,7 +58,10 @@ class Rewriter:
         with quiet():
             self.program = copy.deepcopy(program)
         self._graph = self.program.graph
-        self._nodes = {node.name: node for node in self._graph.nodes}
+        # By the names of those that are given: a copy calls one otherwise that is named as Python's
+        # own functions are, as an input 'input'.
+        pairs = zip(program.graph.nodes, self._graph.nodes, strict=True)
+        self._nodes = {given.name: node for given, node in pairs}
         self._order = {node: i for i, node in enumerate(self._graph.nodes)}
         self._target = target
         self._dtype = torch.uint8 if target.unsigned else torch.int8
@@ -143,7 +153,7 @@ class Rewriter:
         spec = next(s for s in self._specs if s.arg.name == weight.name)
         held = self._held(spec)
         most = NARROW_MOST if kind(node) in self._target.narrow else WEIGHT_MOST
-        numbers, scale = whole(held, most)
+        numbers, scale = whole(held, most, self._least(node))
         name = f"{spec.target}{SUFFIX}"
         parts = {
             name: numbers,
@@ -160,6 +170,22 @@ class Rewriter:
             self._specs.remove(spec)
             for table in (self.program.state_dict, self.program.constants):
                 table.pop(spec.target, None)
+
+    def _least(self, node: fx.Node) -> Tensor | None:
+        """Return the least scales of a weight with which its bias is a whole number of 32 bits.
+
+        What is multiplied with a weight for which that is more than it needs is next to nothing
+        beside the bias.
+        """
+        fed: Any = node.args[0]
+        bias: Any = node.args[2] if len(node.args) > 2 else None
+        if fed.target is not DEQUANTIZE[0]:
+            return None
+        least = torch.tensor(_SMALLEST, dtype=torch.float64)
+        spec = next((s for s in self._specs if bias is not None and s.arg.name == bias.name), None)
+        if spec is not None and spec.kind is not InputKind.USER_INPUT:
+            least = (self._held(spec).abs().double() / _LARGEST_SUM).clamp(min=_SMALLEST)
+        return (least / float(fed.args[1])).float()
 
     @property
     def _specs(self) -> list[InputSpec]:
@@ -178,9 +204,10 @@ class Rewriter:
             known = {str(s.target): s.arg.name for s in self._specs}
             found: fx.Node = next(n for n in self._graph.nodes if n.name == known[name])
             return found
-        label = "b_" + name.replace(".", "_")
+        label = "b_" + re.sub(r"\W", "_", name, flags=re.ASCII)
         with self._graph.inserting_before(beside):
             node: fx.Node = self._graph.placeholder(label)
+        node.target = node.name  # what another weight is called too was made unique
         node.meta["val"] = _fake(beside, tuple(value.shape), value.dtype)
         self.program.state_dict[name] = value
         at = next(i for i, s in enumerate(self._specs) if s.arg.name == beside.name)
@@ -197,17 +224,23 @@ def _operator_of(node: fx.Node) -> fx.Node:
     return node
 
 
-def whole(weight: Tensor, most: int = WEIGHT_MOST) -> tuple[Tensor, Tensor]:
+def whole(
+    weight: Tensor, most: int = WEIGHT_MOST, least: Tensor | None = None
+) -> tuple[Tensor, Tensor]:
     """Return a weight in whole numbers of 8 bits, and the scale of each output channel.
 
-    Symmetric: the largest number of a channel becomes `most`.
+    Symmetric: the largest number of a channel becomes `most`. A channel of zeros has a scale like
+    the others.
 
     Args:
         weight: output channels first.
         most: see above.
+        least: scale of each channel, at least; None for any.
     """
     largest = weight.abs().flatten(1).amax(1)
-    scale = (largest / most).clamp(min=EPS)
+    usual = largest.amax() if largest.any() else torch.ones(())
+    scale = torch.where(largest > 0, largest, usual) / most
+    scale = torch.maximum(scale, least if least is not None else scale).clamp(min=_SMALLEST)
     by_channel = scale.reshape(-1, *(1,) * (weight.dim() - 1))
     numbers = (weight / by_channel).round().clamp(-most, most)
     return numbers.to(torch.int8).contiguous(), scale

@@ -30,6 +30,7 @@ def run(
             return see(n, super().run_node(n))
 
     interpreter = Watching(program.graph_module)
+    interpreter.extra_traceback = False  # its lines would be added to what is said of an error
     with torch.inference_mode():
         outputs = interpreter.run(*arguments(program, inputs))
     return tuple(outputs)

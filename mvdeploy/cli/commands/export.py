@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -224,7 +225,7 @@ def _batch(text: str | None) -> int | None:
     """Return a number of images; None where nothing is said."""
     if text is None:
         return None
-    if not text.isdigit() or int(text) < 1:
+    if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"'{text}' is no number of images.", "Give --batch 1 or --batch dynamic.")
     return int(text)
 
@@ -268,8 +269,13 @@ def _demand_whole(jobs: Sequence[_Job], min_sqnr: float | None) -> None:
     """Refuse to look for the sensitivity of programs without whole numbers.
 
     Raises:
-        UsageError: none of the files has any.
+        UsageError: none of the files has any, or what is to be reached is no number.
     """
+    if min_sqnr is not None and not math.isfinite(min_sqnr):
+        raise UsageError(
+            f"No outputs can be {min_sqnr:g} dB above their noise.",
+            "Give --min-sqnr a number such as 25.",
+        )
     if min_sqnr is None or any(export.target(job.format, job.options) for job in jobs):
         return
     raise UsageError(

@@ -104,26 +104,41 @@ def _whole(graph: Graph, own: NodeProto) -> _Whole | None:
 def _lay_out(graph: Graph) -> None:
     """Hold weights as they are read, each with zero points of its own.
 
-    The exporter shares the zero points of weights of one size; ONNX Runtime replaces them once for
-    each weight that it makes unsigned, and fails at the second (1.32).
+    The exporter shares the zero points of weights of one size, and a weight that several operators
+    read; ONNX Runtime replaces both once for each operator whose weight it makes unsigned, and
+    fails at the second (1.32). So each operator has its own.
     """
-    made = []
+    made: list[NodeProto] = []
+    taken: set[str] = set()
     for own in graph.nodes:
-        source = graph.made_by.get(own.input[0]) if own.op_type == "Transpose" else own
-        weight = None if source is None else graph.constant(source.input[0])
-        if source is None or source.op_type != "DequantizeLinear" or weight is None:
-            made.append(own)
-            continue
-        name, axis = source.input[0], attribute(source, "axis", 1)
-        if source is not own and weight.ndim == 2:
-            name, axis = graph.hold(f"{name}_transposed", weight.T), 1 - axis
-        elif source is not own:
-            made.append(own)
-            continue
-        zeros = np.zeros(weight.shape[attribute(source, "axis", 1)], np.int8)
-        inputs = (name, source.input[1], graph.hold(f"{name}_zero_point", zeros))
-        made.append(node("DequantizeLinear", inputs, own.output, own, own.name, axis=axis))
+        made += _laid_out(graph, own, taken)
     graph.replace(made)
+
+
+def _laid_out(graph: Graph, own: NodeProto, taken: set[str]) -> Iterator[NodeProto]:
+    """Yield what makes floats of a weight, for each operator that reads it; or else the node."""
+    source = graph.made_by.get(own.input[0]) if own.op_type == "Transpose" else own
+    weight = None if source is None else graph.constant(source.input[0])
+    if source is None or source.op_type != "DequantizeLinear" or weight is None:
+        yield own
+        return
+    name, axis = source.input[0], attribute(source, "axis", 1)
+    zeros = np.zeros(weight.shape[axis], np.int8)
+    if source is not own and weight.ndim == 2:
+        weight, axis = weight.T, 1 - axis
+        name = graph.hold(f"{name}_transposed", weight)
+    elif source is not own:
+        yield own
+        return
+    out = own.output[0]
+    for at, reader in enumerate(graph.read_by[out]):
+        floats = f"{out}_{at}" if at else out
+        if name in taken:
+            name = graph.hold(name, weight)
+        taken.add(name)
+        reader.input[list(reader.input).index(out)] = floats
+        inputs = (name, source.input[1], graph.hold(f"{name}_zero_point", zeros))
+        yield node("DequantizeLinear", inputs, (floats,), own, "" if at else own.name, axis=axis)
 
 
 def _whole_bias(graph: Graph, own: NodeProto) -> Iterator[NodeProto]:
@@ -196,6 +211,9 @@ def _product(
 
 def _convolution(graph: Graph, own: NodeProto, whole: _Whole) -> Iterator[NodeProto]:
     """Yield a convolution with the channels last; a transposition stands before and behind it."""
+    if whole.weight.ndim != 4:
+        yield own
+        return
     out = own.output[0]
     bias = graph.constant(own.input[2]) if len(own.input) > 2 else None
     readers = graph.read_by[out]

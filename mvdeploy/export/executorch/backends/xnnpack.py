@@ -18,9 +18,9 @@ REWRITINGS = (
     *("hard_activations", "identities", "resizing", "scalars"),
 )
 TARGETS = {
-    "int8": Target(),
+    "int8": Target(one_scale=True),
     "int8-dynamic": Target(),
-    "int8-fast": Target(others=("add", "mul", "cat", "silu")),
+    "int8-fast": Target(others=("add", "mul", "cat", "silu"), one_scale=True),
 }
 
 
