@@ -46,6 +46,10 @@ _TARGETS = {
     "int8-fast": Target(unsigned=True, float_results=(LINEAR, POINTWISE), narrow=(CONVOLUTION,)),
 }
 
+_FLOAT32 = ("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim")
+"""What stays float32 in half precision: sums of squares, but for those that an operator of ONNX has
+inside, which says itself in which type it adds."""
+
 _LACKING = r"No ONNX function found for <OpOverload\(op='([\w.]+)'"
 
 _SCOPES_KEY = "pkg.torch.onnx.name_scopes"
@@ -191,6 +195,16 @@ def _functional(subject: Subject) -> ExportedProgram:
     return functional
 
 
+def _halved(subject: Subject) -> ExportedProgram:
+    """Trace a network, and have it computed in half precision."""
+    from mvdeploy import rewritings
+    from mvdeploy.export import _halving
+
+    traced = trace(subject)
+    _halving.prepare(traced, _FLOAT32)
+    return _halving.halve(rewritings.apply(traced, ("small_terms",)))
+
+
 def _translated(subject: Subject, options: export.Options, program: Any, **dynamic: Any) -> Any:
     """Return the exporter's translation of a network or a traced program."""
     import torch
@@ -222,6 +236,9 @@ def _traced(subject: Subject, options: export.Options) -> onnx.ModelProto:
     from mvdeploy.rewritings import small_terms
 
     free = free_batch(subject)
+    if subject.halves:
+        halved: onnx.ModelProto = _translated(subject, options, _halved(subject)).model_proto
+        return halved
     translated = _translated(subject, options, subject.network, dynamic_shapes=free)
     seen = translated.exported_program
     if seen is not None and small_terms.concerns(seen):
