@@ -45,8 +45,11 @@ def conversions() -> Iterator[None]:
             (layouts.ChannelsLastTaggedReshapePass, "call", _naming(layouts)),
         ]
         visitors: dict[str, Any] = node_visitor._node_visitor_dict
+        convolution = visitors[_CONVOLUTION]
+        own = _as_they_are(convolution.define_tensor)
+        replaced.append((convolution, "define_tensor", own))
         visitors[_CONVERT] = _visitor(node_visitor.NodeVisitor)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, KeyError) as error:
         raise EngineError(
             f"This version of ExecuTorch has no changes of type to be taken ({error}).",
             "Install the version of executorch that mvdeploy asks for.",
@@ -54,11 +57,15 @@ def conversions() -> Iterator[None]:
     with ExitStack() as restore:
         restore.callback(visitors.pop, _CONVERT)
         for owner, name, value in replaced:
-            restore.callback(setattr, owner, name, owner.__dict__[name])
+            if name in owner.__dict__:
+                restore.callback(setattr, owner, name, owner.__dict__[name])
+            else:
+                restore.callback(delattr, owner, name)
             setattr(owner, name, value)
         yield
 
 
+_CONVOLUTION = "aten.convolution.default"
 _CONVERT = "prims.convert_element_type.default"
 """What a change of type is called inside of a delegate, so that no pass takes it for a layout's."""
 
@@ -94,6 +101,15 @@ def _naming(layouts: Any) -> Any:
         return real(self, module)
 
     return call
+
+
+def _as_they_are(real: Any) -> Any:
+    """Return what writes weights of a convolution in their own type."""
+
+    def define_tensor(self: Any, *given: Any, **kind: Any) -> None:
+        real(self, *given, **{**kind, "force_fp32": False})
+
+    return define_tensor
 
 
 def _visitor(kind: Any) -> Any:
