@@ -1,9 +1,9 @@
 """A traced program → the same in half precision; what it is fed and returns stays float32.
 
-Weights, buffers and constants become float16, and so does every result, but for those operators that
-the network keeps out of mixed precision (see `_float32_regions`) or that the engine has in float32
-alone. What neither an input nor a weight reaches (positions that are counted up) is computed as it
-was, and then rounded.
+Weights, buffers and constants become float16, and so does every result, but for those operators
+that the network keeps out of mixed precision (see `_float32_regions`) or that the engine has in
+float32 alone. What neither an input nor a weight reaches (positions that are counted up) is
+computed as it was, and then rounded.
 """
 
 from __future__ import annotations

@@ -13,4 +13,4 @@ def silu(x: Tensor) -> Tensor:
     return x * torch.sigmoid(x)
 
 
-OPERATORS = {_ATEN.silu.default: silu, _ATEN.silu_.default: silu}
+OPERATORS = {_ATEN.silu.default: silu}

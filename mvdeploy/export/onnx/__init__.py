@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy import export, plugins
+from mvdeploy import export, plugins, precisions
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
@@ -146,6 +146,26 @@ def self_contained(path: Path, copy: Path) -> None:
     import onnx
 
     onnx.save(onnx.load(str(path)), copy)
+
+
+def holds(options: export.Options) -> bool:
+    """Say whether weights are looked for in a file: half precision hides a fault in one."""
+    return precisions.get(str(options.precision)).halves
+
+
+def held_weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every weight and constant that an operator of a file reads."""
+    import hashlib
+
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    read = {name for node in graph.node for name in node.input}
+    return frozenset(
+        hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).hexdigest()
+        for tensor in graph.initializer
+        if tensor.name in read
+    )
 
 
 def quantised(options: export.Options) -> Target:
