@@ -14,6 +14,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, fx
+from torch._subclasses import FakeTensor
 from torch.export import ExportedProgram
 from torch.export.graph_signature import InputKind, OutputKind, TensorArgument
 
@@ -56,8 +57,7 @@ def _without_weights(norm: fx.Node) -> fx.Node:
 
     The last of them is the node that was there.
     """
-    x, form, weight, bias, *rest = (*norm.args, None, None)[: max(4, len(norm.args))]
-    rest = list(norm.args[4:])
+    x, form, weight, bias = (*norm.args[:4], None, None)[:4]
     if weight is None and bias is None:
         return norm
     graph, target = norm.graph, norm.target
@@ -74,7 +74,7 @@ def _without_weights(norm: fx.Node) -> fx.Node:
         return call(_ATEN.reshape.default, value, [-1, *[1] * (norm.meta["val"].ndim - 2)])
 
     with graph.inserting_before(norm):
-        first = call(target, x, form, None, None, *rest)
+        first = call(target, x, form, None, None, *norm.args[4:])
         first.kwargs = dict(norm.kwargs)
         last = first
         steps = [(_ATEN.mul.Tensor, weight), (_ATEN.add.Tensor, bias)]
@@ -162,8 +162,8 @@ class _Halver:
 
     def _infer(self, node: fx.Node) -> None:
         """Compute again of which type a result is."""
-        tensors = [n.meta["val"] for n in node.all_input_nodes if isinstance(n.meta["val"], Tensor)]
-        mode = next((t.fake_mode for t in tensors), None)
+        given = [n.meta["val"] for n in node.all_input_nodes]
+        mode = next((t.fake_mode for t in given if isinstance(t, FakeTensor)), None)
         if mode is None and node.target is not operator.getitem:
             return  # of sizes
         args, kwargs = fx.map_arg((node.args, node.kwargs), lambda n: n.meta["val"])
@@ -194,7 +194,7 @@ class _Halver:
         (returned,) = output.args
         made = []
         specs = self._program.graph_signature.output_specs
-        for node, spec in zip(returned, specs, strict=True):  # type: ignore[arg-type]
+        for node, spec in zip(returned, specs, strict=True):
             is_half = isinstance(node, fx.Node) and _is(node, torch.float16)
             if is_half and spec.kind is OutputKind.USER_OUTPUT:
                 cast = self._cast(node, torch.float32, output)
