@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     import onnx
 
+_INSERTED = re.compile(r"^(Inserted(PrecisionFree)?Cast_)+")
+"""What ONNX Runtime puts before the names of tensors that it casts for kernels without halves."""
+
 
 class Place(NamedTuple):
     """Where a node came from.
@@ -106,17 +109,19 @@ class Placement:
         ]
 
     def _held(self, tensor: str) -> str:
-        return self._holds.get(tensor, tensor)
+        return self._holds.get(tensor, _INSERTED.sub("", tensor))
 
     def _anchor(self, node: onnx.NodeProto) -> tuple[Operator | None, str]:
-        name = re.sub(r"(_token_\d+)+$", "", node.name)
+        if node.op_type == "Cast" and _INSERTED.match(node.name):
+            return None, ""
+        name = re.sub(r"(_token_\d+)+$", "", _INSERTED.sub("", node.name))
         name = name.split("/")[0].removesuffix("_nchwc")
         operator = self._by_name.get(name) or self._maker.get(name)
         if operator is not None:
             return operator, "name"
         for out in node.output:
-            if out in self._maker:
-                return self._maker[out], "output"
+            if _INSERTED.sub("", out) in self._maker:
+                return self._maker[_INSERTED.sub("", out)], "output"
         return None, ""
 
     def _absorbed(self, node: onnx.NodeProto) -> list[Operator]:

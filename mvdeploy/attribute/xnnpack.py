@@ -53,6 +53,7 @@ upsample_bilinear2d: Resize Bilinear
 quantize_per_tensor quantize_per_token quantize_per_channel quantize_per_channel_group: Convert
 dequantize_per_tensor dequantize_per_token dequantize_per_channel: Convert
 dequantize_per_channel_group quantize_affine dequantize_affine: Convert
+convert_element_type: Convert
 """
 _RUNS_AS = {
     operator: tuple(names.strip().split(", "))

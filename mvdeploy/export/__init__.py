@@ -57,6 +57,8 @@ and what of the following it has a use for:
 ``held_weights(path)``
     the sha256 of every constant tensor that a file holds, for a format in which the network's
     weights are found again; needed with ``probe``.
+``holds(options)``
+    whether they are looked for in files that are made with these options; without it in all.
 ``MUTANTS``
     dotted path of the module whose ``mutants`` breaks copies of its files, see
     ``mvdeploy.verify.mutations``. A format without it is made anew from broken programs.
@@ -248,9 +250,11 @@ def probing(
         None for a format whose tensors are read, and whose weights are not told.
     """
     exporter = get(format_name)
+    options = complete(format_name, options)
     if not hasattr(exporter, "held_weights"):
         return None
-    options = complete(format_name, options)
+    if hasattr(exporter, "holds") and not exporter.holds(options):
+        return None
     held = exporter.held_weights(path)
 
     def differing(other: Path) -> tuple[str, ...]:

@@ -71,6 +71,8 @@ class Subject:
         rewrite: the precision's stage: what the format lowers or saves → the same, rewritten.
         quantiser: for formats that have whole numbers: what the format is about to lower or save →
             the same in whole numbers; None where nothing is.
+        halves: the format is to have the program computed in half precision, see
+            `mvdeploy.export._halving`.
     """
 
     network: nn.Module
@@ -82,6 +84,7 @@ class Subject:
     alter: Alter = dataclasses.field(default_factory=Alter)
     rewrite: Callable[[Any], Any] = lambda graph: graph
     quantiser: Quantiser | None = None
+    halves: bool = False
 
     def quantise(self, program: ExportedProgram) -> ExportedProgram:
         """Return a program in whole numbers, where the precision asks for it."""
@@ -128,6 +131,7 @@ def subject_of(
         alter=alter or Alter(),
         rewrite=_stage(source, format_name, precision(format_name, options)),
         quantiser=_quantiser(source, format_name, options),
+        halves=precisions.get(precision(format_name, options)).halves,
     )
 
 

@@ -59,12 +59,14 @@ class Precision:
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
             instead of what a format traced; `calibration` holds feeds of it, each by a name.
             None where programs stay as they are.
+        halves: programs of formats that trace with torch.export are computed in half precision; see
+            ``mvdeploy.export``. Core ML has that of itself.
         scheme: what is computed in whole numbers, in formats whose engines have them; see
             `mvdeploy.quantization`. What that costs is measured with the program's own scales.
         foreign: how files of others are judged that are said to be of it, where they may round
             more; None for alike.
-        formats: formats that can be had in it by its rewriting or its table, besides those that
-            write it of themselves.
+        formats: formats that can be had in it by what is said of it here, besides those that write
+            it of themselves.
     """
 
     name: str
@@ -78,6 +80,7 @@ class Precision:
     stored: Callable[[Tensor, int], Tensor] = lambda weight, axis: weight
     table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
     rewrite: Callable[..., Any] | None = None
+    halves: bool = False
     scheme: Scheme | None = None
     foreign: Precision | None = None
     formats: tuple[str, ...] = ()

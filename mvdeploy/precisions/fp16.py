@@ -107,4 +107,6 @@ PRECISION = Precision(
     min_snr_db=45.0,
     rounding=rounding,
     stored=_half,
+    halves=True,
+    formats=("onnx", "executorch"),
 )

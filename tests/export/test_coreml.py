@@ -153,8 +153,8 @@ def test_other_formats_refuse_its_options(name: str) -> None:
             export.options(name, own)
     with pytest.raises(UsageError, match=f"are not those of the format {name}"):
         export.check_options(name, Options(own=coreml.Options()))
-    with pytest.raises(UsageError, match="is not written in fp16"):
-        export.check_options(name, Options(precision="fp16"))
+    with pytest.raises(UsageError, match="is not written in palette6"):
+        export.check_options(name, Options(precision="palette6"))
 
 
 def test_the_formulation_suits_the_system() -> None:

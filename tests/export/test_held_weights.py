@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from mvdeploy import models
+from mvdeploy import export, models
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.verify import Verifier
 
@@ -51,3 +53,14 @@ def test_a_fault_below_rounding_is_caught_and_named(package: Exported) -> None:
     results = Verifier(package.path).mutations(["weight × 1.01"])
     assert len(results) == 3  # the one that was folded has no module in the file
     assert [(r.module, r.named) for r in results if not r.good] == []
+
+
+def test_in_onnx_as_well(tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    spec = models.make_spec(f"{tmp_path / 'net.py'}:network", image_size=(32, 32))
+    half = export.options("onnx", precision="fp16")
+    exported = Builder(spec).export("onnx", tmp_path / "net.onnx", half)
+    assert exported.parity is not None and exported.parity.weights == "network"
+    results = Verifier(exported.path).mutations(["weight × 1.01"])
+    assert [(r.module, r.named) for r in results] == [(m, m) for m in ("conv", "middle", "fc")]
+    assert all(r.good for r in results)

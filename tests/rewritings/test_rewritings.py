@@ -116,6 +116,7 @@ CALLS: list[tuple[Any, tuple[Any, ...], dict[str, Any]]] = [
     (ATEN.upsample_bicubic2d.vec, (tensor(2, 3, 5, 6), (8, 4), False, None), {}),
     (ATEN.upsample_bicubic2d.vec, (tensor(1, 3, 5, 6), None, False, (1.5, 0.7)), {}),
     (ATEN.hardsigmoid.default, (4 * tensor(2, 9),), {}),
+    (ATEN.silu.default, (4 * tensor(2, 9),), {}),
     (ATEN.alias.default, (tensor(2, 3),), {}),
     (ATEN.to.dtype, (tensor(2, 3), torch.float64), {}),
     (ATEN._to_copy.default, (tensor(2, 3),), {"dtype": torch.float64}),

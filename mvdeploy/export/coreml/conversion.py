@@ -17,7 +17,7 @@ from torch.export import ExportedProgram
 
 from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
-from mvdeploy.export import Subject
+from mvdeploy.export import Subject, _float32_regions
 from mvdeploy.export.coreml import full_precision
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
@@ -96,7 +96,7 @@ def convert(
     """
     fed = _Fed(subject.network, image, bool(labels)).eval()
     traced = torch.export.export(fed, subject.examples)
-    full_precision.mark(traced)
+    _float32_regions.mark(traced)
     traced = subject.rewrite(subject.alter.traced(traced))
     program = rewritings.apply(traced, REWRITINGS).run_decompositions({})
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]

@@ -13,7 +13,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, plugins
+from mvdeploy import export, plugins, precisions
 from mvdeploy.errors import CheckFailed, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
@@ -79,9 +79,11 @@ def check(options: export.Options) -> None:
     """Refuse a backend that does not exist; nothing heavy is imported.
 
     Raises:
-        UsageError: see above.
+        UsageError: see above, and for a backend that is given no programs of the precision.
     """
-    _backend(options)
+    backend = _backend(options)
+    if precisions.get(str(options.precision)).halves and not hasattr(backend, "HALF"):
+        raise _not_given(options)
 
 
 def formulation(options: export.Options) -> str:
@@ -99,11 +101,16 @@ def quantised(options: export.Options) -> Target:
     targets: dict[str, Target] = getattr(_backend(options), "TARGETS", {})
     name = str(options.precision)
     if name not in targets:
-        raise UsageError(
-            f"The backend {options.own.backend or BACKEND} is given no programs in {name}.",
-            f"Leave out --backend, or give --precision {PRECISIONS[0]}.",
-        )
+        raise _not_given(options)
     return targets[name]
+
+
+def _not_given(options: export.Options) -> UsageError:
+    return UsageError(
+        f"The backend {options.own.backend or BACKEND} is given no programs in "
+        f"{options.precision}.",
+        f"Leave out --backend, or give --precision {PRECISIONS[0]}.",
+    )
 
 
 def emulate(subject: Subject, options: export.Options) -> None:
@@ -192,9 +199,17 @@ def _traced(subject: Subject, options: export.Options) -> ExportedProgram:
 
     backend = _backend(options)
     asked = options.formulation in (None, backend.FORMULATION)
-    program = rewritings.apply(trace(subject), backend.REWRITINGS if asked else backend.NEEDED)
+    chosen = backend.REWRITINGS if asked else backend.NEEDED
+    traced = trace(subject)
+    if subject.halves:
+        from mvdeploy.export import _halving
+
+        _halving.prepare(traced, backend.HALF.float32)
+        chosen = (*chosen, *backend.HALF.rewritings)
+    program = rewritings.apply(traced, chosen)
     # What weights alone decide is computed here, once.
-    return _owning(constant_prop_pass(_with_reshapes(program), custom_skip_targets=set()))
+    program = constant_prop_pass(_with_reshapes(program), custom_skip_targets=set())
+    return _owning(_halving.halve(program) if subject.halves else program)
 
 
 def _with_reshapes(program: ExportedProgram) -> ExportedProgram:

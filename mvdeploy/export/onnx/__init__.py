@@ -7,7 +7,7 @@ import dataclasses
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy import export, plugins
+from mvdeploy import export, plugins, precisions
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
@@ -45,6 +45,10 @@ _TARGETS = {
     # overflow with larger weights; its linear layers can be told not to.
     "int8-fast": Target(unsigned=True, float_results=(LINEAR, POINTWISE), narrow=(CONVOLUTION,)),
 }
+
+_FLOAT32 = ("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim")
+"""What stays float32 in half precision: sums of squares, but for those that an operator of ONNX has
+inside, which says itself in which type it adds."""
 
 _LACKING = r"No ONNX function found for <OpOverload\(op='([\w.]+)'"
 
@@ -144,6 +148,26 @@ def self_contained(path: Path, copy: Path) -> None:
     onnx.save(onnx.load(str(path)), copy)
 
 
+def holds(options: export.Options) -> bool:
+    """Say whether weights are looked for in a file: half precision hides a fault in one."""
+    return precisions.get(str(options.precision)).halves
+
+
+def held_weights(path: Path) -> frozenset[str]:
+    """Return the sha256 of every weight and constant that an operator of a file reads."""
+    import hashlib
+
+    import onnx
+
+    graph = onnx.load(str(path)).graph
+    read = {name for node in graph.node for name in node.input}
+    return frozenset(
+        hashlib.sha256(onnx.numpy_helper.to_array(tensor).tobytes()).hexdigest()
+        for tensor in graph.initializer
+        if tensor.name in read
+    )
+
+
 def quantised(options: export.Options) -> Target:
     """Return what is computed in whole numbers."""
     return _TARGETS[str(options.precision)]
@@ -191,6 +215,16 @@ def _functional(subject: Subject) -> ExportedProgram:
     return functional
 
 
+def _halved(subject: Subject) -> ExportedProgram:
+    """Trace a network, and have it computed in half precision."""
+    from mvdeploy import rewritings
+    from mvdeploy.export import _halving
+
+    traced = trace(subject)
+    _halving.prepare(traced, _FLOAT32)
+    return _halving.halve(rewritings.apply(traced, ("small_terms",)))
+
+
 def _translated(subject: Subject, options: export.Options, program: Any, **dynamic: Any) -> Any:
     """Return the exporter's translation of a network or a traced program."""
     import torch
@@ -222,6 +256,9 @@ def _traced(subject: Subject, options: export.Options) -> onnx.ModelProto:
     from mvdeploy.rewritings import small_terms
 
     free = free_batch(subject)
+    if subject.halves:
+        halved: onnx.ModelProto = _translated(subject, options, _halved(subject)).model_proto
+        return halved
     translated = _translated(subject, options, subject.network, dynamic_shapes=free)
     seen = translated.exported_program
     if seen is not None and small_terms.concerns(seen):

@@ -78,6 +78,9 @@ class Mutant:
     alter: Alter | None = None
 
 
+BELOW_HALF = ("LayerNorm eps × 100",)
+"""Mutations that do not show where operators round to half precision: they move less than that."""
+
 WRONG_EPS = 1e-3
 """Another framework's default for BatchNorm, where PyTorch has 1e-5."""
 

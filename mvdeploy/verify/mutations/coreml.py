@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy import precisions
-from mvdeploy.verify.mutations import Mutant, Subject
+from mvdeploy.verify.mutations import BELOW_HALF, Mutant, Subject
 
 Mutation = Callable[["Editor", Any], None]
 Values = npt.NDArray[np.floating[Any]]
@@ -204,9 +204,6 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, Any], bool]]] = {
     "LayerNorm eps × 100": (enlarge_layernorm_eps, lambda _, op: op.type == "layer_norm"),
 }
 
-_BELOW_ROUNDING = ("LayerNorm eps × 100",)
-"""What does not show where operators round: it moves less than that does."""
-
 
 def read(package: Path) -> Any:
     """Read the specification of a package."""
@@ -243,7 +240,7 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
     modules = {op.outputs[0]: op.module for op in subject.artifact.operators}
     rounds = precisions.get(subject.artifact.precision).max_ratio is None
     for name, (mutate, fits) in _MUTATIONS.items():
-        if rounds and name in _BELOW_ROUNDING:
+        if rounds and name in BELOW_HALF:
             continue
         places = [
             i

@@ -15,7 +15,8 @@ import numpy as np
 import onnx
 from onnx import helper, numpy_helper
 
-from mvdeploy.verify.mutations import Mutant, Subject, program, wrongly_folded
+from mvdeploy import precisions
+from mvdeploy.verify.mutations import BELOW_HALF, Mutant, Subject, program, wrongly_folded
 
 if TYPE_CHECKING:
     from torch import nn
@@ -213,12 +214,18 @@ _MUTATIONS: dict[str, tuple[Mutation, Callable[[Editor, onnx.NodeProto], bool]]]
 
 
 def mutants(subject: Subject) -> Iterator[Mutant]:
-    """Make broken copies: every mutation at the first, the middle and the last place it fits."""
+    """Make broken copies: every mutation at the first, the middle and the last place it fits.
+
+    In half precision those that rounding hides are left out.
+    """
     if subject.emulation is not None:  # what is in the file is no longer what was traced
         yield from program.mutants(subject)
         return
     model = onnx.load(str(subject.path))
+    halves = precisions.get(subject.artifact.precision).halves
     for name, (mutate, fits) in _MUTATIONS.items():
+        if halves and name in BELOW_HALF:
+            continue
         plain = Editor(model, subject.network)
         places = [i for i, node in enumerate(plain.nodes) if fits(plain, node)]
         chosen = dict.fromkeys(places[i] for i in (0, len(places) // 2, -1)) if places else ()

@@ -15,8 +15,16 @@ import torch
 from torch import Tensor, fx, nn
 from torch.export import ExportedProgram
 
+from mvdeploy import precisions
 from mvdeploy.quiet import quiet
-from mvdeploy.verify.mutations import Alter, Mutant, Subject, whole_numbers, wrongly_folded
+from mvdeploy.verify.mutations import (
+    BELOW_HALF,
+    Alter,
+    Mutant,
+    Subject,
+    whole_numbers,
+    wrongly_folded,
+)
 
 Mutation = Callable[["Editor", fx.Node], None]
 Fits = Callable[["Editor", fx.Node], bool]
@@ -262,12 +270,15 @@ def names() -> tuple[str, ...]:
 def mutants(subject: Subject) -> Iterator[Mutant]:
     """Break the program that a file is made from, and make a file of it in the same way.
 
-    That takes its time: one place of each kind.
+    That takes its time: one place of each kind. In half precision those that rounding hides are
+    left out.
     """
+    halves = precisions.get(subject.artifact.precision).halves
+    chosen = tuple(name for name in names() if not (halves and name in BELOW_HALF))
     program = torch.export.export(
         subject.rewritten, tuple(map(torch.from_numpy, subject.feed.values()))
     )
-    for name, index, module in places(program, subject.network, each=1):
+    for name, index, module in places(program, subject.network, chosen, each=1):
         breaks = functools.partial(broken, network=subject.network, name=name, index=index)
         alter = Alter(breaks)
         yield Mutant(name, module, functools.partial(subject.export, alter), alter)

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+from mvdeploy.export.executorch.half import Half
 from mvdeploy.quantization import Target
 
 RUNS_ON = ""
@@ -23,6 +24,15 @@ TARGETS = {
     "int8-fast": Target(others=("add", "mul", "cat", "silu"), one_scale=True),
 }
 
+HALF = Half(
+    # XNNPACK has no GELU in half; squares of what is above 255 overflow in it.
+    float32=(
+        *("aten.layer_norm.default", "aten.group_norm.default", "aten.gelu.default"),
+        *("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim"),
+    ),
+    rewritings=("silu",),
+)
+
 
 def partitioners() -> list[Any]:
     """Return the partitioner with its defaults."""
@@ -34,9 +44,9 @@ def partitioners() -> list[Any]:
 @contextmanager
 def lowering() -> Iterator[None]:
     """Record what becomes of each node, and leave out work that changes nothing."""
-    from mvdeploy.export.executorch import recording, saving
+    from mvdeploy.export.executorch import half, recording, saving
 
-    with recording.recorded(), saving.saved(), _whole_sigmoids():
+    with recording.recorded(), saving.saved(), _whole_sigmoids(), half.conversions():
         yield
 
 
