@@ -42,8 +42,8 @@ EPS = 1.1754943508222875e-38
 _SMALLEST = 1e-36
 """The least scale of a weight, and of products."""
 
-_LARGEST_SUM = 2.0**31 - 2**8
-"""Of whole numbers of 32 bits, as a float: biases are added to products in them."""
+_LARGEST_SUM = 2.0**30
+"""Of a bias in 32 bits: half of what fits, as the products that it is added to need room too."""
 
 
 class Rewriter:
