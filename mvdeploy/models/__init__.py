@@ -137,6 +137,8 @@ def make_spec(
             keywords that it does not take.
     """
     family = _family(name)
+    if calm and weights is not None:
+        raise _not_random()
     allow(name)
     if task is None and weights is not None and not arguments:
         task = _task_of(family, name, weights, weights_key)
@@ -155,10 +157,8 @@ def make_spec(
     own_weights = _has_weights(family, plain)
     if images is not None:
         given["images"] = images
-    if calm and (weights is not None or own_weights):
-        raise UsageError(
-            "Weights that are given are as they are.", "Leave out --calm, or the checkpoint."
-        )
+    if calm and own_weights:
+        raise _not_random()
     given["calm"] = calm
     spec = dataclasses.replace(plain, task=task, seed=None if own_weights else seed, **given)
     family.check(spec)
@@ -166,6 +166,12 @@ def make_spec(
         preprocessing(spec)  # refuses changes that cannot be
     completed: ModelSpec = family.complete(spec) if hasattr(family, "complete") else spec
     return completed
+
+
+def _not_random() -> UsageError:
+    return UsageError(
+        "Weights that are given are as they are.", "Leave out --calm, or the checkpoint."
+    )
 
 
 def allow(name: str) -> None:

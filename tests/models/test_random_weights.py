@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import re
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from mvdeploy import models
+from mvdeploy.errors import UsageError
 from mvdeploy.models import random_weights
 from mvdeploy.models.families.mobilevit import CONFIG_A, VARIANTS
 from mvdeploy.models.families.mobilevit.attention import Attention
@@ -276,3 +278,25 @@ def test_no_attention_is_scaled_away(name: str) -> None:
             moved = (network(picture) - right).std() / right.std()
             halved.remove()
             assert moved > CLEAR
+
+
+def test_calm_weights_pass_noise_on_where_others_amplify_it() -> None:
+    left = {}
+    for calm in (False, True):
+        spec = models.make_spec("mobilevit_xxs", image_size=(128, 128), calm=calm)
+        network = models.build(spec)
+        generator = torch.Generator().manual_seed(1)
+        image = torch.rand(2, 3, 128, 128, generator=generator)
+        noise = torch.randn(image.shape, generator=generator)
+        noise *= 0.01 * image.norm() / noise.norm()
+        with torch.inference_mode():
+            wanted, got = network(image), network(image + noise)
+        left[calm] = 20 * float(torch.log10(wanted.norm() / (wanted - got).norm()))
+    assert left[True] > left[False] + 6
+    assert "calm" in spec.label
+    assert "calm" in spec.slug
+
+
+def test_calm_is_for_random_weights_alone(tmp_path: Path) -> None:
+    with pytest.raises(UsageError, match="as they are"):
+        models.make_spec("mobilevit_xxs", weights=tmp_path / "a.pt", calm=True)

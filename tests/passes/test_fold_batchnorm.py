@@ -414,3 +414,29 @@ def test_passes_run_in_the_order_that_is_asked_for(initialised, images) -> None:
     network = initialised(nn.Sequential(c(), b()))
     _, reports = passes.apply(network, images(), ("fold_batchnorm", "fold_batchnorm"))
     assert [len(report.changed) for report in reports] == [1, 0]
+
+
+class Padded(nn.Conv2d):
+    """Pads its input first, as timm's Conv2dSame."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self._conv_forward(nn.functional.pad(x, (0, 1, 0, 1)), self.weight, self.bias)
+
+
+class Offset(nn.Conv2d):
+    """Adds what is no multiple of its weights."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        return super().forward(x) + 1.0
+
+
+@pytest.mark.parametrize(("kind", "folds"), [(Padded, True), (Offset, False)])
+def test_a_subclass_takes_a_norm_where_its_outputs_scale_with_its_weights(
+    kind: type[nn.Conv2d], folds: bool
+) -> None:
+    network = nn.Sequential(kind(3, 4, 3, bias=False), nn.BatchNorm2d(4)).eval()
+    nn.init.normal_(network[1].running_mean, generator=torch.Generator().manual_seed(0))
+    image = torch.rand(1, 3, 8, 8)
+    folded, (report,) = passes.apply(network, image, ("fold_batchnorm",))
+    assert bool(report.changed) is folds
+    assert torch.allclose(network(image), folded(image), atol=1e-5)
