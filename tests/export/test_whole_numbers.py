@@ -72,3 +72,14 @@ def test_nothing_to_quantise_is_said(precision: str, tmp_path: Path) -> None:
     assert caught.value.exit_code == 2
     assert "Nothing in the network can be computed in whole numbers." in str(caught.value)
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "precision"), [("joined", "int8"), ("added", "int8-fast"), ("dead", "int8-fast")]
+)
+def test_xnnpack_takes_the_scales(name: str, precision: str, tmp_path: Path) -> None:
+    builder = Builder(models.make_spec(f"{FILE}:{name}"), wish=calibration.Wish(2))
+    done = builder.export("executorch", tmp_path / "a.pte", export.Options(precision))
+    assert done.parity is not None
+    assert done.parity.passed
