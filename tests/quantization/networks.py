@@ -64,6 +64,10 @@ def dilated() -> nn.Module:
     )
 
 
+def chain() -> nn.Module:
+    return _made(lambda m, x: m.c(m.b(m.a(x))), a=_conv(), b=_conv(8, 8, 3), c=_conv(8, 4, 1))
+
+
 def grouped() -> nn.Module:
     return _made(
         lambda m, x: m.c(torch.relu(m.b(torch.relu(m.a(x))))),
