@@ -146,19 +146,25 @@ def _session_options(chosen: Mapping[str, str | int]) -> Any:
     session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-    _let_nothing_overflow(session_options)
+    _take_files_at_their_word(session_options)
     # Errors are raised as well; warnings are about its own graph file.
     session_options.log_severity_level = 4
     return session_options
 
 
-def _let_nothing_overflow(session_options: Any) -> None:
-    """Have weights in whole numbers made unsigned on processors that need it.
+def _take_files_at_their_word(session_options: Any) -> None:
+    """Have what a file says in whole numbers and in floats computed so.
 
-    Without VNNI, kernels for unsigned times signed numbers add two products in 16 bits, which
-    overflow: the results are others than everywhere else.
+    On x86 without VNNI, kernels for unsigned times signed numbers add two products in 16 bits,
+    which overflow, unless weights are made unsigned. And float weights between dequantised inputs
+    and quantised results are made whole numbers, also those that are to stay in float (1.32).
     """
-    session_options.add_session_config_entry("session.x64quantprecision", "1")
+    entries = {
+        "session.x64quantprecision": "1",
+        "optimization.disable_specified_optimizers": "WeightBiasQuantization",
+    }
+    for key, value in entries.items():
+        session_options.add_session_config_entry(key, value)
 
 
 class OrtSession:
@@ -260,7 +266,7 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     )
     quiet = ort.SessionOptions()
     quiet.log_severity_level = 3
-    _let_nothing_overflow(quiet)
+    _take_files_at_their_word(quiet)
     session = ort.InferenceSession(
         model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
     )
