@@ -11,7 +11,9 @@ from mvdeploy.report import document
 from mvdeploy.report.tables import precision
 from tests.saved_runs import Story
 
-SCALES = CalibrationSet("variants of one shipped photograph", 32, "0" * 64, "percentile 99.99", True)
+SCALES = CalibrationSet(
+    "variants of one shipped photograph", 32, "0" * 64, "percentile 99.99", True
+)
 
 
 def whole(story: Story, given: CalibrationSet | None) -> Story:
@@ -23,9 +25,7 @@ def whole(story: Story, given: CalibrationSet | None) -> Story:
         second.artifact, precision="int8-fast", quantized=Quantized(("conv",), calibration=given)
     )
     parity = dataclasses.replace(second.parity, answers=Answers(64, 60, 12.0))
-    changed = dataclasses.replace(
-        second, artifact=artifact, parity=parity, precision="int8-fast"
-    )
+    changed = dataclasses.replace(second, artifact=artifact, parity=parity, precision="int8-fast")
     saved = dataclasses.replace(story.saved, cases=(first, changed, *story.saved.cases[2:]))
     return dataclasses.replace(story, saved=saved)
 
