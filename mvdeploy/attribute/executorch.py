@@ -61,14 +61,14 @@ class _Group:
         operators: that were recorded.
         events: positions of what ran.
         fits: whether an operator can become what runs under a name.
-        can_merge: whether an operator can be merged with a neighbour.
+        can_merge: whether an operator, by the one before it, can be merged with a neighbour.
     """
 
     title: str
     operators: tuple[Operator, ...]
     events: tuple[int, ...]
     fits: Callable[[str, str], bool]
-    can_merge: Callable[[str], bool]
+    can_merge: Callable[[str, str], bool]
 
 
 def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> OperatorTimes:
@@ -111,7 +111,7 @@ def _groups(operators: Sequence[Operator], ran: Sequence[Event]) -> Iterator[_Gr
         title, own = f"delegate {number}", tuple(recorded[number])
         yield _Group(title, own, events, xnnpack.can_run_as, xnnpack.can_merge)
     rest = tuple(recorded[None])
-    yield _Group("the rest of the program", rest, kernels, _is_kernel, lambda operator: False)
+    yield _Group("the rest of the program", rest, kernels, _is_kernel, lambda *operators: False)
 
 
 def _calls(ran: Sequence[Event]) -> tuple[list[tuple[int, ...]], tuple[int, ...]]:
@@ -143,7 +143,10 @@ def _is_kernel(operator: str, name: str) -> bool:
 
 def _match(group: _Group, names: Sequence[str]) -> list[Operator | None]:
     """Return the operator of each event; None where it is not certain."""
-    operators, optional = group.operators, [group.can_merge(op.type) for op in group.operators]
+    operators = group.operators
+    types = [op.type for op in operators]
+    pairs = zip(types, ["", *types], strict=False)
+    optional = [group.can_merge(own, before) for own, before in pairs]
 
     def fitting(numbers: set[int], name: str) -> set[int]:
         return {i for i in numbers if i < len(operators) and group.fits(operators[i].type, name)}

@@ -7,14 +7,15 @@ import re
 from mvdeploy.records import OperatorKind
 
 # A convolution of 1 by 1 is a matrix product of the pixels; a product with itself is a square;
-# _to_copy is a change of layout that ExecuTorch inserts.
+# _to_copy is a change of layout that ExecuTorch inserts. XNNPACK has no name for a sigmoid in whole
+# numbers, which is a table.
 _NAMES = """
 linear: Fully Connected, Dynamic Fully Connected
 mm addmm: Fully Connected
 bmm: Batch Matrix Multiply
 convolution: Convolution, Fully Connected, Deconvolution
 _softmax: Softmax
-sigmoid: Sigmoid
+sigmoid: Sigmoid, Invalid Unary Op
 tanh: TanH
 gelu: GELU, ApproxGELU
 elu: ELU
@@ -94,14 +95,29 @@ def type_name(name: str) -> str:
     return re.sub(r" #\d+$", "", name)
 
 
+def _plain(name: str) -> str:
+    """``Fully Connected (NC, F32) GEMM #12`` → ``Fully Connected``."""
+    return type_name(name).split(" (")[0]
+
+
 def can_run_as(operator: str, name: str) -> bool:
     """Whether an operator of the network can become the operator that XNNPACK calls by a name."""
-    return name.split(" (")[0] in _RUNS_AS.get(base_name(operator), ())
+    return _plain(name) in _RUNS_AS.get(base_name(operator), ())
 
 
-def can_merge(operator: str) -> bool:
-    """Whether XNNPACK may merge an operator of the network with its neighbours."""
-    return base_name(operator) in _LAYOUT
+def can_merge(operator: str, before: str = "") -> bool:
+    """Whether XNNPACK may merge an operator of the network with its neighbours.
+
+    Changes of layout; what quantises for a linear layer with a scale that is found; and in whole
+    numbers x·sigmoid(x), which is one table.
+
+    Args:
+        operator: such as ``aten.mul.Tensor``.
+        before: the operator before it.
+    """
+    found = operator.endswith("quantize_per_tensor.tensor")
+    gated = base_name(operator) == "mul" and base_name(before) == "sigmoid"
+    return found or gated or base_name(operator) in _LAYOUT
 
 
 def kind(operator: str, class_name: str = "") -> OperatorKind:
@@ -118,5 +134,5 @@ def kind(operator: str, class_name: str = "") -> OperatorKind:
 
 def kind_of_name(name: str) -> OperatorKind:
     """Return what an operator computes of which no more is known than XNNPACK's name for it."""
-    types = (op for op, names in _RUNS_AS.items() if name.split(" (")[0] in names)
+    types = (op for op, names in _RUNS_AS.items() if _plain(name) in names)
     return _KIND_OF.get(next(types, ""), OperatorKind.OTHER)

@@ -337,10 +337,11 @@ def test_no_event_is_ever_given_to_another_operator(
     operators = tuple(
         Operator(f"n{i}", type_, f"m{i}", (), (), 0) for i, (type_, _) in enumerate(drawn)
     )
+    before = ["", *(type_ for type_, _ in drawn)]
     ran = [
         op
-        for op, (type_, merged) in zip(operators, drawn, strict=True)
-        if not (merged and xnnpack.can_merge(type_))
+        for op, (type_, merged), first in zip(operators, drawn, before, strict=False)
+        if not (merged and xnnpack.can_merge(type_, first))
     ]
     events = [etdump.Event(f"{TYPES[op.type]} #1", 0, True, 1500) for op in ran]
     artifact = dataclasses.replace(bare, operators=operators)
@@ -477,3 +478,29 @@ def test_a_damaged_profile_is_read_or_refused(
         assert "The profile of ExecuTorch cannot be used" in error.message
     else:
         assert all(ns >= 0 for e in times.events for ns in e.samples_ns)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("precision", ["int8-dynamic", "int8-fast"])
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_operators_in_whole_numbers_are_placed(
+    precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """XNNPACK merges what quantises for a linear layer with it, and SiLU into one table."""
+    from mvdeploy import export, models
+    from mvdeploy.pipeline import calibration
+    from mvdeploy.pipeline.export import Builder
+    from tests.quantization import networks
+
+    monkeypatch.setattr(calibration, "ANSWERS", 2)
+    spec = models.make_spec(f"{networks.__file__}:silus_and_linear")
+    builder = Builder(spec, wish=calibration.Wish(2))
+    made = builder.export("executorch", tmp_path / "a.pte", export.Options(precision))
+    (tensor,) = made.artifact.inputs
+    shape = tuple(map(int, tensor.shape))
+    fed = {tensor.name: np.random.default_rng(0).random(shape, dtype=np.float32)}
+    profile = profiled(made.path, fed, tmp_path)
+    times = engine.read_profile(made.artifact, profile, RUNS)
+    assert not unmatched(times)
+    assert all(event.modules for event in times.events)
+    assert "merged_operators" in {finding.code for finding in times.findings}

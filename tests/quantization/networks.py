@@ -210,6 +210,15 @@ def silus() -> nn.Module:
     )
 
 
+def silus_and_linear() -> nn.Module:
+    return _made(
+        lambda m, x: m.head(_flat(functional.silu(m.b(functional.silu(m.a(x)))))),
+        a=_conv(),
+        b=_conv(8, 8, 1),
+        head=nn.Linear(8, 5),
+    )
+
+
 def gated() -> nn.Module:
     """A sigmoid that is no SiLU, and one of its own making that is."""
 
