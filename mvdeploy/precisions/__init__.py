@@ -57,8 +57,8 @@ class Precision:
             them), and which of them each of its numbers is, in order; for precisions whose programs
             hold weights so. None for others.
         rewrite: ``rewrite(graph, format_name, calibration)`` returns what is lowered or saved
-            instead of what a format traced; `calibration` holds feeds of it, each by a name.
-            None where programs stay as they are.
+            instead of what a format traced; `calibration` is what `mvdeploy.quantization` takes
+            scales from. None where programs stay as they are.
         halves: programs of formats that trace with torch.export are computed in half precision; see
             ``mvdeploy.export``. Core ML has that of itself.
         scheme: what is computed in whole numbers, in formats whose engines have them; see

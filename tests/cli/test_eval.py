@@ -166,7 +166,8 @@ def test_an_interrupt_keeps_what_was_finished(here: Path, tmp_path: Path) -> Non
         command, cwd=tmp_path, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     ) as process:
         deadline = time.monotonic() + 120
-        while not (tmp_path / "out" / "shards").is_dir() and time.monotonic() < deadline:
+        finished = tmp_path / "out" / "shards"
+        while not any(finished.glob("[!.]*")) and time.monotonic() < deadline:
             time.sleep(0.02)
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=60)

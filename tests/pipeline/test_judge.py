@@ -66,7 +66,7 @@ def judged(small: Export, tmp_path: Path) -> Callable[..., Run]:
         files: Mapping[str, str] = {"logits": str(tmp_path / "logits.npy")}
         result = SimpleNamespace(models=[SimpleNamespace(output_files=files)], hello={})
         run = Run(tmp_path, Case("a", "A", "onnxruntime", small.artifact))
-        Judge(run, run, network)("a", result)
+        Judge(run, run, network, lambda *_: None)("a", result)
         return run
 
     return judge

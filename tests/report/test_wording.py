@@ -51,6 +51,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "blind_parity": {"spread": 0.0},
     "loses_digits": {"times": 4.8, "module": "norm", "operator": "GroupNorm", "input": "black"},
     "random_weights": {"seed": 7},
+    "provisional_scales": {"images": 32},
     "categories_by_table": {},
     "profile_failed": {"reason": "it crashed."},
     "interrupted": {"cases": "a, b"},
