@@ -11,6 +11,9 @@ from mvdeploy.records import Artifact, Parity
 NAMED = 3
 """Weights that are named."""
 
+FLOATS_DB = 90.0
+"""SNR of what is computed in floats is at least this: 8 bits have added nothing there."""
+
 _INSIDE = {
     "file": "inside, {count} tensors of the file were compared",
     "probe": "inside, {count} tensors of a probe were compared: the same network exported once "
@@ -85,7 +88,7 @@ def _costliest(parity: Parity) -> Iterator[str]:
     """Yield the modules that add most noise, each given what the file gave it."""
     lowest: dict[str, float] = {}
     for module in parity.modules:
-        if module.snr_db is not None:
+        if module.snr_db is not None and module.snr_db < FLOATS_DB:
             known = lowest.get(module.module, module.snr_db)
             lowest[module.module] = min(known, module.snr_db)
     worst = sorted(lowest.items(), key=lambda item: item[1])[:NAMED]

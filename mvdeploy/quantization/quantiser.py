@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.quantization.calibration import Calibration
     from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.quantization.places import Places
 
 
 @dataclasses.dataclass
@@ -77,7 +78,7 @@ class Quantiser:
         self.emulation = emulation.Emulation(quantised, emulation.weights_of(program))
 
     def _calibrated(
-        self, program: ExportedProgram, found: object, names: tuple[str, ...]
+        self, program: ExportedProgram, found: Places, names: tuple[str, ...]
     ) -> Quantized:
         from mvdeploy.quantization import calibration
 
@@ -86,10 +87,10 @@ class Quantiser:
                 "The file does not say with which scales its numbers are whole ones.",
                 "Export it again with this version.",
             )
-        scales = calibration.scales(program, found, self.target, self.calibration)  # type: ignore[arg-type]
+        scales = calibration.scales(program, found, self.target, self.calibration)
         return Quantized(names, self.kept, scales, self.calibration.described())
 
-    def _check(self, program: ExportedProgram, found: object) -> None:
+    def _check(self, program: ExportedProgram, found: Places) -> None:
         from mvdeploy.quantization import places
 
         modules = [places.module_of(n) for n in program.graph.nodes if n.op == "call_function"]
@@ -98,15 +99,15 @@ class Quantiser:
                 raise UsageError(
                     f"No module of the network is called '{pattern}'.",
                     "Give a path such as 'layer_1.0', or a pattern such as 'layer_1*', after "
-                    "--keep-float; 'mvdeploy describe FILE --modules' lists them.",
+                    "--keep-float; --sensitivity names those in whole numbers.",
                 )
-        if not found.weighted:  # type: ignore[attr-defined]
+        if not found.weighted:
             raise UsageError(
                 "Nothing in the network can be computed in whole numbers.",
                 "Give --precision fp32, or keep less of it with --keep-float.",
             )
         known = self.quantized.scales if self.quantized is not None else {}
-        missing = [n.name for n in found.values if known and n.name not in known]  # type: ignore[attr-defined]
+        missing = [n.name for n in found.values if known and n.name not in known]
         if missing and not self.scheme.dynamic:
             raise UsageError(
                 f"The file's scales are not those of this network as it is traced here: there is "
