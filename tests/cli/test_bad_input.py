@@ -70,7 +70,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["export", "--require-full-delegation"], "onnx"),
         (["export", "--format", "executorch", "--backend", "xnnpak"], "xnnpak"),
         (["export", "--format", "executorch", "--opset", "18"], "opset"),
-        (["export", "--precision", "fp16"], "onnx is not written in fp16"),
+        (["export", "--precision", "palette6"], "onnx is not written in palette6"),
         (["export", "--precision", "fp8"], "fp8"),
         (["export", "--format", "coreml", "--deployment-target", "iOS14"], "iOS14 has no ML"),
         (["export", "--format", "coreml", "--deployment-target", "17"], "17"),

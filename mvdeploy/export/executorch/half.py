@@ -11,6 +11,7 @@ import dataclasses
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from typing import Any
+from unittest import mock
 
 from mvdeploy.errors import EngineError
 
@@ -48,20 +49,15 @@ def conversions() -> Iterator[None]:
         convolution = visitors[_CONVOLUTION]
         own = _as_they_are(convolution.define_tensor)
         replaced.append((convolution, "define_tensor", own))
-        visitors[_CONVERT] = _visitor(node_visitor.NodeVisitor)
+        visitor = _visitor(node_visitor.NodeVisitor)
     except (ImportError, AttributeError, KeyError) as error:
         raise EngineError(
             f"This version of ExecuTorch has no changes of type to be taken ({error}).",
             "Install the version of executorch that mvdeploy asks for.",
         ) from error
-    with ExitStack() as restore:
-        restore.callback(visitors.pop, _CONVERT)
+    with ExitStack() as restore, mock.patch.dict(visitors, {_CONVERT: visitor}):
         for owner, name, value in replaced:
-            if name in owner.__dict__:
-                restore.callback(setattr, owner, name, owner.__dict__[name])
-            else:
-                restore.callback(delattr, owner, name)
-            setattr(owner, name, value)
+            restore.enter_context(mock.patch.object(owner, name, value))
         yield
 
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
+from unittest import mock
 
 from mvdeploy.errors import EngineError
 
@@ -49,8 +50,7 @@ def saved() -> Iterator[None]:
         ) from error
     with ExitStack() as restore:
         for owner, name, value in replaced:
-            restore.callback(setattr, owner, name, owner.__dict__[name])
-            setattr(owner, name, value)
+            restore.enter_context(mock.patch.object(owner, name, value))
         yield
 
 
