@@ -139,7 +139,7 @@ def images(crops: int = CROPS, seed: int = 0) -> Iterator[Image.Image]:
 def measure(network: str, format_name: str, precision: str) -> dict[str, Any]:
     """Export a network, and compare the file with PyTorch on all images."""
     from mvdeploy import export, models
-    from mvdeploy.pipeline import programs
+    from mvdeploy.pipeline.evaluation import programs
     from mvdeploy.pipeline.export import Builder
 
     spec = models.make_spec(f"timm:tf_efficientnet_{network}", weights=weights(network))

@@ -12,8 +12,8 @@ from mvdeploy.bench.case import Entry
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import connect, prepare
+from mvdeploy.pipeline.evaluation.programs import loaded
 from mvdeploy.pipeline.files import demand_runnable, measurable, opened
-from mvdeploy.pipeline.programs import loaded
 from mvdeploy.records import Artifact, DeviceProfile, FileInputs, Finding, Job, JobModel, Warmup
 
 if TYPE_CHECKING:

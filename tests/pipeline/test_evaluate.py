@@ -17,8 +17,8 @@ from PIL import Image
 from mvdeploy import devices, export, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links.families.host import HostLink
-from mvdeploy.pipeline import programs
-from mvdeploy.pipeline.evaluate import Evaluated, Request, evaluate
+from mvdeploy.pipeline.evaluate import Evaluated, evaluate
+from mvdeploy.pipeline.evaluation import Request, programs
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Evaluation, JobResult, codec
 from mvdeploy.records.evaluation import EvaluationShard

@@ -15,7 +15,7 @@ from PIL import Image
 from mvdeploy import devices, export, models, tasks
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
-from mvdeploy.pipeline import programs
+from mvdeploy.pipeline.evaluation import programs
 from mvdeploy.pipeline.predict import predict
 from mvdeploy.records import ModelSpec
 

@@ -108,7 +108,8 @@ def command(
     """
     from mvdeploy.analysis import evaluated
     from mvdeploy.cli.progress import steps
-    from mvdeploy.pipeline.evaluate import Request, evaluate
+    from mvdeploy.pipeline.evaluate import evaluate
+    from mvdeploy.pipeline.evaluation import Request
     from mvdeploy.report import wording
 
     request = Request(
@@ -173,7 +174,7 @@ def _subjects(texts: tuple[str, ...], given: Mapping[str, Any]) -> tuple[ModelSp
 
 
 def _lines(evaluation: Evaluation, body: Mapping[str, Any]) -> Iterator[str]:
-    from mvdeploy.pipeline.evaluate import NOT_ASKED
+    from mvdeploy.pipeline.evaluation import NOT_ASKED
 
     yield _head(evaluation)
     yield from _left_out(body["left_out"])
