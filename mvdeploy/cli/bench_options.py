@@ -37,19 +37,7 @@ def where(command: F) -> F:
     """Add the options that say where is measured, and in which format."""
     return _add(
         command,
-        click.option(
-            "-d",
-            "--device",
-            default="host",
-            show_default=True,
-            help="'mvdeploy devices' lists them.",
-        ),
-        click.option(
-            "--devices-dir",
-            multiple=True,
-            type=click.Path(path_type=Path),
-            help="Folder with more device profiles.",
-        ),
+        link_options.device,
         click.option(
             "--format",
             "formats",
@@ -61,7 +49,6 @@ def where(command: F) -> F:
         options.precisions,
         options.quantising,
         declared("engine_options", _engine_options()),
-        link_options.options,
     )
 
 

@@ -4,12 +4,37 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any, TypeVar, cast
+
+import click
 
 from mvdeploy import links
 from mvdeploy.cli.declared_options import declared
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+
+def device(command: F) -> F:
+    """Add the options that name a device, where its profile is, and how it is reached."""
+    named = click.option(
+        "-d",
+        "--device",
+        default="host",
+        show_default=True,
+        help="Where to run it: 'mvdeploy devices' lists them.",
+    )
+    return named(devices_dir(options(command)))
+
+
+def devices_dir(command: F) -> F:
+    """Add the option for folders of profiles."""
+    return click.option(
+        "--devices-dir",
+        multiple=True,
+        type=click.Path(path_type=Path),
+        help="Folder with more device profiles; it goes before the others.",
+    )(command)
 
 
 def options(command: F) -> F:

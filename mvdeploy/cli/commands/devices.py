@@ -29,12 +29,7 @@ def _builds() -> tuple[Option, ...]:
 @click.command("devices")
 @click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup"]))
 @click.argument("device", required=False, metavar="[DEVICE]")
-@click.option(
-    "--devices-dir",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with more profiles; it goes before the others.",
-)
+@link_options.devices_dir
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
 @declared("builds", _builds())
 @link_options.options

@@ -77,20 +77,7 @@ _CONFUSED = 5
 @click.option(
     "--strict", is_flag=True, help="End with status 1 if anything of the data set cannot be used."
 )
-@click.option(
-    "-d",
-    "--device",
-    default="host",
-    show_default=True,
-    help="Where to run it: 'mvdeploy devices' lists them.",
-)
-@click.option(
-    "--devices-dir",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with more device profiles.",
-)
-@link_options.options
+@link_options.device
 @options.network
 @bench_options.of_files
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

@@ -41,20 +41,7 @@ if TYPE_CHECKING:
     help="Names of the classes: a text file with one on each line, or a JSON file with "
     "'id2label'. [default: their numbers]",
 )
-@click.option(
-    "-d",
-    "--device",
-    default="host",
-    show_default=True,
-    help="Where to run it: 'mvdeploy devices' lists them.",
-)
-@click.option(
-    "--devices-dir",
-    multiple=True,
-    type=click.Path(path_type=Path),
-    help="Folder with more device profiles.",
-)
-@link_options.options
+@link_options.device
 @options.file_inputs
 @options.feeding
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
