@@ -223,3 +223,40 @@ def by_coremltools(folder: Path) -> None:
     program = torch.export.export(net(), (torch.zeros(1, 3, 32, 32),)).run_decompositions({})
     converted = ct.convert(program, minimum_deployment_target=ct.target.iOS17, skip_model_load=True)
     converted.save(str(folder / "net.mlpackage"))
+
+
+def quantised(path: Path) -> dict[str, np.ndarray]:
+    """A file of ``quantize_static`` with its defaults, a weight in it twice; returns its input."""
+    import logging
+
+    from onnxruntime.quantization import CalibrationDataReader, quantize_static
+
+    numbers = np.random.default_rng(0)
+    feed = {"x": numbers.standard_normal((1, 4, 8)).astype(np.float32)}
+
+    class Reader(CalibrationDataReader):
+        def __init__(self) -> None:
+            self._feeds = iter([feed])
+
+        def get_next(self) -> dict[str, np.ndarray] | None:
+            return next(self._feeds, None)
+
+    nodes = [
+        helper.make_node("MatMul", ["x", "w"], ["h"]),
+        helper.make_node("MatMul", ["h", "w"], ["y"]),
+    ]
+    weight = numbers.standard_normal((8, 8)).astype(np.float32)
+    made = model(
+        nodes,
+        [value("x", [1, 4, 8])],
+        [value("y", [1, 4, 8])],
+        [numpy_helper.from_array(weight, "w")],
+    )
+    plain = path.with_name(f"plain-{path.name}")
+    onnx.save(made, plain)
+    logging.disable()
+    try:
+        quantize_static(plain, path, Reader())
+    finally:
+        logging.disable(logging.NOTSET)
+    return feed

@@ -39,6 +39,7 @@ ENVIRONMENT = ("ORT_*", "MLAS_*")
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
+_UNSIGNED_WEIGHTS = "session.x64quantprecision"
 
 PROFILE_COMPANIONS = (_GRAPH,)
 
@@ -146,32 +147,38 @@ def _session_options(chosen: Mapping[str, str | int]) -> Any:
     session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
-    _take_files_at_their_word(session_options)
     # Errors are raised as well; warnings are about its own graph file.
     session_options.log_severity_level = 4
     return session_options
 
 
-def _take_files_at_their_word(session_options: Any) -> None:
-    """Have what a file says in whole numbers and in floats computed so.
+def _load(model: str | bytes, session_options: Any, provider: str) -> Any:
+    """Return a session that computes what the file says in whole numbers and in floats.
 
     On x86 without VNNI, kernels for unsigned times signed numbers add two products in 16 bits,
     which overflow, unless weights are made unsigned. And float weights between dequantised inputs
     and quantised results are made whole numbers, also those that are to stay in float (1.32).
     """
-    entries = {
-        "session.x64quantprecision": "1",
-        "optimization.disable_specified_optimizers": "WeightBiasQuantization",
-    }
-    for key, value in entries.items():
-        session_options.add_session_config_entry(key, value)
+    ort = _library()
+    session_options.add_session_config_entry(
+        "optimization.disable_specified_optimizers", "WeightBiasQuantization"
+    )
+    session_options.add_session_config_entry(_UNSIGNED_WEIGHTS, "1")
+    try:
+        return ort.InferenceSession(model, session_options, providers=[provider])
+    except Exception as error:
+        # Making weights unsigned fails where several nodes share a zero point, as they do in what
+        # quantize_static writes with its defaults (1.32).
+        if "existing tensor" not in str(error):
+            raise
+    session_options.add_session_config_entry(_UNSIGNED_WEIGHTS, "0")
+    return ort.InferenceSession(model, session_options, providers=[provider])
 
 
 class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
     def __init__(self, request: SessionRequest) -> None:
-        ort = _library()
         chosen = with_chosen((), options(request.threads), request.options)
         session_options = _session_options(chosen)
         self._profile_to = profile_to = request.profile_to
@@ -184,9 +191,7 @@ class OrtSession:
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
         try:
-            self._session = ort.InferenceSession(
-                str(request.path), session_options, providers=[chosen["provider"]]
-            )
+            self._session = _load(str(request.path), session_options, chosen["provider"])
         except MemoryError:
             raise
         except Exception as error:
@@ -266,10 +271,7 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     )
     quiet = ort.SessionOptions()
     quiet.log_severity_level = 3
-    _take_files_at_their_word(quiet)
-    session = ort.InferenceSession(
-        model.SerializeToString(), quiet, providers=["CPUExecutionProvider"]
-    )
+    session = _load(model.SerializeToString(), quiet, "CPUExecutionProvider")
     return dict(zip(present, session.run(present, dict(request.inputs)), strict=True))
 
 

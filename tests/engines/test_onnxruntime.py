@@ -10,6 +10,7 @@ from __future__ import annotations
 import dataclasses
 import json
 import os
+import platform
 from collections.abc import Callable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from mvdeploy.engines import SessionRequest
 from mvdeploy.engines import onnxruntime as onnxruntime_engine
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Artifact, Category, Operator, OperatorKind, TimeKind, Trace, TraceEvent
+from tests import others
 
 ENGINE = engines.get("onnxruntime")
 RUNS, WARMUP = 3, 2
@@ -78,6 +80,20 @@ def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[...
 
 
 # Coverage
+
+
+def test_weights_in_whole_numbers_that_are_shared_are_loaded(tmp_path: Path) -> None:
+    feed = others.quantised(tmp_path / "net.onnx")
+    asked = onnxruntime.SessionOptions()
+    asked.log_severity_level = 4
+    asked.add_session_config_entry("session.x64quantprecision", "1")
+    plain = onnxruntime.InferenceSession(tmp_path / "net.onnx")
+    if platform.machine() == "x86_64":
+        with pytest.raises(Exception, match="existing tensor"):
+            onnxruntime.InferenceSession(tmp_path / "net.onnx", asked)
+    session = ENGINE.open_session(SessionRequest(tmp_path / "net.onnx", feed, 1))
+    session.infer()
+    np.testing.assert_array_equal(session.outputs()["y"], plain.run(None, feed)[0])
 
 
 @pytest.mark.parametrize(("said", "stands"), [(None, "1"), ("0", "0")])

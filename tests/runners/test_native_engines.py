@@ -18,6 +18,7 @@ from mvdeploy import engines, kits
 from mvdeploy.records import Job, JobModel, Warmup
 from mvdeploy.records.codec import dumps
 from mvdeploy.records.job import parse_events
+from tests import others
 from tests.runners.native_kit import (
     aarch64_kit,
     arm64_native,
@@ -152,6 +153,18 @@ def test_outputs_are_those_of_the_python_runner(native, make_real, many_outputs,
     for event, model in zip(outputs, expected.models, strict=True):
         bytes_ = b"".join(tensor.tobytes() for tensor in saved(event))
         assert hashlib.sha256(bytes_).hexdigest() == model.output_sha256
+
+
+@pytest.mark.slow
+def test_weights_in_whole_numbers_that_are_shared_are_loaded(native, tmp_path):
+    path = tmp_path / "net.onnx"
+    (feed,) = others.quantised(path).values()
+    np.save(tmp_path / "x.npy", feed)
+    inputs = {"x": str(tmp_path / "x.npy")}
+    entry = JobModel("onnxruntime", str(path), sha256(path), inputs)
+    job = Job((entry,), (0,), 1, Warmup(iterations=1))
+    result, expected = parse_events(native.run(job).lines, job), python_runner(job)
+    assert result.models[0].output_sha256 == expected.models[0].output_sha256
 
 
 @pytest.mark.slow
