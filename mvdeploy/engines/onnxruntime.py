@@ -191,7 +191,7 @@ class OrtSession:
                 "session.optimized_model_external_initializers_file_name", _WEIGHTS
             )
         try:
-            self._session = _load(str(request.path), session_options, chosen["provider"])
+            self._session = _load(str(request.path), session_options, str(chosen["provider"]))
         except MemoryError:
             raise
         except Exception as error:
