@@ -143,21 +143,25 @@ class Place:
         except TimeoutError:
             return "hang", ""
         said = outcomes.last_words(done.stderr)
-        documented = (128 + _number(name), -_number(name) if name in ROUGH else None)
+        # Torch ends the process at once if a signal arrives where its C++ has called Python.
+        aborted = done.returncode == -signal.SIGABRT and "terminate called" in done.stderr
+        rough = name in ROUGH or aborted
+        documented = [128 + _number(name), *([done.returncode] if aborted else [])]
+        documented += [-_number(name)] if rough else []
         if "Traceback" in done.stderr:
             return "traceback", said
         if done.returncode not in (0, *documented):
             return "status", f"{done.returncode} {said}"
-        if name not in ROUGH and done.returncode and not outcomes.worded(done.stderr):
+        if not rough and done.returncode and not outcomes.worded(done.stderr):
             return "unworded", said
         if alive := self._alive():
             return "left", f"alive: {alive}"
-        if left := self._left(strict=name not in ROUGH):
+        if left := self._left(strict=not rough):
             return "left", left
         again = self._run(self._work.again)
         if again.returncode:
             return "left", f"the next run: {outcomes.last_words(again.stderr)}"
-        if left := self._left(strict=True, temporary=name not in ROUGH):
+        if left := self._left(strict=True, temporary=not rough):
             return "left", f"after the next run: {left}"
         return ("refused" if done.returncode else "harmless"), said
 

@@ -166,12 +166,9 @@ static bool create_session(mvdeploy_session *made, const mvdeploy_request *reque
   ort_options *chosen = NULL;
   bool good = ok(api.CreateSessionOptions(&chosen), error) &&
               set_options(chosen, request, error) && take_at_its_word(chosen, "1", error);
-  if (good) {
-    good = ok(api.CreateSession(environment, request->path, chosen, &made->session), error);
-    if (!good && strstr(error->reason, "existing tensor") != NULL) {
-      good = take_at_its_word(chosen, "0", error) &&
-             ok(api.CreateSession(environment, request->path, chosen, &made->session), error);
-    }
+  if (good && !ok(api.CreateSession(environment, request->path, chosen, &made->session), error)) {
+    good = take_at_its_word(chosen, "0", error) &&
+           ok(api.CreateSession(environment, request->path, chosen, &made->session), error);
   }
   if (chosen != NULL) {
     api.ReleaseSessionOptions(chosen);
