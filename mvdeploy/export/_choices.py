@@ -220,7 +220,7 @@ def target(format_name: str, options: Options) -> Target | None:
     own = getattr(get(format_name), "quantised", None)
     if scheme is None or own is None:
         return None
-    found: Target = own(complete(format_name, options))
+    found: Target | None = own(complete(format_name, options))
     return found
 
 

@@ -15,5 +15,5 @@ PRECISION = Precision(
     sure_db=110.0,
     min_snr_db=30.0,
     scheme=Scheme(everything=True),
-    formats=("onnx", "executorch"),
+    formats=("coreml", "onnx", "executorch"),
 )

@@ -83,7 +83,9 @@ def scales(
 def _scale(node: fx.Node, limits: tuple[float, float], target: Target) -> Scale:
     if is_sigmoid(node):
         return Scale(SIGMOID, target.least)
-    return Scale(*ranges.scale(*limits, target.least, target.most))
+    chosen = ranges.symmetric if target.symmetric else ranges.scale
+    step, zero = chosen(*limits, target.least, target.most)
+    return Scale(ranges.halved(step) if target.half else step, zero)
 
 
 def _counted(

@@ -103,6 +103,23 @@ def scale(low: float, high: float, least: int, most: int) -> tuple[float, int]:
     return step, zero
 
 
+def symmetric(low: float, high: float, least: int, most: int) -> tuple[float, int]:
+    """Return a scale and zero point like `scale`, the zero point in the middle.
+
+    Where nothing is negative it is the least number, and none is left without use.
+    """
+    if low >= 0:
+        return scale(0.0, high, least, most)
+    reach = max(-low, high)
+    step, _ = scale(-reach, reach, least + 1, most)
+    return step, (least + most + 1) // 2
+
+
+def halved(step: float) -> float:
+    """Return the number of half precision that is nearest to a scale, and that none flushes to 0."""
+    return float(max(np.float16(step), np.finfo(np.float16).smallest_normal))
+
+
 def _least_divergent(histogram: Histogram) -> tuple[float, float]:
     edges = histogram.edges
     reach = max(abs(histogram.low), abs(histogram.high))

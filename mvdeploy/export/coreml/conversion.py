@@ -18,7 +18,7 @@ from torch.export import ExportedProgram
 from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject, _float32_regions
-from mvdeploy.export.coreml import full_precision
+from mvdeploy.export.coreml import full_precision, zero_points
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
 
@@ -94,11 +94,9 @@ def convert(
     Raises:
         EngineError: an operator cannot be placed.
     """
-    fed = _Fed(subject.network, image, bool(labels)).eval()
-    traced = torch.export.export(fed, subject.examples)
-    _float32_regions.mark(traced)
-    traced = subject.rewrite(subject.alter.traced(traced))
-    program = rewritings.apply(traced, REWRITINGS).run_decompositions({})
+    program = whole(subject) if subject.quantiser is not None else None
+    if program is None:
+        program = traced(subject, _Fed(subject.network, image, bool(labels)).eval())
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
@@ -111,6 +109,7 @@ def convert(
             classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
             minimum_deployment_target=getattr(ct.target, target),
             compute_precision=_computed(precision, program),
+            pass_pipeline=zero_points.pipeline() if subject.quantiser is not None else None,
             skip_model_load=True,
         )
     inputs = [dataclasses.replace(t, dtype=_ARRAYS.get(t.dtype, t.dtype)) for t in subject.inputs]
@@ -126,6 +125,24 @@ def convert(
         tuple(inputs),
         _classified(shapes[0]) if labels else tuple(outputs),
     )
+
+
+def traced(subject: Subject, network: nn.Module) -> ExportedProgram:
+    """Trace a network, and write it with operators that coremltools has."""
+    program = torch.export.export(network, subject.examples)
+    _float32_regions.mark(program)
+    program = subject.rewrite(subject.alter.traced(program))
+    functional: ExportedProgram = rewritings.apply(program, REWRITINGS).run_decompositions({})
+    return functional
+
+
+def whole(subject: Subject) -> ExportedProgram:
+    """Return the network in whole numbers; keep what PyTorch runs of it."""
+    floats = traced(subject, subject.network)
+    program = subject.quantise(floats)
+    if subject.quantiser is not None:
+        subject.quantiser.emulate(floats, program, full_precision.halved)
+    return program
 
 
 @contextmanager
