@@ -55,8 +55,8 @@ class Target:
         narrow: operators with weights of -63 to 63, because an engine adds two products in 16 bits.
         one_scale: operators that only move or choose numbers take whole ones from their neighbours,
             and these must have one scale.
-        fused: activations that are computed together with the operator with weights before, besides
-            clamps: ``silu``, ``gelu``, …; what these make is quantised, and not what goes into them.
+        fused: activations that are computed together with the operator with weights before, as
+            clamps are: ``silu``, ``gelu``, …; what they make is quantised, not what goes into them.
         symmetric: 0 is the number that stands for 0. Where nothing is negative, numbers are of 0 to
             255; scales call that a zero point of -128, as of numbers that are not symmetric.
         float_outputs: what a program returns stays as the last operator computes it.

@@ -116,7 +116,7 @@ def symmetric(low: float, high: float, least: int, most: int) -> tuple[float, in
 
 
 def halved(step: float) -> float:
-    """Return the number of half precision that is nearest to a scale, and that none flushes to 0."""
+    """Return a scale as half precision has it: the nearest number that no engine takes for 0."""
     return float(max(np.float16(step), np.finfo(np.float16).smallest_normal))
 
 

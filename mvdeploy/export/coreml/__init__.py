@@ -94,7 +94,8 @@ class Options:
 
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return the precision for the file's name, and whether it takes images."""
-    return (str(options.precision), *(("image",) if options.own.image_input else ()))
+    image = ("image",) if options.own.image_input else ()
+    return (str(options.precision), *image, *export.kept(options))
 
 
 def twin(options: export.Options) -> Options | None:
@@ -138,6 +139,13 @@ def check(options: export.Options) -> None:
             f"{target} cannot read weights in {precision.name}, and coremltools would silently "
             "write a program for iOS16.",
             "Give --deployment-target iOS16 or newer, or --precision fp16.",
+        )
+    whole = quantised(options) is not None
+    if target is not None and whole and TARGETS.index(target) < TARGETS.index(_OLDEST_WHOLE):
+        raise UsageError(
+            f"{target} has no programs in {precision.name}: whole numbers between operators came "
+            f"with {_OLDEST_WHOLE}.",
+            f"Give --deployment-target {_OLDEST_WHOLE} or newer, or --precision int8.",
         )
     if own.labels and not own.image_input:
         raise UsageError(

@@ -26,11 +26,7 @@ def selector(program: ExportedProgram) -> Callable[[Any], bool]:
         program: what coremltools is given. Its nodes are numbered as its debugging utilities number
             them.
     """
-    kept = {
-        number
-        for number, node in enumerate(program.graph.nodes, 1)
-        if not halved(node)
-    }
+    kept = {number for number, node in enumerate(program.graph.nodes, 1) if not halved(node)}
 
     def chosen(op: Any) -> bool:
         numbers = op.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or ()

@@ -22,8 +22,8 @@ _NAMESPACE, _NAME = "mvdeploy", "leave_out_zero_points"
 
 
 @register_pass(namespace=_NAMESPACE)
-class leave_out_zero_points(AbstractGraphPass):  # noqa: N801  the pass is called after it
-    """Leave out zero points of 0; tensors keep their names."""
+class leave_out_zero_points(AbstractGraphPass):  # type: ignore[misc]  # noqa: N801
+    """Leave out zero points of 0; tensors keep their names. coremltools calls it as its class."""
 
     def apply(self, prog: Any) -> None:
         """Change a program."""
@@ -31,7 +31,7 @@ class leave_out_zero_points(AbstractGraphPass):  # noqa: N801  the pass is calle
             _without(function)
 
 
-@block_context_manager
+@block_context_manager  # type: ignore[untyped-decorator]
 def _without(block: Function) -> None:
     for op in list(block.operations):
         if op.op_type != "dequantize" or op.zero_point is None or np.any(op.zero_point.val):
