@@ -33,6 +33,9 @@ _SMALLEST = 1e-36
 _OF_ZEROS = 1 / 256
 """Scale of a tensor of zeros: engines divide by it, and refuse what comes of a very small one."""
 
+LARGEST_HALF = float(np.finfo(np.float16).max)
+"""Number of half precision."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -117,7 +120,7 @@ def symmetric(low: float, high: float, least: int, most: int) -> tuple[float, in
 
 def halved(step: float) -> float:
     """Return a scale as half precision has it: the nearest number that no engine takes for 0."""
-    return float(max(np.float16(step), np.finfo(np.float16).smallest_normal))
+    return float(np.float16(max(step, np.finfo(np.float16).smallest_normal)))
 
 
 def _least_divergent(histogram: Histogram) -> tuple[float, float]:

@@ -251,7 +251,8 @@ def whole(
     scale = torch.where(largest > 0, largest, usual) / most
     scale = torch.maximum(scale, least if least is not None else scale).clamp(min=_SMALLEST)
     if half:
-        scale = scale.half().float().clamp(min=torch.finfo(torch.half).smallest_normal)
+        limits = torch.finfo(torch.half)
+        scale = scale.clamp(limits.smallest_normal, limits.max).half().float()
     by_channel = scale.reshape(-1, *(1,) * (weight.dim() - 1))
     numbers = (weight / by_channel).round().clamp(-most, most)
     return numbers.to(torch.int8).contiguous(), scale

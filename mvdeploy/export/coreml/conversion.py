@@ -14,6 +14,7 @@ import torch
 from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import TensorArgument
 
 from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
@@ -72,7 +73,7 @@ def convert(
         EngineError: an operator cannot be placed.
     """
     network = whole(subject) if subject.quantiser is not None else traced(subject)
-    program = app_form.of(network, image, classify=bool(labels))
+    program = _agreeing(app_form.of(network, image, classify=bool(labels)))
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
@@ -118,6 +119,14 @@ def whole(subject: Subject) -> ExportedProgram:
     program = subject.quantise(floats)
     if subject.quantiser is not None:
         subject.quantiser.emulate(floats, program, full_precision.halved)
+    return program
+
+
+def _agreeing(program: ExportedProgram) -> ExportedProgram:
+    """Have a program call its inputs as their nodes are; copies rename some, as one 'input'."""
+    nodes = program.graph.find_nodes(op="placeholder")
+    for spec, node in zip(program.graph_signature.input_specs, nodes, strict=True):
+        spec.arg = TensorArgument(name=node.name)
     return program
 
 
