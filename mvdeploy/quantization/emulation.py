@@ -34,11 +34,13 @@ class Checkpoint:
         tensor: its name.
         module: path of the module that makes it.
         quantised: it was whole numbers before.
+        shape: its dimensions.
     """
 
     tensor: str
     module: str
     quantised: bool
+    shape: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,9 +127,9 @@ class Emulation:
             if node.target in DEQUANTIZE:
                 numbers = node.args[0]
                 if next(n for n in numbers.users if n.target in DEQUANTIZE) is node:
-                    yield Checkpoint(node.name, module_of(numbers), True)
+                    yield _checkpoint(node, numbers, quantised=True)
             elif node.target is not DEQUANTIZE_WEIGHT and _leaves(node):
-                yield Checkpoint(node.name, module_of(node), False)
+                yield _checkpoint(node, node, quantised=False)
 
     def outputs(
         self, inputs: tuple[Tensor, ...], rounds: Rounds | None = None
@@ -243,6 +245,10 @@ class Emulation:
         """Return the name of the tensor that a node stands for."""
         specs = self.program.graph_signature.input_specs
         return next(str(spec.target) for spec in specs if spec.arg.name == node.name)
+
+
+def _checkpoint(node: fx.Node, made: Any, *, quantised: bool) -> Checkpoint:
+    return Checkpoint(node.name, module_of(made), quantised, tuple(node.meta["val"].shape))
 
 
 def weights_of(program: ExportedProgram) -> dict[str, Tensor]:

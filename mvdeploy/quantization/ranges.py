@@ -120,7 +120,7 @@ def symmetric(low: float, high: float, least: int, most: int) -> tuple[float, in
 
 def halved(step: float) -> float:
     """Return a scale as half precision has it: the nearest number that no engine takes for 0."""
-    return float(np.float16(max(step, np.finfo(np.float16).smallest_normal)))
+    return float(np.float16(max(step, float(np.finfo(np.float16).smallest_normal))))
 
 
 def _least_divergent(histogram: Histogram) -> tuple[float, float]:
