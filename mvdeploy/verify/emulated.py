@@ -97,7 +97,7 @@ class Emulated:
             if name
         }
         if self.emulation.halves:
-            # coremltools calls a reshape as the one before it that it has merged into it.
+            # A tensor of this name that has another shape is another one, see `checkpoints`.
             shapes = {point.tensor: point.shape for point in self.emulation.checkpoints()}
             taken = {n: t for n, t in taken.items() if tuple(t.shape) == shapes[n]}
         whole = self.emulation.forced(inputs, taken)
