@@ -1,6 +1,7 @@
 """Whatever an engine has in whole numbers of 8 bits, in the form that is fastest in it.
 
-Norms, softmax and products of two computed tensors stay in single precision.
+Norms, softmax and products of two computed tensors stay floats: in single precision, in Core ML in
+half.
 """
 
 from __future__ import annotations
