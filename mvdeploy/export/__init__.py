@@ -29,7 +29,8 @@ and what of the following it has a use for:
     without it takes the network as its class is written.
 ``quantised(options)``
     the `Target` of `mvdeploy.quantization`: what is computed in whole numbers, for a format that
-    has precisions with a scheme; it calls ``subject.quantise`` before it lowers or saves.
+    has precisions with a scheme; it calls ``subject.quantise`` before it lowers or saves. None for
+    programs that have whole numbers in their weights alone.
 ``emulate(subject, options)``
     has ``subject.quantiser.emulate`` keep the program in whole numbers, as ``write`` does too.
 ``marks(options)``
@@ -276,7 +277,7 @@ def probing(
             return differing(place)
 
     own = precisions.get(precision(format_name, options)).stored
-    stored = own if emulation is None else _held_weights.as_is
+    stored = own if emulation is None else emulation.stored
     whole = emulation.constants() if emulation is not None else {}
     unknown = _held_weights.missing(source.network, held, stored, whole)
     return Probing(probe if hasattr(exporter, "probe") else None, again, unknown, always)

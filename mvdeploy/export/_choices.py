@@ -164,7 +164,7 @@ def check_options(format_name: str, options: Options) -> None:
         raise UsageError(
             f"Nothing is quantised in {format_name} as {precision(format_name, options)}, or "
             "weights alone: there is nothing to keep in float.",
-            "Leave out --keep-float, or give --precision int8-fast with --format executorch.",
+            "Leave out --keep-float, or give --precision int8-fast.",
         )
 
 
@@ -220,7 +220,7 @@ def target(format_name: str, options: Options) -> Target | None:
     own = getattr(get(format_name), "quantised", None)
     if scheme is None or own is None:
         return None
-    found: Target = own(complete(format_name, options))
+    found: Target | None = own(complete(format_name, options))
     return found
 
 

@@ -17,11 +17,6 @@ UNNAMED = "a constant of its operators"
 """What differs and is no weight of the network as it stands there."""
 
 
-def as_is(weight: Tensor, axis: int) -> Tensor:
-    """Return a weight as it is in programs in single precision."""
-    return weight
-
-
 def missing(
     network: nn.Module, held: frozenset[str], stored: Stored, whole: Mapping[str, Tensor]
 ) -> tuple[str, ...]:

@@ -19,6 +19,9 @@ LINEAR, POINTWISE, CONVOLUTION = "linear", "pointwise", "convolution"
 LAST = ".nhwc"
 """Ends the name of a tensor that has the channels last in a file."""
 
+HALF = "_cast_fp16"
+"""Ends the name of a tensor that is in half precision in a file."""
+
 METHODS = ("percentile", "entropy", "min-max")
 """How a range is taken from what passed through: see `ranges`."""
 
@@ -52,6 +55,12 @@ class Target:
         narrow: operators with weights of -63 to 63, because an engine adds two products in 16 bits.
         one_scale: operators that only move or choose numbers take whole ones from their neighbours,
             and these must have one scale.
+        fused: activations that are computed together with the operator with weights before, as
+            clamps are: ``silu``, ``gelu``, …; what they make is quantised, not what goes into them.
+        symmetric: 0 is the number that stands for 0. Where nothing is negative, numbers are of 0 to
+            255; scales call that a zero point of -128, as of numbers that are not symmetric.
+        float_outputs: what a program returns stays as the last operator computes it.
+        half: scales and floats are in half precision.
     """
 
     unsigned: bool = False
@@ -59,6 +68,10 @@ class Target:
     float_results: tuple[str, ...] = ()
     narrow: tuple[str, ...] = ()
     one_scale: bool = False
+    fused: tuple[str, ...] = ()
+    symmetric: bool = False
+    float_outputs: bool = False
+    half: bool = False
 
     @property
     def least(self) -> int:

@@ -64,7 +64,7 @@ def scales(
     """Return the scales of all tensors that are quantised, by the names of what makes them.
 
     Raises:
-        UsageError: a number is not finite.
+        UsageError: a number is not finite, or none of half precision where that is needed.
     """
     watched = places.values
     histograms = _counted(program, watched, calibration)
@@ -83,7 +83,16 @@ def scales(
 def _scale(node: fx.Node, limits: tuple[float, float], target: Target) -> Scale:
     if is_sigmoid(node):
         return Scale(SIGMOID, target.least)
-    return Scale(*ranges.scale(*limits, target.least, target.most))
+    largest = max(map(abs, limits))
+    if target.half and largest > ranges.LARGEST_HALF:
+        raise UsageError(
+            f"'{node.name}' computes numbers up to {largest:.1e}, and half precision ends at "
+            f"{ranges.LARGEST_HALF:.0f}.",
+            "Check the weights, or give a --format whose floats are in single precision.",
+        )
+    chosen = ranges.symmetric if target.symmetric else ranges.scale
+    step, zero = chosen(*limits, target.least, target.most)
+    return Scale(ranges.halved(step) if target.half else step, zero)
 
 
 def _counted(

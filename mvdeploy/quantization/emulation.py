@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, fx
 from torch.export import ExportedProgram
+from torch.utils._pytree import tree_map_only
 
 from mvdeploy.quantization.places import MOVES, module_of, result_of
 from mvdeploy.quantization.rewriting import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, SUFFIX
@@ -21,6 +22,9 @@ FOUND = DEQUANTIZE[1]
 Rounds = Callable[[str], bool]
 """Path of a module → whether its numbers are whole ones."""
 
+Halved = Callable[[fx.Node], bool]
+"""Says whether an operator's result is rounded to half precision."""
+
 
 @dataclasses.dataclass(frozen=True)
 class Checkpoint:
@@ -30,11 +34,13 @@ class Checkpoint:
         tensor: its name.
         module: path of the module that makes it.
         quantised: it was whole numbers before.
+        shape: its dimensions.
     """
 
     tensor: str
     module: str
     quantised: bool
+    shape: tuple[int, ...]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -60,11 +66,18 @@ class Emulation:
     Args:
         program: with pairs of quantize and dequantize.
         weights: those of the network by name, as they were before.
+        halved: see above; None where floats are in single precision.
     """
 
-    def __init__(self, program: ExportedProgram, weights: Mapping[str, Tensor]) -> None:
+    def __init__(
+        self,
+        program: ExportedProgram,
+        weights: Mapping[str, Tensor],
+        halved: Halved | None = None,
+    ) -> None:
         self.program = program
         self._weights = weights
+        self._halved = halved
         self._graph = program.graph_module
 
     @functools.cached_property
@@ -83,8 +96,11 @@ class Emulation:
     def constants(self) -> dict[str, Tensor]:
         """Return the weights and biases that are held in whole numbers, by their names before.
 
-        Biases have 32 bits, and the scale of the products that they are added to.
+        Biases have 32 bits, and the scale of the products that they are added to. In half precision
+        they are floats, and weights are what their whole numbers stand for.
         """
+        if self._halved is not None:
+            return {r.weight: r.floats.half() for r in self._roles.values() if r.floats is not None}
         found: dict[str, Tensor] = {}
         held = self._held
         for node in self._graph.graph.nodes:
@@ -102,18 +118,24 @@ class Emulation:
         return found
 
     def checkpoints(self) -> Iterator[Checkpoint]:
-        """Yield the tensors that can be compared, in the order they are computed."""
+        """Yield the tensors that can be compared, in the order they are computed.
+
+        coremltools, whose programs are in half precision, merges what moves numbers and gives such
+        names to other tensors.
+        """
         for node in self._graph.graph.nodes:
             if node.op != "call_function" or not _is_float(node):
+                continue
+            if self.halves and node.target in MOVES:
                 continue
             if node.target is FOUND:
                 continue  # the operator that reads it has it in whole numbers only
             if node.target in DEQUANTIZE:
                 numbers = node.args[0]
                 if next(n for n in numbers.users if n.target in DEQUANTIZE) is node:
-                    yield Checkpoint(node.name, module_of(numbers), True)
+                    yield _checkpoint(node, numbers, quantised=True)
             elif node.target is not DEQUANTIZE_WEIGHT and _leaves(node):
-                yield Checkpoint(node.name, module_of(node), False)
+                yield _checkpoint(node, node, quantised=False)
 
     def outputs(
         self, inputs: tuple[Tensor, ...], rounds: Rounds | None = None
@@ -127,7 +149,12 @@ class Emulation:
         return self._run(inputs, rounds)[0]
 
     def forced(
-        self, inputs: tuple[Tensor, ...], taken: Mapping[str, Tensor], rounds: Rounds | None = None
+        self,
+        inputs: tuple[Tensor, ...],
+        taken: Mapping[str, Tensor],
+        rounds: Rounds | None = None,
+        *,
+        exact: bool = False,
     ) -> dict[str, Tensor]:
         """Return what tensors are, each computed from others that were given.
 
@@ -135,8 +162,18 @@ class Emulation:
             inputs: of the network, in order.
             taken: tensors by name. What comes after them is computed from these.
             rounds: see `outputs`.
+            exact: floats are in single precision, whatever the program has.
         """
-        return self._run(inputs, rounds, taken)[1]
+        return self._run(inputs, rounds, taken, exact)[1]
+
+    @property
+    def halves(self) -> bool:
+        """Whether floats are in half precision."""
+        return self._halved is not None
+
+    def stored(self, weight: Tensor, axis: int) -> Tensor:
+        """Return a weight that is no whole numbers as the program holds it."""
+        return weight.half() if self.halves else weight
 
     # A tensor is rounded where it is quantised; to dequantise it changes nothing more.
     def _run(
@@ -144,18 +181,23 @@ class Emulation:
         inputs: tuple[Tensor, ...],
         rounds: Rounds | None,
         taken: Mapping[str, Tensor] | None = None,
+        exact: bool = False,
     ) -> tuple[tuple[Tensor, ...], dict[str, Tensor]]:
         seen: dict[str, Tensor] = {}
         given, roles, weights = taken or {}, self._roles, self._weights
+        halved = None if exact else self._halved
 
         class Emulating(fx.Interpreter):
             def run_node(self, n: fx.Node) -> Any:
                 role = roles.get(n)
                 value = super().run_node(n) if role is None else self._rounded(n, role)
+                if halved is not None and halved(n):
+                    value = tree_map_only(Tensor, _through_half, value)
                 if given and isinstance(value, Tensor):
                     if n.name in given:
                         seen[n.name] = value
-                    return given.get(role.twin if role is not None else n.name, value)
+                    other = given.get(role.twin if role is not None else n.name)
+                    return value if other is None else _laid_out_as(value, other)
                 return value
 
             def _rounded(self, n: fx.Node, role: _Role) -> Any:
@@ -211,10 +253,25 @@ class Emulation:
         return next(str(spec.target) for spec in specs if spec.arg.name == node.name)
 
 
+def _checkpoint(node: fx.Node, made: Any, *, quantised: bool) -> Checkpoint:
+    return Checkpoint(node.name, module_of(made), quantised, tuple(node.meta["val"].shape))
+
+
 def weights_of(program: ExportedProgram) -> dict[str, Tensor]:
     """Return the weights that a program holds, by name."""
     held = {**program.constants, **program.state_dict}
     return {name: value.detach() for name, value in held.items() if isinstance(value, Tensor)}
+
+
+def _laid_out_as(value: Tensor, other: Tensor) -> Tensor:
+    """Return a tensor with its numbers where another has them: views after it need that."""
+    if value.shape != other.shape or value.stride() == other.stride():
+        return other
+    return torch.empty_like(value).copy_(other)
+
+
+def _through_half(tensor: Tensor) -> Tensor:
+    return tensor.half().float() if tensor.dtype is torch.float32 else tensor
 
 
 def alone(modules: Iterable[str]) -> Rounds:

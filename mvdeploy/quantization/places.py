@@ -28,6 +28,18 @@ _CLAMPS = (
 )
 """What engines compute together with the operator before."""
 
+_ACTIVATIONS = {
+    "silu": _SILU,
+    "gelu": (_ATEN.gelu.default,),
+    "sigmoid": (_ATEN.sigmoid.default, _ATEN.sigmoid_.default),
+    "tanh": (_ATEN.tanh.default, _ATEN.tanh_.default),
+    "elu": (_ATEN.elu.default, _ATEN.elu_.default),
+    "leaky_relu": (_ATEN.leaky_relu.default, _ATEN.leaky_relu_.default),
+    "hardswish": (_ATEN.hardswish.default, _ATEN.hardswish_.default),
+    "hardsigmoid": (_ATEN.hardsigmoid.default, _ATEN.hardsigmoid_.default),
+}
+"""What some engines do too."""
+
 MOVES = (
     *(_ATEN.max_pool2d.default, _ATEN.permute.default, _ATEN.transpose.int, _ATEN.t.default),
     *(_ATEN.view.default, _ATEN.reshape.default, _ATEN._unsafe_view.default),
@@ -166,8 +178,18 @@ def result_of(node: fx.Node) -> fx.Node:
 
 def _results(chosen: Sequence[fx.Node], target: Target) -> Iterator[fx.Node]:
     for node in chosen:
-        if kind(node) not in target.float_results:
-            yield result_of(node)
+        if kind(node) in target.float_results:
+            continue
+        made = _fused(node, target) if kind(node) is not None else result_of(node)
+        if not (target.float_outputs and all(user.op == "output" for user in made.users)):
+            yield made
+
+
+def _fused(node: fx.Node, target: Target) -> fx.Node:
+    """Return what makes the result of an operator and the activation that goes with it."""
+    fused = {operator for name in target.fused for operator in _ACTIVATIONS[name]}
+    users = list(node.users)
+    return users[0] if len(users) == 1 and users[0].target in fused else result_of(node)
 
 
 def _read(node: fx.Node) -> tuple[fx.Node, ...]:

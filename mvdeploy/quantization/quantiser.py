@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch.export import ExportedProgram
 
     from mvdeploy.quantization.calibration import Calibration
-    from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.quantization.emulation import Emulation, Halved
     from mvdeploy.quantization.places import Places
 
 
@@ -66,16 +66,22 @@ class Quantiser:
             self.quantized = self._calibrated(program, found, names)
         return rewriter.static(found, self.quantized.scales)
 
-    def emulate(self, program: ExportedProgram, quantised: ExportedProgram) -> None:
+    def emulate(
+        self,
+        program: ExportedProgram,
+        quantised: ExportedProgram,
+        halved: Halved | None = None,
+    ) -> None:
         """Keep what PyTorch runs of a program in whole numbers.
 
         Args:
             program: as it was before.
             quantised: in whole numbers, with the names that the file has.
+            halved: says which of its floats are in half precision; None for none.
         """
         from mvdeploy.quantization import emulation
 
-        self.emulation = emulation.Emulation(quantised, emulation.weights_of(program))
+        self.emulation = emulation.Emulation(quantised, emulation.weights_of(program), halved)
 
     def _calibrated(
         self, program: ExportedProgram, found: Places, names: tuple[str, ...]

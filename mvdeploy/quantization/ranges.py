@@ -33,6 +33,9 @@ _SMALLEST = 1e-36
 _OF_ZEROS = 1 / 256
 """Scale of a tensor of zeros: engines divide by it, and refuse what comes of a very small one."""
 
+LARGEST_HALF = float(np.finfo(np.float16).max)
+"""Number of half precision."""
+
 Floats = npt.NDArray[np.float64]
 
 
@@ -101,6 +104,23 @@ def scale(low: float, high: float, least: int, most: int) -> tuple[float, int]:
     step = float(np.float32(step))
     zero = min(max(round(least - low / step), least), most)
     return step, zero
+
+
+def symmetric(low: float, high: float, least: int, most: int) -> tuple[float, int]:
+    """Return a scale and zero point like `scale`, the zero point in the middle.
+
+    Where nothing is negative it is the least number, and none is left without use.
+    """
+    if low >= 0:
+        return scale(0.0, high, least, most)
+    reach = max(-low, high)
+    step, _ = scale(-reach, reach, least + 1, most)
+    return step, (least + most + 1) // 2
+
+
+def halved(step: float) -> float:
+    """Return a scale as half precision has it: the nearest number that no engine takes for 0."""
+    return float(np.float16(max(step, float(np.finfo(np.float16).smallest_normal))))
 
 
 def _least_divergent(histogram: Histogram) -> tuple[float, float]:

@@ -101,6 +101,8 @@ class Rewriter:
         return tuple(sorted((self._nodes[n.name] for n in nodes), key=self._order.__getitem__))
 
     def _given(self, scale: Scale) -> tuple[Any, ...]:
+        if self._target.symmetric and scale.zero_point == self._target.least:
+            return (scale.scale, 0, 0, 255, torch.uint8)
         limits = (self._target.least, self._target.most, self._dtype)
         return (scale.scale, scale.zero_point, *limits)
 
@@ -124,7 +126,7 @@ class Rewriter:
         Backends ask which operators a dequantisation belongs to: each reader has its own.
         """
         found = int(isinstance(scale[0], fx.Node))
-        numbers = self._call(QUANTIZE[found], (value, *scale), serves, value, self._dtype)
+        numbers = self._call(QUANTIZE[found], (value, *scale), serves, value, scale[-1])
         for reader in readers:
             with self._graph.inserting_before(reader):
                 floats = self._call(DEQUANTIZE[found], (numbers, *scale), serves, value)
@@ -153,7 +155,7 @@ class Rewriter:
         spec = next(s for s in self._specs if s.arg.name == weight.name)
         held = self._held(spec)
         most = NARROW_MOST if kind(node) in self._target.narrow else WEIGHT_MOST
-        numbers, scale = whole(held, most, self._least(node))
+        numbers, scale = whole(held, most, self._least(node), half=self._target.half)
         name = f"{spec.target}{SUFFIX}"
         parts = {
             name: numbers,
@@ -177,6 +179,8 @@ class Rewriter:
         What is multiplied with a weight for which that is more than it needs is next to nothing
         beside the bias.
         """
+        if self._target.half:  # where biases are floats
+            return None
         fed: Any = node.args[0]
         bias: Any = node.args[2] if len(node.args) > 2 else None
         if fed.target is not DEQUANTIZE[0]:
@@ -225,7 +229,11 @@ def _operator_of(node: fx.Node) -> fx.Node:
 
 
 def whole(
-    weight: Tensor, most: int = WEIGHT_MOST, least: Tensor | None = None
+    weight: Tensor,
+    most: int = WEIGHT_MOST,
+    least: Tensor | None = None,
+    *,
+    half: bool = False,
 ) -> tuple[Tensor, Tensor]:
     """Return a weight in whole numbers of 8 bits, and the scale of each output channel.
 
@@ -236,11 +244,15 @@ def whole(
         weight: output channels first.
         most: see above.
         least: scale of each channel, at least; None for any.
+        half: scales are numbers of half precision.
     """
     largest = weight.abs().flatten(1).amax(1)
     usual = largest.amax() if largest.any() else torch.ones(())
     scale = torch.where(largest > 0, largest, usual) / most
     scale = torch.maximum(scale, least if least is not None else scale).clamp(min=_SMALLEST)
+    if half:
+        limits = torch.finfo(torch.half)
+        scale = scale.clamp(limits.smallest_normal, limits.max).half().float()
     by_channel = scale.reshape(-1, *(1,) * (weight.dim() - 1))
     numbers = (weight / by_channel).round().clamp(-most, most)
     return numbers.to(torch.int8).contiguous(), scale

@@ -32,6 +32,10 @@ REFUSED = {
         *("--format", "executorch", "--backend", "portable"),
         *INT8,
     ): "The backend portable is given no programs in int8.",
+    (
+        *("--format", "coreml", "--deployment-target", "iOS16"),
+        *("--precision", "int8-fast"),
+    ): "iOS16 has no programs in int8-fast: whole numbers between operators came with iOS17.",
     ("--with-nms", "--image-size", "16", *INT8): "--with-nms is for networks that detect",
 }
 
@@ -79,3 +83,16 @@ def test_what_a_module_costs_is_ranked_and_drawn(mvdeploy: Mvdeploy, tmp_path: P
     assert "No module of the network is called 'no*'." in again.stderr
     verified = mvdeploy("verify", "a.onnx", "--modules")
     assert verified.returncode == 0, verified.stderr
+
+
+def test_a_package_for_the_neural_engine_is_written_and_verified(
+    mvdeploy: Mvdeploy, tmp_path: Path
+) -> None:
+    flags = ("--format", "coreml", "--precision", "int8-fast", "--calibrate", "2")
+    done = mvdeploy("export", "yardstick", "--image-size", "16", *flags, "-o", "a.mlpackage")
+    assert done.returncode == 0, done.stderr
+    assert "the weights in the file are the network's" in done.stdout
+    assert "Whole numbers leave an SNR of" in done.stdout
+    verified = mvdeploy("verify", "a.mlpackage", "--modules")
+    assert verified.returncode == 0, verified.stderr
+    assert "conv_3x3" in verified.stdout

@@ -29,6 +29,20 @@ def test_zero_is_exact_and_others_are_within_half_a_step(
     assert off[inside].max(initial=0) <= step * (0.5 + 1e-4)
 
 
+def test_symmetric_ranges_have_no_zero_point() -> None:
+    assert ranges.symmetric(-1.0, 254.0, -128, 127) == (2.0, 0)
+    assert ranges.symmetric(-254.0, 1.0, -128, 127) == (2.0, 0)
+    assert ranges.symmetric(0.0, 510.0, -128, 127) == (2.0, -128)
+    assert ranges.symmetric(3.0, 510.0, -128, 127) == (2.0, -128)
+
+
+def test_scales_in_half_precision_are_numbers_of_it() -> None:
+    for step in (1e-12, 0.1, 3.14159, 500.0):
+        halved = ranges.halved(step)
+        assert halved == float(np.float16(halved)) >= 2**-14
+    assert ranges.halved(0.1) == pytest.approx(0.1, rel=2**-11)
+
+
 def test_a_tensor_of_zeros_has_a_scale_that_engines_take() -> None:
     step, zero = ranges.scale(0.0, 0.0, -128, 127)
     assert 1e-3 < step < 1

@@ -280,7 +280,7 @@ def _demand_whole(jobs: Sequence[_Job], min_sqnr: float | None) -> None:
         return
     raise UsageError(
         "--sensitivity is for programs in whole numbers, and none is asked for.",
-        "Add --precision int8-fast, with --format onnx or executorch.",
+        "Add --precision int8-fast.",
     )
 
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import dataclasses
 import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from mvdeploy import export, plugins, precisions
@@ -16,6 +18,7 @@ from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export.coreml import labels as names
 from mvdeploy.files import writing
+from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
 
@@ -30,6 +33,21 @@ TARGETS = ("iOS15", "iOS16", "iOS17", "iOS18", "iOS26")
 
 TARGET = "iOS17"
 """What a program is made for when nothing is asked for: the oldest whose phones can be measured."""
+
+_FUSED = ("silu", "gelu", "sigmoid", "tanh", "elu", "leaky_relu", "hardswish", "hardsigmoid")
+"""Activations that coremltools' quantizer takes together with the operator before."""
+
+_TARGETS = {
+    # As coremltools' own tools write them for the Neural Engine: without zero points, and an
+    # activation together with the operator before it.
+    "int8-fast": Target(
+        others=("add",), fused=_FUSED, symmetric=True, float_outputs=True, half=True
+    ),
+}
+"""What is computed in whole numbers; in other precisions these are in weights alone."""
+
+_OLDEST_WHOLE = "iOS17"
+"""The first that has operators for it."""
 
 _LACKING = r"Unsupported fx node \w+, kind ([\w.:]+)"
 
@@ -76,7 +94,8 @@ class Options:
 
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return the precision for the file's name, and whether it takes images."""
-    return (str(options.precision), *(("image",) if options.own.image_input else ()))
+    image = ("image",) if options.own.image_input else ()
+    return (str(options.precision), *image, *export.kept(options))
 
 
 def twin(options: export.Options) -> Options | None:
@@ -121,11 +140,35 @@ def check(options: export.Options) -> None:
             "write a program for iOS16.",
             "Give --deployment-target iOS16 or newer, or --precision fp16.",
         )
+    whole = quantised(options) is not None
+    if target is not None and whole and TARGETS.index(target) < TARGETS.index(_OLDEST_WHOLE):
+        raise UsageError(
+            f"{target} has no programs in {precision.name}: whole numbers between operators came "
+            f"with {_OLDEST_WHOLE}.",
+            f"Give --deployment-target {_OLDEST_WHOLE} or newer, or --precision int8.",
+        )
     if own.labels and not own.image_input:
         raise UsageError(
             "Labels are for a program that takes images and returns their class.",
             "Add --image-input, or leave --labels out.",
         )
+
+
+def quantised(options: export.Options) -> Target | None:
+    """Return what is computed in whole numbers; None where these are in weights alone."""
+    return _TARGETS.get(str(options.precision))
+
+
+def emulate(subject: Subject, options: export.Options) -> None:
+    """Have the program in whole numbers kept for the comparison with PyTorch.
+
+    Raises:
+        EngineError: torch.export failed.
+    """
+    with _engine_errors(subject), quiet(errors=True):
+        from mvdeploy.export.coreml import conversion
+
+        conversion.whole(subject)
 
 
 def formulation(options: export.Options) -> str:
@@ -148,23 +191,30 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     own: Options = options.own
     if own.labels:
         names.check(own.labels, subject.outputs)
-    try:
-        with quiet(errors=True):
-            from mvdeploy.export.coreml import compression, conversion, package
+    with _engine_errors(subject), quiet(errors=True):
+        from mvdeploy.export.coreml import compression, conversion, package
 
-            precision = precisions.get(options.precision or PRECISIONS[0])
-            converted = conversion.convert(
-                subject,
-                target=own.deployment_target or TARGET,
-                precision="fp16" if precision.compresses else precision.name,
-                image=subject.preprocessing if own.image_input else None,
-                labels=own.labels,
-            )
-            model = converted.model
-            if precision.compresses:
-                model = compression.compressed(model, precision)
-            package.describe(model, subject.facts, own.author, own.license)
-            package.save(model, path)
+        precision = precisions.get(options.precision or PRECISIONS[0])
+        converted = conversion.convert(
+            subject,
+            target=own.deployment_target or TARGET,
+            precision="fp32" if precision.name == "fp32" else "fp16",
+            image=subject.preprocessing if own.image_input else None,
+            labels=own.labels,
+        )
+        model = converted.model
+        if subject.quantiser is None and precision.compresses:
+            model = compression.compressed(model, precision)
+        package.describe(model, subject.facts, own.author, own.license)
+        package.save(model, path)
+    return Written(converted.operators, inputs=converted.inputs, outputs=converted.outputs)
+
+
+@contextmanager
+def _engine_errors(subject: Subject) -> Iterator[None]:
+    """Turn whatever torch and coremltools raise into an `EngineError`."""
+    try:
+        yield
     except MvdeployError:
         raise
     except Exception as error:
@@ -172,7 +222,6 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             refusal = OSError(None, "coremltools could not write", tempfile.gettempdir())
             raise writing.refused(refusal, remedy=writing.TEMPORARY) from error
         raise failed("coremltools", error, subject, _LACKING) from error
-    return Written(converted.operators, inputs=converted.inputs, outputs=converted.outputs)
 
 
 def read_file(path: Path) -> FileFacts:

@@ -12,13 +12,14 @@ import coremltools as ct
 import numpy as np
 import torch
 from coremltools.models.ml_program.experimental.torch import debugging_utils
-from torch import Tensor, nn
+from torch import Tensor
 from torch.export import ExportedProgram
+from torch.export.graph_signature import TensorArgument
 
 from mvdeploy import rewritings
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject, _float32_regions
-from mvdeploy.export.coreml import full_precision
+from mvdeploy.export.coreml import app_form, full_precision, zero_points
 from mvdeploy.records import Operator, Preprocessing, TensorInfo
 from mvdeploy.records.artifact import PROBABILITIES
 
@@ -27,8 +28,6 @@ LABEL = "classLabel"
 
 _ARRAYS = {"int64": "int32", "int16": "int32", "int8": "int32", "uint8": "int32", "bool": "float32"}
 """What inputs are in Core ML, whose arrays have not all element types; outputs alike, but bool."""
-
-_WRAPPED = "network"
 
 REWRITINGS = ("identities", "resizing")
 """Operators that coremltools has not."""
@@ -49,27 +48,6 @@ class Converted:
     operators: tuple[Operator, ...]
     inputs: tuple[TensorInfo, ...]
     outputs: tuple[TensorInfo, ...]
-
-
-class _Fed(nn.Module):
-    """A network as an app wants it: pixels in, and, for a classifier, probabilities out."""
-
-    std: Tensor
-
-    def __init__(self, network: nn.Module, image: Preprocessing | None, classify: bool) -> None:
-        super().__init__()
-        self.network = network
-        self.classify = classify
-        even = image is None or len(set(image.std)) == 1
-        self.divide = not even
-        std = torch.tensor((1.0,) if image is None else image.std).reshape(1, -1, 1, 1)
-        self.register_buffer("std", std, persistent=False)
-
-    def forward(self, *inputs: Tensor) -> Any:
-        if self.divide:
-            inputs = (inputs[0] / self.std, *inputs[1:])
-        outputs = self.network(*inputs)
-        return torch.softmax(outputs, dim=-1) if self.classify else outputs
 
 
 def convert(
@@ -94,11 +72,8 @@ def convert(
     Raises:
         EngineError: an operator cannot be placed.
     """
-    fed = _Fed(subject.network, image, bool(labels)).eval()
-    traced = torch.export.export(fed, subject.examples)
-    _float32_regions.mark(traced)
-    traced = subject.rewrite(subject.alter.traced(traced))
-    program = rewritings.apply(traced, REWRITINGS).run_decompositions({})
+    network = whole(subject) if subject.quantiser is not None else traced(subject)
+    program = _agreeing(app_form.of(network, image, classify=bool(labels)))
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
@@ -111,6 +86,7 @@ def convert(
             classifier_config=ct.ClassifierConfig(list(labels)) if labels else None,
             minimum_deployment_target=getattr(ct.target, target),
             compute_precision=_computed(precision, program),
+            pass_pipeline=zero_points.pipeline() if subject.quantiser is not None else None,
             skip_model_load=True,
         )
     inputs = [dataclasses.replace(t, dtype=_ARRAYS.get(t.dtype, t.dtype)) for t in subject.inputs]
@@ -126,6 +102,32 @@ def convert(
         tuple(inputs),
         _classified(shapes[0]) if labels else tuple(outputs),
     )
+
+
+def traced(subject: Subject) -> ExportedProgram:
+    """Trace a network, and write it with operators that coremltools has."""
+    program = torch.export.export(subject.network, subject.examples)
+    _float32_regions.mark(program)
+    program = subject.rewrite(subject.alter.traced(program))
+    functional: ExportedProgram = rewritings.apply(program, REWRITINGS).run_decompositions({})
+    return functional
+
+
+def whole(subject: Subject) -> ExportedProgram:
+    """Return the network in whole numbers; keep what PyTorch runs of it."""
+    floats = traced(subject)
+    program = subject.quantise(floats)
+    if subject.quantiser is not None:
+        subject.quantiser.emulate(floats, program, full_precision.halved)
+    return program
+
+
+def _agreeing(program: ExportedProgram) -> ExportedProgram:
+    """Have a program call its inputs as their nodes are; copies rename some, as one 'input'."""
+    nodes = program.graph.find_nodes(op="placeholder")
+    for spec, node in zip(program.graph_signature.input_specs, nodes, strict=True):
+        spec.arg = TensorArgument(name=node.name)
+    return program
 
 
 @contextmanager
@@ -155,8 +157,8 @@ def _input(
     if image is None:
         dtype = np.dtype(_ARRAYS.get(tensor.dtype, tensor.dtype)).type
         return ct.TensorType(name=tensor.name, shape=example.shape, dtype=dtype)
-    # Core ML computes scale · pixel + bias; a division that differs by channel is in the program.
-    std = image.std[0] if len(set(image.std)) == 1 else 1.0
+    # Core ML computes scale · pixel + bias; what is left of the division is in the program.
+    std = 1.0 if app_form.divides(image) else image.std[0]
     return ct.ImageType(
         name=tensor.name,
         shape=example.shape,
@@ -215,8 +217,7 @@ def _module(mapping: Any, output: str) -> str | None:
     stack = list(node.meta.get("nn_module_stack", {}).values()) if node is not None else []
     if not stack:
         return None
-    path = str(stack[-1][0])
-    return "" if path == _WRAPPED else path.removeprefix(f"{_WRAPPED}.")
+    return str(stack[-1][0])
 
 
 def _neighbour(

@@ -11,6 +11,12 @@ from mvdeploy.export import _float32_regions
 
 if TYPE_CHECKING:
     from torch.export import ExportedProgram
+    from torch.fx import Node
+
+
+def halved(node: Node) -> bool:
+    """Say whether an operator of a traced program is computed in half precision."""
+    return not _float32_regions.marked(node)
 
 
 def selector(program: ExportedProgram) -> Callable[[Any], bool]:
@@ -20,14 +26,10 @@ def selector(program: ExportedProgram) -> Callable[[Any], bool]:
         program: what coremltools is given. Its nodes are numbered as its debugging utilities number
             them.
     """
-    kept = {
-        number
-        for number, node in enumerate(program.graph.nodes, 1)
-        if _float32_regions.marked(node)
-    }
+    kept = {number for number, node in enumerate(program.graph.nodes, 1) if not halved(node)}
 
-    def halved(op: Any) -> bool:
+    def chosen(op: Any) -> bool:
         numbers = op.scopes.get(ScopeSource.EXIR_DEBUG_HANDLE) or ()
         return kept.isdisjoint(numbers[-1:])
 
-    return halved
+    return chosen

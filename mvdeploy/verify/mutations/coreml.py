@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from mvdeploy import precisions
-from mvdeploy.verify.mutations import BELOW_HALF, Mutant, Subject
+from mvdeploy.verify.mutations import BELOW_HALF, Mutant, Subject, whole_numbers
 
 Mutation = Callable[["Editor", Any], None]
 Values = npt.NDArray[np.floating[Any]]
@@ -233,7 +233,8 @@ def _rewrite(weights: Path, offset: int, dtype: type[np.floating[Any]], change: 
 def mutants(subject: Subject) -> Iterator[Mutant]:
     """Make broken copies: every mutation at the first, the middle and the last place it fits.
 
-    In a precision that rounds, those that rounding hides are left out; in float32 they show.
+    In a precision that rounds, those that rounding hides are left out; in float32 they show. Whole
+    numbers between operators are broken too, and a package is made of them.
     """
     spec = read(subject.path)
     plain = Editor(spec)
@@ -253,3 +254,4 @@ def mutants(subject: Subject) -> Iterator[Mutant]:
             mutate(editor, op)
             write = functools.partial(save, editor, subject.path)
             yield Mutant(name, modules[op.outputs[0].name], write)
+    yield from whole_numbers.mutants(subject)

@@ -53,6 +53,15 @@ def test_wrong_whole_numbers_in_executorch(
         assert result.good, result
 
 
+@pytest.mark.slow
+def test_wrong_whole_numbers_in_core_ml(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    verifier = _verifier("coreml", "int8-fast", tmp_path, monkeypatch)
+    results = verifier.mutations(whole_numbers.names())
+    assert tuple(r.mutation for r in results) == EXPECTED["int8-fast"]
+    for result in results:
+        assert result.good, result
+
+
 def test_what_is_traced_is_broken_in_programs_of_whole_numbers_too(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -16,11 +16,18 @@ Function = Callable[..., Any]
 
 def table() -> dict[str, Function]:
     """Return every operator that can be executed, by its MIL type."""
-    from mvdeploy.verify.mil.operators import elementwise, movement, network, resampling
+    from mvdeploy.verify.mil.operators import (
+        elementwise,
+        movement,
+        network,
+        resampling,
+        whole_numbers,
+    )
 
     return {
         **elementwise.OPERATORS,
         **movement.OPERATORS,
         **network.OPERATORS,
         **resampling.OPERATORS,
+        **whole_numbers.OPERATORS,
     }
