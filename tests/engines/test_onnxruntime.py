@@ -29,15 +29,10 @@ from tests import others
 ENGINE = engines.get("onnxruntime")
 RUNS, WARMUP = 3, 2
 
-SLOW = [
-    pytest.param(model, patches, 1, marks=pytest.mark.slow, id=f"{model}-{patches}")
-    for model, patches in (("mobilevit_xs", "8,4,2"), ("mobilevit_s", "3,3,3"))
-]
 CASES = [
     pytest.param("mobilevit_xxs", "2,2,2", 1, id="A"),
-    pytest.param("mobilevit_xxs", "8,4,2", 1, id="B"),
+    pytest.param("mobilevit_xs", "8,4,2", 1, id="B", marks=pytest.mark.slow),
     pytest.param("mobilevit_xxs", "2,2,2", 2, id="A on 2 threads"),
-    *SLOW,
 ]
 
 

@@ -178,7 +178,7 @@ def test_a_changed_file_is_refused(warm: Server, finished: Finished, tmp_path: P
     assert "sha256" in done.stderr
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_killed_run_keeps_what_was_finished(
     warm: Server, exported: MakeExport, tmp_path: Path, number: signal.Signals
 ) -> None:
