@@ -101,7 +101,7 @@ def test_weights_of_core_ml_are_compressed(
     typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
 ) -> None:
     several = ("--precision", "fp16", "--precision", "int8", "--precision", "palette6")
-    done = typed("export", "mobilevit_xxs", "--image-size", "64", "--format", "coreml", *several)
+    done = typed("export", "yardstick", "--format", "coreml", *several)
     assert done.returncode == 0, done.stderr
     manifests = {
         body["precision"]: body

@@ -213,7 +213,7 @@ COMPUTING = {
 }
 
 
-@pytest.mark.parametrize(("model", "patches", "threads"), [CASES[0], CASES[1], *SLOW])
+@pytest.mark.parametrize(("model", "patches", "threads"), CASES[:2])
 def test_kernels_are_counted_where_their_results_come_from(
     profiled, model: str, patches: str, threads: int
 ) -> None:
@@ -238,7 +238,7 @@ def test_kernels_are_counted_where_their_results_come_from(
     assert checked > 150
 
 
-@pytest.mark.parametrize(("model", "patches", "threads"), [CASES[0], CASES[1], *SLOW])
+@pytest.mark.parametrize(("model", "patches", "threads"), CASES[:2])
 def test_kernels_are_counted_first_where_their_weights_are(
     profiled, model: str, patches: str, threads: int
 ) -> None:

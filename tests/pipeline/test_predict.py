@@ -17,7 +17,7 @@ from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.pipeline.evaluation import programs
 from mvdeploy.pipeline.predict import predict
-from mvdeploy.records import ModelSpec
+from mvdeploy.records import Delegation, ModelSpec
 
 HOST = devices.get("host", ())
 
