@@ -27,7 +27,7 @@ from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping, Sequence
+    from collections.abc import Callable, Collection, Mapping, Sequence
 
     import onnx
 
@@ -40,7 +40,6 @@ ENVIRONMENT = ("ORT_*", "MLAS_*")
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
-_UNSIGNED_WEIGHTS = "session.x64quantprecision"
 
 PROFILE_COMPANIONS = (_GRAPH,)
 
@@ -138,7 +137,7 @@ def options(threads: int) -> dict[str, str | int]:
     }
 
 
-def _session_options(chosen: Mapping[str, str | int]) -> Any:
+def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -> Any:
     ort = _library()
     session_options = ort.SessionOptions()
     session_options.intra_op_num_threads = chosen["intra_op_num_threads"]
@@ -150,27 +149,40 @@ def _session_options(chosen: Mapping[str, str | int]) -> Any:
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
     # Errors are raised as well; warnings are about its own graph file.
     session_options.log_severity_level = 4
+    if profile_to is not None:
+        session_options.enable_profiling = True
+        session_options.profile_file_prefix = str(profile_to / "ort")
+        session_options.optimized_model_filepath = str(profile_to / _GRAPH)
+        session_options.add_session_config_entry(
+            "session.optimized_model_external_initializers_file_name", _WEIGHTS
+        )
     return session_options
 
 
-def _load(model: str | bytes, session_options: Any, provider: str) -> Any:
+def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) -> Any:
     """Return a session that computes what the file says in whole numbers and in floats.
 
     On x86 without VNNI, kernels for unsigned times signed numbers add two products in 16 bits,
     which overflow, unless weights are made unsigned. And float weights between dequantised inputs
     and quantised results are made whole numbers, also those that are to stay in float (1.32).
     """
-    ort = _library()
-    session_options.add_session_config_entry(
-        "optimization.disable_specified_optimizers", "WeightBiasQuantization"
-    )
-    session_options.add_session_config_entry(_UNSIGNED_WEIGHTS, "1")
     with contextlib.suppress(Exception):
-        return ort.InferenceSession(model, session_options, providers=[provider])
+        return _session(model, make_options(), provider, unsigned_weights="1")
     # Some files load as they are alone (1.32): those with a weight that several nodes share, as
     # quantize_static writes them, and those with QGemm.
-    session_options.add_session_config_entry(_UNSIGNED_WEIGHTS, "0")
-    return ort.InferenceSession(model, session_options, providers=[provider])
+    return _session(model, make_options(), provider, unsigned_weights="0")
+
+
+def _session(
+    model: str | bytes, session_options: Any, provider: str, *, unsigned_weights: str
+) -> Any:
+    entries = {
+        "optimization.disable_specified_optimizers": "WeightBiasQuantization",
+        "session.x64quantprecision": unsigned_weights,
+    }
+    for key, value in entries.items():
+        session_options.add_session_config_entry(key, value)
+    return _library().InferenceSession(model, session_options, providers=[provider])
 
 
 class OrtSession:
@@ -178,18 +190,15 @@ class OrtSession:
 
     def __init__(self, request: SessionRequest) -> None:
         chosen = with_chosen((), options(request.threads), request.options)
-        session_options = _session_options(chosen)
         self._profile_to = profile_to = request.profile_to
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
-            session_options.enable_profiling = True
-            session_options.profile_file_prefix = str(profile_to / "ort")
-            session_options.optimized_model_filepath = str(profile_to / _GRAPH)
-            session_options.add_session_config_entry(
-                "session.optimized_model_external_initializers_file_name", _WEIGHTS
-            )
         try:
-            self._session = _load(str(request.path), session_options, str(chosen["provider"]))
+            self._session = _load(
+                str(request.path),
+                lambda: _session_options(chosen, profile_to),
+                str(chosen["provider"]),
+            )
         except MemoryError:
             raise
         except Exception as error:
@@ -267,8 +276,12 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     model.graph.output.extend(
         onnx.helper.make_empty_tensor_value_info(name) for name in present if name not in outputs
     )
-    quiet = ort.SessionOptions()
-    quiet.log_severity_level = 3
+
+    def quiet() -> Any:
+        session_options = ort.SessionOptions()
+        session_options.log_severity_level = 3
+        return session_options
+
     session = _load(model.SerializeToString(), quiet, "CPUExecutionProvider")
     return dict(zip(present, session.run(present, dict(request.inputs)), strict=True))
 
