@@ -168,7 +168,7 @@ def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) ->
     """
     with contextlib.suppress(Exception):
         return _session(model, make_options(), provider, unsigned_weights="1")
-    # Some files load as they are alone (1.32): those with a weight that several nodes share, as
+    # Some files load only so (1.32): those with a weight that several nodes share, as
     # quantize_static writes them, and those with QGemm.
     return _session(model, make_options(), provider, unsigned_weights="0")
 

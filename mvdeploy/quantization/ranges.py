@@ -34,7 +34,7 @@ _OF_ZEROS = 1 / 256
 """Scale of a tensor of zeros: engines divide by it, and refuse what comes of a very small one."""
 
 LARGEST_HALF = float(np.finfo(np.float16).max)
-"""Number of half precision."""
+"""The largest number of half precision."""
 
 Floats = npt.NDArray[np.float64]
 

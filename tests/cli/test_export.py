@@ -101,7 +101,7 @@ def test_weights_of_core_ml_are_compressed(
     typed: Mvdeploy, mvdeploy: Mvdeploy, tmp_path: Path
 ) -> None:
     several = ("--precision", "fp16", "--precision", "int8", "--precision", "palette6")
-    done = typed("export", "yardstick", "--format", "coreml", *several)
+    done = typed("export", "yardstick", "--num-classes", "4000", "--format", "coreml", *several)
     assert done.returncode == 0, done.stderr
     manifests = {
         body["precision"]: body
@@ -110,7 +110,7 @@ def test_weights_of_core_ml_are_compressed(
     }
     assert sorted(manifests) == ["fp16", "int8", "palette6"]
     sizes = {name: body["size_bytes"] for name, body in manifests.items()}
-    assert sizes["palette6"] < sizes["int8"] < sizes["fp16"]
+    assert sizes["palette6"] < sizes["int8"] < 0.6 * sizes["fp16"]
     for body in manifests.values():
         assert (body["verified"]["inside"], body["verified"]["weights"]) == ("file", "network")
     said = " ".join(done.stdout.split())

@@ -31,18 +31,18 @@ def image(seed: int, *shape: int) -> np.ndarray:
 
 @pytest.mark.parametrize("threads", [1, 2])
 def test_a_program_computes_what_the_network_does(exported, threads: int) -> None:
-    whole = exported("executorch")
+    whole = exported("executorch", model="mobilevit_xs", patches="8,4,3", size="96,128")
     session = engine.open_session(
-        SessionRequest(whole.path, {"image": image(0, 1, 3, 96, 96)}, threads)
+        SessionRequest(whole.path, {"image": image(0, 1, 3, 96, 128)}, threads)
     )
     assert engine._bindings()._threadpool_get_thread_count() == threads
     for seed in (0, 1):
-        x = image(seed, 1, 3, 96, 96)
+        x = image(seed, 1, 3, 96, 128)
         with torch.inference_mode():
             wanted = whole.network(torch.from_numpy(x)).numpy()
         session.feed({"image": x})
         session.infer()
-        np.testing.assert_allclose(session.outputs()["output_0"], wanted, atol=5e-5, rtol=0)
+        np.testing.assert_allclose(session.outputs()["output_0"], wanted, atol=1e-5, rtol=0)
 
 
 @pytest.mark.parametrize("name", ["small", "two", "undelegated", "fused", "sum"])

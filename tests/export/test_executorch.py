@@ -78,6 +78,14 @@ def test_the_whole_network_is_one_delegate(exported) -> None:
 
 
 # An export takes ten seconds: every network is in docs/support.md.
+@pytest.mark.slow
+def test_other_patches_and_sizes_are_one_delegate(exported) -> None:
+    small = exported("executorch", model="mobilevit_xs", patches="8,4,3", size="96,128")
+    assert small.artifact.delegation is not None
+    assert small.artifact.delegation.full
+    assert small.parity.passed
+
+
 def test_it_computes_what_the_network_does(exported) -> None:
     parity = exported("executorch").parity
     assert parity.passed
