@@ -27,9 +27,10 @@ import torch
 from torch import nn
 
 from benchmarks.common import case, photograph, silent
-from mvdeploy import devices, export, links, models
+from mvdeploy import devices, engines, export, links, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
+from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
@@ -39,8 +40,6 @@ from mvdeploy.stats.paired import TARGETS, clock_of, ratio
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
 IMAGES = 16
 OURS = ("int8-dynamic", "int8", "int8-fast")
-
-Feed = dict[str, np.ndarray]
 
 
 def main() -> None:
@@ -61,18 +60,22 @@ def main() -> None:
         for format_name in asked.format:
             folder = Path(name) / format_name
             folder.mkdir()
-            files = dict(made(spec, format_name, folder))
-            first, (reference, _) = next(iter(files.items()))
-            for title, (entry, run) in files.items():
+            reference = None
+            for title, entry in made(spec, format_name, folder):
                 figure: dict[str, Any] = {"format": format_name, "file": title}
                 figure["megabytes"] = Path(entry.model.path).stat().st_size / 1e6
-                figure["snr_db"] = snr(spec, run)
-                if title != first:
-                    (comparison,) = measure([reference, entry], link, plan, silent())
-                    clock = clock_of(comparison.groups, plan.threads).clock
-                    found = ratio(comparison.groups, clock)
-                    figure |= {"ratio": found.ratio, "low": found.low, "high": found.high}
-                    figure |= {"clock": clock, "wide": found.half_width > TARGETS[clock]}
+                try:
+                    figure["snr_db"] = snr(spec, entry)
+                    if reference is not None:
+                        (comparison,) = measure([reference, entry], link, plan, silent())
+                        clock = clock_of(comparison.groups, plan.threads).clock
+                        found = ratio(comparison.groups, clock)
+                        figure |= {"ratio": found.ratio, "low": found.low, "high": found.high}
+                        figure |= {"clock": clock, "wide": found.half_width > TARGETS[clock]}
+                except MvdeployError as error:
+                    print(f"{format_name} {title}: {error}", flush=True)
+                    continue
+                reference = reference or entry
                 figures.append(figure)
                 print(line(figure), flush=True)
     if asked.json:
@@ -90,11 +93,10 @@ def line(figure: dict[str, Any]) -> str:
     return said
 
 
-def made(
-    spec: ModelSpec, format_name: str, folder: Path
-) -> Iterator[tuple[str, tuple[Entry, Callable[[Feed], np.ndarray]]]]:
-    """Export everything: title → the case, and what runs the file. Our fp32 is the first."""
+def made(spec: ModelSpec, format_name: str, folder: Path) -> Iterator[tuple[str, Entry]]:
+    """Export everything: title → the case. Our fp32 is the first."""
     builder, image = Builder(spec), photograph(spec, folder)
+    engine = export.verifier(format_name)
     for precision in ("fp32", *OURS):
         path = folder / f"{precision}{export.suffix(format_name)}"
         try:
@@ -103,52 +105,42 @@ def made(
         except MvdeployError as error:
             print(f"{format_name} our {precision}: {error}", flush=True)
             continue
-        entry = case(path, export.verifier(format_name), artifact.inputs[0].name, image)
-        yield f"our {precision}", (entry, RUN[format_name](path))
+        yield f"our {precision}", case(path, engine, artifact.inputs[0].name, image)
     for title, write in STOCK[format_name].items():
         path = folder / f"{title.replace(' ', '-')}{export.suffix(format_name)}"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")
                 write(spec, folder, path)
-            run = RUN[format_name](path)
         except Exception as error:  # Whatever a quantiser of others does is a line of the table.
             print(f"{format_name} {title}: {type(error).__name__}: {str(error)[:200]}", flush=True)
             continue
-        name = spec.inputs[0].name if format_name == "onnx" else "x"
-        yield title, (case(path, export.verifier(format_name), name, image), run)
+        yield title, case(path, engine, spec.inputs[0].name, image)
 
 
-def images(spec: ModelSpec) -> Iterator[Feed]:
-    """Give the images that scales are taken from."""
-    yield from calibration._feeds(calibration.DEFAULT, spec, models.preprocessing(spec))
+def images(spec: ModelSpec) -> list[tuple[torch.Tensor, ...]]:
+    """Return the images that scales are taken from."""
+    wish, rule = calibration.DEFAULT, models.preprocessing(spec)
+    return list(calibration.calibration(wish, spec, rule).feeds())
 
 
-def snr(spec: ModelSpec, run: Callable[[Feed], np.ndarray]) -> float:
-    """Return the median SNR of the outputs, in dB."""
+def snr(spec: ModelSpec, entry: Entry) -> float:
+    """Return the median SNR of the outputs, in dB, of the engine as 'mvdeploy bench' opens it."""
     network, found = models.build(spec).eval(), []
-    for feed in calibration.others(IMAGES, spec, models.preprocessing(spec)):
+    feeds = list(calibration.others(IMAGES, spec, models.preprocessing(spec)))
+    (name,) = entry.model.inputs
+    request = SessionRequest(Path(entry.model.path), {name: next(iter(feeds[0].values()))}, 1)
+    session = engines.get(entry.model.engine).open_session(request)
+    for feed in feeds:
+        (fed,) = feed.values()
         with torch.inference_mode():
-            exact = network(*map(torch.from_numpy, feed.values())).double().numpy().ravel()
-        noise = run(feed).astype(np.float64).ravel() - exact
+            exact = network(torch.from_numpy(fed)).double().numpy().ravel()
+        session.feed({name: fed})
+        session.infer()
+        (made,) = session.outputs().values()
+        noise = made.astype(np.float64).ravel() - exact
         found.append(10 * np.log10((exact**2).sum() / max((noise**2).sum(), 1e-300)))
     return float(np.median(found))
-
-
-def run_onnx(path: Path) -> Callable[[Feed], np.ndarray]:
-    """Return what runs an ONNX file as it is."""
-    import onnxruntime
-
-    session = onnxruntime.InferenceSession(str(path), providers=["CPUExecutionProvider"])
-    return lambda feed: np.asarray(session.run(None, dict(feed))[0])
-
-
-def run_executorch(path: Path) -> Callable[[Feed], np.ndarray]:
-    """Return what runs an ExecuTorch program."""
-    from executorch.runtime import Runtime
-
-    method = Runtime.get().load_program(path).load_method("forward")
-    return lambda feed: method.execute(list(map(torch.from_numpy, feed.values())))[0].numpy()
 
 
 def static_onnx(**kinds: str) -> Callable[[ModelSpec, Path, Path], None]:
@@ -160,9 +152,10 @@ def static_onnx(**kinds: str) -> Callable[[ModelSpec, Path, Path], None]:
 
         class Reader(CalibrationDataReader):
             def __init__(self) -> None:
-                self._feeds = images(spec)
+                name = spec.inputs[0].name
+                self._feeds = iter([{name: image.numpy()} for (image,) in images(spec)])
 
-            def get_next(self) -> Feed | None:
+            def get_next(self) -> dict[str, np.ndarray] | None:
                 return next(self._feeds, None)
 
         options = {name: QuantType[kind] for name, kind in kinds.items()}
@@ -193,7 +186,7 @@ def pt2e(dynamic: bool) -> Callable[[ModelSpec, Path, Path], None]:
         from torchao.quantization.pt2e.quantize_pt2e import convert_pt2e, prepare_pt2e
 
         network: nn.Module = models.build(spec).eval()
-        feeds = [tuple(map(torch.from_numpy, feed.values())) for feed in images(spec)]
+        feeds = images(spec)
         asked = get_symmetric_quantization_config(is_per_channel=True, is_dynamic=dynamic)
         quantiser = XNNPACKQuantizer().set_global(asked)
         prepared = prepare_pt2e(torch.export.export(network, feeds[0]).module(), quantiser)
@@ -211,14 +204,11 @@ def stock_executorch(spec: ModelSpec, folder: Path, path: Path) -> None:
     from executorch.backends.xnnpack.partition.xnnpack_partitioner import XnnpackPartitioner
     from executorch.exir import to_edge_transform_and_lower
 
-    feed = next(images(spec))
-    network = models.build(spec).eval()
-    program = torch.export.export(network, tuple(map(torch.from_numpy, feed.values())))
+    program = torch.export.export(models.build(spec).eval(), images(spec)[0])
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     path.write_bytes(lowered.to_executorch().buffer)
 
 
-RUN = {"onnx": run_onnx, "executorch": run_executorch}
 STOCK: dict[str, dict[str, Callable[[ModelSpec, Path, Path], None]]] = {
     "onnx": {
         "quantize_static U8S8": static_onnx(activation_type="QUInt8", weight_type="QInt8"),
