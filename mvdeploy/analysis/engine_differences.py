@@ -13,6 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from mvdeploy.analysis.breakdown_view import NETWORK, BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView, Difference, difference_of
+from mvdeploy.records import Case
 
 NEGLIGIBLE = 0.01
 """A part with time on one side only keeps its module closed from this share of it on."""
@@ -55,6 +56,14 @@ class EngineDifference:
     modules: tuple[ModuleDifference, ...]
 
     @property
+    def network(self) -> str:
+        """The network, and in which precision; unsaid where that is fp32 on both."""
+        a, b = self.parts.a.case, self.parts.b.case
+        precisions = dict.fromkeys(_precision(case) for case in (b, a))
+        said = " against ".join(precisions)
+        return a.label if said == "fp32" else f"{a.label} in {said}"
+
+    @property
     def losses(self) -> tuple[ModuleDifference, ...]:
         """The modules that the second engine runs slower, worst first."""
         return tuple(m for m in self.modules if m.change_ns > 0)
@@ -68,15 +77,36 @@ class EngineDifference:
 def engine_differences(
     comparisons: Sequence[ComparisonView], cases: Sequence[CaseView]
 ) -> tuple[EngineDifference, ...]:
-    """Compare every two profiled cases of one network on different engines of one device."""
+    """Compare the profiled cases of one network on different engines of one device.
+
+    Cases in one precision are compared, and such in two where neither has one in its own on the
+    other engine.
+    """
     estimates = {(c.a.key, c.b.key): c.estimate for c in comparisons}
     pairs = []
     for i, a in enumerate(cases):
         for b in cases[i + 1 :]:
-            if a.breakdown and b.breakdown and _same_network(a, b):
+            if a.breakdown and b.breakdown and _comparable(a, b, cases):
                 parts = difference_of(a, b, estimates.get((a.key, b.key)))
                 pairs.append(_engine_difference(parts, a.breakdown, b.breakdown))
     return tuple(pairs)
+
+
+def _comparable(a: CaseView, b: CaseView, cases: Sequence[CaseView]) -> bool:
+    if not _same_network(a, b):
+        return False
+    if _precision(a.case) == _precision(b.case):
+        return True
+    return not any(
+        _precision(one.case) == _precision(other.case)
+        for one in (a, b)
+        for other in cases
+        if _same_network(one, other) and other.case.engine in (a.case.engine, b.case.engine)
+    )
+
+
+def _precision(case: Case) -> str:
+    return case.artifact.precision if case.artifact is not None else ""
 
 
 def _same_network(a: CaseView, b: CaseView) -> bool:

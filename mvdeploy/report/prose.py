@@ -208,7 +208,7 @@ def _engines(pair: EngineDifference) -> str:
         for verb, modules in (("loses", pair.losses), ("gains", pair.gains))
         if modules
     ]
-    return f"{b.case.engine} against {a.case.engine} on {a.case.label}: {join(changes)}."
+    return f"{b.case.engine} against {a.case.engine} on {pair.network}: {join(changes)}."
 
 
 def _change(module: ModuleDifference) -> str:

@@ -92,6 +92,27 @@ def test_losses_and_gains_are_named(mixed: Any, view_for: Any) -> None:
     assert sentence in prose.summary(view)
 
 
+def test_cases_of_one_precision_are_compared(mixed: Any, view_for: Any) -> None:
+    """Each precision with its own; others only where neither has a partner in its own."""
+
+    def with_(*precisions: tuple[str, str]) -> list[str]:
+        own, times = [], {}
+        for n, (side, precision) in enumerate(precisions):
+            case = mixed.saved.cases[side == "b"]
+            artifact = dataclasses.replace(case.artifact, precision=precision)
+            own.append(dataclasses.replace(case, slug=str(n), artifact=artifact))
+            times[str(n)] = mixed.breakdowns[side]
+        run = dataclasses.replace(mixed.saved.run, cases=tuple(case.slug for case in own))
+        saved = dataclasses.replace(mixed.saved, run=run, cases=tuple(own))
+        view = view_for(dataclasses.replace(mixed, saved=saved, breakdowns=times))
+        return [pair.network.removeprefix("mobilevit_xxs 2,2,2") for pair in view.engines]
+
+    both = (("a", "fp32"), ("a", "int8-fast"), ("b", "fp32"), ("b", "int8-fast"))
+    assert with_(*both) == ["", " in int8-fast"]
+    assert with_(("a", "fp32"), ("b", "fp16")) == [" in fp16 against fp32"]
+    assert with_(*both[:3]) == [""]
+
+
 def test_the_rows_add_up_to_the_difference(mixed: Any, view_for: Any) -> None:
     view = view_for(mixed)
     table = engines(view, view.engines[0])

@@ -23,7 +23,7 @@ def engines(view: View, pair: EngineDifference) -> Table:
     rows += [(r.title, r.a_ns, r.b_ns) for r in pair.parts.rows if r.key in UNATTRIBUTED_TITLES]
     rows.append((latency.title, latency.a_ns, latency.b_ns))
     return Table(
-        f"{b.case.engine} against {a.case.engine}: {a.case.label}",
+        f"{b.case.engine} against {a.case.engine}: {pair.network}",
         (
             text("Module"),
             Column(f"{a.key}, ms"),
