@@ -128,7 +128,7 @@ def test_the_defaults_of_onnx_runtime_are_kept() -> None:
 
 def onnxruntime_options(threads: int):
     ort = engines.get("onnxruntime")
-    return ort._session_options(ort.options(threads))
+    return ort._session_options(ort.options(threads), None)
 
 
 @pytest.mark.parametrize("threads", [1, 2])
