@@ -6,8 +6,10 @@ import collections
 import dataclasses
 import functools
 import gc
+import importlib
 import os
 import signal
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -57,6 +59,12 @@ def pytest_collection_finish() -> None:
     gc.collect()
     gc.freeze()
     gc.set_threshold(200_000, 20, 100)  # exporters make millions of small objects
+
+
+def pytest_runtest_setup() -> None:
+    """Keep the operators that an exporter has read."""
+    if "torch.onnx._internal.exporter._registration" in sys.modules:
+        importlib.import_module("tests.operator_table")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

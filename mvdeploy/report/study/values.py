@@ -77,8 +77,15 @@ def csv_text(view: StudyView) -> str:
     target = io.StringIO()
     writer = csv.DictWriter(target, _COLUMNS, lineterminator="\n")
     writer.writeheader()
-    writer.writerows({name: safe(cell) for name, cell in one.items()} for one in values(view))
+    writer.writerows(
+        {name: safe(_stable(cell)) for name, cell in one.items()} for one in values(view)
+    )
     return target.getvalue()
+
+
+def _stable(cell: Any) -> Any:
+    """Round to what does not depend on the vector instructions that computed it."""
+    return float(f"{cell:.12g}") if isinstance(cell, float) else cell
 
 
 def _published_values(view: StudyView) -> Iterator[Value]:

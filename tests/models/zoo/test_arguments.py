@@ -76,7 +76,7 @@ REFUSED = {
     ("hf:vit", "image_size=4"): "Use --image-size instead",
     (f"{FILE}:needs_width", "height=4"): "Choose one of: depth, width",
     (f"{FILE}:plain", "height=4"): "Choose one of: none",
-    ("mobilevit_xxs", "depth=4"): "It takes 'attention' alone",
+    ("mobilevit_xxs", "depth=4"): "It takes 'attention' and 'depths'",
     ("pvt_tiny", "depth=4"): "pvt_tiny takes no keywords",
 }
 

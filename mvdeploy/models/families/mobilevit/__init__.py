@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,11 +35,13 @@ class Variant:
         channels: output channels of conv_1 and layer_1 … layer_5.
         dims: token dimensions of the transformers in layer_3, layer_4 and layer_5.
         expansion: ratio of the hidden to the input channels in inverted residual blocks.
+        depths: transformer layers of layer_3, layer_4 and layer_5.
     """
 
     channels: tuple[int, int, int, int, int, int]
     dims: tuple[int, int, int]
     expansion: int
+    depths: tuple[int, int, int] = (2, 4, 3)
 
 
 VARIANTS = {
@@ -56,7 +59,8 @@ SEGMENTED_STRIDE = 16
 """Output stride of layer_5 in the network that segments: its first block keeps the map's size."""
 
 ATTENTION = "attention"
-"""Keyword of the one thing that can be made otherwise."""
+DEPTHS = "depths"
+"""Keywords of what can be made otherwise."""
 
 ATTENTIONS = ("softmax", "linformer", "separable")
 """How tokens attend to one another; the paper's is the first."""
@@ -81,21 +85,43 @@ def defaults(name: str) -> ModelSpec:
 
 
 def with_arguments(name: str, arguments: Arguments) -> ModelSpec:
-    """Return the spec of a model whose ``attention`` is another.
+    """Return the spec of a model whose ``attention`` or ``depths`` are others.
 
     Raises:
-        UsageError: another keyword, or another attention than `ATTENTIONS`.
+        UsageError: another keyword, another attention than `ATTENTIONS`, or depths that are not
+            three numbers of layers.
     """
     given = dict(arguments)
     attention = given.pop(ATTENTION, ATTENTIONS[0])
+    depths = given.pop(DEPTHS, _depths_text(VARIANTS[name]))
     if given:
         raise UsageError(
-            f"{name} takes no keyword '{next(iter(given))}'.", f"It takes '{ATTENTION}' alone."
+            f"{name} takes no keyword '{next(iter(given))}'.",
+            f"It takes '{ATTENTION}' and '{DEPTHS}'.",
         )
     if attention not in ATTENTIONS:
         raise plugins.unknown("attention", attention, ATTENTIONS)
-    changed = ((ATTENTION, attention),) if attention != ATTENTIONS[0] else ()
+    if not re.fullmatch(r"[1-9]\d?,[1-9]\d?,[1-9]\d?", depths):
+        raise UsageError(
+            f"'{depths}' is not how many transformer layers layer_3, layer_4 and layer_5 have.",
+            f"Give a number from 1 to 99 for each, as in {DEPTHS}={_depths_text(VARIANTS[name])}.",
+        )
+    plain = {ATTENTION: ATTENTIONS[0], DEPTHS: _depths_text(VARIANTS[name])}
+    made = {ATTENTION: attention, DEPTHS: depths}
+    changed = tuple((word, value) for word, value in made.items() if value != plain[word])
     return dataclasses.replace(defaults(name), arguments=changed)
+
+
+def _depths_text(variant: Variant) -> str:
+    return ",".join(map(str, variant.depths))
+
+
+def _variant(spec: ModelSpec) -> Variant:
+    variant = VARIANTS[spec.model]
+    first, second, third = map(
+        int, dict(spec.arguments).get(DEPTHS, _depths_text(variant)).split(",")
+    )
+    return dataclasses.replace(variant, depths=(first, second, third))
 
 
 def is_sized(spec: ModelSpec) -> bool:
@@ -262,7 +288,7 @@ def build(spec: ModelSpec) -> nn.Module:
     """
     from mvdeploy.models.families.mobilevit.network import Encoder, MobileViT
 
-    variant = VARIANTS[spec.model]
+    variant = _variant(spec)
     attention, tokens = _attention(spec), _tokens(spec)
     if spec.task == "classify":
         return MobileViT(variant, spec.patches, spec.num_classes, attention, tokens)

@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from mvdeploy.models.families.mobilevit import Variant
     from mvdeploy.models.families.mobilevit.channels_first import ChannelsFirstBlock
 
-DEPTHS = (2, 4, 3)  # transformer layers of layer_3, layer_4 and layer_5
 EXPANDED_MAX = 960  # width of conv_1x1_exp: four times the last stage, at most this
 
 
@@ -258,7 +257,7 @@ class Encoder(nn.Module):
         blocks = (
             MobileViTBlock(channels, dim, patch, (make(dim, count) for _ in range(depth)))
             for channels, dim, patch, count, depth in zip(
-                variant.channels[3:], variant.dims, patches, tokens, DEPTHS, strict=True
+                variant.channels[3:], variant.dims, patches, tokens, variant.depths, strict=True
             )
         )
         t = variant.expansion

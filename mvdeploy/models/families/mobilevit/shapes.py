@@ -14,7 +14,6 @@ from mvdeploy.models.heads import shapes as heads
 Shape = tuple[int, ...]
 _Tensors = Iterator[tuple[str, Shape]]
 
-_DEPTHS = (2, 4, 3)
 _EXPANDED_MAX = 960
 
 
@@ -51,7 +50,7 @@ def _encoder(variant: Variant) -> _Tensors:
         yield from _residual(f"layer_1.{block}", cin, channels[1], variant.expansion)
     for block, cin in enumerate((channels[1], channels[2], channels[2])):
         yield from _residual(f"layer_2.{block}", cin, channels[2], variant.expansion)
-    for stage, dim, depth in zip((3, 4, 5), variant.dims, _DEPTHS, strict=True):
+    for stage, dim, depth in zip((3, 4, 5), variant.dims, variant.depths, strict=True):
         cin, cout = channels[stage - 1], channels[stage]
         yield from _residual(f"layer_{stage}.0", cin, cout, variant.expansion)
         yield from _mobilevit(f"layer_{stage}.1", cout, dim, depth)

@@ -141,6 +141,23 @@ static bool set_profile(ort_options *made, const char *folder, mvdeploy_error *e
             error);
 }
 
+/* Whether the processor adds products of bytes in 32 bits, as far as the system tells. */
+static bool has_vnni(void) {
+  static const char *const names[] = {" avx512_vnni", " avx_vnni"};
+  FILE *told = fopen("/proc/cpuinfo", "r");
+  char line[16384];
+  bool found = false;
+  while (told != NULL && !found && fgets(line, sizeof line, told) != NULL) {
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+      found = found || (strncmp(line, "flags", 5) == 0 && strstr(line, names[i]) != NULL);
+    }
+  }
+  if (told != NULL) {
+    fclose(told);
+  }
+  return found;
+}
+
 /* Whole numbers and floats are computed as the file says; mvdeploy/engines/onnxruntime.py has why. */
 static bool take_at_its_word(ort_options *made, const char *unsigned_weights,
                              mvdeploy_error *error) {
@@ -164,10 +181,12 @@ static bool set_options(ort_options *made, const mvdeploy_request *request,
 static bool create_session(mvdeploy_session *made, const mvdeploy_request *request,
                            mvdeploy_error *error) {
   ort_options *chosen = NULL;
+  const char *unsigned_weights = has_vnni() ? "0" : "1";
   bool good = ok(api.CreateSessionOptions(&chosen), error) &&
-              set_options(chosen, request, error) && take_at_its_word(chosen, "1", error);
+              set_options(chosen, request, error) &&
+              take_at_its_word(chosen, unsigned_weights, error);
   if (good && !ok(api.CreateSession(environment, request->path, chosen, &made->session), error)) {
-    good = take_at_its_word(chosen, "0", error) &&
+    good = *unsigned_weights == '1' && take_at_its_word(chosen, "0", error) &&
            ok(api.CreateSession(environment, request->path, chosen, &made->session), error);
   }
   if (chosen != NULL) {

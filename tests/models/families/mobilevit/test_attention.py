@@ -144,7 +144,13 @@ def test_halved_attention_shows(attention: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "arguments", [(("attention", "none"),), (("depth", "3"),), (("attention", ""),)]
+    "arguments",
+    [
+        (("attention", "none"),),
+        (("depth", "3"),),
+        (("attention", ""),),
+        *((("depths", text),) for text in ("1,1", "0,1,1", "1,1,1,1", "a", "1, 1,1", "-1,1,1")),
+    ],
 )
 def test_other_keywords_are_refused(arguments: tuple[tuple[str, str], ...]) -> None:
     with pytest.raises(UsageError):

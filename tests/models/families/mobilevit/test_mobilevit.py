@@ -319,3 +319,18 @@ def test_hidden_channels_are_multiples_of_eight_and_never_much_fewer(value: int)
     below = max(8, value // 8 * 8)
     nearest = below + 8 if value - below >= 4 else below
     assert made == (nearest if nearest >= 0.9 * value else nearest + 8)
+
+
+@pytest.mark.parametrize("text", ["1,1,1", "3,4,2"])
+def test_other_depths_are_other_networks(text: str) -> None:
+    spec = models.make_spec("mobilevit_xxs", arguments=(("depths", text),))
+    assert "depths=" + text in spec.label
+    blocks = [
+        models.build(spec).get_submodule(f"layer_{stage}.1.transformer") for stage in (3, 4, 5)
+    ]
+    assert [len(block) for block in blocks] == [int(depth) for depth in text.split(",")]
+
+
+def test_the_depths_of_the_paper_are_no_keyword() -> None:
+    plain = models.make_spec("mobilevit_xxs")
+    assert models.make_spec("mobilevit_xxs", arguments=(("depths", "2,4,3"),)) == plain
