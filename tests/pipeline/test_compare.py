@@ -129,7 +129,7 @@ def test_files_are_compared_in_the_order_they_are_given(
     arguments = ("compare", str(file), "yardstick", "--no-breakdown", *SHORT, "--json")
     found = json.loads(mvdeploy(tmp_path, *arguments).stdout)
     assert [case["label"] for case in found["cases"]] == [
-        f"mobilevit_xxs 2,2,2 ({file.name})",
+        f"mobilevit_xxs 2,2,2 depths=1,1,1 ({file.name})",
         "yardstick",
     ]
 
@@ -222,7 +222,7 @@ def test_an_unreliable_result_can_be_refused(
     lines = [line for line in done.stderr.splitlines() if "is unreliable" in line]
     assert len(lines) == 1
     # Two inferences cannot tell how well the median is known.
-    assert lines[0].startswith(f"mobilevit_xxs 2,2,2 ({file.name}) is unreliable: ")
+    assert lines[0].startswith(f"mobilevit_xxs 2,2,2 depths=1,1,1 ({file.name}) is unreliable: ")
     assert mvdeploy(tmp_path, *arguments).returncode == 0
 
 
