@@ -64,7 +64,7 @@ def pytest_collection_finish() -> None:
 def pytest_runtest_setup() -> None:
     """Keep the operators that an exporter has read."""
     if "torch._export.utils" in sys.modules:
-        importlib.import_module("tests.torch_tables")
+        importlib.import_module("tests.quick_exports")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -304,7 +304,7 @@ def _import(*modules: str) -> None:
             importlib.import_module(name)
         if modules:  # the first export looks all of torch's operators up
             importlib.import_module("torch._export.utils")._collect_all_valid_cia_ops()
-            importlib.import_module("tests.torch_tables").ONNXRegistry.from_torchlib()
+            importlib.import_module("tests.quick_exports").ONNXRegistry.from_torchlib()
     threads = Path("/proc/self/task")
     assert not threads.exists() or len(list(threads.iterdir())) == 1
     gc.collect()

@@ -57,13 +57,13 @@ def test_export_with_detections_and_a_picture_of_them(typed: Mvdeploy, tmp_path:
 
 @pytest.mark.slow
 def test_detection_is_measured_with_a_row_for_the_head(typed: Mvdeploy, tmp_path: Path) -> None:
-    formats = ("--format", "onnx", "--format", "executorch")
+    formats = ("--format", "onnx", "--format", "pytorch")
     short = ("--iterations", "6", "--warmup", "3", "--sessions", "2", "-o", "out", "--json")
     gate = ("--fail-on", "detection-head:100%")
     done = typed("bench", "mobilenetv2", *SMALL, *formats, *short, *gate)
     assert done.returncode == 0, done.stderr
     cases = json.loads(done.stdout)["cases"]
-    assert [case["engine"] for case in cases] == ["onnxruntime", "executorch"]
+    assert [case["engine"] for case in cases] == ["onnxruntime", "pytorch"]
     for case in cases:
         assert case["device_parity"]["task"] == "detect"
         assert case["device_parity"]["passed"]

@@ -166,7 +166,9 @@ def test_an_engine_that_computes_no_numbers_is_an_error(
     assert "no finite numbers" in report
 
 
-def test_a_changed_file_that_is_no_model_any_more_is_refused(warm: Server, finished: Finished, tmp_path: Path) -> None:
+def test_a_changed_file_that_is_no_model_any_more_is_refused(
+    warm: Server, finished: Finished, tmp_path: Path
+) -> None:
     (source,) = (finished[0] / "artifacts").glob("*p8-4-2*.onnx")
     for file in (source, source.with_name(source.name + ".json")):
         shutil.copy(file, tmp_path)
