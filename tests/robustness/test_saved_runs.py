@@ -23,7 +23,7 @@ from tests.robustness.damages_json import damages
 from tests.saved_runs import without_checksum
 from tests.warm import Server
 
-CASE = "cases/mobilevit_xxs-p2-2-2-64.onnx"
+CASE = "cases/mobilevit_xxs-depths-1-1-1-p2-2-2-64.onnx"
 FILES = (
     *("run.json", "comparisons.json", "sessions.json"),
     *(f"{CASE}/{part}.json" for part in ("case", "artifact", "trace", "device_parity")),
