@@ -2,12 +2,14 @@
 
 It feeds ones, has no warm-up of its own, knows neither CPU times nor memory nor what came out, and
 runs one file. Its first iterations are the first inference and the warm-up here. Numbers that it
-does not tell are zero, which reports show as not known. On Android it writes to the system's log.
+does not tell are zero, which reports show as not known. On Android it writes to the system's log,
+which keeps the last lines only: where the first are lost, it is run several times for fewer each.
 """
 
 from __future__ import annotations
 
 import collections
+import math
 import posixpath
 import re
 from collections.abc import Callable, Iterator
@@ -25,11 +27,17 @@ _WARMUP = 10
 _ITERATION = re.compile(r"Iteration (\d+) of (\d+): ([0-9.]+) ms")
 _LOADED = re.compile(r"Model loaded in ([0-9.]+) ms")
 
+_KEPT = 0.75
+"""How much of what a log kept once is relied on again: other programs write to it, too."""
+
 Run = Callable[[list[str]], str]
 """Runs the program with arguments, and returns all that it wrote."""
 
+OnSplit = Callable[[int, int, int], None]
+"""Told that of so many times so many were kept, and in how many runs they are measured instead."""
 
-def events(job: Job, run: Run) -> Iterator[dict[str, Any]]:
+
+def events(job: Job, run: Run, on_split: OnSplit = lambda *_: None) -> Iterator[dict[str, Any]]:
     """Do a job, and give the runner's events.
 
     Raises:
@@ -47,7 +55,7 @@ def events(job: Job, run: Run) -> Iterator[dict[str, Any]]:
         "clock": {},
     }
     counts = collections.Counter(job.order)
-    done = [_measured(job, model, counts[i], run) for i, model in enumerate(job.models)]
+    done = [_measured(job, model, counts[i], run, on_split) for i, model in enumerate(job.models)]
     for i, (load_ns, _) in enumerate(done):
         memory = {"memory_before": 0, "memory_after": 0}
         yield {"event": "loaded", "model": i, "load_ns": load_ns, **memory}
@@ -86,9 +94,33 @@ def _check(job: Job) -> None:
         )
 
 
-def _measured(job: Job, model: JobModel, count: int, run: Run) -> tuple[int, list[int]]:
+def _measured(
+    job: Job, model: JobModel, count: int, run: Run, on_split: OnSplit
+) -> tuple[int, list[int]]:
     """Run one model; return nanoseconds of loading and of each inference."""
-    total = 1 + _warmup(job) + count
+    skipped = 1 + _warmup(job)
+    total = skipped + count
+    load_ns, told = _run(job, model, total, run)
+    if len(told) == total:
+        return load_ns, told
+    most = int(len(told) * _KEPT) - skipped
+    # A profile is of one run.
+    if most < 1 or model.profile_to is not None:
+        raise _untold(len(told), total)
+    runs = math.ceil(count / most)
+    on_split(total, len(told), runs)
+    times: list[int] = []
+    for i in range(runs):
+        wanted = skipped + count * (i + 1) // runs - count * i // runs
+        load_ns, told = _run(job, model, wanted, run)
+        if len(told) != wanted:
+            raise _untold(len(told), wanted)
+        times += told[skipped:] if times else told
+    return load_ns, times
+
+
+def _run(job: Job, model: JobModel, total: int, run: Run) -> tuple[int, list[int]]:
+    """Run it once; return nanoseconds of loading, and of the inferences that it told last."""
     arguments = [
         f"--model_path={model.path}",
         f"--num_executions={total}",
@@ -97,15 +129,26 @@ def _measured(job: Job, model: JobModel, count: int, run: Run) -> tuple[int, lis
     if model.profile_to is not None:
         arguments.append(f"--etdump_path={_profile(model)}")
     said = run(arguments)
-    found = {int(i): float(ms) for i, n, ms in _ITERATION.findall(said) if int(n) == total}
-    if sorted(found) != list(range(1, total + 1)):
-        raise EngineError(
-            f"The program given with --runner told {len(found)} times for {total} inferences.",
-            "Use an executor_runner that tells the time of each iteration, or leave --runner out.",
-        )
+    found: dict[int, float] = {}
+    for number, of, ms in _ITERATION.findall(said):
+        if int(of) != total:
+            continue
+        if int(number) <= max(found, default=0):  # a log has what an earlier run told as well
+            found.clear()
+        found[int(number)] = float(ms)
+    # What is lost is lost from the first on.
+    whole = sorted(found) == list(range(total - len(found) + 1, total + 1))
     loaded = _LOADED.search(said)
     load_ns = round(float(loaded[1]) * 1e6) if loaded else 0
-    return load_ns, [round(found[i] * 1e6) for i in range(1, total + 1)]
+    return load_ns, [round(found[i] * 1e6) for i in sorted(found)] if whole else []
+
+
+def _untold(told: int, total: int) -> EngineError:
+    return EngineError(
+        f"The program given with --runner told {told} times for {total} inferences.",
+        "Use an executor_runner that tells the time of each iteration, measure fewer with "
+        "--iterations, or leave --runner out.",
+    )
 
 
 def _warmup(job: Job) -> int:

@@ -260,7 +260,14 @@ class RemoteLink(Link):
 
     def _run_own(self, job: Job, heard: outcome.Heard, limit_s: float) -> JobResult:
         """Have the user's own program do a job."""
-        for event in executor_runner.events(job, lambda words: self._call_own(job, words, limit_s)):
+
+        def split(total: int, told: int, runs: int) -> None:
+            self.found("runner_times_lost", Level.WARNING, total=total, told=told, runs=runs)
+
+        def run(words: list[str]) -> str:
+            return self._call_own(job, words, limit_s)
+
+        for event in executor_runner.events(job, run, split):
             heard.feed(json.dumps(event).encode() + b"\n")
         return outcome.conclude(job, heard, 0, "")
 

@@ -330,6 +330,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "iterations are the warm-up, and CPU times and memory are not known.",
         "Leave --runner out to measure with mvdeploy's own runner.",
     ),
+    "runner_times_lost": (
+        "The device's log kept {told} of the {total} times that your own program told, so that it "
+        "was run {runs} times for fewer inferences each, with a warm-up in each.",
+        "Ask for fewer with --iterations, or enlarge the log ('adb logcat -G 16M').",
+    ),
     "left_behind": (
         "Files were left on {device} in {folder}, as it was gone before they could be removed: "
         "{reason}.",

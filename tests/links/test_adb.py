@@ -505,6 +505,20 @@ def test_a_runner_of_the_user_is_used(own, shared_phone, exports, tmp_path) -> N
     assert not (shared_phone.root / folder[1:]).exists()
 
 
+def test_fault_lines_lost_in_the_log(own, shared_phone, exports, tmp_path) -> None:
+    """Eight of ten times are kept: it is run again for fewer at a time."""
+    log = shared_phone.tmp / "logged"
+    with own(OWN.replace(">&2", ">>/data/local/tmp/logged")) as link:
+        job = job_for(link, exports["executorch"], tmp_path)
+        job = dataclasses.replace(job, order=(0,) * 8)
+        result = link.run(job, LIMIT_S)
+        (lost,) = [one for one in link.findings() if one.code == "runner_times_lost"]
+        assert dict(lost.values) == {"total": 10, "told": 8, "runs": 2}
+    log.unlink()
+    assert result.samples.wall_ns == tuple(2_000_000 + 100_000 * n for n in (3, 4, 5, 6) * 2)
+    assert result.models[0].load_ns == 1_500_000  # of the last run
+
+
 def test_a_runner_of_the_user_runs_no_other_engine(own, exports, tmp_path) -> None:
     with own(OWN) as link, pytest.raises(EngineError, match="runs ExecuTorch, not onnxruntime"):
         link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S)
