@@ -111,6 +111,7 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
     into.mkdir()
     libraries = _Engines(toolchain, given, work, on_step)
     versions = libraries.collect(into)
+    check.files(into, toolchain.architecture, toolchain.build)
     on_step(f"build the runner for {toolchain.architecture} ({toolchain.build})")
     flags = (
         f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
@@ -124,7 +125,8 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
     system = toolchain.system_libraries(_needed_in(into))
     for path, name in system:
         shutil.copyfile(path, into / name)
-    check.check(into, toolchain.architecture, toolchain.build)
+    check.files(into, toolchain.architecture, toolchain.build)
+    check.needs(into, toolchain.build)
     programs = toolchain.programs(RUNNER)
     for name in programs:
         (into / name).chmod(0o755)

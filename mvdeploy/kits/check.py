@@ -23,8 +23,8 @@ _ANDROID = frozenset(
 """Libraries of Android itself that programs may use."""
 
 
-def check(folder: Path, architecture: str, build: str) -> None:
-    """Check the programs and libraries of a kit.
+def files(folder: Path, architecture: str, build: str) -> None:
+    """Check programs and libraries, each for itself.
 
     Args:
         folder: holds them, and nothing else.
@@ -32,25 +32,35 @@ def check(folder: Path, architecture: str, build: str) -> None:
         build: the C library of the kit.
 
     Raises:
-        UsageError: one of them is damaged or for another device, or Android does not load it: it
-            is aligned to small pages, or needs a library that is neither in the kit nor part of
-            Android.
+        UsageError: one of them is damaged or for another device, or is aligned to smaller pages
+            than Android takes.
     """
-    found = {path.name: _read(path) for path in sorted(folder.iterdir())}
-    for name, about in found.items():
+    for name, about in _read(folder).items():
         if about.machine != architecture:
             raise UsageError(
                 f"{name} is for {about.machine}, and the device is {architecture}.",
                 "Give engines that were built for the device.",
             )
-        if build != BIONIC:
-            continue
-        if about.alignment < ANDROID_PAGE:
+        if build == BIONIC and about.alignment < ANDROID_PAGE:
             raise UsageError(
                 f"{name} is aligned to {about.alignment} bytes, and phones with memory pages of "
                 f"{ANDROID_PAGE} do not load it.",
                 _aligned(name),
             )
+
+
+def needs(folder: Path, build: str) -> None:
+    """Check that an Android kit has the libraries that its own need.
+
+    Args:
+        folder: holds the programs and libraries, and nothing else.
+        build: the C library of the kit.
+
+    Raises:
+        UsageError: one of them needs a library that is neither in the kit nor part of Android.
+    """
+    found = _read(folder) if build == BIONIC else {}
+    for name, about in found.items():
         for needed in about.needed:
             if needed not in found and needed not in _ANDROID:
                 raise UsageError(
@@ -59,7 +69,11 @@ def check(folder: Path, architecture: str, build: str) -> None:
                 )
 
 
-def _read(path: Path) -> Elf:
+def _read(folder: Path) -> dict[str, Elf]:
+    return {path.name: _read_file(path) for path in sorted(folder.iterdir())}
+
+
+def _read_file(path: Path) -> Elf:
     try:
         return elf.read(path)
     except (OSError, elf.ElfError) as error:

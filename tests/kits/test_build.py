@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import functools
 import importlib.metadata
+import json
 import platform
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -502,6 +504,57 @@ def test_headers_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "Install executorch 1.2.3 here" in said
 
 
+def configured(installation: Path, into: Path) -> list[str]:
+    """Return the words that compile the session of the plug-in for an installation."""
+    for program in ("cmake", "gcc", "g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    flags = PLUGINS["executorch"].flags(installation, "1.2.3")
+    words = ["cmake", "-S", kits.code(), "-B", into, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+    words += ["-DMVDEPLOY_ENGINES=executorch", *flags]
+    subprocess.run(words, check=True, capture_output=True)
+    commands = json.loads((into / "compile_commands.json").read_text())
+    (found,) = (c["command"] for c in commands if c["file"].endswith("executorch_session.cpp"))
+    return shlex.split(found)
+
+
+CONFIG = "lib/cmake/ExecuTorch/executorch-config.cmake"
+STATIC = """\
+foreach(name executorch executorch_core {more})
+  add_library(${{name}} INTERFACE IMPORTED)
+endforeach()
+"""
+
+
+@pytest.mark.parametrize(
+    ("static", "has", "profiles"),
+    [
+        (True, "etdump flatccrt", True),
+        (True, "", False),
+        (False, "executorch_etdump", True),
+        (False, "executorch", True),
+        (False, "", False),
+    ],
+)
+def test_a_plug_in_profiles_if_its_engine_does(
+    tmp_path: Path, static: bool, has: str, profiles: bool
+) -> None:
+    tracer = make_elf(versions=("_ZN10executorch6etdump9ETDumpGen4doneEv",))
+    installation = make_installation(tmp_path / "et")
+    if static:
+        (installation / CONFIG).parent.mkdir(parents=True)
+        (installation / CONFIG).write_text(STATIC.format(more=has))
+    else:
+        for name in {"executorch", has or "executorch_threadpool"}:
+            data = tracer if name == has else make_elf()
+            (installation / "lib" / f"lib{name}.so").write_bytes(data)
+    words = configured(installation, tmp_path / "build")
+    for name in ("MVDEPLOY_ETDUMP", "ET_EVENT_TRACER_ENABLED"):
+        assert (f"-D{name}" in words) == profiles
+    folders = [words[i + 1] for i, word in enumerate(words) if word == "-isystem"]
+    wheel = str(WHEEL.locate_file("executorch/include"))
+    assert folders[0] == str(installation / "include") and folders[-1] == wheel
+
+
 # A whole kit for Android: a stand-in for an NDK, which builds with the compiler of Linux
 
 
@@ -553,9 +606,11 @@ def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
     assert error["kind"] == "load"
     assert "this build of ExecuTorch has no ETDump and cannot profile" in error["message"]
     assert "EXECUTORCH_ENABLE_EVENT_TRACER=ON" in error["remedy"]
-    # The same with an engine that is not fit for pages of 16 KB.
+    # Before anything is built.
+    steps.clear()
     (installation / "lib/libother.so").write_bytes(make_elf(alignments=(4096,)))
-    said = lacking(lambda: build.kit("aarch64", given), UsageError)
+    said = lacking(lambda: build.kit("aarch64", given, on_step=steps.append), UsageError)
+    assert all(step.startswith("Warning: ") for step in steps)
     assert "libother.so is aligned to 4096 bytes" in said
     assert kits.load(place) == kit
 

@@ -10,8 +10,7 @@ import pytest
 
 from mvdeploy.errors import UsageError
 from mvdeploy.files import elf
-from mvdeploy.kits import BIONIC, GLIBC
-from mvdeploy.kits.check import check
+from mvdeploy.kits import BIONIC, GLIBC, check
 from tests.android.fixtures import demand
 from tests.android.kit import aarch64_kit
 from tests.files.elves import make_elf
@@ -20,9 +19,14 @@ from tests.runners.native_kit import NativeRunner, arm64_native
 __all__ = ["aarch64_kit", "arm64_native"]
 
 
+def check_all(folder: Path, build: str) -> None:
+    check.files(folder, "aarch64", build)
+    check.needs(folder, build)
+
+
 def refused(folder: Path, build: str = BIONIC) -> tuple[str, str]:
     with pytest.raises(UsageError) as error:
-        check(folder, "aarch64", build)
+        check_all(folder, build)
     return error.value.message, error.value.remedy
 
 
@@ -38,7 +42,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.mark.parametrize("build", [BIONIC, GLIBC])
 def test_a_sound_kit(folder: Path, build: str) -> None:
-    check(folder, "aarch64", build)
+    check_all(folder, build)
 
 
 @pytest.mark.parametrize("name", ["runner", "liba.so", "libc++_shared.so"])
@@ -52,7 +56,7 @@ def test_small_pages(folder: Path, name: str, alignments: tuple[int, ...]) -> No
     static = name == "libc++_shared.so"
     assert ("-DANDROID_STL=c++_static" in remedy) == static
     assert ("-Wl,-z,max-page-size=16384" in remedy) != static
-    check(folder, "aarch64", GLIBC)  # its own loader has no such rule
+    check_all(folder, GLIBC)  # its own loader has no such rule
 
 
 def test_a_library_that_nobody_has(folder: Path) -> None:
@@ -61,7 +65,7 @@ def test_a_library_that_nobody_has(folder: Path) -> None:
     assert message.startswith("libb.so needs libfbjni.so, which is neither in the kit")
     assert "beside libb.so" in remedy
     (folder / "libfbjni.so").write_bytes(make_elf())
-    check(folder, "aarch64", BIONIC)
+    check_all(folder, BIONIC)
 
 
 @pytest.mark.parametrize("build", [BIONIC, GLIBC])

@@ -82,11 +82,9 @@ def _flags(folder: Path, version: str) -> tuple[str, ...]:
     # In a wheel it is one package of several; an installation has it all.
     inside = folder / "executorch"
     place = inside if (inside / "include").is_dir() else folder
-    flags = (f"-DEXECUTORCH_DIR={place}", f"-DEXECUTORCH_VERSION={version}")
-    headers = android.headers()
-    if place == folder and headers is not None:
-        flags += (f"-DEXECUTORCH_HEADERS={headers}",)
-    return flags
+    headers = android.headers() if place == folder else None
+    behind = () if headers is None else (f"-DEXECUTORCH_HEADERS={headers}",)
+    return f"-DEXECUTORCH_DIR={place}", f"-DEXECUTORCH_VERSION={version}", *behind
 
 
 NATIVE = NativePlugin(
