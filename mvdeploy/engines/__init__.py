@@ -126,10 +126,12 @@ class AndroidBuild:
         option: how it is given.
         take: copies its libraries for an architecture (``aarch64``) into a kit; returns its
             version, or raises a `UsageError`.
+        concerns: sentences about what a user should know of it, by its path and version.
     """
 
     option: Option
     take: Callable[[Path, str, Path], str]
+    concerns: Callable[[Path, str], tuple[str, ...]] = lambda _path, _version: ()
 
 
 def _no_flags(_folder: Path, _version: str) -> tuple[str, ...]:

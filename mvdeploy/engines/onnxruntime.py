@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Any
 from mvdeploy.attribute.onnx import Placement
 from mvdeploy.engines import AndroidBuild, NativePlugin, with_chosen
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.files import writing
+from mvdeploy.files import elf, writing
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
@@ -74,7 +74,7 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
     """Unpack the library of ONNX Runtime for Android into a kit; return the version.
 
     Raises:
-        UsageError: the file is no such archive.
+        UsageError: the file is no such archive, or its version cannot be told.
     """
     inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
     try:
@@ -86,8 +86,22 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
             "Give the file onnxruntime-android-VERSION.aar.",
         ) from error
     writing.fill(into / "libonnxruntime.so", library)
-    match = re.search(r"\d+(\.\d+)+", path.name)
-    return match[0] if match else "unknown"
+    try:
+        defined = elf.read(into / "libonnxruntime.so").versions
+    except elf.ElfError as error:
+        raise UsageError(
+            f"The library of ONNX Runtime in {path} cannot be used: {error}.",
+            "Download the file onnxruntime-android-VERSION.aar again.",
+        ) from error
+    # Its functions are all of one version, which is the library's own.
+    own = next((name for name in defined if name.startswith("VERS_")), path.name)
+    match = re.search(r"\d+(\.\d+)+", own)
+    if match is None:
+        raise UsageError(
+            f"The version of ONNX Runtime in {path} cannot be told.",
+            "Name the file onnxruntime-android-VERSION.aar.",
+        )
+    return match[0]
 
 
 NATIVE = NativePlugin(

@@ -21,8 +21,8 @@ import mvdeploy
 from mvdeploy import engines, files, kits
 from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable, UsageError
-from mvdeploy.files import writing
-from mvdeploy.kits import Kit, Source
+from mvdeploy.files import elf, writing
+from mvdeploy.kits import Kit, Source, check
 from mvdeploy.kits import toolchain as toolchains
 from mvdeploy.kits.toolchain import Toolchain
 from mvdeploy.records.codec import dumps
@@ -111,18 +111,22 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
     into.mkdir()
     libraries = _Engines(toolchain, given, work, on_step)
     versions = libraries.collect(into)
+    check.files(into, toolchain.architecture, toolchain.build)
     on_step(f"build the runner for {toolchain.architecture} ({toolchain.build})")
     flags = (
         f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
         f"-DMVDEPLOY_ENGINES={';'.join(versions)}",
+        *toolchain.library_flags(_needed_in(into)),
         *libraries.flags,
     )
     toolchains.build(toolchain, kits.code(), work / "build", flags)
     for path in (work / "build" / RUNNER, *sorted((work / "build").glob("libmvdeploy_*.so"))):
         shutil.copyfile(path, into / path.name)
-    system = toolchain.system_libraries()
+    system = toolchain.system_libraries(_needed_in(into))
     for path, name in system:
         shutil.copyfile(path, into / name)
+    check.files(into, toolchain.architecture, toolchain.build)
+    check.needs(into, toolchain.build)
     programs = toolchain.programs(RUNNER)
     for name in programs:
         (into / name).chmod(0o755)
@@ -140,6 +144,15 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
     )
     (into / kits.FILE).write_text(dumps(built), encoding="utf-8")
     return built
+
+
+def _needed_in(folder: Path) -> frozenset[str]:
+    """Return the libraries that those in a folder need; `check` says which cannot be read."""
+    needed: set[str] = set()
+    for path in folder.iterdir():
+        with contextlib.suppress(elf.ElfError):
+            needed.update(elf.read(path).needed)
+    return frozenset(needed)
 
 
 class _Engines:
@@ -221,6 +234,8 @@ class _Engines:
             if plugin.android is None:
                 raise UsageError(f"There is no build of {name} for Android.", "Leave it out.")
             versions[name] = plugin.android.take(path, self._toolchain.architecture, into)
+            for concern in plugin.android.concerns(path, versions[name]):
+                self._on_step(f"Warning: {concern}")
             self.flags += plugin.flags(path, versions[name])
             sha256 = files.sha256(path) if path.is_file() else ""
             self.sources.append(Source(path.name, versions[name], sha256))

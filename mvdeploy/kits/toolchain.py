@@ -10,7 +10,7 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mvdeploy.errors import DeviceUnavailable
@@ -24,6 +24,7 @@ _LIBRARIES = (
     *("libstdc++.so.6", "libgcc_s.so.1"),
 )
 _NDK_TOOLCHAIN = Path("build", "cmake", "android.toolchain.cmake")
+_NDK_LIBRARY = "libc++_shared.so"
 _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
 _ANDROID_LEVEL = 28
 """Android 9: what a Pixel 4 came with had 10."""
@@ -57,9 +58,28 @@ class Toolchain:
             return ("env", "LD_LIBRARY_PATH=.", f"./{runner}")
         return (f"./{_LOADERS[self.architecture]}", "--library-path", ".", f"./{runner}")
 
-    def system_libraries(self) -> tuple[tuple[Path, str], ...]:
-        """Return the C and C++ libraries that the programs bring along: file, and name in a kit."""
+    def library_flags(self, needed: Collection[str]) -> tuple[str, ...]:
+        """Return CMake's flags for the C++ library, by what the engines' libraries need.
+
+        A program has one C++ library. Where the engines bring none along that is shared, plug-ins
+        have it inside: that of an NDK before r27 is not aligned to pages of 16 KB.
+        """
+        if self.build != BIONIC:
+            return ()
+        return (f"-DANDROID_STL={'c++_shared' if _NDK_LIBRARY in needed else 'c++_static'}",)
+
+    def system_libraries(self, needed: Collection[str]) -> tuple[tuple[Path, str], ...]:
+        """Return the C and C++ libraries that the programs bring along: file, and name in a kit.
+
+        Args:
+            needed: names of the libraries that programs, plug-ins and engines need.
+
+        Raises:
+            DeviceUnavailable: one of them is not there.
+        """
         if self.build == BIONIC:
+            if _NDK_LIBRARY not in needed:
+                return ()
             path = _ndk_library(Path(self.compiler), self.architecture)
             return ((path, path.name),)
         names = (_LOADERS[self.architecture], *_LIBRARIES)
@@ -129,14 +149,13 @@ def _from_ndk(architecture: str, ndk: Path) -> Toolchain:
         f"-DCMAKE_TOOLCHAIN_FILE={file}",
         f"-DANDROID_ABI={_ABIS[architecture]}",
         f"-DANDROID_PLATFORM=android-{_ANDROID_LEVEL}",
-        "-DANDROID_STL=c++_shared",
     )
     return Toolchain(architecture, BIONIC, str(clang), f"{clang}++", flags)
 
 
 def _ndk_library(clang: Path, architecture: str) -> Path:
     sysroot = clang.parents[1] / "sysroot" / "usr" / "lib" / f"{architecture}-linux-android"
-    library = sysroot / "libc++_shared.so"
+    library = sysroot / _NDK_LIBRARY
     if not library.is_file():
         raise DeviceUnavailable(
             f"The Android NDK is incomplete: it has no {library}.",

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import functools
+import importlib.metadata
+import json
 import platform
+import shlex
 import shutil
 import subprocess
 import zipfile
@@ -22,6 +25,12 @@ from mvdeploy.kits.build import Android
 from mvdeploy.kits.toolchain import Toolchain
 from mvdeploy.records.codec import dumps
 from tests.android.fixtures import demand
+from tests.android.kit import aarch64_kit
+from tests.files.elves import make_elf
+from tests.runners.native_kit import NativeRunner, arm64_native, failure, with_model
+from tests.runners.test_native_engines import executorch_job
+
+__all__ = ["aarch64_kit", "arm64_native"]
 
 HERE = platform.machine()
 OTHER = "aarch64" if HERE == "x86_64" else "x86_64"
@@ -175,14 +184,14 @@ def test_how_a_runner_with_a_c_library_of_its_own_is_started() -> None:
 def test_a_c_library_that_is_not_there(only: MakePrograms) -> None:
     # A compiler answers with the bare name of what it does not have.
     only("cmake", "gcc", "g++", does='echo "${1#-print-file-name=}"')
-    said = lacking(toolchains.find(HERE).system_libraries)
+    said = lacking(lambda: toolchains.find(HERE).system_libraries(()))
     assert f"{toolchains._LOADERS[HERE]}." in said
 
 
 def test_the_c_library_of_this_machine() -> None:
     for program in ("cmake", "gcc", "g++"):
         demand(f"the program {program}", shutil.which(program) is not None)
-    found = toolchains.find(HERE).system_libraries()
+    found = toolchains.find(HERE).system_libraries(())
     assert {"libc.so.6", "libm.so.6", "libstdc++.so.6"} <= {name for _, name in found}
     assert all(path.is_file() and not path.is_symlink() for path, _ in found)
     assert all(path.read_bytes()[:4] == b"\x7fELF" for path, _ in found)
@@ -217,14 +226,17 @@ def test_what_an_ndk_builds(
     assert found.version == "Android clang version 17.0.2"
     assert found.command("run") == ("env", "LD_LIBRARY_PATH=.", "./run")
     assert found.programs("run") == ("run",)
-    ((library, name),) = found.system_libraries()
+    assert found.system_libraries(("libc.so",)) == ()
+    assert found.library_flags(("libc.so",)) == ("-DANDROID_STL=c++_static",)
+    assert found.library_flags(("libc++_shared.so",)) == ("-DANDROID_STL=c++_shared",)
+    ((library, name),) = found.system_libraries(("libc++_shared.so",))
     assert name == "libc++_shared.so" and library.read_bytes() == b"libc++"
 
 
 def test_an_ndk_without_the_c_library(tmp_path: Path, only: MakePrograms) -> None:
     only("cmake")
     found = toolchains.find("aarch64", make_ndk(tmp_path / "ndk", "x86_64"))
-    assert "libc++_shared.so" in lacking(found.system_libraries)
+    assert "libc++_shared.so" in lacking(lambda: found.system_libraries(("libc++_shared.so",)))
 
 
 @pytest.mark.parametrize("variable", NDK_VARIABLES)
@@ -277,12 +289,13 @@ def test_engines_for_android_need_an_ndk(tmp_path: Path, monkeypatch: pytest.Mon
 
 
 def test_an_aar_is_unpacked(tmp_path: Path) -> None:
-    aar = make_aar(tmp_path / "a.aar", arm64_v8a=b"arm", x86_64=b"x86")
+    arm = make_elf("libonnxruntime.so")
+    aar = make_aar(tmp_path / "a-1.2.aar", arm64_v8a=arm, x86_64=b"x86")
     with zipfile.ZipFile(aar) as archive:
         names = archive.namelist()
     assert "jni/arm64-v8a/libonnxruntime.so" in names
     take(aar, "aarch64", tmp_path)
-    assert (tmp_path / "libonnxruntime.so").read_bytes() == b"arm"
+    assert (tmp_path / "libonnxruntime.so").read_bytes() == arm
 
 
 def not_there(path: Path) -> None:
@@ -356,17 +369,250 @@ def test_what_is_no_aar(
 
 
 @pytest.mark.parametrize(
-    ("name", "version"),
+    ("name", "versions", "version"),
     [
-        ("onnxruntime-android-1.20.0.aar", "1.20.0"),
-        ("onnxruntime-mobile-1.4.aar", "1.4"),
-        ("onnxruntime.aar", "unknown"),
-        ("v2.aar", "unknown"),
+        ("onnxruntime-android-1.20.0.aar", (), "1.20.0"),
+        ("onnxruntime-mobile-1.4.aar", ("libonnxruntime.so",), "1.4"),
+        ("onnxruntime.aar", ("libonnxruntime.so.1", "VERS_1.29.0"), "1.29.0"),
+        ("onnxruntime-android-1.20.0.aar", ("VERS_1.29.1",), "1.29.1"),
     ],
 )
-def test_the_version_of_an_aar_is_in_its_name(tmp_path: Path, name: str, version: str) -> None:
-    aar = make_aar(tmp_path / name, arm64_v8a=b"arm")
-    assert take(aar, "aarch64", tmp_path) == version
+def test_the_version_of_an_aar(
+    tmp_path: Path, name: str, versions: tuple[str, ...], version: str
+) -> None:
+    library = make_elf("libonnxruntime.so", versions=versions)
+    assert take(make_aar(tmp_path / name, arm64_v8a=library), "aarch64", tmp_path) == version
+
+
+@pytest.mark.parametrize("name", ["onnxruntime.aar", "v2.aar"])
+def test_an_aar_of_no_version(tmp_path: Path, name: str) -> None:
+    aar = make_aar(tmp_path / name, arm64_v8a=make_elf("libonnxruntime.so"))
+    said = lacking(lambda: take(aar, "aarch64", tmp_path), UsageError)
+    assert f"version of ONNX Runtime in {aar} cannot be told" in said
+    assert "onnxruntime-android-VERSION.aar" in said
+
+
+def test_an_aar_with_a_damaged_library(tmp_path: Path) -> None:
+    aar = make_aar(tmp_path / "onnxruntime-1.2.aar", arm64_v8a=make_elf()[:80])
+    said = lacking(lambda: take(aar, "aarch64", tmp_path), UsageError)
+    assert f"in {aar} cannot be used: it is cut off" in said
+
+
+# ExecuTorch, installed by its own build
+
+
+WHEEL = importlib.metadata.distribution("executorch")
+INSTALLED = WHEEL.version.partition("+")[0]
+NOT_INSTALLED = ("devtools", "extension/memory_allocator")
+
+take_executorch = PLUGINS["executorch"].android.take
+concerns = PLUGINS["executorch"].android.concerns
+
+
+def make_installation(
+    prefix: Path, version: str = INSTALLED, headers: bool = False, **libraries: bytes
+) -> Path:
+    """Make an installation of ExecuTorch; it has the headers of one, or those of a wheel."""
+    include = Path(str(WHEEL.locate_file("executorch/include")))
+    shutil.copytree(include, prefix / "include")
+    for folder in () if headers else NOT_INSTALLED:
+        shutil.rmtree(prefix / "include/executorch" / folder)
+    (prefix / "lib").mkdir()
+    for name, data in libraries.items():
+        (prefix / "lib" / f"lib{name}.so").write_bytes(data)
+    if version:
+        (prefix / "version.txt").write_text(f"{version}\n")
+    return prefix
+
+
+def test_libraries_have_the_names_that_others_need(tmp_path: Path) -> None:
+    named, bare = make_elf("libexecutorch_jni.so"), make_elf()
+    installation = make_installation(tmp_path / "et", executorch=named, more=bare)
+    (installation / "lib/libcopy.so").write_bytes(named)
+    (tmp_path / "kit").mkdir()
+    take_executorch(installation, "aarch64", tmp_path / "kit")
+    found = {path.name: path.read_bytes() for path in (tmp_path / "kit").iterdir()}
+    assert found == {"libexecutorch_jni.so": named, "libmore.so": bare}
+
+
+@pytest.mark.parametrize(
+    ("library", "said"),
+    [
+        (make_elf("libone.so", machine="x86_64"), "is for x86_64, and the device is aarch64"),
+        (make_elf("libone.so")[:-9], "cannot be used: it is cut off"),
+        (make_elf("../libone.so"), "calls itself '../libone.so'"),
+        (make_elf("libone.so", needed=("libc.so",)), "two libraries that are libone.so to others"),
+    ],
+)
+def test_libraries_that_are_not_taken(tmp_path: Path, library: bytes, said: str) -> None:
+    installation = make_installation(tmp_path / "et", a=make_elf("libone.so"), b=library)
+    (tmp_path / "kit").mkdir()
+    take_it = functools.partial(take_executorch, installation, "aarch64", tmp_path / "kit")
+    assert said in lacking(take_it, UsageError)
+
+
+@pytest.mark.parametrize(
+    ("file", "text", "version"),
+    [
+        ("lib/cmake/ExecuTorch/executorch-config-version.cmake", None, INSTALLED),
+        (
+            "lib64/cmake/executorch/executorchConfigVersion.cmake",
+            *('set(PACKAGE_VERSION "1.6.0")\n', "1.6.0"),
+        ),
+        ("lib/pkgconfig/executorch.pc", "Name: ExecuTorch\nVersion: 1.4.0\n", "1.4.0"),
+        ("version.txt", "1.6.0a0\n", "1.6.0a0"),
+        ("CMakeCache.txt", "A:B=1\nCMAKE_PROJECT_VERSION:STATIC=1.3.2\n", "1.3.2"),
+        ("../version.txt", "1.2.0a0\n", "1.2.0a0"),
+    ],
+)
+def test_an_installation_says_its_version(
+    tmp_path: Path, file: str, text: str | None, version: str
+) -> None:
+    installation = make_installation(tmp_path / "source/out", version="")
+    (tmp_path / "source/runtime/executor").mkdir(parents=True)
+    if text is None:
+        own = Path(str(WHEEL.locate_file("executorch/share/cmake")), Path(file).name)
+        text = own.read_text()
+    (installation / file).parent.mkdir(parents=True, exist_ok=True)
+    (installation / file).write_text(text)
+    assert take_executorch(installation, "aarch64", tmp_path).partition("+")[0] == version
+
+
+def test_an_installation_of_no_version(tmp_path: Path) -> None:
+    installation = make_installation(tmp_path / "et", version="")
+    (tmp_path / "version.txt").write_text("9.9\n")  # of something else
+    said = lacking(lambda: take_executorch(installation, "aarch64", tmp_path), UsageError)
+    assert f"version of ExecuTorch in {installation} cannot be told" in said
+    assert f"{installation}/version.txt" in said
+
+
+def test_headers_of_another_version_are_said(tmp_path: Path) -> None:
+    assert concerns(make_installation(tmp_path / "lacks"), INSTALLED) == ()
+    (said,) = concerns(tmp_path / "lacks", "0.1.0")
+    assert f"the installed executorch {WHEEL.version}" in said and "build is 0.1.0" in said
+    assert concerns(make_installation(tmp_path / "has", headers=True), "0.1.0") == ()
+
+
+def test_headers_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def missing(name: str) -> None:
+        raise importlib.metadata.PackageNotFoundError(name)
+
+    installation = make_installation(tmp_path / "et", version="1.2.3")
+    monkeypatch.setattr(importlib.metadata, "distribution", missing)
+    said = lacking(lambda: take_executorch(installation, "aarch64", tmp_path), UsageError)
+    assert "lacks the header executorch/devtools/etdump/etdump_flatcc.h" in said
+    assert "Install executorch 1.2.3 here" in said
+
+
+def configured(installation: Path, into: Path) -> list[str]:
+    """Return the words that compile the session of the plug-in for an installation."""
+    for program in ("cmake", "gcc", "g++"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    flags = PLUGINS["executorch"].flags(installation, "1.2.3")
+    words = ["cmake", "-S", kits.code(), "-B", into, "-DCMAKE_EXPORT_COMPILE_COMMANDS=ON"]
+    words += ["-DMVDEPLOY_ENGINES=executorch", *flags]
+    subprocess.run(words, check=True, capture_output=True)
+    commands = json.loads((into / "compile_commands.json").read_text())
+    (found,) = (c["command"] for c in commands if c["file"].endswith("executorch_session.cpp"))
+    return shlex.split(found)
+
+
+CONFIG = "lib/cmake/ExecuTorch/executorch-config.cmake"
+STATIC = """\
+foreach(name executorch executorch_core {more})
+  add_library(${{name}} INTERFACE IMPORTED)
+endforeach()
+"""
+
+
+@pytest.mark.parametrize(
+    ("static", "has", "profiles"),
+    [
+        (True, "etdump flatccrt", True),
+        (True, "", False),
+        (False, "executorch_etdump", True),
+        (False, "executorch", True),
+        (False, "", False),
+    ],
+)
+def test_a_plug_in_profiles_if_its_engine_does(
+    tmp_path: Path, static: bool, has: str, profiles: bool
+) -> None:
+    tracer = make_elf(versions=("_ZN10executorch6etdump9ETDumpGen4doneEv",))
+    installation = make_installation(tmp_path / "et")
+    if static:
+        (installation / CONFIG).parent.mkdir(parents=True)
+        (installation / CONFIG).write_text(STATIC.format(more=has))
+    else:
+        for name in {"executorch", has or "executorch_threadpool"}:
+            data = tracer if name == has else make_elf()
+            (installation / "lib" / f"lib{name}.so").write_bytes(data)
+    words = configured(installation, tmp_path / "build")
+    for name in ("MVDEPLOY_ETDUMP", "ET_EVENT_TRACER_ENABLED"):
+        assert (f"-D{name}" in words) == profiles
+    folders = [words[i + 1] for i, word in enumerate(words) if word == "-isystem"]
+    wheel = str(WHEEL.locate_file("executorch/include"))
+    assert folders[0] == str(installation / "include") and folders[-1] == wheel
+
+
+# A whole kit for Android: a stand-in for an NDK, which builds with the compiler of Linux
+
+
+def make_working_ndk(folder: Path) -> Path:
+    make_ndk(folder)
+    (folder / TOOLCHAIN_FILE).write_text(
+        "set(CMAKE_SYSTEM_NAME Linux)\nset(CMAKE_SYSTEM_PROCESSOR aarch64)\n"
+        "set(CMAKE_C_COMPILER aarch64-linux-gnu-gcc)\n"
+        "set(CMAKE_CXX_COMPILER aarch64-linux-gnu-g++)\n"
+    )
+    return folder
+
+
+def make_linux_installation(prefix: Path, kit: Path, without: str) -> Path:
+    """Make an installation of the libraries of a kit, with the C library that they need."""
+    installation = make_installation(prefix)
+    for path in sorted(kit.glob("*.so*")):
+        if "mvdeploy" not in path.name and "onnxruntime" not in path.name and path.name != without:
+            # Not the names that others know them by.
+            name = path.name if "executorch" in path.name else f"{path.name.partition('.')[0]}.so"
+            shutil.copyfile(path, installation / "lib" / name)
+    return installation
+
+
+@pytest.mark.slow
+def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
+    tmp_path: Path, aarch64_kit: Path, arm64_native: NativeRunner
+) -> None:
+    etdump = "libexecutorch_etdump.so"
+    installation = make_linux_installation(tmp_path / "et", aarch64_kit, etdump)
+    (installation / "version.txt").write_text("1.2.3\n")
+    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch": installation})
+    steps: list[str] = []
+    place, kit = build.kit("aarch64", given, on_step=steps.append)
+    assert kit.build == BIONIC and kit.engines == {"executorch": "1.2.3"}
+    assert {"libstdc++.so.6", "libc.so.6", "libexecutorch.so"} <= kit.sums.keys()
+    assert etdump not in kit.sums and "libc++_shared.so" not in kit.sums
+    (warning,) = (step for step in steps if step.startswith("Warning: "))
+    assert "the build is 1.2.3" in warning
+    (place / "ld-linux-aarch64.so.1").chmod(0o755)  # it stands in for Android's linker
+    there = dataclasses.replace(arm64_native, folder=place)
+    (event,) = there.run(b"", "--engines").events
+    assert event["engine"] == "executorch" and event["version"] == "1.2.3"
+    torch = pytest.importorskip("torch")
+    job = executorch_job(torch.nn.ReLU(), (torch.ones(2),), tmp_path)
+    assert there.run(job).kinds[-1] == "done"
+    profiled = with_model(job, profile_to=str(tmp_path / "profile"))
+    error = failure(there.run(profiled))
+    assert error["kind"] == "load"
+    assert "this build of ExecuTorch has no ETDump and cannot profile" in error["message"]
+    assert "EXECUTORCH_ENABLE_EVENT_TRACER=ON" in error["remedy"]
+    # Before anything is built.
+    steps.clear()
+    (installation / "lib/libother.so").write_bytes(make_elf(alignments=(4096,)))
+    said = lacking(lambda: build.kit("aarch64", given, on_step=steps.append), UsageError)
+    assert all(step.startswith("Warning: ") for step in steps)
+    assert "libother.so is aligned to 4096 bytes" in said
+    assert kits.load(place) == kit
 
 
 def test_no_engine_is_installed(
@@ -542,7 +788,7 @@ def test_the_package_of_a_library() -> None:
 
 
 def libraries() -> tuple[tuple[Path, str], ...]:
-    return toolchains.find(HERE).system_libraries()
+    return toolchains.find(HERE).system_libraries(())
 
 
 def test_a_file_of_no_package(tmp_path: Path) -> None:

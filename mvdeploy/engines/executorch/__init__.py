@@ -16,7 +16,6 @@ import importlib
 import importlib.metadata
 import io
 import re
-import shutil
 import sys
 import weakref
 from collections.abc import Callable
@@ -25,8 +24,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvdeploy.attribute import executorch
 from mvdeploy.engines import AndroidBuild, NativePlugin, output_names, with_chosen
-from mvdeploy.engines.executorch import etdump
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.engines.executorch import android, etdump
+from mvdeploy.errors import EngineError
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorTimes
 
@@ -79,28 +78,13 @@ WORDS = {
 """What findings of its profiles say, and what to do about them."""
 
 
-def _take_build(path: Path, architecture: str, into: Path) -> str:
-    """Copy the libraries of a build of ExecuTorch for Android into a kit; return the version.
-
-    Raises:
-        UsageError: the folder is no installation of ExecuTorch.
-    """
-    if not (path / "include").is_dir():
-        raise UsageError(
-            f"{path} is no installation of ExecuTorch: it has no 'include'.",
-            "Give the folder that its build for Android was installed into.",
-        )
-    for library in sorted(path.glob("lib/*.so")):
-        shutil.copyfile(library, into / library.name)
-    # Nothing in it says so, and the one that is installed here may be another.
-    return "unknown"
-
-
 def _flags(folder: Path, version: str) -> tuple[str, ...]:
     # In a wheel it is one package of several; an installation has it all.
     inside = folder / "executorch"
     place = inside if (inside / "include").is_dir() else folder
-    return f"-DEXECUTORCH_DIR={place}", f"-DEXECUTORCH_VERSION={version}"
+    headers = android.headers() if place == folder else None
+    behind = () if headers is None else (f"-DEXECUTORCH_HEADERS={headers}",)
+    return f"-DEXECUTORCH_DIR={place}", f"-DEXECUTORCH_VERSION={version}", *behind
 
 
 NATIVE = NativePlugin(
@@ -120,7 +104,8 @@ NATIVE = NativePlugin(
             "setup: where a build of ExecuTorch for Android was installed, for such a kit.",
             metavar="DIR",
         ),
-        _take_build,
+        android.take,
+        android.concerns,
     ),
 )
 

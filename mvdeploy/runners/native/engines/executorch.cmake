@@ -3,6 +3,8 @@
 #
 # EXECUTORCH_DIR      the wheel's folder `executorch`, or the installation's prefix
 # EXECUTORCH_VERSION  of it; not needed for a wheel, which says it
+# EXECUTORCH_HEADERS  the include folder of a wheel, for headers that the installation lacks;
+#                     optional
 if(NOT EXECUTORCH_DIR)
   message(FATAL_ERROR "Give -DEXECUTORCH_DIR=, the folder of ExecuTorch.")
 endif()
@@ -19,12 +21,18 @@ target_sources(
 target_compile_definitions(
   ${plugin}
   PRIVATE MVDEPLOY_EXECUTORCH_VERSION="${EXECUTORCH_VERSION}" C10_USING_CUSTOM_GENERATED_MACROS
-          ET_EVENT_TRACER_ENABLED ET_USE_THREADPOOL)
+          ET_USE_THREADPOOL)
 # Its headers are not free of our warnings.
 target_include_directories(
   ${plugin} SYSTEM
   PRIVATE "${EXECUTORCH_DIR}/include"
           "${EXECUTORCH_DIR}/include/executorch/runtime/core/portable_type/c10")
+if(EXECUTORCH_HEADERS)
+  # Behind the installation's own.
+  target_include_directories(${plugin} SYSTEM AFTER PRIVATE "${EXECUTORCH_HEADERS}")
+endif()
+
+set(has_etdump OFF)
 
 if(EXISTS "${EXECUTORCH_DIR}/lib/libexecutorch.so")
   # Its own targets need CMake 3.28.
@@ -33,7 +41,15 @@ if(EXISTS "${EXECUTORCH_DIR}/lib/libexecutorch.so")
   # Nothing of the kernels and delegates is called by name: they make themselves known when loaded.
   target_link_options(${plugin} PRIVATE -Wl,--no-as-needed)
   foreach(library ${libraries})
-    target_link_libraries(${plugin} PRIVATE "${EXECUTORCH_DIR}/lib/lib${library}.so")
+    # One library may hold several of them.
+    set(file "${EXECUTORCH_DIR}/lib/lib${library}.so")
+    if(EXISTS "${file}")
+      target_link_libraries(${plugin} PRIVATE "${file}")
+      file(STRINGS "${file}" symbols REGEX "6etdump9ETDumpGen" LIMIT_COUNT 1)
+      if(symbols)
+        set(has_etdump ON)
+      endif()
+    endif()
   endforeach()
 else()
   # Static libraries; those that make themselves known say so to the linker in their own targets.
@@ -47,4 +63,13 @@ else()
       target_link_libraries(${plugin} PRIVATE executorch::${library})
     endif()
   endforeach()
+  if(TARGET etdump OR TARGET executorch::etdump)
+    set(has_etdump ON)
+  endif()
+endif()
+
+if(has_etdump)
+  target_compile_definitions(${plugin} PRIVATE ET_EVENT_TRACER_ENABLED MVDEPLOY_ETDUMP)
+else()
+  message(STATUS "This ExecuTorch has no ETDump: its cases will have no breakdown.")
 endif()

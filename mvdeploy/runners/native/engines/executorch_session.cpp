@@ -16,10 +16,10 @@ using executorch::aten::ScalarType;
 using executorch::aten::SizesType;
 using executorch::aten::StridesType;
 using executorch::aten::Tensor;
-using executorch::etdump::ETDumpGen;
 using executorch::extension::MmapDataLoader;
 using executorch::runtime::Error;
 using executorch::runtime::EValue;
+using executorch::runtime::EventTracer;
 using executorch::runtime::is_contiguous_dim_order;
 using executorch::runtime::MethodMeta;
 using executorch::runtime::Program;
@@ -29,7 +29,9 @@ using executorch::runtime::TensorInfo;
 namespace {
 
 constexpr char METHOD[] = "forward";
+#ifdef MVDEPLOY_ETDUMP
 constexpr char PROFILE[] = "executorch.etdp";
+#endif
 constexpr char UNFIT[] =
     "Give inputs as the program's manifest lists them, or export it anew.";
 
@@ -148,11 +150,7 @@ Session::Session(const mvdeploy_request &request) {
   loader_.emplace(taken(MmapDataLoader::from(request.path, Lock::UseMlockIgnoreErrors)));
   // Without this the engine crashes on a damaged file.
   program_.emplace(taken(Program::load(&*loader_, Program::Verification::InternalConsistency)));
-  if (request.profile_folder) {
-    profile_ = std::string(request.profile_folder) + "/" + PROFILE;
-    tracer_ = std::make_unique<ETDumpGen>();
-  }
-  load_method();
+  load_method(request.profile_folder ? start_profile(request.profile_folder) : nullptr);
   take_inputs(request.inputs, request.input_count);
   name_outputs(request.outputs, request.output_count);
   give_outputs_memory();
@@ -177,7 +175,20 @@ const std::vector<mvdeploy_tensor> &Session::read_outputs() {
   return tensors_;
 }
 
+#ifdef MVDEPLOY_ETDUMP
+
+EventTracer *Session::start_profile(const char *folder) {
+  profile_ = std::string(folder) + "/" + PROFILE;
+  tracer_ = std::make_unique<executorch::etdump::ETDumpGen>();
+  return tracer_.get();
+}
+
 const std::string &Session::end_profile() {
+  // An engine that was built without its tracer calls none.
+  if (tracer_->get_num_blocks() == 0) {
+    throw Failed{"this build of ExecuTorch records no events",
+                 "Build it with EXECUTORCH_ENABLE_EVENT_TRACER=ON, or measure without a profile."};
+  }
   const auto dump = tracer_->get_etdump_data();
   std::unique_ptr<void, decltype(&std::free)> owned(dump.buf, &std::free);
   std::FILE *file = dump.buf ? std::fopen(profile_.c_str(), "wb") : nullptr;
@@ -190,7 +201,19 @@ const std::string &Session::end_profile() {
   return profile_;
 }
 
-void Session::load_method() {
+#else
+
+EventTracer *Session::start_profile(const char *) {
+  throw Failed{"this build of ExecuTorch has no ETDump and cannot profile",
+               "Build it with EXECUTORCH_BUILD_DEVTOOLS=ON and EXECUTORCH_ENABLE_EVENT_TRACER=ON, "
+               "or measure without a profile."};
+}
+
+const std::string &Session::end_profile() { return profile_; }
+
+#endif
+
+void Session::load_method(EventTracer *tracer) {
   const MethodMeta meta = taken(program_->method_meta(METHOD));
   for (size_t i = 0; i < meta.num_memory_planned_buffers(); i++) {
     const int64_t size = taken(meta.memory_planned_buffer_size(i));
@@ -199,7 +222,7 @@ void Session::load_method() {
   }
   arena_.emplace(Span<Span<uint8_t>>(spans_.data(), spans_.size()));
   memory_.emplace(&for_method_, &*arena_, &for_operators_);
-  method_.emplace(taken(program_->load_method(METHOD, &*memory_, tracer_.get())));
+  method_.emplace(taken(program_->load_method(METHOD, &*memory_, tracer)));
 }
 
 void Session::take_inputs(const mvdeploy_tensor *inputs, size_t count) {

@@ -7,7 +7,9 @@
 #include <string>
 #include <vector>
 
+#ifdef MVDEPLOY_ETDUMP
 #include <executorch/devtools/etdump/etdump_flatcc.h>
+#endif
 #include <executorch/extension/data_loader/mmap_data_loader.h>
 #include <executorch/extension/memory_allocator/malloc_memory_allocator.h>
 #include <executorch/runtime/executor/method.h>
@@ -47,7 +49,8 @@ public:
   const std::string &end_profile();
 
 private:
-  void load_method();
+  executorch::runtime::EventTracer *start_profile(const char *folder);
+  void load_method(executorch::runtime::EventTracer *tracer);
   void take_inputs(const mvdeploy_tensor *inputs, size_t count);
   void name_outputs(const char *const *names, size_t count);
   void give_outputs_memory();
@@ -55,7 +58,9 @@ private:
 
   // In the order in which they are made: each needs those above it.
   std::string profile_;
+#ifdef MVDEPLOY_ETDUMP
   std::unique_ptr<executorch::etdump::ETDumpGen> tracer_;
+#endif
   std::optional<executorch::extension::MmapDataLoader> loader_;
   std::optional<executorch::runtime::Program> program_;
   executorch::extension::MallocMemoryAllocator for_method_;
