@@ -450,13 +450,30 @@ def typed(profile: DeviceProfile) -> str:
         known = devices.get(profile.name)
     except UsageError:
         known = None
-    name, address = profile.name, shlex.quote(profile.address)
+    name, address = profile.name, word(profile.address)
     if known is None or (known.title, known.link) != (profile.title, profile.link):
         return address if profile.address else f"{name} --devices-dir DIR"
     if profile.address in ("", known.address):
         return name
     takes_address = any(option.name == _ADDRESS for option in _options(_family(profile.link)))
     return f"{name} --address {address}" if takes_address else address
+
+
+def word(text: str) -> str:
+    """Return a text as one word for a shell, in double quotes where they do: others stand around.
+
+    Args:
+        text: such as the serial of a phone.
+    """
+    quoted = shlex.quote(text)
+    return quoted if quoted == text or set(text) & set('"$`\\!') else f'"{text}"'
+
+
+def mend(profile: DeviceProfile) -> str:
+    """Return what to do about a runner on a device that does not do its work, as a sentence."""
+    if not profile.architecture:
+        return "Run again with --debug to see what the runner wrote."
+    return f"Build its kit again with 'mvdeploy devices setup {typed(profile)} --rebuild'."
 
 
 def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:

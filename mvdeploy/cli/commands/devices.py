@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -63,7 +62,7 @@ def command(
         if device is not None:
             raise UsageError(
                 f"The list of devices is not for one of them ('{device}').",
-                f"Use 'mvdeploy devices doctor {shlex.quote(device)}' to check what it "
+                f"Use 'mvdeploy devices doctor {links.word(device)}' to check what it "
                 "takes to measure there.",
             )
         _list(devices_dir, link_options, as_json)
