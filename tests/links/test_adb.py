@@ -378,7 +378,8 @@ def test_without_a_kit_it_is_said_how_to_get_one(attached, monkeypatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(KitMissing) as caught:
         AdbLink(profile_of(attached)).open()
-    assert "mvdeploy devices setup pixel4" in caught.value.remedy
+    # It was chosen by its address: there may be others of that name.
+    assert f"mvdeploy devices setup {attached.address}'" in caught.value.remedy
 
 
 # What goes wrong. docs/devices.md lists these.
