@@ -24,7 +24,7 @@ from mvdeploy.records.device import Cluster, CoolDown
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
 _PLUGIN = re.compile(r"[a-z][a-z0-9_]*")
 _PROPERTY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
-_ADDRESS = re.compile(r"[^\s-]\S*")
+_ADDRESS = re.compile(r"[^\s-](\S| (?=\S))*")
 
 _ABIS = {"arm64-v8a": "aarch64", "aarch64": "aarch64", "x86_64": "x86_64", "amd64": "x86_64"}
 """Names of architectures, as Android and ``uname`` give them, and those of profiles."""
@@ -356,7 +356,7 @@ def _address_faults(profile: DeviceProfile) -> Iterator[_Fault]:
             yield f"match.{name}", values, "at least one value that fits, as in ['flame']"
     address, architectures = profile.address, sorted(set(_ABIS.values()))
     if address and not (_ADDRESS.fullmatch(address) and address.isprintable()):
-        yield "address", address, "an address without spaces that does not begin with a dash"
+        yield "address", address, "an address that begins with no dash and has no spaces around it"
     if profile.architecture and profile.architecture not in architectures:
         yield "architecture", profile.architecture, f"one of: {', '.join(architectures)}"
 

@@ -115,7 +115,7 @@ def find(architecture: str, given: str | Path | None = None) -> tuple[Path, Kit]
     """
     if given:
         folder = Path(given)
-        kit = load(folder)
+        kit = load(folder, "Give another with --kit, or leave it out.")
         if kit.architecture != architecture:
             raise UsageError(
                 f"The kit in {folder} is for {kit.architecture}, and the device is {architecture}.",
@@ -129,13 +129,18 @@ def find(architecture: str, given: str | Path | None = None) -> tuple[Path, Kit]
     return (folder, kit) if kit.is_current else None
 
 
-def load(folder: Path) -> Kit:
+def load(
+    folder: Path, remedy: str = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
+) -> Kit:
     """Read a kit, and check that all of it is there.
+
+    Args:
+        folder: of the kit.
+        remedy: what to do when it cannot be used.
 
     Raises:
         UsageError: there is none, or it is damaged.
     """
-    remedy = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
     try:
         kit = loads(Kit, (folder / FILE).read_text(encoding="utf-8"), str(folder / FILE))
     except OSError as error:

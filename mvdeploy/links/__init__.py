@@ -86,13 +86,14 @@ import abc
 import dataclasses
 import enum
 import os
+import shlex
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Self
 
 from mvdeploy import devices, engines, plugins
-from mvdeploy.errors import DeviceUnavailable, EngineError
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
 
@@ -125,7 +126,7 @@ class KitMissing(DeviceUnavailable):
     def __init__(self, profile: DeviceProfile, architecture: str) -> None:
         super().__init__(
             f"There is no runner kit for {profile.title} ({architecture}).",
-            f"Build it with 'mvdeploy devices setup {profile.name}'.",
+            f"Build it with 'mvdeploy devices setup {typed(profile)}'.",
         )
         self.architecture = architecture
 
@@ -437,6 +438,42 @@ def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> Devic
         return dataclasses.replace(known, address=one.address)
     generic: Callable[[Attached, Options], DeviceProfile] = _family(one.link).generic
     return generic(one, options)
+
+
+def typed(profile: DeviceProfile) -> str:
+    """Return what is typed in a shell to mean a device: after ``mvdeploy devices doctor``, say.
+
+    A name alone does not do for a device without a profile, or for one that was chosen among
+    several by its address.
+    """
+    try:
+        known = devices.get(profile.name)
+    except UsageError:
+        known = None
+    name, address = profile.name, word(profile.address)
+    if known is None or (known.title, known.link) != (profile.title, profile.link):
+        return address if profile.address else f"{name} --devices-dir DIR"
+    if profile.address in ("", known.address):
+        return name
+    takes_address = any(option.name == _ADDRESS for option in _options(_family(profile.link)))
+    return f"{name} --address {address}" if takes_address else address
+
+
+def word(text: str) -> str:
+    """Return a text as one word for a shell, in double quotes where they do: others stand around.
+
+    Args:
+        text: such as the serial of a phone.
+    """
+    quoted = shlex.quote(text)
+    return quoted if quoted == text or set(text) & set('"$`\\!') else f'"{text}"'
+
+
+def mend(profile: DeviceProfile) -> str:
+    """Return what to do about a runner on a device that does not do its work, as a sentence."""
+    if not profile.architecture:
+        return "Run again with --debug to see what the runner wrote."
+    return f"Build its kit again with 'mvdeploy devices setup {typed(profile)} --rebuild'."
 
 
 def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import collections
 import json
+import re
 import signal
 from collections.abc import Sequence
 from pathlib import PurePath
 from typing import Any
 
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import DeviceUnavailable, EngineError
 from mvdeploy.links import OnEvent, RunnerFailed
 from mvdeploy.records import Job, JobResult
 from mvdeploy.records.job import parse_events
@@ -22,6 +23,9 @@ _REMEDIES = {
     "SIGILL": "The engine may have been built for a newer processor: install a build for this one.",
     "SIGTERM": "Something on the device ended it: run again.",
 }
+_NOT_FOUND, _NOT_EXECUTED = 127, 126
+"""What a shell, or a loader, ends with when a program could not be started."""
+
 _CRASH = "The engine crashed: try another engine or format, or report this to its developers."
 
 
@@ -85,6 +89,39 @@ def conclude(job: Job, heard: Heard, status: int, output: str) -> JobResult:
         return parse_events(heard.lines, job)
     except EngineError as error:
         raise RunnerFailed(error.message, error.remedy, heard.events, output) from error
+
+
+def unrunnable(
+    name: str, program: str, status: int, output: str, rebuild: str
+) -> DeviceUnavailable | None:
+    """Word the error for a program that a device does not start; None when it was started.
+
+    Args:
+        name: what the device is called.
+        program: its path there, or that of its folder.
+        status: the exit status.
+        output: what the shell or the loader wrote.
+        rebuild: how one for this device is had, a sentence.
+    """
+    links_not = "CANNOT LINK EXECUTABLE" in output and status > 0
+    if status not in (_NOT_EXECUTED, _NOT_FOUND) and not links_not:
+        return None
+    says = f"exit status {status}: {_last_words(output) or 'it gives no reason'}"
+    if status != _NOT_EXECUTED:
+        return DeviceUnavailable(
+            f"{name} lacks the loader or a library of {program}, or the program itself ({says}).",
+            rebuild,
+        )
+    if re.search("exec format error|not executable", output, re.IGNORECASE):
+        return DeviceUnavailable(
+            f"{name} does not run {program}: it is built for another kind of processor ({says}).",
+            rebuild,
+        )
+    return DeviceUnavailable(
+        f"{name} does not let {program} be run ({says}).",
+        "See whether `mount` there lists its file system as noexec, and have that lifted; "
+        "otherwise measure on a device that lets programs be run from there.",
+    )
 
 
 def hung(job: Job, heard: Heard, limit_s: float, output: str) -> RunnerFailed:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import abc
 import functools
+import hashlib
 import json
 import posixpath
 import secrets
@@ -23,6 +24,7 @@ from mvdeploy.links import (
     Options,
     executor_runner,
     outcome,
+    typed,
 )
 from mvdeploy.links.shell import Answer, Shell, ended, last_line, quote
 from mvdeploy.links.stream import Stream, listen
@@ -49,6 +51,9 @@ OPTIONS = (
 )
 """What can be said of every link with such a runner."""
 
+_SUMMERS = ("sha256sum", "toybox sha256sum", "busybox sha256sum")
+_EMPTY = hashlib.sha256(b"").hexdigest()
+
 _TAIL_BYTES = 262144
 """How much of the end of what a runner writes, beside its events, is brought back."""
 
@@ -68,6 +73,7 @@ class RemoteLink(Link):
         self._options = options
         self._kit: Kit | None = None
         self._own = ""
+        self._summer: str | None = None
         self._shell: Shell | None = None
         self._session = ""
 
@@ -140,6 +146,7 @@ class RemoteLink(Link):
             DeviceUnavailable: it does not answer.
         """
         self._shell = self._reach()
+        self._summer = None
 
     @property
     def _home(self) -> str:
@@ -176,36 +183,84 @@ class RemoteLink(Link):
         self._session = posixpath.join(self._home, f"run-{secrets.token_hex(4)}")
 
     def _make_executable(self, *programs: str) -> None:
-        answer = self.shell.call(f"chmod 755 {quote(*programs)}")
+        # What belongs to somebody else cannot be changed, and need not be if it may be executed.
+        each = (f"{{ chmod 755 {one} || [ -x {one} ]; }}" for one in map(quote, programs))
+        answer = self.shell.call(" && ".join(each))
         if answer.status != 0:
             raise DeviceUnavailable(
-                f"{self.shell.name} does not let programs be run from {self.shell.folder} "
-                f"({last_line(answer.error or answer.out)}).",
-                f"Run 'mvdeploy devices doctor {self.profile.name}'.",
+                f"{self.shell.name} does not let programs be made executable in "
+                f"{posixpath.dirname(programs[0])} ({last_line(answer.error or answer.out)}).",
+                f"Remove {self._home} there, which another user may have made, and run again.",
             )
 
     def call_runner(self, option: str, limit_s: float = 30.0) -> Answer:
-        """Run the kit's runner with an option instead of a job."""
+        """Run the kit's runner with an option instead of a job.
+
+        Raises:
+            DeviceUnavailable: the device is gone, or does not start it.
+        """
         words = quote(*self.kit.command, option)
-        return self.shell.call(f"cd {quote(self._kit_folder)} && {words}", limit_s)
+        answer = self.shell.call(f"cd {quote(self._kit_folder)} && {words}", limit_s)
+        if error := self._unrunnable(answer.status, answer.error or answer.out):
+            raise error
+        return answer
+
+    def _unrunnable(self, status: int, output: str) -> DeviceUnavailable | None:
+        """Word the error for a runner that the device does not start; None when it did."""
+        if self._own:
+            program = self._own
+            rebuild = "Build the program given with --runner for this device's processor and C "
+            rebuild += "library, or leave --runner out."
+        else:
+            program = f"the runner in {self._kit_folder}"
+            rebuild = "Have the kit built anew with 'mvdeploy devices setup "
+            rebuild += f"{typed(self.profile)} --rebuild'"
+            rebuild += ", and leave --kit out." if self._options.get("kit") else "."
+        return outcome.unrunnable(self.shell.name, program, status, output, rebuild)
 
     def _send(self, wanted: dict[str, tuple[Path, str]]) -> None:
         """Send files (remote path → local path, SHA-256) that are not there yet."""
         there = self._sums(tuple(wanted))
         for remote, (local, sha256) in wanted.items():
+            # Without sums nothing is known to be there, and all is sent again.
             if there.get(remote) == sha256:
                 continue
             self.shell.push(local, remote, functools.partial(self.on_sent, local.name))
-            if self._sums((remote,)).get(remote) != sha256:
+            if not self._arrived(remote, local, sha256):
                 raise DeviceUnavailable(
                     f"{local.name} did not arrive whole on {self.shell.name}.",
-                    "Check its cable and its storage, and run again.",
+                    "Check the connection to it and its storage, and run again.",
                 )
 
+    def _arrived(self, remote: str, local: Path, sha256: str) -> bool:
+        if self._sums_by():
+            return self._sums((remote,)).get(remote) == sha256
+        answer = self.shell.call(f"wc -c <{quote(remote)}")
+        size = answer.out.strip()
+        # Where not even sizes are told, what carried it has told of success.
+        return not (answer.status == 0 and size.isdecimal()) or int(size) == local.stat().st_size
+
     def _sums(self, remote: Sequence[str]) -> dict[str, str]:
-        answer = self.shell.call(f"sha256sum -- {quote(*remote)} 2>/dev/null", limit_s=120.0)
+        """Return the SHA-256 of the files that are there, as far as the device can tell."""
+        program = self._sums_by()
+        if not program:
+            return {}
+        answer = self.shell.call(f"{program} -- {quote(*remote)} 2>/dev/null", limit_s=120.0)
         pairs = (line.split(None, 1) for line in answer.out.splitlines() if line.strip())
         return {path.strip().lstrip("*"): sha256 for sha256, path in pairs}
+
+    def _sums_by(self) -> str:
+        """Return the device's program for SHA-256; empty when it has none that works."""
+        if self._summer is None:
+            tries = (
+                f'case "$({one} </dev/null 2>/dev/null)" in {_EMPTY}*) echo {quote(one)};; esac'
+                for one in _SUMMERS
+            )
+            told = self.shell.call("; ".join(tries)).out.split("\n")
+            self._summer = next((one for one in _SUMMERS if one in told), "")
+            if not self._summer:
+                self.found("no_checksums", Level.WARNING, device=self.shell.name)
+        return self._summer
 
     def upload(self, files_: Sequence[Path]) -> dict[Path, str]:
         """Send files under the name of their content; see `Link.upload`."""
@@ -250,7 +305,10 @@ class RemoteLink(Link):
         if stream.status is None and not heard.finished:
             raise self._lost(outcome.doing(heard.events, job))
         status = stream.exit_status
-        return outcome.conclude(job, heard, status, self._written("stderr") if status else "")
+        output = self._written("stderr") if status else ""
+        if not heard.events and (error := self._unrunnable(status, output)):
+            raise error
+        return outcome.conclude(job, heard, status, output)
 
     def _lost(self, doing: str) -> DeviceUnavailable:
         return DeviceUnavailable(
@@ -290,6 +348,8 @@ class RemoteLink(Link):
         if stream.status is None:
             raise self._lost("the program given with --runner ran")
         output = self._written("stdout") + self._written("stderr") + self._logged(began)
+        if error := self._unrunnable(stream.exit_status, output):
+            raise error
         if stream.exit_status:
             raise EngineError(
                 f"The program given with --runner ended with exit status {stream.exit_status}: "

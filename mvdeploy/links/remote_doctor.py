@@ -7,7 +7,7 @@ import json
 from collections.abc import Callable, Sequence
 
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
-from mvdeploy.links import Prerequisite, State
+from mvdeploy.links import Prerequisite, State, mend
 from mvdeploy.links.lock import DeviceLock
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import last_line, quote
@@ -77,7 +77,6 @@ class _Visit:
 
     def __init__(self, link: RemoteLink) -> None:
         self._link = link
-        self._name = link.profile.name
 
     def steps(self) -> tuple[Step, ...]:
         return (
@@ -126,8 +125,7 @@ class _Visit:
             words = last_line(answer.error or answer.out) or "it says nothing"
             raise EngineError(
                 f"The runner does not run there (exit status {answer.status}: {words}).",
-                "If it is 'Permission denied', the storage may not be run from; otherwise build "
-                "the kit with an NDK (see docs/devices.md).",
+                mend(self._link.profile),
             ) from error
         return f"{hello.get('architecture', UNAVAILABLE)}, {hello.get('build', UNAVAILABLE)}"
 
@@ -147,7 +145,7 @@ class _Visit:
         if failed or not loaded:
             raise EngineError(
                 f"Not every engine can be loaded there ({'; '.join(failed) or 'there is none'}).",
-                f"Build the kit again with 'mvdeploy devices setup {self._name} --rebuild'.",
+                mend(self._link.profile),
             )
         return ", ".join(loaded)
 

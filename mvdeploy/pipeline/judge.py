@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
+from mvdeploy import links
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.links import Link
 from mvdeploy.pipeline import origin
@@ -141,8 +142,7 @@ class Judge:
             except (OSError, ValueError, EOFError) as error:
                 raise EngineError(
                     f"The output '{name}' of {slug} came back damaged ({error}).",
-                    "Measure again; if it stays so, build the kit again with 'mvdeploy devices "
-                    "setup DEVICE --rebuild'.",
+                    f"Measure again, and if it stays so: {links.mend(self._link.profile)}",
                 ) from error
         return outputs
 

@@ -195,7 +195,7 @@ def _on_device(
     if not outputs:
         raise EngineError(
             f"The runner on {device.title} left no outputs.",
-            "Build its kit again with 'mvdeploy devices setup DEVICE --rebuild'.",
+            links.mend(device),
         )
     version = result.hello.get("engines", {}).get(engine, "")
     return f"{engine} {version}".strip(), running.numeric(artifact, outputs)

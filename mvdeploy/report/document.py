@@ -98,7 +98,9 @@ def sections(view: View) -> tuple[Section, ...]:
         Section("summary", "Summary", (Paragraphs(prose.summary(view)),)),
         Section("latency", "Latency", tuple(_latency(view))),
         Section(
-            "findings", "Findings", (Findings(grouped(view.findings)),) if view.findings else ()
+            "findings",
+            "Findings",
+            (Findings(grouped(view.findings, view.cases)),) if view.findings else (),
         ),
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),

@@ -9,12 +9,13 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from mvdeploy import engines
+from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Finding, Level
+from mvdeploy.records import Device, Finding, Level
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.reliability import Grade
 from mvdeploy.text_format import clean, significant
@@ -62,6 +63,19 @@ _FREE_THE_CORES = (
     "Close other programs, first of all one that is named here, or bind the run to free cores with "
     "--cores, and measure again; judge differences by the paired ratio only."
 )
+
+_STEADY = "set its governor with 'cpupower frequency-set -g performance'"
+_FED = "have it charged or on mains"
+
+_INSTEAD = {
+    "Android": {
+        _STEADY: "leave 'fixed_performance' on in its profile",
+        _FED: "have its battery full",
+    },
+    "iOS": {_STEADY: "switch its Low Power Mode off"},
+    "macOS": {_STEADY: "switch its Low Power Mode off"},
+}
+"""Start of the name of a device's system → what is advised there in the place of other words."""
 
 _WORDS: dict[str, tuple[str, str]] = {
     "parity_failed": (
@@ -189,7 +203,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     "drift": (
         "The median changed by {percent} % from the first half of the samples to the second; below "
         "{fine_below} % is fine, above {bad_above} % unreliable.",
-        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        f"Let the device cool down, {_STEADY}, "
         "warm up longer with --warmup, and give it more time with --max-time.",
     ),
     "steal": (
@@ -201,7 +215,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The anchor, a fixed network that runs in between, changed by {percent} % from the start "
         "to the end, so the machine itself did; below {fine_below} % is fine, above {bad_above} % "
         "unreliable.",
-        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
+        f"Let the device cool down, {_STEADY}, "
         "and measure again; judge differences by the paired ratio only.",
     ),
     "provisional_scales": (
@@ -215,8 +229,7 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "throttled": (
         "The device changed its speed while it was measured: {changes}; none of these may change.",
-        "Let the device cool down, set its governor with 'cpupower frequency-set -g performance', "
-        "have it charged or on mains, and measure again.",
+        f"Let the device cool down, {_STEADY}, {_FED}, and measure again.",
     ),
     "unchecked": (
         "Not checked, as the system does not tell or there are too few samples: {signals}.",
@@ -302,7 +315,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "mode_left_on": (
         "{device} did not leave its fixed-performance mode.",
-        "Restart it, or use 'adb shell cmd power set-fixed-performance-mode-enabled false'.",
+        "Restart it, or use 'adb -s SERIAL shell cmd power set-fixed-performance-mode-enabled "
+        "false'.",
     ),
     "no_fixed_performance": (
         "The device has no fixed-performance mode, or denied it: its clocks follow load and heat.",
@@ -338,7 +352,13 @@ _WORDS: dict[str, tuple[str, str]] = {
     "left_behind": (
         "Files were left on {device} in {folder}, as it was gone before they could be removed: "
         "{reason}.",
-        "Attach it again and remove that folder, or measure again, which removes it.",
+        "Connect it again and remove that folder, or measure again, which removes it.",
+    ),
+    "no_checksums": (
+        "{device} has no program for SHA-256: what is there from earlier runs is not known, so "
+        "everything was sent again, and that it arrived whole is known from its size only.",
+        "Nothing is to be done, but for the time that it takes; a toybox or busybox with sha256sum "
+        "on its PATH changes that.",
     ),
     "emulated": (
         "{device} is emulated: its times are not those of any real device.",
@@ -368,12 +388,15 @@ def _words() -> Mapping[str, tuple[str, str]]:
     return collections.ChainMap(_WORDS, *map(dict, own))
 
 
-def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
+def word(
+    finding: Finding, subjects: tuple[str, ...] = (), devices: Iterable[Device] = ()
+) -> WordedFinding:
     """Put a finding into words.
 
     Args:
         finding: with any code; one that is unknown, or lacks a figure, is shown as it is.
         subjects: names of the cases it is about.
+        devices: that it was found on; what is to be done depends on them.
     """
     values = {name: _shown(value) for name, value in finding.values.items()}
     sentence, remedy = _words().get(finding.code, ("", ""))
@@ -384,8 +407,28 @@ def word(finding: Finding, subjects: tuple[str, ...] = ()) -> WordedFinding:
         listed = ", ".join(f"{name} = {value}" for name, value in values.items())
         sentence = f"Recorded as '{clean(finding.code)}'" + (f": {listed}." if listed else ".")
     return WordedFinding(
-        finding.level, clean(finding.code), subjects, clean(sentence), remedy, finding.values
+        finding.level,
+        clean(finding.code),
+        subjects,
+        clean(sentence),
+        _fitted(remedy, devices),
+        finding.values,
     )
+
+
+def _fitted(remedy: str, devices: Iterable[Device]) -> str:
+    """Return a remedy with what can be done on the devices, whatever their systems."""
+    systems = [str(device.identity.get("os", "")) for device in devices]
+    for words in (_STEADY, _FED):
+        fitting = [
+            next(
+                (of.get(words, words) for start, of in _INSTEAD.items() if os.startswith(start)),
+                words,
+            )
+            for os in systems
+        ]
+        remedy = remedy.replace(words, " or ".join(dict.fromkeys(fitting)) or words)
+    return remedy
 
 
 def _filled(template: str, values: dict[str, str]) -> str:
@@ -396,9 +439,22 @@ def _filled(template: str, values: dict[str, str]) -> str:
         return ""
 
 
-def word_all(findings: Iterable[ViewFinding]) -> tuple[WordedFinding, ...]:
-    """Put findings into words, in the order they are given."""
-    return tuple(word(one.finding, one.subjects) for one in findings)
+def word_all(
+    findings: Iterable[ViewFinding], cases: Sequence[CaseView] = ()
+) -> tuple[WordedFinding, ...]:
+    """Put findings into words, in the order they are given.
+
+    Args:
+        findings: of a view.
+        cases: of that view.
+    """
+    return tuple(word(one.finding, one.subjects, _devices_of(one, cases)) for one in findings)
+
+
+def _devices_of(one: ViewFinding, cases: Sequence[CaseView]) -> tuple[Device, ...]:
+    """Return the devices of a finding's cases; all when it is about something else."""
+    own = tuple(case.device for case in cases if case.name in one.subjects)
+    return own or tuple(case.device for case in cases)
 
 
 def unreliable(view: View) -> tuple[str, ...]:
@@ -413,10 +469,17 @@ def unreliable(view: View) -> tuple[str, ...]:
     return tuple(lines)
 
 
-def grouped(findings: Iterable[ViewFinding]) -> tuple[FindingGroup, ...]:
-    """Put findings into words, those that differ only in case and figures together."""
+def grouped(
+    findings: Iterable[ViewFinding], cases: Sequence[CaseView] = ()
+) -> tuple[FindingGroup, ...]:
+    """Put findings into words, those that differ only in case and figures together.
+
+    Args:
+        findings: of a view.
+        cases: of that view.
+    """
     together: dict[tuple[Level, str, str], list[tuple[str, str]]] = {}
-    for f in word_all(findings):
+    for f in word_all(findings, cases):
         lines = together.setdefault((f.level, f.code, f.remedy), [])
         lines.append((", ".join(f.subjects), f.sentence))
     return tuple(

@@ -85,6 +85,7 @@ class Phone:
     Args:
         folder: new; the phone's files are in its ``root``.
         features: of its adbd.
+        noexec: whether nothing can be run from /data/local/tmp.
 
     Attributes:
         address: for `adb connect`, and by which adb names it.
@@ -92,7 +93,9 @@ class Phone:
         properties: what `getprop` answers.
     """
 
-    def __init__(self, folder: Path, features: tuple[str, ...] = FEATURES) -> None:
+    def __init__(
+        self, folder: Path, features: tuple[str, ...] = FEATURES, noexec: bool = False
+    ) -> None:
         self.root = folder / "root"
         tables.write(self.root)
         self._errors = folder / "errors.txt"
@@ -102,7 +105,7 @@ class Phone:
         words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), str(self.root)]
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
-                [*words, tables.real("qemu-aarch64-static"), ",".join(features)],
+                [*words, tables.real("qemu-aarch64-static"), ",".join(features), "noexec" * noexec],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -171,6 +174,17 @@ class Phone:
     def fixed_performance_calls(self) -> list[str]:
         """What that mode was set to so far, in order."""
         return self.read(tables.CALLS).split()
+
+    def set_program(self, name: str, text: str = "") -> None:
+        """Replace a program of /system/bin by a script; without one, remove it."""
+        folder = self.root / "system/bin"
+        mode = folder.stat().st_mode
+        folder.chmod(0o755)
+        (folder / name).unlink(missing_ok=True)
+        if text:
+            (folder / name).write_text(f"#!/system/bin/sh\n{text}\n")
+            (folder / name).chmod(0o755)
+        folder.chmod(mode)
 
     # What goes wrong
 

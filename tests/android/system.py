@@ -15,6 +15,7 @@ from tests.android import affinity, daemon, tables
 
 MS_BIND, MS_REC, MNT_DETACH = 4096, 16384, 2
 MOUNT_SETATTR, AT_FDCWD, AT_RECURSIVE, ATTR_READ_ONLY = 442, -100, 0x8000, 1
+ATTR_NOEXEC = 8
 PR_CAPBSET_DROP = 24
 DEVICES = ("null", "zero", "full", "random", "urandom")
 BINFMT = "/proc/sys/fs/binfmt_misc"
@@ -27,9 +28,13 @@ ARM64 = (
 _libc = ctypes.CDLL(None, use_errno=True)
 
 
-def main(root: str, qemu: str, features: str) -> None:
+def main(root: str, qemu: str, features: str, flags: str) -> None:
     """Set the phone up, and serve until the standard input ends."""
     _mount_all(root, qemu)
+    if "noexec" in flags.split(","):
+        place = f"{root}/data/local/tmp"
+        _mount(place, place, None, MS_BIND)
+        _set(place, ATTR_NOEXEC)
     os.chroot(root)
     os.chdir("/")
     for path in tables.CLOSED:
@@ -79,10 +84,14 @@ def _mount_all(root: str, qemu: str) -> None:
 
 def _protect(target: str) -> None:
     """Let nobody write to a mount and those below it."""
-    attributes = (ctypes.c_uint64 * 4)(ATTR_READ_ONLY)
+    _set(target, ATTR_READ_ONLY)
+
+
+def _set(target: str, attribute: int) -> None:
+    attributes = (ctypes.c_uint64 * 4)(attribute)
     words = (AT_FDCWD, target.encode(), AT_RECURSIVE, attributes, ctypes.sizeof(attributes))
     if _libc.syscall(MOUNT_SETATTR, *words):
-        raise OSError(ctypes.get_errno(), f"{target} cannot be protected")
+        raise OSError(ctypes.get_errno(), f"{target} cannot be changed")
 
 
 def _drop_rights() -> None:

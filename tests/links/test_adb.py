@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 import re
+import shlex
 import shutil
 import signal
 import time
@@ -20,6 +21,7 @@ from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links import KitMissing, RunnerFailed, State
 from mvdeploy.links.families.adb import AdbLink, android
+from mvdeploy.links.lock import DeviceLock
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import CoolDown, DeviceProfile, Job, JobModel, Level, Warmup
 from tests.android import tables
@@ -100,6 +102,16 @@ def job_for(link: AdbLink, path: Path, folder: Path, count: int = 3, **fields) -
     engine = ENGINES[manifest["format"]]
     model = JobModel(engine, places[path], sha256, {name: places[tensor]}, **fields)
     return Job((model,), (0,) * count, threads=2, warmup=Warmup(iterations=1), cores=(4, 5, 6, 7))
+
+
+def any_job() -> Job:
+    """Return a job for a runner that is not to come so far as to look for its files."""
+    model = JobModel("onnxruntime", "/nothing.onnx", "0" * 64, {"x": "/nothing.npy"})
+    return Job((model,), (0,), threads=1, warmup=Warmup(iterations=1))
+
+
+def codes_of(link: AdbLink) -> set[str]:
+    return {finding.code for finding in link.findings()}
 
 
 def runner_of(phone: Phone) -> psutil.Process:
@@ -214,7 +226,77 @@ def test_what_arrived_damaged_is_sent_again(attached, link_to) -> None:
     assert runner.stat().st_size > 1000
 
 
+def test_the_checksums_of_an_older_phone_are_asked_for_elsewhere(attached, link_to) -> None:
+    attached.set_program("sha256sum")
+    attached.set_program("toybox", f'shift; exec {tables.real("sha256sum")} "$@"')
+    with link_to(attached, keep="1") as link:
+        assert "no_checksums" not in codes_of(link)
+    pushed = [line for line in attached.log if line.startswith("push")]
+    with link_to(attached, keep="1"):
+        pass
+    assert [line for line in attached.log if line.startswith("push")] == pushed
+
+
 # What a phone is called
+
+WIRELESS = "adb-R58M1234567-AbCdEf (2)._adb-tls-connect._tcp"
+
+RENAMING = """#!/bin/sh
+# adb as it is with a phone that was found by wireless debugging
+for word; do
+  shift
+  [ "$word" = '{serial}' ] && word='{address}'
+  set -- "$@" "$word"
+done
+case "$1" in
+devices) '{adb}' "$@" | sed 's/{address} */{serial} /' ;;
+*) exec '{adb}' "$@" ;;
+esac
+"""
+
+
+@pytest.fixture
+def wireless(attached: Phone, tmp_path: Path) -> str:
+    """An adb that knows the phone by a serial with a space and brackets."""
+    program = tmp_path / "renaming" / "adb"
+    program.parent.mkdir()
+    adb = shutil.which("adb")
+    program.write_text(RENAMING.format(serial=WIRELESS, address=attached.address, adb=adb))
+    program.chmod(0o755)
+    return str(program)
+
+
+def test_a_phone_of_wireless_debugging(attached, wireless, options) -> None:
+    given = {**options, "adb": wireless}
+    assert [one.address for one in links.attached(given)] == [WIRELESS]
+    profile = links.profile(WIRELESS, options=given)
+    assert (profile.name, profile.address) == ("pixel4", WIRELESS)
+    with AdbLink(profile, given) as link:
+        assert link.call_runner("--hello").status == 0
+        assert link.lock_key() == f"adb {WIRELESS}"
+        DeviceLock("It").take(link.lock_key())
+        link.emulated = False
+        assert link.lock_key() == f"adb {attached.properties['ro.serialno']}"
+    assert_nothing_left(attached)
+    checks = links.doctor(profile, given)
+    assert {check.state for check in checks} == {State.MET}
+
+
+def test_a_phone_of_wireless_debugging_without_a_profile(attached, wireless) -> None:
+    attached.properties["ro.product.device"] = "caiman"
+    attached.properties["ro.product.model"] = "Pixel 9 Pro"
+    given = {"adb": wireless}
+    profile = links.profile(WIRELESS, options=given)
+    assert (profile.title, profile.address) == ("Google Pixel 9 Pro", WIRELESS)
+    (typed,) = shlex.split(links.typed(profile))
+    assert links.profile(typed, options=given) == profile
+
+
+def test_a_serial_is_advised_as_it_can_be_typed(attached, wireless) -> None:
+    with pytest.raises(DeviceUnavailable) as caught:
+        AdbLink(devices.get("pixel6"), {"adb": wireless}).open()
+    words = shlex.split(caught.value.remedy.rstrip("."))
+    assert words[-2:] == ["--device", WIRELESS]
 
 
 def test_a_serial_stands_for_the_phone(attached) -> None:
@@ -296,7 +378,8 @@ def test_without_a_kit_it_is_said_how_to_get_one(attached, monkeypatch, tmp_path
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     with pytest.raises(KitMissing) as caught:
         AdbLink(profile_of(attached)).open()
-    assert "mvdeploy devices setup pixel4" in caught.value.remedy
+    # It was chosen by its address: there may be others of that name.
+    assert f"mvdeploy devices setup {attached.address}'" in caught.value.remedy
 
 
 # What goes wrong. docs/devices.md lists these.
@@ -397,6 +480,69 @@ def test_fault_runner_hang(shared_link, shared_phone, exports, tmp_path) -> None
     with pytest.raises(RunnerFailed, match="did not finish within 5 s"):
         link.run(job_for(link, exports["onnx"], tmp_path, count=2000), 5.0, on_event)
     assert_nothing_runs(attached)
+
+
+def test_fault_programs_not_run(make_phone: MakePhone, adb_server, options, link_to) -> None:
+    phone = make_phone(noexec=True)
+    adb_server.run("connect", phone.address)
+    with link_to(phone) as link, pytest.raises(DeviceUnavailable) as caught:
+        link.run(any_job(), LIMIT_S)
+    assert "does not let the runner in /data/local/tmp/mvdeploy/kit-" in caught.value.message
+    assert "exit status 126: " in caught.value.message
+    assert "Permission denied" in caught.value.message
+    assert "noexec" in caught.value.remedy
+    (check,) = (p for p in links.doctor(profile_of(phone), options) if p.state is State.MISSING)
+    assert check.name == "programs run"
+    assert "does not let" in check.found and "noexec" in check.remedy
+    assert_nothing_left(phone)
+
+
+@pytest.mark.parametrize(
+    ("lost", "says"), [("ld-linux-aarch64.so.1", "not found"), ("libc.so.6", "libc.so.6: cannot")]
+)
+def test_fault_no_loader(link, attached, lost: str, says: str) -> None:
+    (path,) = attached.tmp.rglob(lost)
+    path.unlink()
+    with pytest.raises(DeviceUnavailable) as caught:
+        link.run(any_job(), LIMIT_S)
+    assert "lacks the loader or a library of the runner in" in caught.value.message
+    assert "exit status 127: " in caught.value.message and says in caught.value.message
+    # The kit was given: one that is built would not be used.
+    assert "--rebuild', and leave --kit out" in caught.value.remedy
+
+
+def test_fault_no_checksums(attached, link_to) -> None:
+    attached.set_program("sha256sum")
+    with link_to(attached, keep="1") as link:
+        assert "no_checksums" in codes_of(link)
+    first = [line for line in attached.log if line.startswith("push")]
+    with link_to(attached) as link:
+        assert link.call_runner("--hello").status == 0
+    assert [line for line in attached.log if line.startswith("push")] == first * 2
+    attached.set_program("wc", "echo 12")
+    with pytest.raises(DeviceUnavailable, match="did not arrive whole"):
+        link_to(attached).open()
+
+
+@pytest.mark.parametrize("below", ["", "files", "kit"])
+def test_fault_folder_of_root(attached, link_to, below: str) -> None:
+    with link_to(attached, keep="1"):
+        pass
+    (kit,) = attached.tmp.glob("mvdeploy/kit-*")
+    folder = {"": kit.parent, "files": kit.parent / "files", "kit": kit}[below]
+    folder.mkdir(exist_ok=True)
+    (folder / "kept").touch()
+    (kit / "mvdeploy-runner").unlink()
+    folder.chmod(0o555)
+    try:
+        with pytest.raises(DeviceUnavailable) as caught, link_to(attached) as link:
+            link.upload((Path(__file__),))
+    finally:
+        folder.chmod(0o755)
+    there = f"/data/local/tmp/{folder.relative_to(attached.tmp)}"
+    assert caught.value.message.startswith(f"{there} on Pixel 4 belongs to root, and adb's user")
+    assert f"`adb -s {attached.serial} shell 'rm -rf {there}'`" in caught.value.remedy
+    assert caught.value.exit_code == 3
 
 
 def test_fault_hot_phone(attached, exports, tmp_path, link_to) -> None:

@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvdeploy.links import RunnerFailed
-from mvdeploy.links.outcome import Heard, conclude, doing
+from mvdeploy.links.outcome import Heard, conclude, doing, unrunnable
 from mvdeploy.records import Job, JobModel, Warmup
 
 JOB = Job(
@@ -95,3 +95,49 @@ def test_a_death_is_named(status, words, remedy):
         conclude(JOB, Heard(), status, "")
     assert caught.value.message == f"The runner {words}"
     assert remedy in caught.value.remedy
+
+
+@pytest.mark.parametrize(
+    ("status", "output", "message", "remedy"),
+    [
+        (
+            126,
+            "sh: ./runner: Permission denied\n",
+            "It does not let /r be run (exit status 126: sh: ./runner: Permission denied).",
+            "noexec",
+        ),
+        (126, "", "It does not let /r be run (exit status 126: it gives no reason).", "noexec"),
+        (
+            126,
+            "sh: exec: /r: Exec format error",
+            "It does not run /r: it is built for another kind of processor (exit status 126: sh: "
+            "exec: /r: Exec format error).",
+            "Again.",
+        ),
+        (
+            127,
+            "sh: /r: not found",
+            "It lacks the loader or a library of /r, or the program itself (exit status 127: sh: "
+            "/r: not found).",
+            "Again.",
+        ),
+        (
+            1,
+            'CANNOT LINK EXECUTABLE "./r": library "libx.so" not found',
+            "It lacks the loader or a library of /r, or the program itself (exit status 1: CANNOT "
+            'LINK EXECUTABLE "./r": library "libx.so" not found).',
+            "Again.",
+        ),
+    ],
+)
+def test_a_program_that_was_not_started(status, output, message, remedy):
+    error = unrunnable("It", "/r", status, output, "Again.")
+    assert error is not None
+    assert error.message == message
+    assert remedy in error.remedy
+    assert error.exit_code == 3
+
+
+@pytest.mark.parametrize("status", [0, 1, 7, 125, -6, -11])
+def test_a_program_that_was_started_is_not_said_to_be_refused(status):
+    assert unrunnable("It", "/r", status, "Permission denied", "Again.") is None

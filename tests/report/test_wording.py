@@ -1,11 +1,12 @@
 from __future__ import annotations
 
 import string
+from types import SimpleNamespace
 
 import pytest
 
 from mvdeploy.analysis.findings import collect
-from mvdeploy.records import Finding, Level
+from mvdeploy.records import Device, DeviceProfile, Finding, Level
 from mvdeploy.report import wording
 from mvdeploy.report.wording import grouped, word
 
@@ -63,6 +64,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "hot": {"status": "severe", "skin": "45 °C", "waited_s": 300.0},
     "charging": {},
     "screen_on": {},
+    "no_checksums": {"device": "Pixel 4"},
     "own_runner": {"program": "executor_runner"},
     "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
     "emulated": {"device": "A phone"},
@@ -161,6 +163,47 @@ def test_the_same_finding_of_several_cases_is_told_once() -> None:
         ("emulated", ()),
         ("random_weights", ("A", "B")),
     ]
+
+
+SYSTEMS = {
+    "Android 13": "fixed_performance",
+    "iOS 17.5": "Low Power Mode",
+    "macOS 14.5": "Low Power Mode",
+    "Debian GNU/Linux 12": "cpupower",
+    "": "cpupower",
+}
+
+
+def device_with(system: str) -> Device:
+    return Device(DeviceProfile("x", "X", "x", ("e",)), {"os": system} if system else {})
+
+
+@pytest.mark.parametrize("code", ["drift", "anchor", "throttled"])
+@pytest.mark.parametrize("system", SYSTEMS)
+def test_what_is_advised_can_be_done_on_the_device(code: str, system: str) -> None:
+    finding = Finding(code, Level.WARNING, VALUES[code])
+    remedy = word(finding, (), [device_with(system)]).remedy
+    others = {*SYSTEMS.values()} - {SYSTEMS[system]}
+    assert SYSTEMS[system] in remedy
+    assert not any(words in remedy for words in others)
+    assert ("on mains" in remedy) == (code == "throttled" and "Android" not in system)
+
+
+def test_devices_of_several_kinds_are_each_advised() -> None:
+    finding = Finding("drift", Level.WARNING, GRADED)
+    both = [device_with("Android 13"), device_with("Debian GNU/Linux 12"), device_with("Android 9")]
+    remedy = word(finding, (), both).remedy
+    assert "leave 'fixed_performance' on in its profile or set its governor" in remedy
+    assert remedy.count("fixed_performance") == 1
+
+
+@pytest.mark.parametrize("system", ["Android 13", "Debian GNU/Linux 12"])
+def test_a_report_advises_for_the_device_of_the_case(system: str) -> None:
+    case = SimpleNamespace(name="A", device=device_with(system))
+    other = SimpleNamespace(name="B", device=device_with("macOS 14"))
+    worded = collect((), (("A", (Finding("drift", Level.WARNING, GRADED),)),))
+    (group,) = grouped(worded, (case, other))  # type: ignore[arg-type]
+    assert SYSTEMS[system] in group.remedy and "Low Power" not in group.remedy
 
 
 def test_groups_share_a_remedy() -> None:

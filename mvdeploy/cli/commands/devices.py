@@ -62,7 +62,8 @@ def command(
         if device is not None:
             raise UsageError(
                 f"The list of devices is not for one of them ('{device}').",
-                f"Use 'mvdeploy devices doctor {device}' to check what it takes to measure there.",
+                f"Use 'mvdeploy devices doctor {links.word(device)}' to check what it "
+                "takes to measure there.",
             )
         _list(devices_dir, link_options, as_json)
         return 0
@@ -123,7 +124,7 @@ def _setup(
     if not profile.architecture:
         raise UsageError(
             f"{profile.title} needs no kit.",
-            f"Use 'mvdeploy devices doctor {profile.name}' to see what it takes.",
+            f"Use 'mvdeploy devices doctor {links.typed(profile)}' to see what it takes.",
         )
     android = build.android({engine: Path(path) for engine, path in builds.items()})
     folder, kit = build.kit(

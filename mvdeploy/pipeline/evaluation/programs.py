@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvdeploy import export, models, tasks
+from mvdeploy import export, links, models, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
@@ -309,7 +309,7 @@ class DeviceProgram:
         if not files:
             raise EngineError(
                 f"The runner on {self.device} left no outputs.",
-                "Build its kit again with 'mvdeploy devices setup DEVICE --rebuild'.",
+                links.mend(self._link.profile),
             )
         outputs = {}
         for number, (name, remote) in enumerate(sorted(files.items())):
@@ -332,8 +332,7 @@ def loaded(file: Path, name: str) -> Array:
     except (OSError, ValueError, EOFError) as error:
         raise EngineError(
             f"The output '{name}' came back damaged ({error}).",
-            "Try again; if it stays so, build the kit again with 'mvdeploy devices setup DEVICE "
-            "--rebuild'.",
+            "Try again; if it stays so, see with 'mvdeploy devices doctor DEVICE' what is wrong.",
         ) from error
     return array
 

@@ -73,7 +73,7 @@ def as_json(view: View) -> dict[str, Any]:
                 "remedy": f.remedy,
                 "values": f.values,
             }
-            for f in word_all(view.findings)
+            for f in word_all(view.findings, view.cases)
         ],
     }
 

@@ -211,7 +211,7 @@ def _findings(view: View) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    for group in grouped(view.findings):
+    for group in grouped(view.findings, view.cases):
         yield ""
         yield Text(f"{group.level}: {group.code}", style=_STYLES[group.level])
         for subject, sentence in group.lines:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 
@@ -35,6 +36,9 @@ OPTIONS = (
 
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
 _AWAKE = "awake"
+
+_NETWORK = re.compile(r":|\._adb(-tls-connect)?\._tcp")
+"""What serials have that adb makes of an address, or of what a phone says in the network."""
 
 
 def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> AdbLink:
@@ -126,7 +130,7 @@ class AdbLink(RemoteLink):
 
     def lock_key(self) -> str:
         """Return the phone's serial number, as adb has it at a cable; see `Link.lock_key`."""
-        in_network = ":" in self._serial and not self.emulated
+        in_network = _NETWORK.search(self._serial) is not None and not self.emulated
         own = self._properties.get("ro.serialno") if in_network else None
         return f"adb {own or self._serial}"
 
@@ -153,11 +157,11 @@ class AdbLink(RemoteLink):
             others = f"; {messages.listed(silent)} cannot be asked" if silent else ""
             raise DeviceUnavailable(
                 f"None of the attached phones is a {self.profile.title}: {listed}{others}.",
-                f"{remedy} Or give a serial with --device, such as --device {serials[0]}.",
+                f"{remedy} Or give a serial with --device, such as --device {quote(serials[0])}.",
             )
         raise DeviceUnavailable(
             f"More than one {self.profile.title} is attached: {', '.join(fitting)}.",
-            f"Give one of the serials with --device, such as --device {fitting[0]}.",
+            f"Give one of the serials with --device, such as --device {quote(fitting[0])}.",
         )
 
     def architecture(self) -> str:

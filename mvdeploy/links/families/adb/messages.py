@@ -183,8 +183,36 @@ def several(serials: str = "") -> DeviceUnavailable:
     which = f": {serials}" if serials else ""
     return DeviceUnavailable(
         f"More than one device is attached{which} (adb: more than one device/emulator).",
-        "Say which one is meant by its serial, as `adb devices` lists it.",
+        "Say which one is meant with --device SERIAL, as `adb devices` lists it.",
     )
+
+
+def foreign(name: str, serial: str, where: str, owner: str, reason: str) -> DeviceUnavailable:
+    """Word the error for what another user has left where adb's user has to write.
+
+    Args:
+        name: what the device is called.
+        serial: of it.
+        where: what was left.
+        owner: whose it is.
+        reason: what the device said.
+    """
+    remove = f"rm -rf {shell.quote(where)}"
+    by_su = f"on a phone with su, `{line(serial, 'shell', f'su 0 {remove}')}`"
+    if owner == "root":
+        words = (line(serial, *one) for one in (("root",), ("shell", remove), ("unroot",)))
+        remedy = f"Remove it as root: {', '.join(f'`{one}`' for one in words)}; or, {by_su}."
+    else:
+        remedy = f"Remove it as {owner}; {by_su}."
+    return DeviceUnavailable(
+        f"{where} on {name} belongs to {owner}, and adb's user may not write there ({reason}).",
+        remedy,
+    )
+
+
+def line(serial: str, *words: str) -> str:
+    """Return a call of adb for one device, as it is typed."""
+    return shell.quote("adb", "-s", serial, *words)
 
 
 def lost(name: str, doing: str) -> DeviceUnavailable:

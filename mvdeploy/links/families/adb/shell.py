@@ -321,10 +321,37 @@ class AdbShell:
             raise self._denied(remote, reason or f"exit status {answer.status}")
 
     def _denied(self, remote: str, reason: str) -> DeviceUnavailable:
+        """Word the error for a place that may not be written to."""
+        where, owner = self._closed(remote)
+        if owner:
+            return messages.foreign(self.name, self.serial, where, owner, reason)
         return DeviceUnavailable(
             f"{self.name} does not take a file as {remote} ({reason}).",
-            f"Use a folder below {self.folder}, and see that its files belong to adb's user.",
+            f"See whether `{messages.line(self.serial, 'shell', 'ls', '-ld', self.folder)}` "
+            "lists a folder that adb's user, shell, may write to, and whether its storage is "
+            "mounted read-only; restarting the phone may help.",
         )
+
+    def _closed(self, remote: str) -> tuple[str, str]:
+        """Return what on the way to a file belongs to another user than adb's, and its owner.
+
+        Both are empty when all that is there below the folder is this user's own.
+        """
+        below = posixpath.relpath(remote, self.folder).split("/")
+        if below[0] == "..":
+            return "", ""
+        ways = [posixpath.join(self.folder, *below[:n]) for n in range(1, len(below) + 1)]
+        answer = self.call(
+            f"id -u && for way in {quote(*ways)}; do "
+            '[ ! -e "$way" ] || [ -w "$way" ] || stat -c "%u %U %n" -- "$way"; done'
+        )
+        own, *lines = answer.out.splitlines() or [""]
+        for listed in lines:
+            number, user, where = (*listed.split(" ", 2), "", "")[:3]
+            if number.isdecimal() and number != own.strip():
+                known = user not in ("", "UNKNOWN")
+                return where, "root" if number == "0" else user if known else f"user {number}"
+        return "", ""
 
     def _discard(self, part: str) -> None:
         # What stopped the transfer is raised already; a device that is gone keeps the piece.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import getpass
 from typing import cast
 
 from mvdeploy import devices
@@ -65,6 +66,11 @@ def generic(one: Attached, _options: Options = NO_OPTIONS) -> DeviceProfile:
     return dataclasses.replace(profile, match={})
 
 
+def _typed(address: str) -> str:
+    """Return an address as `named` takes it for one."""
+    return address if named(address) else f"{getpass.getuser()}@{address}"
+
+
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on a Linux board."""
     return remote_doctor.checks(SshLink(profile, options))
@@ -98,7 +104,7 @@ class SshLink(RemoteLink):
             machine = linux.identity(self._answers)["machine"]
             raise DeviceUnavailable(
                 f"The board at {address} is no {self.profile.title} (it says: {machine}).",
-                f"Give its address with --device {address} to measure on it as what it is.",
+                f"Give its address with --device {_typed(address)} to measure on it as what it is.",
             )
         return self._ssh
 

@@ -140,7 +140,9 @@ def is_configured(name: str) -> bool:
         own, of_any = (_ask_configuration("ssh", Destination(host)) for host in (name, _NOBODY))
     except subprocess.TimeoutExpired:
         return False
-    return own.returncode == 0 and own.stdout != of_any.stdout.replace(_NOBODY, name)
+    # ssh puts names of hosts into small letters, and serials of phones have capitals.
+    of_name = of_any.stdout.replace(_NOBODY, name).casefold()
+    return own.returncode == 0 and own.stdout.casefold() != of_name
 
 
 def _ask_configuration(program: str, destination: Destination) -> subprocess.CompletedProcess[str]:

@@ -158,7 +158,7 @@ def denied(name: str, remote: str, reason: str, folder: str) -> DeviceUnavailabl
     """Word the error for a file that the device does not take."""
     return DeviceUnavailable(
         f"{name} does not take a file as {remote} ({reason}).",
-        f"Use a folder below {folder}, and see that its files belong to the user who logs in.",
+        f"Remove what stands in its way in {folder} there: it may belong to another user.",
     )
 
 
