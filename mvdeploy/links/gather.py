@@ -6,7 +6,7 @@ import re
 import secrets
 from collections.abc import Callable, Mapping
 
-from mvdeploy.links.shell import Shell
+from mvdeploy.links.shell import Answer, Shell
 from mvdeploy.records import UNAVAILABLE, Reading
 
 _NOT_THERE = (ValueError, LookupError, OverflowError)
@@ -15,28 +15,63 @@ _NOT_THERE = (ValueError, LookupError, OverflowError)
 _LARGEST = 2**64
 """No counter of a kernel reaches it."""
 
+EACH_S = 5.0
+"""Seconds for each of several questions: a few that hang leave time for the others."""
+
+# A device without the program `timeout`, or with one that takes other words, has no bounds.
+_BOUND = """\
+if timeout -s KILL 1 true; then bound() { timeout -s KILL "$@"; }
+else bound() { shift; "$@"; }
+fi 2>/dev/null
+"""
+
+_KILLED = "9|137"
+"""Exit statuses of what `timeout` has killed; the first is that of old toyboxes."""
+
+
+def bounded(words: str, limit_s: float = EACH_S) -> str:
+    """Return a command whose first program is killed after some seconds.
+
+    Its exit status is then one that no success has. A device without ``timeout`` lets it run.
+
+    Args:
+        words: of the command; begin with a program, not with a word of the shell's own.
+        limit_s: seconds.
+    """
+    return f"{_BOUND}bound {limit_s:g} {words}"
+
+
+def was_killed(answer: Answer) -> bool:
+    """Say whether a command that `bounded` gave had to be killed."""
+    return str(answer.status) in _KILLED.split("|")
+
 
 def gather(shell: Shell, questions: Mapping[str, str], limit_s: float = 30.0) -> dict[str, str]:
-    """Run commands one after the other in one call.
+    """Run commands one after the other in one call; none of them holds up the others for long.
 
     Args:
         shell: of the device.
-        questions: command by name.
+        questions: command by name; see `bounded` for what it begins with.
         limit_s: seconds for all of them.
 
     Returns:
         what each wrote to its standard output, by name: as far as it came, and nothing where it
-        was denied.
+        was denied, or had to be killed after `EACH_S`.
 
     Raises:
         DeviceUnavailable: the device is gone.
     """
     mark = f"@{secrets.token_hex(4)}"
-    lines = [
-        f"printf '\\n%s\\n' '{mark} {name}'\n{{ {words}\n}} 2>/dev/null"
-        for name, words in questions.items()
-    ]
-    out = shell.call("\n".join([*lines, "true"]), limit_s).out
+    lines = []
+    for name, words in questions.items():
+        begin = f"printf '\\n%s\\n' '{mark} {name}'"
+        # An answer that was not finished begins anew, and is empty.
+        lines += [
+            begin,
+            f"{{ bound {EACH_S:g} {words}\n}} 2>/dev/null",
+            f"case $? in {_KILLED}) {begin} ;; esac",
+        ]
+    out = shell.call(_BOUND + "\n".join([*lines, "true"]), limit_s).out
     answers = dict.fromkeys(questions, "")
     # An answer need not end with a line's end: the mark brings one along.
     for part in re.split(rf"(?:^|\n){mark} ", out)[1:]:

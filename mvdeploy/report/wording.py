@@ -319,7 +319,8 @@ _WORDS: dict[str, tuple[str, str]] = {
         "false'.",
     ),
     "no_fixed_performance": (
-        "The device has no fixed-performance mode, or denied it: its clocks follow load and heat.",
+        "The device has no fixed-performance mode, denied it, or did not answer: its clocks follow "
+        "load and heat.",
         "Look at the samples over time, and let it cool down between runs.",
     ),
     "cooled_down": (
@@ -330,6 +331,19 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The device was hot when it was measured: thermal status {status}, skin {skin}, after "
         "{waited_s} s of waiting.",
         "Let it cool down, out of its case and off its charger; its profile has the limits.",
+    ),
+    "heat_by_hand": (
+        "The device's thermal status was set by hand: it is taken as unavailable.",
+        "Give it back with 'adb shell cmd thermalservice reset', and measure again.",
+    ),
+    "battery_by_hand": (
+        "What the device tells of its battery was set by hand: it is taken as unavailable.",
+        "Give it back with 'adb shell dumpsys battery reset', and measure again.",
+    ),
+    "impossible_heat": (
+        "Sensors of the device tell temperatures that cannot be, which count for nothing: "
+        "{sensors}.",
+        "Watch its other sensors; restart the device if they told better before.",
     ),
     "charging": (
         "The battery was being charged, as it is at a cable: that warms the device.",

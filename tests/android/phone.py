@@ -156,13 +156,25 @@ class Phone:
         self.write(tables.COOLING, f"{round(cooling * 1000)}\n")
         self.write(tables.THERMAL, "".join(lines))
 
+    def set_sensor(self, name: str, kind: int, degrees: float, status: int = 0) -> None:
+        """Have one more sensor."""
+        row = f"{name} {kind} {round(degrees * 1000)} {status}\n"
+        self.write(tables.THERMAL, self.read(tables.THERMAL) + row)
+
+    def override_status(self, status: int) -> None:
+        """Have the thermal status set by hand."""
+        self.write(tables.OVERRIDE, f"{status}\n")
+
     def set_clock(self, core: int, **khz: int) -> None:
         """Set files of a core's cluster, such as ``scaling_max_freq=1_800_000``."""
         for name, value in khz.items():
             self.write(f"/sys/devices/system/cpu/cpu{core}/cpufreq/{name}", f"{value}\n")
 
-    def set_battery(self, level: int, powered: bool = True) -> None:
+    def set_battery(self, level: int, powered: bool = True, by_hand: bool = False) -> None:
         text = tables.BATTERY_TEXT.replace("level: 86", f"level: {level}")
+        if by_hand:
+            head = "Current Battery Service state:\n"
+            text = text.replace(head, f"{head}  (UPDATES STOPPED -- use 'reset' to restart)\n")
         if not powered:
             text = text.replace("USB powered: true", "USB powered: false")
         self.write(tables.BATTERY, text)
@@ -187,6 +199,10 @@ class Phone:
         folder.chmod(mode)
 
     # What goes wrong
+
+    def hang(self, *commands: str) -> None:
+        """Have nothing but these programs, such as ``getprop`` or ``dumpsys battery``, hang."""
+        self.write(tables.HANGING, "".join(f"<{command}>" for command in commands))
 
     def fault(self, **faults: Any) -> None:
         """Say what is to go wrong from now on, instead of what was to before.

@@ -20,6 +20,7 @@ THERMAL, COOLING = f"{STATE}/thermal", f"{STATE}/cooling"
 BATTERY, WAKEFULNESS = f"{STATE}/battery", f"{STATE}/wakefulness"
 FIXED_PERFORMANCE, CALLS = f"{STATE}/fixed_performance", f"{STATE}/fixed_performance.calls"
 FREE = f"{STATE}/free_kib"
+OVERRIDE, HANGING = f"{STATE}/override", f"{STATE}/hanging"
 
 CLOSED = ("/", "/dev", "/system", "/system/bin")
 """Folders in which nothing can be made."""
@@ -128,6 +129,11 @@ false uniq wc which xargs
 """
 """Programs of Android's toybox that the machine's own stand in for."""
 
+# What is to hang, by its first word or by that and the next, does.
+HANG = f"""
+case "$(cat {HANGING})" in *"<@me>"* | *"<@me $1>"*) exec sleep 600 ;; esac
+"""
+
 GETPROP = f"""
 [ $# -eq 0 ] && exec sed '' {PROPERTIES}
 while read -r name value; do
@@ -141,7 +147,7 @@ DUMPSYS = f"""
 case "$1" in
 thermalservice)
   cat <<END
-IsStatusOverride: false
+IsStatusOverride: $([ -s {OVERRIDE} ] && echo true || echo false)
 ThermalEventListeners:
 	callbacks: 1
 	killed: false
@@ -151,14 +157,14 @@ ThermalStatusListeners:
 	killed: false
 	broadcasts count: -1
 END
-  @awk '
+  @awk -v "override=$(cat {OVERRIDE})" '
     {{ line[NR] = sprintf("\\tTemperature{{mValue=%.1f, mType=%d, mName=%s, mStatus=%d}}",
                           $3 / 1000, $2, $1, $4)
       stale[NR] = sprintf("\\tTemperature{{mValue=%.1f, mType=%d, mName=%s, mStatus=0}}",
                           21.5 + NR / 10, $2, $1)
       if ($4 > status) status = $4 }}
     END {{
-      print "Thermal Status: " status + 0
+      print "Thermal Status: " (override == "" ? status + 0 : override)
       print "Cached temperatures:"
       for (i = 1; i <= NR; i++) print stale[i]
       print "HAL Ready: true"
@@ -273,6 +279,8 @@ def write(root: Path) -> None:
         (FIXED_PERFORMANCE, "false\n"),
         (CALLS, ""),
         (FREE, "48500000\n"),
+        (OVERRIDE, ""),
+        (HANGING, ""),
         (LOG, ""),
     ):
         (root / path[1:]).write_text(text)
@@ -306,7 +314,8 @@ def _write_programs(folder: Path) -> None:
     for name in TOYBOX.split():
         (folder / name).symlink_to(real(name))
     for name, text in PROGRAMS.items():
-        script = re.sub(r"@(\w+)", lambda found: real(found[1]), text)
+        hang = HANG.replace("@me", name)
+        script = hang + re.sub(r"@(\w+)", lambda found: real(found[1]), text)
         (folder / name).write_text(f"#!/system/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
 

@@ -174,6 +174,15 @@ def test_a_phone_that_does_not_leave_that_mode_is_told_of(link, attached) -> Non
     assert "mode_left_on" in {finding.code for finding in link.findings()}
 
 
+def test_a_mode_that_is_not_answered_for_is_restored_too(attached, link_to, monkeypatch) -> None:
+    attached.hang("cmd power")
+    with link_to(attached) as link:
+        assert "no_fixed_performance" in {finding.code for finding in link.findings()}
+        attached.hang()
+    assert attached.fixed_performance_calls == ["false"]
+    assert "mode_left_on" not in {finding.code for finding in link.findings()}
+
+
 def test_a_phone_that_is_lost_while_it_is_set_up_is_tidied_up(
     attached, monkeypatch, link_to
 ) -> None:
@@ -563,6 +572,47 @@ def test_a_phone_that_cools_down_is_waited_for(attached, link_to) -> None:
         link._ready()
         codes = {f.code for f in link.findings()}
     assert waits and "cooled_down" in codes and "hot" not in codes
+
+
+def test_fault_hanging_service(attached, link_to) -> None:
+    attached.hang("dumpsys thermalservice", "dumpsys battery")
+    waits: list[float] = []
+    with link_to(attached, waits.append) as link:
+        link._ready()
+        readings = link.state().readings
+    assert waits == []
+    assert readings["thermal_status"] == readings["battery_percent"] == "unavailable"
+    assert readings["screen"] == "asleep"
+
+
+def test_fault_set_by_hand(attached, link_to) -> None:
+    attached.override_status(4)
+    attached.set_battery(100, powered=False, by_hand=True)
+    waits: list[float] = []
+    with link_to(attached, waits.append) as link:
+        link._ready()
+        readings = link.state().readings
+    found = {finding.code: finding.level for finding in link.findings()}
+    assert waits == [] and "hot" not in found
+    assert found["heat_by_hand"] is found["battery_by_hand"] is Level.WARNING
+    for name in ("thermal_status", "battery_percent", "battery_plugged", "battery_c"):
+        assert readings[name] == "unavailable", name
+    assert readings["skin_c"] == 30.2
+
+
+def test_fault_impossible_temperature(attached, link_to) -> None:
+    attached.set_sensor("stuck-therm", android.SKIN, 850.0, status=6)
+    attached.set_sensor("soc", 8, 99.0)
+    waits: list[float] = []
+    with link_to(attached, waits.append) as link:
+        link._ready()
+        (impossible,) = (f for f in link.findings() if f.code == "impossible_heat")
+        readings = link.state().readings
+    assert waits == []
+    assert impossible.level is Level.WARNING
+    assert impossible.values == {"sensors": "stuck-therm=850 °C"}
+    assert readings["skin_c"] == 30.2
+    assert not {"soc=99", "stuck-therm=850"} & {*readings["temperatures_c"]}
 
 
 def test_fault_another_phone(link, attached, adb_server) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import string
 from collections.abc import Iterator
 
@@ -9,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from mvdeploy.links import gather as links_gather
 from mvdeploy.links.families.adb import android
 from mvdeploy.links.families.adb.android import (
     STATUSES,
@@ -21,7 +23,7 @@ from mvdeploy.links.families.adb.android import (
 )
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
 from mvdeploy.links.kernel import KERNEL
-from mvdeploy.records import UNAVAILABLE
+from mvdeploy.records import UNAVAILABLE, Reading
 from tests.android import tables
 from tests.android.fixtures import adb_server, make_phone, phone
 from tests.android.phone import OTHER, Phone
@@ -64,7 +66,11 @@ Current temperatures from HAL:
 	Temperature{mValue=0.0, mType=3, mName=wifi therm, mStatus=0}
 	Temperature{mValue=NaN, mType=3, mName=broken, mStatus=0}
 	Temperature{mValue=-3.5, mType=4, mName=usbc-therm-adc, mStatus=0}
-	Temperature{mValue=1.0, mType=-1, mName=of no kind, mStatus=0}
+	Temperature{mValue=1.0, mType=-1, mName=battery_cycle, mStatus=0}
+	Temperature{mValue=4.2, mType=6, mName=vbat, mStatus=0}
+	Temperature{mValue=12.0, mType=7, mName=ibat, mStatus=0}
+	Temperature{mValue=19.0, mType=8, mName=soc, mStatus=0}
+	Temperature{mValue=40.5, mType=10, mName=TPU, mStatus=0}
 Current cooling devices from HAL:
 	CoolingDevice{mValue=0, mType=2, mName=thermal-cpufreq-0}
 	Temperature{mValue=77.0, mType=3, mName=not there, mStatus=0}
@@ -135,10 +141,10 @@ def test_sensors_are_read_as_they_are_now() -> None:
             Sensor("cpu0-gold-usr", 0, 33.8),
             Sensor("gpuss-0-usr", 1, 32.4),
             Sensor("battery", 2, 29.0),
-            Sensor("quiet-therm-adc", 3, 38.2),
-            Sensor("fps-therm-monitor", 3, 41.05),
+            Sensor("quiet-therm-adc", 3, 38.2, 1),
+            Sensor("fps-therm-monitor", 3, 41.05, 2),
             Sensor("usbc-therm-adc", 4, -3.5),
-            Sensor("of no kind", -1, 1.0),
+            Sensor("TPU", 10, 40.5),
         ),
     )
 
@@ -177,7 +183,7 @@ def test_thermal_status(line: str, status: int | None) -> None:
     assert status_now == (UNAVAILABLE if status is None else STATUSES[status])
 
 
-@pytest.mark.parametrize("value", ["", "-", ".", "1.2.3", "--5", "1e3", "٣.x", "99999", "9" * 5000])
+@pytest.mark.parametrize("value", ["", "-", ".", "1.2.3", "--5", "1e3", "٣.x", "9" * 5000])
 def test_what_is_no_temperature(value: str) -> None:
     line = f"Temperature{{mValue={value}, mType=3, mName=skin, mStatus=0}}"
     assert parse_heat(f"Current temperatures from HAL:\n\t{line}\n") == Heat(None, ())
@@ -188,25 +194,82 @@ def test_what_is_no_temperature(value: str) -> None:
 def test_any_text_gives_heat(text: str) -> None:
     heat = parse_heat(text)
     assert heat.status is None or heat.status in range(len(STATUSES))
-    assert all(-1000 < sensor.degrees < 1000 for sensor in heat.sensors)
+    assert all(-40 <= sensor.degrees <= 125 for sensor in heat.sensors)
+    assert heat.skin_c is None or heat.skin_c <= 90
+    assert not (heat.by_hand and heat.status is not None)
 
 
 @given(
     st.lists(
         st.tuples(
             st.text(string.ascii_letters + string.digits + "-_ ", min_size=1).map(str.strip),
-            st.integers(-1, 30),
-            st.integers(-400, 1500).filter(bool).map(lambda tenths: tenths / 10),
+            st.integers(-2, 30),
+            st.integers(-3000, 10**7).filter(lambda n: n not in (0, -999)).map(lambda n: n / 10)
+            | st.integers(-450, 1300).filter(bool).map(lambda n: n / 10),
+            st.integers(0, 6),
         )
     )
 )
-def test_any_sensors_are_read(sensors: list[tuple[str, int, float]]) -> None:
+def test_any_sensors_are_read(sensors: list[tuple[str, int, float, int]]) -> None:
     lines = [
-        f"\tTemperature{{mValue={degrees}, mType={kind}, mName={name}, mStatus=0}}\n"
-        for name, kind, degrees in sensors
+        f"\tTemperature{{mValue={degrees}, mType={kind}, mName={name}, mStatus={status}}}\n"
+        for name, kind, degrees, status in sensors
     ]
     heat = parse_heat("Current temperatures from HAL:\n" + "".join(lines))
-    assert heat.sensors == tuple(Sensor(*sensor) for sensor in sensors)
+    kinds = {*range(6), *range(9, 31)}
+    told = [Sensor(*sensor) for sensor in sensors if sensor[1] in kinds]
+    highest = [90 if sensor.kind == 3 else 125 for sensor in told]
+    possible = [-40 <= sensor.degrees <= limit for sensor, limit in zip(told, highest, strict=True)]
+    assert heat.sensors == tuple(s for s, can_be in zip(told, possible, strict=True) if can_be)
+    assert set(heat.impossible) == set(told) - set(heat.sensors)
+    assert len(heat.impossible) + len(heat.sensors) == len(told)
+
+
+def test_a_status_that_was_set_by_hand_is_not_believed() -> None:
+    heat = parse_heat(HEAT.replace("IsStatusOverride: false", "IsStatusOverride: true"))
+    assert (heat.status, heat.by_hand) == (None, True)
+    assert heat.sensors == parse_heat(HEAT).sensors
+    assert not parse_heat(HEAT).by_hand
+
+
+@pytest.mark.parametrize(
+    ("value", "kind", "is_possible"),
+    [
+        *(("125.0", 0, True), ("125.1", 0, False), ("-40.0", 4, True), ("-40.1", 4, False)),
+        *(("90.0", 3, True), ("90.1", 3, False), ("99999", 3, False), ("-273.0", 3, False)),
+    ],
+)
+def test_temperatures_that_cannot_be_count_for_nothing(
+    value: str, kind: int, is_possible: bool
+) -> None:
+    line = f"Temperature{{mValue={value}, mType={kind}, mName=stuck, mStatus=0}}"
+    heat = parse_heat(f"Current temperatures from HAL:\n\t{line}\n")
+    sensor = (Sensor("stuck", kind, float(value)),)
+    assert (heat.sensors, heat.impossible) == ((sensor, ()) if is_possible else ((), sensor))
+
+
+@pytest.mark.parametrize(
+    ("status", "stuck", "others", "believed"),
+    [
+        (0, 0, 0, 0),
+        (0, 6, 0, 0),
+        (6, 6, 0, None),
+        (3, 6, 0, None),
+        (3, 3, 3, 3),
+        (3, 6, 2, None),
+        (3, 2, 0, 3),
+    ],
+)
+def test_a_status_that_only_an_impossible_temperature_accounts_for_is_not_believed(
+    status: int, stuck: int, others: int, believed: int | None
+) -> None:
+    text = (
+        f"Thermal Status: {status}\nCurrent temperatures from HAL:\n"
+        f"\tTemperature{{mValue=850.0, mType=3, mName=stuck, mStatus={stuck}}}\n"
+        f"\tTemperature{{mValue=31.0, mType=3, mName=skin, mStatus={others}}}\n"
+    )
+    heat = parse_heat(text)
+    assert (heat.status, heat.skin_c) == (believed, 31.0)
 
 
 # Battery and screen
@@ -222,7 +285,7 @@ def test_condition() -> None:
             "quiet-therm-adc=38.2",
             "fps-therm-monitor=41.05",
             "usbc-therm-adc=-3.5",
-            "of no kind=1",
+            "TPU=40.5",
         ),
         "skin_c": 41.05,
         "battery_percent": 86,
@@ -241,6 +304,23 @@ def test_a_battery_that_feeds_the_phone() -> None:
 def test_every_way_to_feed_it_counts(source: str) -> None:
     text = BATTERY.replace("USB powered: true", f"USB powered: false\n  {source} powered: true")
     assert condition(ANSWERS | {"battery": text})["battery_plugged"] == "yes"
+
+
+def test_a_battery_that_was_set_by_hand_is_not_believed() -> None:
+    stopped = "  (UPDATES STOPPED -- use 'reset' to restart)\n  AC powered"
+    text = BATTERY.replace("  AC powered", stopped)
+    assert android.battery_by_hand(text) and not android.battery_by_hand(BATTERY)
+    readings = condition(ANSWERS | {"battery": text})
+    assert unavailable(readings) == {"battery_percent", "battery_c", "battery_plugged"}
+
+
+@pytest.mark.parametrize(
+    ("tenths", "degrees"),
+    [(-400, -40.0), (-401, UNAVAILABLE), (1250, 125.0), (1251, UNAVAILABLE), (0, 0.0)],
+)
+def test_a_battery_has_a_temperature_that_can_be(tenths: int, degrees: Reading) -> None:
+    text = BATTERY.replace("temperature: 294", f"temperature: {tenths}")
+    assert condition(ANSWERS | {"battery": text})["battery_c"] == degrees
 
 
 def test_values_are_of_their_own_line() -> None:
@@ -345,7 +425,7 @@ def test_properties_are_data(shell: AdbShell, phone: Phone) -> None:
 
 
 def test_the_condition_of_a_phone(shell: AdbShell) -> None:
-    readings = android.state(shell).readings
+    readings = android.look(shell).state.readings
     assert_saved_as_they_are(readings)
     assert readings["thermal_status"] == "none"
     assert readings["skin_c"] == 30.2
@@ -367,7 +447,7 @@ def test_a_hot_phone(shell: AdbShell, phone: Phone) -> None:
     phone.set_clock(7, scaling_max_freq=1_804_800)
     phone.set_battery(15, powered=False)
     phone.write(tables.WAKEFULNESS, "Awake\n")
-    readings = android.state(shell).readings
+    readings = android.look(shell).state.readings
     assert (readings["thermal_status"], readings["skin_c"]) == ("severe", 47.5)
     assert readings["cpu_max_khz"][7] == "1804800"
     assert readings["cpu_hardware_max_khz"][7] == "2841600"
@@ -398,12 +478,67 @@ def test_a_phone_without_fixed_performance(shell: AdbShell, phone: Phone) -> Non
     assert not android.set_fixed_performance(shell, on=False)
 
 
+# Answers that do not come
+
+
+@pytest.mark.parametrize(
+    ("command", "missing"),
+    [
+        ("dumpsys thermalservice", {"thermal_status", "temperatures_c", "skin_c"}),
+        ("dumpsys battery", {"battery_percent", "battery_c", "battery_plugged"}),
+        ("dumpsys power", {"screen"}),
+    ],
+)
+def test_an_answer_that_does_not_come_is_unavailable_and_the_others_stay(
+    shell: AdbShell, phone: Phone, monkeypatch, command: str, missing: set[str]
+) -> None:
+    monkeypatch.setattr(links_gather, "EACH_S", 1.0)
+    before = unavailable(android.look(shell).state.readings)
+    phone.hang(command)
+    assert unavailable(android.look(shell).state.readings) == before | missing
+    assert phone.processes() == []
+
+
+def test_a_file_that_is_not_answered_for_leaves_the_others(
+    shell: AdbShell, phone: Phone, monkeypatch
+) -> None:
+    monkeypatch.setattr(links_gather, "EACH_S", 1.0)
+    before = unavailable(android.look(shell).state.readings)
+    clock = phone.root / "sys/devices/system/cpu/cpufreq/policy4/scaling_cur_freq"
+    clock.unlink()
+    os.mkfifo(clock)
+    clocks = {"governor", "cpu_khz", "cpu_max_khz", "cpu_hardware_max_khz"}
+    assert unavailable(android.look(shell).state.readings) == before | clocks
+
+
+def test_a_phone_whose_properties_do_not_come(shell: AdbShell, phone: Phone, monkeypatch) -> None:
+    monkeypatch.setattr(links_gather, "EACH_S", 1.0)
+    phone.hang("getprop")
+    identity = android.identity(shell)
+    assert identity["cores_logical"] == 8
+    assert {"machine", "build"} <= unavailable(identity)
+
+
+def test_a_heat_that_does_not_come_is_not_told(shell: AdbShell, phone: Phone, monkeypatch) -> None:
+    monkeypatch.setattr(links_gather, "EACH_S", 1.0)
+    phone.heat(60.0, status=4)
+    phone.hang("dumpsys thermalservice")
+    assert android.heat(shell) == Heat(None, ())
+
+
+def test_fixed_performance_that_does_not_answer(shell: AdbShell, phone: Phone) -> None:
+    phone.hang("cmd")
+    assert android.set_fixed_performance(shell, on=True) is None
+    phone.hang()
+    assert android.set_fixed_performance(shell, on=True) is True
+
+
 # What is documented
 
 
 def test_every_reading_is_documented_and_given(shell: AdbShell) -> None:
     names = documented("Link.state")
-    given_names = android.state(shell).readings.keys()
+    given_names = android.look(shell).state.readings.keys()
     assert given_names <= names.keys()
     assert names.keys() - lackable(names, "may lack it", "host only") <= given_names
     assert android.identity(shell).keys() == documented("Link.identity").keys()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -13,8 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.links import gather as gather_module
 from mvdeploy.links.families.host import readings
-from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.gather import bounded, gather, reading, was_killed
 from mvdeploy.links.kernel import (
     KERNEL,
     core_count,
@@ -154,8 +156,65 @@ def test_any_answers_come_apart(texts: list[str]) -> None:
 
 
 def test_a_question_that_ends_the_shell_ends_the_answers() -> None:
-    answers = gather(LOCAL, {"before": "echo 1", "end": "exit 3", "after": "echo 2"})
+    answers = gather(LOCAL, {"before": "echo 1", "end": "true; exit 3", "after": "echo 2"})
     assert answers == {"before": "1\n", "end": "", "after": ""}
+
+
+QUESTIONS = {
+    "before": "echo 1",
+    "hangs": "sleep 30",
+    "begins": "sh -c 'echo half; exec sleep 30'",
+    "filtered": "sleep 30 | grep x",
+    "after": "echo 2",
+}
+
+
+def test_an_answer_that_does_not_come_is_empty_and_the_others_stay(monkeypatch) -> None:
+    monkeypatch.setattr(gather_module, "EACH_S", 0.5)
+    assert gather(LOCAL, QUESTIONS, 20.0) == {
+        **dict.fromkeys(QUESTIONS, ""),
+        "before": "1\n",
+        "after": "2\n",
+    }
+
+
+OLD = """#!/bin/sh
+[ "$1 $2" = "-s KILL" ] || exit 125
+real=$(PATH=/usr/bin:/bin command -v timeout)
+"$real" "$@"
+status=$?
+[ $status = 137 ] && exit 9
+exit $status
+"""
+OTHER = "#!/bin/sh\n[ $1 = -t ] || exit 127\n"
+
+
+@pytest.mark.parametrize("program", [None, OTHER], ids=["none", "other words"])
+def test_without_timeout_there_are_no_bounds(tmp_path: Path, monkeypatch, program) -> None:
+    for name in ("echo", "sleep", "sh", "true"):
+        (tmp_path / name).symlink_to(str(shutil.which(name)))
+    if program is not None:
+        (tmp_path / "timeout").write_text(program)
+        (tmp_path / "timeout").chmod(0o755)
+    monkeypatch.setenv("PATH", str(tmp_path))
+    monkeypatch.setattr(gather_module, "EACH_S", 0.2)
+    questions = {"slow": "sh -c 'sleep 0.5; echo 1'", "after": "echo 2"}
+    assert gather(LOCAL, questions) == {"slow": "1\n", "after": "2\n"}
+    assert not was_killed(LOCAL.call(bounded("sleep 0.5", 0.1)))
+
+
+def test_a_command_that_does_not_end_is_killed() -> None:
+    assert was_killed(LOCAL.call(bounded("sleep 30", 0.2)))
+    assert LOCAL.call(bounded("sh -c 'echo 1; exit 3'")) == Answer(3, "1\n", "")
+
+
+def test_an_old_toybox_says_otherwise_that_it_has_killed(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "timeout").write_text(OLD)
+    (tmp_path / "timeout").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(gather_module, "EACH_S", 0.5)
+    assert gather(LOCAL, QUESTIONS)["begins"] == ""
+    assert was_killed(LOCAL.call(bounded("sleep 30", 0.2)))
 
 
 def test_no_questions_have_no_answers() -> None:

@@ -20,6 +20,7 @@ from mvdeploy.links import (
 from mvdeploy.links.families.adb import android, messages
 from mvdeploy.links.families.adb.android import Heat
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
+from mvdeploy.links.gather import bounded
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.remote_doctor import Step
 from mvdeploy.links.shell import Shell, quote
@@ -36,6 +37,8 @@ OPTIONS = (
 
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
 _AWAKE = "awake"
+_LOG_S = 20.0
+"""Seconds for the phone's log, after which it is read as far as it came."""
 
 _NETWORK = re.compile(r":|\._adb(-tls-connect)?\._tcp")
 """What serials have that adb makes of an address, or of what a phone says in the network."""
@@ -178,8 +181,9 @@ class AdbLink(RemoteLink):
         if self.profile.fixed_performance:
             # Before it is asked: a phone whose answer is lost may have obeyed.
             self._fixed = True
-            self._fixed = android.set_fixed_performance(self.shell, on=True)
-            code = "fixed_performance" if self._fixed else "no_fixed_performance"
+            agreed = android.set_fixed_performance(self.shell, on=True)
+            self._fixed = agreed is not False
+            code = "fixed_performance" if agreed else "no_fixed_performance"
             self.found(code, Level.NOTE)
 
     def _restore(self) -> None:
@@ -194,12 +198,24 @@ class AdbLink(RemoteLink):
 
     def state(self) -> DeviceState:
         """Return the condition the phone is in now."""
-        state = android.state(self.shell)
+        condition = android.look(self.shell)
+        state = condition.state
+        self._doubt(condition.heat)
+        if condition.battery_by_hand:
+            self.found("battery_by_hand", Level.WARNING)
         if state.readings["battery_plugged"] == "yes":
             self.found("charging", Level.NOTE)
         if state.readings["screen"] == _AWAKE:
             self.found("screen_on", Level.NOTE)
         return state
+
+    def _doubt(self, heat: Heat) -> None:
+        """Note what the phone tells of its heat and is not believed."""
+        if heat.by_hand:
+            self.found("heat_by_hand", Level.WARNING)
+        if heat.impossible:
+            sensors = ", ".join(f"{sensor} °C" for sensor in heat.impossible)
+            self.found("impossible_heat", Level.WARNING, sensors=sensors)
 
     def _ready(self) -> None:
         self._check_same()
@@ -210,7 +226,7 @@ class AdbLink(RemoteLink):
 
     def _logged(self, mark: str) -> str:
         words = f"logcat -d -v raw -s ExecuTorch -T {quote(mark)} 2>/dev/null"
-        return self.shell.call(words).out
+        return self.shell.call(bounded(words, _LOG_S)).out
 
     def _check_same(self) -> None:
         """Make sure that the same phone answers as at first."""
@@ -231,6 +247,7 @@ class AdbLink(RemoteLink):
             self._sleep(demand.poll_s)
             waited += demand.poll_s
             heat = android.heat(self.shell)
+        self._doubt(heat)
         if not self._is_cool(heat):
             status = android.STATUSES[heat.status] if heat.status is not None else "unknown"
             skin = "unknown" if heat.skin_c is None else f"{heat.skin_c:g} °C"

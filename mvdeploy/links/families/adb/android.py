@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 
 from mvdeploy.links import kernel
-from mvdeploy.links.gather import gather, reading
+from mvdeploy.links.gather import bounded, gather, reading, was_killed
 from mvdeploy.links.kernel import KERNEL, core_count, kernel_state, kilobytes
 from mvdeploy.links.shell import Shell
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
@@ -16,17 +16,29 @@ from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
 STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
 """Android's words for its thermal status, by number."""
 
-SKIN = 3
-"""Number of the kind of sensor that measures the phone's skin."""
+BATTERY, SKIN = 2, 3
+"""Numbers of the kinds of sensors that measure the battery and the phone's skin."""
 
 _NONE = {-99.9, 0.0}
 """What sensors say that have nothing to say."""
 
+_NO_TEMPERATURES = range(6, 9)
+"""Kinds of sensors that measure voltage, current and percent; those below 0 give differences."""
+
+_POSSIBLE_C = (-40.0, 125.0)
+"""Between these a phone works, °C."""
+
+_HOTTEST_SKIN_C = 90.0
+"""No phone's skin is hotter, °C."""
+
 _PROPERTY = re.compile(r"^\[(.+?)\]: \[(.*?)\]?$")
 _SENSOR = re.compile(
-    r"Temperature\{mValue=(-?\d{1,3}(?:\.\d*)?), mType=(-?\d{1,9}), mName=([^,\n]*), mStatus="
+    r"Temperature\{mValue=(-?\d{1,9}(?:\.\d{0,9})?), mType=(-?\d{1,9}), mName=([^,\n]*), "
+    r"mStatus=(\d?)"
 )
 _STATUS = re.compile(r"^\s*Thermal Status: (\d)\s*$", re.MULTILINE)
+_STATUS_BY_HAND = re.compile(r"^\s*IsStatusOverride: true\s*$", re.MULTILINE)
+_BATTERY_BY_HAND = re.compile(r"^\s*\(UPDATES STOPPED", re.MULTILINE)
 
 _EMULATORS = ("ranchu", "goldfish", "cutf_cvm", "vbox86")
 """Hardware of Android's own emulators, old and new, of Cuttlefish and of Genymotion."""
@@ -54,11 +66,22 @@ class Sensor:
         name: of the sensor.
         kind: 0 CPU, 1 GPU, 2 battery, 3 skin, 4 USB; others as Android numbers them.
         degrees: °C.
+        status: how hot that is for this sensor, as the phone's status.
     """
 
     name: str
     kind: int
     degrees: float
+    status: int = 0
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether something of this kind can have that temperature."""
+        lowest, highest = _POSSIBLE_C
+        return lowest <= self.degrees <= (_HOTTEST_SKIN_C if self.kind == SKIN else highest)
+
+    def __str__(self) -> str:
+        return f"{self.name}={self.degrees:g}"
 
 
 @dataclasses.dataclass(frozen=True)
@@ -66,12 +89,17 @@ class Heat:
     """How hot a phone is.
 
     Attributes:
-        status: 0 (none) to 6 (shutdown), an index of `STATUSES`; None when it does not tell.
+        status: 0 (none) to 6 (shutdown), an index of `STATUSES`; None when it does not tell, or
+            tells one that was set by hand or rests on impossible temperatures alone.
         sensors: that told something.
+        impossible: sensors that told what cannot be.
+        by_hand: whether the status was set by hand.
     """
 
     status: int | None
     sensors: tuple[Sensor, ...]
+    impossible: tuple[Sensor, ...] = ()
+    by_hand: bool = False
 
     @property
     def skin_c(self) -> float | None:
@@ -92,15 +120,40 @@ def parse_properties(text: str) -> dict[str, str]:
 
 def parse_heat(text: str) -> Heat:
     """Read what ``dumpsys thermalservice`` prints: the sensors as they are, not as they were."""
-    status = _STATUS.search(text)
+    by_hand = _STATUS_BY_HAND.search(text) is not None
     now = text.partition("Current temperatures from HAL:")[2]
     now = now.partition("Current cooling devices")[0]
-    sensors = tuple(
-        Sensor(name.strip(), int(kind), float(degrees))
-        for degrees, kind, name in _SENSOR.findall(now)
-        if float(degrees) not in _NONE
-    )
-    return Heat(min(int(status[1]), len(STATUSES) - 1) if status else None, sensors)
+    told = [
+        Sensor(name.strip(), int(kind), float(degrees), int(status or 0))
+        for degrees, kind, name, status in _SENSOR.findall(now)
+        if float(degrees) not in _NONE and int(kind) >= 0 and int(kind) not in _NO_TEMPERATURES
+    ]
+    sensors = tuple(sensor for sensor in told if sensor.is_possible)
+    impossible = tuple(sensor for sensor in told if not sensor.is_possible)
+    status = None if by_hand else _believed_status(text, sensors, impossible)
+    return Heat(status, sensors, impossible, by_hand)
+
+
+def _believed_status(
+    text: str, sensors: tuple[Sensor, ...], impossible: tuple[Sensor, ...]
+) -> int | None:
+    """Return the phone's status, unless only sensors that tell what cannot be account for it."""
+    found = _STATUS.search(text)
+    if found is None:
+        return None
+    status = int(found[1])
+
+    def account(some: tuple[Sensor, ...]) -> bool:
+        return any(sensor.status >= status for sensor in some)
+
+    if status and account(impossible) and not account(sensors):
+        return None
+    return min(status, len(STATUSES) - 1)
+
+
+def battery_by_hand(text: str) -> bool:
+    """Say whether what ``dumpsys battery`` prints was set by hand."""
+    return _BATTERY_BY_HAND.search(text) is not None
 
 
 def heat(shell: Shell) -> Heat:
@@ -149,26 +202,48 @@ def _kernel(text: str) -> str:
     return f"{name} {version}"
 
 
-def state(shell: Shell) -> DeviceState:
-    """Return the condition the phone is in; see `mvdeploy.links` for the names."""
+@dataclasses.dataclass(frozen=True)
+class Condition:
+    """The condition that a phone is in.
+
+    Attributes:
+        state: see `mvdeploy.links` for the names.
+        heat: how hot it is.
+        battery_by_hand: whether what it tells of its battery was set by hand.
+    """
+
+    state: DeviceState
+    heat: Heat
+    battery_by_hand: bool
+
+
+def look(shell: Shell) -> Condition:
+    """Ask what condition the phone is in."""
     answers = gather(shell, KERNEL | _CONDITION)
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    return DeviceState(now, {**kernel_state(answers), **condition(answers)})
+    state = DeviceState(now, {**kernel_state(answers), **condition(answers)})
+    return Condition(state, parse_heat(answers["thermal"]), battery_by_hand(answers["battery"]))
 
 
 def condition(answers: Mapping[str, str]) -> dict[str, Reading]:
-    """Read heat, battery and screen."""
-    heat, battery = parse_heat(answers["thermal"]), answers["battery"]
+    """Read heat, battery and screen; what was set by hand is unavailable."""
+    heat = parse_heat(answers["thermal"])
+    battery = "" if battery_by_hand(answers["battery"]) else answers["battery"]
     powered = re.findall(r"^\s*\w+ powered: (true|false)", battery, re.MULTILINE)
     return {
         "thermal_status": reading(lambda: _word(heat.status)),
-        "temperatures_c": reading(lambda: tuple(f"{s.name}={s.degrees:g}" for s in heat.sensors)),
+        "temperatures_c": reading(lambda: tuple(map(str, heat.sensors))),
         "skin_c": reading(lambda: heat.skin_c),
         "battery_percent": reading(lambda: int(_entry(battery, "level"))),
-        "battery_c": reading(lambda: int(_entry(battery, "temperature")) / 10),
+        "battery_c": reading(lambda: _battery_c(battery)),
         "battery_plugged": reading(lambda: ("no", "yes")["true" in powered] if powered else None),
         "screen": reading(lambda: _entry(answers["power"], "mWakefulness", "=").lower()),
     }
+
+
+def _battery_c(text: str) -> float | None:
+    sensor = Sensor("battery", BATTERY, int(_entry(text, "temperature")) / 10)
+    return sensor.degrees if sensor.is_possible else None
 
 
 def _word(status: int | None) -> str | None:
@@ -187,9 +262,15 @@ def highest_clocks(shell: Shell) -> dict[int, int]:
     return kernel.highest_clocks(gather(shell, {"clocks": KERNEL["clocks"]})["clocks"])
 
 
-def set_fixed_performance(shell: Shell, on: bool) -> bool:
-    """Ask for clocks that do not change, or give them up; say whether the phone agreed."""
-    answer = shell.call(f"{_FIXED_PERFORMANCE} {'true' if on else 'false'}")
+def set_fixed_performance(shell: Shell, on: bool) -> bool | None:
+    """Ask for clocks that do not change, or give them up.
+
+    Returns:
+        whether the phone agreed; None when it did not answer in time, and may yet obey.
+    """
+    answer = shell.call(bounded(f"{_FIXED_PERFORMANCE} {'true' if on else 'false'}"))
+    if was_killed(answer):
+        return None
     words = (answer.out + answer.error).lower()
     refusals = ("fail", "unknown", "denied", "error")
     return answer.status == 0 and not any(refusal in words for refusal in refusals)
