@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from mvdeploy import devices
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.pipeline.judge import Judge
@@ -36,6 +37,8 @@ class Run:
 
     def found(self, finding: Finding) -> None:
         self.findings.append(finding)
+
+    profile = devices.get("pixel4")
 
     def fetch(self, remote: str, local: Path) -> None:
         local.parent.mkdir(parents=True, exist_ok=True)
