@@ -69,6 +69,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "screen_on": {},
     "no_checksums": {"device": "Pixel 4"},
     "own_runner": {"program": "executor_runner"},
+    "runner_times_lost": {"total": 110, "told": 80, "runs": 2},
     "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
     "emulated": {"device": "A phone"},
     "parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "noise"},
