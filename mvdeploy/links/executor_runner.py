@@ -130,17 +130,20 @@ def _run(job: Job, model: JobModel, total: int, run: Run) -> tuple[int, list[int
         arguments.append(f"--etdump_path={_profile(model)}")
     said = run(arguments)
     found: dict[int, float] = {}
+    last = 0
     for number, of, ms in _ITERATION.findall(said):
         if int(of) != total:
             continue
-        if int(number) <= max(found, default=0):  # a log has what an earlier run told as well
+        if int(number) <= last:  # a log has what an earlier run told as well
             found.clear()
-        found[int(number)] = float(ms)
+        last = int(number)
+        found[last] = float(ms)
     # What is lost is lost from the first on.
-    whole = sorted(found) == list(range(total - len(found) + 1, total + 1))
+    if list(found) != list(range(total - len(found) + 1, total + 1)):
+        raise _untold(len(found), total)
     loaded = _LOADED.search(said)
     load_ns = round(float(loaded[1]) * 1e6) if loaded else 0
-    return load_ns, [round(found[i] * 1e6) for i in sorted(found)] if whole else []
+    return load_ns, [round(ms * 1e6) for ms in found.values()]
 
 
 def _untold(told: int, total: int) -> EngineError:
