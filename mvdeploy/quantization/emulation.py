@@ -35,12 +35,18 @@ class Checkpoint:
         module: path of the module that makes it.
         quantised: it was whole numbers before.
         shape: its dimensions.
+        numbers: name of the whole numbers that it is made of; empty where it is not.
+        scale: of these.
+        zero_point: of these.
     """
 
     tensor: str
     module: str
     quantised: bool
     shape: tuple[int, ...]
+    numbers: str = ""
+    scale: float = 1.0
+    zero_point: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -254,7 +260,11 @@ class Emulation:
 
 
 def _checkpoint(node: fx.Node, made: Any, *, quantised: bool) -> Checkpoint:
-    return Checkpoint(node.name, module_of(made), quantised, tuple(node.meta["val"].shape))
+    point = Checkpoint(node.name, module_of(made), quantised, tuple(node.meta["val"].shape))
+    if not quantised:
+        return point
+    _, scale, zero, *_ = node.args
+    return dataclasses.replace(point, numbers=made.name, scale=scale, zero_point=zero)  # type: ignore[arg-type]
 
 
 def weights_of(program: ExportedProgram) -> dict[str, Tensor]:

@@ -210,6 +210,8 @@ def _is_other(node: fx.Node, target: Target, constants: set[fx.Node]) -> bool:
         return False
     if not all(x.meta["val"].dim() for x in tensors):
         return False  # a single number
+    if node.target in _OTHERS["add"] and any(kind(x) in target.float_results for x in tensors):
+        return False  # a residual addition behind a linear layer: they are floats already
     return not (_before_softmax(node) or any(x.target in _PRODUCTS for x in tensors))
 
 

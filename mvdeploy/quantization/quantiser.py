@@ -94,7 +94,8 @@ class Quantiser:
                 "Export it again with this version.",
             )
         scales = calibration.scales(program, found, self.target, self.calibration)
-        return Quantized(names, self.kept, scales, self.calibration.described())
+        described = self.calibration.described()
+        return Quantized(names, self.kept, scales, described, self.target.narrow)
 
     def _check(self, program: ExportedProgram, found: Places) -> None:
         from mvdeploy.quantization import places

@@ -53,9 +53,11 @@ class Quantized:
         scales: of tensors, by the names of what makes them in what was traced; empty where they
             are found in every inference.
         calibration: what the scales were taken from; None where there are none.
+        narrow: kinds of operators whose weights are of 7 bits, -63 to 63.
     """
 
     weighted: tuple[str, ...]
     kept: tuple[str, ...] = ()
     scales: dict[str, Scale] = dataclasses.field(default_factory=dict)
     calibration: CalibrationSet | None = None
+    narrow: tuple[str, ...] = ()

@@ -75,6 +75,7 @@ class Emulated:
     def _named(self, point: Checkpoint, names: Container[str]) -> str:
         """Return what a tensor is called in a file; empty where it is not there."""
         called = [point.tensor, point.tensor + LAST, point.tensor + HALF]
+        called += [point.numbers, point.numbers + LAST] if point.numbers else []
         returned = self.emulation.returned
         if point.tensor in returned:
             called.append(self.artifact.outputs[returned.index(point.tensor)].name)
@@ -90,10 +91,10 @@ class Emulated:
         import torch
 
         inputs = tuple(map(torch.from_numpy, feed.values()))
-        called = {p.tensor: self._named(p, tensors) for p in self.emulation.checkpoints()}
+        called = ((p, self._named(p, tensors)) for p in self.emulation.checkpoints())
         taken = {
-            tensor: _floats(torch.from_numpy(np.ascontiguousarray(_laid_out(tensors, name))))
-            for tensor, name in called.items()
+            point.tensor: torch.from_numpy(np.ascontiguousarray(_floats(point, tensors, name)))
+            for point, name in called
             if name
         }
         if self.emulation.halves:
@@ -118,12 +119,12 @@ class Emulated:
         )
 
 
-def _laid_out(tensors: Mapping[str, Array], name: str) -> Array:
-    return tensors[name].transpose(0, 3, 1, 2) if name.endswith(LAST) else tensors[name]
-
-
-def _floats(tensor: Tensor) -> Tensor:
-    return tensor.float() if tensor.is_floating_point() else tensor
+def _floats(point: Checkpoint, tensors: Mapping[str, Array], name: str) -> Array:
+    """Return a tensor as the network has it, from what the file has of this name."""
+    got = tensors[name].transpose(0, 3, 1, 2) if name.endswith(LAST) else tensors[name]
+    if point.numbers and name in (point.numbers, point.numbers + LAST):
+        return (got.astype(np.float32) - point.zero_point) * np.float32(point.scale)
+    return got.astype(np.float32) if np.issubdtype(got.dtype, np.floating) else got
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from pathlib import Path
 
 import onnx
@@ -9,6 +10,7 @@ import pytest
 
 from mvdeploy import export, models
 from mvdeploy.errors import MvdeployError
+from mvdeploy.export.onnx import Options
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder, Exported
 from tests.quantization import networks
@@ -24,13 +26,22 @@ def few_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "ANSWERS", 2)
 
 
-def exported(name: str, precision: str, folder: Path) -> Exported:
+def exported(name: str, precision: str, folder: Path, *, full_range: bool = False) -> Exported:
     builder = Builder(models.make_spec(f"{FILE}:{name}"), wish=calibration.Wish(2))
-    return builder.export("onnx", folder / f"{name}.onnx", export.Options(precision))
+    options = export.Options(precision, own=Options(full_range=full_range))
+    return builder.export("onnx", folder / f"{name}.onnx", options)
 
 
-def kinds(done: Exported) -> set[str]:
-    return {node.op_type for node in onnx.load(done.path).graph.node}
+def kinds(done: Exported) -> Counter[str]:
+    return Counter(node.op_type for node in onnx.load(done.path).graph.node)
+
+
+def most(done: Exported) -> dict[str, int]:
+    """Return the largest number of the weights of convolutions."""
+    graph = onnx.load(done.path).graph
+    held = {tensor.name: onnx.numpy_helper.to_array(tensor) for tensor in graph.initializer}
+    convolutions = (n for n in graph.node if n.op_type == "QLinearConv")
+    return {n.name: int(abs(held[n.input[3]].astype(int)).max()) for n in convolutions}
 
 
 LAYOUTS = (
@@ -49,6 +60,7 @@ LAYOUTS = (
         "both_read",
         "pooled",
         "moved",
+        "clamped_and_joined",
     ),
 )
 
@@ -77,8 +89,57 @@ def test_convolutions_of_one_dimension_stay_pairs(tmp_path: Path) -> None:
     assert "Conv" in kinds(exported("convolution_1d", "int8-fast", tmp_path))
 
 
-def test_silu_is_one_operator_where_onnx_runtime_has_it(tmp_path: Path) -> None:
-    assert {"QuickGelu", "QLinearConv"} <= kinds(exported("silus", "int8-fast", tmp_path))
+def test_silu_stays_in_whole_numbers(tmp_path: Path) -> None:
+    found = kinds(exported("silus", "int8-fast", tmp_path))
+    assert found["QLinearConv"] == 3
+    assert found["QLinearSigmoid"] == found["QLinearMul"] == 2
+    assert found["QuantizeLinear"] == found["DequantizeLinear"] == 1  # the input and the output
+
+
+def test_clamps_cost_nothing_where_the_scale_is_theirs(tmp_path: Path) -> None:
+    found = kinds(exported("inverted", "int8-fast", tmp_path))
+    assert found["QLinearConv"] == 4
+    assert found["QLinearAdd"] == 1
+    assert not {"Conv", "Clip", "Add"} & found.keys()
+
+
+def test_clamps_stay_where_the_scale_reaches_further(tmp_path: Path) -> None:
+    done = exported("clamped_and_joined", "int8-fast", tmp_path)
+    graph = onnx.load(done.path).graph
+    made = {node.output[0]: node for node in graph.node}
+    clamps = [node for node in graph.node if node.op_type == "Clip"]
+    assert [made[clamp.input[0]].op_type for clamp in clamps] == ["QLinearConv"]
+    assert kinds(done)["QLinearConcat"] == 1
+
+
+def test_residuals_of_linear_layers_stay_floats(tmp_path: Path) -> None:
+    found = kinds(exported("linear_residual", "int8-fast", tmp_path))
+    assert found["MatMulIntegerToFloat"] == 3
+    assert found["QLinearSigmoid"] == found["QLinearMul"] == 1
+    assert not found["QLinearAdd"]
+
+
+def test_weights_have_7_bits_unless_8_are_asked_for(tmp_path: Path) -> None:
+    usual = exported("inverted", "int8-fast", tmp_path / "usual")
+    full = exported("inverted", "int8-fast", tmp_path / "full", full_range=True)
+    assert set(most(usual).values()) == {63}
+    assert set(most(full).values()) == {127}
+    assert usual.artifact.quantized is not None
+    assert full.artifact.quantized is not None
+    assert usual.artifact.quantized.narrow == ("pointwise", "convolution")
+    assert full.artifact.quantized.narrow == ()
+    for done in (usual, full):
+        again = export.options_of(done.artifact)
+        assert again.own.full_range is (done is full)
+        assert ("full-range" in export.marks("onnx", again)) is (done is full)
+
+
+def test_other_precisions_have_no_range_to_choose() -> None:
+    asked = export.Options("int8", own=Options(full_range=True))
+    assert export.marks("onnx", asked) == ("int8",)
+    target = export.target("onnx", asked)
+    assert target is not None
+    assert target.narrow == ()
 
 
 @pytest.mark.parametrize("precision", ["int8", "int8-fast", "int8-dynamic"])

@@ -150,6 +150,35 @@ def joined() -> nn.Module:
     return _made(how, a=_conv(), b=_conv(8, 4, 1), c=_conv(8, 4, 3), d=_conv(16, 4, 3))
 
 
+def clamped_and_joined() -> nn.Module:
+    """What is clamped has the scale of what it is joined with, which reaches further."""
+
+    def how(m: Any, x: Tensor) -> Any:
+        y = functional.relu6(m.a(x))
+        z = torch.cat((functional.relu(m.b(y)), m.c(y)), 1)
+        return m.d(functional.relu(z[:, :4] + z[:, 4:]))
+
+    return _made(how, a=_conv(), b=_conv(8, 4, 3), c=_conv(8, 4, 1), d=_conv(4, 4, 3))
+
+
+def inverted() -> nn.Module:
+    """The block of MobileNetV2, in its small form."""
+
+    def how(m: Any, x: Tensor) -> Any:
+        y = m.stem(x)
+        z = functional.relu6(m.narrow(functional.relu6(m.expand(y))))
+        return m.head(_flat(y + m.reduce(z)))
+
+    return _made(
+        how,
+        stem=_conv(3, 4, 3),
+        expand=_conv(4, 16, 1),
+        narrow=_conv(16, 16, 3, groups=16),
+        reduce=_conv(16, 4, 1),
+        head=nn.Linear(4, 5),
+    )
+
+
 def joined_rows() -> nn.Module:
     def how(m: Any, x: Tensor) -> Any:
         y = torch.relu(m.a(x))
@@ -244,6 +273,22 @@ def linear_3d() -> nn.Module:
         norm=nn.LayerNorm(8),
         b=nn.Linear(8, 12),
         head=nn.Linear(12, 5),
+    )
+
+
+def linear_residual() -> nn.Module:
+    def how(m: Any, x: Tensor) -> Any:
+        y = m.a(x).flatten(2).transpose(1, 2)
+        y = y + m.c(functional.silu(m.b(m.norm(y))))
+        return m.head(y.mean(1))
+
+    return _made(
+        how,
+        a=_conv(3, 8, 4, stride=4, padding=0),
+        norm=nn.LayerNorm(8),
+        b=nn.Linear(8, 12),
+        c=nn.Linear(12, 8),
+        head=nn.Linear(8, 5),
     )
 
 

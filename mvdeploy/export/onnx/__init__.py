@@ -41,10 +41,14 @@ _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
     "int8": Target(unsigned=True, float_results=(LINEAR,)),
     "int8-dynamic": Target(unsigned=True),
-    # On processors without VNNI, ONNX Runtime's convolutions add two products in 16 bits, which
-    # overflow with larger weights; its linear layers can be told not to.
-    "int8-fast": Target(unsigned=True, float_results=(LINEAR, POINTWISE), narrow=(CONVOLUTION,)),
+    "int8-fast": Target(
+        unsigned=True, others=("add", "mul", "cat", "silu"), float_results=(LINEAR,)
+    ),
 }
+
+_NARROW = (POINTWISE, CONVOLUTION)
+"""What has weights of 7 bits: on x86 without VNNI, ONNX Runtime's convolutions add two products in
+16 bits, which overflow with larger weights. Its linear layers can be told not to."""
 
 _FLOAT32 = ("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim")
 """What stays float32 in half precision: sums of squares, but for those that an operator of ONNX has
@@ -62,6 +66,7 @@ class Options:
     Attributes:
         opset: version of the operator set; None for the exporter's default.
         with_nms: return detections instead of a detector's raw boxes and scores.
+        full_range: weights of convolutions in ``int8-fast`` have 8 bits, see `_NARROW`.
     """
 
     opset: int | None = option(
@@ -76,6 +81,12 @@ class Options:
         "--with-nms",
         "Of a network that detects, return the detections: boxes decoded and suppressed (the "
         "operator NonMaxSuppression).",
+    )
+    full_range: bool = option(
+        False,
+        "--full-range",
+        "In int8-fast, give weights of convolutions 8 bits rather than 7: more accurate, and wrong "
+        "on x86 processors without VNNI.",
     )
 
 
@@ -124,14 +135,17 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
     nms = ("nms",) if options.own.with_nms else ()
-    return (options.precision or PRECISIONS[0], *nms, *export.kept(options))
+    full = ("full-range",) if options.own.full_range and options.precision == "int8-fast" else ()
+    return (options.precision or PRECISIONS[0], *full, *nms, *export.kept(options))
 
 
 def options_of(artifact: Artifact) -> Options:
     """Return the options that make a file like one that there is."""
     from mvdeploy.export.onnx import suppression
 
-    return Options(with_nms=artifact.outputs == suppression.OUTPUTS)
+    whole = artifact.quantized
+    full = artifact.precision == "int8-fast" and whole is not None and not whole.narrow
+    return Options(with_nms=artifact.outputs == suppression.OUTPUTS, full_range=full)
 
 
 def read_file(path: Path) -> FileFacts:
@@ -170,7 +184,10 @@ def held_weights(path: Path) -> frozenset[str]:
 
 def quantised(options: export.Options) -> Target:
     """Return what is computed in whole numbers."""
-    return _TARGETS[str(options.precision)]
+    target = _TARGETS[str(options.precision)]
+    if options.precision == "int8-fast" and not options.own.full_range:
+        return dataclasses.replace(target, narrow=_NARROW)
+    return target
 
 
 def emulate(subject: Subject, options: export.Options) -> None:

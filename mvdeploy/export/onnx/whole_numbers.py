@@ -3,10 +3,11 @@
 `standard` writes them so that any runtime which knows such pairs fuses them: weights in the layout
 of the operator that reads them, biases in 32 bits with the scale that the products have.
 
-`fused` writes what ONNX Runtime makes of them itself, but better: products with float results
-(MatMulIntegerToFloat), convolutions of 1×1 among them; other convolutions with the channels last
-(QLinearConv of its own domain), where it has far faster kernels; SiLU as one operator (QuickGelu);
-and linear layers whose inputs' scales are found in every inference (DynamicQuantizeMatMul).
+`fused` writes what ONNX Runtime makes of them itself, but better: convolutions with the channels
+last (QLinearConv of its own domain), where it has far faster kernels; linear layers with float
+results (MatMulIntegerToFloat), or with scales of what they are fed that are found in every
+inference (DynamicQuantizeMatMul); what lies between in whole numbers too (QLinearAdd,
+QLinearSigmoid, …); SiLU of floats as one operator (QuickGelu).
 """
 
 from __future__ import annotations
@@ -28,9 +29,29 @@ if TYPE_CHECKING:
 
     from mvdeploy.export.onnx._graph import Array
 
-_ALIKE = ("QuantizeLinear", "DequantizeLinear", "QuickGelu", "Relu", "Clip", "HardSwish", "Sigmoid")
+_ALIKE = (
+    *("QuantizeLinear", "DequantizeLinear", "QuickGelu", "Relu", "Clip", "HardSwish", "Sigmoid"),
+    "QLinearSigmoid",
+)
 """Operators that treat every number alike: the layout does not matter to them."""
-_PAIRWISE = ("Add", "Mul")
+_PAIRWISE = ("Add", "Mul", "QLinearAdd", "QLinearMul")
+_JOINING = ("Concat", "QLinearConcat")
+_INPUTS = {
+    "Add": slice(2),
+    "Mul": slice(2),
+    "Concat": slice(None),
+    "QLinearAdd": slice(0, 4, 3),
+    "QLinearMul": slice(0, 4, 3),
+    "QLinearConcat": slice(2, None, 3),
+}
+"""Operators of several tensors → which of the inputs these are."""
+_ON_NUMBERS = {
+    "Add": "QLinearAdd",
+    "Mul": "QLinearMul",
+    "Sigmoid": "QLinearSigmoid",
+    "Concat": "QLinearConcat",
+}
+"""Operators without weights → ONNX Runtime's own, which read and make whole numbers."""
 
 
 def standard(model: onnx.ModelProto) -> None:
@@ -163,22 +184,99 @@ def _whole_sum(bias: Array, scale: Array) -> Array:
 
 
 def _with_products(graph: Graph) -> list[NodeProto]:
-    """Return the nodes with products and convolutions of ONNX Runtime's own."""
+    """Return the nodes with ONNX Runtime's own for what is computed in whole numbers."""
     made: list[NodeProto] = []
     skipped: set[str] = set()
     for own in graph.nodes:
         if own.output and own.output[0] in skipped:
             continue
         whole = _whole(graph, own) if own.op_type in ("Conv", "MatMul", "Gemm") else None
-        if whole is None:
+        result = _result(graph, own) if own.op_type in (*_ON_NUMBERS, "Conv") else None
+        if own.op_type == "Conv" and whole is not None and result is not None:
+            made += _convolution(graph, own, whole, result)
+        elif own.op_type in _ON_NUMBERS and result is not None and _is_fed_numbers(graph, own):
+            made += _on_numbers(graph, own, result)
+        elif own.op_type == "Conv" or whole is None:
             made.append(own)
-        elif own.op_type == "Conv":
-            made += _convolution(graph, own, whole)
         else:
             bias, out = _bias(graph, own)
             skipped |= {out.output[0]} - set(own.output)
             made += _product(graph, own, whole, bias, out.output[0])
     return made
+
+
+@dataclasses.dataclass(frozen=True)
+class _Result:
+    """What an operator makes in whole numbers.
+
+    Attributes:
+        quantise: what makes them of its floats. It is in the operator then: the node stays, and
+            nobody reads what it makes.
+        limits: between which whole numbers a clamp in between leaves it; None without one, or where
+            these are the least and the largest there are.
+    """
+
+    quantise: NodeProto
+    limits: tuple[int, int] | None
+
+    def taken_over(self) -> str:
+        """Return the name of the whole numbers, which another node is to make."""
+        numbers = self.quantise.output[0]
+        self.quantise.output[0] = f"{numbers}_before"
+        return str(numbers)
+
+
+def _result(graph: Graph, own: NodeProto) -> _Result | None:
+    """Return what an operator makes if whole numbers are made of it, and nothing else."""
+    clamp, readers = None, graph.read_by[own.output[0]]
+    if len(readers) == 1 and readers[0].op_type in ("Clip", "Relu"):
+        clamp = readers[0]
+        readers = graph.read_by[clamp.output[0]]
+    if len(readers) != 1 or readers[0].op_type != "QuantizeLinear":
+        return None
+    scale, zero = map(graph.constant, readers[0].input[1:3])
+    if scale is None or zero is None:
+        return None
+    if clamp is None:
+        return _Result(readers[0], None)
+    floats = [graph.constant(name) if name else None for name in clamp.input[1:]]
+    low, high = [*floats, None, None][:2] if clamp.op_type == "Clip" else (np.zeros(()), None)
+    ends = np.iinfo(zero.dtype)
+    # As numbers are quantised in order, those that were clamped are the clamped ones' numbers.
+    least, most = (
+        end
+        if at is None
+        else int(np.clip(np.rint(np.float32(at) / scale) + zero, ends.min, ends.max))
+        for at, end in ((low, ends.min), (high, ends.max))
+    )
+    bites = (least, most) != (ends.min, ends.max)
+    return _Result(readers[0], (least, most) if bites else None)
+
+
+def _is_fed_numbers(graph: Graph, own: NodeProto) -> bool:
+    given = [graph.made_by.get(name) for name in own.input]
+    return all(g is not None and g.op_type == "DequantizeLinear" for g in given)
+
+
+def _on_numbers(graph: Graph, own: NodeProto, result: _Result) -> Iterator[NodeProto]:
+    """Yield an operator without weights that reads and makes whole numbers."""
+    given = [name for made in map(graph.made_by.__getitem__, own.input) for name in made.input[:3]]
+    wanted = list(result.quantise.input[1:3])
+    axis = {"axis": attribute(own, "axis")} if own.op_type == "Concat" else {}
+    inputs = wanted + given if axis else given + wanted
+    kind = f"{CONTRIBUTED}:{_ON_NUMBERS[own.op_type]}"
+    numbers = result.taken_over()
+    out = numbers if result.limits is None else f"{numbers}_unclamped"
+    yield node(kind, inputs, (out,), own, own.name, **axis)
+    yield from _clamped(graph, out, numbers, own, result)
+
+
+def _clamped(
+    graph: Graph, given: str, out: str, serves: NodeProto, result: _Result
+) -> Iterator[NodeProto]:
+    if result.limits is not None:
+        limits = [graph.hold(f"{out}_limit", np.array(at, np.uint8)) for at in result.limits]
+        yield node("Clip", (given, *limits), (out,), serves)
 
 
 def _bias(graph: Graph, own: NodeProto) -> tuple[Array | None, NodeProto]:
@@ -209,27 +307,15 @@ def _product(
     yield node(f"{CONTRIBUTED}:MatMulIntegerToFloat", inputs, (out,), own, own.name)
 
 
-def _convolution(graph: Graph, own: NodeProto, whole: _Whole) -> Iterator[NodeProto]:
+def _convolution(
+    graph: Graph, own: NodeProto, whole: _Whole, result: _Result
+) -> Iterator[NodeProto]:
     """Yield a convolution with the channels last; a transposition stands before and behind it."""
     if whole.weight.ndim != 4:
         yield own
         return
     out = own.output[0]
     bias = graph.constant(own.input[2]) if len(own.input) > 2 else None
-    readers = graph.read_by[out]
-    if _is_product(own, whole.weight):
-        last = f"{whole.numbers}{LAST}"
-        yield _to_last(whole.numbers, last, own)
-        flat = dataclasses.replace(
-            whole, numbers=last, weight=whole.weight.reshape(len(whole.weight), -1)
-        )
-        yield from _product(graph, own, flat, bias, f"{out}{LAST}")
-        yield _to_first(f"{out}{LAST}", out, own)
-        return
-    if len(readers) != 1 or readers[0].op_type != "QuantizeLinear":
-        yield own
-        return
-    quantise = readers[0]
     step = np.float32(graph.constant(whole.scale)) * whole.weight_scale
     inputs = [
         f"{whole.numbers}{LAST}",
@@ -238,27 +324,20 @@ def _convolution(graph: Graph, own: NodeProto, whole: _Whole) -> Iterator[NodePr
         graph.hold(f"{out}_weight", whole.weight),
         graph.hold(f"{out}_weight_scale", whole.weight_scale),
         graph.hold(f"{out}_weight_zero", np.zeros(len(whole.weight), np.int8)),
-        *quantise.input[1:],
+        *result.quantise.input[1:3],
     ]
     if bias is not None:
         inputs.append(graph.hold(f"{out}_bias", _whole_sum(bias, step)))
-    numbers = quantise.output[0]
     kept = {entry.name: helper.get_attribute_value(entry) for entry in own.attribute}
     if isinstance(kept.get("auto_pad"), bytes):
         kept["auto_pad"] = kept["auto_pad"].decode()
     yield _to_last(whole.numbers, inputs[0], own)
-    results = (f"{numbers}{LAST}",)
+    numbers = result.taken_over()
+    made = numbers if result.limits is None else f"{numbers}_unclamped"
     kind = f"{CONTRIBUTED}:QLinearConv"
-    yield node(kind, inputs, results, own, own.name, channels_last=1, **kept)
-    yield _to_first(results[0], numbers, own)
-    # What quantised its result is in it: the node stays, and nobody reads what it makes.
-    quantise.output[0] = f"{numbers}_before"
-
-
-def _is_product(own: NodeProto, weight: Array) -> bool:
-    plain = all(size == 1 for size in weight.shape[2:]) and attribute(own, "group", 1) == 1
-    unmoved = set(attribute(own, "strides", [1])) == {1} and not any(attribute(own, "pads", []))
-    return plain and unmoved
+    yield node(kind, inputs, (f"{made}{LAST}",), own, own.name, channels_last=1, **kept)
+    yield _to_first(f"{made}{LAST}", made, own)
+    yield from _clamped(graph, made, numbers, own, result)
 
 
 def _with_gelu(graph: Graph) -> list[NodeProto]:
@@ -337,23 +416,27 @@ class _Layouts:
         if own.op_type in _ALIKE:
             scale = self._graph.constant(own.input[1]) if len(own.input) > 1 else None
             return own.input[0] in self._last and (scale is None or scale.size == 1)
-        if own.op_type in _PAIRWISE:
-            return all(name in self._last for name in own.input)
-        joined = own.op_type == "Concat" and attribute(own, "axis") == 1
-        return joined and all(name in self._last for name in own.input)
+        joins = own.op_type in _JOINING and attribute(own, "axis") == 1
+        if not joins and own.op_type not in _PAIRWISE:
+            return False
+        return all(own.input[at] in self._last for at in _tensors(own))
 
     def _turned(self, own: NodeProto) -> None:
         out = own.output[0]
         copy = onnx.NodeProto()
         copy.CopyFrom(own)
-        data = len(own.input) if own.op_type in (*_PAIRWISE, "Concat") else 1
-        for at in range(data):
+        for at in _tensors(own):
             copy.input[at] = self._last[own.input[at]]
         copy.output[0] = f"{out}{LAST}"
-        if own.op_type == "Concat":
+        if own.op_type in _JOINING:
             copy.attribute[0].i = 3
         self._made.append(copy)
         self._later(out, copy.output[0], _to_first(copy.output[0], out, own))
+
+
+def _tensors(own: NodeProto) -> range:
+    """Return which inputs of an operator are tensors; others are their scales and zero points."""
+    return range(len(own.input))[_INPUTS.get(own.op_type, slice(1))]
 
 
 def _to_last(name: str, last: str, serves: NodeProto) -> NodeProto:
