@@ -13,6 +13,7 @@ import fcntl
 import platform
 import struct
 import threading
+from collections.abc import Container
 
 CORES = 8
 CALLS = {"x86_64": (203, 204, 317), "aarch64": (122, 123, 277)}
@@ -40,8 +41,12 @@ def _program(*calls: int) -> bytes:
     return b"".join(struct.pack("<HBBI", *line) for line in lines)
 
 
-def start() -> None:
-    """Filter this process and all that it will start. Call it before it has threads."""
+def start(off: Container[int] = ()) -> None:
+    """Filter this process and all that it will start. Call it before it has threads.
+
+    Args:
+        off: cores that are switched off, or kept for others.
+    """
     calls = CALLS[platform.machine()]
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
@@ -51,12 +56,14 @@ def start() -> None:
     listener = libc.syscall(calls[2], SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(program))
     if listener < 0:
         raise OSError(ctypes.get_errno(), "seccomp")
-    threading.Thread(target=_Masks(listener, calls[0]).answer, daemon=True).start()
+    masks = _Masks(listener, calls[0], sum(1 << n for n in range(CORES) if n not in off))
+    threading.Thread(target=masks.answer, daemon=True).start()
 
 
 class _Masks:
-    def __init__(self, listener: int, call_set: int) -> None:
+    def __init__(self, listener: int, call_set: int, all_of_them: int) -> None:
         self._listener, self._call_set = listener, call_set
+        self._all = all_of_them
         self._masks: dict[int, int] = {}
 
     def answer(self) -> None:
@@ -83,7 +90,7 @@ class _Masks:
     def _set(self, asker: int, pid: int, size: int, address: int) -> int:
         with open(f"/proc/{asker}/mem", "rb", buffering=0) as memory:
             memory.seek(address)
-            mask = int.from_bytes(memory.read(min(size, 128)), "little") & (1 << CORES) - 1
+            mask = int.from_bytes(memory.read(min(size, 128)), "little") & self._all
         if not mask:
             raise OSError(errno.EINVAL, "none of these cores")
         self._masks[pid] = mask
@@ -104,7 +111,7 @@ class _Masks:
                 return self._masks[pid]
             group, parent = _family(pid)
             pid = group if group != pid else parent
-        return (1 << CORES) - 1
+        return self._all
 
 
 def _family(pid: int) -> tuple[int, int]:

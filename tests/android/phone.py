@@ -86,6 +86,7 @@ class Phone:
         folder: new; the phone's files are in its ``root``.
         features: of its adbd.
         noexec: whether nothing can be run from /data/local/tmp.
+        off: cores that nothing can run on.
 
     Attributes:
         address: for `adb connect`, and by which adb names it.
@@ -94,7 +95,11 @@ class Phone:
     """
 
     def __init__(
-        self, folder: Path, features: tuple[str, ...] = FEATURES, noexec: bool = False
+        self,
+        folder: Path,
+        features: tuple[str, ...] = FEATURES,
+        noexec: bool = False,
+        off: tuple[int, ...] = (),
     ) -> None:
         self.root = folder / "root"
         tables.write(self.root)
@@ -102,10 +107,11 @@ class Phone:
         self.properties = Properties(self.root)
         words = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         words += ["--kill-child"]
+        flags = ",".join((*["noexec"] * noexec, *(f"off{core}" for core in off)))
         words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), str(self.root)]
         with self._errors.open("w") as errors:
             self._process = subprocess.Popen(
-                [*words, tables.real("qemu-aarch64-static"), ",".join(features), "noexec" * noexec],
+                [*words, tables.real("qemu-aarch64-static"), ",".join(features), flags],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=errors,

@@ -42,7 +42,8 @@ def main(root: str, qemu: str, features: str, flags: str) -> None:
     child = os.fork()
     if child == 0:
         _drop_rights()
-        affinity.start()
+        off = [int(flag.removeprefix("off")) for flag in flags.split(",") if flag[:3] == "off"]
+        affinity.start(off)
         daemon.serve(features.split(","))
         os._exit(0)
     # The first process of a system takes in all orphans; when it ends, the kernel ends the rest.
