@@ -164,13 +164,16 @@ class _Snapshots:
     def of(self, tensor: Tensor) -> tuple[int, Array]:
         """Return a number that stands for a tensor, and its values now, which others share."""
         known = self._latest.get(id(tensor))
-        number, version, array = -1, -1, None
-        if known is not None and known[0]() is tensor:  # or else another one had this address
-            _, number, version, array = known
-        if array is None or version != tensor._version:
-            array = tensor.detach().numpy().copy()
-            number = next(self._count) if number < 0 else number
-            self._latest[id(tensor)] = (weakref.ref(tensor), number, tensor._version, array)
+        # Changes of those that were made in inference mode are not counted.
+        version = -1 if tensor.is_inference() else tensor._version
+        if known is None or known[0]() is not tensor:  # another one had this address
+            number = next(self._count)
+        else:
+            _, number, before, array = known
+            if version == before >= 0:
+                return number, array
+        array = tensor.detach().numpy().copy()
+        self._latest[id(tensor)] = (weakref.ref(tensor), number, version, array)
         return number, array
 
 
