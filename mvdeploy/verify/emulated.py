@@ -35,6 +35,11 @@ sound files of MobileViT it is 0.22 at most."""
 LEAST_NOISE = 1e-4
 """What counts as noise at least, relative to a tensor: engines compute floats as they like."""
 
+TIE = 0.51
+"""A whole number that is no more than so many steps away from what is computed in floats is right:
+what lies between two steps, as all that softmax makes of a black image may, is rounded either way.
+"""
+
 HALVES = 5.0
 """Where floats are in half precision, this multiple of what that makes of a tensor counts as noise
 at least: engines round results of their own choice. In sound files of MobileViT a tensor is 1.04
@@ -135,7 +140,10 @@ def _compared(
     size = _rms(exact)
     least = max(LEAST_NOISE * size, HALVES * _rms(wanted - single))
     noise = max(_rms(wanted - exact), least)
-    off = _rms(got - wanted)
+    wrong = got - wanted
+    if point.quantised:
+        wrong[np.abs(got - exact) <= TIE * point.scale + LEAST_NOISE * size] = 0.0
+    off = _rms(wrong)
     ratio = 0.0 if off == 0 else off / noise if noise > 0 else float("inf")
     added = _rms(got - exact)
     return ModuleParity(

@@ -91,6 +91,40 @@ def test_weights_in_whole_numbers_that_are_shared_are_loaded(tmp_path: Path) -> 
     np.testing.assert_array_equal(session.outputs()["y"], plain.run(None, feed)[0])
 
 
+@pytest.mark.parametrize(
+    ("flags", "wide"),
+    [
+        ("fpu avx512f avx512_vnni sse", "0"),
+        ("fpu avx2 avx_vnni", "0"),
+        ("fpu avx2 avx512f", "1"),
+        ("fpu not_avx512_vnni", "1"),
+        (None, "1"),
+    ],
+)
+def test_unsigned_weights_are_asked_for_where_there_is_no_vnni(
+    monkeypatch: pytest.MonkeyPatch, flags: str | None, wide: str
+) -> None:
+    """On processors with it, they cost a fifth of the time."""
+
+    def read_text(path: Path, **_: object) -> str:
+        assert str(path) == "/proc/cpuinfo"
+        if flags is None:
+            raise FileNotFoundError
+        return f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n"
+
+    asked: list[str] = []
+    monkeypatch.setattr(Path, "read_text", read_text)
+    monkeypatch.setattr(
+        ENGINE, "_session", lambda *_, unsigned_weights: asked.append(unsigned_weights)
+    )
+    ENGINE._has_vnni.cache_clear()
+    try:
+        ENGINE._load("a.onnx", object, "CPUExecutionProvider")
+    finally:
+        ENGINE._has_vnni.cache_clear()
+    assert asked == [wide]
+
+
 @pytest.mark.parametrize(("said", "stands"), [(None, "1"), ("0", "0")])
 def test_telemetry_is_off_unless_its_user_says_so(
     monkeypatch: pytest.MonkeyPatch, said: str | None, stands: str

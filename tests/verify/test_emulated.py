@@ -14,6 +14,8 @@ from mvdeploy import export, models
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import Verifier
+from mvdeploy.quantization.emulation import Checkpoint
+from mvdeploy.verify import emulated
 from tests.quantization import networks
 
 FILE = Path(networks.__file__)
@@ -95,3 +97,21 @@ def test_the_file_itself_passes_wherever_it_lies(verifier: Verifier, tmp_path: P
         (tmp_path / name).write_bytes((verifier._path.parent / name).read_bytes())
     moved = Verifier(tmp_path / "a.onnx", model=f"{FILE}:chain")
     assert moved.check(modules=True).passed
+
+
+SCALE = 0.1
+EXACT = np.linspace(0.0, 10.0, 64) + SCALE / 2
+"""Each lies between two steps, as all that softmax makes of a flat image may."""
+
+
+@pytest.mark.parametrize(
+    ("steps", "diverges"), [(0, False), (1, False), (2, True), (-1, True), (float("nan"), True)]
+)
+@pytest.mark.parametrize("quantised", [True, False])
+def test_what_lies_between_two_steps_may_be_rounded_either_way(
+    steps: float, diverges: bool, quantised: bool
+) -> None:
+    point = Checkpoint("t", "m", quantised, (64,), "n", SCALE)
+    wanted = EXACT - SCALE / 2
+    found = emulated._compared(point, wanted + steps * SCALE, wanted, EXACT, wanted)
+    assert found.diverges is (diverges or (not quantised and steps != 0))
