@@ -13,6 +13,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``doctor(profile, options)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
+``clean(profile, options, force)``
+    remove everything of mvdeploy from there, and say what that was, as `Cleaned`; a link that
+    leaves nothing may lack it.
 ``attached(options)``, ``generic(attached, options)`` and ``unready(attached)``
     the devices that are there, a profile for one of them that none is known for, and the error for
     one that cannot be used as it is; a link that cannot look for devices lacks them.
@@ -71,6 +74,12 @@ system on; what happened in between is the difference of two states.
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
 ``battery_c``                °C; phones only
 ``screen``                   such as ``awake`` or ``asleep``; phones only
+``fixed_performance``        whether mvdeploy has Android's mode of that name switched on: ``on``
+                             or ``off``; phones only
+``task_profile``             of Android, that the runner is started with, or ``none``; phones only
+``scheduling_groups``        ``controller=group`` of a process that is started as the runner is, for
+                             what decides on its cores and their clocks, as ``cpuset=/foreground``;
+                             phones only
 ``memory_available_bytes``   what can be had without swapping
 ``affinity``                 numbers of the cores that this process may use
 ``environment``              ``NAME=value`` of each environment variable by which kernels or threads
@@ -84,10 +93,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from mvdeploy.errors import UsageError
 from mvdeploy.links import registry
 from mvdeploy.links.link import (
     NO_OPTIONS,
     Attached,
+    Cleaned,
     Link,
     OnEvent,
     OnReached,
@@ -104,6 +115,7 @@ from mvdeploy.records import DeviceProfile
 __all__ = [
     "NO_OPTIONS",
     "Attached",
+    "Cleaned",
     "KitMissing",
     "Link",
     "OnEvent",
@@ -114,6 +126,7 @@ __all__ = [
     "RunnerFailed",
     "State",
     "attached",
+    "clean",
     "declared",
     "doctor",
     "engines_of",
@@ -156,3 +169,26 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     family = registry.family(profile.link)
     check = getattr(family, "doctor", None)
     return check(profile, registry.resolved(options, family)) if check is not None else ()
+
+
+def clean(profile: DeviceProfile, options: Options = NO_OPTIONS, force: bool = False) -> Cleaned:
+    """Remove everything of mvdeploy from a device.
+
+    Args:
+        profile: of the device.
+        options: of links; the environment fills in what is not among them.
+        force: also what a run uses that is going on there.
+
+    Raises:
+        UsageError: the profile names a link that there is not, or one that leaves nothing.
+        DeviceUnavailable: the device does not answer, or a run is going on there.
+    """
+    family = registry.family(profile.link)
+    remove: Callable[[DeviceProfile, Options, bool], Cleaned] | None
+    remove = getattr(family, "clean", None)
+    if remove is None:
+        raise UsageError(
+            f"mvdeploy leaves nothing on {profile.title} that would have to be removed.",
+            "Name a phone at adb, or a board: 'mvdeploy devices' lists them.",
+        )
+    return remove(profile, registry.resolved(options, family), force)

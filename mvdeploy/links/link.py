@@ -10,7 +10,7 @@ from pathlib import Path
 from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
-from mvdeploy.errors import EngineError
+from mvdeploy.errors import DeviceUnavailable, EngineError
 from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -90,6 +90,23 @@ class Attached:
     def ready(self) -> bool:
         """Whether it can be used."""
         return self.state == "device"
+
+
+@dataclasses.dataclass(frozen=True)
+class Cleaned:
+    """What was removed from a device.
+
+    Attributes:
+        folder: in which it lay.
+        sizes: the bytes that each thing in it took, by name.
+        mode_restored: fixed-performance mode was on, and was switched off.
+        problem: the error for what could not be removed or switched off; None without.
+    """
+
+    folder: str
+    sizes: dict[str, int]
+    mode_restored: bool = False
+    problem: DeviceUnavailable | None = None
 
 
 class Link(abc.ABC):
