@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import os
 import posixpath
 from collections.abc import Sequence
-
-import psutil
 
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.links import session
@@ -21,9 +18,6 @@ has broken."""
 
 _OLD_S = 86_400.0
 """Seconds after which a run that does not say whose it is has ended."""
-
-_CLOCKS_S = 5.0
-"""Seconds that a clock may have been set by since a process was started."""
 
 _REMOVE_S = 120.0
 
@@ -116,7 +110,7 @@ class LeftRun:
             have: empty when that is not known, None when it has not.
         system: that it was started on; empty when it does not say.
         process: number of its process there.
-        created: when that process was started.
+        created: when that process was started, as `session.started` tells it.
         who: the process, for people.
     """
 
@@ -127,20 +121,25 @@ class LeftRun:
     mode: str | None = None
     system: str = ""
     process: int = 0
-    created: float = 0.0
+    created: str = ""
     who: str = ""
 
     @property
     def in_use(self) -> bool:
         """Whether whoever has made it may still want it."""
-        if session.is_open(self.name) or self.kept:
+        if session.is_open(self.name):
             return True
         if not self.system:
             # Earlier releases do not say whose it is.
             return bool(self.runner) or self.age_s < _OLD_S
         if self.system == session.system():
-            return self.process != os.getpid() and _lives(self.process, self.created)
-        return self.age_s < _YOUNG_S
+            # Some boards take hours to find out that a connection has broken.
+            return self.process != os.getpid() and self._lives
+        return self.kept or self.age_s < _YOUNG_S
+
+    @property
+    def _lives(self) -> bool:
+        return bool(self.created) and session.started(self.process) == self.created
 
     @property
     def is_own(self) -> bool:
@@ -213,7 +212,7 @@ def _read(said: dict[str, str]) -> LeftRun:
         mode=said.get("mode"),
         system=said.get("system", ""),
         process=_whole(number),
-        created=_number(created),
+        created=created.strip(),
         who=said.get("who", ""),
     )
 
@@ -228,16 +227,6 @@ def _number(text: str) -> float:
 
 def _whole(text: str) -> int:
     return int(_number(text))
-
-
-def _lives(number: int, created: float) -> bool:
-    """Say whether a process of this system is the one that was started then."""
-    with contextlib.suppress(psutil.NoSuchProcess):
-        try:
-            return abs(psutil.Process(number).create_time() - created) <= _CLOCKS_S
-        except psutil.AccessDenied:
-            return True
-    return False
 
 
 def remove(shell: Shell, home: str, runs: Sequence[LeftRun]) -> int | DeviceUnavailable:

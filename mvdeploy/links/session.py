@@ -51,13 +51,25 @@ def system() -> str:
     return " ".join(filter(None, (platform.node(), boot, numbers)))
 
 
+def started(number: int) -> str:
+    """Return when a process of this system was started, as a word; empty when there is none."""
+    try:
+        # Not as a time of day: clocks are set.
+        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+    except (OSError, IndexError):
+        pass
+    with contextlib.suppress(psutil.Error, OverflowError):
+        return f"{psutil.Process(number).create_time():.2f}"
+    return ""
+
+
 def owner() -> dict[str, str]:
     """Return what a session says of the process that it belongs to."""
-    process = psutil.Process()
+    number = os.getpid()
     return {
         "system": system(),
-        "process": f"{process.pid} {process.create_time():.2f}",
-        "who": f"process {process.pid} on {platform.node()}",
+        "process": f"{number} {started(number)}",
+        "who": f"process {number} on {platform.node()}",
     }
 
 

@@ -321,8 +321,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     "mode_not_restored": (
         "{device} was gone before its fixed-performance mode could be switched off: it holds its "
         "clocks low until that is done.",
-        "Connect it again and use 'mvdeploy devices clean DEVICE', or measure again: both switch it "
-        "off, and so does a restart.",
+        "Connect it again and use 'mvdeploy devices clean DEVICE', or measure again: both switch "
+        "it off, and so does a restart.",
     ),
     "mode_restored": (
         "{device} was still in the fixed-performance mode that a run had switched on which has "

@@ -125,7 +125,8 @@ def test_a_run_that_is_killed_is_over(shell: AdbShell, make_run: MakeRun) -> Non
     assert look(shell, HOME).others == (run,)
     process.kill()
     process.wait()
-    until(lambda: not the_run(shell).in_use)
+    assert not run.in_use
+    until(lambda: not the_run(shell).kept)
 
 
 def test_a_run_whose_keeper_is_gone_is_in_use_while_its_process_lives(
@@ -255,10 +256,10 @@ def test_a_mode_is_one_of_this_start_of_the_system() -> None:
 
 def test_a_mode_that_another_run_uses_is_not_abandoned() -> None:
     gone = LeftRun("run-1", age_s=1e9, mode="now")
-    other = LeftRun("run-2", kept=True, mode="now")
+    other = LeftRun("run-2", system="another", kept=True, mode="now")
     assert Left("now", (gone,)).mode_is_abandoned
     assert not Left("now", (gone, other)).mode_is_abandoned
-    assert Left("now", (gone, LeftRun("run-2", kept=True))).mode_is_abandoned
+    assert Left("now", (gone, LeftRun("run-2", system="another", kept=True))).mode_is_abandoned
 
 
 def test_a_mode_is_marked_on_the_phone(shell: AdbShell) -> None:
