@@ -132,7 +132,7 @@ class LeftRun:
         if not self.system:
             # Earlier releases do not say whose it is.
             return bool(self.runner) or self.age_s < _OLD_S
-        if self.system == session.system():
+        if self.system == session.system() and not session.is_hidden(self.process):
             # Some boards take hours to find out that a connection has broken.
             return self.process != os.getpid() and self._lives
         return self.kept or self.age_s < _YOUNG_S
@@ -193,9 +193,11 @@ def look(shell: Shell, home: str) -> Left:
     boot, runs = "", list[dict[str, str]]()
     for line in text.splitlines():
         name, sign, value = line.partition("=")
+        if not sign:
+            continue
         if name == "run":
             runs.append({})
-        if runs and sign:
+        if runs:
             runs[-1][name] = value.strip()
         elif name == "boot":
             boot = value.strip()

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import kits
-from mvdeploy.errors import DeviceUnavailable, EngineError
+from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.kits import Kit
 from mvdeploy.links import (
     NO_OPTIONS,
@@ -22,12 +22,12 @@ from mvdeploy.links import (
     outcome,
     typed,
 )
+from mvdeploy.links.own_program import OwnProgram
 from mvdeploy.links.session import Session
-from mvdeploy.links.shell import Answer, Shell, last_line, quote
+from mvdeploy.links.shell import Answer, Shell, quote
 from mvdeploy.links.storage import Storage
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, Job, JobResult, Level
-from mvdeploy.records.device import core_mask
 
 OPTIONS = (
     Option("kit", "--kit", "Android, ssh: the runner kit to use.", "DIR", variable="MVDEPLOY_KIT"),
@@ -318,43 +318,20 @@ class RemoteLink(Link):
         def split(total: int, told: int, runs: int) -> None:
             self.found("runner_times_lost", Level.WARNING, total=total, told=told, runs=runs)
 
+        own = OwnProgram(self._own, self.session, self._starting(), self._log_mark, self._logged)
+
         def run(words: list[str]) -> str:
-            return self._call_own(job, words, limit_s)
+            stream, output = own.call(job, words, limit_s)
+            if stream.status is None:
+                raise self._lost("the program given with --runner ran")
+            if error := self._unrunnable(stream.exit_status, output):
+                raise error
+            own.demand_success(stream, output)
+            return output
 
         for event in executor_runner.events(job, run, split):
             heard.feed(json.dumps(event).encode() + b"\n")
         return outcome.conclude(job, heard, 0, "")
-
-    def _call_own(self, job: Job, arguments: list[str], limit_s: float) -> str:
-        folders = [model.profile_to for model in job.models if model.profile_to is not None]
-        session = self.session
-        out, began = session.of("stdout"), self._log_mark()
-        bound = f"taskset {core_mask(job.cores)} " if job.cores else ""
-        stream = session.execute(
-            # Unless told otherwise it writes its profile to the folder that it is started in.
-            f"mkdir -p {quote(session.folder, *folders)} && cd {quote(session.folder)} "
-            f"&& {self._starting()}",
-            f"{bound}{quote(self._own, *arguments)} >{quote(out)}",
-            outcome.Heard(),
-            limit_s,
-        )
-        if stream.timed_out:
-            raise EngineError(
-                f"The program given with --runner did not finish within {limit_s:g} s.",
-                "Give more time with --time-limit, or measure fewer inferences.",
-            )
-        if stream.status is None:
-            raise self._lost("the program given with --runner ran")
-        output = session.written("stdout") + session.written("stderr") + self._logged(began)
-        if error := self._unrunnable(stream.exit_status, output):
-            raise error
-        if stream.exit_status:
-            raise EngineError(
-                f"The program given with --runner ended with exit status {stream.exit_status}: "
-                f"{last_line(output)}.",
-                "Try it on the device by hand, with --model_path and --num_executions.",
-            )
-        return output
 
     def _log_mark(self) -> str:
         """Return what `_logged` needs to tell what was logged later; empty without a log."""

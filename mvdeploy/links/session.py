@@ -63,6 +63,17 @@ def started(number: int) -> str:
     return ""
 
 
+def is_hidden(number: int) -> bool:
+    """Say whether there is a process of that number of which nothing more can be told."""
+    try:
+        os.kill(number, 0)
+    except PermissionError:  # another user's
+        return not started(number)
+    except (OSError, OverflowError):
+        pass
+    return False
+
+
 def owner() -> dict[str, str]:
     """Return what a session says of the process that it belongs to."""
     number = os.getpid()
