@@ -192,7 +192,8 @@ class RemoteLink(Link):
         self.reach()
         left = leftovers.look(self.shell, self.home)
         for run in left.others:
-            self.found("shared_device", Level.WARNING, device=self.shell.name, who=run.who)
+            if run.kept:
+                self.found("shared_device", Level.WARNING, device=self.shell.name, who=run.who)
         gone = left.gone
         if left.mode_is_abandoned:
             restored = self.leave_mode()

@@ -159,8 +159,8 @@ class Session:
         Raises:
             DeviceUnavailable: the device is gone.
         """
-        mark = quote(self.of("mode"))
-        command = f"cat {BOOT} >{mark} || [ -f {mark} ]" if on else f"rm -f -- {mark}"
+        folder, mark = quote(self.folder), quote(self.of("mode"))
+        command = f"mkdir -p {folder} && cat {BOOT} >{mark}" if on else f"rm -f -- {mark}"
         self._shell.call(f"{{ {command}; }} 2>/dev/null")
 
     def send(self, job: Job) -> None:
