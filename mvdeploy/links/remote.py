@@ -69,6 +69,7 @@ class RemoteLink(Link):
         self._storage: Storage | None = None
         self._session: Session | None = None
         self._mode_is_on = False
+        self._others_have_mode = False
 
     # What a kind of device has to say.
 
@@ -194,6 +195,7 @@ class RemoteLink(Link):
         for run in left.others:
             if run.kept:
                 self.found("shared_device", Level.WARNING, device=self.shell.name, who=run.who)
+        self._others_have_mode = any(map(left.has_mode, left.others))
         gone = left.gone
         if left.mode_is_abandoned:
             restored = self.leave_mode()

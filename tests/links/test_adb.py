@@ -259,6 +259,9 @@ def test_a_mode_that_another_run_uses_stays_on(attached, link_to) -> None:
     with link_to(attached):
         pass
     assert attached.fixed_performance_calls == ["true"]
+    with link_to(attached, fixed_performance=False) as link:
+        assert link.state().readings["fixed_performance"] == "unavailable"
+    assert attached.fixed_performance_calls == ["true"]
     assert other.is_dir()
 
 

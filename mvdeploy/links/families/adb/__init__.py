@@ -216,7 +216,7 @@ class AdbLink(RemoteLink):
         return _ABIS[abi]
 
     def _prepare(self) -> None:
-        self._way = android.Way()
+        self._way = android.Way(UNAVAILABLE if self._others_have_mode else "off")
         if self._wants_mode:
             # Before it is asked: a phone whose answer is lost may have obeyed.
             self._mode_is_on = True
