@@ -191,4 +191,5 @@ def clean(profile: DeviceProfile, options: Options = NO_OPTIONS, force: bool = F
             f"mvdeploy leaves nothing on {profile.title} that would have to be removed.",
             "Name a phone at adb, or a board: 'mvdeploy devices' lists them.",
         )
-    return remove(profile, registry.resolved(options, family), force)
+    cleaned: Cleaned = remove(profile, registry.resolved(options, family), force)
+    return cleaned
