@@ -13,8 +13,6 @@ import subprocess
 import time
 from pathlib import Path
 
-import psutil
-
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.files import writing
 from mvdeploy.links.kernel import BOOT
@@ -54,10 +52,11 @@ def system() -> str:
 def started(number: int) -> str:
     """Return when a process of this system was started, as a word; empty when there is none."""
     try:
-        # Not as a time of day: clocks are set.
-        return Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()[19]
+        fields = Path(f"/proc/{number}/stat").read_text().rpartition(")")[2].split()
+        # Not as a time of day: clocks are set. One that has ended may still be listed.
+        return fields[19] if fields[0] != "Z" else ""
     except (OSError, IndexError):
-        pass
+        import psutil  # every help text imports this file
     with contextlib.suppress(psutil.Error, OverflowError):
         return f"{psutil.Process(number).create_time():.2f}"
     return ""

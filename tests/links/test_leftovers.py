@@ -124,6 +124,7 @@ def test_a_run_that_is_killed_is_over(shell: AdbShell, make_run: MakeRun) -> Non
     assert run.name == name and run.kept and run.in_use and not run.is_own
     assert look(shell, HOME).others == (run,)
     process.kill()
+    until(lambda: not run.in_use)  # also while nobody has taken note of its end
     process.wait()
     assert not run.in_use
     until(lambda: not the_run(shell).kept)
@@ -240,6 +241,30 @@ def test_a_folder_that_is_no_runs_is_left_alone(shell: AdbShell, phone: Phone) -
         (phone.tmp / "mvdeploy" / name).mkdir(parents=True)
     (phone.tmp / "mvdeploy" / "run-file").touch()
     assert look(shell, HOME).runs == ()
+
+
+def test_when_a_process_was_started() -> None:
+    own = session.started(os.getpid())
+    assert own and session.started(os.getpid()) == own
+    assert session.started(2**22 + 1) == ""
+    assert not session.is_hidden(os.getpid()) and not session.is_hidden(2**22 + 1)
+    assert not session.is_hidden(2**80)
+
+
+def test_a_process_of_which_nothing_can_be_told_is_not_taken_for_gone(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """As those of other users are where /proc hides them."""
+    run = LeftRun("run-1", system=session.system(), process=4711, created="1", kept=True)
+    assert not run.in_use
+
+    def refuse(_number: int, _signal: int) -> None:
+        raise PermissionError
+
+    monkeypatch.setattr(session, "started", lambda _number: "")
+    monkeypatch.setattr(os, "kill", refuse)
+    assert run.in_use
+    assert not LeftRun("run-1", age_s=1e6, system=session.system(), process=4711).in_use
 
 
 # The mode
