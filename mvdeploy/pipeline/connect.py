@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
+from mvdeploy.errors import MvdeployError
 from mvdeploy.kits import build
 from mvdeploy.links import KitMissing, Link
 from mvdeploy.links.lock import DeviceLock
+from mvdeploy.report.wording import word
 
 OnStep = Callable[[str], None]
 
@@ -28,13 +30,46 @@ def opened(link: Link, on_step: OnStep = lambda _: None) -> Iterator[Link]:
     lock = DeviceLock(link.profile.title)
     link.on_reached = lock.take
     try:
-        _open(link, on_step)
-        yield link
+        with _telling(link, on_step):
+            try:
+                _open(link, on_step)
+                for sentence in _sentences(link, _MENDED):
+                    on_step(sentence)
+                yield link
+            finally:
+                link.close()
     finally:
-        try:
-            link.close()
-        finally:
-            lock.release()
+        lock.release()
+
+
+_MENDED = ("leftovers_removed", "mode_restored")
+_LEFT = ("left_behind", "mode_not_restored", "not_removed", "mode_left_on")
+"""What findings say of earlier runs, and of what this one leaves."""
+
+
+@contextlib.contextmanager
+def _telling(link: Link, on_step: OnStep) -> Iterator[None]:
+    """Tell what is left on a device, whatever the work on it came to."""
+    try:
+        yield
+    except MvdeployError as error:
+        # Nothing else may be seen of a run that has come to nothing.
+        for sentence in _sentences(link, _LEFT):
+            error.add(sentence)
+        raise
+    except BaseException:
+        for sentence in _sentences(link, _LEFT):
+            on_step(sentence)
+        raise
+    for sentence in _sentences(link, _LEFT):
+        on_step(sentence)
+
+
+def _sentences(link: Link, codes: Sequence[str]) -> Iterator[str]:
+    for finding in link.findings():
+        if finding.code in codes:
+            worded = word(finding)
+            yield f"{worded.sentence} {worded.remedy}" if codes is _LEFT else worded.sentence
 
 
 def _open(link: Link, on_step: OnStep) -> None:

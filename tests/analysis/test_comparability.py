@@ -16,7 +16,10 @@ ORDER = [
     *("device", "emulated", "cpu", "machine", "os", "kernel", "build", "engine"),
     *("engine_version", "compute_units", "format", "precision", "threads", "cores", "batch"),
 ]
-NOT_ALWAYS_TOLD = ["cpu_quota", "environment"]
+NOT_ALWAYS_TOLD = [
+    *("cpu_quota", "environment"),
+    *("fixed_performance", "task_profile", "scheduling_groups"),
+]
 KEYS = st.sampled_from([*ORDER, "zeal", "new"])
 VALUES = st.sampled_from([1, 2, "1", UNAVAILABLE, ("0", "1"), ("0",)])
 CONDITIONS = st.dictionaries(KEYS, VALUES)
@@ -74,6 +77,9 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
         "batch": 1,
         "cpu_quota": UNAVAILABLE,
         "environment": UNAVAILABLE,
+        "fixed_performance": UNAVAILABLE,
+        "task_profile": UNAVAILABLE,
+        "scheduling_groups": UNAVAILABLE,
     }
 
 
@@ -149,6 +155,9 @@ def with_surroundings(case: Case, **readings: Reading) -> Case:
     [
         ("cpu_quota_cores", 0.5, "cpu_quota"),
         ("environment", ("OMP_NUM_THREADS=1",), "environment"),
+        ("fixed_performance", "on", "fixed_performance"),
+        ("task_profile", "MaxPerformance", "task_profile"),
+        ("scheduling_groups", ("cpuset=/top-app",), "scheduling_groups"),
     ],
 )
 def test_surroundings_count_where_both_results_tell_them(

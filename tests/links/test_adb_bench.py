@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner
 
 from mvdeploy import devices, links, models
 from mvdeploy.cli.commands import bench as bench_cli
+from mvdeploy.cli.commands import devices as devices_cli
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.compare import compare_results
@@ -20,6 +22,7 @@ from mvdeploy.records.run import load_run
 from tests.android.fixtures import adb_server, make_phone, phone
 from tests.android.kit import aarch64_kit
 from tests.android.phone import Phone
+from tests.android.server import AdbServer
 from tests.saved_runs import without_checksum
 
 __all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
@@ -92,6 +95,44 @@ def test_what_was_finished_is_kept_when_the_phone_is_lost(
     text = (folder / "report.md").read_text()
     assert "Files were left on Pixel 4" in text
     assert first.label in text
+
+
+def test_what_is_left_is_told_when_nothing_was_finished(
+    attached: Phone, adb_server: AdbServer, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    def on_step(step: str) -> None:
+        if step.startswith("send net.onnx"):
+            attached.unplug()
+
+    with pytest.raises(DeviceUnavailable) as caught:
+        bench.run(request_for(attached, exports[:1], tmp_path), on_step)
+    assert "Files were left on Pixel 4 in /data/local/tmp/mvdeploy" in caught.value.remedy
+    assert "before its fixed-performance mode could be switched off" in caught.value.remedy
+    attached.plug()
+    adb_server.run("disconnect", attached.address)
+    adb_server.run("connect", attached.address)
+    done = CliRunner().invoke(devices_cli.command, ["clean", attached.address])
+    assert done.exit_code == 0, done.output
+    assert "MB removed from /data/local/tmp/mvdeploy on Pixel 4" in done.output
+    assert "Fixed-performance mode, which a run had left on, was switched off." in done.output
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert list(attached.tmp.iterdir()) == []
+
+
+def test_results_of_different_modes_are_not_compared(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    request = request_for(attached, exports[:1], tmp_path / "on")
+    off = dataclasses.replace(
+        request, root=tmp_path / "off", link_options={"fixed_performance": "off"}
+    )
+    folders = [bench.run(one).folder for one in (request, off)]
+    with pytest.raises(UsageError, match="fixed performance is on for the first and off"):
+        compare_results(*folders)
+    report.render(folders[1])
+    text = (folders[1] / "report.md").read_text()
+    assert re.search(r"fixed_performance *\| off *\| off", text)
+    assert re.search(r"scheduling_groups *\| .*cpuset=/", text)
 
 
 def test_an_emulated_result_is_not_compared_with_a_real_one(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 
 import pytest
@@ -9,6 +10,7 @@ from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.kits import build
 from mvdeploy.links import KitMissing, Link
 from mvdeploy.pipeline import connect
+from mvdeploy.records import Level
 
 
 class Board(Link):
@@ -80,3 +82,46 @@ def test_a_link_is_closed_when_something_fails_meanwhile(built: list[str]) -> No
     with pytest.raises(ZeroDivisionError), connect.opened(link):
         raise ZeroDivisionError
     assert link.said == ["open", "close"]
+
+
+class Left(Board):
+    """A link that leaves something behind."""
+
+    def open(self) -> None:
+        self.found("mode_restored", Level.NOTE, device="Pixel 4")
+        super().open()
+
+    def close(self) -> None:
+        super().close()
+        self.found("left_behind", Level.WARNING, device="Pixel 4", folder="/f", reason="Gone.")
+        self.found("mode_not_restored", Level.WARNING, device="Pixel 4")
+
+
+def test_what_is_left_is_told_of_a_run_that_has_come_to_nothing() -> None:
+    steps: list[str] = []
+    with pytest.raises(DeviceUnavailable) as caught, connect.opened(Left(None), steps.append):
+        raise DeviceUnavailable("It is gone.", "Attach it.")
+    assert caught.value.message == "It is gone."
+    assert caught.value.remedy.startswith("Attach it. Files were left on Pixel 4 in /f")
+    assert "before its fixed-performance mode could be switched off" in caught.value.remedy
+    assert "'mvdeploy devices clean DEVICE'" in caught.value.remedy
+    # What was put right is told when it is.
+    assert any(step.startswith("Pixel 4 was still in the fixed-perf") for step in steps)
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, ZeroDivisionError, None])
+def test_what_is_left_is_told_however_a_run_ends(error: type[BaseException] | None) -> None:
+    steps: list[str] = []
+    expected = pytest.raises(error) if error else contextlib.nullcontext()
+    with expected, connect.opened(Left(None), steps.append):
+        if error is not None:
+            raise error
+    assert any(step.startswith("Files were left on Pixel 4 in /f") for step in steps)
+    assert any("'mvdeploy devices clean DEVICE'" in step for step in steps)
+
+
+def test_what_is_left_while_it_is_opened_is_told() -> None:
+    link = Left(DeviceUnavailable("It is gone.", "Attach it."))
+    with pytest.raises(DeviceUnavailable) as caught, connect.opened(link):
+        pytest.fail("it is not open")
+    assert "Files were left on Pixel 4" in caught.value.remedy

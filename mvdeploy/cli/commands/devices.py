@@ -27,11 +27,12 @@ def _builds() -> tuple[Option, ...]:
 
 
 @click.command("devices")
-@click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup"]))
+@click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup", "clean"]))
 @click.argument("device", required=False, metavar="[DEVICE]")
 @link_options.devices_dir
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
 @declared("builds", _builds())
+@click.option("--force", is_flag=True, help="clean: also what a run uses that is going on.")
 @link_options.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @options.debug
@@ -41,22 +42,29 @@ def command(
     devices_dir: tuple[Path, ...],
     rebuild: bool,
     builds: dict[str, str],
+    force: bool,
     as_json: bool,
     link_options: Mapping[str, str],
 ) -> int:
-    """List the devices, check what it takes to measure on one of them, or prepare for it.
+    """List the devices, check what it takes to measure on one, prepare for it, or clean it.
 
     'mvdeploy devices' lists the profiles and what is attached. 'mvdeploy devices doctor DEVICE'
     goes through every prerequisite, and says how to meet those that are not; it exits with 3 while
     one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
-    or a board. DEVICE is a profile's name, the serial of an attached phone, USER@HOST, or a host
-    of your ssh configuration.
+    or a board, and 'mvdeploy devices clean DEVICE' removes everything of mvdeploy from one. DEVICE
+    is a profile's name, the serial of an attached phone, USER@HOST, or a host of your ssh
+    configuration.
     """
     if action != "setup" and (rebuild or builds):
         flags = ", ".join(("--rebuild", *(option.flag for option in _builds())))
         raise UsageError(
             f"{flags} say how a kit is built.",
             "Give them to 'mvdeploy devices setup DEVICE'.",
+        )
+    if force and action != "clean":
+        raise UsageError(
+            "--force is for what is removed from a device.",
+            "Give it to 'mvdeploy devices clean DEVICE'.",
         )
     if action == "list":
         if device is not None:
@@ -72,6 +80,9 @@ def command(
     profile = links.profile(device, devices_dir, link_options)
     if action == "doctor":
         return _doctor(profile, link_options, as_json)
+    if action == "clean":
+        _clean(profile, link_options, force, as_json)
+        return 0
     _setup(profile, rebuild, builds, as_json)
     return 0
 
@@ -111,6 +122,30 @@ def _doctor(profile: DeviceProfile, given: Mapping[str, str], as_json: bool) -> 
             click.echo("Nothing has to be prepared for this device.")
     missing = any(need.state == "missing" for need in prerequisites)
     return DeviceUnavailable.exit_code if missing else 0
+
+
+def _clean(profile: DeviceProfile, given: Mapping[str, str], force: bool, as_json: bool) -> None:
+    cleaned = links.clean(profile, given, force)
+    if as_json:
+        body = {
+            "folder": cleaned.folder,
+            "removed": cleaned.sizes,
+            "mode_restored": cleaned.mode_restored,
+        }
+        click.echo(json.dumps(body, indent=1))
+    else:
+        total = sum(cleaned.sizes.values())
+        if cleaned.sizes:
+            click.echo(f"{total / 1e6:.1f} MB removed from {cleaned.folder} on {profile.title}:")
+        elif cleaned.problem is None:
+            click.echo(f"Nothing of mvdeploy is in {cleaned.folder} on {profile.title}.")
+        width = max(map(len, cleaned.sizes), default=0)
+        for name, size in cleaned.sizes.items():
+            click.echo(f"  {name:<{width}}  {size / 1e6:.1f} MB")
+        if cleaned.mode_restored:
+            click.echo("Fixed-performance mode, which a run had left on, was switched off.")
+    if cleaned.problem is not None:
+        raise cleaned.problem
 
 
 def _setup(

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Callable
 
 from mvdeploy import devices
-from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import (
     NO_OPTIONS,
     Attached,
+    Cleaned,
     Options,
     Prerequisite,
+    cleaning,
+    leftovers,
     native_choice,
     remote,
     remote_doctor,
@@ -25,13 +29,26 @@ from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.remote_doctor import Step
 from mvdeploy.links.shell import Shell, quote
 from mvdeploy.plugins import Option
-from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
+from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Level, Reading
 
 RUNNER = "native"
 """Which program does its jobs; engines say which of them can run them."""
 
 OPTIONS = (
     Option("adb", "--adb", "Android: the adb program.", "FILE", variable="MVDEPLOY_ADB"),
+    Option(
+        "fixed_performance",
+        "--fixed-performance",
+        "Android: measure in the mode that holds clocks low but steady, or as apps run.",
+        choices=("on", "off"),
+        variable="MVDEPLOY_FIXED_PERFORMANCE",
+    ),
+    Option(
+        "boost",
+        "--boost",
+        f"Android 13 and newer: start the runner with the task profile {android.BOOST}.",
+        variable="MVDEPLOY_BOOST",
+    ),
     *remote.OPTIONS,
 )
 
@@ -95,6 +112,26 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     )
 
 
+def clean(profile: DeviceProfile, options: Options, force: bool) -> Cleaned:
+    """Remove everything of mvdeploy from an Android phone."""
+    return cleaning.clean(AdbLink(profile, options), force)
+
+
+def _wants_mode(profile: DeviceProfile, options: Options) -> bool:
+    """Say whether fixed-performance mode is to be on.
+
+    Raises:
+        UsageError: the environment says something else than it may.
+    """
+    wish = options.get("fixed_performance")
+    if wish not in (None, "on", "off"):
+        raise UsageError(
+            f"Fixed-performance mode cannot be '{wish}'.",
+            "Set MVDEPLOY_FIXED_PERFORMANCE to on or off, or give --fixed-performance.",
+        )
+    return profile.fixed_performance if wish is None else wish == "on"
+
+
 def _adb(options: Options) -> Adb:
     return Adb(options.get("adb"))
 
@@ -119,7 +156,8 @@ class AdbLink(RemoteLink):
         self._adb: Adb | None = None
         self._serial = ""
         self._properties: dict[str, str] = {}
-        self._fixed = False
+        self._wants_mode = _wants_mode(profile, options)
+        self._way = android.Way()
 
     def _reach(self) -> Shell:
         adb = _adb(self._options)
@@ -178,19 +216,48 @@ class AdbLink(RemoteLink):
         return _ABIS[abi]
 
     def _prepare(self) -> None:
-        if self.profile.fixed_performance:
+        self._way = android.Way(UNAVAILABLE if self._others_have_mode else "off")
+        if self._wants_mode:
             # Before it is asked: a phone whose answer is lost may have obeyed.
-            self._fixed = True
+            self._mode_is_on = True
+            self.session.mark_mode(on=True)
             agreed = android.set_fixed_performance(self.shell, on=True)
-            self._fixed = agreed is not False
+            if agreed is False:
+                self._forget_mode()
             code = "fixed_performance" if agreed else "no_fixed_performance"
             self.found(code, Level.NOTE)
+            self._way = android.Way({True: "on", False: "off", None: UNAVAILABLE}[agreed])
+        if "boost" in self._options:
+            self._boost()
+
+    def _boost(self) -> None:
+        reason = android.refusal_of_boost(self.shell)
+        if reason:
+            self.found("no_boost", Level.WARNING, profile=android.BOOST, reason=reason)
+        else:
+            self.found("boost", Level.NOTE, profile=android.BOOST)
+            self._way = dataclasses.replace(self._way, boosted=True)
+
+    def _starting(self) -> str:
+        return self._way.starting
 
     def _restore(self) -> None:
-        if self._fixed:
-            self._fixed = False
-            if not android.set_fixed_performance(self.shell, on=False):
-                self.found("mode_left_on", Level.WARNING, device=self.shell.name)
+        if not self._mode_is_on:
+            return
+        left = leftovers.look(self.shell, self.home)
+        # Another run that has it on switches it off when it ends.
+        if any(map(left.has_mode, left.others)) or self.leave_mode():
+            self._forget_mode()
+        else:
+            self.found("mode_left_on", Level.WARNING, device=self.shell.name)
+
+    def _forget_mode(self) -> None:
+        self._mode_is_on = False
+        self.session.mark_mode(on=False)
+
+    def leave_mode(self) -> bool:
+        """Switch fixed-performance mode off; see `RemoteLink`."""
+        return bool(android.set_fixed_performance(self.shell, on=False))
 
     def identity(self) -> dict[str, Reading]:
         """Return what the phone is."""
@@ -198,7 +265,7 @@ class AdbLink(RemoteLink):
 
     def state(self) -> DeviceState:
         """Return the condition the phone is in now."""
-        condition = android.look(self.shell)
+        condition = android.look(self.shell, self._way)
         state = condition.state
         self._doubt(condition.heat)
         if condition.battery_by_hand:

@@ -11,8 +11,10 @@ from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import (
     NO_OPTIONS,
     Attached,
+    Cleaned,
     Options,
     Prerequisite,
+    cleaning,
     native_choice,
     remote,
     remote_doctor,
@@ -74,6 +76,11 @@ def _typed(address: str) -> str:
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on a Linux board."""
     return remote_doctor.checks(SshLink(profile, options))
+
+
+def clean(profile: DeviceProfile, options: Options, force: bool) -> Cleaned:
+    """Remove everything of mvdeploy from a Linux board."""
+    return cleaning.clean(SshLink(profile, options), force)
 
 
 class SshLink(RemoteLink):
