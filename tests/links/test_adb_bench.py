@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import json
 import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -133,6 +135,46 @@ def test_results_of_different_modes_are_not_compared(
     text = (folders[1] / "report.md").read_text()
     assert re.search(r"fixed_performance *\| off *\| off", text)
     assert re.search(r"scheduling_groups *\| .*cpuset=/", text)
+
+
+def test_both_modes_are_measured_in_turns(attached: Phone, exports, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mvdeploy", "bench", str(exports[0]), "--device", "pixel4"]
+    few = ["--iterations", "4", "--sessions", "2", "--warmup", "1", "--threads", "2"]
+    out = tmp_path / "out"
+    asked = ["--fixed-performance", "both", "-o", str(out)]
+    done = subprocess.run([*command, *few, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = out.iterdir()
+    saved = load_run(folder)
+    modes = {}
+    for case in saved.cases:
+        assert case.measurement is not None and case.device is not None
+        assert case.trace is not None
+        title = case.device.profile.title
+        modes[title] = case.measurement.before.readings["fixed_performance"]
+        assert [len(session.steady) for session in case.measurement.sessions] == [2, 2]
+    assert modes == {"Pixel 4, fixed performance": "on", "Pixel 4, as apps run": "off"}
+    assert [case.slug for case in saved.cases] == ["net.onnx-fixed", "net.onnx-free"]
+    assert [order.created for order in saved.orders] == [(slug,) for slug in saved.run.cases] * 2
+    # Once it is entered, each is probed, then two sessions of each, then each is profiled.
+    entered = attached.fixed_performance_calls
+    assert entered == ["true", "false"] * (len(entered) // 2) and len(entered) == 8
+    text = (folder / "report.md").read_text()
+    assert "Pixel 4, fixed performance" in text and "Pixel 4, as apps run" in text
+    assert attached.processes() == [] and list(attached.tmp.iterdir()) == []
+
+
+def test_both_modes_of_a_phone_without_one_are_refused(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    attached.deny_fixed_performance()
+    request = dataclasses.replace(
+        request_for(attached, exports[:1], tmp_path), link_options={"fixed_performance": "both"}
+    )
+    with pytest.raises(DeviceUnavailable, match="no two ways to measure") as caught:
+        bench.run(request)
+    assert "'--fixed-performance both'" in caught.value.remedy
+    assert list(attached.tmp.iterdir()) == []
 
 
 def test_an_emulated_result_is_not_compared_with_a_real_one(

@@ -15,6 +15,7 @@ from mvdeploy.links import (
     Cleaned,
     Options,
     Prerequisite,
+    Setting,
     cleaning,
     leftovers,
     native_choice,
@@ -31,6 +32,10 @@ from mvdeploy.links.shell import Shell, quote
 from mvdeploy.plugins import Option
 from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Level, Reading
 
+_BOTH = "both"
+_WISHES = ("on", "off", _BOTH)
+_FIXED, _FREE = Setting("fixed", "fixed performance"), Setting("free", "as apps run")
+
 RUNNER = "native"
 """Which program does its jobs; engines say which of them can run them."""
 
@@ -39,8 +44,8 @@ OPTIONS = (
     Option(
         "fixed_performance",
         "--fixed-performance",
-        "Android: measure in the mode that holds clocks low but steady, or as apps run.",
-        choices=("on", "off"),
+        "Android: measure in the mode that holds clocks low but steady, as apps run, or in turns.",
+        choices=_WISHES,
         variable="MVDEPLOY_FIXED_PERFORMANCE",
     ),
     Option(
@@ -124,10 +129,10 @@ def _wants_mode(profile: DeviceProfile, options: Options) -> bool:
         UsageError: the environment says something else than it may.
     """
     wish = options.get("fixed_performance")
-    if wish not in (None, "on", "off"):
+    if wish not in (None, *_WISHES):
         raise UsageError(
             f"Fixed-performance mode cannot be '{wish}'.",
-            "Set MVDEPLOY_FIXED_PERFORMANCE to on or off, or give --fixed-performance.",
+            "Set MVDEPLOY_FIXED_PERFORMANCE to on, off or both, or give --fixed-performance.",
         )
     return profile.fixed_performance if wish is None else wish == "on"
 
@@ -217,18 +222,43 @@ class AdbLink(RemoteLink):
 
     def _prepare(self) -> None:
         self._way = android.Way(UNAVAILABLE if self._others_have_mode else "off")
-        if self._wants_mode:
-            # Before it is asked: a phone whose answer is lost may have obeyed.
-            self._mode_is_on = True
-            self.session.mark_mode(on=True)
-            agreed = android.set_fixed_performance(self.shell, on=True)
-            if agreed is False:
-                self._forget_mode()
-            code = "fixed_performance" if agreed else "no_fixed_performance"
-            self.found(code, Level.NOTE)
-            self._way = android.Way({True: "on", False: "off", None: UNAVAILABLE}[agreed])
+        if self._wants_mode or self.settings():
+            self._enter_mode()
+        if self.settings() and self._way.fixed_performance != "on":
+            raise DeviceUnavailable(
+                f"{self.shell.name} does not enter its fixed-performance mode, so that there are "
+                "no two ways to measure.",
+                f"Leave '--fixed-performance {_BOTH}' out.",
+            )
         if "boost" in self._options:
             self._boost()
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Return both ways to measure where both are asked for; see `Link.settings`."""
+        return (_FIXED, _FREE) if self._options.get("fixed_performance") == _BOTH else ()
+
+    def take(self, setting: str) -> None:
+        """Switch fixed-performance mode on or off; see `Link.take`."""
+        if setting == _FIXED.name and not self._mode_is_on:
+            self._enter_mode()
+        elif setting == _FREE.name and self._mode_is_on:
+            self._restore()
+            left = UNAVAILABLE if self._mode_is_on or self._others_have_mode else "off"
+            self._way = dataclasses.replace(self._way, fixed_performance=left)
+
+    def _enter_mode(self) -> None:
+        # Before it is asked: a phone whose answer is lost may have obeyed.
+        self._mode_is_on = True
+        self.session.mark_mode(on=True)
+        agreed = android.set_fixed_performance(self.shell, on=True)
+        if agreed is False:
+            self._forget_mode()
+        if not agreed:
+            self.found("no_fixed_performance", Level.NOTE)
+        elif not self.settings():  # or else the names of the cases say it
+            self.found("fixed_performance", Level.NOTE)
+        told = {True: "on", False: "off", None: UNAVAILABLE}[agreed]
+        self._way = dataclasses.replace(self._way, fixed_performance=told)
 
     def _boost(self) -> None:
         reason = android.refusal_of_boost(self.shell)
