@@ -364,6 +364,15 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The screen was on, which takes power and some work of the processor.",
         "Switch it off before measuring.",
     ),
+    "screen_not_set": (
+        "The phone's screen did not go {wanted}, as its profile asks for.",
+        "Unlock it, or set it by hand before measuring.",
+    ),
+    "may_sleep": (
+        "The phone is in the network, on its battery and with its screen off: Android may put it "
+        "to sleep while it measures.",
+        'Connect it to power, or write screen = "on" in its profile.',
+    ),
     "own_runner": (
         "It was measured with a program of your own ({program}): the input is all ones, its first "
         "iterations are the warm-up, and CPU times and memory are not known.",

@@ -18,6 +18,7 @@ LOG = f"{STATE}/commands.log"
 PROPERTIES = f"{STATE}/properties"
 THERMAL, COOLING = f"{STATE}/thermal", f"{STATE}/cooling"
 BATTERY, WAKEFULNESS = f"{STATE}/battery", f"{STATE}/wakefulness"
+KEYS, LOCKED = f"{STATE}/keys", f"{STATE}/locked"
 FIXED_PERFORMANCE, CALLS = f"{STATE}/fixed_performance", f"{STATE}/fixed_performance.calls"
 FREE = f"{STATE}/free_kib"
 OVERRIDE, HANGING = f"{STATE}/override", f"{STATE}/hanging"
@@ -200,6 +201,16 @@ case "$1 $2" in
 esac
 """
 
+INPUT = f"""
+case "$1 $2" in
+'keyevent KEYCODE_WAKEUP') new=Awake ;;
+'keyevent KEYCODE_SLEEP') new=Asleep ;;
+*) echo "Error: Unknown command: $1" >&2; exit 255 ;;
+esac
+[ -e {LOCKED} ] || echo "$new" >{WAKEFULNESS}
+echo "$new" >>{KEYS}
+"""
+
 # The words of this script are the command's, and bits of the mask are checked as Linux does.
 TASKSET = """
 case "$1" in -*) exec @taskset "$@" ;; esac
@@ -251,6 +262,7 @@ PROGRAMS = {
     "getprop": GETPROP,
     "dumpsys": DUMPSYS,
     "cmd": CMD,
+    "input": INPUT,
     "taskset": TASKSET,
     "ps": PS,
     "uname": UNAME,

@@ -238,6 +238,45 @@ def test_the_mode_can_be_asked_for_and_left_out(attached, options) -> None:
 WISHES = {"": {}, "on": {"fixed_performance": "on"}, "off": {"fixed_performance": "off"}}
 
 
+def test_the_screen_is_kept_as_the_profile_says(attached, link_to) -> None:
+    attached.write(tables.WAKEFULNESS, "Awake\n")
+    with link_to(attached, screen="off") as link:
+        for _ in range(2):
+            link._ready()
+            assert link.state().readings["screen"] == "asleep"
+        attached.write(tables.WAKEFULNESS, "Awake\n")  # somebody looks at it
+        link._ready()
+    assert attached.read(tables.KEYS).split() == ["Asleep", "Asleep", "Awake"]
+    assert attached.read(tables.WAKEFULNESS) == "Awake\n"
+    with link_to(attached, screen="on") as link:
+        link._ready()
+        link.state()
+        assert "screen_on" not in codes_of(link)
+    assert attached.read(tables.KEYS).split() == ["Asleep", "Asleep", "Awake"]
+
+
+def test_a_screen_that_stays_off_is_told_of(attached, link_to) -> None:
+    attached.write(tables.LOCKED, "")
+    with link_to(attached, screen="on") as link:
+        link._ready()
+        (told,) = [one for one in link.findings() if one.code == "screen_not_set"]
+        assert told.values == {"wanted": "on"}
+
+
+def test_a_phone_in_the_network_may_fall_asleep(attached, link_to) -> None:
+    def told() -> bool:
+        with link_to(attached) as link:
+            link.state()
+            return "may_sleep" in codes_of(link)
+
+    assert not told()  # it is plugged in
+    battery = attached.read(tables.BATTERY)
+    attached.write(tables.BATTERY, re.sub("powered: true", "powered: false", battery))
+    assert told()
+    attached.write(tables.WAKEFULNESS, "Awake\n")
+    assert not told()
+
+
 def test_a_mode_that_there_is_not() -> None:
     with pytest.raises(UsageError, match="mode cannot be 'maybe'") as caught:
         links.get(devices.get("pixel4"), {"fixed_performance": "maybe"})

@@ -72,6 +72,8 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "charging": {},
     "screen_on": {},
     "no_checksums": {"device": "Pixel 4"},
+    "screen_not_set": {"wanted": "on"},
+    "may_sleep": {},
     "own_runner": {"program": "executor_runner"},
     "cores_refused": {"device": "Pixel 4", "cores": "4, 5, 6, 7", "used": "4, 5, 6"},
     "runner_times_lost": {"total": 110, "told": 80, "runs": 2},

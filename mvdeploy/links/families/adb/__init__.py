@@ -58,7 +58,6 @@ OPTIONS = (
 )
 
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
-_AWAKE = "awake"
 _LOG_S = 20.0
 """Seconds for the phone's log, after which it is read as far as it came."""
 
@@ -163,6 +162,7 @@ class AdbLink(RemoteLink):
         self._properties: dict[str, str] = {}
         self._wants_mode = _wants_mode(profile, options)
         self._way = android.Way()
+        self._screen_was: bool | None = None
 
     def _reach(self) -> Shell:
         adb = _adb(self._options)
@@ -242,7 +242,7 @@ class AdbLink(RemoteLink):
         if setting == _FIXED.name and not self._mode_is_on:
             self._enter_mode()
         elif setting == _FREE.name and self._mode_is_on:
-            self._restore()
+            self._end_mode()
             left = UNAVAILABLE if self._mode_is_on or self._others_have_mode else "off"
             self._way = dataclasses.replace(self._way, fixed_performance=left)
 
@@ -272,6 +272,12 @@ class AdbLink(RemoteLink):
         return self._way.starting
 
     def _restore(self) -> None:
+        self._end_mode()
+        if self._screen_was is not None:
+            android.set_screen(self.shell, on=self._screen_was)
+            self._screen_was = None
+
+    def _end_mode(self) -> None:
         if not self._mode_is_on:
             return
         left = leftovers.look(self.shell, self.home)
@@ -302,8 +308,12 @@ class AdbLink(RemoteLink):
             self.found("battery_by_hand", Level.WARNING)
         if state.readings["battery_plugged"] == "yes":
             self.found("charging", Level.NOTE)
-        if state.readings["screen"] == _AWAKE:
+        awake = state.readings["screen"] == android.AWAKE
+        if awake and self.profile.screen != "on":
             self.found("screen_on", Level.NOTE)
+        sleeps = state.readings["battery_plugged"] == "no" and _NETWORK.search(self._serial)
+        if sleeps and not awake and state.readings["screen"] != UNAVAILABLE:
+            self.found("may_sleep", Level.WARNING)
         return state
 
     def _doubt(self, heat: Heat) -> None:
@@ -317,6 +327,18 @@ class AdbLink(RemoteLink):
     def _ready(self) -> None:
         self._check_same()
         self._cool_down()
+        self._keep_screen()
+
+    def _keep_screen(self) -> None:
+        """Have the screen on or off, as the profile says; what is on goes off by itself."""
+        wanted = self.profile.screen
+        awake = android.is_awake(self.shell) if wanted else None
+        if awake is None or awake is (wanted == "on"):
+            return
+        if self._screen_was is None:
+            self._screen_was = awake
+        if not android.set_screen(self.shell, on=not awake):
+            self.found("screen_not_set", Level.WARNING, wanted=wanted)
 
     def _log_mark(self) -> str:
         return self.shell.call("date '+%m-%d %H:%M:%S.000'").out.strip()

@@ -294,6 +294,10 @@ def condition(answers: Mapping[str, str]) -> dict[str, Reading]:
     }
 
 
+AWAKE = "awake"
+"""What Android calls a screen that is on."""
+
+
 def _battery_c(text: str) -> float | None:
     sensor = Sensor("battery", BATTERY, int(_entry(text, "temperature")) / 10)
     return sensor.degrees if sensor.is_possible else None
@@ -327,6 +331,19 @@ def set_fixed_performance(shell: Shell, on: bool) -> bool | None:
     words = (answer.out + answer.error).lower()
     refusals = ("fail", "unknown", "denied", "error")
     return answer.status == 0 and not any(refusal in words for refusal in refusals)
+
+
+def is_awake(shell: Shell) -> bool | None:
+    """Say whether the screen is on; None when the phone does not tell."""
+    answers = gather(shell, {"power": _CONDITION["power"]})
+    told = reading(lambda: _entry(answers["power"], "mWakefulness", "=").lower())
+    return None if told == UNAVAILABLE else told == AWAKE
+
+
+def set_screen(shell: Shell, *, on: bool) -> bool:
+    """Switch the screen on or off, as its key does, and say whether it is."""
+    shell.call(bounded(f"input keyevent KEYCODE_{'WAKEUP' if on else 'SLEEP'}"))
+    return is_awake(shell) is on
 
 
 def refusal_of_boost(shell: Shell) -> str:
