@@ -29,7 +29,7 @@ _KEEPER_S = 10.0
 """Seconds for the keeper to say that it is there, and for it to end when it is asked to."""
 
 _KEEPER = """
-mkdir -p {folder} && IFS= read -r line </proc/$$/stat && set -- ${{line##*) }} && shift 19 &&
+mkdir -p {folder} && IFS= read -r line </proc/$$/stat && set -- ${{line##*\\) }} && shift 19 &&
 printf '%s\\n' "$$ $1" >{folder}/keeper && printf '%s\\n' {owner} >{folder}/owner &&
 echo kept && exec cat >/dev/null
 """
