@@ -32,7 +32,7 @@ here=$(pwd -P) now=$(date +%s)
 lives() {{
     {{ IFS= read -r line <"/proc/$1/stat"; }} 2>/dev/null || return 1
     began=$2
-    set -- ${{line##*) }}
+    set -- ${{line##*\\) }}
     [ "$1" != Z ] && shift 19 && [ "$1" = "$began" ]
 }}
 runs() {{

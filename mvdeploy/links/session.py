@@ -25,11 +25,12 @@ from mvdeploy.records.codec import dumps
 _TAIL_BYTES = 262144
 """How much of the end of what a runner writes, beside its events, is brought back."""
 
-_KEEPER_S = 10.0
-"""Seconds for the keeper to say that it is there, and for it to end when it is asked to."""
+_BEGIN_S, _END_S = 10.0, 2.0
+"""Seconds for the keeper to say that it is there, and to end when its input does: Android 6 and
+older do not pass that end on."""
 
 _KEEPER = """
-mkdir -p {folder} && IFS= read -r line </proc/$$/stat && set -- ${{line##*) }} && shift 19 &&
+mkdir -p {folder} && IFS= read -r line </proc/$$/stat && set -- ${{line##*\\) }} && shift 19 &&
 printf '%s\\n' "$$ $1" >{folder}/keeper && printf '%s\\n' {owner} >{folder}/owner &&
 echo kept && exec cat >/dev/null
 """
@@ -128,7 +129,7 @@ class Session:
         lines = [f"{name}={value}" for name, value in owner().items()]
         inner = _KEEPER.format(folder=quote(self.folder), owner=quote(*lines))
         self._keeper = self._shell.start(f"sh -c {quote(inner)}", held=True)
-        if _first_line(self._keeper, _KEEPER_S) != b"kept":
+        if _first_line(self._keeper, _BEGIN_S) != b"kept":
             self._end_keeper()
 
     def part(self) -> None:
@@ -144,7 +145,7 @@ class Session:
             if keeper.stdin is not None:
                 keeper.stdin.close()
         with contextlib.suppress(subprocess.TimeoutExpired):
-            keeper.wait(_KEEPER_S)
+            keeper.wait(_END_S)
         keeper.kill()
         reap(keeper)
         if keeper.stdout is not None:

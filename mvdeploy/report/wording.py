@@ -395,7 +395,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "them too.",
     ),
     "leftovers_removed": (
-        "What {runs} runs that have ended had left on {device} was removed ({megabytes} MB).",
+        "What runs that have ended ({runs}) had left on {device} was removed: {megabytes} MB.",
         "Nothing is to be done.",
     ),
     "not_removed": (

@@ -19,7 +19,7 @@ from mvdeploy.links import leftovers, session
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
 from mvdeploy.links.leftovers import Left, LeftRun, look
 from mvdeploy.links.session import Session
-from mvdeploy.links.shell import Answer
+from mvdeploy.links.shell import Answer, ended
 from tests.android.fixtures import adb_server, make_phone, phone
 from tests.android.phone import TMP, Phone
 from tests.android.server import AdbServer
@@ -206,7 +206,7 @@ def test_a_run_of_an_earlier_release_is_given_a_day(shell: AdbShell, phone: Phon
 def test_a_run_whose_runner_runs_is_in_use(shell: AdbShell, phone: Phone) -> None:
     (phone.tmp / "mvdeploy" / "run-0a0b0c0d").mkdir(parents=True)
     inner = f"cd {HOME}/run-0a0b0c0d && echo $$ >pid && echo here && exec sleep 600"
-    with shell.start(f"sh -c '{inner}'") as process:
+    with ended(shell.start(f"sh -c '{inner}'")) as process:
         assert process.stdout is not None
         assert process.stdout.readline() == b"here\n"
         age(phone, the_run(shell), 2 * leftovers._OLD_S)
@@ -215,7 +215,7 @@ def test_a_run_whose_runner_runs_is_in_use(shell: AdbShell, phone: Phone) -> Non
         # Whoever removes it ends what runs in it.
         removed = leftovers.remove(shell, HOME, [run])
         assert isinstance(removed, int) and removed > 0
-        process.wait(WAIT_S)
+        process.wait(WAIT_S)  # it was ended
     assert phone.processes() == []
     assert look(shell, HOME).runs == ()
 
@@ -224,7 +224,7 @@ def test_a_program_elsewhere_is_no_runner(shell: AdbShell, phone: Phone) -> None
     """Numbers of processes begin anew when a phone is started."""
     folder = phone.tmp / "mvdeploy" / "run-0a0b0c0d"
     folder.mkdir(parents=True)
-    with shell.start("sh -c 'echo $$; exec cat'", held=True) as process:
+    with ended(shell.start("sh -c 'echo $$; exec cat'", held=True)) as process:
         assert process.stdout is not None and process.stdin is not None
         (folder / "pid").write_bytes(process.stdout.readline())
         age(phone, the_run(shell), 2 * leftovers._OLD_S)
