@@ -201,7 +201,7 @@ class Emulation:
                     value = tree_map_only(Tensor, _through_half, value)
                 if given and isinstance(value, Tensor):
                     if n.name in given:
-                        seen[n.name] = value
+                        seen[n.name] = value.detach()  # it may be a weight, seen otherwise
                     other = given.get(role.twin if role is not None else n.name)
                     return value if other is None else _laid_out_as(value, other)
                 return value

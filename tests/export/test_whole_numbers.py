@@ -60,6 +60,7 @@ LAYOUTS = (
         "both_read",
         "pooled",
         "moved",
+        "class_token",
         "clamped_and_joined",
     ),
 )

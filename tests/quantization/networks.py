@@ -292,6 +292,24 @@ def linear_residual() -> nn.Module:
     )
 
 
+def class_token() -> nn.Module:
+    """A weight is joined with what is computed, as vision transformers do."""
+
+    def how(m: Any, x: Tensor) -> Any:
+        y = m.a(x).flatten(2).transpose(1, 2)
+        y = torch.cat((m.token.weight[None].expand(len(y), -1, -1), y), 1)
+        return m.head(m.norm(m.b(y) + y).mean(1))
+
+    return _made(
+        how,
+        a=_conv(3, 8, 4, stride=4, padding=0),
+        token=nn.Embedding(1, 8),
+        b=nn.Linear(8, 8),
+        norm=nn.LayerNorm(8),
+        head=nn.Linear(8, 5),
+    )
+
+
 def linear_4d() -> nn.Module:
     def how(m: Any, x: Tensor) -> Any:
         y = m.a(x).permute(0, 2, 3, 1)
