@@ -33,10 +33,10 @@ FEATURES = (
 )
 
 INNER = """
+import importlib
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.android import system
-system.main(*sys.argv[2:])
+importlib.import_module(f"tests.android.{sys.argv[2]}").main(*sys.argv[3:])
 """
 
 OTHER = {
@@ -98,17 +98,22 @@ class Phone:
     ) -> None:
         self.root = folder / "root"
         tables.write(self.root)
-        self._errors = folder / "errors.txt"
-        self.properties = Properties(self.root)
         words = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         words += ["--kill-child"]
-        words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), str(self.root)]
-        with self._errors.open("w") as errors:
+        words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), "system", str(self.root)]
+        qemu = tables.real("qemu-aarch64-static")
+        self._start([*words, qemu, ",".join(features), "noexec" * noexec], folder / "errors.txt")
+
+    def _start(self, words: list[str], errors: Path) -> None:
+        """Start its inner side, whose complaints go to a file."""
+        self._errors = errors
+        self.properties = Properties(self.root)
+        with errors.open("w") as file:
             self._process = subprocess.Popen(
-                [*words, tables.real("qemu-aarch64-static"), ",".join(features), "noexec" * noexec],
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=file,
                 cwd="/",
                 text=True,
             )
