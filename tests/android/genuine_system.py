@@ -96,14 +96,20 @@ def _unshare() -> None:
 
 
 def _map_users(pid: int) -> None:
-    is_root = os.geteuid() == 0
-    if not is_root:
+    if os.geteuid() != 0:
         with open(f"/proc/{pid}/setgroups", "w") as groups:
             groups.write("deny")
     for name, own in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):
-        lines = [f"{SHELL_USER} {own} 1"] + [f"{ROOT_USER} {FOREIGN} 1"] * is_root
-        with open(f"/proc/{pid}/{name}", "w") as table:
-            table.write("\n".join(lines))
+        line = f"{SHELL_USER} {own} 1"
+        try:
+            _fill(f"/proc/{pid}/{name}", f"{line}\n{ROOT_USER} {FOREIGN} 1")
+        except OSError:  # only root has more users than itself
+            _fill(f"/proc/{pid}/{name}", line)
+
+
+def _fill(path: str, text: str) -> None:
+    with open(path, "wb", buffering=0) as table:
+        table.write(text.encode())
 
 
 def _have_loopback() -> None:

@@ -120,6 +120,6 @@ def _run(words: Sequence[str]) -> str:
     except subprocess.TimeoutExpired as error:
         raise NotToBeHad(f"{words[0]} did not end within {LIMIT_S:g} s") from error
     if done.returncode != 0:
-        said = [line for line in (done.stderr or done.stdout).splitlines() if line.strip()]
-        raise NotToBeHad(f"{words[0]}: {said[-1].strip() if said else done.returncode}")
+        said = (done.stderr or done.stdout).strip().splitlines()  # the first is the cause
+        raise NotToBeHad(f"{words[0]}: {said[0] if said else done.returncode}")
     return done.stdout

@@ -346,7 +346,6 @@ def test_genuine_fault_no_checksums(genuine_phone, link_to) -> None:
         genuine_phone.restore_programs()
 
 
-@pytest.mark.skipif(os.geteuid() != 0, reason="Only root has files of another user.")
 @pytest.mark.parametrize("below", ["", "files", "kit"])
 def test_genuine_fault_folder_of_root(genuine_phone, link_to, below: str) -> None:
     forget(genuine_phone)
@@ -357,7 +356,10 @@ def test_genuine_fault_folder_of_root(genuine_phone, link_to, below: str) -> Non
     folder.mkdir(exist_ok=True)
     (kit / "mvdeploy-runner").unlink()
     # What the daemon makes may be written to by anyone, as on Android; what others make need not.
-    os.chown(folder, FOREIGN, FOREIGN)
+    try:
+        os.chown(folder, FOREIGN, FOREIGN)
+    except OSError:
+        pytest.skip("Only root can give files to another user.")
     folder.chmod(0o755)
     try:
         with pytest.raises(DeviceUnavailable) as caught, link_to() as link:
