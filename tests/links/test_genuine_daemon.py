@@ -474,3 +474,9 @@ def test_genuine_phone_is_left_as_it_was_found(genuine_phone, host_kit) -> None:
         pass
     assert_nothing_runs(genuine_phone)
     assert list(genuine_phone.tmp.iterdir()) == []
+
+
+def test_every_genuine_fault_is_in_the_table_and_the_other_way_round() -> None:
+    document = (Path(__file__).parents[2] / "docs" / "devices.md").read_text()
+    listed = set(re.findall(r"`(test_genuine_fault_\w+)`", document))
+    assert listed == {name for name in globals() if name.startswith("test_genuine_fault_")}
