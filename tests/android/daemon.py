@@ -30,6 +30,7 @@ def serve(features: list[str]) -> None:
     """Serve until the standard input ends."""
     # Outside the root by now, where nothing more can be loaded from.
     threading.excepthook = die
+    os.umask(0)  # adbd's, and so that of all its shells
     phone = Daemon(features)
     phone.listen()
     print(phone.port, flush=True)

@@ -13,6 +13,7 @@ import os
 import re
 import shutil
 import signal
+import subprocess
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -35,6 +36,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import UNAVAILABLE, CoolDown, DeviceProfile, Job, JobModel, Level, Warmup
 from mvdeploy.records.run import load_run
 from tests.android import tables
+from tests.android.fixtures import demand, demand_phones
 from tests.android.genuine import (
     FOREIGN,
     NOEXEC,
@@ -44,6 +46,7 @@ from tests.android.genuine import (
     genuine_phone,
     genuine_server,
 )
+from tests.android.phone import Phone
 from tests.android.server import AdbServer
 from tests.runners.native_kit import host_kit
 
@@ -261,6 +264,80 @@ def test_genuine_runner_of_the_user(
     (genuine_phone.tmp / "arguments").unlink()
     mask = 1 << genuine_phone.cores[0]
     assert re.search(rf"affinity mask: {mask:x}$", told, re.MULTILINE), told
+
+
+# Is the stand-in, which the other tests of phones use, like it?
+
+COMMANDS = (
+    "umask; pwd; id -u; id -un",
+    "env | sed 's/=.*//' | grep -v -e ADBD_PORT -e LD_LIBRARY_PATH -e QEMU_CPU | sort",
+    "no_such_program",
+    "./no_such_program; echo $?",
+    "/data; echo $?",
+    "cat /nowhere /proc/loadavg",
+    "exec 1>&-; exit 5",
+    "exit 300",
+    "kill -9 $$",
+    "kill -SEGV $$",
+    "sleep 0.2 & echo at once",
+    "cat; echo end",
+    "echo 'a",
+    "(",
+    "printf '%s\\n' 'a\\tb'; echo 'a\\tb'",
+    "seq 100000 | tail -c 20",
+    "seq 3 | wc -c; wc -c </dev/null",
+    "echo x | sha256sum; sha256sum -- /nowhere",
+    "timeout -s KILL 0.2 sleep 5; echo $?",
+    "taskset; taskset 0 true 2>/dev/null; echo $?",
+    "cd /data/local/tmp/alike && stat -c '%s %a %Y %n' -- */* && stat -c '%a %n' -- .",
+    "ls -d /data/local/run-*",
+    "grep -H . /sys/devices/system/cpu/cpu0/cpufreq/scaling_governor",
+    "[ -w /system ]; echo $?; touch /system/x; mkdir -p -- /system/x/y; mv -f -- /nowhere /x",
+    "getprop ro.product.model; dumpsys battery; dumpsys power; dumpsys nothing; settings get a b",
+    "dumpsys thermalservice; cmd power set-fixed-performance-mode-enabled false",
+)
+
+
+def test_genuine_and_stand_in_answer_alike(
+    genuine_phone: GenuinePhone, genuine_server: AdbServer, tmp_path: Path
+) -> None:
+    demand_phones()
+    for program in ("mksh", "toybox"):
+        demand(f"the program {program}", shutil.which(program) is not None)
+    file = tmp_path / "file"
+    file.write_text("text")
+    os.utime(file, (10**9, 10**9))
+    with Phone(tmp_path / "phone") as stand_in:
+        genuine_server.run("connect", stand_in.address)
+        try:
+            genuine = _answers(genuine_server, genuine_phone, file)
+            differ = set(genuine.items()) ^ set(_answers(genuine_server, stand_in, file).items())
+        finally:
+            genuine_server.run("disconnect", stand_in.address)
+            shutil.rmtree(genuine_phone.tmp / "alike")
+    assert genuine["umask; pwd; id -u; id -un"] == (0, "000\n/\n2000\nshell\n")
+    assert differ == set()
+
+
+def _answers(server: AdbServer, phone: Phone, file: Path) -> dict[str, tuple[int, str]]:
+    """Return exit status and words of each of the commands, and of adb when it sends a file."""
+
+    def ask(*words: str) -> tuple[int, str]:
+        done = subprocess.run(
+            ["adb", "-s", phone.address, *words],
+            env=server.environment,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        said = re.sub(r"\d+\.\d MB/s \(.*\)", "", done.stdout + done.stderr)
+        # Debian's adbd starts its shell by another name of the same file.
+        return done.returncode, said.replace("/system/bin/sh", "/bin/sh")
+
+    places = (f"{TMP}/alike/folder/file", "/system/file", "/system/new/file")
+    sent = {place: ask("push", str(file), place) for place in places}
+    return sent | {command: ask("shell", command) for command in COMMANDS}
 
 
 # What goes wrong. docs/devices.md lists these.
