@@ -23,19 +23,9 @@ import pytest
 from tests import shared
 from tests.android import packages, tables
 from tests.android.fixtures import demand, own_adb
-from tests.android.genuine_system import FOREIGN, NOEXEC, SMALL
+from tests.android.genuine_system import NOEXEC, SMALL
 from tests.android.phone import INNER, REPOSITORY, Phone
 from tests.android.server import AdbServer
-
-__all__ = [
-    "FOREIGN",
-    "NOEXEC",
-    "SMALL",
-    "GenuinePhone",
-    "android_programs",
-    "genuine_phone",
-    "genuine_server",
-]
 
 ABIS = {"x86_64": "x86_64", "aarch64": "arm64-v8a"}
 

@@ -6,6 +6,7 @@ test leaves the phone as it was.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -23,7 +24,7 @@ import psutil
 import pytest
 from click.testing import CliRunner
 
-from mvdeploy import devices, links, models
+from mvdeploy import devices, links
 from mvdeploy.cli.commands import bench as bench_cli
 from mvdeploy.errors import DeviceUnavailable, EngineError
 from mvdeploy.links import RunnerFailed, State
@@ -32,41 +33,29 @@ from mvdeploy.links.families.adb import AdbLink
 from mvdeploy.links.families.adb.shell import AdbShell
 from mvdeploy.links.shell import quote
 from mvdeploy.pipeline import report
-from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import UNAVAILABLE, CoolDown, DeviceProfile, Job, JobModel, Level, Warmup
 from mvdeploy.records.run import load_run
-from tests.android import tables
+from tests.android import packages, tables
 from tests.android.fixtures import demand, demand_phones
 from tests.android.genuine import (
-    FOREIGN,
-    NOEXEC,
-    SMALL,
     GenuinePhone,
     android_programs,
     genuine_phone,
     genuine_server,
 )
+from tests.android.genuine_system import FOREIGN, NOEXEC, SMALL
+from tests.android.kit import yardsticks
 from tests.android.phone import Phone
 from tests.android.server import AdbServer
 from tests.runners.native_kit import host_kit
 
-__all__ = ["android_programs", "genuine_phone", "genuine_server", "host_kit"]
+__all__ = ["android_programs", "genuine_phone", "genuine_server", "host_kit", "yardsticks"]
 
 LIMIT_S = 60.0
 WAIT_S = 20.0
 QUICK = CoolDown(limit_s=3.0, poll_s=1.0)
 ENGINES = {"onnx": "onnxruntime", "executorch": "executorch"}
 TMP = "/data/local/tmp"
-
-
-@pytest.fixture(scope="module")
-def exports(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    folder = tmp_path_factory.mktemp("exports")
-    builder = Builder(models.make_spec("yardstick"))
-    paths = {"onnx": folder / "net.onnx", "executorch": folder / "net.pte"}
-    for format_name, path in paths.items():
-        builder.export(format_name, path)
-    return paths
 
 
 def profile_of(phone: GenuinePhone) -> DeviceProfile:
@@ -119,15 +108,30 @@ def codes_of(link: AdbLink) -> set[str]:
     return {finding.code for finding in link.findings()}
 
 
-def runner_of(phone: GenuinePhone) -> psutil.Process:
-    return [one for one in phone.running() if "./mvdeploy-runner" in one.cmdline()][-1]
+def runners(phone: GenuinePhone) -> list[psutil.Process]:
+    found = []
+    for process in phone.running():
+        with contextlib.suppress(psutil.NoSuchProcess):
+            if "./mvdeploy-runner" in process.cmdline():
+                found.append(process)
+    return found
+
+
+def assert_runner_is_gone(phone: GenuinePhone) -> None:
+    assert eventually(lambda: not runners(phone))
 
 
 def assert_nothing_runs(phone: GenuinePhone) -> None:
+    assert eventually(lambda: not phone.processes()), phone.processes()
+
+
+def eventually(holds: Callable[[], bool]) -> bool:
     until = time.monotonic() + WAIT_S
-    while phone.processes() and time.monotonic() < until:
+    while not holds():
+        if time.monotonic() > until:
+            return False
         time.sleep(0.05)
-    assert phone.processes() == []
+    return True
 
 
 def forget(phone: GenuinePhone) -> None:
@@ -137,9 +141,7 @@ def forget(phone: GenuinePhone) -> None:
 
 def connect_again(server: AdbServer, phone: GenuinePhone) -> None:
     server.run("disconnect", phone.address)
-    until = time.monotonic() + WAIT_S
-    while "connected to" not in server.run("connect", phone.address):
-        assert time.monotonic() < until
+    assert eventually(lambda: "connected to" in server.run("connect", phone.address))
 
 
 # What works
@@ -167,10 +169,10 @@ def test_genuine_doctor(link_to, host_kit, genuine_phone: GenuinePhone) -> None:
 
 @pytest.mark.slow
 def test_genuine_run_as_it_is_typed(
-    genuine_phone: GenuinePhone, exports, host_kit, tmp_path: Path, monkeypatch
+    genuine_phone: GenuinePhone, yardsticks, host_kit, tmp_path: Path, monkeypatch
 ) -> None:
     monkeypatch.setenv("MVDEPLOY_KIT", str(host_kit))
-    arguments = [*map(str, exports.values()), "--device", genuine_phone.address]
+    arguments = [*map(str, yardsticks.values()), "--device", genuine_phone.address]
     few = ["--iterations", "4", "--sessions", "2", "--warmup", "1", "--threads", "1"]
     cores = ["--cores", str(genuine_phone.cores[0])]
     words = [*arguments, *few, *cores, "-o", str(tmp_path / "out")]
@@ -216,8 +218,8 @@ def test_genuine_names_of_files(link: AdbLink, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("format_name", ENGINES)
-def test_genuine_job_with_a_profile(link, exports, tmp_path: Path, format_name: str) -> None:
-    job = job_for(link, exports[format_name], tmp_path, profile_to=f"{link.scratch()}/profile")
+def test_genuine_job_with_a_profile(link, yardsticks, tmp_path: Path, format_name: str) -> None:
+    job = job_for(link, yardsticks[format_name], tmp_path, profile_to=f"{link.scratch()}/profile")
     result = link.run(job, LIMIT_S)
     assert len(result.samples) == 3
     assert result.hello["cores"] == list(link.profile.cores)
@@ -253,12 +255,12 @@ cp arguments /data/local/tmp/arguments
 
 
 def test_genuine_runner_of_the_user(
-    genuine_phone: GenuinePhone, link_to, exports, tmp_path: Path
+    genuine_phone: GenuinePhone, link_to, yardsticks, tmp_path: Path
 ) -> None:
     program = tmp_path / "executor runner"
     program.write_text(OWN)
     with link_to(runner=str(program)) as link:
-        result = link.run(job_for(link, exports["executorch"], tmp_path), LIMIT_S)
+        result = link.run(job_for(link, yardsticks["executorch"], tmp_path), LIMIT_S)
     assert result.samples.wall_ns == (2_300_000, 2_400_000, 2_500_000)
     told = (genuine_phone.tmp / "arguments").read_text()
     (genuine_phone.tmp / "arguments").unlink()
@@ -343,24 +345,24 @@ def _answers(server: AdbServer, phone: Phone, file: Path) -> dict[str, tuple[int
 # What goes wrong. docs/devices.md lists these.
 
 
-def test_genuine_fault_runner_segfault(genuine_phone, link, exports, tmp_path) -> None:
+def test_genuine_fault_runner_segfault(genuine_phone, link, yardsticks, tmp_path) -> None:
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
-            runner_of(genuine_phone).send_signal(signal.SIGSEGV)
+            runners(genuine_phone)[-1].send_signal(signal.SIGSEGV)
 
     with pytest.raises(RunnerFailed, match="killed by SIGSEGV while running inference"):
-        link.run(job_for(link, exports["onnx"], tmp_path, count=100_000), LIMIT_S, on_event)
-    assert_nothing_runs(genuine_phone)
+        link.run(job_for(link, yardsticks["onnx"], tmp_path, count=100_000), LIMIT_S, on_event)
+    assert_runner_is_gone(genuine_phone)
 
 
-def test_genuine_fault_runner_hang(genuine_phone, link, exports, tmp_path) -> None:
+def test_genuine_fault_runner_hang(genuine_phone, link, yardsticks, tmp_path) -> None:
     def on_event(event: dict) -> None:
         if event["event"] == "loaded":
-            runner_of(genuine_phone).suspend()
+            runners(genuine_phone)[-1].suspend()
 
     with pytest.raises(RunnerFailed, match="did not finish within 2 s"):
-        link.run(job_for(link, exports["onnx"], tmp_path, count=100_000), 2.0, on_event)
-    assert_nothing_runs(genuine_phone)
+        link.run(job_for(link, yardsticks["onnx"], tmp_path, count=100_000), 2.0, on_event)
+    assert_runner_is_gone(genuine_phone)
 
 
 def test_genuine_fault_full_disk(genuine_phone, host_kit, monkeypatch) -> None:
@@ -506,11 +508,11 @@ def test_genuine_fault_cut_during_push(genuine_phone, genuine_server, link_to) -
 
 @pytest.mark.parametrize("how", ["cable", "daemon"])
 def test_genuine_fault_lost_during_run(
-    genuine_phone, genuine_server, link_to, exports, tmp_path, how: str
+    genuine_phone, genuine_server, link_to, yardsticks, tmp_path, how: str
 ) -> None:
     link = link_to()
     with link:
-        job = job_for(link, exports["onnx"], tmp_path, count=100_000)
+        job = job_for(link, yardsticks["onnx"], tmp_path, count=100_000)
 
         def on_event(event: dict) -> None:
             if event["event"] == "warmup":
@@ -527,18 +529,20 @@ def test_genuine_fault_lost_during_run(
     forget(genuine_phone)
     connect_again(genuine_server, genuine_phone)
     with link_to() as link:
-        assert len(link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S).samples) == 3
+        assert len(link.run(job_for(link, yardsticks["onnx"], tmp_path), LIMIT_S).samples) == 3
     assert_nothing_runs(genuine_phone)
 
 
-def test_genuine_interrupted_run_leaves_nothing(genuine_phone, link, exports, tmp_path) -> None:
+def test_genuine_interrupted_run_leaves_no_runner(
+    genuine_phone, link, yardsticks, tmp_path
+) -> None:
     def on_event(event: dict) -> None:
         if event["event"] == "warmup":
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
-        link.run(job_for(link, exports["onnx"], tmp_path, count=100_000), LIMIT_S, on_event)
-    assert_nothing_runs(genuine_phone)
+        link.run(job_for(link, yardsticks["onnx"], tmp_path, count=100_000), LIMIT_S, on_event)
+    assert_runner_is_gone(genuine_phone)
 
 
 def test_genuine_file_that_is_not_there(link) -> None:
@@ -551,6 +555,13 @@ def test_genuine_phone_is_left_as_it_was_found(genuine_phone, host_kit) -> None:
         pass
     assert_nothing_runs(genuine_phone)
     assert list(genuine_phone.tmp.iterdir()) == []
+
+
+def test_packages_that_cannot_be_had(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(packages, "SUITE", "none")
+    with pytest.raises(packages.NotToBeHad, match="apt-get"):
+        packages.unpacked(tmp_path / "android")
+    assert not (tmp_path / "android" / "none").exists()
 
 
 def test_every_genuine_fault_is_in_the_table_and_the_other_way_round() -> None:
