@@ -15,6 +15,7 @@ import re
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -45,7 +46,7 @@ from tests.android.genuine import (
 )
 from tests.android.genuine_system import FOREIGN, NOEXEC, SMALL
 from tests.android.kit import yardsticks
-from tests.android.phone import Phone
+from tests.android.phone import REPOSITORY, Phone
 from tests.android.server import AdbServer
 from tests.runners.native_kit import host_kit
 
@@ -555,6 +556,33 @@ def test_genuine_phone_is_left_as_it_was_found(genuine_phone, host_kit) -> None:
         pass
     assert_nothing_runs(genuine_phone)
     assert list(genuine_phone.tmp.iterdir()) == []
+
+
+KILLED = """
+import sys
+from pathlib import Path
+import psutil
+from tests.android.genuine import GenuinePhone
+phone = GenuinePhone(Path(sys.argv[1]), Path(sys.argv[2]))
+print(*(one.pid for one in psutil.Process().children(recursive=True)), flush=True)
+sys.stdin.read()
+"""
+
+
+def test_nothing_is_left_of_a_phone_whose_tests_are_killed(
+    genuine_phone: GenuinePhone, android_programs: Path, tmp_path: Path
+) -> None:
+    with subprocess.Popen(
+        [sys.executable, "-c", KILLED, str(tmp_path / "phone"), str(android_programs)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(REPOSITORY)},
+    ) as process:
+        assert process.stdout is not None
+        numbers = list(map(int, process.stdout.readline().split()))
+        process.kill()
+    assert len(numbers) == 4  # what waits for the phone, its first process, the relay, adbd
+    assert eventually(lambda: not any(map(psutil.pid_exists, numbers)))
 
 
 def test_packages_that_cannot_be_had(tmp_path: Path, monkeypatch) -> None:
