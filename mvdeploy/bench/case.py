@@ -38,12 +38,14 @@ class Entry:
         model: what a runner has to load.
         outputs: what it must compute; empty when that is not known.
         finite: whether its outputs have to be finite: those of a sound network on a picture are.
+        setting: the setting of the device that it runs in; see `mvdeploy.links.Setting`.
     """
 
     slug: str
     model: JobModel
     outputs: tuple[TensorInfo, ...] = ()
     finite: bool = True
+    setting: str = ""
 
     def check_outputs(self, result: ModelResult) -> None:
         """Check that the outputs of an inference can be those of this case.

@@ -1,5 +1,8 @@
 """Measure the cases of a run.
 
+Cases that differ in a setting of the whole device cannot share a session: the sessions of one
+setting and those of the other take turns.
+
 Every case is first probed alone, in a process of its own: that shows whether it runs at all, what
 one inference takes, and its load time, first inference and memory undisturbed. Then the cases of
 one engine share sessions (see `mvdeploy.bench.schedule`), until every median and every ratio is
@@ -90,7 +93,7 @@ def measure(
     """Measure cases that can share a runner: of one engine, with one number of threads.
 
     Args:
-        entries: the cases; the first is the reference of the comparisons.
+        entries: the cases; the first in each setting is the reference of its comparisons.
         link: an open link to the device.
         plan: how.
         listener: gets the measurements and failures.
@@ -98,16 +101,23 @@ def measure(
         clock: seconds, for the time limits.
 
     Returns:
-        The paired samples of the first case with each other one.
+        The paired samples of the first case with each other one in its setting.
     """
-    runs = [run for entry in entries if (run := _probe(entry, link, plan, listener)) is not None]
-    work = _Work(runs, link, plan, listener, clock)
-    if anchor is not None and runs:
-        work.set_anchor(anchor)
-    while any(counts := work.counts()) or not work.settled():
-        work.session(counts)
-    work.tell(final=True)
-    return work.comparisons()
+    works: dict[str, _Work] = {}
+    for setting in dict.fromkeys(entry.setting for entry in entries):
+        link.take(setting)
+        found = (_probe(e, link, plan, listener) for e in entries if e.setting == setting)
+        runs = [run for run in found if run is not None]
+        works[setting] = _Work(runs, link, plan, listener, clock)
+        if anchor is not None and runs:
+            works[setting].set_anchor(anchor)
+    while unfinished := {s: work for s, work in works.items() if not work.finished()}:
+        for setting, work in unfinished.items():
+            link.take(setting)
+            work.session(work.counts())
+    for work in works.values():
+        work.tell(final=True)
+    return tuple(comparison for work in works.values() for comparison in work.comparisons())
 
 
 def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress | None:
@@ -183,6 +193,10 @@ class _Work:
     def counts(self) -> list[int]:
         """Return how often each case is to run in its blocks of the next session."""
         return [run.count(self._plan, self._number) for run in self._runs]
+
+    def finished(self) -> bool:
+        """Say whether no further session is needed."""
+        return not any(self.counts()) and self.settled()
 
     def settled(self) -> bool:
         """Say whether the comparisons need no further session."""

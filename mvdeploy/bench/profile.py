@@ -36,7 +36,7 @@ def profile(
     """Profile cases, all of them in turns in one process, so that they meet the same disturbances.
 
     Args:
-        entries: the cases.
+        entries: the cases, all in one setting of the device.
         link: an open link to the device.
         plan: ``profile_iterations`` says how many inferences of each case are profiled.
         limit_s: seconds after which the job counts as hung.
@@ -47,6 +47,7 @@ def profile(
     Raises:
         EngineError: the job failed.
     """
+    link.take(entries[0].setting)
     models: list[JobModel] = []
     for entry in entries:
         folder = f"{link.scratch()}/profile-{entry.slug}"

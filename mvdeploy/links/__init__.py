@@ -195,6 +195,19 @@ class Attached:
         return self.state == "device"
 
 
+@dataclasses.dataclass(frozen=True)
+class Setting:
+    """A way in which a whole device is set, for all that it runs.
+
+    Attributes:
+        name: what `Link.take` takes, and what the names of cases end with.
+        title: in words, as they stand behind the name of the device.
+    """
+
+    name: str
+    title: str
+
+
 class Link(abc.ABC):
     """A connection to one device: open, upload, run (and fetch) as often as needed, close.
 
@@ -226,6 +239,20 @@ class Link(abc.ABC):
 
         Raises:
             DeviceUnavailable: it does not answer, or `on_reached` refuses it.
+        """
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Return the settings that everything is to be measured in, if there are several."""
+        return ()
+
+    def take(self, setting: str) -> None:  # noqa: B027 - most devices have nothing to set
+        """Set the device; ``""`` is how it was set when it was opened.
+
+        Args:
+            setting: name of one of `settings`.
+
+        Raises:
+            DeviceUnavailable: the device is gone.
         """
 
     @abc.abstractmethod

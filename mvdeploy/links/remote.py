@@ -9,7 +9,7 @@ import json
 import posixpath
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mvdeploy import files, kits
@@ -24,6 +24,7 @@ from mvdeploy.links import (
     Options,
     executor_runner,
     outcome,
+    pinning,
     typed,
 )
 from mvdeploy.links.shell import Answer, Shell, ended, last_line, quote
@@ -76,6 +77,7 @@ class RemoteLink(Link):
         self._summer: str | None = None
         self._shell: Shell | None = None
         self._session = ""
+        self._pinning = pinning.Pinning(profile, self._allowed_cores, self._moved)
 
     # What a kind of device has to say.
 
@@ -289,9 +291,21 @@ class RemoteLink(Link):
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Have the kit's runner do a job; see `Link.run`."""
         self._ready()
-        heard = outcome.Heard(on_event)
         if self._own:
-            return self._run_own(job, heard, limit_s)
+            return self._run_own(job, outcome.Heard(on_event), limit_s)
+        return self._pinning.run(job, lambda own: self._run(own, limit_s, on_event))
+
+    def _allowed_cores(self) -> Collection[int]:
+        """Return the cores that the runner may use."""
+        return pinning.may_use(self.call_runner("--hello").out)
+
+    def _moved(self, refused: pinning.Cores, used: pinning.Cores) -> None:
+        listed = {"cores": refused, "used": used}
+        values = {name: ", ".join(map(str, cores)) for name, cores in listed.items()}
+        self.found("cores_refused", Level.WARNING, device=self.shell.name, **values)
+
+    def _run(self, job: Job, limit_s: float, on_event: OnEvent | None) -> JobResult:
+        heard = outcome.Heard(on_event)
         self._send_job(job)
         words = quote(*self.kit.command)
         stream = self._execute(

@@ -335,12 +335,17 @@ def preprocessing(spec: ModelSpec) -> Preprocessing:
     return feeding.changed(steps, spec.images)
 
 
-def build(spec: ModelSpec) -> nn.Module:
+def build(spec: ModelSpec, *, seeded: bool = True) -> nn.Module:
     """Build a network in eval mode with its weights.
 
     Without a checkpoint the weights are seeded random ones that carry signal. They depend on the
     model, its classes and the seed, not on patches or image size, so that two patch configurations
     are compared with equal weights; but where a family says that they fit one size.
+
+    Args:
+        spec: of the network.
+        seeded: without a checkpoint, have such random weights; or else those that modules begin
+            with, for what does not depend on them.
 
     Raises:
         UsageError: the spec cannot be built, or its checkpoint is gone, has changed or holds values
@@ -366,7 +371,7 @@ def build(spec: ModelSpec) -> nn.Module:
         network: nn.Module = family.build(asked)
     if spec.weights is not None:
         _load(family, network, spec, spec.weights)
-    elif configurable or spec.seed is not None:
+    elif seeded and (configurable or spec.seed is not None):
         size, batches = random_weights.images_for(spec, sized=not configurable, fixed=fixed)
         # Weights that are the same for all image sizes are the same however images are fed, too.
         fed = None if configurable else preprocessing(spec)

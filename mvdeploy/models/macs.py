@@ -27,8 +27,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
+
+from mvdeploy.dispatch import DispatchMode
 
 Shape = tuple[int, ...]
 
@@ -162,7 +163,7 @@ def _slow_attention() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-class _Recorder(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Recorder(DispatchMode):
     """Writes down calls of modules and operations that multiply."""
 
     def __init__(self, whole: Call) -> None:

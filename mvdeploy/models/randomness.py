@@ -9,9 +9,9 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mvdeploy.dispatch import DispatchMode
 from mvdeploy.errors import UsageError
 
 _SAME = 1e-4
@@ -60,7 +60,7 @@ def _near(one: Tensor, other: Tensor) -> bool:
     return not a.numel() or bool((a - b).abs().max() <= _SAME * a.abs().max())
 
 
-class _Watch(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Watch(DispatchMode):
     """Notes the first operator that draws random numbers.
 
     Attributes:

@@ -34,9 +34,9 @@ import torch.nn.functional as F  # noqa: N812
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
-from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
+from mvdeploy.dispatch import DispatchMode
 from mvdeploy.errors import CheckFailed, UsageError
 from mvdeploy.passes._modules import Examples, as_tuple, replace
 
@@ -99,7 +99,7 @@ class _Pair:
     argument: Tensor  # of the layer
 
 
-class _Uses(TorchDispatchMode):  # type: ignore[no-untyped-call]
+class _Uses(DispatchMode):
     """Counts how often each tensor is an operator's argument. Keeps them, so that ids stay true.
 
     Attributes:

@@ -151,14 +151,14 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     from mvdeploy.models.preprocess import sample_photograph
 
     photograph = request.photograph or sample_photograph()
-    wanted = request.wanted
+    link = links.get(request.device, request.link_options)
+    wanted = prepare.in_settings(request.wanted, link.settings())
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
         spec: Builder(spec, photograph, on_step, request.left_out, request.wish)
         for spec in request.specs
     }
-    link = links.get(request.device, request.link_options)
     store: Store | None = None
     try:
         with _saying_what_is_kept(lambda: store), opened(link, on_step):
@@ -167,7 +167,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             store = stores.create(
                 request.root,
                 _title(wanted),
-                [dataclasses.replace(w.case, device=device) for w in wanted],
+                [dataclasses.replace(w.case, device=_set(device, w.setting)) for w in wanted],
                 device=device,
                 plan=plan,
                 command=request.command,
@@ -184,6 +184,14 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 if store is not None:
                     store.found(finding)
     return store
+
+
+def _set(device: Device, setting: links.Setting | None) -> Device:
+    """Return a device as it is set for a case: its name says how."""
+    if setting is None:
+        return device
+    title = f"{device.profile.title}, {setting.title}"
+    return dataclasses.replace(device, profile=dataclasses.replace(device.profile, title=title))
 
 
 @contextlib.contextmanager

@@ -15,7 +15,7 @@ from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.files import writing
-from mvdeploy.links import Link
+from mvdeploy.links import Link, Setting
 from mvdeploy.pipeline import origin
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.files import Opened, demand_inputs, measurable
@@ -49,12 +49,14 @@ class Wanted:
         source: a network, or an exported file.
         options: how a network is exported.
         findings: what is to be known of an exported file.
+        setting: of the device; see `mvdeploy.links.Setting`.
     """
 
     case: Case
     source: ModelSpec | Path
     options: export.Options = export.DEFAULTS
     findings: tuple[Finding, ...] = ()
+    setting: Setting | None = None
 
 
 def wanted(
@@ -186,6 +188,19 @@ def _case_of_file(path: Path, artifact: Artifact) -> Case:
     return Case(slug, label, "", artifact, format=artifact.format, precision=artifact.precision)
 
 
+def in_settings(cases: Sequence[Wanted], settings: Sequence[Setting]) -> list[Wanted]:
+    """Return the cases, each in every setting of the device; as they are without any."""
+    return [
+        dataclasses.replace(
+            wanted,
+            case=dataclasses.replace(wanted.case, slug=f"{wanted.case.slug}-{setting.name}"),
+            setting=setting,
+        )
+        for wanted in cases
+        for setting in settings
+    ] or [*cases]
+
+
 class Preparation:
     """Exports every network to every format once, however many cases it is in.
 
@@ -214,8 +229,8 @@ class Preparation:
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
         """Bring the cases to the device; those whose export fails are saved with the reason."""
-        files = {w.case.slug: self._file(w) for w in wanted}
-        return [self._entry(slug, path) for slug, path in files.items() if path is not None]
+        files = [(w, self._file(w)) for w in wanted]
+        return [self._entry(w, path) for w, path in files if path is not None]
 
     def _file(self, wanted: Wanted) -> Path | None:
         slug, source = wanted.case.slug, wanted.source
@@ -287,11 +302,13 @@ class Preparation:
             return None
         return self._upload(name, exported.path, exported.artifact, first.engine)
 
-    def _entry(self, slug: str, path: Path) -> Entry:
-        case = self.store.case(slug)
+    def _entry(self, wanted: Wanted, path: Path) -> Entry:
+        case = self.store.case(wanted.case.slug)
         if case.artifact is None:
-            raise ValueError(f"case {slug} has a file but no manifest")
-        return self._upload(slug, path, case.artifact, case.engine)
+            raise ValueError(f"case {case.slug} has a file but no manifest")
+        entry = self._upload(case.slug, path, case.artifact, case.engine)
+        setting = wanted.setting.name if wanted.setting is not None else ""
+        return dataclasses.replace(entry, setting=setting)
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
         files = _write_inputs(self.store.folder, slug, self._photograph, artifact)

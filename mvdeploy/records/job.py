@@ -18,8 +18,8 @@ in ``event``. They come in this order:
                 shapes, where the runner cannot tell), ``memory``
 ``profile``     for each profiled model: ``model``, ``path`` of the engine's own profile
 ``done``        ``peak_memory``; the last event
-``error``       instead of the rest: ``kind`` (load, run, input, memory, disk; device when it is
-                gone), ``message``, ``remedy``
+``error``       instead of the rest: ``kind`` (load, run, input, memory, disk; cores when it may not
+                run on those of the job, and device when that is gone), ``message``, ``remedy``
 ==============  ==================================================================================
 
 Times are nanoseconds, memory is bytes.

@@ -358,6 +358,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "iterations are the warm-up, and CPU times and memory are not known.",
         "Leave --runner out to measure with mvdeploy's own runner.",
     ),
+    "cores_refused": (
+        "{device} does not let a program run on the cores {cores}: it ran on {used} instead.",
+        "Compare it with no result of other cores; measure again when the device has all of its "
+        "cores switched on, or choose some with --cores.",
+    ),
     "runner_times_lost": (
         "The device's log kept {told} of the {total} times that your own program told, so that it "
         "was run {runs} times for fewer inferences each, with a warm-up in each.",

@@ -39,7 +39,7 @@ class Failed(Exception):
     """Ends the job with an ``error`` event.
 
     Args:
-        kind: ``load``, ``run``, ``input``, ``memory`` or ``disk``.
+        kind: ``load``, ``run``, ``input``, ``cores``, ``memory`` or ``disk``.
         message: one sentence on what happened.
         remedy: one sentence on what to do.
     """
@@ -229,6 +229,7 @@ def stage(kind: str, what: str) -> Iterator[None]:
 
 _REMEDIES = {
     "input": "Correct the job's input and run it again.",
+    "cores": "Choose other cores.",
     "load": "Check that this engine and its version run models of this format.",
     "run": "Run it with another engine, or report this to the engine's developers.",
 }

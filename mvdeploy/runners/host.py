@@ -52,8 +52,9 @@ def main() -> None:
 
 
 def _run(job: Job, emit: Emit) -> None:
-    with stage("input", "The job cannot be done here"):
+    with stage("cores", "The runner cannot be bound to cores"):
         process.bind(job.cores)
+    with stage("input", "The job cannot be done here"):
         chosen = {model.engine: engines.get(model.engine) for model in job.models}
     versions = {name: version_of(name, engine) for name, engine in chosen.items()}
     clock = {"wall": _clock("perf_counter"), "cpu": _clock("thread_time")}

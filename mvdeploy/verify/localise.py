@@ -13,7 +13,9 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 import math
+import weakref
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
@@ -84,9 +86,10 @@ class Capture:
     def __init__(self, network: nn.Module, *inputs: Tensor) -> None:
         import torch
 
-        self._read: dict[str, tuple[Tensor, Array]] = {}
-        self._returned: dict[str, tuple[Tensor, Array]] = {}
-        self._folded: list[Tensor] = []
+        self._snapshots = _Snapshots()
+        self._read: dict[str, tuple[int, Array]] = {}
+        self._returned: dict[str, tuple[int, Array]] = {}
+        self._folded: set[int] = set()
         self._repeated: set[str] = set()
         self._alone: set[str] = set()
         hooks = []
@@ -96,7 +99,7 @@ class Capture:
                 hooks.append(module.register_forward_pre_hook(self._before(path)))
                 hooks.append(module.register_forward_hook(self._after(path)))
         try:
-            with torch.inference_mode():
+            with torch.no_grad():  # inference_mode() does not count changes of tensors
                 network(*inputs)
         finally:
             for hook in hooks:
@@ -116,10 +119,10 @@ class Capture:
                 self._repeated.add(path)
             tensors = [a for a in args if isinstance(a, torch.Tensor)]
             if len(tensors) == 1:
-                self._read[path] = _snapshot(tensors[0])
+                self._read[path] = self._snapshots.of(tensors[0])
                 self._alone |= {path} if len(args) == 1 else set()
             if isinstance(module, _BatchNorm):
-                self._folded += tensors
+                self._folded.update(self._snapshots.of(tensor)[0] for tensor in tensors)
 
         return record
 
@@ -128,33 +131,50 @@ class Capture:
 
         def record(module: nn.Module, args: tuple[object, ...], output: object) -> None:
             if isinstance(output, torch.Tensor):
-                self._returned[path] = _snapshot(output)
+                self._returned[path] = self._snapshots.of(output)
 
         return record
 
     def _made(self) -> tuple[dict[str, list[str]], dict[str, list[str]]]:
         makers: dict[int, list[str]] = collections.defaultdict(list)
         for path, (tensor, _) in self._returned.items():
-            if path not in self._read or self._read[path][0] is not tensor:
-                makers[id(tensor)].append(path)
+            if path not in self._read or self._read[path][0] != tensor:
+                makers[tensor].append(path)
         read, returned = (
-            {path: makers[id(tensor)] for path, (tensor, _) in tensors.items()}
+            {path: makers[tensor] for path, (tensor, _) in tensors.items()}
             for tensors in (self._read, self._returned)
         )
         return read, returned
 
-    def _arrays(self, tensors: Mapping[str, tuple[Tensor, Array]]) -> dict[str, Array]:
-        folded = {id(tensor) for tensor in self._folded}
+    def _arrays(self, tensors: Mapping[str, tuple[int, Array]]) -> dict[str, Array]:
         return {
             path: array
             for path, (tensor, array) in tensors.items()
-            if path not in self._repeated and id(tensor) not in folded
+            if path not in self._repeated and tensor not in self._folded
         }
 
 
-def _snapshot(tensor: Tensor) -> tuple[Tensor, Array]:
-    """Return a tensor, for its identity, and its values now: a later module may work in place."""
-    return tensor, tensor.numpy().copy()
+class _Snapshots:
+    """What tensors were, as a later module may work in place; no tensor is kept for it."""
+
+    def __init__(self) -> None:
+        self._count = itertools.count()
+        self._latest: dict[int, tuple[weakref.ref[Tensor], int, int, Array]] = {}
+
+    def of(self, tensor: Tensor) -> tuple[int, Array]:
+        """Return a number that stands for a tensor, and its values now, which others share."""
+        known = self._latest.get(id(tensor))
+        # Changes of those that were made in inference mode are not counted.
+        version = -1 if tensor.is_inference() else tensor._version
+        if known is None or known[0]() is not tensor:  # another one had this address
+            number = next(self._count)
+        else:
+            _, number, before, array = known
+            if version == before >= 0:
+                return number, array
+        array = tensor.detach().numpy().copy()
+        self._latest[id(tensor)] = (weakref.ref(tensor), number, version, array)
+        return number, array
 
 
 def references(operators: tuple[Operator, ...], capture: Capture) -> dict[str, Array]:

@@ -13,7 +13,7 @@ import fcntl
 import platform
 import struct
 import threading
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 
 CORES = 8
 CALLS = {"x86_64": (203, 204, 317), "aarch64": (122, 123, 277)}
@@ -43,11 +43,16 @@ def _program(*calls: int) -> list[Line]:
     return [*lines, (give, 0, 0, ALLOW), (give, 0, 0, USER_NOTIFY)]
 
 
-def start() -> None:
-    """Filter this process and all that it will start. Call it before it has threads."""
+def start(off: Container[int] = ()) -> None:
+    """Filter this process and all that it will start. Call it before it has threads.
+
+    Args:
+        off: cores that are switched off, or kept for others.
+    """
     calls = CALLS[platform.machine()]
     listener = set_filter(_program(*calls[:2]), NEW_LISTENER)
-    threading.Thread(target=_Masks(listener, calls[0]).answer, daemon=True).start()
+    masks = _Masks(listener, calls[0], sum(1 << n for n in range(CORES) if n not in off))
+    threading.Thread(target=masks.answer, daemon=True).start()
 
 
 def set_filter(lines: Sequence[Line], flags: int = 0) -> int:
@@ -73,8 +78,9 @@ def set_filter(lines: Sequence[Line], flags: int = 0) -> int:
 
 
 class _Masks:
-    def __init__(self, listener: int, call_set: int) -> None:
+    def __init__(self, listener: int, call_set: int, all_of_them: int) -> None:
         self._listener, self._call_set = listener, call_set
+        self._all = all_of_them
         self._masks: dict[int, int] = {}
 
     def answer(self) -> None:
@@ -101,7 +107,7 @@ class _Masks:
     def _set(self, asker: int, pid: int, size: int, address: int) -> int:
         with open(f"/proc/{asker}/mem", "rb", buffering=0) as memory:
             memory.seek(address)
-            mask = int.from_bytes(memory.read(min(size, 128)), "little") & (1 << CORES) - 1
+            mask = int.from_bytes(memory.read(min(size, 128)), "little") & self._all
         if not mask:
             raise OSError(errno.EINVAL, "none of these cores")
         self._masks[pid] = mask
@@ -122,7 +128,7 @@ class _Masks:
                 return self._masks[pid]
             group, parent = _family(pid)
             pid = group if group != pid else parent
-        return (1 << CORES) - 1
+        return self._all
 
 
 def _family(pid: int) -> tuple[int, int]:

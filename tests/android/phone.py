@@ -86,6 +86,7 @@ class Phone:
         folder: new; the phone's files are in its ``root``.
         features: of its adbd.
         noexec: whether nothing can be run from /data/local/tmp.
+        off: cores that nothing can run on.
 
     Attributes:
         address: for `adb connect`, and by which adb names it.
@@ -94,7 +95,11 @@ class Phone:
     """
 
     def __init__(
-        self, folder: Path, features: tuple[str, ...] = FEATURES, noexec: bool = False
+        self,
+        folder: Path,
+        features: tuple[str, ...] = FEATURES,
+        noexec: bool = False,
+        off: tuple[int, ...] = (),
     ) -> None:
         self.root = folder / "root"
         tables.write(self.root)
@@ -102,7 +107,8 @@ class Phone:
         words += ["--kill-child"]
         words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), "system", str(self.root)]
         qemu = tables.real("qemu-aarch64-static")
-        self._start([*words, qemu, ",".join(features), "noexec" * noexec], folder / "errors.txt")
+        flags = ",".join((*["noexec"] * noexec, *(f"off{core}" for core in off)))
+        self._start([*words, qemu, ",".join(features), flags], folder / "errors.txt")
 
     def _start(self, words: list[str], errors: Path) -> None:
         """Start its inner side, whose complaints go to a file."""

@@ -41,7 +41,8 @@ def main(root: str, qemu: str, features: str, flags: str) -> None:
     os.chdir("/")
     for path in tables.CLOSED:
         os.chmod(path, 0o555)
-    live(lambda: _serve(features.split(",")))
+    off = [int(flag.removeprefix("off")) for flag in flags.split(",") if flag[:3] == "off"]
+    live(lambda: _serve(features.split(","), off))
 
 
 def live(serve: Callable[[], None]) -> NoReturn:
@@ -58,8 +59,8 @@ def live(serve: Callable[[], None]) -> NoReturn:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _serve(features: list[str]) -> None:
-    affinity.start()
+def _serve(features: list[str], off: list[int]) -> None:
+    affinity.start(off)
     daemon.serve(features)
 
 

@@ -101,6 +101,34 @@ def test_every_case_is_probed_alone_first(make_link, make_entries, heard: Heard)
     assert (found.peak_memory_bytes, found.baseline_memory_bytes) == (1003, 10)
 
 
+def test_settings_of_the_device_take_turns(make_link, make_entries, heard: Heard) -> None:
+    """Cases of one setting share sessions, and are compared with each other only."""
+    link, taken = make_link(), []
+    link.take = lambda setting: taken.append((setting, len(link.jobs)))
+    names = ("fixed", "free")
+    both = [dataclasses.replace(e, setting=names[i % 2]) for i, e in enumerate(make_entries(4))]
+    found = measure(both, link, PLAN, heard.listener)
+    first = len(both)  # each is loaded once, as with one thread nothing is to be compared
+    assert [cases(job) for job in link.jobs[:first]] == [[0], [2], [1], [3]]
+    sessions = [sorted(cases(job)) for job in link.jobs[first:]]
+    assert sessions == [[0, 2], [1, 3]] * PLAN.sessions
+    # It is set before each, not after.
+    turns = [(names[i % 2], first + i) for i in range(len(sessions))]
+    assert taken == [("fixed", 0), ("free", 2), *turns]
+    assert [(c.a, c.b) for c in found] == [("c0", "c2"), ("c1", "c3")]
+    for slug in ("c0", "c1", "c2", "c3"):
+        assert len(heard.measurements(slug)[-1].sessions) == PLAN.sessions
+
+
+def test_a_setting_without_a_case_that_runs_costs_nothing(make_link, make_entries, heard) -> None:
+    link = make_link(fault=lambda job, _: DEAD if 1 in cases(job) else None)
+    first, second = make_entries(2)
+    both = [first, dataclasses.replace(second, setting="free")]
+    measure(both, link, PLAN, heard.listener)
+    assert list(heard.failures()) == ["c1"]
+    assert len(heard.measurements("c0")[-1].sessions) == PLAN.sessions
+
+
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.integers(0, 60),

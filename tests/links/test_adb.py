@@ -491,6 +491,24 @@ def test_fault_runner_hang(shared_link, shared_phone, exports, tmp_path) -> None
     assert_nothing_runs(attached)
 
 
+@pytest.mark.slow
+def test_fault_core_off(
+    make_phone: MakePhone, adb_server: AdbServer, link_to, exports, tmp_path
+) -> None:
+    phone = make_phone(off=(7,))
+    adb_server.run("connect", phone.address)
+    with link_to(phone) as link:
+        for _ in range(2):
+            result = link.run(job_for(link, exports["onnx"], tmp_path), LIMIT_S)
+            assert result.hello["cores"] == [4, 5, 6]
+        (moved,) = [one for one in link.findings() if one.code == "cores_refused"]
+        assert moved.values["cores"] == "4, 5, 6, 7"
+        assert moved.values["used"] == "4, 5, 6"
+        asked = dataclasses.replace(job_for(link, exports["onnx"], tmp_path), cores=(6, 7))
+        with pytest.raises(RunnerFailed, match="cannot be bound to the cores 6, 7"):
+            link.run(asked, LIMIT_S)
+
+
 def test_fault_programs_not_run(make_phone: MakePhone, adb_server, options, link_to) -> None:
     phone = make_phone(noexec=True)
     adb_server.run("connect", phone.address)

@@ -69,6 +69,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "screen_on": {},
     "no_checksums": {"device": "Pixel 4"},
     "own_runner": {"program": "executor_runner"},
+    "cores_refused": {"device": "Pixel 4", "cores": "4, 5, 6, 7", "used": "4, 5, 6"},
     "runner_times_lost": {"total": 110, "told": 80, "runs": 2},
     "left_behind": {"device": "Pixel 4", "folder": "/data/local/tmp/mvdeploy", "reason": "Gone."},
     "emulated": {"device": "A phone"},

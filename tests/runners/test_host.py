@@ -206,6 +206,7 @@ def test_a_core_that_there_is_not_is_an_error(make_job, run, others):
     ended = run(make_job("steady", cores=(*others, 4000)))
     assert ended.status == 4
     assert ended.kinds == ["error"]
+    assert ended.events[0]["kind"] == "cores"
     assert "4000" in ended.events[0]["message"]
     assert "cores it may use" in ended.events[0]["remedy"]
 

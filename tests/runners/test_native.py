@@ -205,6 +205,7 @@ def test_the_runner_is_bound_to_the_cores_of_the_job(make_job, run):
 def test_a_core_that_there_is_not_is_an_error(make_job, run, cores):
     ended = run(make_job("well", cores=cores))
     assert ended.kinds == ["error"]
+    assert failure(ended)["kind"] == "cores"
     assert str(cores[-1]) in failure(ended)["message"]
     assert "cores it may use: 0" in ended.events[0]["remedy"]
 

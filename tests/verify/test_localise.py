@@ -180,3 +180,26 @@ def test_operators_that_share_names_and_read_themselves_are_found_alike() -> Non
     for kept in range(1, 6):
         some = operators[:kept]
         assert list(localise.references(some, capture)) == list(plainly(some, capture))
+
+
+class Inference(nn.Module):
+    """Works in place, on what was made in inference mode or not."""
+
+    def __init__(self, *, inference: bool) -> None:
+        super().__init__()
+        self.first, self.second = nn.Identity(), nn.ReLU(inplace=True)
+        self.inference = inference
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        with torch.inference_mode(self.inference):
+            return self.second(self.first(x - 1))
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_a_tensor_is_kept_once_until_it_is_changed_in_place(inference: bool) -> None:
+    capture = localise.Capture(Inference(inference=inference), torch.zeros(3))
+    assert capture.outputs["first"].tolist() == capture.inputs["second"].tolist() == [-1, -1, -1]
+    assert capture.outputs["second"].tolist() == [0, 0, 0]
+    assert (capture.outputs["first"] is capture.inputs["second"]) is not inference
+    # One tensor all the time: who made it is told by who changed it last.
+    assert capture.makers_of_inputs["second"] == capture.makers_of_outputs["second"]

@@ -196,7 +196,7 @@ def _describe(
     from mvdeploy.models import stages
     from mvdeploy.verify import inputs
 
-    built = models.build(spec)
+    built = models.build(spec, seeded=False)  # no weight changes what is described
     feed = inputs.seeded(spec.inputs, spec.seed or 0)
     examples = tuple(map(torch.from_numpy, feed.values()))
     prepared, reports = passes.prepare(built, examples, passes.known(left_out))

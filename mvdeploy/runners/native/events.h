@@ -24,7 +24,7 @@ void event_print(event *done);
 
 /* Print an ``error`` event and end the process.
  *
- * kind: "input", "load", "run" or "memory".
+ * kind: "input", "cores", "load", "run" or "memory".
  * remedy: one sentence on what to do; NULL for that of the kind.
  * format: of one sentence on what happened.
  */

@@ -50,7 +50,7 @@ static _Noreturn void cannot_bind(const int64_t *cores, size_t count, const cpu_
   add_set(&may, allowed);
   snprintf(remedy, sizeof remedy, "Choose among the cores it may use: %.400s.",
            may.size ? may.bytes : "none");
-  fail("input", remedy, "The runner cannot be bound to the cores %.400s.", asked.bytes);
+  fail("cores", remedy, "The runner cannot be bound to the cores %.400s.", asked.bytes);
 }
 
 void process_bind(const int64_t *cores, size_t count) {
