@@ -366,6 +366,15 @@ def test_genuine_fault_runner_hang(genuine_phone, link, yardsticks, tmp_path) ->
     assert_runner_is_gone(genuine_phone)
 
 
+def test_genuine_fault_core_off(genuine_phone, host_kit, yardsticks, tmp_path) -> None:
+    there, absent = genuine_phone.cores[0], genuine_phone.cores[-1] + 1
+    profile = dataclasses.replace(profile_of(genuine_phone), cores=(there, absent))
+    with AdbLink(profile, {"kit": str(host_kit), "keep_on_device": "1"}) as link:
+        result = link.run(job_for(link, yardsticks["onnx"], tmp_path), LIMIT_S)
+        assert result.hello["cores"] == [there]
+        assert "cores_refused" in codes_of(link)
+
+
 def test_genuine_fault_full_disk(genuine_phone, host_kit, monkeypatch) -> None:
     monkeypatch.setattr(AdbShell, "folder", SMALL)
     link = AdbLink(profile_of(genuine_phone), {"kit": str(host_kit)})
