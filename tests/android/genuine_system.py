@@ -27,8 +27,8 @@ from typing import Any, NoReturn
 from tests.android import affinity, daemon, system, tables
 
 SHELL_USER, ROOT_USER = 2000, 0
-FOREIGN = 65_000
-"""The machine's number of the user that is root on the phone, where root runs the tests."""
+OUTSIDE = 65_000
+"""The machine's number of the user `shell` where root runs the tests: somebody with no rights."""
 
 PORT = 7555
 """Not of 5555 to 5585, where adb looks for emulators."""
@@ -70,7 +70,11 @@ def main(root: str, usr: str, libraries: str) -> NoReturn:
     for path in tables.CLOSED:
         os.chmod(path, 0o555)
     _stay_in_the_network()
-    system.live(lambda: Relay(listening, libraries).serve())
+
+    def serve() -> None:
+        Relay(listening, libraries).serve()
+
+    system.live(serve, _become_the_shell)
 
 
 def _unshare() -> None:
@@ -96,15 +100,27 @@ def _unshare() -> None:
 
 
 def _map_users(pid: int) -> None:
+    """Have the phone's users be somebody outside: `shell` is who runs the tests, unless it is root.
+
+    Root stays root, and `shell` is a user of its own then: without rights in the namespaces, root
+    would still own what it owns outside, such as settings of the kernel.
+    """
     if os.geteuid() != 0:
         with open(f"/proc/{pid}/setgroups", "w") as groups:
             groups.write("deny")
     for name, own in (("uid_map", os.geteuid()), ("gid_map", os.getegid())):
-        line = f"{SHELL_USER} {own} 1"
-        try:
-            _fill(f"/proc/{pid}/{name}", f"{line}\n{ROOT_USER} {FOREIGN} 1")
-        except OSError:  # only root has more users than itself
-            _fill(f"/proc/{pid}/{name}", line)
+        if os.geteuid() == 0:
+            _fill(f"/proc/{pid}/{name}", f"{ROOT_USER} {own} 1\n{SHELL_USER} {OUTSIDE} 1")
+        else:
+            _fill(f"/proc/{pid}/{name}", f"{SHELL_USER} {own} 1")
+
+
+def _become_the_shell() -> None:
+    with contextlib.suppress(PermissionError):  # of who is nobody else already
+        os.setgroups([SHELL_USER])
+    os.setresgid(*[SHELL_USER] * 3)
+    os.setresuid(*[SHELL_USER] * 3)
+    system.drop_rights()
 
 
 def _fill(path: str, text: str) -> None:
@@ -146,7 +162,13 @@ def _mount_all(root: str, usr: str) -> None:
     system.mount_proc(root)
     system.mount(root + NOEXEC, root + NOEXEC, None, system.MS_BIND)
     system.set_attribute(root + NOEXEC, system.ATTR_NOEXEC)
-    system.mount("tmpfs", root + SMALL, "tmpfs", 0, f"size={SMALL_MB}m,mode=0771")
+    owner = f"uid={SHELL_USER},gid={SHELL_USER}"
+    system.mount("tmpfs", root + SMALL, "tmpfs", 0, f"size={SMALL_MB}m,mode=0771,{owner}")
+    # What `shell` writes to: its folders, and the tables of the programs that it runs.
+    tables_too = os.path.join(root, tables.STATE[1:])
+    names = [os.path.join(tables_too, name) for name in os.listdir(tables_too)]
+    for path in (f"{root}/data/local/tmp", root + NOEXEC, tables_too, *names):
+        os.chown(path, SHELL_USER, SHELL_USER)
 
 
 def _connect() -> socket.socket:

@@ -42,14 +42,14 @@ def main(root: str, qemu: str, features: str, flags: str) -> None:
     for path in tables.CLOSED:
         os.chmod(path, 0o555)
     off = [int(flag.removeprefix("off")) for flag in flags.split(",") if flag[:3] == "off"]
-    live(lambda: _serve(features.split(","), off))
+    live(lambda: _serve(features.split(","), off), drop_rights)
 
 
-def live(serve: Callable[[], None]) -> NoReturn:
-    """Be the first process of a system: have another serve, without rights, and end with it."""
+def live(serve: Callable[[], None], give_up: Callable[[], None]) -> NoReturn:
+    """Be the first process of a system: have another give up its rights and serve; end with it."""
     child = os.fork()
     if child == 0:
-        drop_rights()
+        give_up()
         serve()
         os._exit(0)
     # The first process of a system takes in all orphans; when it ends, the kernel ends the rest.

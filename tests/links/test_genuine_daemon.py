@@ -44,7 +44,7 @@ from tests.android.genuine import (
     genuine_phone,
     genuine_server,
 )
-from tests.android.genuine_system import FOREIGN, NOEXEC, SMALL
+from tests.android.genuine_system import NOEXEC, SMALL
 from tests.android.kit import yardsticks
 from tests.android.phone import REPOSITORY, Phone
 from tests.android.server import AdbServer
@@ -442,19 +442,21 @@ def test_genuine_fault_folder_of_root(genuine_phone, link_to, below: str) -> Non
         pass
     (kit,) = genuine_phone.tmp.glob("mvdeploy/kit-*")
     folder = {"": kit.parent, "files": kit.parent / "files", "kit": kit}[below]
-    folder.mkdir(exist_ok=True)
+    if not folder.exists():
+        folder.mkdir()
+        os.chown(folder, kit.stat().st_uid, kit.stat().st_gid)
     (kit / "mvdeploy-runner").unlink()
     # What the daemon makes may be written to by anyone, as on Android; what others make need not.
-    try:
-        os.chown(folder, FOREIGN, FOREIGN)
-    except OSError:
-        pytest.skip("Only root can give files to another user.")
+    owner = folder.stat().st_uid
+    if owner == os.geteuid():
+        pytest.skip("Only root has files that are not adbd's.")
+    os.chown(folder, 0, 0)
     folder.chmod(0o755)
     try:
         with pytest.raises(DeviceUnavailable) as caught, link_to() as link:
             link.upload((Path(__file__),))
     finally:
-        os.chown(folder, os.geteuid(), os.getegid())
+        os.chown(folder, owner, owner)
         folder.chmod(0o777)
     there = f"{TMP}/{folder.relative_to(genuine_phone.tmp)}"
     assert caught.value.message.startswith(f"{there} on Pixel 4 belongs to root, and adb's user")
