@@ -85,6 +85,10 @@ def _mount_all(root: str, qemu: str) -> None:
     mount("none", root + BINFMT, "binfmt_misc")
     with open(f"{root}{BINFMT}/register", "wb", buffering=0) as register:
         register.write(ARM64 % qemu.encode())
+    # Root owns the kernel's settings also where it has no rights.
+    settings = f"{root}/proc/sys"
+    mount(settings, settings, None, MS_BIND | MS_REC)
+    protect(settings)
 
 
 def mount_devices(root: str) -> None:

@@ -733,6 +733,7 @@ def test_the_phone_cannot_reach_the_machine(shell: AdbShell) -> None:
     assert shell.call("rm -f /usr/bin/env").status != 0
     assert shell.call("touch /x /system/x /dev/x /usr/x").error.count("touch: ") == 4
     assert shell.call("ls /home /root /etc /tmp").out == ""
+    assert shell.call("[ -w /proc/sys/kernel/core_pattern ]").status == 1
 
 
 AFFINITY = r"""
