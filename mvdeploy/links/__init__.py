@@ -8,6 +8,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``OPTIONS``
     what can be said of how its devices are reached, a tuple of `Option`; a link may lack it. One
     that is named ``address`` says where a device is, and becomes the address of its profile.
+``BUILDS``
+    the builds of kits that its devices run, the preferred one first; a link whose devices run all
+    of them may lack it.
 ``connect(profile, options)``
     a `Link` to the device of a profile; nothing is contacted before `Link.open`.
 ``doctor(profile, options)``
@@ -92,7 +95,7 @@ from pathlib import Path
 from types import MappingProxyType, ModuleType, TracebackType
 from typing import Any, Self
 
-from mvdeploy import devices, engines, plugins
+from mvdeploy import devices, engines, kits, plugins
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
@@ -355,6 +358,12 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     family = _family(profile.link)
     check = getattr(family, "doctor", None)
     return check(profile, _resolved(options, _options(family))) if check is not None else ()
+
+
+def builds(profile: DeviceProfile) -> tuple[str, ...]:
+    """Return the builds of kits that a device runs, the preferred one first."""
+    own: tuple[str, ...] = getattr(_family(profile.link), "BUILDS", kits.BUILDS)
+    return own
 
 
 def declared() -> tuple[Option, ...]:

@@ -22,6 +22,7 @@ from mvdeploy.links import (
     Link,
     OnEvent,
     Options,
+    builds,
     executor_runner,
     outcome,
     typed,
@@ -34,7 +35,13 @@ from mvdeploy.records.codec import dumps
 from mvdeploy.records.device import core_mask
 
 OPTIONS = (
-    Option("kit", "--kit", "Android, ssh: the runner kit to use.", "DIR", variable="MVDEPLOY_KIT"),
+    Option(
+        "kit",
+        "--kit",
+        "Android, ssh: the runner kit to use: a folder, or 'android' or 'glibc'.",
+        "BUILD_OR_DIR",
+        variable="MVDEPLOY_KIT",
+    ),
     Option(
         "runner",
         "--runner",
@@ -114,6 +121,11 @@ class RemoteLink(Link):
         return self._shell
 
     @property
+    def has_kit(self) -> bool:
+        """Whether its runner comes from a kit, and not from the user."""
+        return self._kit is not None
+
+    @property
     def kit(self) -> Kit:
         """What its runner comes from."""
         if self._kit is None:
@@ -163,7 +175,8 @@ class RemoteLink(Link):
             KitMissing: none was built.
             DeviceUnavailable: the device cannot take it.
         """
-        folder_and_kit = kits.find(self.architecture(), self._options.get("kit"))
+        runs = builds(self.profile)
+        folder_and_kit = kits.find(self.architecture(), self._options.get("kit"), runs)
         if folder_and_kit is None:
             raise KitMissing(self.profile, self.architecture())
         local, self._kit = folder_and_kit

@@ -5,9 +5,11 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Iterator
 
+from mvdeploy import kits, links
 from mvdeploy.kits import build
 from mvdeploy.links import KitMissing, Link
 from mvdeploy.links.lock import DeviceLock
+from mvdeploy.links.remote import RemoteLink
 
 OnStep = Callable[[str], None]
 
@@ -29,6 +31,7 @@ def opened(link: Link, on_step: OnStep = lambda _: None) -> Iterator[Link]:
     link.on_reached = lock.take
     try:
         _open(link, on_step)
+        _tell_kit(link, on_step)
         yield link
     finally:
         try:
@@ -44,6 +47,12 @@ def _open(link: Link, on_step: OnStep) -> None:
         on_step(f"build the runner kit for {missing.architecture}")
         build.kit(missing.architecture, on_step=on_step)
         link.open()
+
+
+def _tell_kit(link: Link, on_step: OnStep) -> None:
+    """Tell which of the kits that are there is used; a program of the user's is none."""
+    if isinstance(link, RemoteLink) and link.has_kit:
+        on_step(f"use the {kits.described(link.kit, links.builds(link.profile))}")
 
 
 class _Announced:

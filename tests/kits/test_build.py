@@ -19,7 +19,7 @@ import pytest
 from mvdeploy import engines, files, kits
 from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable, MvdeployError, UsageError
-from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source, build
+from mvdeploy.kits import ANDROID, FILE, GLIBC, Kit, Source, build, zig
 from mvdeploy.kits import toolchain as toolchains
 from mvdeploy.kits.build import Android
 from mvdeploy.kits.toolchain import Toolchain
@@ -37,7 +37,9 @@ OTHER = "aarch64" if HERE == "x86_64" else "x86_64"
 PREFIX = f"{OTHER}-linux-gnu-"
 
 PLUGINS = engines.native()
-take = PLUGINS["onnxruntime"].android.take
+take = PLUGINS["onnxruntime"].android[0].take
+
+FLAGS = {f.option.name: f.option.flag for p in PLUGINS.values() for f in p.android}
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
@@ -220,7 +222,7 @@ def test_what_an_ndk_builds(
 ) -> None:
     only("cmake")
     found = toolchains.find(architecture, make_ndk(tmp_path / "ndk", architecture))
-    assert found.build == BIONIC
+    assert found.build == ANDROID
     assert f"-DANDROID_ABI={abi}" in found.flags
     assert f"-DCMAKE_TOOLCHAIN_FILE={tmp_path}/ndk/{TOOLCHAIN_FILE}" in found.flags
     assert found.version == "Android clang version 17.0.2"
@@ -276,13 +278,62 @@ def test_the_environment_names_none(
     assert toolchains.find_ndk() is None
 
 
-def test_engines_for_android_need_an_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builds = {"onnxruntime": tmp_path / "x.aar"}
+@pytest.fixture
+def has_zig(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Return a function that says whether the package ziglang is installed."""
+
+    def say(there: bool) -> None:
+        monkeypatch.setattr(zig, "installed", lambda: Path("ziglang") if there else None)
+
+    return say
+
+
+def test_engines_for_android_need_something_to_build_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_zig: Callable[[bool], None]
+) -> None:
+    c, cpp = {"onnxruntime_aar": "x.aar"}, {"executorch_android": tmp_path}
+    has_zig(False)
     assert build.android({}) is None
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(builds))
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android({"executorch": tmp_path}))
+    for builds in (c, cpp):
+        said = lacking(functools.partial(build.android, builds))
+        assert "neither an Android NDK nor the package ziglang" in said
+        assert "pip install 'mvdeploy[android]'" in said and "ANDROID_NDK_HOME" in said
+    has_zig(True)
+    assert build.android(c) == Android(None, c)
+    for builds in (cpp, {**c, **cpp}, {"executorch_aar": "x.aar"}):
+        said = lacking(functools.partial(build.android, builds))
+        assert said.startswith("The plug-in of executorch is C++, which takes an Android NDK")
+        assert f"leave {FLAGS[next(reversed(builds))]} out" in said
     monkeypatch.setenv("ANDROID_NDK_HOME", str(make_ndk(tmp_path / "ndk")))
-    assert build.android(builds) == Android(tmp_path / "ndk", builds)
+    for builds in (c, cpp, {**c, **cpp}):
+        assert build.android(builds) == Android(tmp_path / "ndk", builds)
+
+
+def test_an_ndk_goes_before_the_package(
+    tmp_path: Path, only: MakePrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("cmake")
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": "x"})
+    assert build._toolchain("aarch64", given).version.startswith("Android clang")
+    monkeypatch.setattr(zig, "installed", lambda: Path("ziglang"))
+    assert isinstance(build._toolchain("aarch64", Android(None, {})), zig.ZigToolchain)
+    assert not isinstance(build._toolchain("aarch64", given), zig.ZigToolchain)
+
+
+def test_two_builds_of_one_engine(has_zig: Callable[[bool], None]) -> None:
+    has_zig(True)
+    builds = {"onnxruntime_aar": "x.aar", "onnxruntime_npm": "1.2.3"}
+    said = lacking(lambda: build.android(builds), UsageError)
+    assert said.startswith("--onnxruntime-aar and --onnxruntime-npm both give onnxruntime.")
+
+
+def test_an_android_kit_of_nothing(cache: Path) -> None:
+    wanted = build.android({}, wanted=True)
+    assert wanted == Android(None, {})
+    said = lacking(lambda: build.kit("aarch64", wanted), UsageError)
+    assert "built from engines for Android, and none is given" in said
+    assert all(flag in said for flag in FLAGS.values())
+    assert_nothing_in(cache)
 
 
 # The engines
@@ -362,7 +413,7 @@ def test_what_is_no_aar(
     only("cmake")
     aar = tmp_path / "onnxruntime-android-1.20.0.aar"
     make(aar)
-    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": aar})
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": aar})
     said = lacking(lambda: build.kit("aarch64", given), UsageError)
     assert f"{aar} is no archive of ONNX Runtime for Android" in said
     assert_nothing_in(cache)
@@ -405,8 +456,8 @@ WHEEL = importlib.metadata.distribution("executorch")
 INSTALLED = WHEEL.version.partition("+")[0]
 NOT_INSTALLED = ("devtools", "extension/memory_allocator")
 
-take_executorch = PLUGINS["executorch"].android.take
-concerns = PLUGINS["executorch"].android.concerns
+take_executorch = PLUGINS["executorch"].android[0].take
+concerns = PLUGINS["executorch"].android[0].concerns
 
 
 def make_installation(
@@ -586,10 +637,10 @@ def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
     etdump = "libexecutorch_etdump.so"
     installation = make_linux_installation(tmp_path / "et", aarch64_kit, etdump)
     (installation / "version.txt").write_text("1.2.3\n")
-    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch": installation})
+    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch_android": installation})
     steps: list[str] = []
     place, kit = build.kit("aarch64", given, on_step=steps.append)
-    assert kit.build == BIONIC and kit.engines == {"executorch": "1.2.3"}
+    assert kit.build == ANDROID and kit.engines == {"executorch": "1.2.3"}
     assert {"libstdc++.so.6", "libc.so.6", "libexecutorch.so"} <= kit.sums.keys()
     assert etdump not in kit.sums and "libc++_shared.so" not in kit.sums
     (warning,) = (step for step in steps if step.startswith("Warning: "))
@@ -666,8 +717,8 @@ def test_the_installed_packages_have_their_libraries(tmp_path: Path, engine: str
 
 
 def put_kit(architecture: str, **fields: object) -> tuple[Path, Kit]:
-    place = kits.place(architecture)
-    place.mkdir(parents=True)
+    place = kits.place(architecture, str(fields.get("build", GLIBC)))
+    place.mkdir(parents=True, exist_ok=True)
     (place / "runner").write_bytes(b"runner")
     sums = {"runner": files.sha256(place / "runner")}
     versions = {name: kits.installed_version(name) for name in PLUGINS}
@@ -712,8 +763,35 @@ def test_a_kit_is_built_again_when_asked_for_and_stays_when_it_fails(
 def test_what_is_given_for_android_is_always_built(tmp_path: Path, only: MakePrograms) -> None:
     only("cmake")
     put_kit("aarch64")
-    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": tmp_path / "no.aar"})
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": tmp_path / "no.aar"})
     assert "is no archive" in lacking(lambda: build.kit("aarch64", given), UsageError)
+
+
+def test_an_android_kit_that_is_there_is_used_and_others_stay(only: MakePrograms) -> None:
+    only()
+    glibc, _ = put_kit("aarch64")
+    android, kit = put_kit("aarch64", build=ANDROID, engines={"onnxruntime": "1.2"})
+    assert glibc != android
+    assert build.kit("aarch64", build.android({}, wanted=True)) == (android, kit)
+    assert build.kit("aarch64")[0] == glibc
+    # An old one is not built from nothing.
+    put_kit("aarch64", build=ANDROID, code="0" * 64)
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)), UsageError)
+    assert "none is given" in said
+    assert (android / FILE).is_file() and (glibc / FILE).is_file()
+
+
+@pytest.mark.parametrize("earlier", [GLIBC, "bionic"])
+def test_what_an_earlier_release_left_goes_with_the_kit_that_replaces_it(
+    cache: Path, earlier: str
+) -> None:
+    place, kit = put_kit("aarch64", build=earlier)
+    left = kits.earlier_place("aarch64")
+    shutil.move(place, left)
+    build._remove_earlier(dataclasses.replace(kit, build=ANDROID))
+    assert left.is_dir() == (earlier == GLIBC)
+    build._remove_earlier(dataclasses.replace(kit, build=GLIBC))
+    assert not left.exists()
 
 
 # Programs

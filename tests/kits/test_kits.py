@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mvdeploy import engines, files, kits
 from mvdeploy.errors import UsageError
-from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source
+from mvdeploy.kits import ANDROID, FILE, GLIBC, Kit, Source
 from mvdeploy.records.codec import dumps
 
 REMEDY = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
@@ -223,7 +223,7 @@ def test_what_would_be_built_now_is_current(make_kit: MakeKit) -> None:
 
 
 def test_engines_for_android_have_versions_of_their_own(make_kit: MakeKit) -> None:
-    kit = dataclasses.replace(make_kit(), build=BIONIC, engines={"onnxruntime": "1.2.3"})
+    kit = dataclasses.replace(make_kit(), build=ANDROID, engines={"onnxruntime": "1.2.3"})
     assert kit.is_current
     assert not dataclasses.replace(kit, code="").is_current
 
@@ -247,7 +247,7 @@ def test_no_kit_was_built(cache: Path) -> None:
 
 
 def test_the_kit_that_was_built_is_found(cache: Path, make_kit: MakeKit) -> None:
-    place = kits.place("aarch64")
+    place = kits.place("aarch64", GLIBC)
     assert place.is_relative_to(cache)
     kit = make_kit(place)
     assert kits.find("aarch64") == (place, kit)
@@ -255,12 +255,12 @@ def test_the_kit_that_was_built_is_found(cache: Path, make_kit: MakeKit) -> None
 
 
 def test_an_old_one_does_not_count(cache: Path, make_kit: MakeKit) -> None:
-    make_kit(kits.place("aarch64"), code="0" * 64)
+    make_kit(kits.place("aarch64", GLIBC), code="0" * 64)
     assert kits.find("aarch64") is None
 
 
 def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> None:
-    place = kits.place("aarch64")
+    place = kits.place("aarch64", GLIBC)
     make_kit(place)
     (place / "runner").unlink()
     with pytest.raises(UsageError, match="damaged"):
@@ -268,7 +268,7 @@ def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> Non
 
 
 def test_one_that_is_given_goes_before(cache: Path, make_kit: MakeKit, folder: Path) -> None:
-    make_kit(kits.place("aarch64"))
+    make_kit(kits.place("aarch64", GLIBC))
     given_kit = make_kit(folder, code="of one's own", compiler="other")
     # As it is, whatever would be built now.
     assert kits.find("aarch64", folder) == (folder, given_kit)
@@ -284,11 +284,11 @@ def test_a_kit_for_other_devices(cache: Path, make_kit: MakeKit, folder: Path) -
 
 @pytest.mark.parametrize("name", ["nowhere", os.devnull, "x" * 300])
 def test_what_is_given_is_no_kit(cache: Path, make_kit: MakeKit, tmp_path: Path, name: str) -> None:
-    make_kit(kits.place("aarch64"))
+    make_kit(kits.place("aarch64", GLIBC))
     with pytest.raises(UsageError, match="There is no runner kit"):
         kits.find("aarch64", tmp_path / name)
 
 
 def test_an_empty_name_is_none(cache: Path, make_kit: MakeKit) -> None:
-    kit = make_kit(kits.place("aarch64"))
-    assert kits.find("aarch64", "") == (kits.place("aarch64"), kit)
+    kit = make_kit(kits.place("aarch64", GLIBC))
+    assert kits.find("aarch64", "") == (kits.place("aarch64", GLIBC), kit)
