@@ -166,7 +166,7 @@ def _of_build(architecture: str, build: str, builds: Sequence[str]) -> tuple[Pat
     if found is None and build == ANDROID:  # it is not known from which engines to make it
         raise UsageError(
             f"There is no {build} kit for {architecture}.",
-            f"Build it with 'mvdeploy devices setup DEVICE --build {build}', or leave --kit out.",
+            f"Build it with {anew(build)}, or leave --kit out.",
         )
     return found
 
@@ -186,7 +186,8 @@ def _current(architecture: str, build: str) -> tuple[Path, Kit] | None:
         if build == ANDROID and earlier_build(earlier_place(architecture)) == ANDROID:
             raise _old(architecture)
         return None
-    kit = load(folder)
+    other = f", or measure with '--kit {GLIBC}'" if build == ANDROID else ""
+    kit = load(folder, f"Build it again with {anew(build)}{other}.")
     if kit.is_current:
         return folder, kit
     if build == ANDROID:
@@ -206,8 +207,7 @@ def earlier_build(folder: Path) -> str:
 def _old(architecture: str) -> UsageError:
     return UsageError(
         f"The {ANDROID} kit for {architecture} was built by another release of mvdeploy.",
-        f"Build it again with 'mvdeploy devices setup DEVICE --build {ANDROID}' and the engines "
-        f"that it is to have, or measure with '--kit {GLIBC}'.",
+        f"Build it again with {anew(ANDROID)}, or measure with '--kit {GLIBC}'.",
     )
 
 
@@ -233,9 +233,28 @@ def described(kit: Kit, builds: Sequence[str] = BUILDS) -> str:
     return f"{kit.build} build: {engines_of}{also}"
 
 
-def load(
-    folder: Path, remedy: str = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
-) -> Kit:
+def anew(build: str, device: str = "DEVICE") -> str:
+    """Return what is typed to have a kit built anew, in quotes, with what is to be given beside.
+
+    Args:
+        build: of the kit; empty when that is not known.
+        device: that it is for, as it is typed.
+    """
+    if build == ANDROID:
+        return (
+            f"'mvdeploy devices setup {device} --build {build}' and the engines for Android that "
+            "it is to have"
+        )
+    return f"'mvdeploy devices setup {device} --rebuild'"
+
+
+def used(architecture: str, builds: Sequence[str] = BUILDS) -> str:
+    """Return the build of the kit that a device is sent; empty when none is there."""
+    there = (build for build in builds if (place(architecture, build) / FILE).is_file())
+    return next(there, "")
+
+
+def load(folder: Path, remedy: str = f"Build it again with {anew('')}.") -> Kit:
     """Read a kit, and check that all of it is there.
 
     Args:

@@ -482,7 +482,8 @@ def mend(profile: DeviceProfile) -> str:
     """Return what to do about a runner on a device that does not do its work, as a sentence."""
     if not profile.architecture:
         return "Run again with --debug to see what the runner wrote."
-    return f"Build its kit again with 'mvdeploy devices setup {typed(profile)} --rebuild'."
+    build = kits.used(profile.architecture, builds(profile))
+    return f"Build its kit again with {kits.anew(build, typed(profile))}."
 
 
 def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:

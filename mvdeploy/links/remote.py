@@ -226,8 +226,8 @@ class RemoteLink(Link):
             rebuild += "library, or leave --runner out."
         else:
             program = f"the runner in {self._kit_folder}"
-            rebuild = "Have the kit built anew with 'mvdeploy devices setup "
-            rebuild += f"{typed(self.profile)} --rebuild'"
+            anew = kits.anew(self.kit.build, typed(self.profile))
+            rebuild = f"Have the kit built anew with {anew}"
             rebuild += ", and leave --kit out." if self._options.get("kit") else "."
         return outcome.unrunnable(self.shell.name, program, status, output, rebuild)
 

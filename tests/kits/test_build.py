@@ -18,6 +18,7 @@ import pytest
 
 from mvdeploy import engines, files, kits
 from mvdeploy.engines import NativePlugin
+from mvdeploy.engines.executorch import android as executorch_android
 from mvdeploy.errors import DeviceUnavailable, MvdeployError, UsageError
 from mvdeploy.kits import ANDROID, FILE, GLIBC, Kit, Source, build, zig
 from mvdeploy.kits import toolchain as toolchains
@@ -553,6 +554,110 @@ def test_headers_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     said = lacking(lambda: take_executorch(installation, "aarch64", tmp_path), UsageError)
     assert "lacks the header executorch/devtools/etdump/etdump_flatcc.h" in said
     assert "Install executorch 1.2.3 here" in said
+
+
+# ExecuTorch as an archive
+
+
+EXPORTS = (
+    "_ZN10executorch7runtime7Program4loadEPNS0_10DataLoaderE",
+    "_ZN10executorch7runtime6Method7executeEv",
+    "_ZN10executorch9extension14MmapDataLoader4fromEPKc",
+    "_ZN10executorch9extension10threadpool14get_threadpoolEv",
+)
+HEADER = "executorch/runtime/executor/program.h"
+unpack_aar = PLUGINS["executorch"].android[1].unpack
+
+
+def make_executorch_aar(
+    path: Path, exports: tuple[str, ...] = EXPORTS, header: str = f"headers/{HEADER}"
+) -> Path:
+    library = make_elf("libexecutorch_jni.so", needed=("libfbjni.so",), defined=exports)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("jni/arm64-v8a/libexecutorch.so", library)
+        archive.writestr("jni/arm64-v8a/libfbjni.so", make_elf("libfbjni.so"))
+        archive.writestr("jni/x86_64/libother.so", b"other")
+        archive.writestr("headers/executorch/../../evil.h", "// evil")
+        archive.writestr("headers/executorch/notes.txt", "notes")
+        if header:
+            archive.writestr(header, "// program")
+            archive.writestr(header.replace("program.h", "more/method.h"), "// method")
+    return path
+
+
+@pytest.mark.parametrize(
+    "header", [f"headers/{HEADER}", f"prefab/modules/et/include/{HEADER}", HEADER]
+)
+def test_an_archive_becomes_an_installation(tmp_path: Path, header: str) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch-android-1.5.0.aar", header=header)
+    work, into = tmp_path / "work", tmp_path / "kit"
+    for folder in (work, into):
+        folder.mkdir()
+    prefix = unpack_aar(aar, "aarch64", work)
+    found = {path.relative_to(prefix).as_posix() for path in prefix.rglob("*") if path.is_file()}
+    assert found == {
+        *("lib/libexecutorch.so", "lib/libfbjni.so", f"include/{HEADER}", "version.txt"),
+        f"include/{HEADER.replace('program.h', 'more/method.h')}",
+    }
+    assert not list(tmp_path.rglob("evil.h"))
+    assert take_executorch(prefix, "aarch64", into) == "1.5.0"
+    assert {path.name for path in into.iterdir()} == {"libexecutorch_jni.so", "libfbjni.so"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "architecture", "reason"),
+    [
+        ({"header": ""}, "aarch64", f"it has no headers ({HEADER})."),
+        ({}, "x86_64", "has no jni/x86_64/libexecutorch.so."),
+        *(
+            ({"exports": tuple(e for e in EXPORTS if name not in e)}, "aarch64", f"keeps {said} to")
+            for name, said in (
+                ("Program4load", "runtime::Program::load"),
+                ("7execute", "runtime::Method::execute"),
+                ("MmapDataLoader", "extension::MmapDataLoader::from"),
+                ("get_threadpool", "extension::threadpool::get_threadpool"),
+            )
+        ),
+    ],
+)
+def test_an_archive_that_plug_ins_cannot_be_built_against(
+    tmp_path: Path, fields: dict[str, object], architecture: str, reason: str
+) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch-1.5.0.aar", **fields)
+    said = lacking(lambda: unpack_aar(aar, architecture, tmp_path), UsageError)
+    assert str(aar) in said and reason in said
+    assert "--executorch-android" in said
+
+
+@pytest.mark.parametrize("make", [not_there, folder, empty, text, cut])
+def test_what_is_no_archive_of_executorch(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    aar = tmp_path / "executorch-android-1.5.0.aar"
+    make(aar)
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"{aar} is no archive of ExecuTorch for Android" in said
+
+
+def test_an_archive_of_executorch_without_a_version(tmp_path: Path) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch.aar")
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"The version of ExecuTorch in {aar} cannot be told" in said
+
+
+def test_an_archive_of_executorch_that_is_damaged(tmp_path: Path) -> None:
+    aar = tmp_path / "executorch-1.5.0.aar"
+    with zipfile.ZipFile(aar, "w") as archive:
+        archive.writestr("jni/arm64-v8a/libexecutorch.so", make_elf()[:70])
+        archive.writestr(f"headers/{HEADER}", "// program")
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"The library of ExecuTorch in {aar} cannot be used" in said
+
+
+def test_an_archive_that_unpacks_to_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executorch_android, "_MOST", 100)
+    aar = make_executorch_aar(tmp_path / "executorch-1.5.0.aar")
+    assert "is too large" in lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
 
 
 def configured(installation: Path, into: Path) -> list[str]:

@@ -289,6 +289,124 @@ def test_what_is_given_is_no_kit(cache: Path, make_kit: MakeKit, tmp_path: Path,
         kits.find("aarch64", tmp_path / name)
 
 
+# Several builds side by side
+
+
+OTHER = "1.2.3"
+
+
+@pytest.fixture
+def make_both(cache: Path, make_kit: MakeKit) -> Callable[..., dict[str, tuple[Path, Kit]]]:
+    """Return a function that puts kits of both builds where they are looked for."""
+
+    def make(**android: object) -> dict[str, tuple[Path, Kit]]:
+        fields: dict[str, dict[str, object]] = {
+            GLIBC: {},
+            ANDROID: {"build": ANDROID, "engines": {"onnxruntime": OTHER}, **android},
+        }
+        places = {build: kits.place("aarch64", build) for build in fields}
+        return {build: (place, make_kit(place, **fields[build])) for build, place in places.items()}
+
+    return make
+
+
+BOARD = (GLIBC,)
+
+
+def test_an_android_kit_goes_first_where_it_runs(make_both: Callable) -> None:
+    both = make_both()
+    assert both[GLIBC][0] != both[ANDROID][0]
+    assert kits.find("aarch64") == both[ANDROID]
+    assert kits.find("aarch64", None, BOARD) == both[GLIBC]
+    assert kits.used("aarch64") == ANDROID
+    assert kits.used("aarch64", BOARD) == GLIBC
+    assert kits.used("x86_64") == ""
+
+
+@pytest.mark.parametrize("build", kits.BUILDS)
+def test_a_build_is_chosen_by_its_name(make_both: Callable, build: str) -> None:
+    both = make_both()
+    assert kits.find("aarch64", build) == both[build]
+
+
+def test_a_build_that_is_not_there(cache: Path) -> None:
+    assert kits.find("aarch64", GLIBC) is None  # it can be built
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64", ANDROID)
+    assert error.value.message == "There is no android kit for aarch64."
+    assert "'mvdeploy devices setup DEVICE --build android'" in error.value.remedy
+
+
+def test_a_board_has_no_android(make_both: Callable) -> None:
+    both = make_both()
+    for chosen in (ANDROID, both[ANDROID][0]):
+        with pytest.raises(UsageError) as error:
+            kits.find("aarch64", chosen, BOARD)
+        assert error.value.message == "The device does not run the android build of a kit."
+        assert "of the glibc build with --kit" in error.value.remedy
+
+
+@pytest.mark.parametrize("given", [None, "", ANDROID])
+def test_an_old_android_kit_is_not_replaced_by_another_in_silence(
+    make_both: Callable, given: str | None
+) -> None:
+    both = make_both(code="0" * 64)
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64", given)
+    assert "The android kit for aarch64 was built by another release" in error.value.message
+    assert "setup DEVICE --build android'" in error.value.remedy
+    assert "'--kit glibc'" in error.value.remedy
+    assert kits.find("aarch64", GLIBC) == both[GLIBC]
+    assert kits.find("aarch64", None, BOARD) == both[GLIBC]
+
+
+@pytest.mark.parametrize("build", ["bionic", GLIBC])
+def test_a_kit_of_before_there_were_several(cache: Path, make_kit: MakeKit, build: str) -> None:
+    make_kit(kits.earlier_place("aarch64"), build=build)
+    if build == GLIBC:  # that is built anew
+        assert kits.find("aarch64") is None
+        return
+    with pytest.raises(UsageError, match="built by another release"):
+        kits.find("aarch64")
+    assert kits.find("aarch64", GLIBC) is None
+    kit = make_kit(kits.place("aarch64", ANDROID), build=ANDROID)
+    assert kits.find("aarch64") == (kits.place("aarch64", ANDROID), kit)
+
+
+def test_a_damaged_android_kit_says_what_is_left(make_both: Callable) -> None:
+    place, _ = make_both()[ANDROID]
+    (place / "runner").unlink()
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64")
+    assert "damaged" in error.value.message
+    assert "--build android'" in error.value.remedy and "'--kit glibc'" in error.value.remedy
+
+
+def test_what_a_kit_is_said_to_be(make_both: Callable) -> None:
+    both = make_both()
+    here = kits.installed_version("onnxruntime")
+    _, android = both[ANDROID]
+    assert kits.other_versions(android) == {"onnxruntime": (OTHER, here)}
+    said = f"android build: onnxruntime {OTHER} (here {here})"
+    assert kits.described(android) == f"{said}; the glibc build is there too (--kit glibc)"
+    assert kits.described(android, (ANDROID,)) == said
+    _, glibc = both[GLIBC]
+    assert kits.other_versions(glibc) == {}
+    assert kits.described(glibc, BOARD).startswith("glibc build: ")
+    assert (
+        "there too" not in kits.described(glibc, BOARD) and "here" not in kits.described(glibc)[:60]
+    )
+    assert kits.described(glibc).endswith("; the android build is there too (--kit android)")
+
+
+def test_another_build_of_one_release_is_no_other_version(make_both: Callable) -> None:
+    here = kits.installed_version("onnxruntime")
+    _, android = make_both(engines={"onnxruntime": f"{here}+android", "no-such-engine": "1"})[
+        ANDROID
+    ]
+    assert kits.other_versions(android) == {}
+
+
 def test_an_empty_name_is_none(cache: Path, make_kit: MakeKit) -> None:
     kit = make_kit(kits.place("aarch64", GLIBC))
     assert kits.find("aarch64", "") == (kits.place("aarch64", GLIBC), kit)

@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import devices
+from mvdeploy import devices, kits
 from mvdeploy.errors import DeviceUnavailable
-from mvdeploy.kits import build
+from mvdeploy.kits import Kit, build
 from mvdeploy.links import KitMissing, Link
+from mvdeploy.links.remote import RemoteLink
 from mvdeploy.pipeline import connect
+from mvdeploy.records.codec import dumps
 
 
 class Board(Link):
@@ -66,6 +68,57 @@ def test_nothing_is_built_for_a_device_that_has_its_kit(built: list[str]) -> Non
     with connect.opened(Board(None)) as link:
         assert link.profile.name == "pixel4"
     assert not built
+
+
+class Phone(RemoteLink):
+    """A phone that is sent a kit; nothing is run on it."""
+
+    def _unused(self, *_arguments: object) -> None:
+        raise AssertionError
+
+    identity = state = _reach = _part = architecture = lock_key = _unused
+
+    def open(self) -> None:
+        if self._options.get("runner"):
+            return
+        found = kits.find("aarch64", self._options.get("kit"))
+        assert found is not None
+        _, self._kit = found
+
+    def close(self) -> None:
+        pass
+
+
+def put_kit(build: str, **versions: str) -> None:
+    place = kits.place("aarch64", build)
+    place.mkdir(parents=True)
+    kit = Kit("aarch64", build, versions, ("./run",), (), {}, kits.code_hash())
+    (place / kits.FILE).write_text(dumps(kit), encoding="utf-8")
+
+
+def test_the_kit_that_is_used_is_told_with_what_there_is_beside_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    here = {name: kits.installed_version(name) for name in ("executorch", "onnxruntime")}
+    put_kit(kits.GLIBC, **here)
+    engines = ", ".join(f"{name} {version}" for name, version in here.items())
+
+    def told(**options: str) -> list[str]:
+        steps: list[str] = []
+        with connect.opened(Phone(devices.get("pixel4"), options), steps.append):
+            return steps
+
+    assert told() == [f"use the glibc build: {engines}"]
+    put_kit(kits.ANDROID, onnxruntime="1.2.3")
+    assert told() == [
+        f"use the android build: onnxruntime 1.2.3 (here {here['onnxruntime']}); the glibc build "
+        "is there too (--kit glibc)"
+    ]
+    assert told(kit="glibc") == [
+        f"use the glibc build: {engines}; the android build is there too (--kit android)"
+    ]
+    assert told(runner="mine") == []
 
 
 def test_nothing_is_built_for_a_device_that_does_not_answer(built: list[str]) -> None:
