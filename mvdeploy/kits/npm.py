@@ -47,7 +47,7 @@ def archive(given: str, wanted: NpmFile, work: Path, on_step: Callable[[str], No
             f"{wanted.package} {given} cannot be fetched: there is no npm.",
             "Install npm, or fetch the package by other means and give its file (.tgz).",
         )
-    words = (npm, "pack", "--silent", "--ignore-scripts", f"{wanted.package}@{given}")
+    words = (npm, "pack", "--loglevel=error", "--ignore-scripts", f"{wanted.package}@{given}")
     try:
         toolchains.run(words, work)
     except DeviceUnavailable as error:

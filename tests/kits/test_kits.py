@@ -6,6 +6,7 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -410,3 +411,17 @@ def test_another_build_of_one_release_is_no_other_version(make_both: Callable) -
 def test_an_empty_name_is_none(cache: Path, make_kit: MakeKit) -> None:
     kit = make_kit(kits.place("aarch64", GLIBC))
     assert kits.find("aarch64", "") == (kits.place("aarch64", GLIBC), kit)
+
+
+# What the documentation says
+
+
+def test_the_tests_that_tables_of_faults_name_are_there() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "devices.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 30
+    there = "\n".join(
+        path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py")
+    )
+    assert named <= set(re.findall(r"^def (test_\w+)\(", there, re.M))

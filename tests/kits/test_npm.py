@@ -120,7 +120,7 @@ def test_a_version_is_downloaded_by_npm(tmp_path: Path, monkeypatch: pytest.Monk
     found = npm.archive("1.2.3", WANTED, work, steps.append)
     assert found == work / "engine-1.2.3.tgz" and found.read_bytes() == package.read_bytes()
     assert (work / "words").read_text().split() == [
-        *("pack", "--silent", "--ignore-scripts", "com.example.engine@1.2.3")
+        *("pack", "--loglevel=error", "--ignore-scripts", "com.example.engine@1.2.3")
     ]
     assert steps == ["fetch com.example.engine 1.2.3"]
 
