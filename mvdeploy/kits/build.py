@@ -300,7 +300,7 @@ class _Engines:
         unpacked = form.unpack(path, architecture, work)
         version = form.take(unpacked, architecture, into)
         for concern in form.concerns(unpacked, version):
-            self._on_step(f"Warning: {concern}")
+            self._on_step(f"Warning: {concern.replace(str(unpacked), given)}")
         self.flags += plugin.flags(unpacked, version)
         sha256 = files.sha256(source) if source.is_file() else ""
         self.sources.append(Source(source.name, version, sha256))

@@ -610,7 +610,7 @@ def test_an_archive_becomes_an_installation(tmp_path: Path, header: str) -> None
         ({"header": ""}, "aarch64", f"it has no headers ({HEADER})."),
         ({}, "x86_64", "has no jni/x86_64/libexecutorch.so."),
         *(
-            ({"exports": tuple(e for e in EXPORTS if name not in e)}, "aarch64", f"keeps {said} to")
+            ({"exports": tuple(e for e in EXPORTS if name not in e)}, "aarch64", f"keep {said} to")
             for name, said in (
                 ("Program4load", "runtime::Program::load"),
                 ("7execute", "runtime::Method::execute"),
@@ -649,7 +649,7 @@ def test_an_archive_of_executorch_that_is_damaged(tmp_path: Path) -> None:
         archive.writestr("jni/arm64-v8a/libexecutorch.so", make_elf()[:70])
         archive.writestr(f"headers/{HEADER}", "// program")
     said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
-    assert f"The library of ExecuTorch in {aar} cannot be used" in said
+    assert f"The library libexecutorch.so in {aar} cannot be used" in said
 
 
 def test_an_archive_that_unpacks_to_too_much(
@@ -769,6 +769,33 @@ def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
     assert all(step.startswith("Warning: ") for step in steps)
     assert "libother.so is aligned to 4096 bytes" in said
     assert kits.load(place) == kit
+
+
+@pytest.mark.slow
+def test_a_kit_with_an_archive_of_executorch(
+    tmp_path: Path, aarch64_kit: Path, arm64_native: NativeRunner
+) -> None:
+    installation = make_linux_installation(tmp_path / "et", aarch64_kit, "")
+    headers = Path(str(WHEEL.locate_file("executorch/include")))
+    aar = tmp_path / "executorch-android-1.2.3.aar"
+    with zipfile.ZipFile(aar, "w") as archive:
+        for library in sorted(installation.glob("lib/*.so")):
+            archive.write(library, f"jni/arm64-v8a/{library.name}")
+        for header in sorted((headers / "executorch").rglob("*.h")):
+            if "etdump" not in header.name:
+                archive.write(header, f"headers/{header.relative_to(headers)}")
+    steps: list[str] = []
+    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch_aar": str(aar)})
+    place, kit = build.kit("aarch64", given, on_step=steps.append)
+    assert (kit.build, kit.engines) == (ANDROID, {"executorch": "1.2.3"})
+    assert [(source.name, len(source.sha256)) for source in kit.sources] == [(aar.name, 64)]
+    (warning,) = (step for step in steps if step.startswith("Warning: "))
+    assert warning.startswith(f"Warning: {aar} lacks headers")
+    (place / "ld-linux-aarch64.so.1").chmod(0o755)  # it stands in for Android's linker
+    there = dataclasses.replace(arm64_native, folder=place)
+    torch = pytest.importorskip("torch")
+    job = executorch_job(torch.nn.ReLU(), (torch.ones(2),), tmp_path)
+    assert there.run(job).kinds[-1] == "done"
 
 
 def test_no_engine_is_installed(

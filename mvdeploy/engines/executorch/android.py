@@ -117,21 +117,7 @@ def unpack_aar(path: Path, architecture: str, into: Path) -> Path:
             f"{path} is no archive of ExecuTorch for Android ({error}).",
             "Give the file executorch-android-VERSION.aar.",
         ) from error
-    library = prefix / "lib" / _LIBRARY
-    try:
-        exported = elf.symbols(library).defined
-    except elf.ElfError as error:
-        raise UsageError(
-            f"The library of ExecuTorch in {path} cannot be used: {error}.",
-            "Fetch the archive again.",
-        ) from error
-    missing = [part for part in _EXPORTS if not any(part in name for name in exported)]
-    if missing:
-        raise UsageError(
-            f"No plug-in can be built against {path}: its {_LIBRARY} keeps "
-            f"{re.sub('[0-9]+', '::', missing[0]).strip(':')} to itself.",
-            _ANOTHER,
-        )
+    _demand_exports(path, prefix)
     version = re.search(_NUMBER, path.stem)
     if version is None:
         raise UsageError(
@@ -140,6 +126,26 @@ def unpack_aar(path: Path, architecture: str, into: Path) -> Path:
         )
     (prefix / "version.txt").write_text(version[1], encoding="utf-8")
     return prefix
+
+
+def _demand_exports(path: Path, prefix: Path) -> None:
+    """Refuse libraries that keep to themselves what the plug-in calls."""
+    exported: set[str] = set()
+    for library in sorted(prefix.glob("lib/*.so")):
+        try:
+            exported |= elf.symbols(library).defined
+        except elf.ElfError as error:
+            raise UsageError(
+                f"The library {library.name} in {path} cannot be used: {error}.",
+                "Fetch the archive again.",
+            ) from error
+    missing = [part for part in _EXPORTS if not any(part in name for name in exported)]
+    if missing:
+        function = re.sub("[0-9]+", "::", missing[0]).strip(":")
+        raise UsageError(
+            f"No plug-in can be built against {path}: its libraries keep {function} to themselves.",
+            _ANOTHER,
+        )
 
 
 def _unpacked(path: Path, archive: zipfile.ZipFile, architecture: str, into: Path) -> Path:
