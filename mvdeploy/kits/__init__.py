@@ -166,7 +166,7 @@ def _of_build(architecture: str, build: str, builds: Sequence[str]) -> tuple[Pat
     if found is None and build == ANDROID:  # it is not known from which engines to make it
         raise UsageError(
             f"There is no {build} kit for {architecture}.",
-            f"Build it with {anew(build)}, or leave --kit out.",
+            f"Build it with 'mvdeploy devices setup DEVICE --build {build}', or leave --kit out.",
         )
     return found
 
@@ -207,7 +207,8 @@ def earlier_build(folder: Path) -> str:
 def _old(architecture: str) -> UsageError:
     return UsageError(
         f"The {ANDROID} kit for {architecture} was built by another release of mvdeploy.",
-        f"Build it again with {anew(ANDROID)}, or measure with '--kit {GLIBC}'.",
+        f"Build it again with {anew(ANDROID)}, which takes its engines where it can, or measure "
+        f"with '--kit {GLIBC}'.",
     )
 
 
@@ -234,18 +235,14 @@ def described(kit: Kit, builds: Sequence[str] = BUILDS) -> str:
 
 
 def anew(build: str, device: str = "DEVICE") -> str:
-    """Return what is typed to have a kit built anew, in quotes, with what is to be given beside.
+    """Return what is typed to have a kit built anew, in quotes.
 
     Args:
         build: of the kit; empty when that is not known.
         device: that it is for, as it is typed.
     """
-    if build == ANDROID:
-        return (
-            f"'mvdeploy devices setup {device} --build {build}' and the engines for Android that "
-            "it is to have"
-        )
-    return f"'mvdeploy devices setup {device} --rebuild'"
+    which = f"--build {build} " if build == ANDROID else ""
+    return f"'mvdeploy devices setup {device} {which}--rebuild'"
 
 
 def used(architecture: str, builds: Sequence[str] = BUILDS) -> str:

@@ -42,10 +42,12 @@ class Android:
         ndk: folder of the NDK; None to build without one.
         builds: the engines' own builds for Android, by the names of the options that they are given
             with; none for the kit that is there.
+        earlier: folder of a kit whose engines are taken, where none are given.
     """
 
     ndk: Path | None
     builds: Mapping[str, str | Path]
+    earlier: Path | None = None
 
 
 def android(builds: Mapping[str, str | Path], *, wanted: bool = False) -> Android | None:
@@ -62,16 +64,9 @@ def android(builds: Mapping[str, str | Path], *, wanted: bool = False) -> Androi
     if not builds:
         return Android(None, {}) if wanted else None
     plugins = _given_plugins(builds)
-    ndk = toolchains.find_ndk()
+    ndk = _ndk()
     if ndk is not None:
         return Android(ndk, builds)
-    if zig.installed() is None:
-        raise DeviceUnavailable(
-            "Engines for Android are given, but there is neither an Android NDK nor the package "
-            f"{zig.PACKAGE}.",
-            "Install that with pip install 'mvdeploy[android]', or set ANDROID_NDK_HOME to the "
-            "folder of an unpacked NDK.",
-        )
     for engine, (option, plugin) in plugins.items():
         if not plugin.sources:
             raise DeviceUnavailable(
@@ -80,6 +75,18 @@ def android(builds: Mapping[str, str | Path], *, wanted: bool = False) -> Androi
                 "out.",
             )
     return Android(None, builds)
+
+
+def _ndk() -> Path | None:
+    """Return the folder of an NDK; None where the package that does without is there instead."""
+    ndk = toolchains.find_ndk()
+    if ndk is None and zig.installed() is None:
+        raise DeviceUnavailable(
+            f"To build for Android there is neither an Android NDK nor the package {zig.PACKAGE}.",
+            "Install that with pip install 'mvdeploy[android]', or set ANDROID_NDK_HOME to the "
+            "folder of an unpacked NDK.",
+        )
+    return ndk
 
 
 def _given_plugins(builds: Mapping[str, str | Path]) -> dict[str, tuple[Option, NativePlugin]]:
@@ -123,13 +130,26 @@ def kit(
     if current is not None:
         return place, current
     if given is not None and not with_engines:
-        raise _no_engines()
+        given = _again(architecture)
     toolchain = _toolchain(architecture, given)
     with writing.worded(place), writing.folder(place.parent, ".building") as work:
         built = _build(toolchain, given, work, on_step)
         files.move(work / "kit", place, work / "aside")
     _remove_earlier(built)
     return place, built
+
+
+def _again(architecture: str) -> Android:
+    """Return what it takes to build the Android kit that is there anew, with the same engines."""
+    plugins = engines.native()
+    for folder in (kits.place(architecture, kits.ANDROID), kits.earlier_place(architecture)):
+        with contextlib.suppress(UsageError):  # there is none, or it is damaged
+            kit = kits.load(folder)
+            is_android = kits.earlier_build(folder) == kits.ANDROID
+            # C++ plug-ins are built against more than a kit has.
+            if is_android and all(n in plugins and plugins[n].sources for n in kit.engines):
+                return Android(_ndk(), {}, folder)
+    raise _no_engines()
 
 
 def _no_engines() -> UsageError:
@@ -280,6 +300,8 @@ class _Engines:
         return folder
 
     def _from_android(self, given: Android, into: Path) -> dict[str, str]:
+        if given.earlier is not None:
+            return self._from_kit(given.earlier, into)
         versions: dict[str, str] = {}
         for name, plugin in self._plugins.items():
             for form in plugin.android:
@@ -287,6 +309,17 @@ class _Engines:
                     value = given.builds[form.option.name]
                     versions[name] = self._from_form(plugin, form, str(value), into)
         return versions
+
+    def _from_kit(self, folder: Path, into: Path) -> dict[str, str]:
+        kit = kits.load(folder)
+        for name, version in kit.engines.items():
+            self._on_step(f"take {name} {version} from the kit that is there")
+            self.flags += self._plugins[name].flags(folder, version)
+        for file in kit.sums:
+            if file not in kit.programs and not file.startswith("libmvdeploy_"):
+                shutil.copyfile(folder / file, into / file)
+        self.sources += kit.sources
+        return dict(kit.engines)
 
     def _from_form(self, plugin: NativePlugin, form: AndroidBuild, given: str, into: Path) -> str:
         """Copy the libraries of an engine's own build to a kit; return its version."""

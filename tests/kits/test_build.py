@@ -906,11 +906,37 @@ def test_an_android_kit_that_is_there_is_used_and_others_stay(only: MakePrograms
     assert glibc != android
     assert build.kit("aarch64", build.android({}, wanted=True)) == (android, kit)
     assert build.kit("aarch64")[0] == glibc
-    # An old one is not built from nothing.
-    put_kit("aarch64", build=ANDROID, code="0" * 64)
+    assert (android / FILE).is_file() and (glibc / FILE).is_file()
+
+
+@pytest.mark.parametrize(
+    "versions", [{"executorch": "1.2"}, {"onnxruntime": "1.2", "executorch": "1"}, {"gone": "1"}]
+)
+def test_a_kit_of_more_than_it_holds_is_not_built_from_itself(
+    has_zig: Callable[[bool], None], versions: dict[str, str]
+) -> None:
+    has_zig(True)
+    place, _ = put_kit("aarch64", build=ANDROID, code="0" * 64, engines=versions)
     said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)), UsageError)
     assert "none is given" in said
-    assert (android / FILE).is_file() and (glibc / FILE).is_file()
+    assert (place / FILE).is_file()
+
+
+def test_an_old_android_kit_takes_something_to_build_with(
+    has_zig: Callable[[bool], None],
+) -> None:
+    has_zig(False)
+    put_kit("aarch64", build=ANDROID, code="0" * 64, engines={"onnxruntime": "1.2"})
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)))
+    assert "neither an Android NDK nor the package ziglang" in said
+
+
+def test_a_damaged_android_kit_is_not_built_from_itself(has_zig: Callable[[bool], None]) -> None:
+    has_zig(True)
+    place, _ = put_kit("aarch64", build=ANDROID, code="0" * 64, engines={"onnxruntime": "1.2"})
+    (place / "runner").write_bytes(b"changed")
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)), UsageError)
+    assert "none is given" in said
 
 
 @pytest.mark.parametrize("earlier", [GLIBC, "bionic"])

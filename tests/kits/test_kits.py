@@ -355,7 +355,7 @@ def test_an_old_android_kit_is_not_replaced_by_another_in_silence(
     with pytest.raises(UsageError) as error:
         kits.find("aarch64", given)
     assert "The android kit for aarch64 was built by another release" in error.value.message
-    assert "setup DEVICE --build android'" in error.value.remedy
+    assert "'mvdeploy devices setup DEVICE --build android --rebuild'" in error.value.remedy
     assert "'--kit glibc'" in error.value.remedy
     assert kits.find("aarch64", GLIBC) == both[GLIBC]
     assert kits.find("aarch64", None, BOARD) == both[GLIBC]
@@ -380,7 +380,9 @@ def test_a_damaged_android_kit_says_what_is_left(make_both: Callable) -> None:
     with pytest.raises(UsageError) as error:
         kits.find("aarch64")
     assert "damaged" in error.value.message
-    assert "--build android'" in error.value.remedy and "'--kit glibc'" in error.value.remedy
+    assert (
+        "--build android --rebuild'" in error.value.remedy and "'--kit glibc'" in error.value.remedy
+    )
 
 
 def test_what_a_kit_is_said_to_be(make_both: Callable) -> None:

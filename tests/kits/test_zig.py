@@ -5,6 +5,7 @@ They run here with glibc in the place of Android's C library, under glibc's load
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import importlib.util
@@ -26,6 +27,7 @@ from mvdeploy.files import elf
 from mvdeploy.kits import ANDROID, Kit, build, zig
 from mvdeploy.kits.build import Android
 from mvdeploy.records import Job, JobModel, Warmup
+from mvdeploy.records.codec import dumps
 from tests import shared
 from tests.android.fixtures import demand
 from tests.android.kit import aarch64_kit
@@ -223,6 +225,39 @@ def test_they_run_a_job(there: NativeRunner, job: Job) -> None:
     assert output["sha256"] == hashlib.sha256(expected.tobytes()).hexdigest()
     assert sum(len(event["wall_ns"]) for event in ended.of("samples")) == 3
     assert failure(there.run(b"{"))["kind"] == "input"
+
+
+# Built anew
+
+
+@pytest.mark.parametrize("formerly", [False, True])
+def test_an_old_kit_is_built_anew_with_its_own_engines(
+    make_kit: Callable[[str], tuple[Path, Kit]],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    formerly: bool,
+) -> None:
+    there, kit = make_kit("aarch64")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    place = kits.place("aarch64", ANDROID)
+    old = kits.earlier_place("aarch64") if formerly else place
+    shutil.copytree(there, old)
+    changed = dataclasses.replace(
+        kit,
+        build="bionic" if formerly else ANDROID,
+        code="0" * 64,
+        programs=("libmvdeploy_onnxruntime.so",),
+        sums={name: sha for name, sha in kit.sums.items() if name != RUNNER},
+    )
+    (old / kits.FILE).write_text(dumps(changed), encoding="utf-8")
+    with pytest.raises(UsageError, match="built by another release"):
+        kits.find("aarch64")
+    steps: list[str] = []
+    found, made = build.kit("aarch64", build.android({}, wanted=True), on_step=steps.append)
+    assert steps[0] == "take onnxruntime 1.29.0 from the kit that is there"
+    assert found == place and made == kit
+    assert kits.find("aarch64") == (place, kit)
+    assert not kits.earlier_place("aarch64").exists()
 
 
 # What cannot be built
