@@ -198,10 +198,9 @@ def _current(architecture: str, build: str) -> tuple[Path, Kit] | None:
 def earlier_build(folder: Path) -> str:
     """Return the build of the kit in a folder of an earlier release; empty when there is none."""
     try:
-        build = load(folder).build
+        return load(folder).build
     except UsageError:
         return ""
-    return ANDROID if build == _FORMERLY else build
 
 
 def _old(architecture: str) -> UsageError:
@@ -273,7 +272,7 @@ def load(folder: Path, remedy: str = f"Build it again with {anew('')}.") -> Kit:
     damaged += [name for name in kit.programs if name not in kit.sums]
     if damaged:
         raise UsageError(f"The runner kit in {folder} is damaged: {damaged[0]!r}.", remedy)
-    return kit
+    return dataclasses.replace(kit, build=ANDROID) if kit.build == _FORMERLY else kit
 
 
 def _is_whole(folder: Path, name: str, sha256: str) -> bool:

@@ -145,7 +145,7 @@ def _again(architecture: str) -> Android:
     for folder in (kits.place(architecture, kits.ANDROID), kits.earlier_place(architecture)):
         with contextlib.suppress(UsageError):  # there is none, or it is damaged
             kit = kits.load(folder)
-            is_android = kits.earlier_build(folder) == kits.ANDROID
+            is_android = kit.build == kits.ANDROID
             # C++ plug-ins are built against more than a kit has.
             if is_android and all(n in plugins and plugins[n].sources for n in kit.engines):
                 return Android(_ndk(), {}, folder)

@@ -9,7 +9,6 @@ builds C only; C++ needs an NDK, which has a C++ library.
 from __future__ import annotations
 
 import importlib.metadata
-import importlib.util
 import re
 from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
@@ -73,9 +72,11 @@ _START = "android/start.c"
 
 def installed() -> Path | None:
     """Return the folder of the package; None when it is not installed."""
-    found = importlib.util.find_spec(PACKAGE)
-    places = found.submodule_search_locations if found is not None else None
-    return next((Path(place) for place in places or ()), None)
+    try:
+        package = importlib.metadata.distribution(PACKAGE)
+    except importlib.metadata.PackageNotFoundError:
+        return None
+    return Path(str(package.locate_file(PACKAGE)))
 
 
 def find(architecture: str) -> Toolchain:
@@ -155,8 +156,7 @@ class ZigToolchain(Toolchain):
         folders = (word for folder in headers for word in ("-isystem", str(folder)))
         target = f"{self.architecture}-linux-android.{ANDROID_LEVEL}"
         words = ("-target", target, *_C_FLAGS, *more, *folders)
-        same = f"-ffile-prefix-map={source}=."
-        self._zig(work, "cc", *words, same, "-c", str(source / name), "-o", made)
+        self._zig(work, "cc", *words, "-c", str(source / name), "-o", made)
         return made
 
     def _stand_in(self, work: Path, name: str) -> str:

@@ -363,7 +363,10 @@ def test_an_old_android_kit_is_not_replaced_by_another_in_silence(
 
 @pytest.mark.parametrize("build", ["bionic", GLIBC])
 def test_a_kit_of_before_there_were_several(cache: Path, make_kit: MakeKit, build: str) -> None:
-    make_kit(kits.earlier_place("aarch64"), build=build)
+    earlier = kits.earlier_place("aarch64")
+    make_kit(earlier, build=build)
+    found = kits.find("aarch64", earlier)  # as it is, when it is given
+    assert found is not None and found[1].build == (GLIBC if build == GLIBC else ANDROID)
     if build == GLIBC:  # that is built anew
         assert kits.find("aarch64") is None
         return

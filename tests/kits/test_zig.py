@@ -8,7 +8,6 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import importlib.metadata
-import importlib.util
 import platform
 import re
 import shutil
@@ -257,6 +256,7 @@ def test_an_old_kit_is_built_anew_with_its_own_engines(
     assert steps[0] == "take onnxruntime 1.29.0 from the kit that is there"
     assert found == place and made == kit
     assert kits.find("aarch64") == (place, kit)
+    assert (place / RUNNER).stat().st_mode & 0o111
     assert not kits.earlier_place("aarch64").exists()
 
 
@@ -333,10 +333,10 @@ def test_both_ways_of_building_take_the_same_files() -> None:
 
 
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.util, "find_spec", lambda _name: None)
+    monkeypatch.setattr(zig, "PACKAGE", "no-such-package")
     said = lacking(lambda: zig.find("aarch64"))
-    assert "there is no package ziglang" in said
-    assert "pip install ziglang" in said and "ANDROID_NDK_HOME" in said
+    assert "there is no package no-such-package" in said
+    assert "pip install no-such-package" in said and "ANDROID_NDK_HOME" in said
 
 
 @pytest.mark.parametrize("architecture", ["mips", ""])
