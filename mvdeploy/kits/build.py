@@ -83,8 +83,8 @@ def _ndk() -> Path | None:
     if ndk is None and zig.installed() is None:
         raise DeviceUnavailable(
             f"To build for Android there is neither an Android NDK nor the package {zig.PACKAGE}.",
-            "Install that with pip install 'mvdeploy[android]', or set ANDROID_NDK_HOME to the "
-            "folder of an unpacked NDK.",
+            f"Install that: pip install '{zig.REQUIREMENT}'; or set ANDROID_NDK_HOME to the folder "
+            "of an unpacked NDK.",
         )
     return ndk
 

@@ -20,6 +20,9 @@ from mvdeploy.kits import ANDROID
 from mvdeploy.kits.toolchain import ANDROID_LEVEL, Toolchain, demand_known, run
 
 PACKAGE = "ziglang"
+REQUIREMENT = "ziglang>=0.17,<0.18"
+"""As pyproject.toml has it: what its compiler takes and where headers are changes with releases."""
+
 LINKER = "/system/bin/linker64"
 """The program that loads programs on Android."""
 
@@ -90,8 +93,8 @@ def find(architecture: str) -> Toolchain:
     if folder is None:
         raise DeviceUnavailable(
             f"The runner cannot be built for Android: there is no package {PACKAGE}.",
-            f"Install it: pip install {PACKAGE}; or set ANDROID_NDK_HOME to the folder of an "
-            "unpacked NDK.",
+            f"Install it: pip install '{REQUIREMENT}'; or set ANDROID_NDK_HOME to the folder of "
+            "an unpacked NDK.",
         )
     program = str(folder / "zig")
     return ZigToolchain(architecture, ANDROID, program, program, ())

@@ -298,7 +298,7 @@ def test_engines_for_android_need_something_to_build_with(
     for builds in (c, cpp):
         said = lacking(functools.partial(build.android, builds))
         assert "neither an Android NDK nor the package ziglang" in said
-        assert "pip install 'mvdeploy[android]'" in said and "ANDROID_NDK_HOME" in said
+        assert f"pip install '{zig.REQUIREMENT}'" in said and "ANDROID_NDK_HOME" in said
     has_zig(True)
     assert build.android(c) == Android(None, c)
     for builds in (cpp, {**c, **cpp}, {"executorch_aar": "x.aar"}):

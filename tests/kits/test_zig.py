@@ -12,6 +12,7 @@ import platform
 import re
 import shutil
 import subprocess
+import tomllib
 import zipfile
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -332,11 +333,18 @@ def test_both_ways_of_building_take_the_same_files() -> None:
     assert own == ("engines/onnxruntime.c", *added)
 
 
+def test_what_is_said_to_be_installed_is_what_the_extras_install() -> None:
+    project = tomllib.loads((Path(__file__).parents[2] / "pyproject.toml").read_text())
+    extras = project["project"]["optional-dependencies"]
+    for name in ("android", "dev"):
+        assert zig.REQUIREMENT in [requirement.replace(" ", "") for requirement in extras[name]]
+
+
 def test_without_the_package(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(zig, "PACKAGE", "no-such-package")
     said = lacking(lambda: zig.find("aarch64"))
     assert "there is no package no-such-package" in said
-    assert "pip install no-such-package" in said and "ANDROID_NDK_HOME" in said
+    assert f"pip install '{zig.REQUIREMENT}'" in said and "ANDROID_NDK_HOME" in said
 
 
 @pytest.mark.parametrize("architecture", ["mips", ""])
