@@ -12,7 +12,7 @@ import dataclasses
 import functools
 import hashlib
 import importlib.metadata
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mvdeploy import engines, files
@@ -130,7 +130,10 @@ def _folder() -> Path:
 
 
 def find(
-    architecture: str, given: str | Path | None = None, builds: Sequence[str] = BUILDS
+    architecture: str,
+    given: str | Path | None = None,
+    builds: Sequence[str] = BUILDS,
+    needs: Collection[str] = (),
 ) -> tuple[Path, Kit] | None:
     """Return the kit for a device and its folder; None when it is to be built, or built anew.
 
@@ -138,6 +141,7 @@ def find(
         architecture: of the device's programs.
         given: the build to use, or the folder of a kit to use instead of those built here.
         builds: that the device runs, the preferred one first.
+        needs: engines that a kit which is not given is to have; one that lacks them is passed over.
 
     Raises:
         UsageError: the folder that was given has none, or one for other devices; the build that was
@@ -156,8 +160,11 @@ def find(
             )
         _demand_run(kit.build, builds)
         return folder, kit
-    found = (_current(architecture, build) for build in builds)
-    return next(filter(None, found), None)
+    found = next(filter(None, (_current(architecture, build, needs) for build in builds)), None)
+    if found is None and needs and _current(architecture, GLIBC) is not None:
+        # One that is built now would lack them as well: its runner will say so.
+        return find(architecture, None, builds)
+    return found
 
 
 def _of_build(architecture: str, build: str, builds: Sequence[str]) -> tuple[Path, Kit] | None:
@@ -179,16 +186,19 @@ def _demand_run(build: str, builds: Sequence[str]) -> None:
         )
 
 
-def _current(architecture: str, build: str) -> tuple[Path, Kit] | None:
-    """Return the kit of a build, unless there is none or it is to be built anew."""
+def _current(architecture: str, build: str, needs: Collection[str] = ()) -> tuple[Path, Kit] | None:
+    """Return the kit of a build; None if there is none, or it lacks engines, or is an old one."""
     folder = place(architecture, build)
     if not (folder / FILE).is_file():
-        if build == ANDROID and earlier_build(earlier_place(architecture)) == ANDROID:
-            raise _old(architecture)
-        return None
+        earlier = earlier_place(architecture)
+        if build != ANDROID or earlier_build(earlier) != ANDROID:
+            return None
+        folder = earlier
     other = f", or measure with '--kit {GLIBC}'" if build == ANDROID else ""
     kit = load(folder, f"Build it again with {anew(build)}{other}.")
-    if kit.is_current:
+    if not kit.engines.keys() >= set(needs):
+        return None
+    if kit.is_current and folder == place(architecture, build):
         return folder, kit
     if build == ANDROID:
         raise _old(architecture)
@@ -228,9 +238,20 @@ def described(kit: Kit, builds: Sequence[str] = BUILDS) -> str:
         for name, version in kit.engines.items()
     )
     also = "".join(
-        f"; the {build} build is there too (--kit {build})" for build in others(kit, builds)
+        f"; the {build} build is there too (--kit {build}){_lacking(kit, build)}"
+        for build in others(kit, builds)
     )
     return f"{kit.build} build: {engines_of}{also}"
+
+
+def _lacking(kit: Kit, build: str) -> str:
+    """Say which engines of a kit another build of it is without."""
+    try:
+        there = load(place(kit.architecture, build)).engines
+    except UsageError:  # it is damaged, and not the one that is used
+        return ""
+    lacking = [name for name in kit.engines if name not in there]
+    return f", without {', '.join(lacking)}" if lacking else ""
 
 
 def anew(build: str, device: str = "DEVICE") -> str:

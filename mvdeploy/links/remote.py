@@ -176,7 +176,8 @@ class RemoteLink(Link):
             DeviceUnavailable: the device cannot take it.
         """
         runs = builds(self.profile)
-        folder_and_kit = kits.find(self.architecture(), self._options.get("kit"), runs)
+        given = self._options.get("kit")
+        folder_and_kit = kits.find(self.architecture(), given, runs, self.needs)
         if folder_and_kit is None:
             raise KitMissing(self.profile, self.architecture())
         local, self._kit = folder_and_kit

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from mvdeploy import kits, links
 from mvdeploy.kits import build
@@ -15,18 +15,22 @@ OnStep = Callable[[str], None]
 
 
 @contextlib.contextmanager
-def opened(link: Link, on_step: OnStep = lambda _: None) -> Iterator[Link]:
+def opened(
+    link: Link, on_step: OnStep = lambda _: None, needs: Iterable[str] = ()
+) -> Iterator[Link]:
     """Open a link, keep other runs off its device, and close it in the end.
 
     Args:
         link: not open yet.
         on_step: is told what begins that takes a while.
+        needs: engines that are to run there, which a kit is chosen by.
 
     Raises:
         DeviceUnavailable: the device does not answer, another run measures on it, or what it takes
             to build a kit is missing.
     """
     link.on_sent = _Announced(on_step)
+    link.needs = tuple(dict.fromkeys(needs))
     lock = DeviceLock(link.profile.title)
     link.on_reached = lock.take
     try:

@@ -76,8 +76,8 @@ def test_the_kit_that_is_asked_for(setup: Setup) -> None:
         assert done.stderr == f"{kind} build, as --build says\n"
         assert done.stdout.startswith(f"{place}\n  aarch64, {kind} build")
         assert done.stdout.endswith(
-            "  There are two kits for it: bench takes the android build, and the glibc build with "
-            "--kit glibc.\n"
+            "  There are two kits for it: a run takes the android build if that has its engines, "
+            "and the glibc build otherwise, or with --kit glibc.\n"
         )
 
 

@@ -7,6 +7,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -324,6 +325,26 @@ def test_an_android_kit_goes_first_where_it_runs(make_both: Callable) -> None:
     assert kits.used("x86_64") == ""
 
 
+def test_a_kit_that_lacks_an_engine_of_the_run_is_passed_over(make_both: Callable) -> None:
+    both = make_both()
+    assert kits.find("aarch64", needs=["onnxruntime"]) == both[ANDROID]
+    for needs in (["executorch"], ["onnxruntime", "executorch"]):
+        assert kits.find("aarch64", needs=needs) == both[GLIBC]
+        assert kits.find("aarch64", ANDROID, needs=needs) == both[ANDROID]
+    # Nothing that could be built has it.
+    assert kits.find("aarch64", needs=["another"]) == both[ANDROID]
+    shutil.rmtree(both[GLIBC][0])
+    assert kits.find("aarch64", needs=["executorch"]) is None
+    assert kits.find("aarch64", needs=["onnxruntime"]) == both[ANDROID]
+
+
+def test_an_old_kit_that_a_run_would_not_take_is_in_nobodys_way(make_both: Callable) -> None:
+    both = make_both(code="0" * 64)
+    assert kits.find("aarch64", needs=["executorch"]) == both[GLIBC]
+    with pytest.raises(UsageError, match="another release"):
+        kits.find("aarch64", needs=["onnxruntime"])
+
+
 @pytest.mark.parametrize("build", kits.BUILDS)
 def test_a_build_is_chosen_by_its_name(make_both: Callable, build: str) -> None:
     both = make_both()
@@ -402,7 +423,10 @@ def test_what_a_kit_is_said_to_be(make_both: Callable) -> None:
     assert (
         "there too" not in kits.described(glibc, BOARD) and "here" not in kits.described(glibc)[:60]
     )
-    assert kits.described(glibc).endswith("; the android build is there too (--kit android)")
+    there = "; the android build is there too (--kit android), without executorch"
+    assert kits.described(glibc).endswith(there)
+    (both[ANDROID][0] / "runner").unlink()
+    assert kits.described(glibc).endswith("there too (--kit android)")
 
 
 def test_another_build_of_one_release_is_no_other_version(make_both: Callable) -> None:

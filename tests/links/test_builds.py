@@ -74,6 +74,9 @@ def test_a_phone_is_sent_the_android_build_and_a_board_never(
     assert sent(link_to("pixel4")) == ANDROID
     assert sent(link_to("pixel4", kit="glibc")) == GLIBC
     assert sent(link_to("raspberrypi5")) == GLIBC
+    needing = link_to("pixel4")
+    needing.needs = ("executorch",)
+    assert sent(needing) == ANDROID  # no kit has it
     with pytest.raises(UsageError, match="does not run the android build"):
         link_to("raspberrypi5", kit="android").send_kit()
 

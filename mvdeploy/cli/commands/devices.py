@@ -187,6 +187,6 @@ def _tell_choice(profile: DeviceProfile, kit: Kit) -> None:
     there = [build for build in runs if build == kit.build or build in kits.others(kit, runs)]
     for build in there[1:]:
         click.echo(
-            f"  There are two kits for it: bench takes the {there[0]} build, and the {build} build "
-            f"with --kit {build}."
+            f"  There are two kits for it: a run takes the {there[0]} build if that has its "
+            f"engines, and the {build} build otherwise, or with --kit {build}."
         )
