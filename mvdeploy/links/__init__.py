@@ -8,6 +8,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``OPTIONS``
     what can be said of how its devices are reached, a tuple of `Option`; a link may lack it. One
     that is named ``address`` says where a device is, and becomes the address of its profile.
+``BUILDS``
+    the builds of kits that its devices run, the preferred one first; a link whose devices run all
+    of them may lack it.
 ``connect(profile, options)``
     a `Link` to the device of a profile; nothing is contacted before `Link.open`.
 ``doctor(profile, options)``
@@ -110,7 +113,7 @@ from mvdeploy.links.link import (
     State,
 )
 from mvdeploy.links.naming import KitMissing, attached, mend, profile, typed, word
-from mvdeploy.links.registry import declared, engines_of, native_choice, resolve
+from mvdeploy.links.registry import builds, declared, engines_of, native_choice, resolve
 from mvdeploy.records import DeviceProfile
 
 __all__ = [
@@ -128,6 +131,7 @@ __all__ = [
     "Setting",
     "State",
     "attached",
+    "builds",
     "clean",
     "declared",
     "doctor",

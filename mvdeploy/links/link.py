@@ -137,6 +137,7 @@ class Link(abc.ABC):
             loop runs on the device.
         on_sent: is told how files get on that are sent to the device.
         on_reached: is told which device was reached, before anything is done to it.
+        needs: engines that the jobs to come are for; empty when that is not known.
     """
 
     def __init__(self, profile: DeviceProfile) -> None:
@@ -145,6 +146,7 @@ class Link(abc.ABC):
         self.call_s = 0.0
         self.on_sent: OnSent = lambda _name, _sent, _size: None
         self.on_reached: OnReached = lambda _key: None
+        self.needs: tuple[str, ...] = ()
         self._findings: dict[str, Finding] = {}
 
     @abc.abstractmethod

@@ -7,7 +7,7 @@ import shlex
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from mvdeploy import devices, plugins
+from mvdeploy import devices, kits, plugins
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import registry
 from mvdeploy.links.link import NO_OPTIONS, Attached, Options
@@ -140,4 +140,5 @@ def mend(profile: DeviceProfile) -> str:
     """Return what to do about a runner on a device that does not do its work, as a sentence."""
     if not profile.architecture:
         return "Run again with --debug to see what the runner wrote."
-    return f"Build its kit again with 'mvdeploy devices setup {typed(profile)} --rebuild'."
+    build = kits.used(profile.architecture, registry.builds(profile))
+    return f"Build its kit again with {kits.anew(build, typed(profile))}."

@@ -6,7 +6,7 @@ import os
 from collections.abc import Sequence
 from types import ModuleType
 
-from mvdeploy import engines, plugins
+from mvdeploy import engines, kits, plugins
 from mvdeploy.links.link import Options
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile
@@ -56,6 +56,12 @@ def resolve(options: Options) -> dict[str, str]:
 def _resolved(given: Options, options: Sequence[Option]) -> dict[str, str]:
     values = {one.name: given.get(one.name) or os.environ.get(one.variable) for one in options}
     return {name: str(value) for name, value in values.items() if value}
+
+
+def builds(profile: DeviceProfile) -> tuple[str, ...]:
+    """Return the builds of kits that a device runs, the preferred one first."""
+    own: tuple[str, ...] = getattr(family(profile.link), "BUILDS", kits.BUILDS)
+    return own
 
 
 def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:

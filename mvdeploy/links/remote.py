@@ -17,6 +17,7 @@ from mvdeploy.links import (
     Link,
     OnEvent,
     Options,
+    builds,
     executor_runner,
     leftovers,
     outcome,
@@ -31,7 +32,13 @@ from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, Job, JobResult, Level
 
 OPTIONS = (
-    Option("kit", "--kit", "Android, ssh: the runner kit to use.", "DIR", variable="MVDEPLOY_KIT"),
+    Option(
+        "kit",
+        "--kit",
+        "Android, ssh: the runner kit to use: a folder, or 'android' or 'glibc'.",
+        "BUILD_OR_DIR",
+        variable="MVDEPLOY_KIT",
+    ),
     Option(
         "runner",
         "--runner",
@@ -124,6 +131,11 @@ class RemoteLink(Link):
         if self._shell is None:
             raise ValueError(f"the link to {self.profile.title} is not open")
         return self._shell
+
+    @property
+    def has_kit(self) -> bool:
+        """Whether its runner comes from a kit, and not from the user."""
+        return self._kit is not None
 
     @property
     def kit(self) -> Kit:
@@ -227,7 +239,9 @@ class RemoteLink(Link):
             KitMissing: none was built.
             DeviceUnavailable: the device cannot take it.
         """
-        folder_and_kit = kits.find(self.architecture(), self._options.get("kit"))
+        runs = builds(self.profile)
+        given = self._options.get("kit")
+        folder_and_kit = kits.find(self.architecture(), given, runs, self.needs)
         if folder_and_kit is None:
             raise KitMissing(self.profile, self.architecture())
         local, self._kit = folder_and_kit
@@ -267,8 +281,8 @@ class RemoteLink(Link):
             rebuild += "library, or leave --runner out."
         else:
             program = f"the runner in {self._kit_folder}"
-            rebuild = "Have the kit built anew with 'mvdeploy devices setup "
-            rebuild += f"{typed(self.profile)} --rebuild'"
+            anew = kits.anew(self.kit.build, typed(self.profile))
+            rebuild = f"Have the kit built anew with {anew}"
             rebuild += ", and leave --kit out." if self._options.get("kit") else "."
         return outcome.unrunnable(self.shell.name, program, status, output, rebuild)
 

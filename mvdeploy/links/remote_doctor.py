@@ -6,8 +6,9 @@ import dataclasses
 import json
 from collections.abc import Callable, Iterator, Sequence
 
+from mvdeploy import kits
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
-from mvdeploy.links import Prerequisite, State, mend, typed
+from mvdeploy.links import Prerequisite, State, builds, mend, typed
 from mvdeploy.links.lock import DeviceLock
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import last_line, quote
@@ -137,9 +138,7 @@ class _Visit:
 
     def _kit(self) -> str:
         self._link.send_kit()
-        kit = self._link.kit
-        engines = ", ".join(f"{name} {version}" for name, version in kit.engines.items())
-        return f"{kit.build} build: {engines}"
+        return kits.described(self._link.kit, builds(self._link.profile))
 
     def _hello(self) -> str:
         answer = self._link.call_runner("--hello")

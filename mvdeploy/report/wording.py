@@ -194,6 +194,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Unset them for what engines choose by themselves; results that were taken under others "
         "are not compared.",
     ),
+    "engine_versions_differ": (
+        "Versions of {engine} differ: the file was {here}, and measured with {there}. Releases "
+        "differ in speed, and may differ in what they compute.",
+        "Have one version throughout: build the kit from engines of the version that is installed "
+        "here, or install that of the kit, and export again.",
+    ),
     "cpu_quota": (
         "The CPU quota of its container or service ({cores} cores) stopped this run {how}: "
         "inferences took {ratio} times as long as undisturbed ones, going by {basis}; below "

@@ -17,7 +17,7 @@ ORDER = [
     *("engine_version", "compute_units", "format", "precision", "threads", "cores", "batch"),
 ]
 NOT_ALWAYS_TOLD = [
-    *("cpu_quota", "environment"),
+    *("runner_build", "cpu_quota", "environment"),
     *("fixed_performance", "task_profile", "scheduling_groups"),
 ]
 KEYS = st.sampled_from([*ORDER, "zeal", "new"])
@@ -75,6 +75,7 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
         "threads": 1,
         "cores": ("4", "5"),
         "batch": 1,
+        "runner_build": UNAVAILABLE,
         "cpu_quota": UNAVAILABLE,
         "environment": UNAVAILABLE,
         "fixed_performance": UNAVAILABLE,
@@ -171,6 +172,28 @@ def test_surroundings_count_where_both_results_tell_them(
     for untold in (silent, earlier):
         assert first_difference(untold, other) is None
         assert first_difference(other, untold) is None
+
+
+def by_runner(run: Run, case: Case, runner: str) -> dict[str, Reading]:
+    assert case.measurement is not None
+    told = {**case.measurement.conditions, "runner": runner}
+    measurement = dataclasses.replace(case.measurement, conditions=told)
+    return conditions(run, dataclasses.replace(case, measurement=measurement))
+
+
+def test_the_build_of_the_kit_counts_where_both_results_tell_it(run: Run, case: Case) -> None:
+    glibc, android, earlier = (
+        by_runner(run, case, f"native 0.1.0 ({build} build)")
+        for build in ("glibc", "android", "bionic")
+    )
+    assert first_difference(glibc, android) == ("runner_build", "glibc", "android")
+    assert first_difference(android, earlier) is None
+    for untold in (by_runner(run, case, "native 0.1.0"), conditions(run, case)):
+        assert untold["runner_build"] == UNAVAILABLE
+        assert first_difference(glibc, untold) is None
+    with pytest.raises(UsageError) as error:
+        demand_alike(glibc, android, "A", "B")
+    assert "runner build is glibc for the first and android for the second" in error.value.message
 
 
 @pytest.mark.parametrize("key", ORDER)

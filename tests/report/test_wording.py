@@ -25,6 +25,11 @@ VALUES: dict[str, dict[str, str | int | float]] = {
         "fine_below": 1.1,
         "bad_above": 1.3,
     },
+    "engine_versions_differ": {
+        "engine": "onnxruntime",
+        "here": "exported with 1.30.0 and verified with 1.32.0",
+        "there": "1.29.0",
+    },
     "environment": {"variables": "OMP_NUM_THREADS=2"},
     "wide_interval": WIDTH,
     "no_interval": {"count": 12, "target": 2.0},

@@ -9,21 +9,18 @@ from pathlib import Path
 
 import click
 
-from mvdeploy import devices, engines, links
+from mvdeploy import devices, engines, kits, links
 from mvdeploy.cli import link_options, options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import DeviceUnavailable, UsageError
+from mvdeploy.kits import Kit
 from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, codec
 
 
 def _builds() -> tuple[Option, ...]:
-    """Return how engines' own builds for Android are given, under the engines' names."""
-    return tuple(
-        plugin.android.option._replace(name=engine)
-        for engine, plugin in engines.native().items()
-        if plugin.android is not None
-    )
+    """Return how engines' own builds for Android are given."""
+    return tuple(form.option for plugin in engines.native().values() for form in plugin.android)
 
 
 @click.command("devices")
@@ -31,6 +28,13 @@ def _builds() -> tuple[Option, ...]:
 @click.argument("device", required=False, metavar="[DEVICE]")
 @link_options.devices_dir
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
+@click.option(
+    "--build",
+    "kind",
+    type=click.Choice(kits.BUILDS),
+    help="setup: which kit: with the C library of Android, for which engines are given below, or "
+    "with that of the compiler. Default: android if an engine for it is given, glibc if not.",
+)
 @declared("builds", _builds())
 @click.option("--force", is_flag=True, help="clean: also what a run uses that is going on.")
 @link_options.options
@@ -41,6 +45,7 @@ def command(
     device: str | None,
     devices_dir: tuple[Path, ...],
     rebuild: bool,
+    kind: str | None,
     builds: dict[str, str],
     force: bool,
     as_json: bool,
@@ -55,8 +60,8 @@ def command(
     is a profile's name, the serial of an attached phone, USER@HOST, or a host of your ssh
     configuration.
     """
-    if action != "setup" and (rebuild or builds):
-        flags = ", ".join(("--rebuild", *(option.flag for option in _builds())))
+    if action != "setup" and (rebuild or kind or builds):
+        flags = ", ".join(("--rebuild", "--build", *(option.flag for option in _builds())))
         raise UsageError(
             f"{flags} say how a kit is built.",
             "Give them to 'mvdeploy devices setup DEVICE'.",
@@ -83,7 +88,7 @@ def command(
     if action == "clean":
         _clean(profile, link_options, force, as_json)
         return 0
-    _setup(profile, rebuild, builds, as_json)
+    _setup(profile, rebuild, kind, builds, as_json)
     return 0
 
 
@@ -151,6 +156,7 @@ def _clean(profile: DeviceProfile, given: Mapping[str, str], force: bool, as_jso
 def _setup(
     profile: DeviceProfile,
     rebuild: bool,
+    kind: str | None,
     builds: dict[str, str],
     as_json: bool,
 ) -> None:
@@ -161,13 +167,21 @@ def _setup(
             f"{profile.title} needs no kit.",
             f"Use 'mvdeploy devices doctor {links.typed(profile)}' to see what it takes.",
         )
-    android = build.android({engine: Path(path) for engine, path in builds.items()})
+    kind, why = _kind(profile, kind, builds)
+    click.echo(f"{kind} build, {why}", err=True)
+    android = build.android(builds, wanted=kind == kits.ANDROID)
     folder, kit = build.kit(
         profile.architecture,
         android,
         rebuild=rebuild,
         on_step=lambda step: click.echo(step, err=True),
     )
+    for engine, (there, here) in kits.other_versions(kit).items():
+        click.echo(
+            f"Warning: the kit has {engine} {there}, and files are verified with {here} here. "
+            "Results will say so.",
+            err=True,
+        )
     if as_json:
         click.echo(json.dumps({"folder": str(folder), **codec.encode(kit)}, indent=1))
         return
@@ -177,3 +191,37 @@ def _setup(
     click.echo(f"  {kit.architecture}, {kit.build} build, {size / 1e6:.1f} MB: {engines}")
     for source in kit.sources:
         click.echo(f"  from {source.name} {source.version} {source.sha256[:16]}".rstrip())
+    _tell_choice(profile, kit)
+
+
+def _kind(profile: DeviceProfile, asked: str | None, builds: Mapping[str, str]) -> tuple[str, str]:
+    """Return which build of a kit is made, and why."""
+    flags = ", ".join(option.flag for option in _builds() if option.name in builds)
+    if asked == kits.GLIBC and builds:
+        raise UsageError(
+            f"{flags} gives engines for Android, and --build glibc asks for the others.",
+            f"Leave {flags} out, or give --build android.",
+        )
+    if asked:
+        kind, why = asked, "as --build says"
+    elif builds:
+        kind, why = kits.ANDROID, f"as {flags} gives engines for it"
+    else:
+        kind, why = kits.GLIBC, "as no engines for Android are given"
+    if kind not in links.builds(profile):
+        raise UsageError(
+            f"{profile.title} does not run the {kind} build of a kit.",
+            f"Leave {flags or '--build'} out.",
+        )
+    return kind, why
+
+
+def _tell_choice(profile: DeviceProfile, kit: Kit) -> None:
+    """Tell which kit is used on the device when there are several."""
+    runs = links.builds(profile)
+    there = [build for build in runs if build == kit.build or build in kits.others(kit, runs)]
+    for build in there[1:]:
+        click.echo(
+            f"  There are two kits for it: a run takes the {there[0]} build if that has its "
+            f"engines, and the {build} build otherwise, or with --kit {build}."
+        )

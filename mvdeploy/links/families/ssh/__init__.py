@@ -6,7 +6,7 @@ import dataclasses
 import getpass
 from typing import cast
 
-from mvdeploy import devices
+from mvdeploy import devices, kits
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import (
     NO_OPTIONS,
@@ -29,6 +29,9 @@ from mvdeploy.records import DeviceProfile, DeviceState, Reading
 
 RUNNER = "native"
 """Which program does its jobs; engines say which of them can run them."""
+
+BUILDS = (kits.GLIBC,)
+"""Android's own C library is on no board."""
 
 OPTIONS = (
     Option(
