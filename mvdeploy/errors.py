@@ -43,6 +43,10 @@ class MvdeployError(Exception):
         self.message = message
         self.remedy = remedy
 
+    def add(self, sentences: str) -> None:
+        """Say more beside what to do: what else came of it."""
+        self.remedy = f"{self.remedy} {sentences}"
+
 
 class CheckFailed(MvdeployError):
     """Something was measured or compared, and did not meet the demand."""

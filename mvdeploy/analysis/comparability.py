@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from mvdeploy.analysis.cases import CaseView
@@ -12,14 +13,18 @@ from mvdeploy.text_format import clean, reading
 _IDENTITY = ("cpu", "machine", "os", "kernel", "build")
 """What of a device's identity decides its speed. A phone tells its system by ``build``."""
 
+_RUN_BY_ANDROID = ("fixed_performance", "task_profile", "scheduling_groups")
+"""Readings of a phone's state that decide its clocks and cores."""
+
 _NAMES = (
     *("device", "emulated", *_IDENTITY),
     *("engine", "engine_version", "compute_units", "format", "precision"),
     *("threads", "cores", "batch"),
-    *("cpu_quota", "environment"),
+    *("runner_build", "cpu_quota", "environment"),
+    *_RUN_BY_ANDROID,
 )
 
-_NOT_ALWAYS_TOLD = ("cpu_quota", "environment")
+_NOT_ALWAYS_TOLD = ("runner_build", "cpu_quota", "environment", *_RUN_BY_ANDROID)
 """Earlier results and some devices do not tell these: then they are taken to be alike."""
 
 
@@ -34,9 +39,10 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
 
     Returns:
         Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
-        threads, cores and batch size, the quota of CPU time, and environment variables that choose
-        kernels or threads; ``unavailable`` where the run does not tell. Other options
-        that were chosen for the engine come last.
+        threads, cores and batch size, the build of the runner's kit, the quota of CPU time,
+        environment variables that choose kernels or threads, and how Android ran it;
+        ``unavailable`` where the run does not tell. Other options that were chosen for the engine
+        come last.
     """
     measurement = case.case.measurement
     measured = measurement.conditions if measurement else {}
@@ -57,10 +63,22 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
         "threads": measured.get("threads", plan.threads),
         "cores": measured.get("cores", UNAVAILABLE),
         "batch": artifact.spec.batch if artifact else UNAVAILABLE,
+        "runner_build": _runner_build(measured),
         "cpu_quota": before.get("cpu_quota_cores", UNAVAILABLE),
         "environment": before.get("environment", UNAVAILABLE),
+        **{key: before.get(key, UNAVAILABLE) for key in _RUN_BY_ANDROID},
     }
     return {key: conditions[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
+
+
+_FORMERLY = {"bionic": "android"}
+"""Builds of kits that earlier results call otherwise."""
+
+
+def _runner_build(conditions: Mapping[str, Reading]) -> Reading:
+    """Return the build of the kit that the runner was of, as its description ends with it."""
+    told = re.search(r"\((\w+) build\)$", str(conditions.get("runner", "")))
+    return _FORMERLY.get(told[1], told[1]) if told else UNAVAILABLE
 
 
 def _chosen_options(conditions: Mapping[str, Reading]) -> dict[str, Reading]:

@@ -10,7 +10,16 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.analysis.cases import CaseView, devices_of
-from mvdeploy.records import Finding, Level, Parity, Preprocessing, Run, Samples
+from mvdeploy.records import (
+    UNAVAILABLE,
+    Finding,
+    Level,
+    Parity,
+    Preprocessing,
+    Run,
+    Samples,
+    same_release,
+)
 from mvdeploy.stats.paired import cpu_times_complete
 from mvdeploy.stats.reliability import MORE_THREADS, Grade, Verdict, more_threads_than_cores
 from mvdeploy.text_format import join
@@ -122,6 +131,23 @@ def _failed_parity(code: str, parity: Parity | None) -> Iterator[Finding]:
 def _ended_early(case: CaseView) -> Iterator[Finding]:
     if case.timing and case.case.failure:
         yield Finding("ended_early", Level.ERROR, {"reason": case.case.failure.message})
+
+
+def _versions(case: CaseView) -> Iterator[Finding]:
+    """Tell of an engine that was measured in another version than the file was made for."""
+    measurement, artifact, parity = case.case.measurement, case.case.artifact, case.case.parity
+    there = str(measurement.conditions.get("engine_version", UNAVAILABLE)) if measurement else ""
+    if there in ("", UNAVAILABLE):
+        return
+    engine = case.case.engine
+    made = artifact.versions.get(engine, "") if artifact and not artifact.read_from else ""
+    name, _, checked = parity.engine.partition(" ") if parity else ("", "", "")
+    here = {"exported": made, "verified": checked if name == engine else ""}
+    differing = {what: v for what, v in here.items() if v and not same_release(v, there)}
+    if differing:
+        told = join([f"{what} with {version}" for what, version in differing.items()])
+        values: Values = {"engine": engine, "here": told, "there": there}
+        yield Finding("engine_versions_differ", Level.WARNING, values)
 
 
 def _weights(case: CaseView) -> Iterator[Finding]:
@@ -275,6 +301,7 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _few_samples,
     _threads,
     _environment,
+    _versions,
     _breakdown,
     _weights,
     _scales,

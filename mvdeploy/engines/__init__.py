@@ -119,19 +119,38 @@ class EngineSession(Protocol):
 
 
 @dataclasses.dataclass(frozen=True)
-class AndroidBuild:
-    """An engine's own build for Android, as a user has it.
+class NpmFile:
+    """A file in an npm package.
 
     Attributes:
-        option: how it is given.
+        package: its name.
+        path: of the file in it.
+    """
+
+    package: str
+    path: str
+
+
+@dataclasses.dataclass(frozen=True)
+class AndroidBuild:
+    """An engine's own build for Android, in one of the forms in which a user may have it.
+
+    Attributes:
+        option: how it is given; no two share a name.
         take: copies its libraries for an architecture (``aarch64``) into a kit; returns its
             version, or raises a `UsageError`.
         concerns: sentences about what a user should know of it, by its path and version.
+        unpack: what was given, the architecture and an empty folder → what `take`, `concerns` and
+            the flags of the plug-in are given; raises a `UsageError`.
+        npm: where it is an npm package that is given, as a file or as a version: which, and the
+            file in it that `unpack` is given.
     """
 
     option: Option
     take: Callable[[Path, str, Path], str]
     concerns: Callable[[Path, str], tuple[str, ...]] = lambda _path, _version: ()
+    unpack: Callable[[Path, str, Path], Path] = lambda given, _architecture, _into: given
+    npm: NpmFile | None = None
 
 
 def _no_flags(_folder: Path, _version: str) -> tuple[str, ...]:
@@ -146,13 +165,16 @@ class NativePlugin:
         package: distribution that has the libraries, in its wheel for the device's architecture.
         libraries: patterns of their paths in it; of each the first is taken.
         flags: CMake's, by the folder that the package is in (or an Android build) and its version.
-        android: how a build for Android is given; None when there is none.
+        android: the forms in which a build for Android is given; empty when there is none.
+        sources: its files, by their path in the native runner's folder, where these are C and need
+            nothing else; empty where it takes CMake and a C++ compiler.
     """
 
     package: str
     libraries: tuple[str, ...]
     flags: Callable[[Path, str], tuple[str, ...]] = _no_flags
-    android: AndroidBuild | None = None
+    android: tuple[AndroidBuild, ...] = ()
+    sources: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

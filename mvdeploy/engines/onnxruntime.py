@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.engines import AndroidBuild, NativePlugin, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, with_chosen
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import elf, writing
 from mvdeploy.plugins import Option
@@ -107,15 +107,29 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
 NATIVE = NativePlugin(
     package="onnxruntime",
     libraries=("onnxruntime/capi/libonnxruntime.so*",),
-    android=AndroidBuild(
-        Option(
-            "onnxruntime",
-            "--onnxruntime-aar",
-            "setup: ONNX Runtime for Android, for a kit built with an Android NDK.",
-            metavar="FILE",
+    android=(
+        AndroidBuild(
+            Option(
+                "onnxruntime_aar",
+                "--onnxruntime-aar",
+                "setup: ONNX Runtime for Android, for a kit of the android build.",
+                metavar="FILE",
+            ),
+            _take_aar,
         ),
-        _take_aar,
+        AndroidBuild(
+            Option(
+                "onnxruntime_npm",
+                "--onnxruntime-npm",
+                "setup: the same, from the npm package com.github.asus4.onnxruntime: its file "
+                "(.tgz), or a version, which is downloaded by npm.",
+                metavar="FILE_OR_VERSION",
+            ),
+            _take_aar,
+            npm=NpmFile("com.github.asus4.onnxruntime", "Plugins/Android/onnxruntime.aar"),
+        ),
     ),
+    sources=("engines/onnxruntime.c", "dtypes.c"),
 )
 
 

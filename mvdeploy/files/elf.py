@@ -1,6 +1,6 @@
 """What an ELF file says of itself: programs and libraries of Linux and Android, 64-bit.
 
-Only the program headers and the dynamic section are read, which are what a loader reads.
+Only the program headers, notes and the dynamic section are read, which are what a loader reads.
 """
 
 from __future__ import annotations
@@ -15,8 +15,11 @@ MAGIC = b"\x7fELF"
 
 _MACHINES = {62: "x86_64", 183: "aarch64"}
 _KINDS = {2: "program", 3: "library"}
-_LOAD, _DYNAMIC, _INTERPRETER = 1, 2, 3
-_NEEDED, _STRINGS, _STRINGS_SIZE, _SONAME = 1, 5, 10, 14
+_LOAD, _DYNAMIC, _INTERPRETER, _NOTE = 1, 2, 3, 4
+_NEEDED, _HASH, _STRINGS, _SYMBOLS, _STRINGS_SIZE, _SONAME = 1, 4, 5, 6, 10, 14
+_GNU_HASH = 0x6FFFFEF5
+_SYMBOL_SIZE = 24
+_ANDROID = b"Android\0"
 _VERSIONS, _VERSION_COUNT = 0x6FFFFFFC, 0x6FFFFFFD
 _FLAGS_1, _PIE = 0x6FFFFFFB, 0x08000000
 _MOST = 4096
@@ -39,6 +42,7 @@ class Elf:
         needed: names of the libraries that it needs.
         interpreter: path of the loader that it asks for; empty when it asks for none.
         versions: names of the versions that it defines.
+        android: API level of Android that its note names; 0 when it has none.
     """
 
     machine: str
@@ -48,6 +52,20 @@ class Elf:
     needed: tuple[str, ...] = ()
     interpreter: str = ""
     versions: tuple[str, ...] = ()
+    android: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Symbols:
+    """What an ELF file has for others, and what it takes from them, by name.
+
+    Attributes:
+        defined: what it has.
+        undefined: what others have to have.
+    """
+
+    defined: frozenset[str]
+    undefined: frozenset[str]
 
 
 def read(path: Path) -> Elf:
@@ -59,6 +77,17 @@ def read(path: Path) -> Elf:
     """
     with path.open("rb") as file:
         return _Reader(file, path.stat().st_size).read()
+
+
+def symbols(path: Path) -> Symbols:
+    """Read the symbols that an ELF file shares with others when it is loaded.
+
+    Raises:
+        ElfError: it is no ELF file, is for another processor, or is damaged.
+        OSError: it cannot be read.
+    """
+    with path.open("rb") as file:
+        return _Reader(file, path.stat().st_size).symbols()
 
 
 @dataclasses.dataclass(frozen=True)
@@ -78,17 +107,7 @@ class _Reader:
         self._segments: list[_Segment] = []
 
     def read(self) -> Elf:
-        header = self._unpack("<4s5B7x2H", 0)
-        if header[0] != MAGIC:
-            raise ElfError("it is no ELF file")
-        if header[1:3] != (2, 1):
-            raise ElfError("it is not for a 64-bit little-endian processor")
-        kind, machine = _KINDS.get(header[6]), _MACHINES.get(header[7])
-        if machine is None:
-            raise ElfError(f"it is for a processor that is not known (number {header[7]})")
-        if kind is None:
-            raise ElfError("it is neither a program nor a library")
-        self._segments = list(self._read_segments())
+        kind, machine = self._begin()
         entries = self._dynamic_entries()
         strings = self._strings(entries)
         interpreter = next((self._text(s) for s in self._of(_INTERPRETER)), "")
@@ -103,7 +122,38 @@ class _Reader:
             needed=tuple(_string(strings, v) for tag, v in entries if tag == _NEEDED),
             interpreter=interpreter,
             versions=tuple(self._versions(entries, strings)),
+            android=self._android(),
         )
+
+    def symbols(self) -> Symbols:
+        self._begin()
+        entries = self._dynamic_entries()
+        strings, values = self._strings(entries), dict(entries)
+        found: dict[bool, set[str]] = {False: set(), True: set()}
+        if _SYMBOLS in values:
+            size = self._count(values) * _SYMBOL_SIZE
+            table = self._bytes(self._offset(values[_SYMBOLS]), size)
+            # The first one stands for none.
+            for at in range(_SYMBOL_SIZE, size, _SYMBOL_SIZE):
+                name, section = struct.unpack_from("<I2xH", table, at)
+                if name:
+                    found[section != 0].add(_string(strings, name))
+        return Symbols(frozenset(found[True]), frozenset(found[False]))
+
+    def _begin(self) -> tuple[str, str]:
+        """Read the headers; return of which kind the file is, and for which processor."""
+        header = self._unpack("<4s5B7x2H", 0)
+        if header[0] != MAGIC:
+            raise ElfError("it is no ELF file")
+        if header[1:3] != (2, 1):
+            raise ElfError("it is not for a 64-bit little-endian processor")
+        kind, machine = _KINDS.get(header[6]), _MACHINES.get(header[7])
+        if machine is None:
+            raise ElfError(f"it is for a processor that is not known (number {header[7]})")
+        if kind is None:
+            raise ElfError("it is neither a program nor a library")
+        self._segments = list(self._read_segments())
+        return kind, machine
 
     def _read_segments(self) -> Iterator[_Segment]:
         (start,) = self._unpack("<Q", 32)
@@ -147,6 +197,37 @@ class _Reader:
             if following == 0:
                 return
             at += following
+
+    def _count(self, values: dict[int, int]) -> int:
+        """Return the number of symbols, which only the tables to find them by tell."""
+        if _HASH in values:
+            return int(self._unpack("<2I", self._offset(values[_HASH]))[1])
+        if _GNU_HASH not in values:
+            return 0
+        at = self._offset(values[_GNU_HASH])
+        buckets, first, blooms, _ = self._unpack("<4I", at)
+        at += 16 + 8 * blooms
+        starts = struct.unpack(f"<{buckets}I", self._bytes(at, 4 * buckets))
+        last = max(starts, default=0)
+        if last < first:  # none is defined
+            return int(first)
+        at += 4 * buckets + 4 * (last - first)
+        # The last one of a chain is marked by its lowest bit.
+        while not self._unpack("<I", at)[0] & 1:
+            last, at = last + 1, at + 4
+        return int(last) + 1
+
+    def _android(self) -> int:
+        for segment in self._of(_NOTE):
+            data = self._bytes(segment.offset, min(segment.size, _MOST))
+            at = 0
+            while at + 12 <= len(data):
+                name, size, kind = struct.unpack_from("<3I", data, at)
+                at += 12
+                if (kind, data[at : at + name]) == (1, _ANDROID) and at + name + 4 <= len(data):
+                    return int(struct.unpack_from("<I", data, at + name)[0])
+                at += (name + 3) // 4 * 4 + (size + 3) // 4 * 4
+        return 0
 
     def _offset(self, address: int) -> int:
         """Return where in the file something is that is loaded to an address."""

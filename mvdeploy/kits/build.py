@@ -1,8 +1,9 @@
 """Build a runner kit (see `mvdeploy.kits`) on this machine.
 
 The engines come from their wheels for the device's architecture, of the versions that are installed
-here, and the C library from the compiler: such a kit runs on any Linux kernel, Android's too. With
-an Android NDK and Android builds of the engines the kit uses Android's own C library.
+here, and the C library from the compiler: such a kit (glibc) runs on any Linux kernel, Android's
+too. With Android builds of the engines the kit uses Android's own C library (android). It takes an
+Android NDK, or, for engines whose plug-ins are C, the package ziglang.
 """
 
 from __future__ import annotations
@@ -17,14 +18,14 @@ import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-import mvdeploy
 from mvdeploy import engines, files, kits
-from mvdeploy.engines import NativePlugin
+from mvdeploy.engines import AndroidBuild, NativePlugin
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.files import elf, writing
-from mvdeploy.kits import Kit, Source, check
+from mvdeploy.kits import Kit, Source, check, npm, zig
 from mvdeploy.kits import toolchain as toolchains
 from mvdeploy.kits.toolchain import Toolchain
+from mvdeploy.plugins import Option
 from mvdeploy.records.codec import dumps
 
 RUNNER = "mvdeploy-runner"
@@ -38,32 +39,67 @@ class Android:
     """What it takes to build a kit that uses Android's own C library.
 
     Attributes:
-        ndk: folder of the NDK.
-        builds: the engines' own builds for Android, by engine.
+        ndk: folder of the NDK; None to build without one.
+        builds: the engines' own builds for Android, by the names of the options that they are given
+            with; none for the kit that is there.
+        earlier: folder of a kit whose engines are taken, where none are given.
     """
 
-    ndk: Path
-    builds: Mapping[str, Path]
+    ndk: Path | None
+    builds: Mapping[str, str | Path]
+    earlier: Path | None = None
 
 
-def android(builds: Mapping[str, Path]) -> Android | None:
+def android(builds: Mapping[str, str | Path], *, wanted: bool = False) -> Android | None:
     """Return what an Android kit is built from; None to build one with a C library of its own.
 
     Args:
-        builds: the engines' own builds for Android, by engine; may be none.
+        builds: the engines' own builds for Android, by the names of their options; may be none.
+        wanted: an Android kit is to be used also if none is given: the one that is there.
 
     Raises:
-        DeviceUnavailable: engines for Android are given, and there is no NDK.
+        UsageError: two builds of one engine are given.
+        DeviceUnavailable: engines for Android are given, and there is nothing to build a kit with.
     """
     if not builds:
-        return None
+        return Android(None, {}) if wanted else None
+    plugins = _given_plugins(builds)
+    ndk = _ndk()
+    if ndk is not None:
+        return Android(ndk, builds)
+    for engine, (option, plugin) in plugins.items():
+        if not plugin.sources:
+            raise DeviceUnavailable(
+                f"The plug-in of {engine} is C++, which takes an Android NDK, and there is none.",
+                f"Set ANDROID_NDK_HOME to the folder of an unpacked NDK, or leave {option.flag} "
+                "out.",
+            )
+    return Android(None, builds)
+
+
+def _ndk() -> Path | None:
+    """Return the folder of an NDK; None where the package that does without is there instead."""
     ndk = toolchains.find_ndk()
-    if ndk is None:
+    if ndk is None and zig.installed() is None:
         raise DeviceUnavailable(
-            "Engines for Android are given, but there is no Android NDK.",
-            "Set ANDROID_NDK_HOME to the folder of an unpacked NDK.",
+            f"To build for Android there is neither an Android NDK nor the package {zig.PACKAGE}.",
+            f"Install that: pip install '{zig.REQUIREMENT}'; or set ANDROID_NDK_HOME to the folder "
+            "of an unpacked NDK.",
         )
-    return Android(ndk, builds)
+    return ndk
+
+
+def _given_plugins(builds: Mapping[str, str | Path]) -> dict[str, tuple[Option, NativePlugin]]:
+    """Return the plug-ins of engines that are given, and the options that they are given with."""
+    found: dict[str, tuple[Option, NativePlugin]] = {}
+    for engine, plugin in engines.native().items():
+        given = [form.option for form in plugin.android if form.option.name in builds]
+        if len(given) > 1:
+            flags = " and ".join(option.flag for option in given)
+            raise UsageError(f"{flags} both give {engine}.", "Give one of them.")
+        if given:
+            found[engine] = given[0], plugin
+    return found
 
 
 def kit(
@@ -77,7 +113,7 @@ def kit(
 
     Args:
         architecture: ``aarch64`` or ``x86_64``.
-        given: what an Android kit is built from.
+        given: what an Android kit is built from; None for one with a C library of its own.
         rebuild: build it even if there is one.
         on_step: is told what begins.
 
@@ -86,17 +122,55 @@ def kit(
 
     Raises:
         DeviceUnavailable: something that it takes is not installed, cannot be fetched or built.
-        UsageError: what is given for Android cannot be used.
+        UsageError: what is given for Android cannot be used, or nothing is given.
     """
-    place = kits.place(architecture)
-    current = None if rebuild or given else _up_to_date(place)
+    place = kits.place(architecture, kits.GLIBC if given is None else kits.ANDROID)
+    with_engines = given is not None and bool(given.builds)
+    current = None if rebuild or with_engines else _up_to_date(place)
     if current is not None:
         return place, current
-    toolchain = toolchains.find(architecture, given.ndk if given else None)
+    if given is not None and not with_engines:
+        given = _again(architecture)
+    toolchain = _toolchain(architecture, given)
     with writing.worded(place), writing.folder(place.parent, ".building") as work:
         built = _build(toolchain, given, work, on_step)
         files.move(work / "kit", place, work / "aside")
+    _remove_earlier(built)
     return place, built
+
+
+def _again(architecture: str) -> Android:
+    """Return what it takes to build the Android kit that is there anew, with the same engines."""
+    plugins = engines.native()
+    for folder in (kits.place(architecture, kits.ANDROID), kits.earlier_place(architecture)):
+        with contextlib.suppress(UsageError):  # there is none, or it is damaged
+            kit = kits.load(folder)
+            is_android = kit.build == kits.ANDROID
+            # C++ plug-ins are built against more than a kit has.
+            if is_android and all(n in plugins and plugins[n].sources for n in kit.engines):
+                return Android(_ndk(), {}, folder)
+    raise _no_engines()
+
+
+def _no_engines() -> UsageError:
+    flags = [form.option.flag for plugin in engines.native().values() for form in plugin.android]
+    return UsageError(
+        "An Android kit is built from engines for Android, and none is given.",
+        f"Give one or more of {', '.join(flags)}.",
+    )
+
+
+def _toolchain(architecture: str, given: Android | None) -> Toolchain:
+    if given is not None and given.ndk is None:
+        return zig.find(architecture)
+    return toolchains.find(architecture, given.ndk if given else None)
+
+
+def _remove_earlier(built: Kit) -> None:
+    """Remove the kit that an earlier release left where this one is not any more."""
+    folder = kits.earlier_place(built.architecture)
+    if kits.earlier_build(folder) == built.build:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def _up_to_date(place: Path) -> Kit | None:
@@ -112,14 +186,12 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
     libraries = _Engines(toolchain, given, work, on_step)
     versions = libraries.collect(into)
     check.files(into, toolchain.architecture, toolchain.build)
-    on_step(f"build the runner for {toolchain.architecture} ({toolchain.build})")
-    flags = (
-        f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
-        f"-DMVDEPLOY_ENGINES={';'.join(versions)}",
-        *toolchain.library_flags(_needed_in(into)),
-        *libraries.flags,
-    )
-    toolchains.build(toolchain, kits.code(), work / "build", flags)
+    by = toolchain.version
+    on_step(f"build the runner for {toolchain.architecture} ({toolchain.build}, by {by})")
+    flags = (*toolchain.library_flags(_needed_in(into)), *libraries.flags)
+    plugins = engines.native()
+    wanted = {name: plugins[name] for name in versions}
+    toolchain.make(kits.code(), work / "build", wanted, flags)
     for path in (work / "build" / RUNNER, *sorted((work / "build").glob("libmvdeploy_*.so"))):
         shutil.copyfile(path, into / path.name)
     system = toolchain.system_libraries(_needed_in(into))
@@ -140,7 +212,7 @@ def _build(toolchain: Toolchain, given: Android | None, work: Path, on_step: OnS
         sums={path.name: files.sha256(path) for path in sorted(into.iterdir())},
         code=kits.code_hash(),
         sources=(*libraries.sources, *dict.fromkeys(packages)),
-        compiler=toolchain.version,
+        compiler=by,
     )
     (into / kits.FILE).write_text(dumps(built), encoding="utf-8")
     return built
@@ -228,18 +300,44 @@ class _Engines:
         return folder
 
     def _from_android(self, given: Android, into: Path) -> dict[str, str]:
+        if given.earlier is not None:
+            return self._from_kit(given.earlier, into)
         versions: dict[str, str] = {}
-        for name, path in given.builds.items():
-            plugin = self._plugins[name]
-            if plugin.android is None:
-                raise UsageError(f"There is no build of {name} for Android.", "Leave it out.")
-            versions[name] = plugin.android.take(path, self._toolchain.architecture, into)
-            for concern in plugin.android.concerns(path, versions[name]):
-                self._on_step(f"Warning: {concern}")
-            self.flags += plugin.flags(path, versions[name])
-            sha256 = files.sha256(path) if path.is_file() else ""
-            self.sources.append(Source(path.name, versions[name], sha256))
+        for name, plugin in self._plugins.items():
+            for form in plugin.android:
+                if form.option.name in given.builds:
+                    value = given.builds[form.option.name]
+                    versions[name] = self._from_form(plugin, form, str(value), into)
         return versions
+
+    def _from_kit(self, folder: Path, into: Path) -> dict[str, str]:
+        kit = kits.load(folder)
+        for name, version in kit.engines.items():
+            self._on_step(f"take {name} {version} from the kit that is there")
+            self.flags += self._plugins[name].flags(folder, version)
+        for file in kit.sums:
+            if file not in kit.programs and not file.startswith("libmvdeploy_"):
+                shutil.copyfile(folder / file, into / file)
+        self.sources += kit.sources
+        return dict(kit.engines)
+
+    def _from_form(self, plugin: NativePlugin, form: AndroidBuild, given: str, into: Path) -> str:
+        """Copy the libraries of an engine's own build to a kit; return its version."""
+        work = self._work / form.option.name
+        work.mkdir()
+        path = source = Path(given)
+        if form.npm is not None:
+            source = npm.archive(given, form.npm, work, self._on_step)
+            path = npm.unpack(source, form.npm, work)
+        architecture = self._toolchain.architecture
+        unpacked = form.unpack(path, architecture, work)
+        version = form.take(unpacked, architecture, into)
+        for concern in form.concerns(unpacked, version):
+            self._on_step(f"Warning: {concern.replace(str(unpacked), given)}")
+        self.flags += plugin.flags(unpacked, version)
+        sha256 = files.sha256(source) if source.is_file() else ""
+        self.sources.append(Source(source.name, version, sha256))
+        return version
 
 
 def _site(package: str) -> Path:

@@ -7,12 +7,12 @@ from pathlib import Path
 from mvdeploy.errors import UsageError
 from mvdeploy.files import elf
 from mvdeploy.files.elf import Elf
-from mvdeploy.kits import BIONIC
+from mvdeploy.kits import ANDROID
 
 ANDROID_PAGE = 16384
 """Bytes of a memory page of newer phones: Android loads nothing that is aligned to less."""
 
-_ANDROID = frozenset(
+_SYSTEM = frozenset(
     f"lib{name}.so"
     for name in (
         *("EGL", "GLESv1_CM", "GLESv2", "GLESv3", "OpenSLES", "aaudio", "android", "binder_ndk"),
@@ -29,7 +29,7 @@ def files(folder: Path, architecture: str, build: str) -> None:
     Args:
         folder: holds them, and nothing else.
         architecture: of the device.
-        build: the C library of the kit.
+        build: of the kit.
 
     Raises:
         UsageError: one of them is damaged or for another device, or is aligned to smaller pages
@@ -41,7 +41,7 @@ def files(folder: Path, architecture: str, build: str) -> None:
                 f"{name} is for {about.machine}, and the device is {architecture}.",
                 "Give engines that were built for the device.",
             )
-        if build == BIONIC and about.alignment < ANDROID_PAGE:
+        if build == ANDROID and about.alignment < ANDROID_PAGE:
             raise UsageError(
                 f"{name} is aligned to {about.alignment} bytes, and phones with memory pages of "
                 f"{ANDROID_PAGE} do not load it.",
@@ -54,15 +54,15 @@ def needs(folder: Path, build: str) -> None:
 
     Args:
         folder: holds the programs and libraries, and nothing else.
-        build: the C library of the kit.
+        build: of the kit.
 
     Raises:
         UsageError: one of them needs a library that is neither in the kit nor part of Android.
     """
-    found = _read(folder) if build == BIONIC else {}
+    found = _read(folder) if build == ANDROID else {}
     for name, about in found.items():
         for needed in about.needed:
-            if needed not in found and needed not in _ANDROID:
+            if needed not in found and needed not in _SYSTEM:
                 raise UsageError(
                     f"{name} needs {needed}, which is neither in the kit nor part of Android.",
                     f"Put it beside {name} in the engine's 'lib', or build the engine without it.",

@@ -1,4 +1,7 @@
-"""The programs that build the native runner, and what they bring along for a device."""
+"""The programs that build the native runner, and what they bring along for a device.
+
+These are a compiler with its own C library, or an Android NDK; `mvdeploy.kits.zig` is one more.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,13 @@ import re
 import shutil
 import signal
 import subprocess
-from collections.abc import Collection, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from pathlib import Path
 
+import mvdeploy
+from mvdeploy.engines import NativePlugin
 from mvdeploy.errors import DeviceUnavailable
-from mvdeploy.kits import BIONIC, GLIBC, Source
+from mvdeploy.kits import ANDROID, GLIBC, Source
 
 _BUILD_S = 900.0
 
@@ -26,7 +31,7 @@ _LIBRARIES = (
 _NDK_TOOLCHAIN = Path("build", "cmake", "android.toolchain.cmake")
 _NDK_LIBRARY = "libc++_shared.so"
 _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
-_ANDROID_LEVEL = 28
+ANDROID_LEVEL = 28
 """Android 9: what a Pixel 4 came with had 10."""
 
 
@@ -36,7 +41,7 @@ class Toolchain:
 
     Attributes:
         architecture: of the device.
-        build: the C library of the programs.
+        build: of the kit that it makes.
         compiler: C compiler, as is `cpp` the one for C++.
         flags: for CMake.
     """
@@ -54,7 +59,7 @@ class Toolchain:
 
     def command(self, runner: str) -> tuple[str, ...]:
         """Return the words that start a runner in the folder of its kit."""
-        if self.build == BIONIC:
+        if self.build == ANDROID:
             return ("env", "LD_LIBRARY_PATH=.", f"./{runner}")
         return (f"./{_LOADERS[self.architecture]}", "--library-path", ".", f"./{runner}")
 
@@ -64,7 +69,7 @@ class Toolchain:
         A program has one C++ library. Where the engines bring none along that is shared, plug-ins
         have it inside: that of an NDK before r27 is not aligned to pages of 16 KB.
         """
-        if self.build != BIONIC:
+        if self.build != ANDROID:
             return ()
         return (f"-DANDROID_STL={'c++_shared' if _NDK_LIBRARY in needed else 'c++_static'}",)
 
@@ -77,7 +82,7 @@ class Toolchain:
         Raises:
             DeviceUnavailable: one of them is not there.
         """
-        if self.build == BIONIC:
+        if self.build == ANDROID:
             if _NDK_LIBRARY not in needed:
                 return ()
             path = _ndk_library(Path(self.compiler), self.architecture)
@@ -85,9 +90,33 @@ class Toolchain:
         names = (_LOADERS[self.architecture], *_LIBRARIES)
         return tuple((_library(self.cpp, name), name) for name in names)
 
+    def make(
+        self,
+        source: Path,
+        work: Path,
+        engines: Mapping[str, NativePlugin],
+        flags: Sequence[str],
+    ) -> None:
+        """Build the runner and the plug-ins of engines.
+
+        Args:
+            source: folder of the code.
+            work: where they are built.
+            engines: what the plug-ins are built from.
+            flags: for CMake, beside the toolchain's.
+
+        Raises:
+            DeviceUnavailable: they cannot be built.
+        """
+        own = (
+            f"-DMVDEPLOY_VERSION={mvdeploy.__version__}",
+            f"-DMVDEPLOY_ENGINES={';'.join(engines)}",
+        )
+        build(self, source, work, (*own, *flags))
+
     def programs(self, runner: str) -> tuple[str, ...]:
         """Return the names of the files that are executed on the device."""
-        return (runner,) if self.build == BIONIC else (_LOADERS[self.architecture], runner)
+        return (runner,) if self.build == ANDROID else (_LOADERS[self.architecture], runner)
 
 
 def find(architecture: str, ndk: Path | None = None) -> Toolchain:
@@ -100,10 +129,7 @@ def find(architecture: str, ndk: Path | None = None) -> Toolchain:
     Raises:
         DeviceUnavailable: something that it takes is not installed.
     """
-    if architecture not in _LOADERS:
-        raise DeviceUnavailable(
-            f"There is no runner for {architecture}.", f"There is one for {', '.join(_LOADERS)}."
-        )
+    demand_known(architecture)
     _need("cmake", "cmake")
     if ndk is not None:
         return _from_ndk(architecture, ndk)
@@ -115,6 +141,14 @@ def find(architecture: str, ndk: Path | None = None) -> Toolchain:
     if prefix:
         flags += ("-DCMAKE_SYSTEM_NAME=Linux", f"-DCMAKE_SYSTEM_PROCESSOR={architecture}")
     return Toolchain(architecture, GLIBC, compiler, cpp, flags)
+
+
+def demand_known(architecture: str) -> None:
+    """Refuse an architecture that no runner can be built for."""
+    if architecture not in _LOADERS:
+        raise DeviceUnavailable(
+            f"There is no runner for {architecture}.", f"There is one for {', '.join(_LOADERS)}."
+        )
 
 
 def find_ndk() -> Path | None:
@@ -148,9 +182,9 @@ def _from_ndk(architecture: str, ndk: Path) -> Toolchain:
     flags = (
         f"-DCMAKE_TOOLCHAIN_FILE={file}",
         f"-DANDROID_ABI={_ABIS[architecture]}",
-        f"-DANDROID_PLATFORM=android-{_ANDROID_LEVEL}",
+        f"-DANDROID_PLATFORM=android-{ANDROID_LEVEL}",
     )
-    return Toolchain(architecture, BIONIC, str(clang), f"{clang}++", flags)
+    return Toolchain(architecture, ANDROID, str(clang), f"{clang}++", flags)
 
 
 def _ndk_library(clang: Path, architecture: str) -> Path:
@@ -218,14 +252,21 @@ def build(toolchain: Toolchain, source: Path, work: Path, flags: Sequence[str]) 
     run([cmake, "--build", str(work), "--parallel", "2"])
 
 
-def run(words: Sequence[str]) -> str:
+def run(
+    words: Sequence[str], folder: Path | None = None, environment: Mapping[str, str] | None = None
+) -> str:
     """Run a program and return what it writes.
+
+    Args:
+        words: of the command.
+        folder: to run it in; None for this one.
+        environment: variables for it, beside those that are set.
 
     Raises:
         DeviceUnavailable: it fails.
     """
     try:
-        status, output, errors = _run(words)
+        status, output, errors = _run(words, folder, {**os.environ, **(environment or {})})
     except (OSError, subprocess.TimeoutExpired) as error:
         raise DeviceUnavailable(
             f"{words[0]} could not be run ({error}).", "Check its installation."
@@ -238,7 +279,9 @@ def run(words: Sequence[str]) -> str:
     return output
 
 
-def _run(words: Sequence[str]) -> tuple[int, str, str]:
+def _run(
+    words: Sequence[str], folder: Path | None, environment: Mapping[str, str]
+) -> tuple[int, str, str]:
     """Run a program; it and the compilers that it starts end when this is interrupted."""
     with subprocess.Popen(
         words,
@@ -248,6 +291,8 @@ def _run(words: Sequence[str]) -> tuple[int, str, str]:
         text=True,
         errors="replace",
         start_new_session=True,
+        cwd=folder,
+        env=environment,
     ) as process:
         try:
             output, error = process.communicate(timeout=_BUILD_S)

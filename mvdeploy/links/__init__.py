@@ -8,11 +8,17 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``OPTIONS``
     what can be said of how its devices are reached, a tuple of `Option`; a link may lack it. One
     that is named ``address`` says where a device is, and becomes the address of its profile.
+``BUILDS``
+    the builds of kits that its devices run, the preferred one first; a link whose devices run all
+    of them may lack it.
 ``connect(profile, options)``
     a `Link` to the device of a profile; nothing is contacted before `Link.open`.
 ``doctor(profile, options)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
+``clean(profile, options, force)``
+    remove everything of mvdeploy from there, and say what that was, as `Cleaned`; a link that
+    leaves nothing may lack it.
 ``attached(options)``, ``generic(attached, options)`` and ``unready(attached)``
     the devices that are there, a profile for one of them that none is known for, and the error for
     one that cannot be used as it is; a link that cannot look for devices lacks them.
@@ -71,6 +77,12 @@ system on; what happened in between is the difference of two states.
 ``battery_percent``          charge; ``battery_plugged`` is ``yes`` when it is being fed, or ``no``
 ``battery_c``                °C; phones only
 ``screen``                   such as ``awake`` or ``asleep``; phones only
+``fixed_performance``        whether mvdeploy has Android's mode of that name switched on: ``on``
+                             or ``off``; phones only
+``task_profile``             of Android, that the runner is started with, or ``none``; phones only
+``scheduling_groups``        ``controller=group`` of a process that is started as the runner is, for
+                             what decides on its cores and their clocks, as ``cpuset=/foreground``;
+                             phones only
 ``memory_available_bytes``   what can be had without swapping
 ``affinity``                 numbers of the cores that this process may use
 ``environment``              ``NAME=value`` of each environment variable by which kernels or threads
@@ -82,275 +94,56 @@ system on; what happened in between is the difference of two states.
 
 from __future__ import annotations
 
-import abc
-import dataclasses
-import enum
-import os
-import shlex
-from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
-from types import MappingProxyType, ModuleType, TracebackType
-from typing import Any, Self
-
-from mvdeploy import devices, engines, plugins
-from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
-from mvdeploy.plugins import Option
-from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
-
-_FAMILIES = "mvdeploy.links.families"
-
-OnEvent = Callable[[dict[str, Any]], None]
-"""Is given each event of a runner as it arrives; what it raises ends the run."""
-
-OnSent = Callable[[str, int, int], None]
-"""Is told the name of a file on its way to a device, the bytes that are there, and all of them."""
-
-OnReached = Callable[[str], None]
-"""Is told the `Link.lock_key` of a device before anything is done to it; may refuse by raising."""
-
-Options = Mapping[str, str]
-"""What was given of the options of links, by `Option.name`; a switch that is on has any text."""
-
-NO_OPTIONS: Options = MappingProxyType({})
-
-_ADDRESS = "address"
-
-
-class KitMissing(DeviceUnavailable):
-    """A device answers, but no runner was built for it.
-
-    Attributes:
-        architecture: what it has to be built for.
-    """
-
-    def __init__(self, profile: DeviceProfile, architecture: str) -> None:
-        super().__init__(
-            f"There is no runner kit for {profile.title} ({architecture}).",
-            f"Build it with 'mvdeploy devices setup {typed(profile)}'.",
-        )
-        self.architecture = architecture
-
-
-class RunnerFailed(EngineError):
-    """A runner reported an error, died, hung, or did not keep its contract.
-
-    Attributes:
-        events: what it had reported until then, in order.
-        output: the end of what it wrote to its standard error.
-    """
-
-    def __init__(
-        self, message: str, remedy: str, events: Sequence[dict[str, Any]] = (), output: str = ""
-    ) -> None:
-        super().__init__(message, remedy)
-        self.events = tuple(events)
-        self.output = output
-
-
-class State(enum.StrEnum):
-    """Whether a prerequisite is met."""
-
-    MET = "met"
-    MISSING = "missing"
-    UNKNOWN = "unknown"
-    """It cannot be told before another one is met."""
-
-
-@dataclasses.dataclass(frozen=True)
-class Prerequisite:
-    """Something that it takes to measure on a device.
-
-    Attributes:
-        name: what.
-        state: whether it is met.
-        found: what was found, or why nothing was.
-        remedy: what to do about what is missing; empty when it is met, or could not be looked at.
-    """
-
-    name: str
-    state: State
-    found: str
-    remedy: str = ""
-
-
-@dataclasses.dataclass(frozen=True)
-class Attached:
-    """A device that is there, with or without a profile.
-
-    Attributes:
-        address: what tells it from others; can be typed after ``--device``.
-        link: that reaches it.
-        state: ``device`` when it is ready.
-        properties: what it says of itself.
-    """
-
-    address: str
-    link: str
-    state: str
-    properties: dict[str, str] = dataclasses.field(default_factory=dict)
-
-    @property
-    def ready(self) -> bool:
-        """Whether it can be used."""
-        return self.state == "device"
-
-
-@dataclasses.dataclass(frozen=True)
-class Setting:
-    """A way in which a whole device is set, for all that it runs.
-
-    Attributes:
-        name: what `Link.take` takes, and what the names of cases end with.
-        title: in words, as they stand behind the name of the device.
-    """
-
-    name: str
-    title: str
-
-
-class Link(abc.ABC):
-    """A connection to one device: open, upload, run (and fetch) as often as needed, close.
-
-    A link is a context manager: it is opened on entry and closed on exit, whatever happened.
-
-    Args:
-        profile: the device it leads to.
-
-    Attributes:
-        profile: the device it leads to.
-        emulated: a stand-in answers instead of the device; known once the link is open.
-        call_s: seconds that an inference takes beside its own time, about; 0 where the runner's
-            loop runs on the device.
-        on_sent: is told how files get on that are sent to the device.
-        on_reached: is told which device was reached, before anything is done to it.
-    """
-
-    def __init__(self, profile: DeviceProfile) -> None:
-        self.profile = profile
-        self.emulated = False
-        self.call_s = 0.0
-        self.on_sent: OnSent = lambda _name, _sent, _size: None
-        self.on_reached: OnReached = lambda _key: None
-        self._findings: dict[str, Finding] = {}
-
-    @abc.abstractmethod
-    def open(self) -> None:
-        """Reach the device.
-
-        Raises:
-            DeviceUnavailable: it does not answer, or `on_reached` refuses it.
-        """
-
-    def settings(self) -> tuple[Setting, ...]:
-        """Return the settings that everything is to be measured in, if there are several."""
-        return ()
-
-    def take(self, setting: str) -> None:  # noqa: B027 - most devices have nothing to set
-        """Set the device; ``""`` is how it was set when it was opened.
-
-        Args:
-            setting: name of one of `settings`.
-
-        Raises:
-            DeviceUnavailable: the device is gone.
-        """
-
-    @abc.abstractmethod
-    def lock_key(self) -> str:
-        """Return what tells the device from all others; known once it has been reached."""
-
-    @abc.abstractmethod
-    def identity(self) -> dict[str, Reading]:
-        """Return what the device is: what stays as it is while it is switched on.
-
-        What cannot be read is ``unavailable``.
-        """
-
-    @abc.abstractmethod
-    def state(self) -> DeviceState:
-        """Return the condition the device is in now: clocks, heat, load, counters.
-
-        What cannot be read is ``unavailable``.
-        """
-
-    @abc.abstractmethod
-    def upload(self, files: Sequence[Path]) -> dict[Path, str]:
-        """Bring files to the device, and return where each is there: a path for a `Job`.
-
-        Raises:
-            UsageError: a file is not there to be sent.
-            DeviceUnavailable: the device is gone.
-        """
-
-    def discard(self, places: Sequence[str]) -> None:  # noqa: B027 - files here are not copies
-        """Remove uploaded files that no later job needs; one that uploads nothing keeps them.
-
-        Args:
-            places: what `upload` returned.
-
-        Raises:
-            DeviceUnavailable: the device is gone.
-        """
-
-    @abc.abstractmethod
-    def scratch(self) -> str:
-        """Return a folder on the device, made by this link and removed by `close`.
-
-        It is for what a runner writes: ``JobModel.profile_to``.
-        """
-
-    @abc.abstractmethod
-    def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
-        """Have a runner do a job in a fresh process, and wait for it.
-
-        However this returns, nothing of that process is left on the device.
-
-        Args:
-            job: its paths are paths on the device.
-            limit_s: seconds after which the runner counts as hung and is killed.
-            on_event: is given each event as it arrives.
-
-        Raises:
-            RunnerFailed: the runner failed, died, or did not finish in time.
-            DeviceUnavailable: the device is gone.
-        """
-
-    @abc.abstractmethod
-    def fetch(self, remote: str, local: Path) -> None:
-        """Copy a file from the device.
-
-        Args:
-            remote: path on the device, such as `ModelResult.profile`.
-            local: the copy; its folder is made if need be.
-
-        Raises:
-            EngineError: there is no such file on the device.
-            DeviceUnavailable: the device is gone.
-        """
-
-    def findings(self) -> tuple[Finding, ...]:
-        """Return what to know about the device, and about what was done to it, so far."""
-        return tuple(self._findings.values())
-
-    def found(self, code: str, level: Level, **values: str | int | float) -> None:
-        """Note something about the device, once."""
-        self._findings.setdefault(code, Finding(code, level, dict(values)))
-
-    @abc.abstractmethod
-    def close(self) -> None:
-        """Remove what this link has left on the device, and part from it. May be called again."""
-
-    def __enter__(self) -> Self:
-        self.open()
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
+from collections.abc import Callable
+
+from mvdeploy.errors import UsageError
+from mvdeploy.links import registry
+from mvdeploy.links.link import (
+    NO_OPTIONS,
+    Attached,
+    Cleaned,
+    Link,
+    OnEvent,
+    OnReached,
+    OnSent,
+    Options,
+    Prerequisite,
+    RunnerFailed,
+    Setting,
+    State,
+)
+from mvdeploy.links.naming import KitMissing, attached, mend, profile, typed, word
+from mvdeploy.links.registry import builds, declared, engines_of, native_choice, resolve
+from mvdeploy.records import DeviceProfile
+
+__all__ = [
+    "NO_OPTIONS",
+    "Attached",
+    "Cleaned",
+    "KitMissing",
+    "Link",
+    "OnEvent",
+    "OnReached",
+    "OnSent",
+    "Options",
+    "Prerequisite",
+    "RunnerFailed",
+    "Setting",
+    "State",
+    "attached",
+    "builds",
+    "clean",
+    "declared",
+    "doctor",
+    "engines_of",
+    "get",
+    "mend",
+    "native_choice",
+    "profile",
+    "resolve",
+    "typed",
+    "word",
+]
 
 
 def get(profile: DeviceProfile, options: Options = NO_OPTIONS) -> Link:
@@ -363,8 +156,8 @@ def get(profile: DeviceProfile, options: Options = NO_OPTIONS) -> Link:
     Raises:
         UsageError: the profile names a link that there is not.
     """
-    family = _family(profile.link)
-    link: Link = family.connect(profile, _resolved(options, _options(family)))
+    family = registry.family(profile.link)
+    link: Link = family.connect(profile, registry.resolved(options, family))
     return link
 
 
@@ -379,164 +172,30 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
         UsageError: the profile names a link that there is not.
     """
     check: Callable[[DeviceProfile, Options], tuple[Prerequisite, ...]] | None
-    family = _family(profile.link)
+    family = registry.family(profile.link)
     check = getattr(family, "doctor", None)
-    return check(profile, _resolved(options, _options(family))) if check is not None else ()
+    return check(profile, registry.resolved(options, family)) if check is not None else ()
 
 
-def declared() -> tuple[Option, ...]:
-    """Return the options of all links, each once, whoever shares it."""
-    options = {option.name: option for link in _families() for option in _options(link)}
-    return tuple(options.values())
-
-
-def resolve(options: Options) -> dict[str, str]:
-    """Return options with what the environment says of those that were not given.
+def clean(profile: DeviceProfile, options: Options = NO_OPTIONS, force: bool = False) -> Cleaned:
+    """Remove everything of mvdeploy from a device.
 
     Args:
-        options: as they were given; an empty one counts as not given.
-    """
-    return _resolved(options, declared())
-
-
-def attached(options: Options = NO_OPTIONS) -> tuple[Attached, ...]:
-    """Return the devices that are there, as far as links can look for them.
-
-    Args:
+        profile: of the device.
         options: of links; the environment fills in what is not among them.
+        force: also what a run uses that is going on there.
 
     Raises:
-        DeviceUnavailable: what a link asks does not answer.
+        UsageError: the profile names a link that there is not, or one that leaves nothing.
+        DeviceUnavailable: the device does not answer, or a run is going on there.
     """
-    resolved = resolve(options)
-    looking = [link for link in _families() if hasattr(link, "attached")]
-    return tuple(one for link in looking for one in link.attached(resolved))
-
-
-def profile(name: str, extra: Sequence[Path] = (), options: Options = NO_OPTIONS) -> DeviceProfile:
-    """Return the profile of a device by its name, an alias, or the address of an attached one.
-
-    Args:
-        name: what was typed after ``--device``.
-        extra: folders of profiles to search first.
-        options: of links; the environment fills in what is not among them. An address among them
-            is that of the profile from now on, so that devices that are used together are each
-            asked for with options of their own.
-
-    Raises:
-        UsageError: there is no such device, or its profile cannot be used.
-        DeviceUnavailable: it is attached, but not ready.
-    """
-    resolved = resolve(options)
-    try:
-        known = devices.get(name, extra)
-    except plugins.UnknownNameError as unknown:
-        one = _one(name, resolved)
-        if one is None:
-            raise plugins.UnknownNameError(unknown.message, f"{unknown.remedy} {_OTHERS}") from None
-        return _profile_of(one, extra, resolved)
-    takes_address = any(option.name == _ADDRESS for option in _options(_family(known.link)))
-    if takes_address and _ADDRESS in resolved:
-        return dataclasses.replace(known, address=resolved[_ADDRESS])
-    return known
-
-
-_OTHERS = (
-    "Or give what 'mvdeploy devices' lists as attached, USER@HOST, or a host of your ssh "
-    "configuration."
-)
-
-
-def _one(name: str, options: Options) -> Attached | None:
-    """Return the device that is meant by an address, or by what tells one that is attached."""
-    # Links that look for devices may fail to, which is nothing to who has typed an address.
-    return next(iter(_named(name)), None) or next(
-        (one for one in attached(options) if one.address == name), None
-    )
-
-
-def _profile_of(one: Attached, extra: Sequence[Path], options: Options) -> DeviceProfile:
-    """Return the profile that an attached device is recognised by, or one of its own."""
-    if not one.ready:
-        unready: Callable[[Attached], DeviceUnavailable] = _family(one.link).unready
-        raise unready(one)
-    known = devices.match(one.properties, devices.profiles(extra).values())
-    if known is not None:
-        return dataclasses.replace(known, address=one.address)
-    generic: Callable[[Attached, Options], DeviceProfile] = _family(one.link).generic
-    return generic(one, options)
-
-
-def typed(profile: DeviceProfile) -> str:
-    """Return what is typed in a shell to mean a device: after ``mvdeploy devices doctor``, say.
-
-    A name alone does not do for a device without a profile, or for one that was chosen among
-    several by its address.
-    """
-    try:
-        known = devices.get(profile.name)
-    except UsageError:
-        known = None
-    name, address = profile.name, word(profile.address)
-    if known is None or (known.title, known.link) != (profile.title, profile.link):
-        return address if profile.address else f"{name} --devices-dir DIR"
-    if profile.address in ("", known.address):
-        return name
-    takes_address = any(option.name == _ADDRESS for option in _options(_family(profile.link)))
-    return f"{name} --address {address}" if takes_address else address
-
-
-def word(text: str) -> str:
-    """Return a text as one word for a shell, in double quotes where they do: others stand around.
-
-    Args:
-        text: such as the serial of a phone.
-    """
-    quoted = shlex.quote(text)
-    return quoted if quoted == text or set(text) & set('"$`\\!') else f'"{text}"'
-
-
-def mend(profile: DeviceProfile) -> str:
-    """Return what to do about a runner on a device that does not do its work, as a sentence."""
-    if not profile.architecture:
-        return "Run again with --debug to see what the runner wrote."
-    return f"Build its kit again with 'mvdeploy devices setup {typed(profile)} --rebuild'."
-
-
-def native_choice() -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Return the engines that the native runner has, and the formats that they run."""
-    native = tuple(engines.native())
-    formats = dict.fromkeys(name for engine in native for name in engines.get(engine).FORMATS)
-    return native, tuple(formats)
-
-
-def engines_of(profile: DeviceProfile) -> tuple[str, ...]:
-    """Return the engines that run on a device: those of its profile, best first, and then others.
-
-    Raises:
-        UsageError: the profile names a link that there is not.
-    """
-    runner = _family(profile.link).RUNNER
-    return tuple(dict.fromkeys((*profile.engines, *engines.run_by(runner))))
-
-
-def _named(name: str) -> list[Attached]:
-    named = [link.named(name) for link in _families() if hasattr(link, "named")]
-    return [one for one in named if one is not None]
-
-
-def _families() -> list[ModuleType]:
-    return [_family(name) for name in plugins.names(_FAMILIES)]
-
-
-def _family(name: str) -> ModuleType:
-    return plugins.load(_FAMILIES, name, "device link")
-
-
-def _options(family: ModuleType) -> tuple[Option, ...]:
-    return getattr(family, "OPTIONS", ())
-
-
-def _resolved(given: Options, options: Sequence[Option]) -> dict[str, str]:
-    values = {one.name: given.get(one.name) or os.environ.get(one.variable) for one in options}
-    return {name: str(value) for name, value in values.items() if value}
+    family = registry.family(profile.link)
+    remove: Callable[[DeviceProfile, Options, bool], Cleaned] | None
+    remove = getattr(family, "clean", None)
+    if remove is None:
+        raise UsageError(
+            f"mvdeploy leaves nothing on {profile.title} that would have to be removed.",
+            "Name a phone at adb, or a board: 'mvdeploy devices' lists them.",
+        )
+    cleaned: Cleaned = remove(profile, registry.resolved(options, family), force)
+    return cleaned

@@ -18,9 +18,10 @@ _LARGEST = 2**64
 EACH_S = 5.0
 """Seconds for each of several questions: a few that hang leave time for the others."""
 
-# A device without the program `timeout`, or with one that takes other words, has no bounds.
+# A device without the program `timeout`, or with one that takes other words, has no bounds. It is
+# known by what it runs, not by its status: that of toybox (0.8.9) may be 127 for what ends at once.
 _BOUND = """\
-if timeout -s KILL 1 true; then bound() { timeout -s KILL "$@"; }
+if [ "$(timeout -s KILL 1 echo bound)" = bound ]; then bound() { timeout -s KILL "$@"; }
 else bound() { shift; "$@"; }
 fi 2>/dev/null
 """

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
+from mvdeploy import kits
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
-from mvdeploy.links import Prerequisite, State, mend
+from mvdeploy.links import Prerequisite, State, builds, mend, typed
 from mvdeploy.links.lock import DeviceLock
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import last_line, quote
@@ -52,7 +53,23 @@ def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, 
             link.close()
         finally:
             lock.release()
-    return tuple(results)
+    return (*results, *_left(link))
+
+
+_LEFT = {
+    "left_behind": "it was gone before what it was sent could be removed: {reason}",
+    "not_removed": "not everything could be removed: {reason}",
+    "mode_left_on": "it did not leave its fixed-performance mode",
+}
+
+
+def _left(link: RemoteLink) -> Iterator[Prerequisite]:
+    """Tell of what could not be put right in the end; nothing when all is."""
+    for finding in link.findings():
+        if sentence := _LEFT.get(finding.code):
+            found = sentence.format(**finding.values).rstrip(".")
+            remedy = f"Use 'mvdeploy devices clean {typed(link.profile)}' when it is there again."
+            yield Prerequisite("left as it was", State.MISSING, found, remedy)
 
 
 class _NotToldError(Exception):
@@ -90,11 +107,19 @@ class _Visit:
         )
 
     def _device(self) -> str:
-        self._link.reach()
-        self._link.on_reached(self._link.lock_key())
+        self._link.claim()
         identity = self._link.identity()
         emulated = ", an emulated device" if self._link.emulated else ""
-        return f"{identity['machine']}, {identity['os']}{emulated}"
+        return f"{identity['machine']}, {identity['os']}{emulated}{self._mended()}"
+
+    def _mended(self) -> str:
+        found = {finding.code: finding.values for finding in self._link.findings()}
+        mended = []
+        if removed := found.get("leftovers_removed"):
+            mended.append(f"{removed['megabytes']} MB of runs that have ended were removed")
+        if "mode_restored" in found:
+            mended.append("fixed-performance mode, left on by one, was switched off")
+        return "".join(f"; {one}" for one in mended)
 
     def _architecture(self) -> str:
         return self._link.architecture()
@@ -113,9 +138,7 @@ class _Visit:
 
     def _kit(self) -> str:
         self._link.send_kit()
-        kit = self._link.kit
-        engines = ", ".join(f"{name} {version}" for name, version in kit.engines.items())
-        return f"{kit.build} build: {engines}"
+        return kits.described(self._link.kit, builds(self._link.profile))
 
     def _hello(self) -> str:
         answer = self._link.call_runner("--hello")

@@ -11,6 +11,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Protocol
 
+from mvdeploy.errors import DeviceUnavailable
+
 _REAP_S = 10.0
 """Seconds for the system to end what was killed."""
 
@@ -55,13 +57,21 @@ class Shell(Protocol):
             DeviceUnavailable: the device is gone, or does not answer in time.
         """
 
-    def start(self, command: str) -> subprocess.Popen[bytes]:
+    def start(self, command: str, *, held: bool = False) -> subprocess.Popen[bytes]:
         """Start a command whose output is read while it runs.
 
         Its standard output is a pipe, and is nothing but what the command writes, followed by the
         end of its last line and a line with its exit status (`with_status`); a stream that ends
         without that line has been cut.
         Ending the returned process does not end the command on the device.
+
+        Args:
+            command: a line for the shell.
+            held: its standard input is a pipe, which ends there when it is closed here, when this
+                process ends, and when the connection does; otherwise it is empty.
+
+        Raises:
+            DeviceUnavailable: it cannot be started.
         """
 
     def push(self, local: Path, remote: str, on_bytes: OnBytes | None = None) -> None:
@@ -77,6 +87,15 @@ class Shell(Protocol):
         Raises:
             EngineError: there is no such file on the device.
             DeviceUnavailable: the device is gone.
+        """
+
+    def foreign(self, where: str, owner: str, reason: str) -> DeviceUnavailable:
+        """Word the error for what another user has left, and this one may not change.
+
+        Args:
+            where: what was left.
+            owner: whose it is.
+            reason: what the device said.
         """
 
 

@@ -161,7 +161,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     }
     store: Store | None = None
     try:
-        with _saying_what_is_kept(lambda: store), opened(link, on_step):
+        needs = [w.case.engine for w in wanted]
+        with _saying_what_is_kept(lambda: store), opened(link, on_step, needs):
             plan = _affordable(request.plan, link)
             device = Device(link.profile, link.identity(), emulated=link.emulated)
             store = stores.create(

@@ -167,7 +167,7 @@ def _on_device(
 
     engine = engines.for_format(artifact.format, links.engines_of(device))
     link = links.get(device, link_options)
-    with writing.temporary() as folder, connect.opened(link, on_step):
+    with writing.temporary() as folder, connect.opened(link, on_step, [engine]):
         files = {}
         for number, (name, array) in enumerate(images.fed(artifact, feed).items()):
             files[name] = folder / f"input-{number}.npy"

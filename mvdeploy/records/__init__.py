@@ -27,6 +27,7 @@ from mvdeploy.records.artifact import (
     PlacementRisk,
     Preprocessing,
     Undelegated,
+    same_release,
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
@@ -143,4 +144,5 @@ __all__ = [
     "Verified",
     "Warmup",
     "WeightsFile",
+    "same_release",
 ]

@@ -19,6 +19,11 @@ PROBABILITIES = "classLabel_probs"
 """Output of a classifier in Core ML, as coremltools names it: softmax of the logits."""
 
 
+def same_release(version: str, other: str) -> bool:
+    """Whether two versions of a program are of one release, however each was built."""
+    return version.partition("+")[0] == other.partition("+")[0]
+
+
 @dataclasses.dataclass(frozen=True)
 class Operator:
     """One operator of the exported program and the module it came from.

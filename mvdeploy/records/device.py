@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable
-from typing import Annotated
+from typing import Annotated, Literal
 
 from mvdeploy.records.limits import Core, Count, Positive, Range, Size, Threads
 
@@ -87,6 +87,7 @@ class DeviceProfile:
             for the only one that is attached.
         architecture: of its programs: ``aarch64``, ``x86_64``, or empty when it does not matter.
         fixed_performance: whether Android is asked for its fixed-performance mode.
+        screen: whether Android's screen is kept ``on`` or ``off``; empty to leave it as it is.
         formats: that networks are measured in when none is asked for; empty for the one that the
             first engine runs.
     """
@@ -108,6 +109,7 @@ class DeviceProfile:
     address: str = ""
     architecture: str = ""
     fixed_performance: bool = True
+    screen: Literal["", "on", "off"] = ""
     formats: tuple[str, ...] = ()
 
 

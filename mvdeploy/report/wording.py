@@ -194,6 +194,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Unset them for what engines choose by themselves; results that were taken under others "
         "are not compared.",
     ),
+    "engine_versions_differ": (
+        "Versions of {engine} differ: the file was {here}, and measured with {there}. Releases "
+        "differ in speed, and may differ in what they compute.",
+        "Have one version throughout: build the kit from engines of the version that is installed "
+        "here, or install that of the kit, and export again.",
+    ),
     "cpu_quota": (
         "The CPU quota of its container or service ({cores} cores) stopped this run {how}: "
         "inferences took {ratio} times as long as undisturbed ones, going by {basis}; below "
@@ -318,6 +324,17 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Restart it, or use 'adb -s SERIAL shell cmd power set-fixed-performance-mode-enabled "
         "false'.",
     ),
+    "mode_not_restored": (
+        "{device} was gone before its fixed-performance mode could be switched off: it holds its "
+        "clocks low until that is done.",
+        "Connect it again and use 'mvdeploy devices clean DEVICE', or measure again: both switch "
+        "it off, and so does a restart.",
+    ),
+    "mode_restored": (
+        "{device} was still in the fixed-performance mode that a run had switched on which has "
+        "ended: it was switched off.",
+        "Nothing is to be done; what others measured there meanwhile was measured in that mode.",
+    ),
     "no_fixed_performance": (
         "The device has no fixed-performance mode, denied it, or did not answer: its clocks follow "
         "load and heat.",
@@ -353,6 +370,15 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The screen was on, which takes power and some work of the processor.",
         "Switch it off before measuring.",
     ),
+    "screen_not_set": (
+        "The phone's screen did not go {wanted}, as its profile asks for.",
+        "Unlock it, or set it by hand before measuring.",
+    ),
+    "may_sleep": (
+        "The phone is in the network, on its battery and with its screen off: Android may put it "
+        "to sleep while it measures.",
+        'Connect it to power, or write screen = "on" in its profile.',
+    ),
     "own_runner": (
         "It was measured with a program of your own ({program}): the input is all ones, its first "
         "iterations are the warm-up, and CPU times and memory are not known.",
@@ -371,7 +397,28 @@ _WORDS: dict[str, tuple[str, str]] = {
     "left_behind": (
         "Files were left on {device} in {folder}, as it was gone before they could be removed: "
         "{reason}.",
-        "Connect it again and remove that folder, or measure again, which removes it.",
+        "Connect it again and use 'mvdeploy devices clean DEVICE', or measure again, which removes "
+        "them too.",
+    ),
+    "leftovers_removed": (
+        "What runs that have ended ({runs}) had left on {device} was removed: {megabytes} MB.",
+        "Nothing is to be done.",
+    ),
+    "not_removed": (
+        "Not everything could be removed from {device}: {reason}.",
+        "'mvdeploy devices clean DEVICE' says what removes it.",
+    ),
+    "shared_device": (
+        "Another run was on {device} at the same time: {who}.",
+        "Measure again when it has ended; judge differences by the paired ratio only.",
+    ),
+    "boost": (
+        "The runner was started with Android's task profile {profile}.",
+        "Compare only with results that were taken so.",
+    ),
+    "no_boost": (
+        "The runner was started without Android's task profile {profile}: {reason}.",
+        "Leave --boost out, or use a phone with Android 13 or newer.",
     ),
     "no_checksums": (
         "{device} has no program for SHA-256: what is there from earlier runs is not known, so "

@@ -342,7 +342,7 @@ def _steal(before: dict[str, Reading], after: dict[str, Reading]) -> Signal:
     return _percentage("steal", stolen / total)
 
 
-_FIXED = ("cpu_max_khz", "governor", "boost", "thermal_status")
+_FIXED = ("cpu_max_khz", "governor", "boost", "thermal_status", "scheduling_groups")
 """Readings that are the same after as before when nothing throttled the device. The momentary
 clock is none of them: it follows the load."""
 

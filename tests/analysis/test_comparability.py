@@ -16,7 +16,10 @@ ORDER = [
     *("device", "emulated", "cpu", "machine", "os", "kernel", "build", "engine"),
     *("engine_version", "compute_units", "format", "precision", "threads", "cores", "batch"),
 ]
-NOT_ALWAYS_TOLD = ["cpu_quota", "environment"]
+NOT_ALWAYS_TOLD = [
+    *("runner_build", "cpu_quota", "environment"),
+    *("fixed_performance", "task_profile", "scheduling_groups"),
+]
 KEYS = st.sampled_from([*ORDER, "zeal", "new"])
 VALUES = st.sampled_from([1, 2, "1", UNAVAILABLE, ("0", "1"), ("0",)])
 CONDITIONS = st.dictionaries(KEYS, VALUES)
@@ -72,8 +75,12 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
         "threads": 1,
         "cores": ("4", "5"),
         "batch": 1,
+        "runner_build": UNAVAILABLE,
         "cpu_quota": UNAVAILABLE,
         "environment": UNAVAILABLE,
+        "fixed_performance": UNAVAILABLE,
+        "task_profile": UNAVAILABLE,
+        "scheduling_groups": UNAVAILABLE,
     }
 
 
@@ -149,6 +156,9 @@ def with_surroundings(case: Case, **readings: Reading) -> Case:
     [
         ("cpu_quota_cores", 0.5, "cpu_quota"),
         ("environment", ("OMP_NUM_THREADS=1",), "environment"),
+        ("fixed_performance", "on", "fixed_performance"),
+        ("task_profile", "MaxPerformance", "task_profile"),
+        ("scheduling_groups", ("cpuset=/top-app",), "scheduling_groups"),
     ],
 )
 def test_surroundings_count_where_both_results_tell_them(
@@ -162,6 +172,28 @@ def test_surroundings_count_where_both_results_tell_them(
     for untold in (silent, earlier):
         assert first_difference(untold, other) is None
         assert first_difference(other, untold) is None
+
+
+def by_runner(run: Run, case: Case, runner: str) -> dict[str, Reading]:
+    assert case.measurement is not None
+    told = {**case.measurement.conditions, "runner": runner}
+    measurement = dataclasses.replace(case.measurement, conditions=told)
+    return conditions(run, dataclasses.replace(case, measurement=measurement))
+
+
+def test_the_build_of_the_kit_counts_where_both_results_tell_it(run: Run, case: Case) -> None:
+    glibc, android, earlier = (
+        by_runner(run, case, f"native 0.1.0 ({build} build)")
+        for build in ("glibc", "android", "bionic")
+    )
+    assert first_difference(glibc, android) == ("runner_build", "glibc", "android")
+    assert first_difference(android, earlier) is None
+    for untold in (by_runner(run, case, "native 0.1.0"), conditions(run, case)):
+        assert untold["runner_build"] == UNAVAILABLE
+        assert first_difference(glibc, untold) is None
+    with pytest.raises(UsageError) as error:
+        demand_alike(glibc, android, "A", "B")
+    assert "runner build is glibc for the first and android for the second" in error.value.message
 
 
 @pytest.mark.parametrize("key", ORDER)

@@ -159,6 +159,66 @@ def test_derived_findings(trouble: Any, view_for: Any) -> None:
     assert levels == sorted(levels, key=["error", "warning", "note"].index)
 
 
+def versions_told(
+    story: Any, view_for: Any, *, verified: str = "", made: str = "", there: str = "1.29.0"
+) -> dict[str, Any] | None:
+    """Return what is told of a case by the versions that its file met; None for nothing."""
+    case, *others = story.saved.cases
+    checked = dataclasses.replace(case.parity, engine=verified) if verified else None
+    versions = {"torch": "2.13", **({case.engine: made} if made else {})}
+    case = dataclasses.replace(
+        case,
+        artifact=dataclasses.replace(case.artifact, versions=versions),
+        parity=checked,
+        measurement=dataclasses.replace(case.measurement, conditions={"engine_version": there}),
+    )
+    view = view_for(
+        dataclasses.replace(story, saved=dataclasses.replace(story.saved, cases=(case, *others)))
+    )
+    found = [f for f in view.findings_of(view.cases[0]) if f.code == "engine_versions_differ"]
+    assert {f.level for f in found} <= {Level.WARNING}
+    return found[0].values if found else None
+
+
+def test_an_engine_that_is_measured_in_another_version_than_verified(
+    two: Any, view_for: Any
+) -> None:
+    told = versions_told(two, view_for, verified="onnxruntime 1.32.0", made="1.30.0")
+    here = "exported with 1.30.0 and verified with 1.32.0"
+    assert told == {"engine": "onnxruntime", "here": here, "there": "1.29.0"}
+    told = versions_told(two, view_for, verified="onnxruntime 1.32.0", made="1.29.0+cpu")
+    assert told is not None and told["here"] == "verified with 1.32.0"
+    told = versions_told(two, view_for, made="1.30.0")
+    assert told is not None and told["here"] == "exported with 1.30.0"
+
+
+@pytest.mark.parametrize(
+    "told",
+    [
+        {"verified": "onnxruntime 1.29.0", "made": "1.29.0"},
+        {"verified": "onnxruntime 1.29.0+cpu"},
+        {"verified": "onnxruntime 1.32.0", "there": "unavailable"},
+        {"verified": "another 1.32.0"},
+        {"verified": "onnxruntime"},
+        {},
+    ],
+)
+def test_versions_that_do_not_differ_or_are_not_told(
+    two: Any, view_for: Any, told: dict[str, str]
+) -> None:
+    assert versions_told(two, view_for, **told) is None
+
+
+def test_the_programs_that_made_a_file_of_others_are_not_held_against_the_engine(
+    two: Any, view_for: Any
+) -> None:
+    case, *others = two.saved.cases
+    foreign = dataclasses.replace(case.artifact, read_from="the names of its nodes")
+    case = dataclasses.replace(case, artifact=foreign)
+    story = dataclasses.replace(two, saved=dataclasses.replace(two.saved, cases=(case, *others)))
+    assert versions_told(story, view_for, made="1.2") is None
+
+
 def test_recorded_findings_are_not_made_again(trouble: Any, view_for: Any) -> None:
     view = view_for(trouble)
     drifts = [f for f in view.findings_of(view.cases[1]) if f.code == "drift"]

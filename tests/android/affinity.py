@@ -13,7 +13,7 @@ import fcntl
 import platform
 import struct
 import threading
-from collections.abc import Container
+from collections.abc import Container, Sequence
 
 CORES = 8
 CALLS = {"x86_64": (203, 204, 317), "aarch64": (122, 123, 277)}
@@ -28,17 +28,19 @@ REQUEST = struct.Struct("<QIIiIQ6Q")
 ANSWER = struct.Struct("<QqiI")
 
 
+Line = tuple[int, int, int, int]
+
+
 class _Filter(ctypes.Structure):
     _fields_ = (("size", ctypes.c_ushort), ("lines", ctypes.c_char_p))
 
 
-def _program(*calls: int) -> bytes:
+def _program(*calls: int) -> list[Line]:
     load, jump_if_equal, give = 0x20, 0x15, 0x06
-    lines = [(load, 0, 0, 0)]  # the number of the call
+    lines: list[Line] = [(load, 0, 0, 0)]  # the number of the call
     for left, call in enumerate(reversed(calls)):
         lines.insert(1, (jump_if_equal, left + 1, 0, call))
-    lines += [(give, 0, 0, ALLOW), (give, 0, 0, USER_NOTIFY)]
-    return b"".join(struct.pack("<HBBI", *line) for line in lines)
+    return [*lines, (give, 0, 0, ALLOW), (give, 0, 0, USER_NOTIFY)]
 
 
 def start(off: Container[int] = ()) -> None:
@@ -48,16 +50,31 @@ def start(off: Container[int] = ()) -> None:
         off: cores that are switched off, or kept for others.
     """
     calls = CALLS[platform.machine()]
+    listener = set_filter(_program(*calls[:2]), NEW_LISTENER)
+    masks = _Masks(listener, calls[0], sum(1 << n for n in range(CORES) if n not in off))
+    threading.Thread(target=masks.answer, daemon=True).start()
+
+
+def set_filter(lines: Sequence[Line], flags: int = 0) -> int:
+    """Have the kernel look at the calls of this process, and of all that it will start.
+
+    Args:
+        lines: of the filter: operation, two jumps, operand.
+        flags: of the call.
+
+    Returns:
+        the descriptor of the listener, if the flags ask for one.
+    """
     libc = ctypes.CDLL(None, use_errno=True)
     if libc.prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0):
         raise OSError(ctypes.get_errno(), "no_new_privs")
-    lines = _program(*calls[:2])
-    program = _Filter(len(lines) // 8, lines)
-    listener = libc.syscall(calls[2], SET_MODE_FILTER, NEW_LISTENER, ctypes.byref(program))
-    if listener < 0:
+    packed = b"".join(struct.pack("<HBBI", *line) for line in lines)
+    program = _Filter(len(lines), packed)
+    seccomp = CALLS[platform.machine()][2]
+    descriptor: int = libc.syscall(seccomp, SET_MODE_FILTER, flags, ctypes.byref(program))
+    if descriptor < 0:
         raise OSError(ctypes.get_errno(), "seccomp")
-    masks = _Masks(listener, calls[0], sum(1 << n for n in range(CORES) if n not in off))
-    threading.Thread(target=masks.answer, daemon=True).start()
+    return descriptor
 
 
 class _Masks:

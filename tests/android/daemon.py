@@ -29,7 +29,8 @@ LOG = Path(tables.LOG)
 def serve(features: list[str]) -> None:
     """Serve until the standard input ends."""
     # Outside the root by now, where nothing more can be loaded from.
-    threading.excepthook = _die
+    threading.excepthook = die
+    os.umask(0)  # adbd's, and so that of all its shells
     phone = Daemon(features)
     phone.listen()
     print(phone.port, flush=True)
@@ -38,7 +39,8 @@ def serve(features: list[str]) -> None:
         print("done", flush=True)
 
 
-def _die(failure: threading.ExceptHookArgs) -> None:
+def die(failure: threading.ExceptHookArgs) -> None:
+    """End the process with a thread that has failed."""
     traceback.print_exception(failure.exc_type, failure.exc_value, failure.exc_traceback)
     os._exit(1)
 

@@ -17,7 +17,7 @@ from tests.android.server import NOTHING_ELSE, UNWANTED, AdbServer
 
 MakePhone = Callable[..., Phone]
 
-PROGRAMS = ("adb", "awk", "ps", "qemu-aarch64-static", "taskset", "unshare")
+PROGRAMS = ("adb", "ps", "qemu-aarch64-static", "taskset", "unshare")
 
 # What `Phone` does first: a new user's namespaces, and the kernel's table of interpreters in them.
 PROBE = """

@@ -33,10 +33,10 @@ FEATURES = (
 )
 
 INNER = """
+import importlib
 import sys
 sys.path.insert(0, sys.argv[1])
-from tests.android import system
-system.main(*sys.argv[2:])
+importlib.import_module(f"tests.android.{sys.argv[2]}").main(*sys.argv[3:])
 """
 
 OTHER = {
@@ -103,18 +103,23 @@ class Phone:
     ) -> None:
         self.root = folder / "root"
         tables.write(self.root)
-        self._errors = folder / "errors.txt"
-        self.properties = Properties(self.root)
         words = ["unshare", "--user", "--map-root-user", "--mount", "--pid", "--fork"]
         words += ["--kill-child"]
+        words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), "system", str(self.root)]
+        qemu = tables.real("qemu-aarch64-static")
         flags = ",".join((*["noexec"] * noexec, *(f"off{core}" for core in off)))
-        words += [sys.executable, "-I", "-c", INNER, str(REPOSITORY), str(self.root)]
-        with self._errors.open("w") as errors:
+        self._start([*words, qemu, ",".join(features), flags], folder / "errors.txt")
+
+    def _start(self, words: list[str], errors: Path) -> None:
+        """Start its inner side, whose complaints go to a file."""
+        self._errors = errors
+        self.properties = Properties(self.root)
+        with errors.open("w") as file:
             self._process = subprocess.Popen(
-                [*words, tables.real("qemu-aarch64-static"), ",".join(features), flags],
+                words,
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
-                stderr=errors,
+                stderr=file,
                 cwd="/",
                 text=True,
             )

@@ -19,6 +19,11 @@ SHELL = "/system/bin/sh"
 ENVIRONMENT = {
     "PATH": "/system/bin",
     "HOME": "/",
+    "HOSTNAME": "localhost",
+    "LOGNAME": "shell",
+    "SHELL": SHELL,
+    "TERM": "xterm",
+    "USER": "shell",
     "TMPDIR": "/data/local/tmp",
     "ANDROID_ROOT": "/system",
     "ANDROID_DATA": "/data",

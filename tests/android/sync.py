@@ -95,10 +95,10 @@ class Sync:
         try:
             try:
                 file = _create(path, mode)
-            except OSError as error:
-                reason = f"couldn't create file: {os.strerror(error.errno or 0)}"
+            except _Refused as refused:
+                reason = str(refused)
                 self._fail(reason)
-            while (block := self._data()) is not None:
+            while isinstance(block := self._data(), bytes):
                 if reason or file is None:
                     continue
                 try:
@@ -111,12 +111,14 @@ class Sync:
             if file is not None:
                 os.close(file)
         if not reason:
+            os.utime(path, (block, block))
             self._write(struct.pack("<4sI", b"OKAY", 0))
 
-    def _data(self) -> bytes | None:
+    def _data(self) -> bytes | int:
+        """Return the next block, or the time that the file is from, which follows the last."""
         name, size = self._header()
-        if name == b"DONE":  # the number is a time
-            return None
+        if name == b"DONE":
+            return size
         if name != b"DATA":
             raise Cut
         return self._stream.read_exactly(size)
@@ -138,18 +140,33 @@ class Sync:
             self._write(struct.pack("<4sI", b"DONE", 0))
 
 
+class _Refused(Exception):
+    """A file cannot be made; in the words of adbd."""
+
+
 def _create(path: bytes, mode: int) -> int:
-    folder = os.path.dirname(path)
-    os.makedirs(folder, exist_ok=True)
-    if os.path.lexists(path):
-        if stat.S_ISDIR(os.lstat(path).st_mode):
-            raise IsADirectoryError(errno.EISDIR, "Is a directory")
-        os.unlink(path)
+    _make_folders(os.path.dirname(path))
     user = mode & 0o700
     access = (mode & 0o777) | user >> 3 | user >> 6
-    file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, access)
+    try:
+        if os.path.lexists(path):
+            if stat.S_ISDIR(os.lstat(path).st_mode):
+                raise IsADirectoryError(errno.EISDIR, "Is a directory")
+            os.unlink(path)
+        file = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, access)
+    except OSError as error:
+        raise _Refused(f"couldn't create file: {os.strerror(error.errno or 0)}") from error
     os.fchmod(file, access)
     return file
+
+
+def _make_folders(folder: bytes) -> None:
+    try:
+        if not os.path.isdir(folder):
+            _make_folders(os.path.dirname(folder))
+            os.mkdir(folder, 0o775)
+    except OSError as error:
+        raise _Refused(f"secure_mkdirs failed: {os.strerror(error.errno or 0)}") from error
 
 
 def _names(folder: bytes) -> list[bytes]:

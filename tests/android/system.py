@@ -10,6 +10,8 @@ from __future__ import annotations
 
 import ctypes
 import os
+from collections.abc import Callable
+from typing import NoReturn
 
 from tests.android import affinity, daemon, tables
 
@@ -25,7 +27,7 @@ ARM64 = (
     rb":\xff\xff\xff\xff\xff\xff\xff\x00\xff\xff\xff\xff\xff\xff\xff\xff\xfe\xff\xff\xff:%s:PF"
 )
 
-_libc = ctypes.CDLL(None, use_errno=True)
+libc = ctypes.CDLL(None, use_errno=True)
 
 
 def main(root: str, qemu: str, features: str, flags: str) -> None:
@@ -33,18 +35,22 @@ def main(root: str, qemu: str, features: str, flags: str) -> None:
     _mount_all(root, qemu)
     if "noexec" in flags.split(","):
         place = f"{root}/data/local/tmp"
-        _mount(place, place, None, MS_BIND)
-        _set(place, ATTR_NOEXEC)
+        mount(place, place, None, MS_BIND)
+        set_attribute(place, ATTR_NOEXEC)
     os.chroot(root)
     os.chdir("/")
     for path in tables.CLOSED:
         os.chmod(path, 0o555)
+    off = [int(flag.removeprefix("off")) for flag in flags.split(",") if flag[:3] == "off"]
+    live(lambda: _serve(features.split(","), off), drop_rights)
+
+
+def live(serve: Callable[[], None], give_up: Callable[[], None]) -> NoReturn:
+    """Be the first process of a system: have another give up its rights and serve; end with it."""
     child = os.fork()
     if child == 0:
-        _drop_rights()
-        off = [int(flag.removeprefix("off")) for flag in flags.split(",") if flag[:3] == "off"]
-        affinity.start(off)
-        daemon.serve(features.split(","))
+        give_up()
+        serve()
         os._exit(0)
     # The first process of a system takes in all orphans; when it ends, the kernel ends the rest.
     ended, status = os.wait()
@@ -53,9 +59,14 @@ def main(root: str, qemu: str, features: str, flags: str) -> None:
     os._exit(os.waitstatus_to_exitcode(status) & 0xFF)
 
 
-def _mount(source: str, target: str, kind: str | None, flags: int = 0) -> None:
+def _serve(features: list[str], off: list[int]) -> None:
+    affinity.start(off)
+    daemon.serve(features)
+
+
+def mount(source: str, target: str, kind: str | None, flags: int = 0, options: str = "") -> None:
     words = [word.encode() if word else None for word in (source, target, kind)]
-    if _libc.mount(*words, flags, None):
+    if libc.mount(*words, flags, options.encode()):
         error = ctypes.get_errno()
         raise OSError(error, f"mount {source} on {target}: {os.strerror(error)}")
 
@@ -67,40 +78,53 @@ def _mount_all(root: str, qemu: str) -> None:
             os.symlink(os.readlink(place), target)
         elif os.path.isdir(place):
             os.mkdir(target)
-            _mount(place, target, None, MS_BIND | MS_REC)
-            _protect(target)
-    for name in DEVICES:
-        open(f"{root}/dev/{name}", "x").close()
-        _mount(f"/dev/{name}", f"{root}/dev/{name}", None, MS_BIND)
-    # The phone's own files in /proc, over the kernel's.
-    _mount(f"{root}/proc", f"{root}/mnt", None, MS_BIND)
-    _mount("proc", f"{root}/proc", "proc")
-    for name in os.listdir(f"{root}/mnt"):
-        _mount(f"{root}/mnt/{name}", f"{root}/proc/{name}", None, MS_BIND)
-    _libc.umount2(f"{root}/mnt".encode(), MNT_DETACH)
-    _mount("none", root + BINFMT, "binfmt_misc")
+            mount(place, target, None, MS_BIND | MS_REC)
+            protect(target)
+    mount_devices(root)
+    mount_proc(root)
+    mount("none", root + BINFMT, "binfmt_misc")
     with open(f"{root}{BINFMT}/register", "wb", buffering=0) as register:
         register.write(ARM64 % qemu.encode())
+    # Root owns the kernel's settings also where it has no rights.
+    settings = f"{root}/proc/sys"
+    mount(settings, settings, None, MS_BIND | MS_REC)
+    protect(settings)
 
 
-def _protect(target: str) -> None:
+def mount_devices(root: str) -> None:
+    """Have the machine's devices that any program may use."""
+    for name in DEVICES:
+        open(f"{root}/dev/{name}", "x").close()
+        mount(f"/dev/{name}", f"{root}/dev/{name}", None, MS_BIND)
+
+
+def mount_proc(root: str) -> None:
+    """Have the kernel's /proc, with the phone's own files over it."""
+    mount(f"{root}/proc", f"{root}/mnt", None, MS_BIND)
+    mount("proc", f"{root}/proc", "proc")
+    for name in os.listdir(f"{root}/mnt"):
+        mount(f"{root}/mnt/{name}", f"{root}/proc/{name}", None, MS_BIND)
+    libc.umount2(f"{root}/mnt".encode(), MNT_DETACH)
+
+
+def protect(target: str) -> None:
     """Let nobody write to a mount and those below it."""
-    _set(target, ATTR_READ_ONLY)
+    set_attribute(target, ATTR_READ_ONLY)
 
 
-def _set(target: str, attribute: int) -> None:
+def set_attribute(target: str, attribute: int) -> None:
     attributes = (ctypes.c_uint64 * 4)(attribute)
     words = (AT_FDCWD, target.encode(), AT_RECURSIVE, attributes, ctypes.sizeof(attributes))
-    if _libc.syscall(MOUNT_SETATTR, *words):
+    if libc.syscall(MOUNT_SETATTR, *words):
         raise OSError(ctypes.get_errno(), f"{target} cannot be changed")
 
 
-def _drop_rights() -> None:
+def drop_rights() -> None:
     """Become an ordinary user in all but the number."""
     header = (ctypes.c_uint32 * 2)(0x20080522, 0)
     nothing = (ctypes.c_uint32 * 6)()
     number = 0
-    while _libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
+    while libc.prctl(PR_CAPBSET_DROP, number, 0, 0, 0) == 0:
         number += 1
-    if _libc.capset(header, nothing):
+    if libc.capset(header, nothing):
         raise OSError(ctypes.get_errno(), "capset")

@@ -6,9 +6,12 @@ moment (clocks, heat, charge) is made up. The properties say that it is an emula
 
 from __future__ import annotations
 
+import functools
 import os
 import re
 import shutil
+import subprocess
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 STATE = "/data/system"
@@ -18,6 +21,7 @@ LOG = f"{STATE}/commands.log"
 PROPERTIES = f"{STATE}/properties"
 THERMAL, COOLING = f"{STATE}/thermal", f"{STATE}/cooling"
 BATTERY, WAKEFULNESS = f"{STATE}/battery", f"{STATE}/wakefulness"
+KEYS, LOCKED = f"{STATE}/keys", f"{STATE}/locked"
 FIXED_PERFORMANCE, CALLS = f"{STATE}/fixed_performance", f"{STATE}/fixed_performance.calls"
 FREE = f"{STATE}/free_kib"
 OVERRIDE, HANGING = f"{STATE}/override", f"{STATE}/hanging"
@@ -52,7 +56,9 @@ FLAME = {
     "sys.boot_completed": "1",
 }
 
-CLUSTERS = (
+Cluster = tuple[range, int, int, int, str]
+
+CLUSTERS: tuple[Cluster, ...] = (
     # cores, lowest and highest clock in kHz, clock now, what the processor says it is
     (range(4), 300_000, 1_785_600, 576_000, "0x805"),
     (range(4, 7), 710_400, 2_419_200, 710_400, "0x804"),
@@ -122,12 +128,12 @@ VERSION = (
 )
 
 TOYBOX = """
-base64 basename cat chmod cp cut date dd dirname du echo env expr find grep gzip head ln
+base64 basename cat chmod cmp cp cut date dd dirname du echo env expr find grep gzip head ln
 ls md5sum mkdir mktemp mv nice nohup nproc od paste printf pwd readlink realpath rm rmdir sed
-seq setsid sh sha1sum sha256sum sleep sort split stat sync tail tar tee test timeout touch tr true
+seq setsid sha1sum sha256sum sleep sort split stat sync tail tar tee test timeout touch tr true
 false uniq wc which xargs
 """
-"""Programs of Android's toybox that the machine's own stand in for."""
+"""Programs of Android's toybox; what the machine's has not, or all without one, are its own."""
 
 # What is to hang, by its first word or by that and the next, does.
 HANG = f"""
@@ -142,10 +148,26 @@ done <{PROPERTIES}
 echo "${{2-}}"
 """
 
-# Each reading of a phone that cools down finds it cooler.
+# Each reading of a phone that cools down finds it cooler. There is no awk on older phones.
 DUMPSYS = f"""
 case "$1" in
 thermalservice)
+  override=$(cat {OVERRIDE}) by=$(cat {COOLING}) highest=0 number=0
+  : >{THERMAL}.stale >{THERMAL}.now >{THERMAL}.next
+  while read -r name kind milli status; do
+    number=$((number + 1))
+    [ "$status" -le "$highest" ] || highest=$status
+    rest="mType=$kind, mName=$name, mStatus="
+    tenths=$((215 + number))
+    echo "\tTemperature{{mValue=$((tenths / 10)).$((tenths % 10)), ${{rest}}0}}" \
+      >>{THERMAL}.stale
+    echo "\tTemperature{{mValue=$((milli / 1000)).$((milli % 1000 / 100)), $rest$status}}" \
+      >>{THERMAL}.now
+    milli=$((milli - by))
+    [ "$milli" -ge 25000 ] || milli=25000
+    [ "$by" -gt 0 ] && [ "$milli" -lt 39000 ] && status=0
+    echo "$name $kind $milli $status" >>{THERMAL}.next
+  done <{THERMAL}
   cat <<END
 IsStatusOverride: $([ -s {OVERRIDE} ] && echo true || echo false)
 ThermalEventListeners:
@@ -156,26 +178,19 @@ ThermalStatusListeners:
 	callbacks: 2
 	killed: false
 	broadcasts count: -1
+Thermal Status: ${{override:-$highest}}
+Cached temperatures:
+$(cat {THERMAL}.stale)
+HAL Ready: true
+HAL connection:
+	ThermalHAL 2.0 connected: yes
+Current temperatures from HAL:
+$(cat {THERMAL}.now)
+Current cooling devices from HAL:
+	CoolingDevice{{mValue=0, mType=2, mName=thermal-cpufreq-0}}
 END
-  @awk -v "override=$(cat {OVERRIDE})" '
-    {{ line[NR] = sprintf("\\tTemperature{{mValue=%.1f, mType=%d, mName=%s, mStatus=%d}}",
-                          $3 / 1000, $2, $1, $4)
-      stale[NR] = sprintf("\\tTemperature{{mValue=%.1f, mType=%d, mName=%s, mStatus=0}}",
-                          21.5 + NR / 10, $2, $1)
-      if ($4 > status) status = $4 }}
-    END {{
-      print "Thermal Status: " (override == "" ? status + 0 : override)
-      print "Cached temperatures:"
-      for (i = 1; i <= NR; i++) print stale[i]
-      print "HAL Ready: true"
-      print "HAL connection:\\n\\tThermalHAL 2.0 connected: yes"
-      print "Current temperatures from HAL:"
-      for (i = 1; i <= NR; i++) print line[i]
-      print "Current cooling devices from HAL:"
-      print "\\tCoolingDevice{{mValue=0, mType=2, mName=thermal-cpufreq-0}}" }}' {THERMAL}
-  @awk -v "by=$(cat {COOLING})" '
-    {{ $3 -= by; if ($3 < 25000) $3 = 25000; if (by > 0 && $3 < 39000) $4 = 0; print }}
-  ' {THERMAL} >{THERMAL}.$$ && mv {THERMAL}.$$ {THERMAL} ;;
+  mv {THERMAL}.next {THERMAL}
+  rm {THERMAL}.stale {THERMAL}.now ;;
 battery) cat {BATTERY} ;;
 power)
   echo 'POWER MANAGER (dumpsys power)'
@@ -198,6 +213,16 @@ case "$1 $2" in
   echo "$3" >{FIXED_PERFORMANCE} ;;
 *) echo "cmd: Can't find service: $1" >&2; exit 20 ;;
 esac
+"""
+
+INPUT = f"""
+case "$1 $2" in
+'keyevent KEYCODE_WAKEUP') new=Awake ;;
+'keyevent KEYCODE_SLEEP') new=Asleep ;;
+*) echo "Error: Unknown command: $1" >&2; exit 255 ;;
+esac
+[ -e {LOCKED} ] || echo "$new" >{WAKEFULNESS}
+echo "$new" >>{KEYS}
 """
 
 # The words of this script are the command's, and bits of the mask are checked as Linux does.
@@ -247,29 +272,37 @@ echo "/dev/block/dm-5 $total $((total - free)) $free $(((total - free) * 100 / t
 
 LOGGED = "/data/local/tmp/logged"
 
-PROGRAMS = {
+SERVICES = {
     "getprop": GETPROP,
     "dumpsys": DUMPSYS,
     "cmd": CMD,
-    "taskset": TASKSET,
-    "ps": PS,
-    "uname": UNAME,
-    "df": DF,
-    "id": ID,
+    "input": INPUT,
     "getenforce": "echo Enforcing",
     # What a program logged in the file beside, of which the ring buffer keeps the last lines.
     "logcat": f"tail -n 8 {LOGGED} 2>/dev/null; exit 0",
     "settings": "echo null",
 }
+"""Programs that are Android's own."""
+
+DISGUISES = {"uname": UNAME, "df": DF, "id": ID}
+"""Programs that would tell of the machine."""
+
+ADAPTED = {"taskset": TASKSET, "ps": PS}
+"""Programs of the machine's that stand in for toybox's where it has no toybox."""
 
 
 def write(root: Path) -> None:
     """Make the file system of a phone in a folder."""
+    write_state(root)
+    _write_programs(root / "system/bin")
+    write_cores(root, CLUSTERS)
+    (root / "proc/cpuinfo").write_text("".join(map(_cpuinfo, range(8))) + "Hardware\t: SM8150\n")
+
+
+def write_state(root: Path) -> None:
+    """Make what tells the condition that a phone is in: tables, and files of /proc."""
     for name in ("data/local/tmp", "data/system", "system/bin", "proc", "sys", "dev", "mnt"):
         (root / name).mkdir(parents=True)
-    _write_programs(root / "system/bin")
-    _write_sys(root / "sys/devices/system/cpu")
-    _write_proc(root / "proc")
     write_properties(root, FLAME)
     for path, text in (
         (THERMAL, SENSORS),
@@ -282,8 +315,13 @@ def write(root: Path) -> None:
         (OVERRIDE, ""),
         (HANGING, ""),
         (LOG, ""),
+        ("/proc/meminfo", MEMINFO),
+        ("/proc/stat", STAT),
+        ("/proc/version", VERSION),
+        ("/proc/loadavg", ""),
     ):
         (root / path[1:]).write_text(text)
+    (root / "proc/loadavg").chmod(0)
 
 
 def read_properties(root: Path) -> dict[str, str]:
@@ -310,22 +348,43 @@ def real(program: str) -> str:
     return os.path.realpath(found)
 
 
-def _write_programs(folder: Path) -> None:
-    for name in TOYBOX.split():
-        (folder / name).symlink_to(real(name))
-    for name, text in PROGRAMS.items():
+def write_scripts(folder: Path, scripts: Mapping[str, str]) -> None:
+    """Write programs; ``@name`` in one is the machine's program of that name."""
+    for name, text in scripts.items():
         hang = HANG.replace("@me", name)
         script = hang + re.sub(r"@(\w+)", lambda found: real(found[1]), text)
         (folder / name).write_text(f"#!/system/bin/sh\n{script}\n")
         (folder / name).chmod(0o755)
 
 
-def _write_sys(folder: Path) -> None:
+def _write_programs(folder: Path) -> None:
+    (folder / "sh").symlink_to(real("mksh" if shutil.which("mksh") else "sh"))
+    offered = toybox_commands()
+    for name in (*TOYBOX.split(), *ADAPTED, *["toybox"] * bool(offered)):
+        if name in offered or name not in ADAPTED:
+            (folder / name).symlink_to(real("toybox" if name in offered else name))
+    scripts = {name: text for name, text in ADAPTED.items() if name not in offered}
+    write_scripts(folder, SERVICES | DISGUISES | scripts)
+
+
+@functools.cache
+def toybox_commands() -> frozenset[str]:
+    """Return the names of the machine's toybox and of its commands; none if it has none."""
+    if shutil.which("toybox") is None:
+        return frozenset()
+    listed = subprocess.check_output(["toybox"], text=True, stdin=subprocess.DEVNULL)
+    return frozenset({"toybox", *listed.split()})
+
+
+def write_cores(root: Path, clusters: Sequence[Cluster]) -> None:
+    """Make what a phone tells of its cores in /sys."""
+    folder = root / "sys/devices/system/cpu"
     folder.mkdir(parents=True)
+    last = clusters[-1][0][-1]
     for name in ("possible", "present", "online"):
-        (folder / name).write_text("0-7\n")
-    (folder / "kernel_max").write_text("7\n")
-    for cores, low, high, now, _ in CLUSTERS:
+        (folder / name).write_text(f"0-{last}\n")
+    (folder / "kernel_max").write_text(f"{last}\n")
+    for cores, low, high, now, _ in clusters:
         policy = folder / "cpufreq" / f"policy{cores[0]}"
         policy.mkdir(parents=True)
         texts = {
@@ -343,15 +402,6 @@ def _write_sys(folder: Path) -> None:
         for core in cores:
             (folder / f"cpu{core}").mkdir()
             (folder / f"cpu{core}" / "cpufreq").symlink_to(f"../cpufreq/policy{cores[0]}")
-
-
-def _write_proc(folder: Path) -> None:
-    (folder / "cpuinfo").write_text("".join(map(_cpuinfo, range(8))) + "Hardware\t: SM8150\n")
-    (folder / "meminfo").write_text(MEMINFO)
-    (folder / "stat").write_text(STAT)
-    (folder / "version").write_text(VERSION)
-    (folder / "loadavg").write_text("")
-    (folder / "loadavg").chmod(0)
 
 
 def _cpuinfo(core: int) -> str:

@@ -11,6 +11,7 @@ from click.testing import CliRunner
 from mvdeploy import links
 from mvdeploy.cli import link_options
 from mvdeploy.cli.commands import bench, compare, devices
+from mvdeploy.links import registry
 from mvdeploy.plugins import Option
 
 SWITCH = Option("clean", "--clean", "Build anew.", variable="MVDEPLOY_TEST_CLEAN")
@@ -20,7 +21,8 @@ VALUE = Option("team", "--team", "Who signs.", "ID", variable="MVDEPLOY_TEST_TEA
 @pytest.fixture
 def given(monkeypatch: pytest.MonkeyPatch):
     """Return a function that gives arguments to a command, and returns what that is given."""
-    monkeypatch.setattr(links, "declared", lambda: (SWITCH, VALUE))
+    for module in (links, registry):
+        monkeypatch.setattr(module, "declared", lambda: (SWITCH, VALUE))
     received: list[dict[str, str]] = []
 
     @click.command

@@ -13,13 +13,14 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from mvdeploy.files import elf
-from mvdeploy.files.elf import Elf, ElfError
+from mvdeploy.files.elf import Elf, ElfError, Symbols
 from tests.android.fixtures import demand
 from tests.files.elves import make_elf
 
 WHOLE = make_elf(
     "liba.so.1", needed=("libc.so", "libdl.so"), versions=("liba.so.1", "VERS_1.2.3"), flags=1
 )
+FULL = make_elf("liba.so", needed=("libc.so",), defined="bcd", undefined="ae", android=28)
 
 
 def read(tmp_path: Path, data: bytes) -> Elf:
@@ -60,6 +61,41 @@ def test_the_least_alignment_counts(
 ) -> None:
     data = make_elf(alignments=(*alignments,)) if alignments else WHOLE[:56] + bytes(8)
     assert read(tmp_path, data).alignment == least
+
+
+@pytest.mark.parametrize("gnu_hash", [True, False])
+@pytest.mark.parametrize(
+    ("defined", "undefined"),
+    [((), ("a",)), (("b",), ()), (("b", "c", "d"), ("a", "e")), (("b",), ("a",))],
+)
+def test_symbols(
+    tmp_path: Path, gnu_hash: bool, defined: tuple[str, ...], undefined: tuple[str, ...]
+) -> None:
+    path = tmp_path / "file"
+    path.write_bytes(make_elf(defined=defined, undefined=undefined, gnu_hash=gnu_hash))
+    assert elf.symbols(path) == Symbols(frozenset(defined), frozenset(undefined))
+
+
+def test_a_file_without_symbols(tmp_path: Path) -> None:
+    (tmp_path / "file").write_bytes(make_elf("liba.so"))
+    assert elf.symbols(tmp_path / "file") == Symbols(frozenset(), frozenset())
+
+
+@pytest.mark.parametrize("style", ["gnu", "sysv", "both"])
+def test_the_symbols_of_what_a_compiler_makes(tmp_path: Path, style: str) -> None:
+    demand("the program gcc", shutil.which("gcc") is not None)
+    code = "int strange(void);\nint own(void) { return strange(); }\nint more = 3;\n"
+    (tmp_path / "a.c").write_text(code)
+    words = ["gcc", "-shared", "-fPIC", "-nostdlib", f"-Wl,--hash-style={style}"]
+    subprocess.run([*words, "a.c", "-o", "a.so"], cwd=tmp_path, check=True)
+    found = elf.symbols(tmp_path / "a.so")
+    assert found == Symbols(frozenset({"own", "more"}), frozenset({"strange"}))
+
+
+@pytest.mark.parametrize("level", [1, 28, 10000])
+def test_the_note_of_android(tmp_path: Path, level: int) -> None:
+    assert read(tmp_path, make_elf(android=level)).android == level
+    assert read(tmp_path, make_elf()).android == 0
 
 
 @pytest.mark.parametrize("flag", ["-pie", "-no-pie"])
@@ -107,8 +143,11 @@ def test_a_section_that_points_to_nowhere(tmp_path: Path) -> None:
 
 @settings(max_examples=400, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(st.data())
-def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) -> None:
-    damaged = bytearray(WHOLE)
+@pytest.mark.parametrize("whole", [WHOLE, FULL])
+def test_a_damaged_file_is_read_or_refused(
+    tmp_path: Path, whole: bytes, data: st.DataObject
+) -> None:
+    damaged = bytearray(whole)
     for _ in range(data.draw(st.integers(1, 4))):
         start = data.draw(st.integers(0, len(damaged)))
         value = data.draw(st.sampled_from([b"\xff" * 8, b"\0" * 8]) | st.binary(max_size=8))
@@ -120,3 +159,9 @@ def test_a_damaged_file_is_read_or_refused(tmp_path: Path, data: st.DataObject) 
         assert str(error).startswith("it")
     else:
         assert isinstance(found, Elf)
+    try:
+        symbols = elf.symbols(tmp_path / "file")
+    except ElfError as error:
+        assert str(error).startswith("it")
+    else:
+        assert isinstance(symbols, Symbols)

@@ -18,8 +18,9 @@ import pytest
 
 from mvdeploy import engines, files, kits
 from mvdeploy.engines import NativePlugin
+from mvdeploy.engines.executorch import android as executorch_android
 from mvdeploy.errors import DeviceUnavailable, MvdeployError, UsageError
-from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source, build
+from mvdeploy.kits import ANDROID, FILE, GLIBC, Kit, Source, build, zig
 from mvdeploy.kits import toolchain as toolchains
 from mvdeploy.kits.build import Android
 from mvdeploy.kits.toolchain import Toolchain
@@ -37,7 +38,9 @@ OTHER = "aarch64" if HERE == "x86_64" else "x86_64"
 PREFIX = f"{OTHER}-linux-gnu-"
 
 PLUGINS = engines.native()
-take = PLUGINS["onnxruntime"].android.take
+take = PLUGINS["onnxruntime"].android[0].take
+
+FLAGS = {f.option.name: f.option.flag for p in PLUGINS.values() for f in p.android}
 
 NDK_VARIABLES = ("ANDROID_NDK_HOME", "ANDROID_NDK_ROOT", "ANDROID_NDK")
 SDK_VARIABLES = ("ANDROID_HOME", "ANDROID_SDK_ROOT")
@@ -220,7 +223,7 @@ def test_what_an_ndk_builds(
 ) -> None:
     only("cmake")
     found = toolchains.find(architecture, make_ndk(tmp_path / "ndk", architecture))
-    assert found.build == BIONIC
+    assert found.build == ANDROID
     assert f"-DANDROID_ABI={abi}" in found.flags
     assert f"-DCMAKE_TOOLCHAIN_FILE={tmp_path}/ndk/{TOOLCHAIN_FILE}" in found.flags
     assert found.version == "Android clang version 17.0.2"
@@ -276,13 +279,62 @@ def test_the_environment_names_none(
     assert toolchains.find_ndk() is None
 
 
-def test_engines_for_android_need_an_ndk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    builds = {"onnxruntime": tmp_path / "x.aar"}
+@pytest.fixture
+def has_zig(monkeypatch: pytest.MonkeyPatch) -> Callable[[bool], None]:
+    """Return a function that says whether the package ziglang is installed."""
+
+    def say(there: bool) -> None:
+        monkeypatch.setattr(zig, "installed", lambda: Path("ziglang") if there else None)
+
+    return say
+
+
+def test_engines_for_android_need_something_to_build_with(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, has_zig: Callable[[bool], None]
+) -> None:
+    c, cpp = {"onnxruntime_aar": "x.aar"}, {"executorch_android": tmp_path}
+    has_zig(False)
     assert build.android({}) is None
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android(builds))
-    assert "ANDROID_NDK_HOME" in lacking(lambda: build.android({"executorch": tmp_path}))
+    for builds in (c, cpp):
+        said = lacking(functools.partial(build.android, builds))
+        assert "neither an Android NDK nor the package ziglang" in said
+        assert f"pip install '{zig.REQUIREMENT}'" in said and "ANDROID_NDK_HOME" in said
+    has_zig(True)
+    assert build.android(c) == Android(None, c)
+    for builds in (cpp, {**c, **cpp}, {"executorch_aar": "x.aar"}):
+        said = lacking(functools.partial(build.android, builds))
+        assert said.startswith("The plug-in of executorch is C++, which takes an Android NDK")
+        assert f"leave {FLAGS[next(reversed(builds))]} out" in said
     monkeypatch.setenv("ANDROID_NDK_HOME", str(make_ndk(tmp_path / "ndk")))
-    assert build.android(builds) == Android(tmp_path / "ndk", builds)
+    for builds in (c, cpp, {**c, **cpp}):
+        assert build.android(builds) == Android(tmp_path / "ndk", builds)
+
+
+def test_an_ndk_goes_before_the_package(
+    tmp_path: Path, only: MakePrograms, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    only("cmake")
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": "x"})
+    assert build._toolchain("aarch64", given).version.startswith("Android clang")
+    monkeypatch.setattr(zig, "installed", lambda: Path("ziglang"))
+    assert isinstance(build._toolchain("aarch64", Android(None, {})), zig.ZigToolchain)
+    assert not isinstance(build._toolchain("aarch64", given), zig.ZigToolchain)
+
+
+def test_two_builds_of_one_engine(has_zig: Callable[[bool], None]) -> None:
+    has_zig(True)
+    builds = {"onnxruntime_aar": "x.aar", "onnxruntime_npm": "1.2.3"}
+    said = lacking(lambda: build.android(builds), UsageError)
+    assert said.startswith("--onnxruntime-aar and --onnxruntime-npm both give onnxruntime.")
+
+
+def test_an_android_kit_of_nothing(cache: Path) -> None:
+    wanted = build.android({}, wanted=True)
+    assert wanted == Android(None, {})
+    said = lacking(lambda: build.kit("aarch64", wanted), UsageError)
+    assert "built from engines for Android, and none is given" in said
+    assert all(flag in said for flag in FLAGS.values())
+    assert_nothing_in(cache)
 
 
 # The engines
@@ -362,7 +414,7 @@ def test_what_is_no_aar(
     only("cmake")
     aar = tmp_path / "onnxruntime-android-1.20.0.aar"
     make(aar)
-    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": aar})
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": aar})
     said = lacking(lambda: build.kit("aarch64", given), UsageError)
     assert f"{aar} is no archive of ONNX Runtime for Android" in said
     assert_nothing_in(cache)
@@ -405,8 +457,8 @@ WHEEL = importlib.metadata.distribution("executorch")
 INSTALLED = WHEEL.version.partition("+")[0]
 NOT_INSTALLED = ("devtools", "extension/memory_allocator")
 
-take_executorch = PLUGINS["executorch"].android.take
-concerns = PLUGINS["executorch"].android.concerns
+take_executorch = PLUGINS["executorch"].android[0].take
+concerns = PLUGINS["executorch"].android[0].concerns
 
 
 def make_installation(
@@ -504,6 +556,110 @@ def test_headers_that_nobody_has(tmp_path: Path, monkeypatch: pytest.MonkeyPatch
     assert "Install executorch 1.2.3 here" in said
 
 
+# ExecuTorch as an archive
+
+
+EXPORTS = (
+    "_ZN10executorch7runtime7Program4loadEPNS0_10DataLoaderE",
+    "_ZN10executorch7runtime6Method7executeEv",
+    "_ZN10executorch9extension14MmapDataLoader4fromEPKc",
+    "_ZN10executorch9extension10threadpool14get_threadpoolEv",
+)
+HEADER = "executorch/runtime/executor/program.h"
+unpack_aar = PLUGINS["executorch"].android[1].unpack
+
+
+def make_executorch_aar(
+    path: Path, exports: tuple[str, ...] = EXPORTS, header: str = f"headers/{HEADER}"
+) -> Path:
+    library = make_elf("libexecutorch_jni.so", needed=("libfbjni.so",), defined=exports)
+    with zipfile.ZipFile(path, "w") as archive:
+        archive.writestr("jni/arm64-v8a/libexecutorch.so", library)
+        archive.writestr("jni/arm64-v8a/libfbjni.so", make_elf("libfbjni.so"))
+        archive.writestr("jni/x86_64/libother.so", b"other")
+        archive.writestr("headers/executorch/../../evil.h", "// evil")
+        archive.writestr("headers/executorch/notes.txt", "notes")
+        if header:
+            archive.writestr(header, "// program")
+            archive.writestr(header.replace("program.h", "more/method.h"), "// method")
+    return path
+
+
+@pytest.mark.parametrize(
+    "header", [f"headers/{HEADER}", f"prefab/modules/et/include/{HEADER}", HEADER]
+)
+def test_an_archive_becomes_an_installation(tmp_path: Path, header: str) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch-android-1.5.0.aar", header=header)
+    work, into = tmp_path / "work", tmp_path / "kit"
+    for folder in (work, into):
+        folder.mkdir()
+    prefix = unpack_aar(aar, "aarch64", work)
+    found = {path.relative_to(prefix).as_posix() for path in prefix.rglob("*") if path.is_file()}
+    assert found == {
+        *("lib/libexecutorch.so", "lib/libfbjni.so", f"include/{HEADER}", "version.txt"),
+        f"include/{HEADER.replace('program.h', 'more/method.h')}",
+    }
+    assert not list(tmp_path.rglob("evil.h"))
+    assert take_executorch(prefix, "aarch64", into) == "1.5.0"
+    assert {path.name for path in into.iterdir()} == {"libexecutorch_jni.so", "libfbjni.so"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "architecture", "reason"),
+    [
+        ({"header": ""}, "aarch64", f"it has no headers ({HEADER})."),
+        ({}, "x86_64", "has no jni/x86_64/libexecutorch.so."),
+        *(
+            ({"exports": tuple(e for e in EXPORTS if name not in e)}, "aarch64", f"keep {said} to")
+            for name, said in (
+                ("Program4load", "runtime::Program::load"),
+                ("7execute", "runtime::Method::execute"),
+                ("MmapDataLoader", "extension::MmapDataLoader::from"),
+                ("get_threadpool", "extension::threadpool::get_threadpool"),
+            )
+        ),
+    ],
+)
+def test_an_archive_that_plug_ins_cannot_be_built_against(
+    tmp_path: Path, fields: dict[str, object], architecture: str, reason: str
+) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch-1.5.0.aar", **fields)
+    said = lacking(lambda: unpack_aar(aar, architecture, tmp_path), UsageError)
+    assert str(aar) in said and reason in said
+    assert "--executorch-android" in said
+
+
+@pytest.mark.parametrize("make", [not_there, folder, empty, text, cut])
+def test_what_is_no_archive_of_executorch(tmp_path: Path, make: Callable[[Path], None]) -> None:
+    aar = tmp_path / "executorch-android-1.5.0.aar"
+    make(aar)
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"{aar} is no archive of ExecuTorch for Android" in said
+
+
+def test_an_archive_of_executorch_without_a_version(tmp_path: Path) -> None:
+    aar = make_executorch_aar(tmp_path / "executorch.aar")
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"The version of ExecuTorch in {aar} cannot be told" in said
+
+
+def test_an_archive_of_executorch_that_is_damaged(tmp_path: Path) -> None:
+    aar = tmp_path / "executorch-1.5.0.aar"
+    with zipfile.ZipFile(aar, "w") as archive:
+        archive.writestr("jni/arm64-v8a/libexecutorch.so", make_elf()[:70])
+        archive.writestr(f"headers/{HEADER}", "// program")
+    said = lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+    assert f"The library libexecutorch.so in {aar} cannot be used" in said
+
+
+def test_an_archive_that_unpacks_to_too_much(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(executorch_android, "_MOST", 100)
+    aar = make_executorch_aar(tmp_path / "executorch-1.5.0.aar")
+    assert "is too large" in lacking(lambda: unpack_aar(aar, "aarch64", tmp_path), UsageError)
+
+
 def configured(installation: Path, into: Path) -> list[str]:
     """Return the words that compile the session of the plug-in for an installation."""
     for program in ("cmake", "gcc", "g++"):
@@ -586,10 +742,10 @@ def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
     etdump = "libexecutorch_etdump.so"
     installation = make_linux_installation(tmp_path / "et", aarch64_kit, etdump)
     (installation / "version.txt").write_text("1.2.3\n")
-    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch": installation})
+    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch_android": installation})
     steps: list[str] = []
     place, kit = build.kit("aarch64", given, on_step=steps.append)
-    assert kit.build == BIONIC and kit.engines == {"executorch": "1.2.3"}
+    assert kit.build == ANDROID and kit.engines == {"executorch": "1.2.3"}
     assert {"libstdc++.so.6", "libc.so.6", "libexecutorch.so"} <= kit.sums.keys()
     assert etdump not in kit.sums and "libc++_shared.so" not in kit.sums
     (warning,) = (step for step in steps if step.startswith("Warning: "))
@@ -613,6 +769,33 @@ def test_a_kit_with_an_installation_that_lacks_headers_and_etdump(
     assert all(step.startswith("Warning: ") for step in steps)
     assert "libother.so is aligned to 4096 bytes" in said
     assert kits.load(place) == kit
+
+
+@pytest.mark.slow
+def test_a_kit_with_an_archive_of_executorch(
+    tmp_path: Path, aarch64_kit: Path, arm64_native: NativeRunner
+) -> None:
+    installation = make_linux_installation(tmp_path / "et", aarch64_kit, "")
+    headers = Path(str(WHEEL.locate_file("executorch/include")))
+    aar = tmp_path / "executorch-android-1.2.3.aar"
+    with zipfile.ZipFile(aar, "w") as archive:
+        for library in sorted(installation.glob("lib/*.so")):
+            archive.write(library, f"jni/arm64-v8a/{library.name}")
+        for header in sorted((headers / "executorch").rglob("*.h")):
+            if "etdump" not in header.name:
+                archive.write(header, f"headers/{header.relative_to(headers)}")
+    steps: list[str] = []
+    given = Android(make_working_ndk(tmp_path / "ndk"), {"executorch_aar": str(aar)})
+    place, kit = build.kit("aarch64", given, on_step=steps.append)
+    assert (kit.build, kit.engines) == (ANDROID, {"executorch": "1.2.3"})
+    assert [(source.name, len(source.sha256)) for source in kit.sources] == [(aar.name, 64)]
+    (warning,) = (step for step in steps if step.startswith("Warning: "))
+    assert warning.startswith(f"Warning: {aar} lacks headers")
+    (place / "ld-linux-aarch64.so.1").chmod(0o755)  # it stands in for Android's linker
+    there = dataclasses.replace(arm64_native, folder=place)
+    torch = pytest.importorskip("torch")
+    job = executorch_job(torch.nn.ReLU(), (torch.ones(2),), tmp_path)
+    assert there.run(job).kinds[-1] == "done"
 
 
 def test_no_engine_is_installed(
@@ -666,8 +849,8 @@ def test_the_installed_packages_have_their_libraries(tmp_path: Path, engine: str
 
 
 def put_kit(architecture: str, **fields: object) -> tuple[Path, Kit]:
-    place = kits.place(architecture)
-    place.mkdir(parents=True)
+    place = kits.place(architecture, str(fields.get("build", GLIBC)))
+    place.mkdir(parents=True, exist_ok=True)
     (place / "runner").write_bytes(b"runner")
     sums = {"runner": files.sha256(place / "runner")}
     versions = {name: kits.installed_version(name) for name in PLUGINS}
@@ -712,8 +895,61 @@ def test_a_kit_is_built_again_when_asked_for_and_stays_when_it_fails(
 def test_what_is_given_for_android_is_always_built(tmp_path: Path, only: MakePrograms) -> None:
     only("cmake")
     put_kit("aarch64")
-    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime": tmp_path / "no.aar"})
+    given = Android(make_ndk(tmp_path / "ndk"), {"onnxruntime_aar": tmp_path / "no.aar"})
     assert "is no archive" in lacking(lambda: build.kit("aarch64", given), UsageError)
+
+
+def test_an_android_kit_that_is_there_is_used_and_others_stay(only: MakePrograms) -> None:
+    only()
+    glibc, _ = put_kit("aarch64")
+    android, kit = put_kit("aarch64", build=ANDROID, engines={"onnxruntime": "1.2"})
+    assert glibc != android
+    assert build.kit("aarch64", build.android({}, wanted=True)) == (android, kit)
+    assert build.kit("aarch64")[0] == glibc
+    assert (android / FILE).is_file() and (glibc / FILE).is_file()
+
+
+@pytest.mark.parametrize(
+    "versions", [{"executorch": "1.2"}, {"onnxruntime": "1.2", "executorch": "1"}, {"gone": "1"}]
+)
+def test_a_kit_of_more_than_it_holds_is_not_built_from_itself(
+    has_zig: Callable[[bool], None], versions: dict[str, str]
+) -> None:
+    has_zig(True)
+    place, _ = put_kit("aarch64", build=ANDROID, code="0" * 64, engines=versions)
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)), UsageError)
+    assert "none is given" in said
+    assert (place / FILE).is_file()
+
+
+def test_an_old_android_kit_takes_something_to_build_with(
+    has_zig: Callable[[bool], None],
+) -> None:
+    has_zig(False)
+    put_kit("aarch64", build=ANDROID, code="0" * 64, engines={"onnxruntime": "1.2"})
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)))
+    assert "neither an Android NDK nor the package ziglang" in said
+
+
+def test_a_damaged_android_kit_is_not_built_from_itself(has_zig: Callable[[bool], None]) -> None:
+    has_zig(True)
+    place, _ = put_kit("aarch64", build=ANDROID, code="0" * 64, engines={"onnxruntime": "1.2"})
+    (place / "runner").write_bytes(b"changed")
+    said = lacking(lambda: build.kit("aarch64", build.android({}, wanted=True)), UsageError)
+    assert "none is given" in said
+
+
+@pytest.mark.parametrize("earlier", [GLIBC, "bionic"])
+def test_what_an_earlier_release_left_goes_with_the_kit_that_replaces_it(
+    cache: Path, earlier: str
+) -> None:
+    place, kit = put_kit("aarch64", build=earlier)
+    left = kits.earlier_place("aarch64")
+    shutil.move(place, left)
+    build._remove_earlier(dataclasses.replace(kit, build=ANDROID))
+    assert left.is_dir() == (earlier == GLIBC)
+    build._remove_earlier(dataclasses.replace(kit, build=GLIBC))
+    assert not left.exists()
 
 
 # Programs

@@ -10,7 +10,7 @@ import pytest
 
 from mvdeploy.errors import UsageError
 from mvdeploy.files import elf
-from mvdeploy.kits import BIONIC, GLIBC, check
+from mvdeploy.kits import ANDROID, GLIBC, check
 from tests.android.fixtures import demand
 from tests.android.kit import aarch64_kit
 from tests.files.elves import make_elf
@@ -24,7 +24,7 @@ def check_all(folder: Path, build: str) -> None:
     check.needs(folder, build)
 
 
-def refused(folder: Path, build: str = BIONIC) -> tuple[str, str]:
+def refused(folder: Path, build: str = ANDROID) -> tuple[str, str]:
     with pytest.raises(UsageError) as error:
         check_all(folder, build)
     return error.value.message, error.value.remedy
@@ -40,7 +40,7 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path / "kit"
 
 
-@pytest.mark.parametrize("build", [BIONIC, GLIBC])
+@pytest.mark.parametrize("build", [ANDROID, GLIBC])
 def test_a_sound_kit(folder: Path, build: str) -> None:
     check_all(folder, build)
 
@@ -65,10 +65,10 @@ def test_a_library_that_nobody_has(folder: Path) -> None:
     assert message.startswith("libb.so needs libfbjni.so, which is neither in the kit")
     assert "beside libb.so" in remedy
     (folder / "libfbjni.so").write_bytes(make_elf())
-    check_all(folder, BIONIC)
+    check_all(folder, ANDROID)
 
 
-@pytest.mark.parametrize("build", [BIONIC, GLIBC])
+@pytest.mark.parametrize("build", [ANDROID, GLIBC])
 @pytest.mark.parametrize(
     ("data", "reason"),
     [

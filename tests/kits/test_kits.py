@@ -6,6 +6,8 @@ import dataclasses
 import importlib.metadata
 import json
 import os
+import re
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 
@@ -15,7 +17,7 @@ from hypothesis import strategies as st
 
 from mvdeploy import engines, files, kits
 from mvdeploy.errors import UsageError
-from mvdeploy.kits import BIONIC, FILE, GLIBC, Kit, Source
+from mvdeploy.kits import ANDROID, FILE, GLIBC, Kit, Source
 from mvdeploy.records.codec import dumps
 
 REMEDY = "Build it again with 'mvdeploy devices setup DEVICE --rebuild'."
@@ -223,7 +225,7 @@ def test_what_would_be_built_now_is_current(make_kit: MakeKit) -> None:
 
 
 def test_engines_for_android_have_versions_of_their_own(make_kit: MakeKit) -> None:
-    kit = dataclasses.replace(make_kit(), build=BIONIC, engines={"onnxruntime": "1.2.3"})
+    kit = dataclasses.replace(make_kit(), build=ANDROID, engines={"onnxruntime": "1.2.3"})
     assert kit.is_current
     assert not dataclasses.replace(kit, code="").is_current
 
@@ -247,7 +249,7 @@ def test_no_kit_was_built(cache: Path) -> None:
 
 
 def test_the_kit_that_was_built_is_found(cache: Path, make_kit: MakeKit) -> None:
-    place = kits.place("aarch64")
+    place = kits.place("aarch64", GLIBC)
     assert place.is_relative_to(cache)
     kit = make_kit(place)
     assert kits.find("aarch64") == (place, kit)
@@ -255,12 +257,12 @@ def test_the_kit_that_was_built_is_found(cache: Path, make_kit: MakeKit) -> None
 
 
 def test_an_old_one_does_not_count(cache: Path, make_kit: MakeKit) -> None:
-    make_kit(kits.place("aarch64"), code="0" * 64)
+    make_kit(kits.place("aarch64", GLIBC), code="0" * 64)
     assert kits.find("aarch64") is None
 
 
 def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> None:
-    place = kits.place("aarch64")
+    place = kits.place("aarch64", GLIBC)
     make_kit(place)
     (place / "runner").unlink()
     with pytest.raises(UsageError, match="damaged"):
@@ -268,7 +270,7 @@ def test_a_damaged_one_is_not_passed_over(cache: Path, make_kit: MakeKit) -> Non
 
 
 def test_one_that_is_given_goes_before(cache: Path, make_kit: MakeKit, folder: Path) -> None:
-    make_kit(kits.place("aarch64"))
+    make_kit(kits.place("aarch64", GLIBC))
     given_kit = make_kit(folder, code="of one's own", compiler="other")
     # As it is, whatever would be built now.
     assert kits.find("aarch64", folder) == (folder, given_kit)
@@ -284,11 +286,171 @@ def test_a_kit_for_other_devices(cache: Path, make_kit: MakeKit, folder: Path) -
 
 @pytest.mark.parametrize("name", ["nowhere", os.devnull, "x" * 300])
 def test_what_is_given_is_no_kit(cache: Path, make_kit: MakeKit, tmp_path: Path, name: str) -> None:
-    make_kit(kits.place("aarch64"))
+    make_kit(kits.place("aarch64", GLIBC))
     with pytest.raises(UsageError, match="There is no runner kit"):
         kits.find("aarch64", tmp_path / name)
 
 
+# Several builds side by side
+
+
+OTHER = "1.2.3"
+
+
+@pytest.fixture
+def make_both(cache: Path, make_kit: MakeKit) -> Callable[..., dict[str, tuple[Path, Kit]]]:
+    """Return a function that puts kits of both builds where they are looked for."""
+
+    def make(**android: object) -> dict[str, tuple[Path, Kit]]:
+        fields: dict[str, dict[str, object]] = {
+            GLIBC: {},
+            ANDROID: {"build": ANDROID, "engines": {"onnxruntime": OTHER}, **android},
+        }
+        places = {build: kits.place("aarch64", build) for build in fields}
+        return {build: (place, make_kit(place, **fields[build])) for build, place in places.items()}
+
+    return make
+
+
+BOARD = (GLIBC,)
+
+
+def test_an_android_kit_goes_first_where_it_runs(make_both: Callable) -> None:
+    both = make_both()
+    assert both[GLIBC][0] != both[ANDROID][0]
+    assert kits.find("aarch64") == both[ANDROID]
+    assert kits.find("aarch64", None, BOARD) == both[GLIBC]
+    assert kits.used("aarch64") == ANDROID
+    assert kits.used("aarch64", BOARD) == GLIBC
+    assert kits.used("x86_64") == ""
+
+
+def test_a_kit_that_lacks_an_engine_of_the_run_is_passed_over(make_both: Callable) -> None:
+    both = make_both()
+    assert kits.find("aarch64", needs=["onnxruntime"]) == both[ANDROID]
+    for needs in (["executorch"], ["onnxruntime", "executorch"]):
+        assert kits.find("aarch64", needs=needs) == both[GLIBC]
+        assert kits.find("aarch64", ANDROID, needs=needs) == both[ANDROID]
+    # Nothing that could be built has it.
+    assert kits.find("aarch64", needs=["another"]) == both[ANDROID]
+    shutil.rmtree(both[GLIBC][0])
+    assert kits.find("aarch64", needs=["executorch"]) is None
+    assert kits.find("aarch64", needs=["onnxruntime"]) == both[ANDROID]
+
+
+def test_an_old_kit_that_a_run_would_not_take_is_in_nobodys_way(make_both: Callable) -> None:
+    both = make_both(code="0" * 64)
+    assert kits.find("aarch64", needs=["executorch"]) == both[GLIBC]
+    with pytest.raises(UsageError, match="another release"):
+        kits.find("aarch64", needs=["onnxruntime"])
+
+
+@pytest.mark.parametrize("build", kits.BUILDS)
+def test_a_build_is_chosen_by_its_name(make_both: Callable, build: str) -> None:
+    both = make_both()
+    assert kits.find("aarch64", build) == both[build]
+
+
+def test_a_build_that_is_not_there(cache: Path) -> None:
+    assert kits.find("aarch64", GLIBC) is None  # it can be built
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64", ANDROID)
+    assert error.value.message == "There is no android kit for aarch64."
+    assert "'mvdeploy devices setup DEVICE --build android'" in error.value.remedy
+
+
+def test_a_board_has_no_android(make_both: Callable) -> None:
+    both = make_both()
+    for chosen in (ANDROID, both[ANDROID][0]):
+        with pytest.raises(UsageError) as error:
+            kits.find("aarch64", chosen, BOARD)
+        assert error.value.message == "The device does not run the android build of a kit."
+        assert "of the glibc build with --kit" in error.value.remedy
+
+
+@pytest.mark.parametrize("given", [None, "", ANDROID])
+def test_an_old_android_kit_is_not_replaced_by_another_in_silence(
+    make_both: Callable, given: str | None
+) -> None:
+    both = make_both(code="0" * 64)
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64", given)
+    assert "The android kit for aarch64 was built by another release" in error.value.message
+    assert "'mvdeploy devices setup DEVICE --build android --rebuild'" in error.value.remedy
+    assert "'--kit glibc'" in error.value.remedy
+    assert kits.find("aarch64", GLIBC) == both[GLIBC]
+    assert kits.find("aarch64", None, BOARD) == both[GLIBC]
+
+
+@pytest.mark.parametrize("build", ["bionic", GLIBC])
+def test_a_kit_of_before_there_were_several(cache: Path, make_kit: MakeKit, build: str) -> None:
+    earlier = kits.earlier_place("aarch64")
+    make_kit(earlier, build=build)
+    found = kits.find("aarch64", earlier)  # as it is, when it is given
+    assert found is not None and found[1].build == (GLIBC if build == GLIBC else ANDROID)
+    if build == GLIBC:  # that is built anew
+        assert kits.find("aarch64") is None
+        return
+    with pytest.raises(UsageError, match="built by another release"):
+        kits.find("aarch64")
+    assert kits.find("aarch64", GLIBC) is None
+    kit = make_kit(kits.place("aarch64", ANDROID), build=ANDROID)
+    assert kits.find("aarch64") == (kits.place("aarch64", ANDROID), kit)
+
+
+def test_a_damaged_android_kit_says_what_is_left(make_both: Callable) -> None:
+    place, _ = make_both()[ANDROID]
+    (place / "runner").unlink()
+    with pytest.raises(UsageError) as error:
+        kits.find("aarch64")
+    assert "damaged" in error.value.message
+    assert (
+        "--build android --rebuild'" in error.value.remedy and "'--kit glibc'" in error.value.remedy
+    )
+
+
+def test_what_a_kit_is_said_to_be(make_both: Callable) -> None:
+    both = make_both()
+    here = kits.installed_version("onnxruntime")
+    _, android = both[ANDROID]
+    assert kits.other_versions(android) == {"onnxruntime": (OTHER, here)}
+    said = f"android build: onnxruntime {OTHER} (here {here})"
+    assert kits.described(android) == f"{said}; the glibc build is there too (--kit glibc)"
+    assert kits.described(android, (ANDROID,)) == said
+    _, glibc = both[GLIBC]
+    assert kits.other_versions(glibc) == {}
+    assert kits.described(glibc, BOARD).startswith("glibc build: ")
+    assert (
+        "there too" not in kits.described(glibc, BOARD) and "here" not in kits.described(glibc)[:60]
+    )
+    there = "; the android build is there too (--kit android), without executorch"
+    assert kits.described(glibc).endswith(there)
+    (both[ANDROID][0] / "runner").unlink()
+    assert kits.described(glibc).endswith("there too (--kit android)")
+
+
+def test_another_build_of_one_release_is_no_other_version(make_both: Callable) -> None:
+    here = kits.installed_version("onnxruntime")
+    _, android = make_both(engines={"onnxruntime": f"{here}+android", "no-such-engine": "1"})[
+        ANDROID
+    ]
+    assert kits.other_versions(android) == {}
+
+
 def test_an_empty_name_is_none(cache: Path, make_kit: MakeKit) -> None:
-    kit = make_kit(kits.place("aarch64"))
-    assert kits.find("aarch64", "") == (kits.place("aarch64"), kit)
+    kit = make_kit(kits.place("aarch64", GLIBC))
+    assert kits.find("aarch64", "") == (kits.place("aarch64", GLIBC), kit)
+
+
+# What the documentation says
+
+
+def test_the_tests_that_tables_of_faults_name_are_there() -> None:
+    root = Path(__file__).parents[2]
+    text = (root / "docs" / "devices.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(test_\w+)`", text))
+    assert len(named) > 30
+    there = "\n".join(
+        path.read_text(encoding="utf-8") for path in (root / "tests").rglob("test_*.py")
+    )
+    assert named <= set(re.findall(r"^def (test_\w+)\(", there, re.M))

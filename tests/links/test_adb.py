@@ -5,10 +5,13 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import os
 import re
 import shlex
 import shutil
 import signal
+import subprocess
+import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -17,6 +20,7 @@ import numpy as np
 import psutil
 import pytest
 
+import mvdeploy
 from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links import KitMissing, RunnerFailed, State
@@ -120,16 +124,22 @@ def runner_of(phone: Phone) -> psutil.Process:
     return found[-1]
 
 
+def running(phone: Phone) -> list[str]:
+    """Return what runs on a phone, but for what shows that a run is there."""
+    return [line for line in phone.processes() if line != "cat" and "/keeper" not in line]
+
+
 def assert_nothing_runs(phone: Phone) -> None:
     # What has been killed takes a moment to be gone.
     until = time.monotonic() + WAIT_S
-    while phone.processes() and time.monotonic() < until:
+    while running(phone) and time.monotonic() < until:
         time.sleep(0.05)
-    assert phone.processes() == []
+    assert running(phone) == []
 
 
 def assert_nothing_left(phone: Phone) -> None:
     assert_nothing_runs(phone)
+    assert phone.processes() == []
     assert list(phone.tmp.iterdir()) == []
 
 
@@ -208,6 +218,111 @@ def test_a_phone_without_that_mode_is_measured_as_it_is(attached, link_to) -> No
     with link_to(attached, fixed_performance=False) as link:
         assert not {f.code for f in link.findings()}
     assert attached.fixed_performance_calls == ["true"]
+
+
+def test_the_mode_can_be_asked_for_and_left_out(attached, options) -> None:
+    def mode(wish: str, **fields) -> tuple[object, int]:
+        before = len(attached.fixed_performance_calls)
+        with AdbLink(profile_of(attached, **fields), {**options, **WISHES[wish]}) as link:
+            told = link.state().readings["fixed_performance"]
+        return told, len(attached.fixed_performance_calls) - before
+
+    assert mode("") == ("on", 2)
+    assert mode("off") == ("off", 0)
+    assert mode("", fixed_performance=False) == ("off", 0)
+    assert mode("on", fixed_performance=False) == ("on", 2)
+    attached.deny_fixed_performance()
+    assert mode("on") == ("off", 1)
+
+
+WISHES = {"": {}, "on": {"fixed_performance": "on"}, "off": {"fixed_performance": "off"}}
+
+
+def test_the_screen_is_kept_as_the_profile_says(attached, link_to) -> None:
+    attached.write(tables.WAKEFULNESS, "Awake\n")
+    with link_to(attached, screen="off") as link:
+        for _ in range(2):
+            link._ready()
+            assert link.state().readings["screen"] == "asleep"
+        attached.write(tables.WAKEFULNESS, "Awake\n")  # somebody looks at it
+        link._ready()
+    assert attached.read(tables.KEYS).split() == ["Asleep", "Asleep", "Awake"]
+    assert attached.read(tables.WAKEFULNESS) == "Awake\n"
+    with link_to(attached, screen="on") as link:
+        link._ready()
+        link.state()
+        assert "screen_on" not in codes_of(link)
+    assert attached.read(tables.KEYS).split() == ["Asleep", "Asleep", "Awake"]
+
+
+def test_a_screen_that_stays_off_is_told_of(attached, link_to) -> None:
+    attached.write(tables.LOCKED, "")
+    with link_to(attached, screen="on") as link:
+        link._ready()
+        (told,) = [one for one in link.findings() if one.code == "screen_not_set"]
+        assert told.values == {"wanted": "on"}
+
+
+def test_a_phone_in_the_network_may_fall_asleep(attached, link_to) -> None:
+    def told() -> bool:
+        with link_to(attached) as link:
+            link.state()
+            return "may_sleep" in codes_of(link)
+
+    assert not told()  # it is plugged in
+    battery = attached.read(tables.BATTERY)
+    attached.write(tables.BATTERY, re.sub("powered: true", "powered: false", battery))
+    assert told()
+    attached.write(tables.WAKEFULNESS, "Awake\n")
+    assert not told()
+
+
+def test_a_mode_that_there_is_not() -> None:
+    with pytest.raises(UsageError, match="mode cannot be 'maybe'") as caught:
+        links.get(devices.get("pixel4"), {"fixed_performance": "maybe"})
+    assert "MVDEPLOY_FIXED_PERFORMANCE" in caught.value.remedy
+
+
+def test_a_mode_that_was_not_answered_for_is_not_known(attached, link_to) -> None:
+    attached.hang("cmd power")
+    with link_to(attached) as link:
+        assert link.state().readings["fixed_performance"] == "unavailable"
+        attached.hang()
+
+
+def test_a_mode_that_another_run_uses_stays_on(attached, link_to) -> None:
+    other = attached.tmp / "mvdeploy" / "run-0a0b0c0d"
+    other.mkdir(parents=True)
+    (other / "owner").write_text("system=another\nprocess=1 1\nwho=process 1 on another\n")
+    (other / "mode").touch()
+    with link_to(attached):
+        pass
+    assert attached.fixed_performance_calls == ["true"]
+    with link_to(attached, fixed_performance=False) as link:
+        assert link.state().readings["fixed_performance"] == "unavailable"
+    assert attached.fixed_performance_calls == ["true"]
+    assert other.is_dir()
+
+
+SETTASKPROFILE = """
+echo "$2 $(readlink /proc/$1/cwd)" >>/data/local/tmp/profiles
+"""
+
+
+def test_the_runner_is_boosted(attached, options) -> None:
+    attached.set_program("settaskprofile", SETTASKPROFILE)
+    with AdbLink(profile_of(attached), {**options, "boost": "1"}, lambda _: None) as link:
+        assert link.state().readings["task_profile"] == "MaxPerformance"
+        assert {"boost"} == codes_of(link) & {"boost", "no_boost"}
+        kit = link._kit_folder
+        with pytest.raises(RunnerFailed):
+            link.run(any_job(), LIMIT_S)
+    called = (attached.tmp / "profiles").read_text().splitlines()
+    assert f"MaxPerformance {kit}" in called
+    assert all(line.startswith("MaxPerformance /") for line in called)
+    with AdbLink(profile_of(attached), options, lambda _: None) as link:
+        assert link.state().readings["task_profile"] == "none"
+    assert (attached.tmp / "profiles").read_text().splitlines() == called
 
 
 def test_what_is_there_is_not_sent_again(attached, exports, link_to) -> None:
@@ -465,6 +580,154 @@ def test_fault_full_disk(attached, link_to) -> None:
 
 
 @pytest.mark.slow
+def test_fault_mode_left_on(attached, exports, tmp_path, link_to, adb_server) -> None:
+    link = link_to(attached)
+    with link:
+        attached.unplug()
+    assert {"left_behind", "mode_not_restored"} <= codes_of(link)
+    assert attached.fixed_performance_calls == ["true"]
+    attached.plug()
+    adb_server.run("disconnect", attached.address)
+    adb_server.run("connect", attached.address)
+    with link_to(attached, fixed_performance=False) as link:
+        assert {"mode_restored", "leftovers_removed"} <= codes_of(link)
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert_nothing_left(attached)
+
+
+def test_a_mode_that_ended_with_a_restart_is_nobodys(attached, link_to) -> None:
+    """Only what mvdeploy has switched on is switched off."""
+    old = attached.tmp / "mvdeploy" / "run-0a0b0c0d"
+    old.mkdir(parents=True)
+    (old / "mode").write_text("an earlier start\n")
+    os.utime(old, (0, 0))
+    with link_to(attached, fixed_performance=False) as link:
+        assert codes_of(link) == {"leftovers_removed"}
+    assert attached.fixed_performance_calls == []
+
+
+def test_a_mode_that_is_not_left_is_tried_again(attached, link_to) -> None:
+    with link_to(attached) as link:
+        attached.hang("cmd power")
+    assert "mode_left_on" in codes_of(link)
+    (left,) = attached.tmp.glob("mvdeploy/*")
+    assert sorted(path.name for path in left.iterdir()) == ["mode", "owner"]
+    with link_to(attached, fixed_performance=False) as link:
+        assert "mode_left_on" in codes_of(link)
+        attached.hang()
+    assert left.is_dir()
+    with link_to(attached, fixed_performance=False) as link:
+        assert "mode_restored" in codes_of(link)
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert_nothing_left(attached)
+
+
+# A run that measures, in a process of its own, until its input ends.
+RUN = """
+import dataclasses, sys
+from mvdeploy import devices
+from mvdeploy.links.families.adb import AdbLink
+profile = dataclasses.replace(devices.get("pixel4"), address=sys.argv[1])
+with AdbLink(profile, {"kit": sys.argv[2], "keep_on_device": "1"}):
+    print("open", flush=True)
+    sys.stdin.read()
+"""
+
+
+@pytest.fixture
+def other(attached: Phone, aarch64_kit: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """A run on the phone in a process of its own."""
+    with subprocess.Popen(
+        [sys.executable, "-c", RUN, attached.address, str(aarch64_kit)],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        env={**os.environ, "PYTHONPATH": str(Path(mvdeploy.__file__).parents[1])},
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == b"open\n"
+        yield process
+        process.kill()
+
+
+@pytest.fixture
+def killed(attached: Phone, other: subprocess.Popen[bytes]) -> None:
+    """A run on the phone that was killed."""
+    other.kill()
+    other.wait()
+    assert_nothing_runs(attached)
+    until = time.monotonic() + WAIT_S
+    while attached.processes() and time.monotonic() < until:
+        time.sleep(0.05)
+
+
+def test_fault_run_killed(attached, killed, link_to) -> None:
+    assert len(list(attached.tmp.glob("mvdeploy/run-*"))) == 1
+    with link_to(attached, fixed_performance=False) as link:
+        found = {finding.code: finding for finding in link.findings()}
+        (own,) = attached.tmp.glob("mvdeploy/run-*")
+        assert own.name == Path(link.scratch()).name
+    assert found["leftovers_removed"].level is found["mode_restored"].level is Level.NOTE
+    assert found["leftovers_removed"].values["runs"] == 1
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert_nothing_left(attached)
+
+
+def test_a_run_beside_another_leaves_what_is_its(attached, other, link_to) -> None:
+    (its,) = attached.tmp.glob("mvdeploy/run-*")
+    with link_to(attached) as link:
+        (shared,) = (f for f in link.findings() if f.code == "shared_device")
+        assert str(shared.values["who"]).startswith(f"process {other.pid} on ")
+        assert "leftovers_removed" not in codes_of(link)
+    assert its.is_dir()
+    assert list(attached.tmp.glob("mvdeploy/kit-*/mvdeploy-runner"))
+    assert attached.fixed_performance_calls == ["true", "true"]  # the other has it on
+    assert other.stdin is not None
+    other.stdin.close()
+    assert other.wait(WAIT_S) == 0
+    assert attached.fixed_performance_calls == ["true", "true", "false"]
+
+
+def test_the_doctor_puts_right_what_a_killed_run_has_left(attached, killed, options) -> None:
+    checks = {check.name: check for check in links.doctor(profile_of(attached), options)}
+    assert "MB of runs that have ended were removed" in checks["device"].found
+    assert "fixed-performance mode, left on by one, was switched off" in checks["device"].found
+    assert {check.state for check in checks.values()} == {State.MET}
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert_nothing_left(attached)
+
+
+def test_fault_files_of_root_in_the_end(attached, link_to, options) -> None:
+    link = link_to(attached)
+    with link:
+        (kit,) = attached.tmp.glob("mvdeploy/kit-*")
+        kit.chmod(0o555)
+    try:
+        (found,) = (f for f in link.findings() if f.code == "not_removed")
+        checks = links.doctor(profile_of(attached), options)
+    finally:
+        kit.chmod(0o755)
+    assert found.level is Level.WARNING
+    there = f"/data/local/tmp/mvdeploy/{kit.name}"
+    assert str(found.values["reason"]).startswith(f"{there} on Pixel 4 belongs to root")
+    assert (checks[-1].name, checks[-1].state) == ("left as it was", State.MISSING)
+    assert f"{there} on Pixel 4 belongs to root" in checks[-1].found
+    assert checks[-1].remedy.startswith(f"Use 'mvdeploy devices clean {attached.address}'")
+
+
+def test_fault_no_boost(attached, options) -> None:
+    with AdbLink(profile_of(attached), {**options, "boost": "1"}, lambda _: None) as link:
+        (none,) = (f for f in link.findings() if f.code == "no_boost")
+        assert link.state().readings["task_profile"] == "none"
+        assert link.call_runner("--hello").status == 0
+    assert none.level is Level.WARNING
+    assert none.values["reason"] == "the system has no program settaskprofile"
+    attached.set_program("settaskprofile", "echo 'Failed to set task profile' >&2; exit 255")
+    with AdbLink(profile_of(attached), {**options, "boost": "1"}, lambda _: None) as link:
+        (none,) = (f for f in link.findings() if f.code == "no_boost")
+    assert none.values["reason"] == "settaskprofile says: Failed to set task profile"
+
+
+@pytest.mark.slow
 def test_fault_runner_segfault(shared_link, shared_phone, exports, tmp_path) -> None:
     link, attached = shared_link, shared_phone
 
@@ -539,7 +802,8 @@ def test_fault_no_loader(link, attached, lost: str, says: str) -> None:
 
 
 def test_fault_no_checksums(attached, link_to) -> None:
-    attached.set_program("sha256sum")
+    for name in ("sha256sum", "toybox"):
+        attached.set_program(name)
     with link_to(attached, keep="1") as link:
         assert "no_checksums" in codes_of(link)
     first = [line for line in attached.log if line.startswith("push")]

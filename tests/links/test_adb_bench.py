@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +14,7 @@ from click.testing import CliRunner
 
 from mvdeploy import devices, links, models
 from mvdeploy.cli.commands import bench as bench_cli
+from mvdeploy.cli.commands import devices as devices_cli
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.compare import compare_results
@@ -20,6 +24,7 @@ from mvdeploy.records.run import load_run
 from tests.android.fixtures import adb_server, make_phone, phone
 from tests.android.kit import aarch64_kit
 from tests.android.phone import Phone
+from tests.android.server import AdbServer
 from tests.saved_runs import without_checksum
 
 __all__ = ["aarch64_kit", "adb_server", "make_phone", "phone"]
@@ -92,6 +97,84 @@ def test_what_was_finished_is_kept_when_the_phone_is_lost(
     text = (folder / "report.md").read_text()
     assert "Files were left on Pixel 4" in text
     assert first.label in text
+
+
+def test_what_is_left_is_told_when_nothing_was_finished(
+    attached: Phone, adb_server: AdbServer, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    def on_step(step: str) -> None:
+        if step.startswith("send net.onnx"):
+            attached.unplug()
+
+    with pytest.raises(DeviceUnavailable) as caught:
+        bench.run(request_for(attached, exports[:1], tmp_path), on_step)
+    assert "Files were left on Pixel 4 in /data/local/tmp/mvdeploy" in caught.value.remedy
+    assert "before its fixed-performance mode could be switched off" in caught.value.remedy
+    attached.plug()
+    adb_server.run("disconnect", attached.address)
+    adb_server.run("connect", attached.address)
+    done = CliRunner().invoke(devices_cli.command, ["clean", attached.address])
+    assert done.exit_code == 0, done.output
+    assert "MB removed from /data/local/tmp/mvdeploy on Pixel 4" in done.output
+    assert "Fixed-performance mode, which a run had left on, was switched off." in done.output
+    assert attached.fixed_performance_calls == ["true", "false"]
+    assert list(attached.tmp.iterdir()) == []
+
+
+def test_results_of_different_modes_are_not_compared(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    request = request_for(attached, exports[:1], tmp_path / "on")
+    off = dataclasses.replace(
+        request, root=tmp_path / "off", link_options={"fixed_performance": "off"}
+    )
+    folders = [bench.run(one).folder for one in (request, off)]
+    with pytest.raises(UsageError, match="fixed performance is on for the first and off"):
+        compare_results(*folders)
+    report.render(folders[1])
+    text = (folders[1] / "report.md").read_text()
+    assert re.search(r"fixed_performance *\| off *\| off", text)
+    assert re.search(r"scheduling_groups *\| .*cpuset=/", text)
+
+
+def test_both_modes_are_measured_in_turns(attached: Phone, exports, tmp_path: Path) -> None:
+    command = [sys.executable, "-m", "mvdeploy", "bench", str(exports[0]), "--device", "pixel4"]
+    few = ["--iterations", "4", "--sessions", "2", "--warmup", "1", "--threads", "2"]
+    out = tmp_path / "out"
+    asked = ["--fixed-performance", "both", "-o", str(out)]
+    done = subprocess.run([*command, *few, *asked], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    (folder,) = out.iterdir()
+    saved = load_run(folder)
+    modes = {}
+    for case in saved.cases:
+        assert case.measurement is not None and case.device is not None
+        assert case.trace is not None
+        title = case.device.profile.title
+        modes[title] = case.measurement.before.readings["fixed_performance"]
+        assert [len(session.steady) for session in case.measurement.sessions] == [2, 2]
+    assert modes == {"Pixel 4, fixed performance": "on", "Pixel 4, as apps run": "off"}
+    assert [case.slug for case in saved.cases] == ["net.onnx-fixed", "net.onnx-free"]
+    assert [order.created for order in saved.orders] == [(slug,) for slug in saved.run.cases] * 2
+    # Once it is entered, each is probed, then two sessions of each, then each is profiled.
+    entered = attached.fixed_performance_calls
+    assert entered == ["true", "false"] * (len(entered) // 2) and len(entered) == 8
+    text = (folder / "report.md").read_text()
+    assert "Pixel 4, fixed performance" in text and "Pixel 4, as apps run" in text
+    assert attached.processes() == [] and list(attached.tmp.iterdir()) == []
+
+
+def test_both_modes_of_a_phone_without_one_are_refused(
+    attached: Phone, exports: tuple[Path, ...], tmp_path: Path
+) -> None:
+    attached.deny_fixed_performance()
+    request = dataclasses.replace(
+        request_for(attached, exports[:1], tmp_path), link_options={"fixed_performance": "both"}
+    )
+    with pytest.raises(DeviceUnavailable, match="no two ways to measure") as caught:
+        bench.run(request)
+    assert "'--fixed-performance both'" in caught.value.remedy
+    assert list(attached.tmp.iterdir()) == []
 
 
 def test_an_emulated_result_is_not_compared_with_a_real_one(

@@ -442,6 +442,54 @@ def test_the_condition_of_a_phone(shell: AdbShell) -> None:
     assert readings["memory_available_bytes"] == 2731548 * 1024
 
 
+def test_how_what_is_measured_is_run(shell: AdbShell, phone: Phone) -> None:
+    readings = android.look(shell).state.readings
+    assert (readings["fixed_performance"], readings["task_profile"]) == ("off", "none")
+    groups = readings["scheduling_groups"]
+    assert isinstance(groups, tuple) and groups[0].startswith("cpuset=/")
+    phone.set_program("settaskprofile", 'echo "$2 $1" >>/data/local/tmp/profiles')
+    readings = android.look(shell, android.Way("on", boosted=True)).state.readings
+    assert (readings["fixed_performance"], readings["task_profile"]) == ("on", "MaxPerformance")
+    # What the process was started with is what is told of its groups.
+    assert (phone.tmp / "profiles").read_text().startswith("MaxPerformance ")
+    assert readings["scheduling_groups"] == groups
+
+
+CGROUP = """\
+cpuset=/foreground
+5:schedtune:/top-app
+4:memory:/apps/uid_2000
+3:cpuset:/
+2:cpu,cpuacct:/top-app
+1:freezer:/
+0::/uid_2000/pid_4711
+"""
+
+
+def test_the_groups_of_a_process() -> None:
+    found = android.scheduling_groups(CGROUP)
+    assert found == ("cpuset=/", "cpu=/top-app", "schedtune=/top-app")
+    assert android.scheduling_groups("cpuset=/background\n0::/uid_2000/pid_1") == (
+        "cpuset=/background",
+    )
+    assert android.scheduling_groups("cpuset=\n") == ()
+
+
+@settings(max_examples=200)
+@given(damaged(CGROUP) | st.text())
+def test_any_text_gives_groups(text: str) -> None:
+    found = links_gather.reading(lambda: android.scheduling_groups(text))
+    assert_saved_as_they_are({"scheduling_groups": found})
+
+
+def test_a_boost_is_refused_for_a_reason(shell: AdbShell, phone: Phone) -> None:
+    assert android.refusal_of_boost(shell) == "the system has no program settaskprofile"
+    phone.set_program("settaskprofile", "exit 0")
+    assert android.refusal_of_boost(shell) == ""
+    phone.set_program("settaskprofile", "exit 3")
+    assert android.refusal_of_boost(shell) == "settaskprofile says: exit status 3"
+
+
 def test_a_hot_phone(shell: AdbShell, phone: Phone) -> None:
     phone.heat(47.5, status=3, cooling=5)
     phone.set_clock(7, scaling_max_freq=1_804_800)

@@ -217,6 +217,25 @@ def test_an_old_toybox_says_otherwise_that_it_has_killed(tmp_path: Path, monkeyp
     assert was_killed(LOCAL.call(bounded("sleep 30", 0.2)))
 
 
+HASTY = """#!/bin/sh
+real=$(PATH=/usr/bin:/bin command -v timeout)
+"$real" "$@"
+status=$?
+[ $status = 137 ] || exit 127
+exit $status
+"""
+
+
+def test_a_toybox_that_loses_the_status_of_what_ends_at_once(tmp_path: Path, monkeypatch) -> None:
+    (tmp_path / "timeout").write_text(HASTY)
+    (tmp_path / "timeout").chmod(0o755)
+    monkeypatch.setenv("PATH", f"{tmp_path}:{os.environ['PATH']}")
+    monkeypatch.setattr(gather_module, "EACH_S", 0.5)
+    answers = gather(LOCAL, QUESTIONS)
+    assert (answers["before"], answers["hangs"], answers["after"]) == ("1\n", "", "2\n")
+    assert was_killed(LOCAL.call(bounded("sleep 30", 0.2)))
+
+
 def test_no_questions_have_no_answers() -> None:
     assert gather(LOCAL, {}) == {}
 

@@ -137,4 +137,4 @@ def test_every_command_that_is_named_anywhere_exists() -> None:
         known = {flag for parameter in command.params for flag in parameter.opts}
         assert {word for word in words if word.startswith("-")} <= known, line
         if verb == "devices" and words:
-            assert words[0] in ("list", "doctor", "setup"), line
+            assert words[0] in ("list", "doctor", "setup", "clean"), line

@@ -254,7 +254,7 @@ def test_a_data_set_is_evaluated_there_as_here(
 
     def left_there() -> list[str]:
         with links.get(profile, options) as link:
-            left = link.shell.call(f"ls {link._home}/files 2>/dev/null || true").out.split()
+            left = link.shell.call(f"ls {link.home}/files 2>/dev/null || true").out.split()
         return [name for name in left if name.endswith(".npy")]
 
     before = left_there()  # of other tests, which are cut off in the middle

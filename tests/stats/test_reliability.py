@@ -486,6 +486,11 @@ def test_an_anchor_with_few_samples_is_unchecked_and_no_anchor_is_not_missed() -
         ),
         ({"boost": "on"}, {"boost": "off"}, "boost from on to off"),
         (
+            {"scheduling_groups": ("cpuset=/foreground", "cpu=/")},
+            {"scheduling_groups": ("cpuset=/background", "cpu=/")},
+            "scheduling_groups from cpuset=/foreground, cpu=/ to cpuset=/background, cpu=/",
+        ),
+        (
             {"thermal_status": "none"},
             {"thermal_status": "severe"},
             "thermal_status from none to severe",

@@ -97,15 +97,29 @@ NATIVE = NativePlugin(
         )
     ),
     flags=_flags,
-    android=AndroidBuild(
-        Option(
-            "executorch",
-            "--executorch-android",
-            "setup: where a build of ExecuTorch for Android was installed, for such a kit.",
-            metavar="DIR",
+    android=(
+        AndroidBuild(
+            Option(
+                "executorch_android",
+                "--executorch-android",
+                "setup: where a build of ExecuTorch for Android was installed, for such a kit.",
+                metavar="DIR",
+            ),
+            android.take,
+            android.concerns,
         ),
-        android.take,
-        android.concerns,
+        AndroidBuild(
+            Option(
+                "executorch_aar",
+                "--executorch-aar",
+                "setup: ExecuTorch for Android as an archive, if it has what plug-ins are built "
+                "against.",
+                metavar="FILE",
+            ),
+            android.take,
+            android.concerns,
+            android.unpack_aar,
+        ),
     ),
 )
 

@@ -1,15 +1,22 @@
-"""An installation of ExecuTorch's own build for Android, as its `cmake --install` makes one."""
+"""An installation of ExecuTorch's own build for Android, as its `cmake --install` makes one.
+
+An archive (AAR) that has as much, libraries and the headers they were built with, is unpacked into
+the form of one.
+"""
 
 from __future__ import annotations
 
 import importlib.metadata
 import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterator
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from mvdeploy.errors import UsageError
-from mvdeploy.files import elf
+from mvdeploy.files import elf, writing
+from mvdeploy.records import same_release
 
 _NOT_INSTALLED = (
     "executorch/devtools/etdump/etdump_flatcc.h",
@@ -27,6 +34,25 @@ _VERSIONS = (
     ("CMakeCache.txt", rf"(?m)^CMAKE_PROJECT_VERSION:STATIC={_NUMBER}"),
 )
 """Where an installation may say its version, the most exact first."""
+
+_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
+"""Android's names of architectures."""
+
+_LIBRARY = "libexecutorch.so"
+_HEADER = "executorch/runtime/executor/program.h"
+_EXPORTS = (
+    *("7runtime7Program4load", "7runtime6Method7execute"),
+    *("9extension14MmapDataLoader4from", "9extension10threadpool14get_threadpool"),
+)
+"""Parts of the names of functions that the plug-in calls, as C++ compilers write them."""
+
+_MOST = 1 << 30
+"""Bytes that are unpacked of an archive at most."""
+
+_ANOTHER = (
+    "Build ExecuTorch for Android, and give the folder that it was installed into with "
+    "--executorch-android."
+)
 
 _SOURCE = "runtime/executor"
 """A folder of ExecuTorch's source code, in which builds are often installed."""
@@ -69,12 +95,93 @@ def take(path: Path, architecture: str, into: Path) -> str:
     return version
 
 
+def unpack_aar(path: Path, architecture: str, into: Path) -> Path:
+    """Unpack an archive into the form of an installation.
+
+    Args:
+        path: of the archive.
+        architecture: of the device.
+        into: an empty folder.
+
+    Returns:
+        The installation's prefix.
+
+    Raises:
+        UsageError: it is no archive, or plug-ins cannot be built against what it has.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            prefix = _unpacked(path, archive, architecture, into / "installation")
+    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
+        raise UsageError(
+            f"{path} is no archive of ExecuTorch for Android ({error}).",
+            "Give the file executorch-android-VERSION.aar.",
+        ) from error
+    _demand_exports(path, prefix)
+    version = re.search(_NUMBER, path.stem)
+    if version is None:
+        raise UsageError(
+            f"The version of ExecuTorch in {path} cannot be told.",
+            "Name the file executorch-android-VERSION.aar.",
+        )
+    (prefix / "version.txt").write_text(version[1], encoding="utf-8")
+    return prefix
+
+
+def _demand_exports(path: Path, prefix: Path) -> None:
+    """Refuse libraries that keep to themselves what the plug-in calls."""
+    exported: set[str] = set()
+    for library in sorted(prefix.glob("lib/*.so")):
+        try:
+            exported |= elf.symbols(library).defined
+        except elf.ElfError as error:
+            raise UsageError(
+                f"The library {library.name} in {path} cannot be used: {error}.",
+                "Fetch the archive again.",
+            ) from error
+    missing = [part for part in _EXPORTS if not any(part in name for name in exported)]
+    if missing:
+        function = re.sub("[0-9]+", "::", missing[0]).strip(":")
+        raise UsageError(
+            f"No plug-in can be built against {path}: its libraries keep {function} to themselves.",
+            _ANOTHER,
+        )
+
+
+def _unpacked(path: Path, archive: zipfile.ZipFile, architecture: str, into: Path) -> Path:
+    """Unpack libraries into ``lib``, and the headers into ``include``."""
+    libraries = f"jni/{_ABIS[architecture]}/"
+    names = archive.namelist()
+    header = next((name for name in names if f"/{name}".endswith(f"/{_HEADER}")), None)
+    if f"{libraries}{_LIBRARY}" not in names:
+        raise UsageError(f"{path} has no {libraries}{_LIBRARY}.", _ANOTHER)
+    if header is None:
+        raise UsageError(
+            f"No plug-in can be built against {path}: it has no headers ({_HEADER}).", _ANOTHER
+        )
+    places = {libraries: into / "lib", header.removesuffix(_HEADER): into / "include"}
+    left = _MOST
+    for name in names:
+        for start, folder in places.items():
+            inside = PurePosixPath(name.removeprefix(start))
+            if not name.startswith(start) or name.endswith("/") or ".." in inside.parts:
+                continue
+            if folder.name == "include" and inside.suffix not in (".h", ".hpp"):
+                continue
+            left -= archive.getinfo(name).file_size
+            if left < 0 or inside.is_absolute():
+                raise UsageError(f"{path} is too large, or damaged.", "Fetch the archive again.")
+            (folder / inside).parent.mkdir(parents=True, exist_ok=True)
+            writing.fill(folder / inside, archive.read(name))
+    return into
+
+
 def concerns(path: Path, version: str) -> tuple[str, ...]:
     """Return what is to be said of an installation: headers of another version."""
     if not _lacking(path) or headers() is None:
         return ()
     installed = importlib.metadata.version("executorch")
-    if installed.partition("+")[0] == version.partition("+")[0]:
+    if same_release(installed, version):
         return ()
     return (
         f"{path} lacks headers; those of the installed executorch {installed} are used, though "

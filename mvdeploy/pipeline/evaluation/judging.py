@@ -74,7 +74,13 @@ class Judge:
         link = None
         if self._request.device.link != "host":
             link = links.get(self._request.device, self._request.link_options)
-            stack.enter_context(connect.opened(link, self._on_step))
+            available = links.engines_of(self._request.device)
+            needs = [
+                engines.for_format(subject.artifact.format, available)
+                for subject in self._subjects
+                if subject.artifact is not None
+            ]
+            stack.enter_context(connect.opened(link, self._on_step, needs))
         built: dict[tuple[str, str], Program] = {}
         for number, subject in enumerate(self._subjects):
             reference = self._network(number, built)

@@ -8,7 +8,7 @@
 #include "process.h"
 
 #if defined(__BIONIC__)
-#define BUILD "bionic"
+#define BUILD "android"
 #elif defined(__GLIBC__)
 #define BUILD "glibc"
 #else

@@ -54,7 +54,8 @@ const mvdeploy_engine *plugin_start(const char *folder, const char *name, mvdepl
   }
   if (*error->remedy == '\0') {
     snprintf(error->remedy, sizeof error->remedy,
-             "Build a kit with this engine, or measure with another one.");
+             "Build a kit with this engine, choose one that has it with --kit, or measure with "
+             "another engine.");
   }
   return NULL;
 }

@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 import time
 from collections.abc import Callable
 
 from mvdeploy import devices
-from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import (
     NO_OPTIONS,
     Attached,
+    Cleaned,
     Options,
     Prerequisite,
+    Setting,
+    cleaning,
+    leftovers,
     native_choice,
     remote,
     remote_doctor,
@@ -25,18 +30,34 @@ from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.remote_doctor import Step
 from mvdeploy.links.shell import Shell, quote
 from mvdeploy.plugins import Option
-from mvdeploy.records import DeviceProfile, DeviceState, Level, Reading
+from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Level, Reading
+
+_BOTH = "both"
+_WISHES = ("on", "off", _BOTH)
+_FIXED, _FREE = Setting("fixed", "fixed performance"), Setting("free", "as apps run")
 
 RUNNER = "native"
 """Which program does its jobs; engines say which of them can run them."""
 
 OPTIONS = (
     Option("adb", "--adb", "Android: the adb program.", "FILE", variable="MVDEPLOY_ADB"),
+    Option(
+        "fixed_performance",
+        "--fixed-performance",
+        "Android: measure in the mode that holds clocks low but steady, as apps run, or in turns.",
+        choices=_WISHES,
+        variable="MVDEPLOY_FIXED_PERFORMANCE",
+    ),
+    Option(
+        "boost",
+        "--boost",
+        f"Android 13 and newer: start the runner with the task profile {android.BOOST}.",
+        variable="MVDEPLOY_BOOST",
+    ),
     *remote.OPTIONS,
 )
 
 _ABIS = {"arm64-v8a": "aarch64", "x86_64": "x86_64"}
-_AWAKE = "awake"
 _LOG_S = 20.0
 """Seconds for the phone's log, after which it is read as far as it came."""
 
@@ -95,6 +116,26 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     )
 
 
+def clean(profile: DeviceProfile, options: Options, force: bool) -> Cleaned:
+    """Remove everything of mvdeploy from an Android phone."""
+    return cleaning.clean(AdbLink(profile, options), force)
+
+
+def _wants_mode(profile: DeviceProfile, options: Options) -> bool:
+    """Say whether fixed-performance mode is to be on.
+
+    Raises:
+        UsageError: the environment says something else than it may.
+    """
+    wish = options.get("fixed_performance")
+    if wish not in (None, *_WISHES):
+        raise UsageError(
+            f"Fixed-performance mode cannot be '{wish}'.",
+            "Set MVDEPLOY_FIXED_PERFORMANCE to on, off or both, or give --fixed-performance.",
+        )
+    return profile.fixed_performance if wish is None else wish == "on"
+
+
 def _adb(options: Options) -> Adb:
     return Adb(options.get("adb"))
 
@@ -119,7 +160,9 @@ class AdbLink(RemoteLink):
         self._adb: Adb | None = None
         self._serial = ""
         self._properties: dict[str, str] = {}
-        self._fixed = False
+        self._wants_mode = _wants_mode(profile, options)
+        self._way = android.Way()
+        self._screen_was: bool | None = None
 
     def _reach(self) -> Shell:
         adb = _adb(self._options)
@@ -178,19 +221,79 @@ class AdbLink(RemoteLink):
         return _ABIS[abi]
 
     def _prepare(self) -> None:
-        if self.profile.fixed_performance:
-            # Before it is asked: a phone whose answer is lost may have obeyed.
-            self._fixed = True
-            agreed = android.set_fixed_performance(self.shell, on=True)
-            self._fixed = agreed is not False
-            code = "fixed_performance" if agreed else "no_fixed_performance"
-            self.found(code, Level.NOTE)
+        self._way = android.Way(UNAVAILABLE if self._others_have_mode else "off")
+        if self._wants_mode or self.settings():
+            self._enter_mode()
+        if self.settings() and self._way.fixed_performance != "on":
+            raise DeviceUnavailable(
+                f"{self.shell.name} does not enter its fixed-performance mode, so that there are "
+                "no two ways to measure.",
+                f"Leave '--fixed-performance {_BOTH}' out.",
+            )
+        if "boost" in self._options:
+            self._boost()
+
+    def settings(self) -> tuple[Setting, ...]:
+        """Return both ways to measure where both are asked for; see `Link.settings`."""
+        return (_FIXED, _FREE) if self._options.get("fixed_performance") == _BOTH else ()
+
+    def take(self, setting: str) -> None:
+        """Switch fixed-performance mode on or off; see `Link.take`."""
+        if setting == _FIXED.name and not self._mode_is_on:
+            self._enter_mode()
+        elif setting == _FREE.name and self._mode_is_on:
+            self._end_mode()
+            left = UNAVAILABLE if self._mode_is_on or self._others_have_mode else "off"
+            self._way = dataclasses.replace(self._way, fixed_performance=left)
+
+    def _enter_mode(self) -> None:
+        # Before it is asked: a phone whose answer is lost may have obeyed.
+        self._mode_is_on = True
+        self.session.mark_mode(on=True)
+        agreed = android.set_fixed_performance(self.shell, on=True)
+        if agreed is False:
+            self._forget_mode()
+        if not agreed:
+            self.found("no_fixed_performance", Level.NOTE)
+        elif not self.settings():  # or else the names of the cases say it
+            self.found("fixed_performance", Level.NOTE)
+        told = {True: "on", False: "off", None: UNAVAILABLE}[agreed]
+        self._way = dataclasses.replace(self._way, fixed_performance=told)
+
+    def _boost(self) -> None:
+        reason = android.refusal_of_boost(self.shell)
+        if reason:
+            self.found("no_boost", Level.WARNING, profile=android.BOOST, reason=reason)
+        else:
+            self.found("boost", Level.NOTE, profile=android.BOOST)
+            self._way = dataclasses.replace(self._way, boosted=True)
+
+    def _starting(self) -> str:
+        return self._way.starting
 
     def _restore(self) -> None:
-        if self._fixed:
-            self._fixed = False
-            if not android.set_fixed_performance(self.shell, on=False):
-                self.found("mode_left_on", Level.WARNING, device=self.shell.name)
+        self._end_mode()
+        if self._screen_was is not None:
+            android.set_screen(self.shell, on=self._screen_was)
+            self._screen_was = None
+
+    def _end_mode(self) -> None:
+        if not self._mode_is_on:
+            return
+        left = leftovers.look(self.shell, self.home)
+        # Another run that has it on switches it off when it ends.
+        if any(map(left.has_mode, left.others)) or self.leave_mode():
+            self._forget_mode()
+        else:
+            self.found("mode_left_on", Level.WARNING, device=self.shell.name)
+
+    def _forget_mode(self) -> None:
+        self._mode_is_on = False
+        self.session.mark_mode(on=False)
+
+    def leave_mode(self) -> bool:
+        """Switch fixed-performance mode off; see `RemoteLink`."""
+        return bool(android.set_fixed_performance(self.shell, on=False))
 
     def identity(self) -> dict[str, Reading]:
         """Return what the phone is."""
@@ -198,15 +301,19 @@ class AdbLink(RemoteLink):
 
     def state(self) -> DeviceState:
         """Return the condition the phone is in now."""
-        condition = android.look(self.shell)
+        condition = android.look(self.shell, self._way)
         state = condition.state
         self._doubt(condition.heat)
         if condition.battery_by_hand:
             self.found("battery_by_hand", Level.WARNING)
         if state.readings["battery_plugged"] == "yes":
             self.found("charging", Level.NOTE)
-        if state.readings["screen"] == _AWAKE:
+        awake = state.readings["screen"] == android.AWAKE
+        if awake and self.profile.screen != "on":
             self.found("screen_on", Level.NOTE)
+        sleeps = state.readings["battery_plugged"] == "no" and _NETWORK.search(self._serial)
+        if sleeps and not awake and state.readings["screen"] != UNAVAILABLE:
+            self.found("may_sleep", Level.WARNING)
         return state
 
     def _doubt(self, heat: Heat) -> None:
@@ -220,6 +327,18 @@ class AdbLink(RemoteLink):
     def _ready(self) -> None:
         self._check_same()
         self._cool_down()
+        self._keep_screen()
+
+    def _keep_screen(self) -> None:
+        """Have the screen on or off, as the profile says; what is on goes off by itself."""
+        wanted = self.profile.screen
+        awake = android.is_awake(self.shell) if wanted else None
+        if awake is None or awake is (wanted == "on"):
+            return
+        if self._screen_was is None:
+            self._screen_was = awake
+        if not android.set_screen(self.shell, on=not awake):
+            self.found("screen_not_set", Level.WARNING, wanted=wanted)
 
     def _log_mark(self) -> str:
         return self.shell.call("date '+%m-%d %H:%M:%S.000'").out.strip()

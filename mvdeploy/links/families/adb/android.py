@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from mvdeploy.links import kernel
 from mvdeploy.links.gather import bounded, gather, reading, was_killed
 from mvdeploy.links.kernel import KERNEL, core_count, kernel_state, kilobytes
-from mvdeploy.links.shell import Shell
+from mvdeploy.links.shell import Shell, last_line, quote
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
 
 STATUSES = ("none", "light", "moderate", "severe", "critical", "emergency", "shutdown")
@@ -54,6 +54,17 @@ _CONDITION = {
     "battery": "dumpsys battery",
     "power": "dumpsys power | grep mWakefulness=",
 }
+
+BOOST = "MaxPerformance"
+"""Android's task profile for what is to be as fast as can be."""
+
+_BOOST = f"settaskprofile $$ {BOOST} >/dev/null 2>&1"
+_PROGRAM = "settaskprofile"
+
+_CONTROLLERS = ("cpuset", "cpu", "schedtune")
+"""What decides on which cores a process runs, and how fast these are for it."""
+
+_GROUPS = "printf 'cpuset=%s\\n' \"$(cat /proc/self/cpuset)\"; cat /proc/self/cgroup"
 
 _FIXED_PERFORMANCE = "cmd power set-fixed-performance-mode-enabled"
 
@@ -203,6 +214,24 @@ def _kernel(text: str) -> str:
 
 
 @dataclasses.dataclass(frozen=True)
+class Way:
+    """How what is measured is run.
+
+    Attributes:
+        fixed_performance: whether mvdeploy has switched that mode on: ``on`` or ``off``.
+        boosted: it is started with the task profile `BOOST`.
+    """
+
+    fixed_performance: str = "off"
+    boosted: bool = False
+
+    @property
+    def starting(self) -> str:
+        """Commands that come before the program, in the shell that becomes it."""
+        return f"{{ {_BOOST} || true; }}" if self.boosted else "true"
+
+
+@dataclasses.dataclass(frozen=True)
 class Condition:
     """The condition that a phone is in.
 
@@ -217,12 +246,36 @@ class Condition:
     battery_by_hand: bool
 
 
-def look(shell: Shell) -> Condition:
-    """Ask what condition the phone is in."""
-    answers = gather(shell, KERNEL | _CONDITION)
+def look(shell: Shell, way: Way | None = None) -> Condition:
+    """Ask what condition the phone is in.
+
+    Args:
+        shell: of the phone.
+        way: how what is measured is run.
+    """
+    way = way or Way()
+    groups = {"groups": f"sh -c {quote(f'{way.starting}; {_GROUPS}')}"}
+    answers = gather(shell, KERNEL | _CONDITION | groups)
     now = datetime.datetime.now(datetime.UTC).isoformat()
-    state = DeviceState(now, {**kernel_state(answers), **condition(answers)})
+    run: dict[str, Reading] = {
+        "fixed_performance": way.fixed_performance,
+        "task_profile": BOOST if way.boosted else "none",
+        "scheduling_groups": reading(lambda: scheduling_groups(answers["groups"])),
+    }
+    state = DeviceState(now, {**kernel_state(answers), **condition(answers), **run})
     return Condition(state, parse_heat(answers["thermal"]), battery_by_hand(answers["battery"]))
+
+
+def scheduling_groups(text: str) -> tuple[str, ...]:
+    """Read what a process says of its groups: ``controller=group`` for those of scheduling.
+
+    Args:
+        text: what is in its ``cpuset`` and its ``cgroup`` in /proc.
+    """
+    found = dict(re.findall(r"^(cpuset)=(/.*)$", text, re.MULTILINE))
+    for controllers, group in re.findall(r"^\d+:([\w,]+):(/.*)$", text, re.MULTILINE):
+        found |= {name: group for name in controllers.split(",") if name in _CONTROLLERS}
+    return tuple(f"{name}={found[name].strip()}" for name in _CONTROLLERS if name in found)
 
 
 def condition(answers: Mapping[str, str]) -> dict[str, Reading]:
@@ -239,6 +292,10 @@ def condition(answers: Mapping[str, str]) -> dict[str, Reading]:
         "battery_plugged": reading(lambda: ("no", "yes")["true" in powered] if powered else None),
         "screen": reading(lambda: _entry(answers["power"], "mWakefulness", "=").lower()),
     }
+
+
+AWAKE = "awake"
+"""What Android calls a screen that is on."""
 
 
 def _battery_c(text: str) -> float | None:
@@ -274,3 +331,36 @@ def set_fixed_performance(shell: Shell, on: bool) -> bool | None:
     words = (answer.out + answer.error).lower()
     refusals = ("fail", "unknown", "denied", "error")
     return answer.status == 0 and not any(refusal in words for refusal in refusals)
+
+
+def is_awake(shell: Shell) -> bool | None:
+    """Say whether the screen is on; None when the phone does not tell."""
+    answers = gather(shell, {"power": _CONDITION["power"]})
+    told = reading(lambda: _entry(answers["power"], "mWakefulness", "=").lower())
+    return None if told == UNAVAILABLE else told == AWAKE
+
+
+def set_screen(shell: Shell, *, on: bool) -> bool:
+    """Switch the screen on or off, as its key does, and say whether it is."""
+    shell.call(bounded(f"input keyevent KEYCODE_{'WAKEUP' if on else 'SLEEP'}"))
+    return is_awake(shell) is on
+
+
+def refusal_of_boost(shell: Shell) -> str:
+    """Try the task profile `BOOST` on a process that ends at once.
+
+    Returns:
+        why it cannot be had, as a clause; empty when it can.
+    """
+    answer = shell.call(
+        f"command -v {_PROGRAM} >/dev/null || exit 127; "
+        + bounded(f"sh -c {quote(f'{_PROGRAM} $$ {BOOST}')}")
+    )
+    if answer.status == 127:
+        return f"the system has no program {_PROGRAM}"
+    if was_killed(answer):
+        return f"{_PROGRAM} does not answer"
+    said = last_line(answer.error or answer.out)
+    if answer.status != 0 or "fail" in said.lower():
+        return f"{_PROGRAM} says: {said or f'exit status {answer.status}'}"
+    return ""

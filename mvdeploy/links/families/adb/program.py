@@ -120,7 +120,11 @@ def run(path: str, words: Sequence[str], limit_s: float) -> Reply:
 
 
 def launch(
-    path: str, words: Sequence[str], out: IO[bytes] | int, error: IO[bytes] | int
+    path: str,
+    words: Sequence[str],
+    out: IO[bytes] | int,
+    error: IO[bytes] | int,
+    given: int = subprocess.DEVNULL,
 ) -> subprocess.Popen[bytes]:
     """Start adb without waiting for it.
 
@@ -129,6 +133,7 @@ def launch(
         words: its arguments.
         out: where its standard output goes.
         error: where its standard error goes.
+        given: where its standard input is from.
 
     Raises:
         DeviceUnavailable: it cannot be started.
@@ -136,7 +141,7 @@ def launch(
     try:
         return subprocess.Popen(
             [path, *words],
-            stdin=subprocess.DEVNULL,
+            stdin=given,
             stdout=out,
             stderr=error,
             env=environment(),

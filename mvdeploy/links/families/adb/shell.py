@@ -202,18 +202,25 @@ class AdbShell:
             raise self._cut(reply)
         return answer
 
-    def start(self, command: str, error: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: str, error: IO[bytes] | None = None, *, held: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start a command whose output is read while it runs; see `Shell.start`.
 
         Args:
             command: a line for the shell.
             error: an open file for its standard error, and for what adb has to say; None to drop
                 both.
+            held: see `Shell.start`.
         """
         words = self._shell(with_status(command))
-        drop = subprocess.DEVNULL
+        drop, pipe = subprocess.DEVNULL, subprocess.PIPE
         return adb_program.launch(
-            self._adb.program, words, subprocess.PIPE, drop if error is None else error
+            self._adb.program,
+            words,
+            pipe,
+            drop if error is None else error,
+            pipe if held else drop,
         )
 
     def push(self, local: Path, remote: str, on_bytes: OnBytes | None = None) -> None:
@@ -324,13 +331,17 @@ class AdbShell:
         """Word the error for a place that may not be written to."""
         where, owner = self._closed(remote)
         if owner:
-            return messages.foreign(self.name, self.serial, where, owner, reason)
+            return self.foreign(where, owner, reason)
         return DeviceUnavailable(
             f"{self.name} does not take a file as {remote} ({reason}).",
             f"See whether `{messages.line(self.serial, 'shell', 'ls', '-ld', self.folder)}` "
             "lists a folder that adb's user, shell, may write to, and whether its storage is "
             "mounted read-only; restarting the phone may help.",
         )
+
+    def foreign(self, where: str, owner: str, reason: str) -> DeviceUnavailable:
+        """Word the error for what another user has left; see `Shell.foreign`."""
+        return messages.foreign(self.name, self.serial, where, owner, reason)
 
     def _closed(self, remote: str) -> tuple[str, str]:
         """Return what on the way to a file belongs to another user than adb's, and its owner.

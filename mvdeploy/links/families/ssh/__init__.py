@@ -6,13 +6,15 @@ import dataclasses
 import getpass
 from typing import cast
 
-from mvdeploy import devices
+from mvdeploy import devices, kits
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.links import (
     NO_OPTIONS,
     Attached,
+    Cleaned,
     Options,
     Prerequisite,
+    cleaning,
     native_choice,
     remote,
     remote_doctor,
@@ -27,6 +29,9 @@ from mvdeploy.records import DeviceProfile, DeviceState, Reading
 
 RUNNER = "native"
 """Which program does its jobs; engines say which of them can run them."""
+
+BUILDS = (kits.GLIBC,)
+"""Android's own C library is on no board."""
 
 OPTIONS = (
     Option(
@@ -74,6 +79,11 @@ def _typed(address: str) -> str:
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure on a Linux board."""
     return remote_doctor.checks(SshLink(profile, options))
+
+
+def clean(profile: DeviceProfile, options: Options, force: bool) -> Cleaned:
+    """Remove everything of mvdeploy from a Linux board."""
+    return cleaning.clean(SshLink(profile, options), force)
 
 
 class SshLink(RemoteLink):

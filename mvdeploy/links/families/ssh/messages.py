@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 
 from mvdeploy.errors import DeviceUnavailable
-from mvdeploy.links.shell import last_line
+from mvdeploy.links.shell import last_line, quote
 from mvdeploy.text_format import clean
 
 _NETWORK = "Check that it is switched on and in this network, and that 'ssh {to} true' succeeds."
@@ -159,6 +159,22 @@ def denied(name: str, remote: str, reason: str, folder: str) -> DeviceUnavailabl
     return DeviceUnavailable(
         f"{name} does not take a file as {remote} ({reason}).",
         f"Remove what stands in its way in {folder} there: it may belong to another user.",
+    )
+
+
+def foreign(name: str, where: str, owner: str, reason: str) -> DeviceUnavailable:
+    """Word the error for what another user has left, and who logs in may not change.
+
+    Args:
+        name: what the device is called.
+        where: what was left.
+        owner: whose it is.
+        reason: what the device said.
+    """
+    return DeviceUnavailable(
+        f"{where} on {name} belongs to {owner}, and the user who logs in may not write there "
+        f"({reason}).",
+        f"Remove it there as {owner}: `sudo rm -rf {quote(where)}`.",
     )
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import IO, Self
 
-from mvdeploy.errors import EngineError, UsageError
+from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.links.families.ssh import connection, messages
 from mvdeploy.links.shell import (
@@ -123,19 +123,23 @@ class SshShell:
             raise self._connection.lost("a command ran", errors.decode(errors="replace"))
         return answer
 
-    def start(self, command: str, error: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
+    def start(
+        self, command: str, error: IO[bytes] | None = None, *, held: bool = False
+    ) -> subprocess.Popen[bytes]:
         """Start a command whose output is read while it runs; see `Shell.start`.
 
         Args:
             command: a line for the shell.
             error: an open file for its standard error, and for what ssh has to say; None to drop
                 both.
+            held: see `Shell.start`.
 
         Raises:
             DeviceUnavailable: the device is gone.
         """
         return self._connection.start(
             with_status(command),
+            stdin=subprocess.PIPE if held else subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL if error is None else error,
         )
@@ -190,6 +194,10 @@ class SshShell:
             raise self._withheld(remote, answer.error)
         with writing.whole(local) as part:
             self._receive(remote, part, int(answer.out))
+
+    def foreign(self, where: str, owner: str, reason: str) -> DeviceUnavailable:
+        """Word the error for what another user has left; see `Shell.foreign`."""
+        return messages.foreign(self.name, where, owner, reason)
 
     def _receive(self, remote: str, part: Path, size: int) -> None:
         with part.open("wb") as target, tempfile.TemporaryFile() as error:
