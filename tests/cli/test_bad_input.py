@@ -106,7 +106,7 @@ def test_bad_input(mvdeploy: Mvdeploy, tmp_path: Path, arguments: list[str], nam
     assert len(lines) == 2, done.stderr
     what, remedy = lines
     assert what.startswith("Error: ")
-    assert what.endswith(".")
+    assert what.endswith((".", "?"))
     assert named in what
     assert remedy.endswith((".", ".json."))
     assert sorted(tmp_path.rglob("*")) == before

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
@@ -40,8 +41,9 @@ def put_kit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Callable[[str], 
 @pytest.fixture
 def link_to(monkeypatch: pytest.MonkeyPatch) -> MakeLink:
     """Return a function that makes a link to an arm64 device, where nothing is sent."""
-    for name in ("_begin", "_send", "_make_executable"):
-        monkeypatch.setattr(RemoteLink, name, lambda *_: None)
+    monkeypatch.setattr(RemoteLink, "_begin", lambda _self: None)
+    nowhere = SimpleNamespace(send=lambda _files: None, make_executable=lambda *_: None)
+    monkeypatch.setattr(RemoteLink, "_stored", nowhere)
     monkeypatch.setattr(RemoteLink, "_kit_folder", "kit")
 
     def make(device: str, **options: str) -> RemoteLink:
