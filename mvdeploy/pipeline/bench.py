@@ -191,7 +191,7 @@ def _set(device: Device, setting: links.Setting | None) -> Device:
     """Return a device as it is set for a case: its name says how."""
     if setting is None:
         return device
-    title = f"{device.profile.title}, {setting.title}"
+    title = f"{device.profile.title} ({setting.title})"
     return dataclasses.replace(device, profile=dataclasses.replace(device.profile, title=title))
 
 

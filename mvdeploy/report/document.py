@@ -83,7 +83,8 @@ def title(view: View) -> str:
     if view.run.plan.pairs_only and len(names) == 2:
         return clean(f"{names[1]} compared with {names[0]} on {where}")
     what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
-    return clean(f"Latency of {what} on {where}")
+    said = len(names) < 3 and all(c.device.profile.title in c.name for c in view.cases)
+    return clean(f"Latency of {what}{'' if said else f' on {where}'}")
 
 
 def about(view: View) -> str:

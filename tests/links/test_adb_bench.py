@@ -153,14 +153,14 @@ def test_both_modes_are_measured_in_turns(attached: Phone, exports, tmp_path: Pa
         title = case.device.profile.title
         modes[title] = case.measurement.before.readings["fixed_performance"]
         assert [len(session.steady) for session in case.measurement.sessions] == [2, 2]
-    assert modes == {"Pixel 4, fixed performance": "on", "Pixel 4, as apps run": "off"}
+    assert modes == {"Pixel 4 (fixed performance)": "on", "Pixel 4 (as apps run)": "off"}
     assert [case.slug for case in saved.cases] == ["net.onnx-fixed", "net.onnx-free"]
     assert [order.created for order in saved.orders] == [(slug,) for slug in saved.run.cases] * 2
     # Once it is entered, each is probed, then two sessions of each, then each is profiled.
     entered = attached.fixed_performance_calls
     assert entered == ["true", "false"] * (len(entered) // 2) and len(entered) == 8
     text = (folder / "report.md").read_text()
-    assert "Pixel 4, fixed performance" in text and "Pixel 4, as apps run" in text
+    assert "Pixel 4 (fixed performance)" in text and "Pixel 4 (as apps run)" in text
     assert attached.processes() == [] and list(attached.tmp.iterdir()) == []
 
 
