@@ -36,7 +36,7 @@ def profile(
     """Profile cases, all of them in turns in one process, so that they meet the same disturbances.
 
     Args:
-        entries: the cases, all in one setting of the device.
+        entries: the cases; those of one setting of the device share a process.
         link: an open link to the device.
         plan: ``profile_iterations`` says how many inferences of each case are profiled.
         limit_s: seconds after which the job counts as hung.
@@ -47,7 +47,17 @@ def profile(
     Raises:
         EngineError: the job failed.
     """
-    link.take(entries[0].setting)
+    profiles: dict[str, Profile] = {}
+    for setting in dict.fromkeys(entry.setting for entry in entries):
+        link.take(setting)
+        own = [entry for entry in entries if entry.setting == setting]
+        profiles |= _together(own, link, plan, limit_s)
+    return profiles
+
+
+def _together(
+    entries: Sequence[Entry], link: Link, plan: Plan, limit_s: float
+) -> dict[str, Profile]:
     models: list[JobModel] = []
     for entry in entries:
         folder = f"{link.scratch()}/profile-{entry.slug}"

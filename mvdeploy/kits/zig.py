@@ -123,17 +123,7 @@ class ZigToolchain(Toolchain):
         engines: Mapping[str, NativePlugin],
         flags: Sequence[str],
     ) -> None:
-        """Build the runner and the plug-ins of engines.
-
-        Args:
-            source: folder of the code.
-            work: where they are built.
-            engines: what the plug-ins are built from, all of them of C.
-            flags: for CMake, which is not used here.
-
-        Raises:
-            DeviceUnavailable: they cannot be built.
-        """
+        """Build the runner and the plug-ins of engines, all of them of C; see `Toolchain.make`."""
         work.mkdir()
         runner = [path.name for path in sorted(source.glob("*.c"))]
         objects = [self._compile(source, work, name, _RUNNER_FLAGS) for name in (_START, *runner)]

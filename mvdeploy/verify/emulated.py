@@ -142,7 +142,8 @@ def _compared(
     noise = max(_rms(wanted - exact), least)
     wrong = got - wanted
     if point.quantised:
-        wrong[np.abs(got - exact) <= TIE * point.scale + LEAST_NOISE * size] = 0.0
+        right = np.abs(got - exact) <= TIE * point.scale + LEAST_NOISE * size
+        wrong = np.where(right, 0.0, wrong)
     off = _rms(wrong)
     ratio = 0.0 if off == 0 else off / noise if noise > 0 else float("inf")
     added = _rms(got - exact)

@@ -73,3 +73,13 @@ def test_cases_to_be_compared_take_turns_in_one_job(make_link, make_entries) -> 
         assert all(job.order[t] == 2 * case + 1 for t in found[slug].profiled_ns)
         assert all(job.order[t] == 2 * case for t in found[slug].plain_ns)
         assert len(found[slug].profiled_ns) == len(found[slug].plain_ns) == 30
+
+
+def test_cases_of_another_setting_are_profiled_in_it(make_link, make_entries) -> None:
+    link, taken = make_link(), []
+    link.take = lambda setting: taken.append((setting, len(link.jobs)))
+    names = ("fixed", "free")
+    both = [dataclasses.replace(e, setting=names[i % 2]) for i, e in enumerate(make_entries(4))]
+    assert list(profile(both, link, PLAN)) == ["c0", "c2", "c1", "c3"]
+    assert taken == [("fixed", 0), ("free", 1)]
+    assert [len(job.models) for job in link.jobs] == [4, 4]

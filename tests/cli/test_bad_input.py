@@ -81,6 +81,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
             "missing.txt",
         ),
         (["export", "--format", "coreml", "-o", "a.onnx"], ".mlpackage"),
+        (["export", "--format", "onnx", "--precision", "int8", "--full-range"], "for int8-fast"),
         (["bench", "--compute-units", "cpu_only"], "No engine of this machine has --compute-units"),
         (["bench", "--compute-units", "gpu"], "gpu"),
         (["bench", "--format", "coreml"], "coreml"),

@@ -302,11 +302,16 @@ def _demand_free(graph: onnx.GraphProto) -> None:
 
 
 def check(options: export.Options) -> None:
-    """Refuse an opset that the exporter cannot write.
+    """Refuse an opset that the exporter cannot write, and options of another precision.
 
     Raises:
-        UsageError: names those that it can.
+        UsageError: names what can be given.
     """
+    if options.own.full_range and options.precision != "int8-fast":
+        raise UsageError(
+            f"--full-range is for int8-fast, and the precision is {options.precision}.",
+            "Leave it out, or give --precision int8-fast alone.",
+        )
     opset = options.own.opset
     if opset is None:
         return
