@@ -249,4 +249,6 @@ def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
 
 def _unusual(case: Case) -> str:
     precision = _precision(case)
+    if case.emulated:
+        return f"{precision} (emulated)"
     return "" if precision == "fp32" else precision

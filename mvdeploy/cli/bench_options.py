@@ -46,7 +46,21 @@ def where(command: F) -> F:
             help=f"{', '.join(export.names())}. Repeat it for several. "
             "[default: what the device's profile says]",
         ),
+        click.option(
+            "--engine",
+            "--engines",
+            "engines_asked",
+            multiple=True,
+            metavar="NAME|all",
+            help=f"What runs them: {', '.join(engines.names())}. Repeat it for several; all for "
+            "every one that the device can run, in turns. [default: the first that has the format]",
+        ),
         options.precisions,
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Measure also a precision that an engine emulates there; the row says so.",
+        ),
         options.quantising,
         declared("engine_options", _engine_options()),
     )
@@ -187,23 +201,6 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     return tuple(chosen)
 
 
-def formats_for(
-    asked: Sequence[str], profile: DeviceProfile, precisions: Sequence[str | None]
-) -> tuple[str, ...]:
-    """Return the formats to measure in, each once.
-
-    Raises:
-        UsageError: there is no such format or precision, or the device has no engine for it.
-    """
-    formats = tuple(dict.fromkeys(asked)) or profile.formats
-    formats = formats or engines.get(profile.engines[0]).FORMATS[:1]
-    for name in formats:
-        for precision in precisions:
-            export.check(name, precision)
-        engines.for_format(name, links.engines_of(profile))
-    return formats
-
-
 def core_numbers(text: str | None) -> tuple[int, ...]:
     """Read a list of CPU numbers such as ``0,1``; empty for None.
 
@@ -222,8 +219,10 @@ class Options:
 
     Attributes:
         profile: of the device.
-        formats: of networks.
+        formats: of networks; empty for those of the engines, or the device's usual.
         precisions: that they are exported in; None for each format's usual one.
+        engines: that run them; empty for the first of each format.
+        force: measure also what is emulated.
         engine_options: what the engines' sessions are opened with, by name.
         link_options: how the device is reached.
         common: fields of the plan.
@@ -241,6 +240,8 @@ class Options:
     profile: DeviceProfile
     formats: tuple[str, ...]
     precisions: tuple[str | None, ...]
+    engines: tuple[str, ...]
+    force: bool
     engine_options: dict[str, str]
     link_options: Mapping[str, str]
     common: dict[str, Any]
@@ -262,6 +263,8 @@ class Options:
             subjects=subjects,
             formats=self.formats,
             precisions=self.precisions,
+            engines=self.engines,
+            force=self.force,
             engine_options=self.engine_options,
             link_options=self.link_options,
             said=self.said,
@@ -294,7 +297,9 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
     _check_engine_options(profile, given["engine_options"])
     return Options(
         profile=profile,
-        formats=formats_for(given["formats"], profile, precisions),
+        formats=tuple(dict.fromkeys(given["formats"])),
+        engines=tuple(dict.fromkeys(given["engines_asked"])),
+        force=given["force"],
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
         precisions=precisions,

@@ -22,6 +22,15 @@ session is opened) and has:
 ``OPTIONS``
     what a user may choose about its sessions, a tuple of `mvdeploy.plugins.Option`; an engine may
     lack it.
+``for_precision(precision)``
+    values of its `OPTIONS`, by name, that its sessions have for a file of a precision unless others
+    are chosen; an engine whose files say in what they are computed lacks it.
+``lacks(precision, architecture)``
+    in a clause, why it cannot run a precision on chips of an architecture (``x86_64``,
+    ``aarch64``); empty where it can. An engine without it can run all that its formats have.
+``emulated(precision, architecture)``
+    in a clause, why what it runs is not computed in the precision's own numbers there, so that its
+    latency is not that of the precision; empty where it is. An engine may lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
@@ -45,6 +54,7 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import importlib.metadata
 import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -317,6 +327,69 @@ def words(engine: str) -> Mapping[str, tuple[str, str]]:
     """Return what the findings of an engine's profiles say."""
     own: Mapping[str, tuple[str, str]] = getattr(get(engine), "WORDS", {})
     return own
+
+
+def lacks(engine: str, precision: str, architecture: str) -> str:
+    """Return why an engine cannot run a precision on an architecture; empty where it can."""
+    return _clause("lacks", engine, precision, architecture)
+
+
+def emulated(engine: str, precision: str, architecture: str) -> str:
+    """Return why an engine computes in other numbers than a precision's; empty for its own."""
+    return _clause("emulated", engine, precision, architecture)
+
+
+def _clause(function: str, engine: str, precision: str, architecture: str) -> str:
+    say: Callable[[str, str], str] = getattr(get(engine), function, lambda *_: "")
+    return say(precision, architecture) if architecture else ""
+
+
+def missing(engine: str) -> tuple[str, ...]:
+    """Return those distributions of an engine that are not installed here."""
+    return tuple(name for name in get(engine).PACKAGES if not _is_installed(name))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def demand(engine: str) -> None:
+    """Check that an engine is installed here.
+
+    Raises:
+        UsageError: it is not; names the extra of mvdeploy that brings it, if there is one.
+    """
+    absent = missing(engine)
+    if absent:
+        raise UsageError(
+            f"The engine '{engine}' is not installed here ({', '.join(absent)}).",
+            f"Install it: pip install {_bringing(absent[0])}.",
+        )
+
+
+def _bringing(package: str) -> str:
+    """Return what is installed to have a package: an extra of mvdeploy, where one has it."""
+    for line in importlib.metadata.requires("mvdeploy") or ():
+        extra = re.search(r"""extra == ["']([\w-]+)["']""", line)
+        if extra and extra[1] != "dev" and re.match(rf"{re.escape(package)}\b", line):
+            return f"'mvdeploy[{extra[1]}]'"
+    return package
+
+
+def session_options(engine: str, precision: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what is chosen of an engine's options for a file of a precision.
+
+    Args:
+        engine: its name.
+        precision: of the file.
+        given: what a user chose, by name, also for other engines.
+    """
+    own: Callable[[str], Mapping[str, str]] = getattr(get(engine), "for_precision", lambda _: {})
+    return {**own(precision), **own_options(engine, given)}
 
 
 def own_options(engine: str, given: Mapping[str, str]) -> dict[str, str]:

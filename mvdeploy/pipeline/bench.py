@@ -22,6 +22,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
+from mvdeploy.pipeline.ways import Choice
 from mvdeploy.records import (
     Artifact,
     Case,
@@ -59,6 +60,8 @@ class Request:
         photograph: what the models are fed; None for a photograph that is always there.
         command: the command line, for the record.
         precisions: that networks are exported in; None for each format's usual one.
+        engines: that run them; empty for the first of each format, `ways.ALL` for every one.
+        force: measure also what the device computes in other numbers than the precision's own.
         engine_options: what the engines' sessions are opened with, beside their defaults.
         link_options: how the device is reached, as `links.get` takes it.
         said: what is said of the inputs of exported files.
@@ -83,6 +86,13 @@ class Request:
     left_out: tuple[str, ...] = ()
     wish: calibration.Wish = calibration.DEFAULT
     keep_float: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    force: bool = False
+
+    @property
+    def choice(self) -> Choice:
+        """In which ways is measured."""
+        return Choice(self.device, self.formats, self.precisions, self.engines, self.force)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -100,15 +110,7 @@ class Request:
         Raises:
             UsageError: a file is no artifact, or the device has no engine for one of them.
         """
-        return prepare.wanted(
-            self.subjects,
-            self.formats,
-            self.device,
-            self.precisions,
-            self.said,
-            self.network,
-            self.keep_float,
-        )
+        return prepare.wanted(self.subjects, self.choice, self.said, self.network, self.keep_float)
 
     @property
     def files(self) -> tuple[tuple[Path, Artifact], ...]:
@@ -128,10 +130,11 @@ class Request:
 def step_count(request: Request) -> int:
     """Return how many steps `run` will announce at least, for a progress bar."""
     plan = request.plan
-    exports = len(request.specs) * len(request.formats) * len(request.precisions)
     cases = len(request.cases)
+    networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
+    exports = len({(w.source, w.case.format, w.options) for w in networks})
     profiles = cases if plan.profile_iterations else 0
-    groups = 1 if plan.pairs_only else max(1, len(request.formats))
+    groups = 1 if plan.pairs_only else len({case.engine for case in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > groups else 0)
     return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
 

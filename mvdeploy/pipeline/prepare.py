@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import engines, export, files, links, models
+from mvdeploy import engines, export, files, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.files import writing
 from mvdeploy.links import Link, Setting
-from mvdeploy.pipeline import origin
+from mvdeploy.pipeline import origin, ways
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.files import Opened, demand_inputs, measurable
 from mvdeploy.pipeline.store import Store
+from mvdeploy.pipeline.ways import Choice, Way
 from mvdeploy.records import (
     Artifact,
     Case,
-    DeviceProfile,
     FileInputs,
     Finding,
     JobModel,
@@ -61,9 +61,7 @@ class Wanted:
 
 def wanted(
     subjects: Sequence[ModelSpec | Path],
-    formats: Sequence[str],
-    device: DeviceProfile,
-    precisions: Sequence[str | None] = (None,),
+    choice: Choice,
     said: FileInputs | None = None,
     network: ModelSpec | None = None,
     keep_float: tuple[str, ...] = (),
@@ -72,9 +70,7 @@ def wanted(
 
     Args:
         subjects: networks, and exported files to take as they are.
-        formats: of the networks.
-        device: which engines there are.
-        precisions: of the networks; None for each format's usual one.
+        choice: where, and in which formats, precisions and engines.
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
         keep_float: patterns of modules of the networks that stay in float.
@@ -83,40 +79,57 @@ def wanted(
         UsageError: a file is damaged, nothing here runs it, or a format is not written in a
             precision.
     """
-    available = links.engines_of(device)
     cases: list[Wanted] = []
     taken: set[str] = set()
 
     def add(
         case: Case,
         source: ModelSpec | Path,
-        options: export.Options,
+        way: Way,
+        options: export.Options = export.DEFAULTS,
         findings: tuple[Finding, ...] = (),
     ) -> None:
-        numbered = (f"{case.slug}-{n}" for n in itertools.count(2))
-        slug = next(name for name in itertools.chain((case.slug,), numbered) if name not in taken)
+        own = f"{case.slug}-{way.engine}" if way.marked else case.slug
+        numbered = (f"{own}-{n}" for n in itertools.count(2))
+        slug = next(name for name in itertools.chain((own,), numbered) if name not in taken)
         taken.add(slug)
-        engine = engines.for_format(case.format, available)
-        case = dataclasses.replace(case, slug=slug, engine=engine)
+        case = dataclasses.replace(case, slug=slug, engine=way.engine, emulated=way.emulated)
         cases.append(Wanted(case, source, options, findings))
 
     files = _files([s for s in subjects if isinstance(s, Path)], said, network)
     if not any(file.artifact.read_from for file in files.values()):
         _demand_files_of_others(subjects, said, network)
-    ways = [
-        (format_name, _options(format_name, precision, keep_float))
-        for format_name in formats
-        for precision in precisions
-    ]
-    for number, (format_name, options) in enumerate(ways):
-        export.check_options(format_name, options)
+    networks = [s for s in subjects if isinstance(s, ModelSpec)]
+    found, left_out = ways.of_networks(choice) if networks or not files else ((), ())
+    for number, way in enumerate(found or (None,)):
+        options = _options(way.format, way.precision, keep_float) if way else export.DEFAULTS
+        if way:
+            export.check_options(way.format, options)
         for subject in subjects:
-            if isinstance(subject, ModelSpec):
-                add(_case_of(subject, format_name, options), subject, options)
-            elif number == 0:
+            if isinstance(subject, ModelSpec) and way:
+                case = _case_of(subject, way.format, options)
+                add(case, subject, way, options, _emulated(case, way))
+            elif number == 0 and isinstance(subject, Path):
                 file = files[subject]
-                add(_case_of_file(file.path, file.artifact), file.path, options, file.findings)
+                case = _case_of_file(file.path, file.artifact)
+                for own in ways.of_file(choice, file.path, case.format, case.precision):
+                    add(case, file.path, own, findings=(*file.findings, *_emulated(case, own)))
+    if cases:
+        cases[0] = dataclasses.replace(cases[0], findings=(*cases[0].findings, *left_out))
     return cases
+
+
+def _emulated(case: Case, way: Way) -> tuple[Finding, ...]:
+    """Return what is to be known of a case that is not computed in its precision's numbers."""
+    if not way.emulated:
+        return ()
+    values: dict[str, str | int | float] = {
+        "case": case.label,
+        "engine": way.engine,
+        "precision": case.precision,
+        "reason": way.emulated,
+    }
+    return (Finding("emulated_precision", Level.WARNING, values),)
 
 
 def _options(
@@ -316,7 +329,7 @@ class Preparation:
         path, sha256 = sendable(path, artifact, self._link, whole)
         places = self._link.upload((path, *files.values()))
         inputs = {name: places[file] for name, file in files.items()}
-        options = engines.own_options(engine, self._engine_options)
+        options = engines.session_options(engine, artifact.precision, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
         model = JobModel(engine, places[path], sha256, inputs, None, options, names)
         known = bool(artifact.spec.model)

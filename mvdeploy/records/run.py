@@ -64,6 +64,7 @@ class Case:
         measurement: None while it is not measured, or when it failed.
         trace: None without a profile.
         failure: why there is no measurement.
+        emulated: why it is not computed in the precision's own numbers; empty when it is.
     """
 
     slug: str
@@ -78,6 +79,7 @@ class Case:
     format: str = ""
     precision: str = ""
     device: Device | None = None
+    emulated: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +127,7 @@ class _CaseFile:
     format: str = ""
     precision: str = ""
     device: Device | None = None
+    emulated: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

@@ -110,6 +110,14 @@ _WORDS: dict[str, tuple[str, str]] = {
         "What the device computed for {case} was not compared with PyTorch: {reason}.",
         "Its latency is not affected; make the network available to have its outputs judged.",
     ),
+    "not_measured": (
+        "Not measured: {precision} on {engine} ({reason}).",
+        "Ask for that engine alone to see what it takes.",
+    ),
+    "emulated_precision": (
+        "{case} in {precision} is emulated: {engine} does not compute in it here ({reason}).",
+        "Take its latency for what this engine does with such a file, not for that of {precision}.",
+    ),
     "changed_code": (
         "{code} is not the code that {file} was exported from (its sha256 differs).",
         "If the outputs are said to differ, look there first: give --model the code as it was, or "

@@ -91,6 +91,8 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "device_not_judged": {"case": "a", "reason": "The checkpoint is gone."},
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "manifest_of_another_file": {"file": "a.onnx"},
+    "not_measured": {"precision": "int8", "engine": "pytorch", "reason": "it has none"},
+    "emulated_precision": {"case": "A", "precision": "fp16", "engine": "e", "reason": "casts"},
     "changed_code": {"code": "net.py", "file": "a.onnx"},
     "unknown_network": {},
     "outputs_not_finite": {},
