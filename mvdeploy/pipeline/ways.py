@@ -198,8 +198,11 @@ _MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
 
 
 def _architecture(device: DeviceProfile) -> str:
-    """Return the architecture of a device; empty when that is not known before it answers."""
+    """Return the architecture of a device; empty when its chip is not known before it answers.
+
+    Chips for x86-64 differ in what they compute in, which is known of this machine's alone.
+    """
     if device.link != "host":
-        return device.architecture
+        return device.architecture.replace("x86_64", "")
     machine = platform.machine().lower()
     return _MACHINES.get(machine, machine)

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from mvdeploy import devices, engines
+from mvdeploy.engines import _chip
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import ways
 from mvdeploy.pipeline.ways import ALL, Choice
@@ -144,8 +145,25 @@ def test_what_an_engine_sets_for_a_precision_yields_to_what_is_chosen(
     assert engines.session_options(twin, "bf16", given) == {"hint": "f32"}
 
 
-def test_half_precision_is_refused_where_it_would_be_emulated() -> None:
-    if platform.machine() != "x86_64":
-        pytest.skip("the claim is about x86-64")
-    with pytest.raises(UsageError, match="does not compute in fp16"):
-        ways.of_networks(Choice(HOST, ("onnx",), ("fp16",)))
+def test_half_precision_is_refused_where_it_would_be_emulated(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
+    choice = Choice(HOST, ("executorch",), ("fp16",))
+    monkeypatch.setattr(_chip, "has", lambda *_: False)
+    with pytest.raises(UsageError, match="executorch does not compute in fp16"):
+        ways.of_networks(choice)
+    monkeypatch.setattr(_chip, "has", lambda *_: True)
+    assert pairs(choice) == [("executorch", "executorch", "fp16")]
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    monkeypatch.setattr(_chip, "has", lambda *_: False)
+    assert pairs(choice) == [("executorch", "executorch", "fp16")]
+
+
+def test_the_chip_is_asked_by_the_names_of_linux() -> None:
+    told = Path("/proc/cpuinfo")
+    if not told.is_file():
+        pytest.skip("the system does not tell")
+    words = told.read_text().partition("flags")[2].splitlines()[0].split()
+    assert _chip.has("no such thing", words[-1])
+    assert not _chip.has("no such thing")
