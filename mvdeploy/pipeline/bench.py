@@ -20,6 +20,7 @@ from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
+from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import (
@@ -66,6 +67,7 @@ class Request:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
+        shelf: where exports are kept, and taken from; None to make each.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -83,6 +85,7 @@ class Request:
     left_out: tuple[str, ...] = ()
     wish: calibration.Wish = calibration.DEFAULT
     keep_float: tuple[str, ...] = ()
+    shelf: Shelf | None = None
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -156,7 +159,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
-        spec: Builder(spec, photograph, on_step, request.left_out, request.wish)
+        spec: Builder(spec, photograph, on_step, request.left_out, request.wish, request.shelf)
         for spec in request.specs
     }
     store: Store | None = None
@@ -176,7 +179,9 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             )
             for finding in (finding for w in wanted for finding in w.findings):
                 store.found(finding)
-            preparation = Preparation(builders, photograph, link, store, request.engine_options)
+            preparation = Preparation(
+                builders, photograph, link, store, request.engine_options, request.shelf
+            )
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
@@ -259,7 +264,7 @@ def _measure(
 ) -> _Lost | None:
     """Measure the cases, those of one engine together; stop when the device is gone."""
     store = preparation.store
-    judge = Judge(store, link, preparation.network, preparation.emulation)
+    judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     listener = Listener(
         store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )
