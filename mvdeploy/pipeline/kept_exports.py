@@ -131,7 +131,8 @@ class Shelf:
             yield None
             return
         with self._locked():
-            content = _read(place)
+            # Another process may just have removed it.
+            content = _read(place) if place.is_dir() else None
             with contextlib.suppress(OSError):  # a folder that cannot be written to
                 os.utime(place)
             yield content
@@ -142,14 +143,12 @@ class Shelf:
         Raises:
             OSError, NotWritten: it cannot be.
         """
-        size = files.size(content.path)
-        if size > self.size:
+        if files.size(content.path) > self.size:
             return
-        self.folder.mkdir(parents=True, exist_ok=True)
         with writing.folder(self.folder, ".kept") as stage, self._locked(alone=True):
-            self._shrink(self.size - size, key, stage)
             part = stage / key
             _write(part, content, program)
+            self._shrink(self.size - files.size(part), key, stage)
             files.move(part, self.folder / key, stage / ".replaced")
 
     def entries(self) -> list[tuple[str, KeptExport | None, int, float]]:
@@ -254,7 +253,9 @@ def _read(place: Path) -> Content:
         names = list(record.files)
         twin = _content(place / _TWIN, names[0]) if _TWIN in names else None
         return dataclasses.replace(_content(place, names[0]), twin=twin)
-    except (MvdeployError, OSError, ValueError, KeyError) as error:
+    except MvdeployError as error:
+        raise Damaged(error.message.rstrip(".")) from error
+    except (OSError, ValueError, KeyError) as error:
         raise Damaged(reason(error)) from error
 
 

@@ -263,6 +263,11 @@ def _show(exported: Exported) -> None:
             click.echo(f"  {line}")
     for line in _parity(exported):
         click.echo(f"  {line}")
+    _show_before(exported)
+
+
+def _show_before(exported: Exported) -> None:
+    """Say what there was before: the export itself, or another file in its place."""
     if exported.kept:
         click.echo("  was made and verified before, and kept; --no-cache makes it anew")
     if exported.changes is not None:
