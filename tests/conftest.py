@@ -49,6 +49,15 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_kept_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep no export, and take none of the user's: a test that is for them sets a size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVDEPLOY_CACHE", str(tmp_path_factory.mktemp("kept")))
+        patch.setenv("MVDEPLOY_CACHE_SIZE", "0")
+        yield
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are cores: a third of their time is spent in waiting."""
     return (os.cpu_count() or 1) + 1

@@ -23,6 +23,7 @@ from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.pipeline.calibration import Wish
+    from mvdeploy.pipeline.kept_exports import Shelf
     from mvdeploy.records import Case, Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -85,6 +86,7 @@ def conditions(command: F) -> F:
             "--input", "photograph", type=click.Path(path_type=Path), help="Photograph to run on."
         ),
         options.left_out,
+        options.keeping,
         click.option(
             "--breakdown/--no-breakdown",
             default=True,
@@ -232,6 +234,7 @@ class Options:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float.
+        shelf: where exports are kept; None for nowhere.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -251,6 +254,7 @@ class Options:
     left_out: tuple[str, ...]
     wish: Wish
     keep_float: tuple[str, ...]
+    shelf: Shelf | None
     root: Path
     as_json: bool
     demands: Demands
@@ -276,6 +280,7 @@ class Options:
             left_out=self.left_out,
             wish=self.wish,
             keep_float=self.keep_float,
+            shelf=self.shelf,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -314,6 +319,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         network=network_of_files(given),
         photograph=given["photograph"],
         left_out=passes.known(given["left_out"]),
+        shelf=options.shelf(given["no_cache"], given["cache_size"]),
         root=given["output"],
         as_json=given["as_json"],
         demands=Demands.read(

@@ -20,6 +20,7 @@ from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
+from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
 from mvdeploy.pipeline.ways import Choice
@@ -69,6 +70,7 @@ class Request:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
+        shelf: where exports are kept, and taken from; None to make each.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -88,6 +90,7 @@ class Request:
     keep_float: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     force: bool = False
+    shelf: Shelf | None = None
 
     @property
     def choice(self) -> Choice:
@@ -159,7 +162,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
-        spec: Builder(spec, photograph, on_step, request.left_out, request.wish)
+        spec: Builder(spec, photograph, on_step, request.left_out, request.wish, request.shelf)
         for spec in request.specs
     }
     store: Store | None = None
@@ -179,7 +182,9 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             )
             for finding in (finding for w in wanted for finding in w.findings):
                 store.found(finding)
-            preparation = Preparation(builders, photograph, link, store, request.engine_options)
+            preparation = Preparation(
+                builders, photograph, link, store, request.engine_options, request.shelf
+            )
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
@@ -262,7 +267,7 @@ def _measure(
 ) -> _Lost | None:
     """Measure the cases, those of one engine together; stop when the device is gone."""
     store = preparation.store
-    judge = Judge(store, link, preparation.network, preparation.emulation)
+    judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     listener = Listener(
         store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )

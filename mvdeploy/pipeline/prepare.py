@@ -16,7 +16,7 @@ from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.files import writing
 from mvdeploy.links import Link, Setting
-from mvdeploy.pipeline import origin, ways
+from mvdeploy.pipeline import identity, origin, ways
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.files import Opened, demand_inputs, measurable
 from mvdeploy.pipeline.store import Store
@@ -37,7 +37,9 @@ from mvdeploy.records.tensor import ANY_SHAPE
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.pipeline.kept_exports import Shelf
     from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.verify.known_reference import KnownReference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -223,6 +225,7 @@ class Preparation:
         link: to the device.
         store: the run; artifacts and inputs go into its folder.
         engine_options: what the engines' sessions are opened with, by name.
+        shelf: where exports are kept; None for nowhere.
     """
 
     def __init__(
@@ -232,6 +235,7 @@ class Preparation:
         link: Link,
         store: Store,
         engine_options: Mapping[str, str] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._engine_options = dict(engine_options or {})
         self._builders, self._photograph = builders, photograph
@@ -239,6 +243,8 @@ class Preparation:
         self._given: dict[str, Path] = {}
         self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
         self._emulations: dict[str, Emulation | None] = {}
+        self._references: dict[str, KnownReference] = {}
+        self._shelf = shelf
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
         """Bring the cases to the device; those whose export fails are saved with the reason."""
@@ -257,7 +263,10 @@ class Preparation:
             self.store.failed(slug, error)
             return None
         self.store.update(slug, artifact=exported.artifact, parity=exported.parity)
-        self._emulations[slug] = exported.emulation
+        if not exported.kept:
+            self._emulations[slug] = exported.emulation
+        if exported.reference is not None:
+            self._references[slug] = exported.reference
         return exported.path
 
     def _export(
@@ -265,7 +274,7 @@ class Preparation:
     ) -> Exported:
         key = (spec, format_name, options)
         if key not in self._exported:
-            builder = self._builders.get(spec) or Builder(spec, self._photograph)
+            builder = self._builders.get(spec) or Builder(spec, self._photograph, shelf=self._shelf)
             path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
@@ -288,6 +297,20 @@ class Preparation:
             values: dict[str, str | int | float] = {"file": given.name, "code": code}
             self.store.found(Finding("changed_code", Level.WARNING, values))
         return network
+
+    def reference(self, case: Case, artifact: Artifact) -> KnownReference | None:
+        """Return what the network of a case returns, where that is known without building it.
+
+        Raises:
+            UsageError: the file that its weights are from is gone.
+        """
+        given = self._given.get(case.slug)
+        if given is None or self._shelf is None:
+            return self._references.get(case.slug)
+        spec = origin.spec_of(artifact, given)
+        if models.code_of(spec) is not None or not origin.has_same_files(artifact, spec):
+            return None
+        return self._shelf.reference(artifact, identity.program())
 
     def emulation(self, case: Case, artifact: Artifact, network: nn.Module) -> Emulation | None:
         """Return what PyTorch runs of a case in whole numbers; None for others.

@@ -203,6 +203,21 @@ def reference(
     return _reference(artifact, network, feeds, emulated=emulated)
 
 
+def with_plain_sums(
+    artifact: Artifact, network: nn.Module, inputs: Outputs, name: str
+) -> dict[str, dict[str, Array]]:
+    """Return what a network returns with sums that are added one number after another.
+
+    Args:
+        artifact: the manifest.
+        network: before any pass, in eval mode.
+        inputs: the artifact's input tensors by name, as the artifact is fed.
+        name: of the input.
+    """
+    with sums.plain_sums():
+        return plain(artifact, network, {name: images.unfed(artifact, inputs)})
+
+
 def plain(artifact: Artifact, network: nn.Module, feeds: Feeds) -> dict[str, dict[str, Array]]:
     """Return what a network returns in single precision, by input and output.
 
