@@ -106,6 +106,7 @@ class Builder:
         options = options or formats.DEFAULTS
         formats.check_options(format_name, options)
         passes.check(formats.formulation(format_name, options) or passes.PLAIN)
+        formats.verifier(format_name, formats.precision(format_name, options))
         with ExitStack() as stages:
             twin = None
             instead = formats.twin(format_name, options)
@@ -188,7 +189,7 @@ class Builder:
         from mvdeploy.verify.reference import Yardstick
 
         feeds = inputs.with_batches(self._feeds, artifact.inputs)
-        engine = formats.verifier(artifact.format)
+        engine = formats.verifier(artifact.format, artifact.precision)
         result = parity.check(
             Yardstick(artifact, self.network, feeds, source.network, emulation),
             path,

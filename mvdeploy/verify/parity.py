@@ -316,7 +316,8 @@ class _Inside:
         artifact = self.yardstick.artifact
         reader = verifiers.get(self.engine)
         feed = images.fed(artifact, self.yardstick.feeds[name])
-        request = SessionRequest(program.path, feed, outputs=program.names)
+        options = verifiers.options(self.engine, artifact.precision)
+        request = SessionRequest(program.path, feed, outputs=program.names, options=options)
         with engine_errors(self.engine, artifact):
             if self.make is None:
                 tensors = reader.read_tensors(request, program.names)
