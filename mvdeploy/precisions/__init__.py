@@ -64,7 +64,8 @@ class Precision:
         scheme: what is computed in whole numbers, in formats whose engines have them; see
             `mvdeploy.quantization`. What that costs is measured with the program's own scales.
         by_engine: files are those of single precision, and engines compute them so where these say
-            how by ``for_precision``, see `mvdeploy.engines`.
+            how by ``for_precision``, see `mvdeploy.engines`. What is in the file is held to single
+            precision.
         foreign: how files of others are judged that are said to be of it, where they may round
             more; None for alike.
         formats: formats that can be had in it by what is said of it here, besides those that write

@@ -55,7 +55,8 @@ def check(
 
     Outputs are compared with the network as it was built, so that the passes are checked too. What
     is inside is compared with the network as it was exported, on the first of the inputs, and
-    where the export loses digits on the input on which it loses most.
+    where the export loses digits on the input on which it loses most. A file that an engine
+    computes more coarsely than it says is first compared as it is.
 
     Args:
         yardstick: the manifest and the network.
@@ -72,6 +73,11 @@ def check(
     """
     import torch
 
+    if yardstick.single is not None:
+        usual = verifiers.choose(yardstick.artifact.format, None)
+        as_it_is = check(yardstick.single, path, usual, probing=probing, watch=watch)
+        if not as_it_is.passed:
+            return as_it_is
     threads = torch.get_num_threads()
     try:
         expected = yardstick.reference
