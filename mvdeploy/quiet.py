@@ -1,10 +1,11 @@
-"""Keep back what libraries say about themselves."""
+"""Keep back what libraries say about themselves, and of their use."""
 
 from __future__ import annotations
 
 import functools
 import io
 import logging
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -39,3 +40,16 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     finally:
         tqdm.__init__ = bar
         logging.disable(disabled)
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have what is imported inside find that a module is not installed, unless it is imported."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]

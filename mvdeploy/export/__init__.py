@@ -203,13 +203,18 @@ class Written:
     outputs: tuple[TensorInfo, ...] | None = None
 
 
-def verifier(format_name: str) -> str:
+def verifier(format_name: str, precision_name: str | None = None) -> str:
     """Return what a format's files are run by for the comparison with PyTorch.
 
+    Args:
+        format_name: of the format.
+        precision_name: of the files; None for one that they say themselves.
+
     Raises:
-        UsageError: there is no such format, or nothing here runs it.
+        UsageError: there is no such format or precision, or nothing here runs it.
     """
-    return verifiers.choose(format_name, getattr(get(format_name), "VERIFIER", None))
+    declared = getattr(get(format_name), "VERIFIER", None)
+    return verifiers.choose(format_name, declared, precision_name)
 
 
 def mutants(format_name: str) -> Callable[[mutations.Subject], Iterator[mutations.Mutant]]:

@@ -125,6 +125,7 @@ class Builder:
         options = options or formats.DEFAULTS
         formats.check_options(format_name, options)
         passes.check(formats.formulation(format_name, options) or passes.PLAIN)
+        formats.verifier(format_name, formats.precision(format_name, options))
         key = self._key(format_name, options)
         taken = self._taken(key, path) if key is not None else None
         if taken is not None:
@@ -309,7 +310,7 @@ class Builder:
         from mvdeploy.verify import parity
 
         artifact = yardstick.artifact
-        engine = formats.verifier(artifact.format)
+        engine = formats.verifier(artifact.format, artifact.precision)
         result = parity.check(
             yardstick,
             path,

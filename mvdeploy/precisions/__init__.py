@@ -63,6 +63,9 @@ class Precision:
             ``mvdeploy.export``. Core ML has that of itself.
         scheme: what is computed in whole numbers, in formats whose engines have them; see
             `mvdeploy.quantization`. What that costs is measured with the program's own scales.
+        by_engine: files are those of single precision, and engines compute them so where these say
+            how by ``for_precision``, see `mvdeploy.engines`. What is in the file is held to single
+            precision.
         foreign: how files of others are judged that are said to be of it, where they may round
             more; None for alike.
         formats: formats that can be had in it by what is said of it here, besides those that write
@@ -82,6 +85,7 @@ class Precision:
     rewrite: Callable[..., Any] | None = None
     halves: bool = False
     scheme: Scheme | None = None
+    by_engine: bool = False
     foreign: Precision | None = None
     formats: tuple[str, ...] = ()
 

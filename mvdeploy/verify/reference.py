@@ -81,6 +81,14 @@ class Yardstick:
         """The outputs."""
         return _reference(self.artifact, self._network, self.feeds, self.rewritten, self.emulated)
 
+    @functools.cached_property
+    def single(self) -> Yardstick | None:
+        """What a file is held against as it is, where an engine computes it more coarsely."""
+        if not precisions.judging(self.artifact).by_engine:
+            return None
+        artifact = dataclasses.replace(self.artifact, precision="fp32")
+        return Yardstick(artifact, self._network, self.feeds, self.rewritten)
+
     def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
         """Return the tensors between modules on an input, as exact as can be.
 
