@@ -40,6 +40,7 @@ from mvdeploy.engines.litert.library import (
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import elf, writing
 from mvdeploy.plugins import Option
+from mvdeploy.quiet import muted
 from mvdeploy.records import Artifact, OperatorTimes
 
 if TYPE_CHECKING:
@@ -88,7 +89,7 @@ WORDS = {
 """What findings of its profiles say, and what to do about them."""
 
 _XNNPACK_FLAGS = 0b1111
-"""Whole numbers, also unsigned and with scales that are found, as by default, and half precision."""
+"""Whole numbers of all kinds, as by default, and half precision."""
 
 _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
 """Android's names of architectures."""
@@ -322,7 +323,8 @@ def _compiled(
         engine.call("SetOptionsHardwareAccelerators", made, 1)
         engine.add_options(made, "xnnpack", _kernel_options(chosen))
         engine.add_options(made, "runtime_options_string", _runtime_options(profiled))
-        compiled = engine.make("CreateCompiledModel", engine.environment, model, made)
+        with muted():
+            compiled = engine.make("CreateCompiledModel", engine.environment, model, made)
     finally:
         engine.destroy("Options", made)
     freed.callback(engine.destroy, "CompiledModel", compiled)
@@ -446,22 +448,18 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
     Raises:
         EngineError: it cannot be run.
     """
-    from ai_edge_litert import interpreter as litert_interpreter
+    from ai_edge_litert.interpreter import Interpreter, OpResolverType
 
     try:
-        interpreter = litert_interpreter.Interpreter(
+        interpreter = Interpreter(
             model_path=str(request.path),
             num_threads=request.threads,
             experimental_preserve_all_tensors=True,
-            experimental_op_resolver_type=(
-                litert_interpreter.OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES
-            ),
+            experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
         )
         interpreter.allocate_tensors()
-        runner = interpreter.get_signature_runner(next(iter(interpreter.get_signature_list())))
-        for name, about in runner.get_input_details().items():
-            interpreter.set_tensor(about["index"], request.inputs[name])
-        interpreter.invoke()
+        signature = next(iter(interpreter.get_signature_list()))
+        interpreter.get_signature_runner(signature)(**request.inputs)
         places = {about["name"]: about["index"] for about in interpreter.get_tensor_details()}
         return {name: interpreter.get_tensor(places[name]) for name in names if name in places}
     except (ValueError, RuntimeError, KeyError, StopIteration) as error:
