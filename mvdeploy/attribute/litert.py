@@ -159,7 +159,11 @@ def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> Operator
     events = tuple(_traced(artifact, ran, i, found, samples[i]) for i in range(len(ran)))
     inner = [each for each, event in zip(samples, ran, strict=True) if event.delegated]
     count = sum(not event.modules for event in events)
-    findings = (*_unmatched(count, found.reasons), *xnnpack.coarse(inner))
+    findings = (
+        *_unmatched(count, found.reasons),
+        *_widened(artifact, ran),
+        *xnnpack.coarse(inner),
+    )
     return OperatorTimes(events, findings)
 
 
@@ -369,3 +373,10 @@ def _unmatched(count: int, reasons: Sequence[str]) -> Iterator[Finding]:
     if reasons:
         details = {"count": count, "reason": xnnpack.first_of(reasons)}
         yield Finding("unmatched_operators", Level.WARNING, details)
+
+
+def _widened(artifact: Artifact, ran: Sequence[Event]) -> Iterator[Finding]:
+    """Say that a program in halves was not computed in them: XNNPACK does so without a word."""
+    kernels = " ".join(event.name for event in ran if event.delegated)
+    if artifact.precision == "fp16" and "F32)" in kernels and "F16)" not in kernels:
+        yield Finding("computed_in_float32", Level.WARNING)

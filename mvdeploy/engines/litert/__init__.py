@@ -79,6 +79,11 @@ WORDS = {
         "has: {reason}.",
         "Report the network that shows it, with the versions of ai-edge-litert and mvdeploy.",
     ),
+    "computed_in_float32": (
+        "The program is in fp16, and its products and convolutions were computed in float32.",
+        "Measure on a processor with half precision, as arm64 has it from Armv8.2 on, and with "
+        "--force-fp16 on.",
+    ),
     "coarse_times": (
         "The engine gives the times of {count} operators in whole microseconds and cuts off the "
         "rest: up to {percent} % of the operator time is missing from them, and is counted outside "
