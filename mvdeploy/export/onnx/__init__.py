@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from mvdeploy.quantization.quantiser import Quantiser
 
+CONTRIBUTED = "com.microsoft"
+"""Domain of ONNX Runtime's own operators."""
+
 SUFFIX = ".onnx"
 READS = (".onnx", ".ort")
 PACKAGES = ("torch", "onnx", "onnxscript")
@@ -36,6 +39,12 @@ MODULE_KEY = "mvdeploy.module"
 
 OLDEST_OPSET = 18
 """The oldest operator set that torch's exporter writes without converting the model down."""
+
+STANDARD, OWN = "standard", "onnxruntime"
+"""Whose operators a file has: those of the ONNX standard, or also those of ONNX Runtime's own."""
+
+_BEST_OWN = ("int8-dynamic", "int8-fast")
+"""Precisions whose files have operators of ONNX Runtime's own where nothing else is asked for."""
 
 _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
@@ -67,6 +76,7 @@ class Options:
         opset: version of the operator set; None for the exporter's default.
         with_nms: return detections instead of a detector's raw boxes and scores.
         full_range: weights of convolutions in ``int8-fast`` have 8 bits, see `_NARROW`.
+        operators: `STANDARD` or `OWN`; None for what is usual in the precision.
     """
 
     opset: int | None = option(
@@ -87,6 +97,13 @@ class Options:
         "--full-range",
         "In int8-fast, give weights of convolutions 8 bits rather than 7: more accurate, and wrong "
         "on x86 processors without VNNI.",
+    )
+    operators: str | None = option(
+        None,
+        "--operators",
+        "Of the standard alone, for any engine; or also ONNX Runtime's own, which is faster there. "
+        "[default: standard; for int8-dynamic and int8-fast onnxruntime]",
+        choices=(STANDARD, OWN),
     )
 
 
@@ -121,6 +138,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except Exception as error:
         raise failed("ONNX", error, subject, _LACKING) from error
     writing.fill(path, model.SerializeToString())
+    contributed = any(node.domain == CONTRIBUTED for node in model.graph.node)
     return Written(
         tuple(
             Operator(
@@ -128,6 +146,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             )
             for node, module in zip(model.graph.node, modules, strict=True)
         ),
+        backend=OWN if contributed else "",
         outputs=suppression.OUTPUTS if options.own.with_nms else None,
     )
 
@@ -136,7 +155,18 @@ def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
     nms = ("nms",) if options.own.with_nms else ()
     full = ("full-range",) if options.own.full_range and options.precision == "int8-fast" else ()
-    return (options.precision or PRECISIONS[0], *full, *nms, *export.kept(options))
+    unusual = _operators(options) != _usual_operators(options)
+    operators = (_operators(options),) if unusual else ()
+    precision = options.precision or PRECISIONS[0]
+    return (precision, *full, *operators, *nms, *export.kept(options))
+
+
+def _operators(options: export.Options) -> str:
+    return options.own.operators or _usual_operators(options)
+
+
+def _usual_operators(options: export.Options) -> str:
+    return OWN if options.precision in _BEST_OWN else STANDARD
 
 
 def options_of(artifact: Artifact) -> Options:
@@ -145,7 +175,8 @@ def options_of(artifact: Artifact) -> Options:
 
     whole = artifact.quantized
     full = artifact.precision == "int8-fast" and whole is not None and not whole.narrow
-    return Options(with_nms=artifact.outputs == suppression.OUTPUTS, full_range=full)
+    nms = artifact.outputs == suppression.OUTPUTS
+    return Options(with_nms=nms, full_range=full, operators=artifact.backend or STANDARD)
 
 
 def read_file(path: Path) -> FileFacts:
@@ -203,16 +234,17 @@ def emulate(subject: Subject, options: export.Options) -> None:
 
 
 def _model(subject: Subject, options: export.Options) -> onnx.ModelProto:
-    """Return what the exporter makes of a network, in whole numbers where that is asked for."""
-    if subject.quantiser is None:
-        return _traced(subject, options)
-    from mvdeploy.export.onnx import whole_numbers
+    """Return a network as it is saved: in whole numbers, with operators of one engine's own."""
+    from mvdeploy.export.onnx import fastest, whole_numbers
 
-    model = _whole(subject, subject.quantiser, options)
-    if options.precision == "int8":
-        whole_numbers.standard(model)
+    own = _operators(options) == OWN
+    if subject.quantiser is None:
+        model = _traced(subject, options)
     else:
-        whole_numbers.fused(model)
+        model = _whole(subject, subject.quantiser, options)
+        whole_numbers.fused(model) if own else whole_numbers.standard(model)
+    if own:
+        fastest.rewrite(model)
     return model
 
 
