@@ -13,7 +13,7 @@ from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.paired import cpu_times_complete
 from mvdeploy.stats.reliability import Verdict, judge
 from mvdeploy.stats.summary import LatencySummary, summarise
-from mvdeploy.text_format import clean, elide
+from mvdeploy.text_format import clean, count, elide
 
 _LONGEST = 160
 """Characters of a label in tables and sentences."""
@@ -226,7 +226,12 @@ def _label(case: Case) -> str:
 
 def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     """Return the labels, with as little added as tells most cases apart; the same are numbered."""
-    added = ([_engine(case) for case in cases], [_precision(case) for case in cases], places)
+    added = (
+        [_engine(case) for case in cases],
+        [_precision(case) for case in cases],
+        [_threads(case) for case in cases],
+        places,
+    )
     kinds = [
         [clean(" ".join(parts)) for parts in zip(map(_label, cases), *chosen, strict=True)]
         for count in range(len(added) + 1)
@@ -242,9 +247,24 @@ def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
 def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     several = len(set(places)) > 1
     return [
-        clean(" ".join((_label(case), _engine(case), _unusual(case), place if several else "")))
+        clean(
+            " ".join(
+                (
+                    _label(case),
+                    _engine(case),
+                    _unusual(case),
+                    _threads(case),
+                    place if several else "",
+                )
+            )
+        )
         for case, place in zip(cases, places, strict=True)
     ]
+
+
+def _threads(case: Case) -> str:
+    """Return the threads of a case in a run whose cases differ in them."""
+    return "" if case.threads is None else count(case.threads, "thread")
 
 
 def _unusual(case: Case) -> str:

@@ -80,9 +80,10 @@ class View:
         return self.categories == KINDS
 
     @property
-    def threads(self) -> int:
-        """Inference threads of every case."""
-        return self.run.plan.threads
+    def threads(self) -> tuple[int, ...]:
+        """Numbers of inference threads of the cases, each once."""
+        usual = self.run.plan.threads
+        return tuple(dict.fromkeys(case.case.threads or usual for case in self.cases)) or (usual,)
 
     @property
     def verdicts(self) -> tuple[tuple[str, Verdict], ...]:

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 
 F = TypeVar("F", bound=Callable[..., Any])
 
+MOST_THREADS = 1024
+"""More than any device has cores."""
+
 
 def _engine_options() -> tuple[Option, ...]:
     own_options = (option for name in engines.names() for option in engines.declared(name))
@@ -72,7 +75,11 @@ def conditions(command: F) -> F:
     return _add(
         command,
         click.option(
-            "--threads", type=click.IntRange(1), help="Inference threads. [default: the device's]"
+            "--threads",
+            multiple=True,
+            metavar="N|N-N",
+            help="Inference threads, such as 2 or 1-4. Repeat it for several numbers of them, "
+            "which take turns. [default: the device's]",
         ),
         click.option(
             "--cores", metavar="N,N", help="CPU numbers to run on. [default: the device's]"
@@ -215,6 +222,30 @@ def core_numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    numbers: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        ends = (first.strip(), last.strip() if dash else first.strip())
+        if not all(end.isdecimal() and 1 <= int(end) <= MOST_THREADS for end in ends):
+            raise UsageError(
+                f"'{text}' is no number of threads.",
+                f"Give one from 1 to {MOST_THREADS}, or the first and the last of several, as in "
+                "--threads 1-4.",
+            )
+        if int(ends[0]) > int(ends[1]):
+            raise UsageError(
+                f"'{text}' has no number of threads in it.", "Give the smaller number first."
+            )
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(dict.fromkeys(numbers))
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What a command that measures was given, beside what it measures and how long.
@@ -225,6 +256,7 @@ class Options:
         precisions: that they are exported in; None for each format's usual one.
         engines: that run them; empty for the first of each format.
         force: measure also what is emulated.
+        threads: numbers of inference threads, if there are several.
         engine_options: what the engines' sessions are opened with, by name.
         link_options: how the device is reached.
         common: fields of the plan.
@@ -245,6 +277,7 @@ class Options:
     precisions: tuple[str | None, ...]
     engines: tuple[str, ...]
     force: bool
+    threads: tuple[int, ...]
     engine_options: dict[str, str]
     link_options: Mapping[str, str]
     common: dict[str, Any]
@@ -269,6 +302,7 @@ class Options:
             precisions=self.precisions,
             engines=self.engines,
             force=self.force,
+            threads=self.threads,
             engine_options=self.engine_options,
             link_options=self.link_options,
             said=self.said,
@@ -299,18 +333,20 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
+    threads = thread_numbers(given["threads"])
     _check_engine_options(profile, given["engine_options"])
     return Options(
         profile=profile,
         formats=tuple(dict.fromkeys(given["formats"])),
         engines=tuple(dict.fromkeys(given["engines_asked"])),
         force=given["force"],
+        threads=threads if len(threads) > 1 else (),
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
         precisions=precisions,
         engine_options=given["engine_options"],
         link_options=given["link_options"],
-        common=_plan_fields(given, profile, warmup_rule),
+        common=_plan_fields(given, profile, warmup_rule, threads),
         said=options.read_file_inputs(
             given["shapes"],
             given["values"],
@@ -332,12 +368,15 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
 
 def _plan_fields(
-    given: Mapping[str, Any], profile: DeviceProfile, warmup_rule: Warmup | None
+    given: Mapping[str, Any],
+    profile: DeviceProfile,
+    warmup_rule: Warmup | None,
+    threads: tuple[int, ...],
 ) -> dict[str, Any]:
     """Return the fields of the plan that the options of `conditions` decide."""
     cores, warmup = given["cores"], given["warmup"]
     fields: dict[str, Any] = {
-        "threads": given["threads"] or profile.threads,
+        "threads": threads[0] if threads else profile.threads,
         "cores": core_numbers(cores) if cores is not None else profile.cores,
         "seed": given["seed"],
         "time_limit_s": given["time_limit"],

@@ -63,6 +63,8 @@ class Request:
         precisions: that networks are exported in; None for each format's usual one.
         engines: that run them; empty for the first of each format, `ways.ALL` for every one.
         force: measure also what the device computes in other numbers than the precision's own.
+        threads: numbers of inference threads to measure with, if there are several; the plan has
+            the first.
         engine_options: what the engines' sessions are opened with, beside their defaults.
         link_options: how the device is reached, as `links.get` takes it.
         said: what is said of the inputs of exported files.
@@ -90,12 +92,15 @@ class Request:
     keep_float: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     force: bool = False
+    threads: tuple[int, ...] = ()
     shelf: Shelf | None = None
 
     @property
     def choice(self) -> Choice:
         """In which ways is measured."""
-        return Choice(self.device, self.formats, self.precisions, self.engines, self.force)
+        return Choice(
+            self.device, self.formats, self.precisions, self.engines, self.force, self.threads
+        )
 
     @property
     def cases(self) -> tuple[Case, ...]:

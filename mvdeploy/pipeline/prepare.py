@@ -92,10 +92,13 @@ def wanted(
         findings: tuple[Finding, ...] = (),
     ) -> None:
         own = f"{case.slug}-{way.engine}" if way.marked else case.slug
+        own = f"{own}-{way.threads}t" if way.threads else own
         numbered = (f"{own}-{n}" for n in itertools.count(2))
         slug = next(name for name in itertools.chain((own,), numbered) if name not in taken)
         taken.add(slug)
-        case = dataclasses.replace(case, slug=slug, engine=way.engine, emulated=way.emulated)
+        case = dataclasses.replace(
+            case, slug=slug, engine=way.engine, emulated=way.emulated, threads=way.threads
+        )
         cases.append(Wanted(case, source, options, findings))
 
     files = _files([s for s in subjects if isinstance(s, Path)], said, network)

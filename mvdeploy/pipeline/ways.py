@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from mvdeploy import engines, export, links
@@ -26,6 +26,7 @@ class Way:
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         marked: whether the engine is not the one that runs the format on the device by default, so
             that names have to say which.
+        threads: of inference; None for those of the plan.
     """
 
     format: str
@@ -33,6 +34,7 @@ class Way:
     precision: str | None = None
     emulated: str = ""
     marked: bool = False
+    threads: int | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -45,6 +47,7 @@ class Choice:
         precisions: of networks; None for each format's usual one.
         engines: empty for the first of each format; `ALL` for every one.
         force: also what the device computes in other numbers than the precision's own.
+        threads: numbers of inference threads, if there are several.
     """
 
     device: DeviceProfile
@@ -52,6 +55,7 @@ class Choice:
     precisions: tuple[str | None, ...] = (None,)
     engines: tuple[str, ...] = ()
     force: bool = False
+    threads: tuple[int, ...] = ()
 
     @property
     def every(self) -> bool:
@@ -109,7 +113,7 @@ def of_networks(choice: Choice) -> tuple[tuple[Way, ...], tuple[Finding, ...]]:
             f"({left_out[0].values['reason'] if left_out else 'none is installed'}).",
             "Leave --precision out, or name another one; --force measures what is emulated.",
         )
-    return tuple(dict.fromkeys(ways)), tuple(left_out)
+    return _with_threads(choice, dict.fromkeys(ways)), tuple(left_out)
 
 
 def of_file(choice: Choice, path: Path, format_name: str, precision: str) -> tuple[Way, ...]:
@@ -137,7 +141,13 @@ def of_file(choice: Choice, path: Path, format_name: str, precision: str) -> tup
         ways.append(Way(format_name, engine, precision, emulated, marked=engine != usual))
     if refused and (not choice.every or not ways):
         raise refused[0]
-    return tuple(ways)
+    return _with_threads(choice, ways)
+
+
+def _with_threads(choice: Choice, ways: Iterable[Way]) -> tuple[Way, ...]:
+    """Return the ways, each with every number of threads that is asked for."""
+    numbers = choice.threads or (None,)
+    return tuple(dataclasses.replace(way, threads=n) for way in ways for n in numbers)
 
 
 def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:

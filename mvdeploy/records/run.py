@@ -28,7 +28,7 @@ from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
 from mvdeploy.records.job import Samples
-from mvdeploy.records.limits import FolderName, Range
+from mvdeploy.records.limits import FolderName, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
@@ -65,6 +65,7 @@ class Case:
         trace: None without a profile.
         failure: why there is no measurement.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
+        threads: of inference; None for those of the run's plan.
     """
 
     slug: str
@@ -80,6 +81,7 @@ class Case:
     precision: str = ""
     device: Device | None = None
     emulated: str = ""
+    threads: Threads | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -128,6 +130,7 @@ class _CaseFile:
     precision: str = ""
     device: Device | None = None
     emulated: str = ""
+    threads: Threads | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -245,7 +245,7 @@ def _plan(view: View) -> dict[str, Reading]:
         f"at most {warmup.max_seconds:g} s"
     )
     return {
-        "threads": view.threads,
+        "threads": ", ".join(map(str, view.threads)),
         "warm-up": rule if warmup.iterations is None else f"{warmup.iterations} inferences",
         "measured": _length(plan),
         "turns": _turns(plan),

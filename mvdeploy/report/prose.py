@@ -55,7 +55,9 @@ def _setting(view: View) -> str:
     if len(view.measured) == len(view.cases):
         done = count(len(view.cases), "case")
     verb = "was" if len(view.measured) == 1 and len(view.cases) == 1 else "were"
-    return f"{done} {verb} measured{engine} ({count(view.threads, 'inference thread')}) on {where}."
+    threads = f"{join([str(number) for number in view.threads])} inference thread"
+    threads += "" if view.threads == (1,) else "s"
+    return f"{done} {verb} measured{engine} ({threads}) on {where}."
 
 
 def _device(device: Device) -> str:

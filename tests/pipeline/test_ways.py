@@ -167,3 +167,12 @@ def test_the_chip_is_asked_by_the_names_of_linux() -> None:
     words = told.read_text().partition("flags")[2].splitlines()[0].split()
     assert _chip.has("no such thing", words[-1])
     assert not _chip.has("no such thing")
+
+
+def test_every_way_is_measured_with_each_number_of_threads() -> None:
+    found, _ = ways.of_networks(Choice(HOST, ("onnx", "executorch"), threads=(1, 2)))
+    assert [(way.engine, way.threads) for way in found] == [
+        (engine, number) for engine in ("onnxruntime", "executorch") for number in (1, 2)
+    ]
+    files = ways.of_file(Choice(HOST, threads=(1, 2)), Path("a.onnx"), "onnx", "fp32")
+    assert [way.threads for way in files] == [1, 2]
