@@ -11,7 +11,7 @@ from mvdeploy.analysis.breakdown_view import BreakdownView, breakdown_view_of
 from mvdeploy.records import Breakdown, Case, Device, Measurement, Plan, Run, Samples, SavedRun
 from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.paired import cpu_times_complete
-from mvdeploy.stats.reliability import Verdict, judge
+from mvdeploy.stats.reliability import Verdict, cpu_is_partial, judge, threads_of
 from mvdeploy.stats.summary import LatencySummary, summarise
 from mvdeploy.text_format import clean, count, elide
 
@@ -140,8 +140,7 @@ def cpu_complete(case: Case) -> bool:
     """Say whether the CPU times of a case hold all of the work."""
     if case.measurement is None:
         return False
-    partial = any(f.code == "cpu_time_partial" for f in case.measurement.findings)
-    return not partial and cpu_times_complete(case.measurement.steady)
+    return not cpu_is_partial(case.measurement) and cpu_times_complete(case.measurement.steady)
 
 
 def _case_view(
@@ -187,7 +186,7 @@ def _timing(
     if not any(map(len, sessions)):
         return None
     samples = sum(sessions, Samples())
-    cpu = plan.threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
+    cpu = threads_of(measurement, plan) == 1 and cpu_complete(case) and cpu_times_complete(samples)
     first = measurement.first.wall_ns
     return Timing(
         wall=summarise(samples.wall_ns),

@@ -280,7 +280,7 @@ def _measure(
     for number, group in enumerate(groups):
         try:
             anchor = preparation.anchor(group) if plan.anchor and group else None
-            measure(group, link, plan, listener, anchor)
+            measure(group, link, plan, listener, [anchor] if anchor else [])
         except DeviceUnavailable as error:
             return _Lost(error, tuple(e.slug for rest in groups[number:] for e in rest))
     return None

@@ -31,7 +31,13 @@ from mvdeploy.records.artifact import (
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
-from mvdeploy.records.comparison import Comparison, OutputComparison, OutputDifference, PairGroup
+from mvdeploy.records.comparison import (
+    Comparison,
+    OutputComparison,
+    OutputDifference,
+    PairGroup,
+    SessionPair,
+)
 from mvdeploy.records.device import (
     UNAVAILABLE,
     Cluster,
@@ -136,6 +142,7 @@ __all__ = [
     "Sensitivity",
     "Session",
     "SessionOrder",
+    "SessionPair",
     "TensorInfo",
     "TimeKind",
     "Trace",

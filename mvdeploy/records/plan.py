@@ -37,6 +37,7 @@ class Plan:
 
     Attributes:
         threads: inference threads.
+        sweep: other numbers of threads that cases are measured with too.
         warmup: see `Warmup`.
         iterations: measured inferences of each case over all sessions; None to go by time.
         session_time_s: measured seconds of each case in one session.
@@ -76,6 +77,7 @@ class Plan:
     profile_iterations: Count = 100
     time_limit_s: Positive | None = None
     pairs_only: bool = False
+    sweep: tuple[Threads, ...] = ()
 
     def __post_init__(self) -> None:
         # Plans that were saved before there was a field for it say it with a time of zero.

@@ -184,7 +184,7 @@ class SavedRun:
         The reference of several comparisons took its turns once for all of them.
         """
         for comparison in self.comparisons:
-            if slug in (comparison.a, comparison.b):
+            if slug in (comparison.a, comparison.b) and comparison.groups:
                 return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
         return ()
 

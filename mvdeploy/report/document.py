@@ -10,7 +10,15 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity, precision
+from mvdeploy.report.tables import (
+    breakdown,
+    conditions,
+    engines,
+    latency,
+    parity,
+    precision,
+    rankings,
+)
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
@@ -124,6 +132,8 @@ def pictures(view: View) -> tuple[Picture, ...]:
 
 def _latency(view: View) -> Iterator[Block]:
     yield latency.latency(view)
+    for ranked in view.rankings:
+        yield rankings.ranking(view, ranked)
     if view.comparisons:
         yield latency.ratios(view)
     if precision.concerns(view):

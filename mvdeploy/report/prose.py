@@ -7,6 +7,7 @@ import math
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
+from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
@@ -14,7 +15,7 @@ from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
-from mvdeploy.stats.paired import RatioEstimate
+from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.summary import DDOF
 from mvdeploy.text_format import (
@@ -40,7 +41,7 @@ _LISTED = 4
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
-    ratios, headlines = comparisons(view), _headlines(view)
+    ratios, headlines = (*rankings(view), *comparisons(view)), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
     results = (*results, *outputs(view))
@@ -103,12 +104,34 @@ def comparison(compared: ComparisonView) -> str:
     return f"{verdict} ({_evidence(estimate)})."
 
 
+def rankings(view: View) -> tuple[str, ...]:
+    """Say of cases of several engines which is fastest, and how sure that is."""
+    return tuple(map(ranking, view.rankings))
+
+
+def ranking(ranked: Ranking) -> str:
+    """Say which of several cases is fastest, or which ones it may be."""
+    first, *others = ranked.cases
+    precision = f" in {ranked.precision}" if ranked.precision else ""
+    known = [r for r in others if r.estimate is not None]
+    close = [r.case.name for r in known if r.estimate and r.estimate.verdict != "slower"]
+    if close:
+        return f"No difference detected{precision} between the fastest: {first.case.name}, " + (
+            f"{', '.join(close)}."
+        )
+    if not known:
+        return f"Which case is fastest{precision} cannot be told: there are too few rounds."
+    said = [f"{r.case.name} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
+    return f"Fastest{precision}: {first.case.name}; {', '.join(said)} as long."
+
+
 def _evidence(estimate: RatioEstimate) -> str:
+    pairs = f" with {estimate.pairs:,} pairs" if estimate.pairs > estimate.groups else ""
     parts = [
         f"ratio {ratio_text(estimate)}",
         f"{estimate.level:.0%} interval {interval_text(estimate)}".replace("%", " %"),
         CLOCK_NAMES[estimate.clock],
-        f"{estimate.groups} groups with {estimate.pairs:,} pairs",
+        f"{estimate.groups} {'groups' if pairs else 'pairs of sessions'}{pairs}",
         f"detectable from {percent(estimate.detectable, 2)} on",
     ]
     if not estimate.between_groups:
@@ -271,7 +294,8 @@ def how_to_read() -> tuple[tuple[str, str], ...]:
             "Paired ratio",
             f"Two cases took turns, inference by inference, in random order: {RATIO_METHOD}. From "
             "4 groups on, the interval is a t interval over groups. A case is called faster or "
-            "slower when the interval leaves out 1.",
+            "slower when the interval leaves out 1. Cases of different engines do not share a "
+            f"process; their sessions take turns: {SESSIONS_METHOD}.",
         ),
         (
             "Categories",

@@ -296,6 +296,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Wall times decide here; with --threads 1, CPU time decides, and smaller differences are "
         "found.",
     ),
+    "cpu_time_elsewhere": (
+        "The thread that calls the engine waited for other threads most of the time, so that its "
+        "CPU time does not hold the work.",
+        "Wall times decide here; on a quiet machine they tell smaller differences.",
+    ),
     "fused_across_modules": (
         "{percent} % of the operator time is in operators that the engine fused from more than one "
         "module ({count} of them); each counts under the first of its modules.",

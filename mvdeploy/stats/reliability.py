@@ -210,7 +210,7 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
         steady = measurement.steady
         ratio, basis = sum(steady.wall_ns) / sum(steady.cpu_ns), "wall and CPU times"
     else:
-        waited = _inflation_by_waiting(measurement, plan.threads)
+        waited = _inflation_by_waiting(measurement, threads_of(measurement, plan))
         if waited is None:
             return _unchecked(code)
         ratio, basis = waited, "the time that threads waited for a core"
@@ -220,6 +220,18 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
     if quota := _held_by_quota(measurement):
         return _graded(_QUOTA, ratio, limits, {**quota, **values})
     return _graded(code, ratio, limits, {**values, **_busiest(measurement)})
+
+
+def cpu_is_partial(measurement: Measurement) -> bool:
+    """Say whether it was found that CPU times do not hold all of the work."""
+    codes = {finding.code for finding in measurement.findings}
+    return not codes.isdisjoint(("cpu_time_partial", "cpu_time_elsewhere"))
+
+
+def threads_of(measurement: Measurement | None, plan: Plan) -> int:
+    """Return how many threads a case was measured with."""
+    told = measurement.conditions.get("threads") if measurement is not None else None
+    return told if isinstance(told, int) else plan.threads
 
 
 def more_threads_than_cores(measurement: Measurement) -> Values:
@@ -251,8 +263,8 @@ def _stops(before: dict[str, Reading], after: dict[str, Reading]) -> str:
 
 
 def _cpu_holds_the_work(measurement: Measurement, plan: Plan) -> bool:
-    partial = any(finding.code == "cpu_time_partial" for finding in measurement.findings)
-    return plan.threads == 1 and not partial and cpu_times_complete(measurement.steady)
+    whole = not cpu_is_partial(measurement) and cpu_times_complete(measurement.steady)
+    return whole and threads_of(measurement, plan) == 1
 
 
 def _inflation_by_waiting(measurement: Measurement, threads: int) -> float | None:
@@ -282,7 +294,7 @@ def _preempted_samples(measurement: Measurement, plan: Plan) -> Signal | None:
     hits some and leaves others alone. Longer ones are all hit, which is no worse than the sum says.
     """
     code, steady = "preempted_samples", measurement.steady
-    if plan.threads != 1 or statistics.median(steady.wall_ns) > _SHORT_NS:
+    if threads_of(measurement, plan) != 1 or statistics.median(steady.wall_ns) > _SHORT_NS:
         return None
     if not _cpu_holds_the_work(measurement, plan):
         return _unchecked(code)

@@ -238,7 +238,7 @@ def test_what_a_runner_does_not_tell_is_unavailable(make_link, make_entries, hea
 def test_the_order_of_every_session_is_told(make_link, make_entries, heard: Heard) -> None:
     *entries, anchor = make_entries(3)
     link = make_link(inference_ns=[10 * MS, 20 * MS, MS])
-    measure(entries, link, PLAN, heard.listener, anchor)
+    measure(entries, link, PLAN, heard.listener, [anchor])
     told = [order for _, order in heard.of("ordered") if isinstance(order, SessionOrder)]
     assert [order.number for order in told] == [0, 1, 2, 3]
     for order, job in zip(told, link.jobs[3:], strict=True):
@@ -472,7 +472,7 @@ def test_models_are_warmed_up_in_random_order(make_link, make_entries, heard: He
 def test_the_anchor_runs_between_the_blocks(make_link, make_entries, heard: Heard) -> None:
     *entries, anchor = make_entries(3)
     link = make_link(inference_ns=[10 * MS, 20 * MS, MS], times=lambda j, case, at: case * MS + 1)
-    measure(entries, link, TIMED, heard.listener, anchor, clock=lambda: link.now)
+    measure(entries, link, TIMED, heard.listener, [anchor], clock=lambda: link.now)
     first = link.jobs[3]
     assert cases(first)[-1] == 2
     assert sorted(first.warmup_order) == [0, 1, 2]
@@ -488,7 +488,7 @@ def test_the_anchor_runs_between_the_blocks(make_link, make_entries, heard: Hear
 def test_an_anchor_that_fails_leaves_the_cases(make_link, make_entries, heard: Heard) -> None:
     *entries, anchor = make_entries(3)
     link = make_link(fault=lambda job, n: DEAD if 2 in cases(job) else None)
-    measure(entries, link, PLAN, heard.listener, anchor)
+    measure(entries, link, PLAN, heard.listener, [anchor])
     assert not heard.failures()
     found = heard.measurements("c1")[-1]
     assert len(found.steady) == 40

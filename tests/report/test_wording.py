@@ -38,6 +38,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "latency_in_turns": {},
     "not_interleaved": {"reason": "the devices differ"},
     "cpu_time_partial": {"threads": 4},
+    "cpu_time_elsewhere": {},
     "fused_across_modules": {"percent": 1.5, "count": 5},
     "unplaced_operators": {"percent": 0.4, "count": 25},
     "operators_exceed_latency": {"percent": 12.0},
