@@ -256,7 +256,6 @@ class Options:
         precisions: that they are exported in; None for each format's usual one.
         engines: that run them; empty for the first of each format.
         force: measure also what is emulated.
-        threads: numbers of inference threads, if there are several.
         engine_options: what the engines' sessions are opened with, by name.
         link_options: how the device is reached.
         common: fields of the plan.
@@ -277,7 +276,6 @@ class Options:
     precisions: tuple[str | None, ...]
     engines: tuple[str, ...]
     force: bool
-    threads: tuple[int, ...]
     engine_options: dict[str, str]
     link_options: Mapping[str, str]
     common: dict[str, Any]
@@ -302,7 +300,6 @@ class Options:
             precisions=self.precisions,
             engines=self.engines,
             force=self.force,
-            threads=self.threads,
             engine_options=self.engine_options,
             link_options=self.link_options,
             said=self.said,
@@ -340,7 +337,6 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         formats=tuple(dict.fromkeys(given["formats"])),
         engines=tuple(dict.fromkeys(given["engines_asked"])),
         force=given["force"],
-        threads=threads if len(threads) > 1 else (),
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
         precisions=precisions,
@@ -377,6 +373,7 @@ def _plan_fields(
     cores, warmup = given["cores"], given["warmup"]
     fields: dict[str, Any] = {
         "threads": threads[0] if threads else profile.threads,
+        "sweep": threads[1:],
         "cores": core_numbers(cores) if cores is not None else profile.cores,
         "seed": given["seed"],
         "time_limit_s": given["time_limit"],

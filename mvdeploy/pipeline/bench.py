@@ -63,8 +63,6 @@ class Request:
         precisions: that networks are exported in; None for each format's usual one.
         engines: that run them; empty for the first of each format, `ways.ALL` for every one.
         force: measure also what the device computes in other numbers than the precision's own.
-        threads: numbers of inference threads to measure with, if there are several; the plan has
-            the first.
         engine_options: what the engines' sessions are opened with, beside their defaults.
         link_options: how the device is reached, as `links.get` takes it.
         said: what is said of the inputs of exported files.
@@ -92,15 +90,13 @@ class Request:
     keep_float: tuple[str, ...] = ()
     engines: tuple[str, ...] = ()
     force: bool = False
-    threads: tuple[int, ...] = ()
     shelf: Shelf | None = None
 
     @property
     def choice(self) -> Choice:
         """In which ways is measured."""
-        return Choice(
-            self.device, self.formats, self.precisions, self.engines, self.force, self.threads
-        )
+        threads = (self.plan.threads, *self.plan.sweep) if self.plan.sweep else ()
+        return Choice(self.device, self.formats, self.precisions, self.engines, self.force, threads)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -239,7 +235,7 @@ def _do(
     try:
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
-            _keep_finished(store, lost)
+            _keep_finished(store, entries, plan, lost)
         elif plan.profile_iterations:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
             _trace(measured, link, plan, store, on_step)
@@ -250,53 +246,43 @@ def _do(
         raise
 
 
-@dataclasses.dataclass(frozen=True)
-class _Lost:
-    """The device is gone.
-
-    Attributes:
-        error: how it went.
-        cases: those that were not finished.
-    """
-
-    error: DeviceUnavailable
-    cases: tuple[str, ...]
-
-
 def _measure(
     entries: Sequence[Entry],
     link: links.Link,
     plan: Plan,
     preparation: Preparation,
     on_step: OnStep,
-) -> _Lost | None:
-    """Measure the cases, those of one engine together; stop when the device is gone."""
+) -> DeviceUnavailable | None:
+    """Measure the cases, engines in turns; return how the device went, if it did."""
     store = preparation.store
     judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     listener = Listener(
         store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )
-    groups = [entries] if plan.pairs_only else by_engine(entries)
-    for number, group in enumerate(groups):
-        try:
-            anchor = preparation.anchor(group) if plan.anchor and group else None
-            measure(group, link, plan, listener, [anchor] if anchor else [])
-        except DeviceUnavailable as error:
-            return _Lost(error, tuple(e.slug for rest in groups[number:] for e in rest))
+    try:
+        groups = by_engine(entries) if plan.anchor else ()
+        anchors = [anchor for group in groups if (anchor := preparation.anchor(group))]
+        measure(entries, link, plan, listener, anchors)
+    except DeviceUnavailable as error:
+        return error
     return None
 
 
-def _keep_finished(store: Store, lost: _Lost) -> None:
-    """Save why the other cases are not finished.
+def _keep_finished(
+    store: Store, entries: Sequence[Entry], plan: Plan, lost: DeviceUnavailable
+) -> None:
+    """Save why there is no more of the cases that are not finished.
 
     Raises:
         DeviceUnavailable: there is nothing to keep.
     """
-    for slug in lost.cases:
-        if store.case(slug).failure is None:
-            store.failed(slug, lost.error)
+    for entry in entries:
+        case = store.case(entry.slug)
+        done = len(case.measurement.steady) if case.measurement else 0
+        if case.failure is None and (plan.iterations is None or done < plan.iterations):
+            store.failed(entry.slug, lost)
     if not any(_is_measured(store, case.slug) for case in store.cases):
-        raise lost.error
+        raise lost
 
 
 def _affordable(plan: Plan, link: links.Link) -> Plan:

@@ -347,7 +347,9 @@ class Preparation:
             raise ValueError(f"case {case.slug} has a file but no manifest")
         entry = self._upload(case.slug, path, case.artifact, case.engine)
         setting = wanted.setting.name if wanted.setting is not None else ""
-        return dataclasses.replace(entry, setting=setting)
+        return dataclasses.replace(
+            entry, setting=setting, threads=case.threads, group=case.precision
+        )
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
         files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
