@@ -229,9 +229,9 @@ def cpu_is_partial(measurement: Measurement) -> bool:
 
 
 def threads_of(measurement: Measurement | None, plan: Plan) -> int:
-    """Return how many threads a case was measured with."""
+    """Return how many threads a case was measured with; they differ only where a plan says so."""
     told = measurement.conditions.get("threads") if measurement is not None else None
-    return told if isinstance(told, int) else plan.threads
+    return told if plan.sweep and isinstance(told, int) else plan.threads
 
 
 def more_threads_than_cores(measurement: Measurement) -> Values:
