@@ -111,6 +111,8 @@ def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
 
 def _brief(warmup: Warmup) -> Warmup:
     """Return a warm-up that tells what one inference takes, about; nothing is measured after it."""
+    if warmup.iterations is not None:
+        return warmup
     return dataclasses.replace(
         warmup,
         min_seconds=min(warmup.min_seconds, 0.2),
