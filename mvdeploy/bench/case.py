@@ -169,6 +169,9 @@ class Progress:
             sum(map(sum, samples)) / 1e9,
             plan.max_time_s,
             plan.session_time_s,
+            # What is out of reach is unreliable sooner or later; a ratio goes on, as a narrower
+            # interval finds more.
+            give_up=True,
         )
 
     def measurement(self, plan: Plan, after: DeviceState) -> Measurement:

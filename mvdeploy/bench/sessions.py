@@ -103,10 +103,22 @@ def _load(entry: Entry, link: Link, plan: Plan) -> JobResult:
     """Run a case alone, keep its output tensors on the device, and check them."""
     outputs_to = f"{link.scratch()}/outputs-{entry.slug}"
     model = dataclasses.replace(entry.model, outputs_to=outputs_to)
-    job = Job((model,), (), plan.threads, plan.warmup, plan.cores)
+    job = Job((model,), (), plan.threads, _brief(plan.warmup), plan.cores)
     result = link.run(job, _alone_limit(plan))
     entry.check_outputs(result.models[0])
     return result
+
+
+def _brief(warmup: Warmup) -> Warmup:
+    """Return a warm-up that tells what one inference takes, about; nothing is measured after it."""
+    if warmup.iterations is not None:
+        return warmup
+    return dataclasses.replace(
+        warmup,
+        min_seconds=min(warmup.min_seconds, 0.2),
+        window_seconds=min(warmup.window_seconds, 0.1),
+        max_seconds=min(warmup.max_seconds, 1.0),
+    )
 
 
 def _depends_on_threads(run: Progress, link: Link, plan: Plan) -> bool:

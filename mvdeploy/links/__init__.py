@@ -89,6 +89,7 @@ system on; what happened in between is the difference of two states.
                              are chosen, or ``none``
 ``background_process``       the process that computes most now, other than mvdeploy; ``none``
 ``background_cpu_share``     its share of one core, 0 to 1 (more with threads)
+``busy_cores``               how many cores computed while mvdeploy itself did not; host only
 ===========================  ======================================================================
 """
 

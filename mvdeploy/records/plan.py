@@ -12,14 +12,16 @@ class Warmup:
     """When an engine session counts as warm.
 
     Either a fixed number of inferences, or at least `min_iterations` and `min_seconds` and until
-    the medians of two successive windows agree, but no longer than `max_seconds`.
+    the median of a window is not below that of the window before by more than `tolerance`, but no
+    longer than `max_seconds`. The Python runner asks for CPU time with one thread; others for wall
+    time, and for medians that agree in both directions.
 
     Attributes:
         iterations: exact number, or None for the rule above.
         min_iterations: inferences at least.
         min_seconds: seconds at least.
         window_seconds: length of one window.
-        tolerance: relative difference of the two medians that counts as agreement.
+        tolerance: by how much a window may be faster than the one before, relative.
         max_seconds: seconds at most.
     """
 

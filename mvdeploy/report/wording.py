@@ -197,6 +197,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "other.",
         "Give as many --threads as it may use cores, or fewer.",
     ),
+    "more_threads_than_free_cores": (
+        "More threads than free cores: {threads} threads, but other programs or a CPU quota left "
+        "{free} of {cores} cores; engines whose threads wait for each other are slower then than "
+        "with fewer.",
+        "Close the other programs, or give as many --threads as there are free cores.",
+    ),
     "environment": (
         "Environment variables that choose kernels or threads were set: {variables}.",
         "Unset them for what engines choose by themselves; results that were taken under others "
@@ -456,6 +462,7 @@ _IF_KNOWN = {
     "preempted": _BUSIEST,
     "preempted_samples": _BUSIEST,
     "more_threads_than_cores": _SLOWED,
+    "more_threads_than_free_cores": _SLOWED,
 }
 """A second sentence, for findings that have its figures as well."""
 

@@ -197,6 +197,15 @@ def _unchecked(code: str) -> Signal:
 MORE_THREADS, _QUOTA = "more_threads_than_cores", "cpu_quota"
 """Codes of what is no other program's fault."""
 
+NONE_FREE = "more_threads_than_free_cores"
+"""Code of threads that others leave too few cores for."""
+
+_ROUNDING = 0.5
+"""A core that is busy for less than this share of the time counts as free."""
+
+_WAITING = 0.1
+"""Share of the threads that wait for a core on average, from which on cores are lacking."""
+
 _HELD = 0.1
 """Time for which a quota held the run, as a share of it, from which on that is the cause."""
 
@@ -219,6 +228,8 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
         return _graded(MORE_THREADS, ratio, limits, {**threads, **values})
     if quota := _held_by_quota(measurement):
         return _graded(_QUOTA, ratio, limits, {**quota, **values})
+    if crowded := more_threads_than_free_cores(measurement):
+        return _graded(NONE_FREE, ratio, limits, {**crowded, **values})
     return _graded(code, ratio, limits, {**values, **_busiest(measurement)})
 
 
@@ -229,9 +240,9 @@ def cpu_is_partial(measurement: Measurement) -> bool:
 
 
 def threads_of(measurement: Measurement | None, plan: Plan) -> int:
-    """Return how many threads a case was measured with."""
+    """Return how many threads a case was measured with; they differ only where a plan says so."""
     told = measurement.conditions.get("threads") if measurement is not None else None
-    return told if isinstance(told, int) else plan.threads
+    return told if plan.sweep and isinstance(told, int) else plan.threads
 
 
 def more_threads_than_cores(measurement: Measurement) -> Values:
@@ -241,6 +252,39 @@ def more_threads_than_cores(measurement: Measurement) -> Values:
     if isinstance(threads, int) and isinstance(cores, tuple) and 0 < len(cores) < threads:
         return {"threads": threads, "cores": len(cores)}
     return {}
+
+
+def more_threads_than_free_cores(measurement: Measurement) -> Values:
+    """Return the numbers of threads, cores and free cores when several threads lack free ones.
+
+    What others leave is seen before and after the run, when the engine does not compute itself,
+    and by how long its threads waited for a core; the scarcest counts.
+    """
+    threads = measurement.conditions.get("threads", UNAVAILABLE)
+    cores = measurement.conditions.get("cores", UNAVAILABLE)
+    if not isinstance(threads, int) or threads < 2 or not isinstance(cores, tuple):
+        return {}
+    left: list[float] = []
+    for state in (measurement.before, measurement.after):
+        busy, quota = (
+            _number(state.readings.get(name, UNAVAILABLE))
+            for name in ("busy_cores", "cpu_quota_cores")
+        )
+        left += [len(cores) - busy] if busy is not None else []
+        left += [quota] if quota is not None else []
+    waited = _waiting_threads(measurement)
+    left += [threads - waited] if waited is not None and waited >= _WAITING * threads else []
+    if not left or min(left) + _ROUNDING >= threads:
+        return {}
+    return {"threads": threads, "cores": len(cores), "free": round(max(0.0, min(left)), 1)}
+
+
+def _waiting_threads(measurement: Measurement) -> float | None:
+    """Return how many threads waited for a core at a time, on average; None where no one tells."""
+    measured = sum(session.measured_ns for session in measurement.sessions)
+    delays = [_number(s.usage.get("run_delay_ns", UNAVAILABLE)) for s in measurement.sessions]
+    told = [delay for delay in delays if delay is not None]
+    return sum(told) / measured if measured > 0 and len(told) == len(delays) else None
 
 
 def _held_by_quota(measurement: Measurement) -> Values:

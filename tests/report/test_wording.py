@@ -17,6 +17,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "few_samples": {"count": 40, "percentiles": "p99"},
     "views_disagree": {"alone": 0.14, "turns": 1.13, "clock": "CPU time"},
     "more_threads_than_cores": {"threads": 16, "cores": 2},
+    "more_threads_than_free_cores": {"threads": 2, "cores": 2, "free": 0.9},
     "cpu_quota": {
         "cores": 0.5,
         "how": "in 178 of 194 periods",
