@@ -15,6 +15,7 @@ from mvdeploy.files import writing
 from mvdeploy.pipeline import calibration, identity, origin
 from mvdeploy.pipeline.kept_exports import Content, Damaged, Shelf, copy
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport, Sensitivity
+from mvdeploy.verify import threads
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -210,7 +211,7 @@ class Builder:
 
     def _made(self, format_name: str, path: Path, options: formats.Options) -> Exported:
         """Make an export."""
-        with ExitStack() as stages:
+        with threads.one_thread(), ExitStack() as stages:
             twin = None
             instead = formats.twin(format_name, options)
             if instead is not None:
@@ -240,12 +241,13 @@ class Builder:
         label = f"{self._spec.label}: sensitivity"
         some = calibration.others(SENSITIVITY_IMAGES, self._spec, self._rule)
         feeds = [tuple(map(torch.from_numpy, feed.values())) for feed in some]
-        return sensitivity.rank(
-            emulation,
-            feeds,
-            wanted_db,
-            lambda module: self._step(f"{label} of {module or 'the network itself'}"),
-        )
+        with threads.one_thread():
+            return sensitivity.rank(
+                emulation,
+                feeds,
+                wanted_db,
+                lambda module: self._step(f"{label} of {module or 'the network itself'}"),
+            )
 
     def _make(
         self,

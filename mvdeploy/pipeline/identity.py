@@ -19,6 +19,7 @@ from mvdeploy import export, files, models, plugins
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import calibration
 from mvdeploy.records import ModelSpec, codec
+from mvdeploy.verify.threads import one_thread
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -130,14 +131,9 @@ def _own_code(
     import torch
     from torch.utils._pytree import tree_leaves
 
-    built, examples = network()
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)  # how a sum is split over threads decides its last digits
-    try:
-        with torch.no_grad():
-            outputs = built(*(example.clone() for example in examples))
-    finally:
-        torch.set_num_threads(threads)
+    with one_thread(), torch.no_grad():
+        built, examples = network()
+        outputs = built(*(example.clone() for example in examples))
     computed = hashlib.sha256()
     for leaf in tree_leaves(outputs):
         value = leaf.contiguous().numpy().tobytes() if isinstance(leaf, torch.Tensor) else leaf

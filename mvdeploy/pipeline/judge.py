@@ -171,12 +171,14 @@ class Judge:
         """Return what PyTorch makes of an input: what is known of it, or else computed now."""
         from mvdeploy.verify.known_reference import digest
         from mvdeploy.verify.reference import reference
+        from mvdeploy.verify.threads import one_thread
 
         known = self._known(case, artifact)
         if known is not None and known.inputs == digest(inputs):
             return known.reference(artifact, built, inputs, "input")
-        emulation = self._emulation(case, artifact, built())
-        return reference(artifact, built(), inputs, "input", emulation)
+        with one_thread():
+            emulation = self._emulation(case, artifact, built())
+            return reference(artifact, built(), inputs, "input", emulation)
 
 
 def _engine(case: Case, result: JobResult) -> str:

@@ -19,6 +19,7 @@ from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
+from mvdeploy.export.executorch import saving
 from mvdeploy.files import writing
 from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
@@ -258,6 +259,7 @@ def _engine_errors(subject: Subject) -> Iterator[None]:
     """Turn whatever torch and ExecuTorch raise into an `EngineError`."""
     try:
         with quiet(errors=True):
+            saving.import_quickly()
             yield
     except MvdeployError:
         raise

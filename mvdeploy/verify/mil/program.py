@@ -15,6 +15,7 @@ from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.files import reading
 from mvdeploy.quiet import quiet
 from mvdeploy.verify.mil import constants, operators
+from mvdeploy.verify.mil.importing import import_coremltools
 
 _EXPORT_AGAIN = "Export the model again; the package is damaged or incomplete."
 
@@ -115,6 +116,7 @@ def load(path: Path) -> Program:
 
 
 def _load(path: Path) -> Program:
+    import_coremltools()
     import coremltools
     from coremltools.converters.mil.frontend.milproto import load as milproto
 
