@@ -53,7 +53,9 @@ _HINT = "inference_precision_hint"
 _NAMED = 3
 """Operators that an error names."""
 
-_LACKING = re.compile(r"^-- (?:No conversion rule found for operations: )?([\w.:]+)", re.M)
+_LACKING = re.compile(
+    r"^-- (?:No conversion rule found for operations: )?([\w.:]+(?:, [\w.:]+)*)", re.M
+)
 _PLACE = re.compile(r"Exception from |Check '.*' failed at |FrontEnd API failed")
 _FLAGS = {"bf16": ("avx512_bf16", "amx_bf16"), "f16": ("avx512_fp16", "amx_fp16")}
 """What the engine has kernels for where the processor has one of these."""
@@ -374,11 +376,11 @@ def _not_compiled(path: Path, error: Exception) -> Exception:
     text = str(error)
     if any(word in text.lower() for word in ("bad_alloc", "failed to allocate", "out of memory")):
         return MemoryError(_cause(error))
-    lacking = list(dict.fromkeys(_LACKING.findall(text)))
+    found = _LACKING.findall(text)
+    lacking = list(dict.fromkeys(name for names in found for name in names.split(", ")))[:_NAMED]
     if lacking:
         return EngineError(
-            f"OpenVINO {version()} has not all operators of {path.name}: it lacks "
-            f"{', '.join(lacking[:_NAMED])}.",
+            f"OpenVINO {version()} cannot take operators of {path.name}: {', '.join(lacking)}.",
             "Run it with --engine onnxruntime, or export it with standard operators alone.",
         )
     return EngineError(
@@ -389,8 +391,8 @@ def _not_compiled(path: Path, error: Exception) -> Exception:
 
 def _cause(error: Exception) -> str:
     """Return what the engine says, without the places in its source that it names first."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not _PLACE.match(line)]
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line.rstrip(". ")]
+    telling = [line for line in lines if not _PLACE.match(line)]
     return (telling or lines or [type(error).__name__])[0][:300].rstrip(". ")
 
 
