@@ -24,7 +24,7 @@ from mvdeploy.records import (
     OperatorTimes,
     TraceEvent,
 )
-from mvdeploy.records.limits import Count
+from mvdeploy.records.limits import Count, Nanoseconds
 
 WORDS = {
     "openvino_coarse_times": (
@@ -86,10 +86,12 @@ class Profile:
         nodes: of the compiled program, in the order in which they run.
         averages_us: by node what the engine said of its time after each inference: the average over
             all until then, in whole microseconds.
+        walls_ns: what each of these took as a whole.
     """
 
     nodes: tuple[Node, ...]
     averages_us: dict[str, tuple[Count, ...]]
+    walls_ns: tuple[Nanoseconds, ...]
 
 
 class _Place(NamedTuple):
@@ -106,6 +108,7 @@ def place(artifact: Artifact, profile: Profile, runs: int) -> OperatorTimes:
         profile: of a session of it, with at least so many inferences.
         runs: inferences.
     """
+    samples = _within(profile, runs)
     by_name = _Operators(artifact.operators)
     operators = {node.name: by_name.of(node) for node in profile.nodes}
     places = {name: _placed(found) for name, found in operators.items()}
@@ -117,13 +120,30 @@ def place(artifact: Artifact, profile: Profile, runs: int) -> OperatorTimes:
             kind=_kind(node, operators[node.name]),
             modules=places[node.name].modules,
             placed_by=places[node.name].placed_by,
-            samples_ns=samples_ns(profile.averages_us[node.name])[-runs:],
+            samples_ns=samples[node.name],
             category=places[node.name].category,
         )
         for node in profile.nodes
-        if node.name in profile.averages_us
+        if node.name in samples
     ]
     return OperatorTimes(tuple(events), tuple(_coarse(events)))
+
+
+def _within(profile: Profile, runs: int) -> dict[str, tuple[int, ...]]:
+    """Return the times of nodes in the last inferences, together no longer than these were.
+
+    An inference that was disturbed leaves its neighbours some microseconds too many.
+    """
+    samples = {name: samples_ns(said)[-runs:] for name, said in profile.averages_us.items()}
+    sums = map(sum, zip(*samples.values(), strict=True))
+    shares = [
+        min(1.0, wall / total) if total else 1.0
+        for wall, total in zip(profile.walls_ns[-runs:], sums, strict=True)
+    ]
+    return {
+        name: tuple(int(ns * share) for ns, share in zip(taken, shares, strict=True))
+        for name, taken in samples.items()
+    }
 
 
 class _Operators:

@@ -19,6 +19,7 @@ import importlib.util
 import json
 import platform
 import re
+import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,7 +53,9 @@ _HINT = "inference_precision_hint"
 _NAMED = 3
 """Operators that an error names."""
 
-_LACKING = re.compile(r"^-- (?:No conversion rule found for operations: )?([\w.:]+)", re.M)
+_LACKING = re.compile(
+    r"^-- (?:No conversion rule found for operations: )?([\w.:]+(?:, [\w.:]+)*)", re.M
+)
 _PLACE = re.compile(r"Exception from |Check '.*' failed at |FrontEnd API failed")
 _FLAGS = {"bf16": ("avx512_bf16", "amx_bf16"), "f16": ("avx512_fp16", "amx_fp16")}
 """What the engine has kernels for where the processor has one of these."""
@@ -196,6 +199,7 @@ class OpenvinoSession:
         plain = importlib.import_module("openvino._pyopenvino").InferRequest.infer
         infer = functools.partial(plain, self._request, {}, True, False)
         self._readings: list[Any] = []
+        self._walls_ns: list[int] = []
         self.infer: Callable[[], object] = infer
         if self._profile_to is not None:
             self.infer = functools.partial(self._profiled, infer)
@@ -229,7 +233,9 @@ class OpenvinoSession:
         }
 
     def _profiled(self, infer: Callable[[], object]) -> None:
+        start = time.perf_counter_ns()
         infer()
+        self._walls_ns.append(time.perf_counter_ns() - start)
         self._readings.append(self._request.get_profiling_info())
 
     def end_profile(self) -> Path | None:
@@ -239,7 +245,9 @@ class OpenvinoSession:
         self._profile_to.mkdir(parents=True, exist_ok=True)
         path = self._profile_to / _PROFILE
         nodes = [_node(each) for each in self._compiled.get_runtime_model().get_ordered_ops()]
-        writing.text(path, json.dumps({"nodes": nodes, "averages_us": self._averages()}))
+        averages = self._averages()
+        body = {"nodes": nodes, "averages_us": averages, "walls_ns": self._walls_ns}
+        writing.text(path, json.dumps(body))
         return path
 
     def _averages(self) -> dict[str, list[int]]:
@@ -311,7 +319,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     for name, averages in profile.averages_us.items():
         if name not in known:
             raise _broken(f"it times '{name}', no node of the program")
-        if len(averages) < runs:
+        if not len(averages) == len(profile.walls_ns) >= runs:
             raise _broken(f"it has {len(averages)} times of '{name}' for {runs} inferences")
     return attribution.place(artifact, profile, runs)
 
@@ -368,11 +376,11 @@ def _not_compiled(path: Path, error: Exception) -> Exception:
     text = str(error)
     if any(word in text.lower() for word in ("bad_alloc", "failed to allocate", "out of memory")):
         return MemoryError(_cause(error))
-    lacking = list(dict.fromkeys(_LACKING.findall(text)))
+    found = _LACKING.findall(text)
+    lacking = list(dict.fromkeys(name for names in found for name in names.split(", ")))[:_NAMED]
     if lacking:
         return EngineError(
-            f"OpenVINO {version()} has not all operators of {path.name}: it lacks "
-            f"{', '.join(lacking[:_NAMED])}.",
+            f"OpenVINO {version()} cannot take operators of {path.name}: {', '.join(lacking)}.",
             "Run it with --engine onnxruntime, or export it with standard operators alone.",
         )
     return EngineError(
@@ -383,8 +391,8 @@ def _not_compiled(path: Path, error: Exception) -> Exception:
 
 def _cause(error: Exception) -> str:
     """Return what the engine says, without the places in its source that it names first."""
-    lines = [line.strip() for line in str(error).splitlines()]
-    telling = [line for line in lines if line and not _PLACE.match(line)]
+    lines = [line for line in map(str.strip, str(error).splitlines()) if line.rstrip(". ")]
+    telling = [line for line in lines if not _PLACE.match(line)]
     return (telling or lines or [type(error).__name__])[0][:300].rstrip(". ")
 
 
