@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import io
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -39,3 +40,16 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     finally:
         tqdm.__init__ = bar
         logging.disable(disabled)
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Keep back what native code prints to the standard error, by its number."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

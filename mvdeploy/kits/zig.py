@@ -123,16 +123,21 @@ class ZigToolchain(Toolchain):
         engines: Mapping[str, NativePlugin],
         flags: Sequence[str],
     ) -> None:
-        """Build the runner and the plug-ins of engines, all of them of C; see `Toolchain.make`."""
+        """Build the runner and the plug-ins of engines, all of them of C; see `Toolchain.make`.
+
+        What CMake would be given as variables, the plug-ins' code has as texts.
+        """
         work.mkdir()
         runner = [path.name for path in sorted(source.glob("*.c"))]
         objects = [self._compile(source, work, name, _RUNNER_FLAGS) for name in (_START, *runner)]
         libraries = [self._stand_in(work, name) for name in SYMBOLS]
         words = ("-pie", "--dynamic-linker", LINKER)
         self._link(work, "mvdeploy-runner", (*words, *objects), libraries)
+        given = (flag.partition("=") for flag in flags if flag.startswith("-D"))
+        texts = tuple(f'{name}="{value}"' for name, _, value in given)
         for name, plugin in engines.items():
             library = f"libmvdeploy_{name}.so"
-            own = [self._compile(source, work, file) for file in plugin.sources]
+            own = [self._compile(source, work, file, texts) for file in plugin.sources]
             self._link(work, library, ("-shared", "-soname", library, *own), libraries)
 
     def _compile(self, source: Path, work: Path, name: str, more: Sequence[str] = ()) -> str:
