@@ -7,6 +7,7 @@ is written for it (`formulation`) is one delegate as a whole.
 from __future__ import annotations
 
 import copy
+import dataclasses
 import importlib.util
 import platform
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export import Subject, Written
+from mvdeploy.export import _delegations as delegations
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
@@ -42,6 +44,17 @@ _TARGETS = {
 }
 
 _LACKING = r"Lowering not found: ([\w:.]+)"
+
+
+@dataclasses.dataclass(frozen=True)
+class Options:
+    """What can be chosen about a LiteRT program.
+
+    Attributes:
+        full_delegation: it is an error if one delegate does not hold the whole program.
+    """
+
+    full_delegation: bool = delegations.required()
 
 
 def formulation(options: export.Options) -> str:
@@ -74,6 +87,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     """Write a ``.tflite`` file.
 
     Raises:
+        CheckFailed: full delegation is required, but not reached.
         EngineError: torch.export or the converter failed, or an operator cannot be placed.
     """
     with _engine_errors(subject):
@@ -81,6 +95,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 
         named = _file(subject, _program(subject), subject.outputs)
         operators, delegates = delegation.found(named.data, named.operators)
+    if options.own.full_delegation:
+        delegations.demand(delegates)
     writing.fill(path, named.data)
     return Written(operators=operators, backend="xnnpack", delegation=delegates)
 
