@@ -23,7 +23,7 @@ def request(path, inputs, **fields) -> SessionRequest:
 
 
 def test_engines() -> None:
-    assert set(engines.names()) == {*FORMAT, "coreml"}
+    assert set(engines.names()) == {*FORMAT, "coreml", "litert"}
     assert list(engines.get("coreml").FORMATS) == ["coreml"]
     for name, format_name in FORMAT.items():
         engine = engines.get(name)
