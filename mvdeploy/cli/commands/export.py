@@ -75,8 +75,9 @@ def _declared() -> tuple[Option, ...]:
 @click.option(
     "--formulation",
     metavar="NAME",
-    help="How the network is written: plain, delegable for engines that run it in one piece, or "
-    "channels_first for the Neural Engine. [default: what suits the format]",
+    help="How the network is written: plain, delegable for engines that run it in one piece, "
+    "folded with less to do behind each LayerNorm, or channels_first for the Neural Engine. "
+    "[default: what suits the format]",
 )
 @options.left_out
 @declared("own", _declared())

@@ -11,6 +11,7 @@ import platform
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvdeploy import export
 from mvdeploy.errors import MvdeployError, UsageError
@@ -18,18 +19,30 @@ from mvdeploy.export import Subject, Written
 from mvdeploy.export._failures import failed
 from mvdeploy.export._tracing import trace
 from mvdeploy.files import writing
+from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
+
+if TYPE_CHECKING:
+    from torch.export import ExportedProgram
+
+    from mvdeploy.export.litert.naming import Named
 
 SUFFIX = ".tflite"
 PACKAGES = ("torch", "litert-torch", "litert-converter", "ai-edge-litert")
-PRECISIONS = ("fp32",)
+PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8", "int8-fast")
+
+_TARGETS = {
+    "int8": Target(one_scale=True),
+    "int8-dynamic": Target(by_row=True),
+    "int8-fast": Target(others=("add", "mul", "cat", "silu"), one_scale=True),
+}
 
 _LACKING = r"Lowering not found: ([\w:.]+)"
 
 
 def formulation(options: export.Options) -> str:
-    """Return how the network is written: with nothing but what XNNPACK takes."""
-    return "delegable"
+    """Return how the network is written: with nothing but what XNNPACK takes, and little of it."""
+    return "folded"
 
 
 def check(options: export.Options) -> None:
@@ -58,14 +71,43 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         EngineError: torch.export or the converter failed, or an operator cannot be placed.
     """
     with _engine_errors(subject):
-        from mvdeploy.export.litert import conversion, delegation, naming
+        from mvdeploy.export.litert import delegation
 
-        program = trace(subject)
-        converted = conversion.convert(program, subject.inputs, subject.outputs)
-        named = naming.named(converted, subject)
+        named = _file(subject, _program(subject))
         operators, delegates = delegation.found(named.data, named.operators)
     writing.fill(path, named.data)
     return Written(operators=operators, backend="xnnpack", delegation=delegates)
+
+
+def quantised(options: export.Options) -> Target:
+    """Return what is computed in whole numbers."""
+    return _TARGETS[str(options.precision)]
+
+
+def emulate(subject: Subject, options: export.Options) -> None:
+    """Have the program in whole numbers kept for the comparison with PyTorch."""
+    with _engine_errors(subject):
+        _program(subject)
+
+
+def _program(subject: Subject) -> ExportedProgram:
+    """Return what is converted."""
+    # Without operators that change what they are given.
+    traced: ExportedProgram = trace(subject)
+    if subject.quantiser is None:
+        return traced
+    program = subject.quantise(traced)
+    subject.quantiser.emulate(traced, program)
+    return program
+
+
+def _file(subject: Subject, program: ExportedProgram) -> Named:
+    """Return the file of a program."""
+    from mvdeploy.export.litert import conversion, naming, whole_numbers
+
+    weights = whole_numbers.found_weights(program)
+    converted = conversion.convert(program, subject.inputs, subject.outputs)
+    return naming.named(converted, subject, weights)
 
 
 @contextmanager

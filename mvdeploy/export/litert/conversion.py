@@ -6,14 +6,20 @@ since, is converted by the steps that follow in it.
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from types import SimpleNamespace
 from typing import Any
+from unittest import mock
 
 from torch.export import ExportedProgram
 
 from mvdeploy.errors import EngineError
+from mvdeploy.export.litert import whole_numbers
 from mvdeploy.export.litert.muting import muted
+from mvdeploy.quantization import rewriting
 from mvdeploy.records import TensorInfo
 
 SIGNATURE = "serving_default"
@@ -55,17 +61,19 @@ def convert(
     """Convert a program.
 
     Args:
-        program: traced.
+        program: traced, and maybe in whole numbers; floats are changed.
         inputs: of it, in order.
         outputs: of it, in order.
 
     Raises:
         EngineError: this litert-torch has not what is used of it.
     """
+    whole = rewriting.quantised(program.graph.nodes)
+    program = whole_numbers.lowerable(program) if whole else program
     nodes = _labelled(program)
     (given,) = program.graph.output_node().args
     returned = tuple(str(node) for node in given)  # type: ignore[union-attr]
-    with muted():
+    with muted(), _sharing_histories():
         parts = _parts()
         program = parts.decompose(program, parts.table(), can_skip=False)
         program = parts.passes(program)
@@ -79,16 +87,18 @@ def convert(
             input_names=[tensor.name for tensor in inputs],
             output_names=[tensor.name for tensor in outputs],
         )
-        data = _serialised(parts, context, lowered)
+        data = _serialised(parts, context, lowered, whole)
     return Converted(data, nodes, returned)
 
 
-def _serialised(parts: Any, context: Any, lowered: Any) -> bytes:
+def _serialised(parts: Any, context: Any, lowered: Any, whole: bool) -> bytes:
     merged = parts.native.merge_modules([lowered.module])
     config = parts.native.ConvertToTFLConfig()
     config.model_origin_framework = "PYTORCH"
     config.unsafe_fuse_dynamic_shaped_broadcast = True
     config.canonicalizing_inf_as_min_max_float = False
+    config.enable_x64 = False
+    config.qdq_conversion_mode = "STATIC" if whole else "NONE"
     with context:
         parts.native.run_convert_to_tfl_passes(merged, parts.manager(), config)
         written: bytes = parts.native.export_flatbuffer_to_bytes(merged.operation)
@@ -145,3 +155,16 @@ def _parts() -> _Parts:
             f"This version of litert-torch converts differently ({error}).",
             "Install the version that mvdeploy[litert] asks for.",
         ) from error
+
+
+@contextmanager
+def _sharing_histories() -> Iterator[None]:
+    """Have torch's passes share what was done to a node before, which they copy for every node.
+
+    Nothing changes such histories, and to copy them takes a tenth of a conversion.
+    """
+    from torch.fx import traceback
+
+    shared = SimpleNamespace(copy=copy.copy, deepcopy=list)
+    with mock.patch.object(traceback, "copy", shared):
+        yield

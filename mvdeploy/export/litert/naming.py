@@ -15,6 +15,7 @@ from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject
 from mvdeploy.export.litert import schema
 from mvdeploy.export.litert.conversion import Converted, Node
+from mvdeploy.export.litert.whole_numbers import Weights, set_weights
 from mvdeploy.records import Operator
 
 _WEIGHTED = {
@@ -39,15 +40,25 @@ class Named:
     operators: tuple[Operator, ...]
 
 
-def named(converted: Converted, subject: Subject) -> Named:
+def named(converted: Converted, subject: Subject, weights: Weights) -> Named:
     """Name the tensors of a file, and store what is known of it.
+
+    Args:
+        converted: the file.
+        subject: that it was made of.
+        weights: of linear layers that are given whole ones.
 
     Raises:
         EngineError: an operator cannot be traced to one of the network.
     """
     model = schema.unpacked(converted.data)
+    schema.set_float_ends(model)
+    if subject.halves:
+        schema.halve_constants(model)
     (graph,) = model.subgraphs
     nodes = _nodes(model, graph, converted)
+    set_weights(model, graph, nodes, weights)
+    schema.drop_unused(model)
     _rename(graph, nodes, converted.nodes, subject)
     schema.add_facts(model, subject.facts)
     return Named(schema.packed(model), tuple(_operators(model, graph, nodes, converted.nodes)))

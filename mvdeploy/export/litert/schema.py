@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from typing import Any
 
@@ -9,6 +10,9 @@ import numpy as np
 
 IDENTIFIER = b"TFL3"
 """Stands in a file behind the first offset."""
+
+_VERSION = 3
+"""Of the operators QUANTIZE and DEQUANTIZE, which take and make half precision too."""
 
 
 def unpacked(data: bytes) -> Any:
@@ -37,6 +41,133 @@ def add_facts(model: Any, facts: dict[str, str]) -> None:
         entry.name, entry.buffer = name.encode(), len(model.buffers)
         model.buffers.append(buffer)
         model.metadata = [*(model.metadata or []), entry]
+
+
+def constant(model: Any, tensor: Any) -> np.ndarray[Any, Any] | None:
+    """Return the numbers of a tensor that a file holds; None for one that is computed."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    data = model.buffers[tensor.buffer].data
+    types = {schema.TensorType.FLOAT32: np.float32}
+    if data is None or len(data) == 0 or tensor.type not in types:
+        return None
+    return np.frombuffer(bytes(data), types[tensor.type]).reshape(tensor.shape)
+
+
+def buffer(numbers: np.ndarray[Any, Any]) -> Any:
+    """Return what holds numbers in a file."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    made = schema.BufferT()
+    made.data = np.frombuffer(np.ascontiguousarray(numbers).tobytes(), np.uint8)
+    return made
+
+
+def add_whole(
+    model: Any, like: int, numbers: np.ndarray[Any, Any], scale: np.ndarray[Any, Any]
+) -> int:
+    """Add whole numbers to a file, in the place of floats; return the number of the tensor.
+
+    Args:
+        model: the file.
+        like: number of the tensor of floats.
+        numbers: of 8 bits.
+        scale: for each index of their first axis.
+    """
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,) = model.subgraphs
+    tensor, described = copy.copy(graph.tensors[like]), schema.QuantizationParametersT()
+    described.scale = scale.astype(np.float32)
+    described.zeroPoint = np.zeros(len(scale), np.int64)
+    described.quantizedDimension = 0
+    tensor.name = text(tensor.name).encode() + b";whole"
+    tensor.type, tensor.buffer = schema.TensorType.INT8, len(model.buffers)
+    tensor.quantization = described
+    model.buffers.append(buffer(numbers))
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def set_float_ends(model: Any) -> None:
+    """Have a file take and return floats where the converter had it take whole numbers."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,), builtin = model.subgraphs, schema.BuiltinOperator
+    ends = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
+    for end, tensors in ends.items():
+        for place, old in enumerate(tensors):
+            if graph.tensors[old].type not in (schema.TensorType.INT8, schema.TensorType.UINT8):
+                continue
+            new = tensors[place] = _add_floats(graph, old)
+            for entry in getattr(model.signatureDefs[0], end):
+                entry.tensorIndex = new if entry.tensorIndex == old else entry.tensorIndex
+            if end == "inputs":
+                graph.operators.insert(0, _operator(model, builtin.QUANTIZE, new, old))
+            else:
+                graph.operators.append(_operator(model, builtin.DEQUANTIZE, old, new))
+    graph.inputs, graph.outputs = ends["inputs"], ends["outputs"]
+
+
+def halve_constants(model: Any) -> None:
+    """Have a file hold its floats in half precision; operators read them as what they were."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    (graph,) = model.subgraphs
+    added = []
+    for old in range(len(graph.tensors)):
+        tensor = graph.tensors[old]
+        floats = constant(model, tensor)
+        if floats is None or floats.size < 2:
+            continue
+        new = _add_floats(graph, old)
+        tensor.type, tensor.buffer = schema.TensorType.FLOAT16, len(model.buffers)
+        tensor.name = text(tensor.name).encode() + b";half"
+        model.buffers.append(buffer(floats.astype(np.float16)))
+        for operator in graph.operators:
+            operator.inputs = [new if i == old else i for i in operator.inputs]
+        added.append(_operator(model, schema.BuiltinOperator.DEQUANTIZE, old, new))
+    graph.operators = [*added, *graph.operators]
+
+
+def _add_floats(graph: Any, like: int) -> int:
+    """Add a tensor of floats like another; return its number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    tensor = copy.copy(graph.tensors[like])
+    tensor.type, tensor.buffer, tensor.quantization = schema.TensorType.FLOAT32, 0, None
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _operator(model: Any, builtin: int, given: int, made: int) -> Any:
+    """Return an operator that makes one tensor of one."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
+    if builtin not in codes:
+        code = schema.OperatorCodeT()
+        code.builtinCode = code.deprecatedBuiltinCode = builtin
+        code.version = _VERSION
+        model.operatorCodes.append(code)
+        codes.append(builtin)
+    operator = schema.OperatorT()
+    operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(builtin), [given], [made]
+    return operator
+
+
+def drop_unused(model: Any) -> None:
+    """Leave the numbers that nothing reads any more out of a file."""
+    (graph,) = model.subgraphs
+    used = {*graph.inputs, *graph.outputs}
+    used.update(i for op in graph.operators for i in (*op.inputs, *op.outputs))
+    read = {graph.tensors[i].buffer for i in used if i >= 0}
+    read |= {entry.buffer for entry in model.metadata or []}
+    for number, tensor in enumerate(graph.tensors):
+        tensor.buffer = tensor.buffer if number in used else 0
+    for number, unused in enumerate(model.buffers):
+        if number not in read:
+            unused.data = None
 
 
 def kind(model: Any, operator: Any) -> str:
