@@ -11,14 +11,17 @@ import dataclasses
 import io
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pytest
 import torch
 from torch import nn
 
 from mvdeploy import models
 from mvdeploy.records import Artifact, ModuleInfo, Operator, Preprocessing
+from tests import shared
 
 SHAPE = (1, 3, 16, 16)
 
@@ -101,7 +104,19 @@ def network(name: str) -> tuple[nn.Module, dict[str, np.ndarray]]:
     return made, {"image": image}
 
 
-def program(name: str, folder: Path) -> Program:
+@pytest.fixture(scope="session")
+def program(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Program]:
+    """Return a function that gives a small program by its name."""
+    folder = shared.folder(tmp_path_factory) / "litert"
+    folder.mkdir(exist_ok=True)
+    with shared.locked(folder / "lock"):
+        if not (folder / "done").exists():
+            convert(folder)
+            (folder / "done").touch()
+    return lambda name: read(name, folder)
+
+
+def read(name: str, folder: Path) -> Program:
     """Return a program from a folder in which all lie."""
     path = folder / f"{name}.tflite"
     made, inputs = network(name)
