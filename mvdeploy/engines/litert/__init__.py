@@ -160,7 +160,7 @@ NATIVE = NativePlugin(
             _take_aar,
         ),
     ),
-    sources=("engines/litert.c", "dtypes.c", "text.c"),
+    sources=("engines/litert.c", "dtypes.c"),
 )
 
 
