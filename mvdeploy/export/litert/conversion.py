@@ -18,8 +18,8 @@ from torch.export import ExportedProgram
 
 from mvdeploy.errors import EngineError
 from mvdeploy.export.litert import whole_numbers
-from mvdeploy.export.litert.muting import muted
 from mvdeploy.quantization import rewriting
+from mvdeploy.quiet import muted
 from mvdeploy.records import TensorInfo
 
 SIGNATURE = "serving_default"

@@ -7,7 +7,7 @@ from collections import Counter
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from mvdeploy.export.litert.muting import muted
+from mvdeploy.quiet import muted
 from mvdeploy.records import Delegation, Operator, Undelegated
 
 _DELEGATE = "DELEGATE"

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections import Counter
+from collections.abc import Sequence
 from typing import Any
 
 from mvdeploy.errors import EngineError
@@ -16,7 +17,7 @@ from mvdeploy.export import Subject
 from mvdeploy.export.litert import schema
 from mvdeploy.export.litert.conversion import Converted, Node
 from mvdeploy.export.litert.whole_numbers import Weights, set_weights
-from mvdeploy.records import Operator
+from mvdeploy.records import Operator, TensorInfo
 
 _WEIGHTED = {
     "FULLY_CONNECTED": ("linear", "addmm", "matmul", "mm"),
@@ -40,12 +41,15 @@ class Named:
     operators: tuple[Operator, ...]
 
 
-def named(converted: Converted, subject: Subject, weights: Weights) -> Named:
+def named(
+    converted: Converted, subject: Subject, outputs: Sequence[TensorInfo], weights: Weights
+) -> Named:
     """Name the tensors of a file, and store what is known of it.
 
     Args:
         converted: the file.
         subject: that it was made of.
+        outputs: of the file, in order.
         weights: of linear layers that are given whole ones.
 
     Raises:
@@ -59,7 +63,7 @@ def named(converted: Converted, subject: Subject, weights: Weights) -> Named:
     nodes = _nodes(model, graph, converted)
     set_weights(model, graph, nodes, weights)
     schema.drop_unused(model)
-    _rename(graph, nodes, converted.nodes, subject)
+    _rename(graph, nodes, converted.nodes, subject.inputs, outputs)
     schema.add_facts(model, subject.facts)
     return Named(schema.packed(model), tuple(_operators(model, graph, nodes, converted.nodes)))
 
@@ -102,7 +106,13 @@ def _fill(graph: Any, found: list[str | None]) -> None:
             found[i] = next((name for name in before if name is not None), None)
 
 
-def _rename(graph: Any, found: list[str], nodes: dict[str, Node], subject: Subject) -> None:
+def _rename(
+    graph: Any,
+    found: list[str],
+    nodes: dict[str, Node],
+    inputs: Sequence[TensorInfo],
+    outputs: Sequence[TensorInfo],
+) -> None:
     left = Counter(found)
     for operator, name in zip(graph.operators, found, strict=True):
         left[name] -= 1
@@ -111,7 +121,7 @@ def _rename(graph: Any, found: list[str], nodes: dict[str, Node], subject: Subje
         for number, output in enumerate(operator.outputs):
             parts = [label, f"{left[name]}" if left[name] else "", f"{number}" if number else ""]
             graph.tensors[output].name = ":".join(filter(None, parts)).encode()
-    for tensors, infos in ((graph.inputs, subject.inputs), (graph.outputs, subject.outputs)):
+    for tensors, infos in ((graph.inputs, inputs), (graph.outputs, outputs)):
         for tensor, info in zip(tensors, infos, strict=True):
             graph.tensors[tensor].name = info.name.encode()
 

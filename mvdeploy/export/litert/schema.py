@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+import hashlib
 from typing import Any
 
 import numpy as np
@@ -29,6 +30,14 @@ def packed(model: Any) -> bytes:
     builder = flatbuffers.Builder(1 << 20)
     builder.Finish(model.Pack(builder), file_identifier=IDENTIFIER)
     return bytes(builder.Output())
+
+
+def held(data: bytes) -> frozenset[str]:
+    """Return the sha256 of every constant tensor that a file holds."""
+    buffers = (buffer.data for buffer in unpacked(data).buffers)
+    return frozenset(
+        hashlib.sha256(bytes(data)).hexdigest() for data in buffers if data is not None
+    )
 
 
 def add_facts(model: Any, facts: dict[str, str]) -> None:
@@ -179,6 +188,11 @@ def kind(model: Any, operator: Any) -> str:
     return _kinds().get(number, str(number))
 
 
+def type_of(tensor: Any) -> str:
+    """Return the element type of a tensor, such as ``FLOAT32``."""
+    return _types().get(tensor.type, str(tensor.type))
+
+
 def text(raw: bytes | str | None) -> str:
     """Return a name in a file."""
     return raw.decode(errors="replace") if isinstance(raw, bytes) else raw or ""
@@ -189,4 +203,12 @@ def _kinds() -> dict[int, str]:
     from ai_edge_litert import schema_py_generated as schema
 
     members = vars(schema.BuiltinOperator).items()
+    return {value: name for name, value in members if isinstance(value, int)}
+
+
+@functools.cache
+def _types() -> dict[int, str]:
+    from ai_edge_litert import schema_py_generated as schema
+
+    members = vars(schema.TensorType).items()
     return {value: name for name, value in members if isinstance(value, int)}
