@@ -82,7 +82,8 @@ class Kit:
     @property
     def is_current(self) -> bool:
         """Whether it is what would be built now."""
-        installed = {name: installed_version(name) for name in self.engines}
+        known = {name: installed_version(name) for name in engines.native()}
+        installed = {name: version for name, version in known.items() if version}
         return self.code == code_hash() and (self.build != GLIBC or self.engines == installed)
 
 

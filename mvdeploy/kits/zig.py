@@ -32,11 +32,11 @@ PAGE = 65536
 _LIBC = """
     __errno __libc_init _exit access alphasort calloc clock_getres clock_gettime close closedir
     dprintf dup2 fclose fcntl fgets fileno fopen fork fread free fscanf fstat ftell fwrite
-    getpid getrusage memchr memcmp memcpy memmove memset mkdir open opendir posix_memalign prctl
-    qsort read readdir readlink realloc remove rename scandir sched_getaffinity
-    sched_setaffinity setenv signal snprintf stat stderr strchr strcmp strcspn strdup strerror
-    strlen strncmp strrchr strsignal strspn strstr strtod strtol strtoll tolower vsnprintf
-    waitpid write
+    getpid getrusage memchr memcmp memcpy memmove memset mkdir mmap munmap open opendir
+    posix_memalign prctl qsort read readdir readlink realloc remove rename scandir
+    sched_getaffinity sched_setaffinity setenv signal snprintf stat stderr strchr strcmp strcspn
+    strdup strerror strlen strncmp strrchr strsignal strspn strstr strtod strtol strtoll tolower
+    vsnprintf waitpid write
 """
 _LIBDL = "dladdr dlerror dlopen dlsym"
 

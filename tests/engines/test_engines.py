@@ -28,7 +28,7 @@ def request(path, inputs, **fields) -> SessionRequest:
 
 
 def test_engines() -> None:
-    assert {*FORMAT, "coreml"} <= set(engines.names())
+    assert {*FORMAT, "coreml", "litert"} <= set(engines.names())
     assert list(engines.get("coreml").FORMATS) == ["coreml"]
     for name, format_name in FORMAT.items():
         engine = engines.get(name)

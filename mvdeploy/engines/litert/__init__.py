@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import errno
 import functools
 import importlib.metadata
 import mmap
@@ -35,7 +36,7 @@ from mvdeploy.engines.litert.library import (
     ProfilerEvent,
     Refusal,
     TensorType,
-    library,
+    loaded,
 )
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import elf, writing
@@ -100,6 +101,10 @@ _ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
 """Android's names of architectures."""
 
 _EXPORT_AGAIN = "Export the model again: the file is damaged, or another version made it."
+_FREE_MEMORY = (
+    "Free memory if there is little, or use a smaller model, batch or image size; if there is "
+    "enough, export the model again."
+)
 
 
 def _take_aar(path: Path, architecture: str, into: Path) -> str:
@@ -155,7 +160,7 @@ NATIVE = NativePlugin(
             _take_aar,
         ),
     ),
-    sources=("engines/litert.c", "dtypes.c", "text.c"),
+    sources=("engines/litert.c", "dtypes.c"),
 )
 
 
@@ -166,7 +171,7 @@ def version() -> str:
 
 def start() -> None:
     """Load the engine's library."""
-    library()
+    loaded()
 
 
 def options(threads: int) -> dict[str, str | int]:
@@ -208,7 +213,7 @@ class LitertSession:
 
     def __init__(self, request: SessionRequest) -> None:
         chosen = with_chosen(OPTIONS, options(request.threads), request.options)
-        self._engine = engine = library()
+        self._engine = engine = loaded()
         self._path, self._profile_to = request.path, request.profile_to
         freed = contextlib.ExitStack()
         self._close = weakref.finalize(self, freed.close)
@@ -249,7 +254,8 @@ class LitertSession:
 
     def _first(self) -> object:
         """Run the first inference; it says in words why it fails, the others just run."""
-        with _explained(f"failed to run {self._path.name}", self._said):
+        # This is when XNNPACK packs the weights and takes its memory.
+        with _explained(f"failed to run {self._path.name}", self._said, _FREE_MEMORY):
             self._run()
         # The engine's function itself, so that the timed loop runs no Python of ours.
         self.infer = self._run
@@ -357,6 +363,8 @@ def _mapped(path: Path, freed: contextlib.ExitStack) -> tuple[Any, ctypes.c_size
         with path.open("rb") as file:
             mapped = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_COPY)
     except (OSError, ValueError) as error:  # an empty file cannot be mapped
+        if getattr(error, "errno", None) == errno.ENOMEM:
+            raise MemoryError(str(error)) from error
         reason = getattr(error, "strerror", None) or error
         raise EngineError(f"{path} could not be read ({reason}).", "Check the path.") from error
     place = (ctypes.c_char * len(mapped)).from_buffer(mapped)
@@ -420,12 +428,15 @@ def _unfit(what: str) -> EngineError:
 
 
 @contextlib.contextmanager
-def _explained(what: str, said: Callable[[], str] = lambda: "") -> Iterator[None]:
+def _explained(
+    what: str, said: Callable[[], str] = lambda: "", remedy: str = _EXPORT_AGAIN
+) -> Iterator[None]:
     """Say in words what the engine refuses to do.
 
     Args:
         what: it could not do.
         said: tells what the engine has to say about it.
+        remedy: what to do then.
     """
     try:
         yield
@@ -433,7 +444,7 @@ def _explained(what: str, said: Callable[[], str] = lambda: "") -> Iterator[None
         reason = " ".join(f"{refusal}: {said()}".split()).rstrip(":. ")[:400]
         if refusal.is_memory:
             raise MemoryError(reason) from refusal
-        raise EngineError(f"LiteRT {version()} {what} ({reason}).", _EXPORT_AGAIN) from refusal
+        raise EngineError(f"LiteRT {version()} {what} ({reason}).", remedy) from refusal
 
 
 def open_session(request: SessionRequest) -> LitertSession:
@@ -485,7 +496,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """
     try:
         inferences = profile.read(path)
-    except (OSError, profile.BadProfileError) as error:
+    except profile.BadProfileError as error:
         raise _broken(str(error)) from error
     if len(inferences) < max(runs, 1):
         raise _broken(f"it has {len(inferences)} inferences of {runs}")

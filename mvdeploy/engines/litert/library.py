@@ -217,7 +217,7 @@ class Library:
 
 
 @functools.cache
-def library() -> Library:
+def loaded() -> Library:
     """Return the engine's functions.
 
     Raises:

@@ -41,13 +41,12 @@ def read(path: Path) -> list[list[Event]]:
     """Return the operators of each inference, in the order in which they ran.
 
     Raises:
-        OSError: the file cannot be read.
-        BadProfileError: it is no profile.
+        BadProfileError: it is no profile, or cannot be read.
     """
     try:
         told = json.loads(reading.text(path, limit=reading.RECORD, what="a profile"))["events"]
         return list(_inferences(map(_checked, told)))
-    except (ValueError, LookupError, TypeError, RecursionError) as error:
+    except (OSError, ValueError, LookupError, TypeError, RecursionError) as error:
         raise BadProfileError(f"it cannot be read ({error})") from error
 
 

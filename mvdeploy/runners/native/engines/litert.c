@@ -402,6 +402,9 @@ static mvdeploy_session *load(const mvdeploy_request *request, mvdeploy_error *e
 static bool explain(mvdeploy_session *session, int status, mvdeploy_error *error) {
   char *said = NULL;
   ok(status, error);
+  snprintf(error->remedy, sizeof error->remedy,
+           "Free memory if there is little, or use a smaller model, batch or image size; if there "
+           "is enough, export the model again.");
   if (api.CompiledModelGetErrorMessages(session->compiled, &said) == 0 && said != NULL) {
     size_t used = strlen(error->reason);
     said[strcspn(said, "\n")] = '\0';
