@@ -48,6 +48,12 @@ def where(command: F) -> F:
         ),
         options.precisions,
         options.quantising,
+        click.option(
+            "--portable",
+            is_flag=True,
+            help="Export networks as 'mvdeploy export' does, for any engine. [default: as the "
+            "device's engine runs them fastest, such as with operators of ONNX Runtime's own]",
+        ),
         declared("engine_options", _engine_options()),
     )
 
@@ -233,6 +239,7 @@ class Options:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float.
+        portable: networks are exported for any engine.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -250,6 +257,7 @@ class Options:
     left_out: tuple[str, ...]
     wish: Wish
     keep_float: tuple[str, ...]
+    portable: bool
     root: Path
     as_json: bool
     demands: Demands
@@ -273,6 +281,7 @@ class Options:
             left_out=self.left_out,
             wish=self.wish,
             keep_float=self.keep_float,
+            portable=self.portable,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -297,6 +306,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         formats=formats_for(given["formats"], profile, precisions),
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
+        portable=given["portable"],
         precisions=precisions,
         engine_options=given["engine_options"],
         link_options=given["link_options"],

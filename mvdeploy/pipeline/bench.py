@@ -66,6 +66,7 @@ class Request:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
+        portable: networks are exported for any engine, not as the device's runs them fastest.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -83,6 +84,7 @@ class Request:
     left_out: tuple[str, ...] = ()
     wish: calibration.Wish = calibration.DEFAULT
     keep_float: tuple[str, ...] = ()
+    portable: bool = False
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -108,6 +110,7 @@ class Request:
             self.said,
             self.network,
             self.keep_float,
+            portable=self.portable,
         )
 
     @property

@@ -67,6 +67,8 @@ def wanted(
     said: FileInputs | None = None,
     network: ModelSpec | None = None,
     keep_float: tuple[str, ...] = (),
+    *,
+    portable: bool = False,
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
@@ -78,6 +80,7 @@ def wanted(
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
         keep_float: patterns of modules of the networks that stay in float.
+        portable: export networks for any engine, not as the device's runs them fastest.
 
     Raises:
         UsageError: a file is damaged, nothing here runs it, or a format is not written in a
@@ -104,8 +107,9 @@ def wanted(
     if not any(file.artifact.read_from for file in files.values()):
         _demand_files_of_others(subjects, said, network)
     ways = [
-        (format_name, _options(format_name, precision, keep_float))
+        (format_name, _options(format_name, engine, precision, keep_float))
         for format_name in formats
+        for engine in ("" if portable else engines.for_format(format_name, available),)
         for precision in precisions
     ]
     for number, (format_name, options) in enumerate(ways):
@@ -120,10 +124,18 @@ def wanted(
 
 
 def _options(
-    format_name: str, precision: str | None, keep_float: tuple[str, ...]
+    format_name: str, engine: str, precision: str | None, keep_float: tuple[str, ...]
 ) -> export.Options:
-    """Return how a network is exported; only what has whole numbers keeps some of it in float."""
-    plain = export.options(format_name, precision=precision)
+    """Return how a network is exported; only what has whole numbers keeps some of it in float.
+
+    Args:
+        format_name: of the format.
+        engine: that runs it as fast as it can; empty for any engine.
+        precision: None for the format's usual one.
+        keep_float: patterns of modules.
+    """
+    preferred = engines.preferred(engine, format_name) if engine else {}
+    plain = export.options(format_name, preferred, precision=precision)
     if not keep_float or export.target(format_name, plain) is None:
         return plain
     return dataclasses.replace(plain, keep_float=keep_float)

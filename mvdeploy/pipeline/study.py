@@ -211,6 +211,7 @@ def _conditions(request: Request, seed: int) -> dict[str, str]:
         "address": request.device.address,
         "formats": ", ".join(request.formats),
         "precisions": ", ".join(p or "usual" for p in request.precisions),
+        **({"programs": "for any engine"} if request.portable else {}),
         "engine options": ", ".join(f"{k}={v}" for k, v in sorted(request.engine_options.items())),
         "left out": ", ".join(request.left_out),
         "photograph": str(request.photograph or ""),
