@@ -66,6 +66,12 @@ def where(command: F) -> F:
             help="Measure also a precision that an engine emulates there; the row says so.",
         ),
         options.quantising,
+        click.option(
+            "--portable",
+            is_flag=True,
+            help="Export networks as 'mvdeploy export' does, for any engine. [default: as the "
+            "device's engine runs them fastest, such as with operators of ONNX Runtime's own]",
+        ),
         declared("engine_options", _engine_options()),
     )
 
@@ -266,6 +272,7 @@ class Options:
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float.
         shelf: where exports are kept; None for nowhere.
+        portable: networks are exported for any engine.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -286,6 +293,7 @@ class Options:
     wish: Wish
     keep_float: tuple[str, ...]
     shelf: Shelf | None
+    portable: bool
     root: Path
     as_json: bool
     demands: Demands
@@ -312,6 +320,7 @@ class Options:
             wish=self.wish,
             keep_float=self.keep_float,
             shelf=self.shelf,
+            portable=self.portable,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -339,6 +348,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         force=given["force"],
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
+        portable=given["portable"],
         precisions=precisions,
         engine_options=given["engine_options"],
         link_options=given["link_options"],

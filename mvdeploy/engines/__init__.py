@@ -31,6 +31,10 @@ session is opened) and has:
 ``emulated(precision, architecture)``
     in a clause, why what it runs is not computed in the precision's own numbers there, so that its
     latency is not that of the precision; empty where it is. An engine may lack it.
+``prefers(format_name)``
+    the format's own options, by name, with which it runs a program fastest. A network is exported
+    so for being measured in it, unless a program for any engine is asked for; an engine without it
+    takes what the format writes of itself.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
@@ -321,6 +325,12 @@ def chosen_by_environment(variables: Mapping[str, str]) -> tuple[str, ...]:
 def declared(engine: str) -> tuple[Option, ...]:
     """Return what can be chosen about the sessions of an engine."""
     return getattr(get(engine), "OPTIONS", ())
+
+
+def preferred(engine: str, format_name: str) -> Mapping[str, str]:
+    """Return the options of a format, by name, with which an engine runs programs fastest."""
+    own: Callable[[str], Mapping[str, str]] | None = getattr(get(engine), "prefers", None)
+    return own(format_name) if own is not None else {}
 
 
 def words(engine: str) -> Mapping[str, tuple[str, str]]:

@@ -39,6 +39,23 @@ PACKAGES = ("onnxruntime",)
 RUNNERS = ("host", "native")
 ENVIRONMENT = ("ORT_*", "MLAS_*")
 
+OPTIONS = (
+    Option(
+        "spinning",
+        "--spinning",
+        "onnxruntime: whether threads that wait for one another keep their cores busy. "
+        "[default: on]",
+        choices=("on", "off"),
+    ),
+    Option(
+        "placement",
+        "--placement",
+        "onnxruntime: whether each thread beside the first stays on a core of its own. "
+        "[default: free]",
+        choices=("free", "pinned"),
+    ),
+)
+
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
 
@@ -154,8 +171,32 @@ def _library() -> Any:
     return importlib.import_module("onnxruntime")
 
 
+def prefers(format_name: str) -> dict[str, str]:
+    """Return with which options programs run fastest: with operators of its own."""
+    return {"operators": "onnxruntime"} if format_name == "onnx" else {}
+
+
+def lacks(precision: str, architecture: str) -> str:
+    """Return why programs of a precision cannot run on an architecture; empty if they can."""
+    return "ONNX Runtime has no kernels for bf16 on CPUs" if precision == "bf16" else ""
+
+
+def emulated(precision: str, architecture: str) -> str:
+    """Return in what a precision is computed that an architecture has no kernels for, or nothing.
+
+    On arm64 there are kernels for half precision. Elsewhere its operators run in single precision,
+    with a Cast before and behind each piece of the graph.
+    """
+    if precision == "fp16" and architecture not in ("aarch64", "arm64"):
+        return "ONNX Runtime computes fp16 as fp32 between casts here"
+    return ""
+
+
 def options(threads: int) -> dict[str, str | int]:
-    """Return what a session is opened with; all but the threads are the engine's defaults."""
+    """Return what a session is opened with; all but the threads are the engine's defaults.
+
+    No other spinning or placement was faster, see ``benchmarks/onnx_fast.py``.
+    """
     return {
         "provider": "CPUExecutionProvider",
         "intra_op_num_threads": threads,
@@ -163,6 +204,7 @@ def options(threads: int) -> dict[str, str | int]:
         "graph_optimization_level": "ORT_ENABLE_ALL",
         "execution_mode": "ORT_SEQUENTIAL",
         "spinning": "on",
+        "placement": "free",
     }
 
 
@@ -176,6 +218,8 @@ def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -
     session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    if chosen["placement"] == "pinned" and (places := _places(int(chosen["intra_op_num_threads"]))):
+        session_options.add_session_config_entry("session.intra_op_thread_affinities", places)
     # Errors are raised as well; warnings are about its own graph file.
     session_options.log_severity_level = 4
     if profile_to is not None:
@@ -186,6 +230,13 @@ def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -
             "session.optimized_model_external_initializers_file_name", _WEIGHTS
         )
     return session_options
+
+
+def _places(threads: int) -> str:
+    """Return a core for each thread but the first, as the engine counts them: from one on."""
+    own = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    cores = sorted(own(0))
+    return ";".join(str(cores[number % len(cores)] + 1) for number in range(1, threads))
 
 
 def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) -> Any:
@@ -230,7 +281,7 @@ class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
     def __init__(self, request: SessionRequest) -> None:
-        chosen = with_chosen((), options(request.threads), request.options)
+        chosen = with_chosen(OPTIONS, options(request.threads), request.options)
         self._profile_to = profile_to = request.profile_to
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
@@ -294,7 +345,7 @@ def open_session(request: SessionRequest) -> OrtSession:
     """Load an ONNX file, which names its outputs itself.
 
     Raises:
-        UsageError: the request chooses an option; there is none.
+        UsageError: there is no such option, or it has no such value.
     """
     return OrtSession(request)
 

@@ -71,6 +71,7 @@ class Request:
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
         shelf: where exports are kept, and taken from; None to make each.
+        portable: networks are exported for any engine, not as the device's runs them fastest.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -91,6 +92,7 @@ class Request:
     engines: tuple[str, ...] = ()
     force: bool = False
     shelf: Shelf | None = None
+    portable: bool = False
 
     @property
     def choice(self) -> Choice:
@@ -114,7 +116,14 @@ class Request:
         Raises:
             UsageError: a file is no artifact, or the device has no engine for one of them.
         """
-        return prepare.wanted(self.subjects, self.choice, self.said, self.network, self.keep_float)
+        return prepare.wanted(
+            self.subjects,
+            self.choice,
+            self.said,
+            self.network,
+            self.keep_float,
+            portable=self.portable,
+        )
 
     @property
     def files(self) -> tuple[tuple[Path, Artifact], ...]:

@@ -67,6 +67,8 @@ def wanted(
     said: FileInputs | None = None,
     network: ModelSpec | None = None,
     keep_float: tuple[str, ...] = (),
+    *,
+    portable: bool = False,
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
@@ -76,6 +78,7 @@ def wanted(
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
         keep_float: patterns of modules of the networks that stay in float.
+        portable: export networks for any engine, not as the device's runs them fastest.
 
     Raises:
         UsageError: a file is damaged, nothing here runs it, or a format is not written in a
@@ -107,7 +110,7 @@ def wanted(
     networks = [s for s in subjects if isinstance(s, ModelSpec)]
     found, left_out = ways.of_networks(choice) if networks or not files else ((), ())
     for number, way in enumerate(found or (None,)):
-        options = _options(way.format, way.precision, keep_float) if way else export.DEFAULTS
+        options = _options(way, keep_float, portable=portable) if way else export.DEFAULTS
         if way:
             export.check_options(way.format, options)
         for subject in subjects:
@@ -137,12 +140,17 @@ def _emulated(case: Case, way: Way) -> tuple[Finding, ...]:
     return (Finding("emulated_precision", Level.WARNING, values),)
 
 
-def _options(
-    format_name: str, precision: str | None, keep_float: tuple[str, ...]
-) -> export.Options:
-    """Return how a network is exported; only what has whole numbers keeps some of it in float."""
-    plain = export.options(format_name, precision=precision)
-    if not keep_float or export.target(format_name, plain) is None:
+def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> export.Options:
+    """Return how a network is exported; only what has whole numbers keeps some of it in float.
+
+    Args:
+        way: how it is measured.
+        keep_float: patterns of modules.
+        portable: for any engine, and not as the way's runs it fastest.
+    """
+    preferred = {} if portable else engines.preferred(way.engine, way.format)
+    plain = export.options(way.format, preferred, precision=way.precision)
+    if not keep_float or export.target(way.format, plain) is None:
         return plain
     return dataclasses.replace(plain, keep_float=keep_float)
 

@@ -192,7 +192,9 @@ def spec_of(row: StudyRow, seed: int) -> ModelSpec:
 
 
 def _cases(spec: ModelSpec, request: Request) -> list[Case]:
-    found = prepare.wanted((spec,), request.choice, keep_float=request.keep_float)
+    found = prepare.wanted(
+        (spec,), request.choice, keep_float=request.keep_float, portable=request.portable
+    )
     return [wanted.case for wanted in found]
 
 
@@ -211,6 +213,7 @@ def _conditions(request: Request, seed: int) -> dict[str, str]:
         "formats": ", ".join(dict.fromkeys(way.format for way in found)),
         **({"engines": ", ".join(way.engine for way in found)} if request.engines else {}),
         "precisions": ", ".join(p or "usual" for p in request.precisions),
+        **({"programs": "for any engine"} if request.portable else {}),
         "engine options": ", ".join(f"{k}={v}" for k, v in sorted(request.engine_options.items())),
         "left out": ", ".join(request.left_out),
         "photograph": str(request.photograph or ""),

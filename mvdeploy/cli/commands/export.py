@@ -254,11 +254,8 @@ def _show(exported: Exported) -> None:
     if artifact.spec.weights is not None:
         click.echo(f"  weights: {clean(artifact.spec.weights.text)}")
     click.echo(f"  passes: {_passes(artifact)}")
-    for line in _prepared(artifact):
+    for line in (*_prepared(artifact), *_backend(artifact)):
         click.echo(f"  {line}")
-    if artifact.delegation is not None:
-        for line in _delegation(artifact.backend, artifact.delegation):
-            click.echo(f"  {line}")
     if artifact.placement is not None:
         for line in _placement(artifact.placement):
             click.echo(f"  {line}")
@@ -325,6 +322,13 @@ def _prepared(artifact: Artifact) -> Iterator[str]:
             more = f"; and {len(report.changed) - SHOWN} more" if report.changed[SHOWN:] else ""
             moved = f"{report.max_abs_difference:.1e}"
             yield f"{report.name} (moved the outputs by {moved}): {shown}{more}"
+
+
+def _backend(artifact: Artifact) -> list[str]:
+    """Say what the program was written for, where its format has a choice."""
+    if artifact.delegation is not None:
+        return _delegation(artifact.backend, artifact.delegation)
+    return [f"written for {artifact.backend}, with operators of its own"] * bool(artifact.backend)
 
 
 def _delegation(backend: str, delegation: Delegation) -> list[str]:

@@ -11,13 +11,14 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+import onnx
 from onnx.reference import ReferenceEvaluator
 
 from mvdeploy.export.onnx import CONTRIBUTED
-from mvdeploy.export.onnx._graph import Graph, Linear, Shape, attribute, node
+from mvdeploy.export.onnx._graph import Graph, Shape, attribute, node
 
 if TYPE_CHECKING:
     from onnx import NodeProto
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 
 _MOVING = ("Transpose", "Reshape", "Split", "Gather", "Squeeze", "Unsqueeze", "Slice", "Identity")
 """Operators that move numbers and change none; the first input is what is moved."""
+
+_BY_CHANNEL = {"MatMulIntegerToFloat": (1, 3, 6), "DynamicQuantizeMatMul": (1, 2, 4)}
+"""ONNX Runtime's linear layers in whole numbers → inputs with the output channels last."""
 
 _QUERIES = _VALUES = (0, 2, 1, 3)
 _KEYS = (0, 3, 1, 2)
@@ -129,17 +133,19 @@ def _scores(graph: Graph, softmax: NodeProto) -> _Scores | None:
 def _added(graph: Graph, own: NodeProto) -> tuple[str, str]:
     """Return what an addition is given, that of four known dimensions which it spreads second."""
     for name, other in (own.input, reversed(own.input)):
-        scores, bias = graph.shape(name), graph.shape(other)
-        known = scores is not None and bias is not None and len(scores) == len(bias) == 4
-        if known and bias[2:] == scores[2:] and all(map(_spreads, bias[:2], scores[:2])):
-            maker = graph.made_by.get(name)
-            if maker is not None and (maker.op_type == "MatMul" or _factor(graph, maker)):
-                return str(name), str(other)
+        maker = graph.made_by.get(name)
+        of_product = maker is not None and (maker.op_type == "MatMul" or _factor(graph, maker))
+        if of_product and _spreads(graph.shape(other), graph.shape(name)):
+            return str(name), str(other)
     return "", ""
 
 
-def _spreads(size: int | str, over: int | str) -> bool:
-    return size in (1, over)
+def _spreads(bias: Shape | None, scores: Shape | None) -> bool:
+    """Say whether the operator takes a bias: one for all images or heads, or one for each."""
+    if bias is None or scores is None or not len(bias) == len(scores) == 4:
+        return False
+    ones = all(size in (1, over) for size, over in zip(bias[:2], scores[:2], strict=True))
+    return ones and bias[2:] == scores[2:]
 
 
 def _factor(graph: Graph, own: NodeProto) -> tuple[str, float] | None:
@@ -193,7 +199,7 @@ def _operand(graph: Graph, name: str, layout: tuple[int, ...]) -> _Operand | Non
             columns = _columns(graph, way, before, layout)
             if columns is not None and np.array_equal(columns, np.arange(int(before[2]))):
                 found = _Operand(name, None, scale)
-            elif columns is not None and graph.linear(name) is not None:
+            elif columns is not None and _is_layer(graph, name):
                 found = _Operand(name, columns, scale)
     return found
 
@@ -210,43 +216,57 @@ def _columns(
         others = {name: graph.constant(name) for name in own.input[1:] if name}
         if any(value is None for value in others.values()):
             return None
-        moved = ReferenceEvaluator(own).run(None, {own.input[0]: moved, **others})[place]
+        given: dict[str, Any] = {own.input[0]: moved, **others}
+        moved = ReferenceEvaluator(own).run(None, given)[place]
     tokens = moved.transpose(layout).reshape(*numbers.shape[:2], -1)
     columns: Array = tokens[0, 0]
     return columns if np.array_equal(tokens, numbers[:, :, :1] + columns) else None
+
+
+def _is_layer(graph: Graph, name: str) -> bool:
+    own = graph.made_by.get(name)
+    return graph.linear(name) is not None or (own is not None and own.op_type in _BY_CHANNEL)
 
 
 def _fused(graph: Graph, found: _Attention) -> Iterator[NodeProto]:
     """Yield the operator with what it is given, and have it make what the last node made."""
     names = []
     for operand, what in zip(found.operands, ("queries", "keys", "values"), strict=True):
-        linear = graph.linear(operand.tensor)
         names.append(operand.tensor)
-        if operand.columns is not None and linear is not None:
+        if operand.columns is not None:
             names[-1] = f"{operand.tensor}_{what}"
-            yield from _layer(graph, linear, operand.columns, names[-1])
+            graph.tell(names[-1], operand.tensor, len(operand.columns))
+            yield from _layer(graph, operand.tensor, operand.columns, names[-1])
     scale = found.scores.scale * found.operands[0].scale * found.operands[1].scale
     out, name = found.end.output[0], found.end.name
     found.end.output[0], found.end.name = f"{out}_by_parts", f"{name}_by_parts"
     joined = out if found.end.op_type == "Reshape" else f"{out}_joined"
     given = [*names, "", "", found.scores.bias] if found.scores.bias else names
     own = f"{CONTRIBUTED}:MultiHeadAttention"
-    yield node(
-        own, given, (joined,), found.softmax, found.softmax.name, num_heads=found.heads, scale=scale
-    )
+    settings: dict[str, Any] = {"num_heads": found.heads, "scale": scale}
+    yield node(own, given, (joined,), found.softmax, found.softmax.name, **settings)
     if joined != out:
-        sizes = np.array([0, 0, found.heads, -1])
-        shape = graph.hold(f"{out}_shape", sizes)
+        shape = graph.hold(f"{out}_shape", np.array([0, 0, found.heads, -1]))
         yield node("Reshape", (joined, shape), (out,), found.end, name)
 
 
-def _layer(graph: Graph, linear: Linear, columns: Array, out: str) -> Iterator[NodeProto]:
+def _layer(graph: Graph, name: str, columns: Array, out: str) -> Iterator[NodeProto]:
     """Yield a linear layer with some of the outputs of another."""
+    linear, own = graph.linear(name), graph.made_by[name]
+    if linear is None:
+        copy = onnx.NodeProto()
+        copy.CopyFrom(own)
+        copy.name, copy.output[0] = f"node_{out}", out
+        for at in _BY_CHANNEL[own.op_type]:
+            value = graph.constant(own.input[at]) if at < len(own.input) else None
+            if value is not None and value.size > 1:
+                copy.input[at] = graph.hold(f"{out}_{at}", value[..., columns])
+        yield copy
+        return
     weight, bias = graph.constant(linear.weight), graph.constant(linear.bias)
-    held = graph.hold(f"{out}_weight", weight[:, columns])
+    held = graph.hold(f"{out}_weight", np.asarray(weight)[:, columns])
     product = f"{out}_product" if bias is not None else out
-    for name in (product, out):
-        graph.tell(name, linear.given, len(columns))
+    graph.tell(product, name, len(columns))
     yield node("MatMul", (linear.given, held), (product,), linear.product)
     if bias is not None:
         added = graph.hold(f"{out}_bias", bias[columns])
