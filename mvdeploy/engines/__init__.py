@@ -60,7 +60,7 @@ import dataclasses
 import fnmatch
 import importlib.metadata
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -371,23 +371,23 @@ def demand(engine: str) -> None:
     """Check that an engine is installed here.
 
     Raises:
-        UsageError: it is not; names the extra of mvdeploy that brings it, if there is one.
+        UsageError: it is not.
     """
     absent = missing(engine)
     if absent:
         raise UsageError(
             f"The engine '{engine}' is not installed here ({', '.join(absent)}).",
-            f"Install it: pip install {_bringing(absent[0])}.",
+            f"Install it: pip install {requirements(absent)}.",
         )
 
 
-def _bringing(package: str) -> str:
-    """Return what is installed to have a package: an extra of mvdeploy, where one has it."""
-    for line in importlib.metadata.requires("mvdeploy") or ():
-        extra = re.search(r"""extra == ["']([\w-]+)["']""", line)
-        if extra and extra[1] != "dev" and re.match(rf"{re.escape(package)}\b", line):
-            return f"'mvdeploy[{extra[1]}]'"
-    return package
+def requirements(packages: Iterable[str]) -> str:
+    """Return packages as pip is told of them, in the versions that mvdeploy takes."""
+    known = {
+        re.split(r"[^\w.-]", line, maxsplit=1)[0]: line.partition(";")[0].replace(" ", "")
+        for line in importlib.metadata.requires("mvdeploy") or ()
+    }
+    return " ".join(f"'{known.get(name, name)}'" for name in packages)
 
 
 def session_options(engine: str, precision: str, given: Mapping[str, str]) -> dict[str, str]:

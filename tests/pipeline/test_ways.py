@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import platform
+import re
 from pathlib import Path
 
 import pytest
@@ -120,19 +121,19 @@ def test_what_cannot_be_is_refused_in_a_sentence(choice: Choice, message: str) -
         ways.of_networks(choice)
 
 
-def test_an_engine_that_is_not_installed_is_named_with_its_extra(
+def test_an_engine_that_is_not_installed_is_named_with_what_to_install(
     twin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(engines.get(twin), "PACKAGES", ("pycocotools-none",), raising=True)
-    with pytest.raises(UsageError, match="'wtwin' is not installed here") as error:
+    monkeypatch.setattr(engines.get(twin), "PACKAGES", ("onnxruntime", "no-such-engine"))
+    with pytest.raises(UsageError, match=r"'wtwin' is not installed here \(no-such-engine\)") as e:
         ways.of_networks(Choice(HOST, engines=(twin,)))
-    assert error.value.remedy == "Install it: pip install pycocotools-none."
+    assert e.value.remedy == "Install it: pip install 'no-such-engine'."
     assert twin not in {way.engine for way in ways.of_networks(Choice(HOST, engines=(ALL,)))[0]}
-    requires = ["pycocotools-none>=2 ; extra == 'eval'", "pycocotools-none ; extra == 'dev'"]
-    monkeypatch.setattr("importlib.metadata.requires", lambda _: requires)
-    with pytest.raises(UsageError) as error:
-        engines.demand(twin)
-    assert "'mvdeploy[eval]'" in error.value.remedy
+
+
+def test_pip_is_told_the_versions_that_are_taken() -> None:
+    said = engines.requirements(("openvino", "no-such-engine"))
+    assert re.fullmatch(r"'openvino[<>=.,\d]+' 'no-such-engine'", said)
 
 
 def test_what_an_engine_sets_for_a_precision_yields_to_what_is_chosen(
