@@ -35,6 +35,9 @@ session is opened) and has:
     the format's own options, by name, with which it runs a program fastest. A network is exported
     so for being measured in it, unless a program for any engine is asked for; an engine without it
     takes what the format writes of itself.
+``RUNNING_SUMS``
+    names of precisions in which its kernels add up products, which costs more digits than rounding
+    the results; an engine may lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
@@ -352,6 +355,11 @@ def emulated(engine: str, precision: str, architecture: str) -> str:
 def _clause(function: str, engine: str, precision: str, architecture: str) -> str:
     say: Callable[[str, str], str] = getattr(get(engine), function, lambda *_: "")
     return say(precision, architecture) if architecture else ""
+
+
+def has_running_sums(engine: str, precision: str) -> bool:
+    """Say whether an engine's kernels add up products in a precision."""
+    return precision in getattr(get(engine), "RUNNING_SUMS", ())
 
 
 def missing(engine: str) -> tuple[str, ...]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
-from mvdeploy import links
+from mvdeploy import engines, links
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError
 from mvdeploy.links import Link
 from mvdeploy.pipeline import origin
@@ -100,7 +100,10 @@ class Judge:
         with _needed_to_judge():
             reference, network = self._reference(case, artifact)
         try:
-            parity = compare_outputs(artifact, reference, outputs, engine=engine)
+            running = engines.has_running_sums(case.engine, artifact.precision)
+            parity = compare_outputs(
+                artifact, reference, outputs, engine=engine, running_sums=running
+            )
         except CheckFailed as error:
             raise EngineError(error.message, error.remedy) from error
         if not parity.passed:

@@ -48,6 +48,8 @@ class Precision:
             None where that is not judged.
         rounding: ``with rounding(network) as copy`` gives a copy of a network that rounds every
             result as a program of this precision does. None where that is the network.
+        summing: as `rounding`, with products that are added up in the precision too, as by engines
+            whose ``RUNNING_SUMS`` names it.
         compresses: programs hold other weights than the network, see `stored`. What that costs is
             measured of the network after the passes, with BatchNorm folded into them; inner tensors
             are compared with those of the network with such weights.
@@ -79,6 +81,7 @@ class Precision:
     min_snr_db: float
     max_ratio: float | None = None
     rounding: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
+    summing: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
     compresses: bool = False
     stored: Callable[[Tensor, int], Tensor] = lambda weight, axis: weight
     table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None

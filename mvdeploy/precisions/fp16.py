@@ -10,24 +10,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision, channel_axes
 from mvdeploy.precisions._dispatch import dispatching
+from mvdeploy.precisions._running_sums import running_sums
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def halved(
-    stored: Callable[[Tensor, int], Tensor], dtype: str = "float16"
+    stored: Callable[[Tensor, int], Tensor], dtype: str = "float16", *, sums: bool = False
 ) -> Callable[[nn.Module], AbstractContextManager[nn.Module]]:
     """Return what gives a copy with weights as stored that rounds every result, while entered.
 
     Args:
         stored: a weight and the axis of its output channels → the same as it is held, in half.
         dtype: what results are rounded to.
+        sums: whether products are added up in it too.
     """
 
     @contextmanager
@@ -43,7 +45,11 @@ def halved(
                     parameter.data = stored(parameter.data, axes[name]).float()
             for buffer in copied.buffers():
                 buffer.data = _rounded(buffer.data, dtype)
-            with _autocasts() as entered, _halves(entered, dtype):
+            with ExitStack() as stack:
+                entered = stack.enter_context(_autocasts())
+                stack.enter_context(_halves(entered, dtype))
+                if sums:
+                    stack.enter_context(running_sums(lambda tensor: _rounded(tensor, dtype)))
                 yield copied
 
     return rounding
@@ -111,6 +117,7 @@ PRECISION = Precision(
     sure_db=50.0,
     min_snr_db=45.0,
     rounding=rounding,
+    summing=halved(_half, sums=True),
     stored=_half,
     halves=True,
     formats=("onnx", "executorch"),

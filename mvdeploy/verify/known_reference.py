@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from mvdeploy import precisions
 from mvdeploy.files import writing
 from mvdeploy.records import Artifact
 from mvdeploy.verify import images, reference
@@ -54,8 +55,14 @@ class KnownReference:
         def plain_sums() -> Mapping[str, Outputs]:
             return reference.with_plain_sums(artifact, network(), inputs, name)
 
+        def summed() -> Mapping[str, Outputs]:
+            return reference.with_sums(artifact, network(), inputs, name)
+
         rounded = None if self.rounded is None else {name: self.rounded}
-        return Reference({name: self.outputs}, rounded, self.not_exact, plain_sums)
+        known = precisions.judging(artifact).summing is not None
+        return Reference(
+            {name: self.outputs}, rounded, self.not_exact, plain_sums, summed if known else None
+        )
 
     def save(self, path: Path) -> None:
         """Write it to a file.

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from mvdeploy import precisions, tasks
+from mvdeploy import engines, precisions, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed
 from mvdeploy.records import (
@@ -85,7 +85,8 @@ def check(
         for name, outputs in actual.items():
             watch(name, outputs)
         title, spread = verifiers.title(engine), _largest_spread(expected.outputs.values())
-        parity = _judged(yardstick.artifact, title, expected, actual, spread)
+        running = _has_running_sums(engine, yardstick.artifact)
+        parity = _judged(yardstick.artifact, title, expected, actual, spread, running=running)
         if yardstick.rewritten is not None:
             parity = _looked_into(parity, _Inside(yardstick, path, engine, probing, watch))
     finally:
@@ -125,7 +126,12 @@ def _lowest_snr(expected: Outputs, got: Outputs) -> float | None:
 
 
 def compare_outputs(
-    artifact: Artifact, expected: Reference, device_outputs: Outputs, *, engine: str
+    artifact: Artifact,
+    expected: Reference,
+    device_outputs: Outputs,
+    *,
+    engine: str,
+    running_sums: bool = False,
 ) -> Parity:
     """Compare what came out of an artifact elsewhere; whether the check is blind is not judged.
 
@@ -134,6 +140,7 @@ def compare_outputs(
         expected: see `reference`; of one input.
         device_outputs: the artifact's, by name.
         engine: what ran it, and where, in words.
+        running_sums: whether that adds up products in the artifact's precision.
 
     Raises:
         UsageError: there is no such precision or task.
@@ -141,7 +148,7 @@ def compare_outputs(
     """
     (name,) = expected.outputs
     actual = {name: numeric(artifact, device_outputs)}
-    return _judged(artifact, engine, expected, actual, None)
+    return _judged(artifact, engine, expected, actual, None, running=running_sums)
 
 
 def demand(parity: Parity, label: str) -> None:
@@ -186,16 +193,41 @@ def _where(parity: Parity) -> str:
     return "".join(f"; {cause}" for cause in causes)
 
 
+def _has_running_sums(verifier: str, artifact: Artifact) -> bool:
+    known = verifier in engines.names()
+    return known and engines.has_running_sums(verifier, artifact.precision)
+
+
 def _judged(
     artifact: Artifact,
     engine: str,
     expected: Reference,
     actual: Mapping[str, Outputs],
     spread: float | None,
+    *,
+    running: bool,
 ) -> Parity:
-    """Judge outputs by input."""
-    precision = precisions.judging(artifact)
+    """Judge outputs by input.
+
+    What rounding alone does not explain is held against running sums, where the engine has them.
+    """
     rounded = expected.rounded or {}
+    parity = _judged_by(artifact, engine, expected, actual, spread, rounded)
+    if parity.passed or not running or expected.summed is None:
+        return parity
+    again = _judged_by(artifact, engine, expected, actual, spread, expected.summed())
+    return dataclasses.replace(again, running_sums=True)
+
+
+def _judged_by(
+    artifact: Artifact,
+    engine: str,
+    expected: Reference,
+    actual: Mapping[str, Outputs],
+    spread: float | None,
+    rounded: Mapping[str, Outputs],
+) -> Parity:
+    precision = precisions.judging(artifact)
     results = tuple(
         _compare(artifact, name, outputs, actual[name], rounded.get(name))
         for name, outputs in expected.outputs.items()
@@ -343,7 +375,11 @@ class _Inside:
             return modules
         if not rounded:
             rounding = self.yardstick.rounding(name)
-            return modules if rounding is None else compared(rounding=rounding)
+            again = modules if rounding is None else compared(rounding=rounding)
+            running = _has_running_sums(self.engine, artifact)
+            if not (running and any(module.diverges for module in again)):
+                return again
+            return compared(rounding=self.yardstick.rounding(name, summing=True))
         alone = functools.partial(self.yardstick.alone, plain_sums=True)
         again = compared((*rounded, self.yardstick.plain_sums(name)), alone, to_first=True)
         # After the first that stays, what was said of the others stands.

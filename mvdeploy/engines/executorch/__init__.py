@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FORMATS = ("executorch",)
 PACKAGES = ("executorch",)
 RUNNERS = ("host", "native")
+RUNNING_SUMS = ("fp16",)
 PROFILE_COMPANIONS = ()
 
 INEXACT = ("aten.native_layer_norm", "aten.native_group_norm")

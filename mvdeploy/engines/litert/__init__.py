@@ -52,6 +52,7 @@ if TYPE_CHECKING:
 FORMATS = ("litert",)
 PACKAGES = (PACKAGE,)
 RUNNERS = ("host", "native")
+RUNNING_SUMS = ("fp16",)
 ENVIRONMENT = ("XNNPACK_*", "XNN_*", "LITERT_*", "TFLITE_*")
 PROFILE_COMPANIONS = ()
 
