@@ -138,6 +138,8 @@ def _latency(view: View) -> Iterator[Block]:
         yield latency.ratios(view)
     if precision.concerns(view):
         yield precision.precisions(view)
+    if used := prose.rooflines(view):
+        yield Paragraphs(used)
     if absent := prose.missing(view):
         yield Paragraphs(absent)
     if view.measured:

@@ -9,6 +9,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
+from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
@@ -121,6 +122,19 @@ def ranking(ranked: Ranking) -> str:
         return f"Which case is fastest{precision} cannot be told: there are too few rounds."
     said = [f"{r.case.name} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
     return f"Fastest{precision}: {first.case.name}; {', '.join(said)} as long."
+
+
+def rooflines(view: View) -> tuple[str, ...]:
+    """Say of every case how much it uses of what the cores can, where that was measured."""
+    return tuple(map(_roofline, view.rooflines))
+
+
+def _roofline(found: Roofline) -> str:
+    cores = "one core" if found.threads == 1 else f"{found.threads} cores"
+    return (
+        f"{found.case.name} uses {percent(found.share, 0)} of what {cores} can in {found.numbers} "
+        f"(estimated from MACs and a measured rate of {found.macs_per_s / 1e9:.1f} GMAC/s a core)."
+    )
 
 
 def _evidence(estimate: RatioEstimate) -> str:

@@ -20,6 +20,7 @@ def ranking(view: View, ranked: Ranking) -> Table:
             *map(text, ("Case", "Engine")),
             *map(Column, columns),
             *map(text, ("verdict", "reliability")),
+            Column("of the core's rate"),
         ),
         tuple(_row(view, case) for case in ranked.cases),
         note=(
@@ -33,13 +34,16 @@ def ranking(view: View, ranked: Ranking) -> Table:
 def _row(view: View, ranked: Ranked) -> tuple[str, ...]:
     case, estimate = ranked.case, ranked.estimate
     wall = case.timing.wall.p50 if case.timing else None
+    used = next((r.share for r in view.rooflines if r.case is case), None)
     head = (tagged(view, case), case.case.engine or NONE, milliseconds(wall))
+    share = percent(used, 0) if used is not None else NONE
     if estimate is None:
-        return (*head, *[NONE] * 4)
+        return (*head, *[NONE] * 4, share)
     return (
         *head,
         ratio_text(estimate),
         interval_text(estimate),
         estimate.verdict,
         ranked.reliability.grade if ranked.reliability else NONE,
+        share,
     )
