@@ -16,7 +16,7 @@ from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
-from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
+from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.summary import DDOF
 from mvdeploy.text_format import (
@@ -306,8 +306,7 @@ def how_to_read() -> tuple[tuple[str, str], ...]:
             "Paired ratio",
             f"Two cases took turns, inference by inference, in random order: {RATIO_METHOD}. From "
             "4 groups on, the interval is a t interval over groups. A case is called faster or "
-            "slower when the interval leaves out 1. Cases of different engines do not share a "
-            f"process; their sessions take turns: {SESSIONS_METHOD}.",
+            "slower when the interval leaves out 1.",
         ),
         (
             "Categories",

@@ -7,6 +7,7 @@ from mvdeploy.analysis.ratios import CLOCK_NAMES
 from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import Column, Table, tagged, text
 from mvdeploy.report.wording import interval_text, ratio_text
+from mvdeploy.stats.paired import SESSIONS_METHOD
 from mvdeploy.text_format import NONE, milliseconds, percent
 
 
@@ -24,8 +25,8 @@ def ranking(view: View, ranked: Ranking) -> Table:
         ),
         tuple(_row(view, case) for case in ranked.cases),
         note=(
-            "Sessions of the engines took turns, each in a process of its own; "
-            f"{CLOCK_NAMES[ranked.clock]} decides. Each interval holds with "
+            f"Sessions of the engines took turns, by {CLOCK_NAMES[ranked.clock]}: "
+            f"{SESSIONS_METHOD}. Each interval holds with "
             f"{percent(ranked.level)}, so that those of all pairs of cases hold together with 95 %."
         ),
     )
