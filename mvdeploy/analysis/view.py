@@ -15,6 +15,7 @@ from mvdeploy.analysis.engine_differences import EngineDifference, engine_differ
 from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.rankings import Ranking, rankings
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
+from mvdeploy.analysis.rooflines import Roofline, rooflines
 from mvdeploy.records import Breakdown, Device, OutputComparison, Run, Samples, SavedRun
 from mvdeploy.stats.reliability import Verdict
 
@@ -44,6 +45,7 @@ class View:
         cases: every case, also failed ones and those the run did not come to.
         comparisons: pairs of cases that took turns.
         rankings: cases of several engines, the fastest first.
+        rooflines: how much of the machine's measured rate cases use.
         outputs: how the outputs of files differ, of those that are compared.
         differences: breakdowns side by side.
         engines: the same network on two engines, module by module.
@@ -56,6 +58,7 @@ class View:
     cases: tuple[CaseView, ...]
     comparisons: tuple[ComparisonView, ...]
     rankings: tuple[Ranking, ...]
+    rooflines: tuple[Roofline, ...]
     outputs: tuple[OutputsView, ...]
     differences: tuple[Difference, ...]
     engines: tuple[EngineDifference, ...]
@@ -117,6 +120,7 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         cases=cases,
         comparisons=comparisons,
         rankings=rankings(saved.comparisons, by_slug, saved.run.plan),
+        rooflines=rooflines(cases, saved.run.plan),
         outputs=tuple(
             OutputsView(by_slug[found.a], by_slug[found.b], found)
             for found in saved.outputs

@@ -45,6 +45,8 @@ system on; what happened in between is the difference of two states.
 ``hypervisor``               ``yes`` when the processor says that it is a virtual one, or ``no``
 ``boost``                    whether clocks may rise above the nominal one: ``on`` or ``off``
 ``python``                   version
+``macs_per_s_fp32_1``        multiply-accumulates per second that one core was measured to do; also
+                             of other numbers, and of more cores; host only, once measured
 ===========================  ======================================================================
 
 ===========================  ======================================================================

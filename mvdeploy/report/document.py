@@ -138,6 +138,8 @@ def _latency(view: View) -> Iterator[Block]:
         yield latency.ratios(view)
     if precision.concerns(view):
         yield precision.precisions(view)
+    if used := prose.rooflines(view):
+        yield Paragraphs(used)
     if absent := prose.missing(view):
         yield Paragraphs(absent)
     if view.measured:
@@ -250,9 +252,9 @@ def _conditions(view: View) -> Iterator[Block]:
 def _plan(view: View) -> dict[str, Reading]:
     plan, warmup = view.run.plan, view.run.plan.warmup
     rule = (
-        f"at least {warmup.min_iterations} inferences and {warmup.min_seconds:g} s, until a median "
-        f"over {warmup.window_seconds:g} s is at most {percent(warmup.tolerance, 0)} below the one "
-        f"before, at most {warmup.max_seconds:g} s"
+        f"at least {warmup.min_iterations} inferences and {warmup.min_seconds:g} s, until two "
+        f"medians over {warmup.window_seconds:g} s agree within {percent(warmup.tolerance, 0)}, "
+        f"at most {warmup.max_seconds:g} s"
     )
     return {
         "threads": ", ".join(map(str, view.threads)),

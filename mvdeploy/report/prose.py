@@ -9,13 +9,14 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
+from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
-from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
+from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.summary import DDOF
 from mvdeploy.text_format import (
@@ -123,6 +124,19 @@ def ranking(ranked: Ranking) -> str:
         return f"Which case is fastest{precision} cannot be told: there are too few rounds."
     said = [f"{r.case.name} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
     return f"Fastest{precision}: {first.case.name}; {', '.join(said)} as long."
+
+
+def rooflines(view: View) -> tuple[str, ...]:
+    """Say of every case how much it uses of what the cores can, where that was measured."""
+    return tuple(map(_roofline, view.rooflines))
+
+
+def _roofline(found: Roofline) -> str:
+    cores = "one core" if found.threads == 1 else f"{found.threads} cores"
+    return (
+        f"{found.case.name} uses {percent(found.share, 0)} of what {cores} can in {found.numbers} "
+        f"(estimated from MACs and a measured rate of {found.macs_per_s / 1e9:.1f} GMAC/s a core)."
+    )
 
 
 def _evidence(estimate: RatioEstimate) -> str:
@@ -294,8 +308,7 @@ def how_to_read() -> tuple[tuple[str, str], ...]:
             "Paired ratio",
             f"Two cases took turns, inference by inference, in random order: {RATIO_METHOD}. From "
             "4 groups on, the interval is a t interval over groups. A case is called faster or "
-            "slower when the interval leaves out 1. Cases of different engines do not share a "
-            f"process; their sessions take turns: {SESSIONS_METHOD}.",
+            "slower when the interval leaves out 1.",
         ),
         (
             "Categories",

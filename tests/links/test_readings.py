@@ -4,7 +4,6 @@ import datetime
 import math
 import os
 import sys
-import time
 import types
 
 import psutil
@@ -223,7 +222,8 @@ def test_busy_cores_are_those_that_computed_meanwhile(monkeypatch):
     monkeypatch.setattr(host_readings, "_busy_seconds", lambda: next(seconds))
     monkeypatch.setattr(host_readings, "_busiest", lambda seconds: ("none", 0.0))
     clock = iter([10.0, 10.0 + host_readings._BACKGROUND_S])
-    monkeypatch.setattr(time, "monotonic", lambda: next(clock))
+    fake = types.SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(host_readings, "time", fake)
     assert host_readings._background()["busy_cores"] == 1.5
 
 

@@ -64,6 +64,17 @@ def as_json(view: View) -> dict[str, Any]:
         },
         "cases": [_case(case) for case in view.cases],
         "comparisons": [_comparison(c) for c in view.comparisons],
+        "rooflines": [
+            {
+                "slug": r.case.slug,
+                "share": r.share,
+                "macs_per_s_of_a_core": r.macs_per_s,
+                "numbers": r.numbers,
+                "threads": r.threads,
+                "kind": "estimated from MACs and a measured rate",
+            }
+            for r in view.rooflines
+        ],
         "rankings": [_ranking(ranked) for ranked in view.rankings],
         "output_differences": [encode(pair.found) for pair in view.outputs],
         "differences": [_difference(d) for d in view.differences],

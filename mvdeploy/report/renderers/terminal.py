@@ -81,6 +81,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.rankings(view), "bold")
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.outputs(view))
+    yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
