@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from mvdeploy import plugins
@@ -73,9 +74,8 @@ def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
         for _ in range(2):  # what stands beside the axes moves with them the first time
             layout.execute(figure)
         figure.set_layout_engine("none")
-    target = io.BytesIO()
-    if kind == "svg":
-        FigureCanvasSVG(figure).print_svg(target, metadata={"Date": None, "Creator": None})
-    else:
-        FigureCanvasAgg(figure).print_png(target, metadata={"Software": None})
+    target, canvas = io.BytesIO(), {"svg": FigureCanvasSVG, "png": FigureCanvasAgg}[kind]
+    metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
+    write: Callable[..., object] = getattr(canvas(figure), f"print_{kind}")
+    write(target, metadata=metadata)
     return target.getvalue()
