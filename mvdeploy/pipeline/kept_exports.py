@@ -16,14 +16,16 @@ import shutil
 import time
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 from mvdeploy import export, files
 from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.files import writing
 from mvdeploy.records import Artifact, Parity, codec
 from mvdeploy.records.limits import Range
-from mvdeploy.verify.known_reference import KnownReference
+
+if TYPE_CHECKING:
+    from mvdeploy.verify.known_reference import KnownReference
 
 FOLDER = "MVDEPLOY_CACHE"
 """Environment: where exports are kept."""
@@ -261,6 +263,8 @@ def _read(place: Path) -> Content:
 
 def _content(place: Path, name: str) -> Content:
     """Return what a folder holds of one file, whose sha256 is right."""
+    from mvdeploy.verify.known_reference import KnownReference
+
     parity, reference = place / _PARITY, place / _REFERENCE
     return Content(
         path=place / name,

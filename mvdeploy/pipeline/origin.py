@@ -45,10 +45,10 @@ def has_same_files(artifact: Artifact, spec: ModelSpec) -> bool:
         artifact: the manifest.
         spec: of the network, as `spec_of` returns it.
     """
-    if artifact.spec.weights is None:
+    if artifact.spec.weights is None or spec.weights is None:
         return not models.paths(spec)
-    there = spec.weights is not None and Path(spec.weights.path).is_file()
-    return there and files.sha256(Path(spec.weights.path)) == artifact.spec.weights.sha256
+    there = Path(spec.weights.path)
+    return there.is_file() and files.sha256(there) == artifact.spec.weights.sha256
 
 
 def changed_code(artifact: Artifact, spec: ModelSpec) -> str:

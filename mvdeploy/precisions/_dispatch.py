@@ -11,7 +11,7 @@ def dispatching(compute: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) 
     """Return a context in which operators are run by ``compute(operator, args, kwargs)``."""
     from mvdeploy.dispatch import DispatchMode
 
-    class Mode(DispatchMode):
+    class Mode(DispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self,
             func: Any,

@@ -21,7 +21,7 @@ from mvdeploy.files import writing
 from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
-from mvdeploy.verify.mil.importing import import_coremltools
+from mvdeploy.verify.coremltools_alone import import_coremltools
 
 SUFFIX = ".mlpackage"
 PACKAGES = ("torch", "coremltools")

@@ -128,10 +128,11 @@ def _if_needed(real: Callable[..., Any], needs: Needs) -> Callable[[Any, fx.Grap
 
     @functools.wraps(real)
     def call(step: Any, graph: fx.GraphModule) -> Any:
+        from torch.fx import GraphModule
         from torch.fx.passes.infra.pass_base import PassResult
 
-        modules = (part for part in graph.modules() if hasattr(part, "graph"))
-        if any(needs(node) for part in modules for node in part.graph.nodes):
+        graphs = (part.graph for part in graph.modules() if isinstance(part, GraphModule))
+        if any(needs(node) for one in graphs for node in one.nodes):
             return real(step, graph)
         return PassResult(graph, False)
 
@@ -161,7 +162,7 @@ def import_quickly() -> None:
     """Import ExecuTorch, having the table of its operators read by a parser in C."""
     try:
         import ruamel.yaml
-        import yaml
+        import yaml  # type: ignore[import-untyped]
 
         loader = yaml.CSafeLoader
     except (ImportError, AttributeError):  # it reads the table itself, in 0.7 s

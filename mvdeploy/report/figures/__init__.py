@@ -8,6 +8,7 @@ from __future__ import annotations
 import functools
 import importlib
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from mvdeploy import plugins
@@ -33,24 +34,18 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
     from mvdeploy.report.figures import _style
 
     with _style.applied(view):
-        return saved(_laid_out(view, name), kind)
+        return saved(_drawn(view, name), kind)
 
 
 @functools.lru_cache(maxsize=8)
-def _laid_out(view: View, name: str) -> Figure:
-    """Return a figure that is laid out, to be saved in any file format."""
+def _drawn(view: View, name: str) -> Figure:
+    """Return a figure, to be saved in any file format."""
     from mvdeploy.report.figures import _text
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
     figure: Figure = drawer.draw(view)
     if said := _text.note(view):
         figure.supxlabel(said, size=7.5)
-    layout = figure.get_layout_engine()
-    if layout is not None:
-        figure.set_dpi(DPI)
-        for _ in range(2):  # what stands beside the axes moves with them the first time
-            layout.execute(figure)
-        figure.set_layout_engine("none")
     return figure
 
 
@@ -66,8 +61,21 @@ def _import_quickly() -> None:
 
 
 def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """Return a figure as a file, the same each time."""
+    """Return a figure as a file, the same each time.
+
+    It is laid out once, for all file formats; ``savefig`` does that for each, by drawing it twice.
+    """
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        figure.set_dpi(DPI)
+        for _ in range(2):  # what stands beside the axes moves with them the first time
+            layout.execute(figure)
+        figure.set_layout_engine("none")
+    target, canvas = io.BytesIO(), {"svg": FigureCanvasSVG, "png": FigureCanvasAgg}[kind]
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    target = io.BytesIO()
-    figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
+    write: Callable[..., object] = getattr(canvas(figure), f"print_{kind}")
+    write(target, metadata=metadata)
     return target.getvalue()

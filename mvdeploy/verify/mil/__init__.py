@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.engines import with_chosen
 from mvdeploy.quiet import quiet
-from mvdeploy.verify.mil.importing import import_coremltools
+from mvdeploy.verify.coremltools_alone import import_coremltools
 from mvdeploy.verify.mil.program import Operation, Program, Value, load
 
 if TYPE_CHECKING:

@@ -14,8 +14,8 @@ from typing import Any
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.files import reading
 from mvdeploy.quiet import quiet
+from mvdeploy.verify.coremltools_alone import import_coremltools
 from mvdeploy.verify.mil import constants, operators
-from mvdeploy.verify.mil.importing import import_coremltools
 
 _EXPORT_AGAIN = "Export the model again; the package is damaged or incomplete."
 
