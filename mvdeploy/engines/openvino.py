@@ -160,6 +160,8 @@ def lacks(precision: str, architecture: str) -> str:
         return "OpenVINO is not installed: 'pip install mvdeploy[openvino]' does that"
     if precision == "bf16" and not _has_kernels("bf16", architecture):
         return "OpenVINO computes in bfloat16 on processors with AVX512-BF16 or AMX alone"
+    if precision == "int8-fast":
+        return "such ONNX files have operators that are ONNX Runtime's own; OpenVINO runs int8"
     return ""
 
 

@@ -40,6 +40,7 @@ OLDEST_OPSET = 18
 _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
     "int8": Target(unsigned=True, float_results=(LINEAR,)),
+    "int8-fused": Target(unsigned=True, float_results=(LINEAR,), fused=("silu", "gelu")),
     "int8-dynamic": Target(unsigned=True),
     "int8-fast": Target(
         unsigned=True, others=("add", "mul", "cat", "silu"), float_results=(LINEAR,)
@@ -209,7 +210,7 @@ def _model(subject: Subject, options: export.Options) -> onnx.ModelProto:
     from mvdeploy.export.onnx import whole_numbers
 
     model = _whole(subject, subject.quantiser, options)
-    if options.precision == "int8":
+    if options.precision in ("int8", "int8-fused"):
         whole_numbers.standard(model)
     else:
         whole_numbers.fused(model)
