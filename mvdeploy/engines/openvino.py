@@ -98,7 +98,7 @@ def version() -> str:
 
 def _not_installed() -> EngineError:
     return EngineError(
-        "OpenVINO is not installed.", "Install it with: pip install 'mvdeploy[openvino]'."
+        "OpenVINO is not installed.", "Install it: pip install 'openvino >= 2026.4, < 2027'."
     )
 
 
@@ -157,9 +157,11 @@ def lacks(precision: str, architecture: str) -> str:
         architecture: of the processor; empty for this one.
     """
     if not importlib.util.find_spec("openvino"):
-        return "OpenVINO is not installed: 'pip install mvdeploy[openvino]' does that"
+        return "OpenVINO is not installed, as by 'pip install openvino'"
     if precision == "bf16" and not _has_kernels("bf16", architecture):
         return "OpenVINO computes in bfloat16 on processors with AVX512-BF16 or AMX alone"
+    if precision == "int8-fast":
+        return "such ONNX files have operators that are ONNX Runtime's own; OpenVINO runs int8"
     return ""
 
 

@@ -49,6 +49,7 @@ _BEST_OWN = ("int8-dynamic", "int8-fast")
 _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
     "int8": Target(unsigned=True, float_results=(LINEAR,)),
+    "int8-fused": Target(unsigned=True, float_results=(LINEAR,), fused=("silu", "gelu")),
     "int8-dynamic": Target(unsigned=True),
     "int8-fast": Target(
         unsigned=True, others=("add", "mul", "cat", "silu"), float_results=(LINEAR,)
