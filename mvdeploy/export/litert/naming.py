@@ -56,7 +56,7 @@ def named(
         EngineError: an operator cannot be traced to one of the network.
     """
     model = schema.unpacked(converted.data)
-    schema.set_float_ends(model)
+    schema.set_ends(model)
     if subject.halves:
         schema.halve_constants(model)
     (graph,) = model.subgraphs
