@@ -102,6 +102,7 @@ def _serialised(parts: Any, context: Any, lowered: Any, *, whole: bool, wide: bo
     config.unsafe_fuse_dynamic_shaped_broadcast = True
     config.canonicalizing_inf_as_min_max_float = False
     config.enable_x64 = wide
+    config.strict_qdq_mode = whole  # else what stands between whole numbers becomes such, too
     config.qdq_conversion_mode = "STATIC" if whole else "NONE"
     with context:
         parts.native.run_convert_to_tfl_passes(merged, parts.manager(), config)

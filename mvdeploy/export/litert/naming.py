@@ -59,7 +59,7 @@ def named(
     schema.set_ends(model)
     if subject.halves:
         schema.halve_constants(model)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     nodes = _nodes(model, graph, converted)
     set_weights(model, graph, nodes, weights)
     schema.drop_unused(model)

@@ -35,7 +35,7 @@ def packed(model: Any) -> bytes:
 def held(data: bytes) -> frozenset[str]:
     """Return the sha256 of every tensor of real numbers that a file holds."""
     model = unpacked(data)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     buffers = {tensor.buffer for tensor in graph.tensors if is_real(tensor)}
     stored = (model.buffers[number].data for number in buffers)
     return frozenset(hashlib.sha256(bytes(data)).hexdigest() for data in stored if data is not None)
@@ -94,7 +94,7 @@ def add_whole(
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     tensor, described = copy.copy(graph.tensors[like]), schema.QuantizationParametersT()
     described.scale = scale.astype(np.float32)
     described.zeroPoint = np.zeros(len(scale), np.int64)
@@ -115,7 +115,7 @@ def set_ends(model: Any) -> None:
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,), builtin = model.subgraphs, schema.BuiltinOperator
+    graph, builtin = model.subgraphs[0], schema.BuiltinOperator
     whole = (schema.TensorType.INT8, schema.TensorType.UINT8)
     inputs, outputs = list(graph.inputs), list(graph.outputs)
     for place, old in enumerate(inputs):
@@ -147,7 +147,7 @@ def halve_constants(model: Any) -> None:
     """Have a file hold its floats in half precision; operators read them as what they were."""
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     added = []
     for old in range(len(graph.tensors)):
         tensor = graph.tensors[old]
@@ -178,7 +178,7 @@ def _add_shape(model: Any, shape: Any) -> int:
     """Add a constant that is a shape; return its number."""
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     tensor = schema.TensorT()
     tensor.name, tensor.shape = b"shape", [len(shape)]
     tensor.type, tensor.buffer = schema.TensorType.INT32, len(model.buffers)
@@ -205,15 +205,15 @@ def _operator(model: Any, builtin: int, given: list[int], made: int) -> Any:
 
 def drop_unused(model: Any) -> None:
     """Leave the numbers that nothing reads any more out of a file."""
-    (graph,) = model.subgraphs
-    used = {*graph.inputs, *graph.outputs}
-    used.update(i for op in graph.operators for i in (*op.inputs, *op.outputs))
-    read = {graph.tensors[i].buffer for i in used if i >= 0}
-    read |= {entry.buffer for entry in model.metadata or []}
-    for number, tensor in enumerate(graph.tensors):
-        tensor.buffer = tensor.buffer if number in used else 0
+    held = {entry.buffer for entry in model.metadata or []}
+    for graph in model.subgraphs:
+        used = {*graph.inputs, *graph.outputs}
+        used.update(i for op in graph.operators for i in (*op.inputs, *op.outputs))
+        for number, tensor in enumerate(graph.tensors):
+            tensor.buffer = tensor.buffer if number in used else 0
+            held.add(tensor.buffer)
     for number, unused in enumerate(model.buffers):
-        if number not in read:
+        if number not in held:
             unused.data = None
 
 
