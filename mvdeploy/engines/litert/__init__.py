@@ -292,7 +292,7 @@ class LitertSession:
         handle, address = self._memory[name], Handle()
         self._engine.call("LockTensorBuffer", handle, ctypes.byref(address), mode)
         try:
-            place = (ctypes.c_char * _size(type_)).from_address(address.value or 0)
+            place: Any = (ctypes.c_char * _size(type_)).from_address(address.value or 0)
             yield np.frombuffer(place, dtype=type_.dtype).reshape(type_.shape)
         finally:
             self._engine.call("UnlockTensorBuffer", handle)
