@@ -4,8 +4,8 @@ The program is read from memory, not by its path: only so does the engine check 
 before it follows what is written in it.
 
 `read_tensors` is the engine's own kernels one by one, as XNNPACK shows no inner tensors. In floats
-they differ by rounding; operators in whole numbers with scales that are found at run time differ by
-more, so their inner tensors are not those of a session.
+both agree to rounding. In whole numbers they are as far from each other as from float32, so what it
+reads there is not what a session computes.
 """
 
 from __future__ import annotations
