@@ -372,7 +372,7 @@ def kind_of_name(name: str) -> OperatorKind:
 def _unmatched(count: int, reasons: Sequence[str]) -> Iterator[Finding]:
     if reasons:
         reason = xnnpack.first_of(reasons)
-        yield Finding("unmatched_operators", Level.WARNING, {"count": count, "reason": reason})
+        yield Finding("unmatched_events", Level.WARNING, {"count": count, "reason": reason})
 
 
 def _widened(artifact: Artifact, ran: Sequence[Event]) -> Iterator[Finding]:

@@ -142,7 +142,7 @@ def test_what_is_not_explained_is_placed_nowhere_and_told(case: str) -> None:
     types, names, reason = STRANGE[case]
     times = place(chain(*types), names)
     finding = times.findings[0]
-    assert (finding.code, finding.level) == ("unmatched_operators", Level.WARNING)
+    assert (finding.code, finding.level) == ("unmatched_events", Level.WARNING)
     assert reason in str(finding.values["reason"])
     unplaced = [event for event in times.events if not event.modules]
     assert finding.values["count"] == len(unplaced)
@@ -183,7 +183,7 @@ def test_all_time_stands_somewhere(types: list[str], names: list[str]) -> None:
     named = [event.name for event in times.events]
     assert len(set(named)) == len(named)
     if any(not event.modules for event in times.events):
-        assert times.findings[0].code == "unmatched_operators"
+        assert times.findings[0].code == "unmatched_events"
 
 
 @given(data=st.data(), count=st.integers(1, 9))

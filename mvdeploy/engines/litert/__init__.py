@@ -75,7 +75,7 @@ OPTIONS = (
 )
 
 WORDS = {
-    "unmatched_operators": (
+    "unmatched_events": (
         "{count} operators are not placed in modules, because what ran is not what the program "
         "has: {reason}.",
         "Report the network that shows it, with the versions of ai-edge-litert and mvdeploy.",
