@@ -194,8 +194,8 @@ def _unmatched(placed: dict[int, TraceEvent], reasons: list[str]) -> Iterator[Fi
     if not reasons:
         return
     count = sum(not event.modules for event in placed.values())
-    details = {"count": count, "reason": xnnpack.first_of(reasons)}
-    yield Finding("unmatched_operators", Level.WARNING, details)
+    reason = xnnpack.first_of(reasons)
+    yield Finding("unmatched_operators", Level.WARNING, {"count": count, "reason": reason})
 
 
 def _merged(count: int) -> Iterator[Finding]:

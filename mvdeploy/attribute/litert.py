@@ -121,13 +121,13 @@ class Event(NamedTuple):
     Attributes:
         name: as XNNPACK calls what ran; outside of delegates the operator's type.
         delegated: whether it ran inside of a delegate.
-        index: outside of delegates, the operator's number in the file.
+        number: outside of delegates, the operator's in the file.
         ns: how long it took.
     """
 
     name: str
     delegated: bool
-    index: int
+    number: int
     ns: int
 
 
@@ -173,11 +173,11 @@ def _match(operators: Sequence[Operator], ran: Sequence[Event]) -> _Matches:
     for i, event in enumerate(ran):
         if event.delegated:
             continue
-        if event.index < len(operators) and operators[event.index].type == event.name:
-            found.operators[i] = [event.index]
-            alone.add(event.index)
+        if event.number < len(operators) and operators[event.number].type == event.name:
+            found.operators[i] = [event.number]
+            alone.add(event.number)
         else:
-            found.reasons.append(f"'{event.name}' ran as number {event.index} of the program")
+            found.reasons.append(f"'{event.name}' ran as number {event.number} of the program")
     inside = [i for i, event in enumerate(ran) if event.delegated]
     if inside:
         order = delegated(operators, alone)
@@ -232,11 +232,11 @@ def _match_delegated(
     for number in order:
         if number in of_operator:
             continue
-        event = _with(operators, number, of_operator)
-        if event is None or not _can_merge(operators[number].type, befores[number]):
+        taker = _with(operators, number, of_operator)
+        if taker is None or not _can_merge(operators[number].type, befores[number]):
             found.reasons.append(f"nothing ran for '{operators[number].type}' number {number}")
         else:
-            found.operators[event].append(number)
+            found.operators[taker].append(number)
     events = [event for event in inside if event in found.operators]
     for position, event in enumerate(inside):
         if event in found.operators:
@@ -371,8 +371,8 @@ def kind_of_name(name: str) -> OperatorKind:
 
 def _unmatched(count: int, reasons: Sequence[str]) -> Iterator[Finding]:
     if reasons:
-        details = {"count": count, "reason": xnnpack.first_of(reasons)}
-        yield Finding("unmatched_operators", Level.WARNING, details)
+        reason = xnnpack.first_of(reasons)
+        yield Finding("unmatched_events", Level.WARNING, {"count": count, "reason": reason})
 
 
 def _widened(artifact: Artifact, ran: Sequence[Event]) -> Iterator[Finding]:

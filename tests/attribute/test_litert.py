@@ -142,7 +142,7 @@ def test_what_is_not_explained_is_placed_nowhere_and_told(case: str) -> None:
     types, names, reason = STRANGE[case]
     times = place(chain(*types), names)
     finding = times.findings[0]
-    assert (finding.code, finding.level) == ("unmatched_operators", Level.WARNING)
+    assert (finding.code, finding.level) == ("unmatched_events", Level.WARNING)
     assert reason in str(finding.values["reason"])
     unplaced = [event for event in times.events if not event.modules]
     assert finding.values["count"] == len(unplaced)
@@ -169,6 +169,19 @@ def test_parts_of_a_program_take_in_all_that_can_be_computed_by_then() -> None:
     assert litert.delegated(operators, {0, 4}) == [1, 2, 3, 5]
 
 
+def test_parts_run_in_their_own_order() -> None:
+    """The last convolution is in the first delegate, with what it reads."""
+    reads = {0: "in", 1: "t0", 2: "t1", 3: "t0"}
+    types = ("CONV_2D", "CUMSUM", "CONV_2D", "CONV_2D")
+    operators = tuple(
+        Operator(f"op{i}", types[i], f"module{i}", (reads[i],), (f"t{i}",)) for i in reads
+    )
+    artifact = dataclasses.replace(BARE, operators=operators)
+    convolution = "Convolution (NHWC, F32) IGEMM"
+    times = place(artifact, (convolution, convolution, "CUMSUM@1", convolution))
+    assert modules(times) == [("module0",), ("module3",), ("module1",), ("module2",)]
+
+
 TYPES = st.sampled_from(["CONV_2D", "ADD", "MUL", "LOGISTIC", "PAD", "RESHAPE", "CUMSUM"])
 NAMES = st.sampled_from(
     ["Convolution (NHWC)", "Add", "Multiply", "Sigmoid", "Convert", "Copy", "Argmax", "CUMSUM@2"]
@@ -183,7 +196,7 @@ def test_all_time_stands_somewhere(types: list[str], names: list[str]) -> None:
     named = [event.name for event in times.events]
     assert len(set(named)) == len(named)
     if any(not event.modules for event in times.events):
-        assert times.findings[0].code == "unmatched_operators"
+        assert times.findings[0].code == "unmatched_events"
 
 
 @given(data=st.data(), count=st.integers(1, 9))

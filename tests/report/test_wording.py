@@ -46,6 +46,8 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "unmatched_operators": {"count": 7, "reason": "delegate 0 has 7 recorded operators, and 8 ran"},
     "merged_operators": {"count": 3},
     "coarse_times": {"count": 545, "percent": 4.5},
+    "unmatched_events": {"count": 7, "reason": "nothing ran for 'ADD' number 1"},
+    "computed_in_float32": {},
     "preempted": {"ratio": 1.21, "basis": "both clocks", "fine_below": 1.1, "bad_above": 1.3},
     "preempted_samples": GRADED,
     "drift": GRADED,

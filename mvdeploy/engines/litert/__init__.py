@@ -4,8 +4,8 @@ The program is read from memory, not by its path: only so does the engine check 
 before it follows what is written in it.
 
 `read_tensors` is the engine's own kernels one by one, as XNNPACK shows no inner tensors. In floats
-they differ by rounding; operators in whole numbers with scales that are found at run time differ by
-more, so their inner tensors are not those of a session.
+both agree to rounding. In whole numbers they are as far from each other as from float32, so what it
+reads there is not what a session computes.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ OPTIONS = (
 )
 
 WORDS = {
-    "unmatched_operators": (
+    "unmatched_events": (
         "{count} operators are not placed in modules, because what ran is not what the program "
         "has: {reason}.",
         "Report the network that shows it, with the versions of ai-edge-litert and mvdeploy.",
@@ -293,7 +293,7 @@ class LitertSession:
         handle, address = self._memory[name], Handle()
         self._engine.call("LockTensorBuffer", handle, ctypes.byref(address), mode)
         try:
-            place = (ctypes.c_char * _size(type_)).from_address(address.value or 0)
+            place: Any = (ctypes.c_char * _size(type_)).from_address(address.value or 0)
             yield np.frombuffer(place, dtype=type_.dtype).reshape(type_.shape)
         finally:
             self._engine.call("UnlockTensorBuffer", handle)
