@@ -357,6 +357,11 @@ def check(options: export.Options) -> None:
             f"--full-range is for int8-fast, and the precision is {options.precision}.",
             "Leave it out, or give --precision int8-fast alone.",
         )
+    if options.precision == "int8-dynamic" and _operators(options) == STANDARD:
+        raise UsageError(
+            "int8-dynamic is written with operators of ONNX Runtime's own alone.",
+            "Leave out --operators, or give --precision int8.",
+        )
     opset = options.own.opset
     if opset is None:
         return
