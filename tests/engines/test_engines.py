@@ -220,7 +220,8 @@ def test_an_engine_need_not_have_options() -> None:
 @pytest.mark.parametrize("engine", FORMAT)
 def test_an_option_that_an_engine_does_not_have_is_refused(exported, engine: str) -> None:
     chosen = {"compute_units": "all"}
-    words = r"no option 'compute_units'\. Options it has: none"
+    having = {"onnxruntime": "spinning, placement"}.get(engine, "none")
+    words = rf"no option 'compute_units'\. Options it has: {having}"
     with pytest.raises(UsageError, match=words):
         engines.options(engines.get(engine), 1, chosen)
     with pytest.raises(UsageError, match=words):

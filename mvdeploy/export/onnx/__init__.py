@@ -46,6 +46,9 @@ STANDARD, OWN = "standard", "onnxruntime"
 _BEST_OWN = ("int8-dynamic", "int8-fast")
 """Precisions whose files have operators of ONNX Runtime's own where nothing else is asked for."""
 
+_OWN_PRODUCTS = ("QLinearConv", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+"""By these they are told, of earlier versions too, whose manifests do not say it otherwise."""
+
 _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
     "int8": Target(unsigned=True, float_results=(LINEAR,)),
@@ -57,8 +60,12 @@ _TARGETS = {
 }
 
 _NARROW = (POINTWISE, CONVOLUTION)
-"""What has weights of 7 bits: on x86 without VNNI, ONNX Runtime's convolutions add two products in
-16 bits, which overflow with larger weights. Its linear layers can be told not to."""
+"""What has weights of 7 bits in operators of ONNX Runtime's own: on x86 without VNNI, its
+convolutions add two products in 16 bits, which overflow with larger weights. Its linear layers can
+be told not to."""
+
+_NARROWED = ("int8", "int8-fast")
+"""Precisions that this concerns."""
 
 _FLOAT32 = ("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim")
 """What stays float32 in half precision: sums of squares, but for those that an operator of ONNX has
@@ -76,7 +83,7 @@ class Options:
     Attributes:
         opset: version of the operator set; None for the exporter's default.
         with_nms: return detections instead of a detector's raw boxes and scores.
-        full_range: weights of convolutions in ``int8-fast`` have 8 bits, see `_NARROW`.
+        full_range: weights of all convolutions have 8 bits, see `_NARROW`.
         operators: `STANDARD` or `OWN`; None for what is usual in the precision.
     """
 
@@ -155,7 +162,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
     nms = ("nms",) if options.own.with_nms else ()
-    full = ("full-range",) if options.own.full_range and options.precision == "int8-fast" else ()
+    full = ("full-range",) if options.own.full_range and _is_narrowed(options) else ()
     unusual = _operators(options) != _usual_operators(options)
     operators = (_operators(options),) if unusual else ()
     precision = options.precision or PRECISIONS[0]
@@ -174,10 +181,12 @@ def options_of(artifact: Artifact) -> Options:
     """Return the options that make a file like one that there is."""
     from mvdeploy.export.onnx import suppression
 
-    whole = artifact.quantized
-    full = artifact.precision == "int8-fast" and whole is not None and not whole.narrow
-    nms = artifact.outputs == suppression.OUTPUTS
-    return Options(with_nms=nms, full_range=full, operators=artifact.backend or STANDARD)
+    whole, nms = artifact.quantized, artifact.outputs == suppression.OUTPUTS
+    kinds = {operator.type for operator in artifact.operators}
+    own = artifact.backend == OWN or not kinds.isdisjoint(_OWN_PRODUCTS)
+    narrowed = artifact.precision in _NARROWED and own
+    full = narrowed and whole is not None and not whole.narrow
+    return Options(with_nms=nms, full_range=full, operators=OWN if own else STANDARD)
 
 
 def read_file(path: Path) -> FileFacts:
@@ -217,9 +226,13 @@ def held_weights(path: Path) -> frozenset[str]:
 def quantised(options: export.Options) -> Target:
     """Return what is computed in whole numbers."""
     target = _TARGETS[str(options.precision)]
-    if options.precision == "int8-fast" and not options.own.full_range:
+    if _is_narrowed(options) and not options.own.full_range:
         return dataclasses.replace(target, narrow=_NARROW)
     return target
+
+
+def _is_narrowed(options: export.Options) -> bool:
+    return options.precision in _NARROWED and _operators(options) == OWN
 
 
 def emulate(subject: Subject, options: export.Options) -> None:
@@ -340,10 +353,15 @@ def check(options: export.Options) -> None:
     Raises:
         UsageError: names what can be given.
     """
-    if options.own.full_range and options.precision != "int8-fast":
+    if options.own.full_range and not _is_narrowed(options):
         raise UsageError(
             f"--full-range is for int8-fast, and the precision is {options.precision}.",
             "Leave it out, or give --precision int8-fast alone.",
+        )
+    if options.precision == "int8-dynamic" and _operators(options) == STANDARD:
+        raise UsageError(
+            "int8-dynamic is written with operators of ONNX Runtime's own alone.",
+            "Leave out --operators, or give --precision int8.",
         )
     opset = options.own.opset
     if opset is None:

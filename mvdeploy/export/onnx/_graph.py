@@ -196,8 +196,9 @@ def node(
 
 
 def allow_contributed(model: onnx.ModelProto) -> None:
-    """Say that a model has operators of ONNX Runtime's own."""
-    if not any(entry.domain == CONTRIBUTED for entry in model.opset_import):
+    """Say that a model has operators of ONNX Runtime's own, if it has some."""
+    known = any(entry.domain == CONTRIBUTED for entry in model.opset_import)
+    if not known and any(node.domain == CONTRIBUTED for node in model.graph.node):
         model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
 
 

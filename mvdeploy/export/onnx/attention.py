@@ -217,7 +217,8 @@ def _columns(
         if any(value is None for value in others.values()):
             return None
         given: dict[str, Any] = {own.input[0]: moved, **others}
-        moved = ReferenceEvaluator(own).run(None, given)[place]
+        made: list[Array] = ReferenceEvaluator(own).run(None, given)  # type: ignore[assignment]
+        moved = made[place]
     tokens = moved.transpose(layout).reshape(*numbers.shape[:2], -1)
     columns: Array = tokens[0, 0]
     return columns if np.array_equal(tokens, numbers[:, :, :1] + columns) else None
