@@ -149,6 +149,11 @@ def emulated(precision: str, architecture: str) -> str:
     return ""
 
 
+def prefers(format_name: str) -> dict[str, str]:
+    """Return with which options of a format programs run fastest: with the operators of ONNX."""
+    return {"operators": "standard"} if format_name == "onnx" else {}
+
+
 def lacks(precision: str, architecture: str) -> str:
     """Say in a clause why programs of a precision cannot be run; empty where they can.
 
@@ -160,8 +165,6 @@ def lacks(precision: str, architecture: str) -> str:
         return "OpenVINO is not installed, as by 'pip install openvino'"
     if precision == "bf16" and not _has_kernels("bf16", architecture):
         return "OpenVINO computes in bfloat16 on processors with AVX512-BF16 or AMX alone"
-    if precision == "int8-fast":
-        return "such ONNX files have operators that are ONNX Runtime's own; OpenVINO runs int8"
     return ""
 
 
