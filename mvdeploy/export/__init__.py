@@ -58,6 +58,10 @@ and what of the following it has a use for:
 ``held_weights(path)``
     the sha256 of every constant tensor that a file holds, for a format in which the network's
     weights are found again; needed with ``probe``.
+``FOLDS``
+    true when what a program returns besides changes the constants that it holds, as for converters
+    that fold them into one another: weights are compared with those of the same file made again,
+    not with a probe's.
 ``holds(options)``
     whether they are looked for in files that are made with these options; without it in all.
 ``MUTANTS``
@@ -268,7 +272,8 @@ def probing(
             place = folder / path.name
             subject = subject_of(source, format_name, options, alter)
             made: Probe = exporter.probe(subject, place, options, choose)
-            yield dataclasses.replace(made, differing=differing(place))
+            folds = getattr(exporter, "FOLDS", False)
+            yield dataclasses.replace(made, differing=again() if folds else differing(place))
 
     def again() -> tuple[str, ...]:
         with writing.temporary() as folder:

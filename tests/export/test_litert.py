@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 from torch import Tensor, nn
 
 from mvdeploy import export, models
+from mvdeploy.engines import SessionRequest
+from mvdeploy.engines import litert as engine
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
 from mvdeploy.export import Options
 from mvdeploy.export import litert as exporter
@@ -29,6 +31,9 @@ from mvdeploy.verify.mutations import Alter
 from mvdeploy.verify.mutations import program as mutations
 from tests.export.subjects import subject
 from tests.quantization import networks
+
+# torch 2.13 copies its own deprecated tree specifications.
+pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 
 FILE = Path(networks.__file__)
 FACTS = {"mvdeploy.model": "tiny", "mvdeploy.weights": "seed 0"}
@@ -138,8 +143,9 @@ def test_the_same_network_gives_the_same_bytes_with_its_facts() -> None:
 
 def test_several_inputs_and_outputs_have_their_names(tmp_path: Path) -> None:
     class Two(nn.Module):
-        def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor]:
-            return torch.tanh(a) * b, a.sum(1)
+        def forward(self, a: Tensor, b: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+            y = torch.tanh(a) * b
+            return y, a.sum(1), y
 
     one = subject(nn.Identity(), torch.rand(2, 3), FACTS)
     info = one.inputs[0]
@@ -151,13 +157,22 @@ def test_several_inputs_and_outputs_have_their_names(tmp_path: Path) -> None:
         outputs=(
             dataclasses.replace(info, name="y"),
             dataclasses.replace(info, name="b", shape=(2,)),
+            dataclasses.replace(info, name="again"),
         ),
     )
     path = tmp_path / "two.tflite"
     exporter.write(given, path, export.complete("litert", Options()))
     facts = exporter.read_file(path)
     assert [tensor.name for tensor in facts.inputs] == ["z", "a"]
-    assert [(tensor.name, tensor.shape) for tensor in facts.outputs] == [("y", (2, 3)), ("b", (2,))]
+    shapes = {tensor.name: tensor.shape for tensor in facts.outputs}
+    assert shapes == {"y": (2, 3), "b": (2,), "again": (2, 3)}
+    feed = {name: np.full((2, 3), i + 1, np.float32) for i, name in enumerate(("z", "a"))}
+    session = engine.open_session(SessionRequest(path, feed))
+    session.infer()
+    got = session.outputs()
+    assert np.allclose(got["y"], 2 * np.tanh(1.0))
+    assert np.allclose(got["b"], 3)
+    assert np.array_equal(got["again"], got["y"])
 
 
 # Precisions
@@ -308,9 +323,7 @@ def test_a_file_without_its_manifest(made: Callable[..., Exported]) -> None:
 
 
 def test_scopes_of_litert_torch() -> None:
-    scope = (
-        "net.Net/torch.nn.modules.container.Sequential_stem/my.lib.Conv_BN_0/torch.Conv2d_conv;2"
-    )
+    scope = "net.Net/torch.nn.Sequential_stem/my.lib.ConvBN_0/torch.nn.Conv2d_conv;2"
     found = reading._scoped(scope)
     assert found is not None
     assert list(found) == ["", "stem", "stem.0", "stem.0.conv"]

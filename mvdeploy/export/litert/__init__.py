@@ -35,6 +35,7 @@ if TYPE_CHECKING:
 
 SUFFIX = ".tflite"
 PACKAGES = ("torch", "litert-torch", "litert-converter", "ai-edge-litert")
+FOLDS = True
 PRECISIONS = ("fp32", "fp16", "int8-dynamic", "int8", "int8-fast")
 
 _TARGETS = {

@@ -22,6 +22,9 @@ from mvdeploy.quantization import rewriting
 from mvdeploy.quiet import muted
 from mvdeploy.records import TensorInfo
 
+_WIDE = ("int64", "float64")
+"""Types that become half as wide, unless a program takes or returns them."""
+
 SIGNATURE = "serving_default"
 """What is run when no signature is named."""
 
@@ -87,17 +90,19 @@ def convert(
             input_names=[tensor.name for tensor in inputs],
             output_names=[tensor.name for tensor in outputs],
         )
-        data = _serialised(parts, context, lowered, whole)
+        wide = any(tensor.dtype in _WIDE for tensor in (*inputs, *outputs))
+        data = _serialised(parts, context, lowered, whole=whole, wide=wide)
     return Converted(data, nodes, returned)
 
 
-def _serialised(parts: Any, context: Any, lowered: Any, whole: bool) -> bytes:
+def _serialised(parts: Any, context: Any, lowered: Any, *, whole: bool, wide: bool) -> bytes:
     merged = parts.native.merge_modules([lowered.module])
     config = parts.native.ConvertToTFLConfig()
     config.model_origin_framework = "PYTORCH"
     config.unsafe_fuse_dynamic_shaped_broadcast = True
     config.canonicalizing_inf_as_min_max_float = False
-    config.enable_x64 = False
+    config.enable_x64 = wide
+    config.strict_qdq_mode = whole  # else what stands between whole numbers becomes such, too
     config.qdq_conversion_mode = "STATIC" if whole else "NONE"
     with context:
         parts.native.run_convert_to_tfl_passes(merged, parts.manager(), config)

@@ -56,10 +56,10 @@ def named(
         EngineError: an operator cannot be traced to one of the network.
     """
     model = schema.unpacked(converted.data)
-    schema.set_float_ends(model)
+    schema.set_ends(model)
     if subject.halves:
         schema.halve_constants(model)
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     nodes = _nodes(model, graph, converted)
     set_weights(model, graph, nodes, weights)
     schema.drop_unused(model)

@@ -170,11 +170,9 @@ def _scoped(name: str) -> dict[str, str] | None:
 def _weights(model: Any, graph: Any) -> set[int]:
     """Return the numbers of the tensors of real numbers that a file holds."""
     read = {int(i) for operator in graph.operators for i in operator.inputs if i >= 0}
-    held = {i for i in read if _is_held(model, graph.tensors[i])}
-    kinds = ("FLOAT32", "FLOAT16", "INT8", "UINT8", "INT4")
-    weights = {i for i in held if schema.type_of(graph.tensors[i]) in kinds}
-    biases = {i for i in held if graph.tensors[i].quantization is not None} - weights
-    return weights | {i for i in biases if _quantization(graph.tensors[i]) is not None}
+    return {
+        i for i in read if schema.is_real(graph.tensors[i]) and _is_held(model, graph.tensors[i])
+    }
 
 
 def _is_held(model: Any, tensor: Any) -> bool:

@@ -33,11 +33,20 @@ def packed(model: Any) -> bytes:
 
 
 def held(data: bytes) -> frozenset[str]:
-    """Return the sha256 of every constant tensor that a file holds."""
-    buffers = (buffer.data for buffer in unpacked(data).buffers)
-    return frozenset(
-        hashlib.sha256(bytes(data)).hexdigest() for data in buffers if data is not None
-    )
+    """Return the sha256 of every tensor of real numbers that a file holds."""
+    model = unpacked(data)
+    graph = model.subgraphs[0]
+    buffers = {tensor.buffer for tensor in graph.tensors if is_real(tensor)}
+    stored = (model.buffers[number].data for number in buffers)
+    return frozenset(hashlib.sha256(bytes(data)).hexdigest() for data in stored if data is not None)
+
+
+def is_real(tensor: Any) -> bool:
+    """Say whether a tensor is of real numbers, or of whole ones that stand for these."""
+    if type_of(tensor) in ("FLOAT32", "FLOAT16", "FLOAT64"):
+        return True
+    scale = tensor.quantization.scale if tensor.quantization is not None else None
+    return scale is not None and len(scale) > 0
 
 
 def add_facts(model: Any, facts: dict[str, str]) -> None:
@@ -85,7 +94,7 @@ def add_whole(
     """
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     tensor, described = copy.copy(graph.tensors[like]), schema.QuantizationParametersT()
     described.scale = scale.astype(np.float32)
     described.zeroPoint = np.zeros(len(scale), np.int64)
@@ -98,31 +107,47 @@ def add_whole(
     return len(graph.tensors) - 1
 
 
-def set_float_ends(model: Any) -> None:
-    """Have a file take and return floats where the converter had it take whole numbers."""
+def set_ends(model: Any) -> None:
+    """Have a file take and return floats, each a tensor of its own.
+
+    The converter has a program in whole numbers take and return these, and gives two results that
+    are the same one tensor, which LiteRT then fails to run.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,), builtin = model.subgraphs, schema.BuiltinOperator
-    ends = {"inputs": list(graph.inputs), "outputs": list(graph.outputs)}
-    for end, tensors in ends.items():
-        for place, old in enumerate(tensors):
-            if graph.tensors[old].type not in (schema.TensorType.INT8, schema.TensorType.UINT8):
+    graph, builtin = model.subgraphs[0], schema.BuiltinOperator
+    whole = (schema.TensorType.INT8, schema.TensorType.UINT8)
+    inputs, outputs = list(graph.inputs), list(graph.outputs)
+    for place, old in enumerate(inputs):
+        if graph.tensors[old].type in whole:
+            inputs[place] = _add_floats(graph, old)
+            graph.operators.insert(0, _operator(model, builtin.QUANTIZE, [inputs[place]], old))
+            _reassign(model.signatureDefs[0].inputs, old, inputs[place])
+    for place, old in enumerate(outputs):
+        given, kind = [old], builtin.DEQUANTIZE
+        if graph.tensors[old].type not in whole:
+            if old not in outputs[:place]:
                 continue
-            new = tensors[place] = _add_floats(graph, old)
-            for entry in getattr(model.signatureDefs[0], end):
-                entry.tensorIndex = new if entry.tensorIndex == old else entry.tensorIndex
-            if end == "inputs":
-                graph.operators.insert(0, _operator(model, builtin.QUANTIZE, new, old))
-            else:
-                graph.operators.append(_operator(model, builtin.DEQUANTIZE, old, new))
-    graph.inputs, graph.outputs = ends["inputs"], ends["outputs"]
+            given, kind = [old, _add_shape(model, graph.tensors[old].shape)], builtin.RESHAPE
+        outputs[place] = _add_floats(graph, old)
+        graph.operators.append(_operator(model, kind, given, outputs[place]))
+        _reassign(model.signatureDefs[0].outputs, old, outputs[place])
+    graph.inputs, graph.outputs = inputs, outputs
+
+
+def _reassign(entries: Any, old: int, new: int) -> None:
+    """Have the last entry of a signature that is a tensor be another one."""
+    for entry in reversed(entries):
+        if entry.tensorIndex == old:
+            entry.tensorIndex = new
+            return
 
 
 def halve_constants(model: Any) -> None:
     """Have a file hold its floats in half precision; operators read them as what they were."""
     from ai_edge_litert import schema_py_generated as schema
 
-    (graph,) = model.subgraphs
+    graph = model.subgraphs[0]
     added = []
     for old in range(len(graph.tensors)):
         tensor = graph.tensors[old]
@@ -135,7 +160,7 @@ def halve_constants(model: Any) -> None:
         model.buffers.append(buffer(floats.astype(np.float16)))
         for operator in graph.operators:
             operator.inputs = [new if i == old else i for i in operator.inputs]
-        added.append(_operator(model, schema.BuiltinOperator.DEQUANTIZE, old, new))
+        added.append(_operator(model, schema.BuiltinOperator.DEQUANTIZE, [old], new))
     graph.operators = [*added, *graph.operators]
 
 
@@ -149,33 +174,46 @@ def _add_floats(graph: Any, like: int) -> int:
     return len(graph.tensors) - 1
 
 
-def _operator(model: Any, builtin: int, given: int, made: int) -> Any:
-    """Return an operator that makes one tensor of one."""
+def _add_shape(model: Any, shape: Any) -> int:
+    """Add a constant that is a shape; return its number."""
+    from ai_edge_litert import schema_py_generated as schema
+
+    graph = model.subgraphs[0]
+    tensor = schema.TensorT()
+    tensor.name, tensor.shape = b"shape", [len(shape)]
+    tensor.type, tensor.buffer = schema.TensorType.INT32, len(model.buffers)
+    model.buffers.append(buffer(np.asarray(shape, np.int32)))
+    graph.tensors.append(tensor)
+    return len(graph.tensors) - 1
+
+
+def _operator(model: Any, builtin: int, given: list[int], made: int) -> Any:
+    """Return an operator that makes one tensor."""
     from ai_edge_litert import schema_py_generated as schema
 
     codes = [max(c.builtinCode, c.deprecatedBuiltinCode) for c in model.operatorCodes]
     if builtin not in codes:
         code = schema.OperatorCodeT()
         code.builtinCode = code.deprecatedBuiltinCode = builtin
-        code.version = _VERSION
+        code.version = 1 if builtin == schema.BuiltinOperator.RESHAPE else _VERSION
         model.operatorCodes.append(code)
         codes.append(builtin)
     operator = schema.OperatorT()
-    operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(builtin), [given], [made]
+    operator.opcodeIndex, operator.inputs, operator.outputs = codes.index(builtin), given, [made]
     return operator
 
 
 def drop_unused(model: Any) -> None:
     """Leave the numbers that nothing reads any more out of a file."""
-    (graph,) = model.subgraphs
-    used = {*graph.inputs, *graph.outputs}
-    used.update(i for op in graph.operators for i in (*op.inputs, *op.outputs))
-    read = {graph.tensors[i].buffer for i in used if i >= 0}
-    read |= {entry.buffer for entry in model.metadata or []}
-    for number, tensor in enumerate(graph.tensors):
-        tensor.buffer = tensor.buffer if number in used else 0
+    held = {entry.buffer for entry in model.metadata or []}
+    for graph in model.subgraphs:
+        used = {*graph.inputs, *graph.outputs}
+        used.update(i for op in graph.operators for i in (*op.inputs, *op.outputs))
+        for number, tensor in enumerate(graph.tensors):
+            tensor.buffer = tensor.buffer if number in used else 0
+            held.add(tensor.buffer)
     for number, unused in enumerate(model.buffers):
-        if number not in read:
+        if number not in held:
             unused.data = None
 
 
