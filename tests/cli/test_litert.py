@@ -29,9 +29,9 @@ def test_a_program_is_measured(mvdeploy: Mvdeploy, exported, tmp_path: Path) -> 
     said = " ".join(done.stdout.split())
     assert "litert/litert: 100.00 % attributed" in said
     (run,) = (path.parent for path in tmp_path.glob("*/report.html"))
-    texts = [path.read_text() for path in run.rglob("*.json")]
-    options = [text for text in texts if '"kernel_mode"' in text]
-    assert options and any('"force_fp16"' in text for text in options)
+    (case,) = run.glob("cases/*/case.json")
+    for option in ("num_threads=1", "kernel_mode=delegate", "force_fp16=off"):
+        assert f'"{option}"' in case.read_text()
     assert sha256(small.path) == before
 
 

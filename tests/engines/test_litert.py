@@ -196,7 +196,7 @@ def test_a_file_that_is_not_there_is_refused(program, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("part", ["load", "run"])
 def test_no_bit_that_is_flipped_takes_the_process_down(program, tmp_path: Path, part: str) -> None:
-    """Read by its path, the engine follows what is in the file unchecked: a fifth of these kill."""
+    """Read by its path, the engine follows what is in it unchecked: of these, 9 of 100 kill."""
     made = program("small")
     data, chance = made.path.read_bytes(), random.Random(part)
     ends: Counter[str] = Counter()
