@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -255,9 +256,14 @@ def test_a_fault_of_the_converter_is_found_and_named(
     _, source = builder._source("folded")
     traced = torch.export.export(source.network, builder._examples)
     found = next(p for p in mutations.places(traced, builder.network, (name,), each=1))
-    alter = Alter(lambda program: mutations.broken(program, builder.network, *found[:2]))
+    alters = [Alter(lambda program: mutations.broken(program, builder.network, *found[:2]))]
     write = export.write
-    monkeypatch.setattr(export, "write", lambda *a, **k: write(*a, **{**k, "alter": alter}))
+
+    def broken_once(*given: Any, **more: Any) -> Artifact:
+        """The file is broken; what it is compared with is not."""
+        return write(*given, **{**more, "alter": alters.pop() if alters else None})
+
+    monkeypatch.setattr(export, "write", broken_once)
     with pytest.raises(CheckFailed, match=f"departs is '{found[2]}'|other values of {found[2]}"):
         builder.export("litert", tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
@@ -321,7 +327,10 @@ def test_a_file_without_its_manifest(made: Callable[..., Exported]) -> None:
     written = done.artifact
     assert artifact.inputs[0].shape == written.inputs[0].shape
     assert [output.name for output in artifact.outputs] == [o.name for o in written.outputs]
-    assert (artifact.precision, artifact.macs) == ("fp32", written.macs)
+    assert artifact.precision == "fp32"
+    assert artifact.macs is not None
+    assert written.macs is not None
+    assert 0.95 * written.macs < artifact.macs <= written.macs
     mine = {op.name: op.module for op in written.operators if op.name not in artifact.outputs}
     found = {op.name: op.module for op in artifact.operators}
     assert {name: module for name, module in found.items() if module != "?"}.items() <= mine.items()
