@@ -6,6 +6,7 @@ import platform
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -178,8 +179,15 @@ def test_several_inputs_and_outputs_have_their_names(tmp_path: Path) -> None:
 # Precisions
 
 
-@pytest.mark.parametrize("name", ["silus", "class_token"])
-@pytest.mark.parametrize("precision", ["fp16", "int8-dynamic", "int8", "int8-fast"])
+@pytest.mark.parametrize(
+    ("name", "precision"),
+    [
+        ("class_token", "fp16"),
+        ("linear_3d", "int8-dynamic"),
+        ("silus", "int8"),
+        ("silus", "int8-fast"),
+    ],
+)
 def test_precisions_are_one_delegate_that_passes(
     made: Callable[..., Exported], name: str, precision: str
 ) -> None:
@@ -197,7 +205,7 @@ def test_whole_numbers_are_what_is_asked_for(made: Callable[..., Exported]) -> N
     assert plain["QUANTIZE"] == plain["DEQUANTIZE"] > 1  # SiLUs are floats
     assert fast["QUANTIZE"] == fast["DEQUANTIZE"] == 1  # the input and the output
     assert constants(made("silus", "int8-fast").path)["FLOAT32"] == 0
-    dynamic = made("class_token", "int8-dynamic")
+    dynamic = made("linear_3d", "int8-dynamic")
     assert "QUANTIZE" not in kinds(dynamic)
     held = constants(dynamic.path)
     linear = [op for op in dynamic.artifact.operators if op.type == "FULLY_CONNECTED"]
@@ -248,9 +256,14 @@ def test_a_fault_of_the_converter_is_found_and_named(
     _, source = builder._source("folded")
     traced = torch.export.export(source.network, builder._examples)
     found = next(p for p in mutations.places(traced, builder.network, (name,), each=1))
-    alter = Alter(lambda program: mutations.broken(program, builder.network, *found[:2]))
+    alters = [Alter(lambda program: mutations.broken(program, builder.network, *found[:2]))]
     write = export.write
-    monkeypatch.setattr(export, "write", lambda *a, **k: write(*a, **{**k, "alter": alter}))
+
+    def broken_once(*given: Any, **more: Any) -> Artifact:
+        """The file is broken; what it is compared with is not."""
+        return write(*given, **{**more, "alter": alters.pop() if alters else None})
+
+    monkeypatch.setattr(export, "write", broken_once)
     with pytest.raises(CheckFailed, match=f"departs is '{found[2]}'|other values of {found[2]}"):
         builder.export("litert", tmp_path / "a.tflite")
     assert not list(tmp_path.iterdir())
@@ -314,7 +327,10 @@ def test_a_file_without_its_manifest(made: Callable[..., Exported]) -> None:
     written = done.artifact
     assert artifact.inputs[0].shape == written.inputs[0].shape
     assert [output.name for output in artifact.outputs] == [o.name for o in written.outputs]
-    assert (artifact.precision, artifact.macs) == ("fp32", written.macs)
+    assert artifact.precision == "fp32"
+    assert artifact.macs is not None
+    assert written.macs is not None
+    assert 0.95 * written.macs < artifact.macs <= written.macs
     mine = {op.name: op.module for op in written.operators if op.name not in artifact.outputs}
     found = {op.name: op.module for op in artifact.operators}
     assert {name: module for name, module in found.items() if module != "?"}.items() <= mine.items()

@@ -75,7 +75,7 @@ def convert(
     program = whole_numbers.lowerable(program) if whole else program
     nodes = _labelled(program)
     (given,) = program.graph.output_node().args
-    returned = tuple(str(node) for node in given)  # type: ignore[union-attr]
+    returned = tuple(str(node) for node in given)
     with muted(), _sharing_histories():
         parts = _parts()
         program = parts.decompose(program, parts.table(), can_skip=False)
