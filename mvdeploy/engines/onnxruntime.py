@@ -195,7 +195,7 @@ def emulated(precision: str, architecture: str) -> str:
 def options(threads: int) -> dict[str, str | int]:
     """Return what a session is opened with; all but the threads are the engine's defaults.
 
-    No other spinning or placement was faster, see ``benchmarks/onnx_fast.py``.
+    Without spinning, threads are faster where cores are not free: ``benchmarks/onnx_fast.py``.
     """
     return {
         "provider": "CPUExecutionProvider",
