@@ -31,10 +31,10 @@ session is opened) and has:
 ``emulated(precision, architecture)``
     in a clause, why what it runs is not computed in the precision's own numbers there, so that its
     latency is not that of the precision; empty where it is. An engine may lack it.
-``prefers(format_name)``
-    the format's own options, by name, with which it runs a program fastest. A network is exported
-    so for being measured in it, unless a program for any engine is asked for; an engine without it
-    takes what the format writes of itself.
+``prefers(format_name, precision)``
+    the format's own options, by name, with which it runs a program of a precision fastest. A
+    network is exported so for being measured in it, unless a program for any engine is asked for;
+    an engine without it takes what the format writes of itself.
 ``RUNNING_SUMS``
     names of precisions in which its kernels add up products, which costs more digits than rounding
     the results; an engine may lack it.
@@ -330,10 +330,10 @@ def declared(engine: str) -> tuple[Option, ...]:
     return getattr(get(engine), "OPTIONS", ())
 
 
-def preferred(engine: str, format_name: str) -> Mapping[str, str]:
+def preferred(engine: str, format_name: str, precision: str) -> Mapping[str, str]:
     """Return the options of a format, by name, with which an engine runs programs fastest."""
-    own: Callable[[str], Mapping[str, str]] | None = getattr(get(engine), "prefers", None)
-    return own(format_name) if own is not None else {}
+    own: Callable[[str, str], Mapping[str, str]] | None = getattr(get(engine), "prefers", None)
+    return own(format_name, precision) if own is not None else {}
 
 
 def words(engine: str) -> Mapping[str, tuple[str, str]]:

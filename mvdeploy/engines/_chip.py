@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import functools
 from pathlib import Path
 
 
-@functools.cache
 def has(*extensions: str) -> bool:
     """Say whether the processor has one of some extensions, by Linux's names.
 

@@ -8,7 +8,6 @@ what they stand for.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.metadata
 import json
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, _chip, with_chosen
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import elf, writing
 from mvdeploy.plugins import Option
@@ -171,7 +170,7 @@ def _library() -> Any:
     return importlib.import_module("onnxruntime")
 
 
-def prefers(format_name: str) -> dict[str, str]:
+def prefers(format_name: str, precision: str) -> dict[str, str]:
     """Return with which options programs run fastest: with operators of its own."""
     return {"operators": "onnxruntime"} if format_name == "onnx" else {}
 
@@ -247,22 +246,12 @@ def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) ->
     (by a quarter and more). And float weights between dequantised inputs and quantised results are
     made whole numbers, also those that are to stay in float (1.32).
     """
-    if not _has_vnni():
+    if not _chip.has("avx512_vnni", "avx_vnni"):
         with contextlib.suppress(Exception):
             return _session(model, make_options(), provider, unsigned_weights="1")
     # Some files load only so (1.32): those with a weight that several nodes share, as
     # quantize_static writes them, and those with QGemm.
     return _session(model, make_options(), provider, unsigned_weights="0")
-
-
-@functools.cache
-def _has_vnni() -> bool:
-    """Whether Linux says so; elsewhere it is not known."""
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return False
-    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(words)
 
 
 def _session(

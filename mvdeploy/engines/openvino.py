@@ -24,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute import openvino as attribution
-from mvdeploy.engines import with_chosen
+from mvdeploy.engines import _chip, with_chosen
 from mvdeploy.errors import EngineError, reason
 from mvdeploy.files import writing
 from mvdeploy.plugins import Option
@@ -149,9 +149,12 @@ def emulated(precision: str, architecture: str) -> str:
     return ""
 
 
-def prefers(format_name: str) -> dict[str, str]:
-    """Return with which options of a format programs run fastest: with the operators of ONNX."""
-    return {"operators": "standard"} if format_name == "onnx" else {}
+def prefers(format_name: str, precision: str) -> dict[str, str]:
+    """Return with which options of a format programs run fastest: with the operators of ONNX.
+
+    Layers with scales that are found in every inference have none in it.
+    """
+    return {} if format_name != "onnx" or precision == "int8-dynamic" else {"operators": "standard"}
 
 
 def lacks(precision: str, architecture: str) -> str:
@@ -175,16 +178,7 @@ def _has_kernels(numbers: str, architecture: str) -> bool:
     """
     if (architecture or platform.machine()).lower() in ("aarch64", "arm64"):
         return numbers == "f16"
-    return not _cpu_flags().isdisjoint(_FLAGS[numbers])
-
-
-def _cpu_flags() -> frozenset[str]:
-    """Return what Linux says that the processor has; elsewhere nothing is known."""
-    try:
-        text = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return frozenset()
-    return frozenset(text.split())
+    return _chip.has(*_FLAGS[numbers])
 
 
 class OpenvinoSession:

@@ -148,7 +148,8 @@ def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> export
         keep_float: patterns of modules.
         portable: for any engine, and not as the way's runs it fastest.
     """
-    preferred = {} if portable else engines.preferred(way.engine, way.format)
+    precision = way.precision or export.precisions_of(way.format)[0]
+    preferred = {} if portable else engines.preferred(way.engine, way.format, precision)
     plain = export.options(way.format, preferred, precision=way.precision)
     if not keep_float or export.target(way.format, plain) is None:
         return plain

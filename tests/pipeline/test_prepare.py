@@ -6,13 +6,15 @@ import pytest
 
 from mvdeploy import devices, engines, export, models
 from mvdeploy.pipeline import prepare
+from mvdeploy.pipeline.ways import Choice
 
 HOST = devices.get("host")
 
 
 def options(format_name: str, precision: str | None = None, **given: bool) -> export.Options:
     spec = models.make_spec("mobilevit_xxs")
-    (wanted,) = prepare.wanted((spec,), (format_name,), HOST, (precision,), **given)
+    choice = Choice(HOST, (format_name,), (precision,), force=True)
+    (wanted,) = prepare.wanted((spec,), choice, **given)
     return wanted.options
 
 
@@ -23,12 +25,15 @@ def test_programs_are_written_for_the_engine_that_runs_them(precision: str | Non
 
 
 def test_an_engine_that_prefers_nothing_takes_what_there_is() -> None:
-    assert engines.preferred("pytorch", "pytorch") == {}
-    assert engines.preferred("onnxruntime", "another") == {}
+    assert engines.preferred("pytorch", "pytorch", "fp32") == {}
+    assert engines.preferred("onnxruntime", "another", "fp32") == {}
     assert options("executorch") == options("executorch", portable=True)
 
 
 @pytest.mark.parametrize("engine", engines.names())
 def test_what_an_engine_prefers_the_format_has(engine: str) -> None:
     for format_name in engines.get(engine).FORMATS:
-        export.options(format_name, engines.preferred(engine, format_name))
+        for precision in export.precisions_of(format_name):
+            chosen = engines.preferred(engine, format_name, precision)
+            options = export.options(format_name, chosen, precision=precision)
+            export.check_options(format_name, options)

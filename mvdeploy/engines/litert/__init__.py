@@ -16,7 +16,6 @@ import errno
 import functools
 import importlib.metadata
 import mmap
-import platform
 import re
 import weakref
 import zipfile
@@ -25,7 +24,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute import litert
-from mvdeploy.engines import AndroidBuild, NativePlugin, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, _chip, with_chosen
 from mvdeploy.engines.litert import profile
 from mvdeploy.engines.litert.library import (
     PACKAGE,
@@ -195,18 +194,9 @@ def emulated(precision: str, architecture: str) -> str:
 
     Of processors for x86-64 some have half precision; this is asked of the one here.
     """
-    if precision == "fp16" and architecture == "x86_64" and not _has_halves():
+    if precision == "fp16" and architecture == "x86_64" and not _chip.has("avx512_fp16"):
         return "without AVX512-FP16 XNNPACK computes halves in float32 and rounds each result"
     return ""
-
-
-@functools.cache
-def _has_halves() -> bool:
-    if platform.machine() != "x86_64":
-        return False
-    with contextlib.suppress(OSError):
-        return "avx512_fp16" in Path("/proc/cpuinfo").read_text(errors="replace").split()
-    return False
 
 
 class LitertSession:
