@@ -54,7 +54,7 @@ def test_a_broken_manifest_is_refused(copied: Path) -> None:
 
 
 def test_formats_are_known_without_importing_them() -> None:
-    assert export.names() == ("coreml", "executorch", "onnx", "pytorch")
+    assert export.names() == ("coreml", "executorch", "litert", "onnx", "pytorch")
     export.check("onnx")
     export.check("pytorch", "fp32")
     export.check("coreml", "fp16")
