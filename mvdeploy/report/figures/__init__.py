@@ -65,6 +65,7 @@ def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
 
     It is laid out once, for all file formats; ``savefig`` does that for each, by drawing it twice.
     """
+    from matplotlib.backend_bases import FigureCanvasBase
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.backends.backend_svg import FigureCanvasSVG
 
@@ -78,4 +79,5 @@ def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
     write: Callable[..., object] = getattr(canvas(figure), f"print_{kind}")
     write(target, metadata=metadata)
+    FigureCanvasBase(figure)  # the pixels are not kept with the figure
     return target.getvalue()
