@@ -186,7 +186,8 @@ def options_of(artifact: Artifact) -> Options:
     own = artifact.backend == OWN or not kinds.isdisjoint(_OWN_PRODUCTS)
     narrowed = artifact.precision in _NARROWED and own
     full = narrowed and whole is not None and not whole.narrow
-    return Options(with_nms=nms, full_range=full, operators=OWN if own else STANDARD)
+    operators = OWN if own else STANDARD if artifact.precision in _BEST_OWN else None
+    return Options(with_nms=nms, full_range=full, operators=operators)
 
 
 def read_file(path: Path) -> FileFacts:
