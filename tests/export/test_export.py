@@ -96,7 +96,8 @@ def test_names_of_files() -> None:
 def test_formats_without_delegates_refuse_their_options(name: str, own, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         export.options(name, own)
-    assert caught.value.remedy == "Leave it out, or use --format executorch."
+    having = " or ".join(("executorch", *(("litert",) if "full_delegation" in own else ())))
+    assert caught.value.remedy == f"Leave it out, or use --format {having}."
 
 
 def test_every_option_is_declared_with_its_flag_and_its_formats() -> None:
