@@ -251,13 +251,16 @@ class OpenvinoSession:
 
     def _averages(self) -> dict[str, list[int]]:
         """Return by node what the engine said of its time after each inference, microseconds."""
+        microsecond = datetime.timedelta(microseconds=1)
         averages: dict[str, list[int]] = {}
+        executed: set[str] = set()
         for reading in self._readings:
             for node in reading:
+                averages.setdefault(node.node_name, []).append(node.real_time // microsecond)
+                # As long as it has taken less than a microsecond, a node is said not to have run.
                 if node.status == node.Status.EXECUTED:
-                    taken = node.real_time // datetime.timedelta(microseconds=1)
-                    averages.setdefault(node.node_name, []).append(taken)
-        return averages
+                    executed.add(node.node_name)
+        return {name: taken for name, taken in averages.items() if name in executed}
 
 
 def _node(each: Any) -> dict[str, Any]:
