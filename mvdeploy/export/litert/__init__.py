@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export
+from mvdeploy import engines, export
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export import Subject, Written
 from mvdeploy.export import _delegations as delegations
@@ -81,7 +81,8 @@ def check(options: export.Options) -> None:
 
 
 def _not_installed(what: str) -> UsageError:
-    return UsageError(f"{what} is not installed.", "Install it: pip install 'mvdeploy[litert]'.")
+    needed = engines.requirements(("litert-torch",))
+    return UsageError(f"{what} is not installed.", f"Install it: pip install {needed}.")
 
 
 def write(subject: Subject, path: Path, options: export.Options) -> Written:
