@@ -147,8 +147,8 @@ def step_count(request: Request) -> int:
     networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
     exports = len({(w.source, w.case.format, w.options) for w in networks})
     profiles = cases if plan.profile_iterations else 0
-    groups = 1 if plan.pairs_only else len({case.engine for case in request.cases})
-    sessions = max(plan.sessions, plan.groups if cases > groups else 0)
+    groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
+    sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
     return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
 
 
