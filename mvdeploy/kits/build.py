@@ -176,7 +176,7 @@ def _remove_earlier(built: Kit) -> None:
 def _up_to_date(place: Path) -> Kit | None:
     with contextlib.suppress(UsageError):  # a damaged one is built anew
         existing = kits.load(place)
-        return existing if existing.is_current else None
+        return existing if existing.is_current and not existing.lacking else None
     return None
 
 

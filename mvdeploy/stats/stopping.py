@@ -7,6 +7,7 @@ comparisons (Wald's sequential problem); the width knows nothing of the differen
 from __future__ import annotations
 
 import enum
+import math
 
 
 class Stop(enum.StrEnum):
@@ -46,6 +47,7 @@ def decide(
     if spent_s + next_s > limit_s:
         return Stop.LIMIT
     if give_up and half_width is not None and target > 0:
-        needed_s = spent_s * (half_width / target) ** 2
-        return Stop.OUT_OF_REACH if needed_s > _HOPELESS * limit_s else None
+        # Roots, as squares of what a user may give overflow.
+        far = math.sqrt(spent_s) * (half_width / target) > math.sqrt(_HOPELESS * limit_s)
+        return Stop.OUT_OF_REACH if far else None
     return None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 import platform
 import re
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -24,8 +26,9 @@ def pairs(choice: Choice) -> list[tuple[str, str, str | None]]:
 
 
 @pytest.fixture
-def twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> str:
+def twin(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """An engine that runs ONNX too, and says what it cannot do."""
+    monkeypatch.setattr(engines, "__path__", [*engines.__path__])
     (tmp_path / "engines").mkdir()
     (tmp_path / "engines" / "wtwin.py").write_text(
         """
@@ -40,7 +43,8 @@ def for_precision(precision):
 """
     )
     monkeypatch.setenv("MVDEPLOY_PLUGINS", str(tmp_path))
-    return "wtwin"
+    yield "wtwin"
+    sys.modules.pop("mvdeploy.engines.wtwin", None)
 
 
 def test_without_a_choice_the_first_engine_of_each_format_runs_it() -> None:

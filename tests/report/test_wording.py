@@ -112,6 +112,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
         **{f"{unit}_percent": 25.0 for unit in ("ane", "gpu", "cpu", "none")},
     },
     "operators_without_cost": {"count": 2, "of": 9},
+    "openvino_coarse_times": {"count": 3, "percent": 1.2},
 }
 
 

@@ -17,6 +17,7 @@ from __future__ import annotations
 import copy
 import functools
 import importlib
+import inspect
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from types import SimpleNamespace
@@ -142,12 +143,14 @@ def _if_needed(real: Callable[..., Any], needs: Needs) -> Callable[[Any, fx.Grap
 def _compiled_when_called(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
     """Return what puts the compiling of a graph off until it is called or copied."""
 
-    def called(graph: Any, *args: Any, **kwargs: Any) -> Any:
-        real(graph)
-        return type(graph).forward(graph, *args, **kwargs)
-
     def recompile(graph: Any) -> None:
+        def called(graph: Any, *args: Any, **kwargs: Any) -> Any:
+            real(graph)
+            return type(graph).forward(graph, *args, **kwargs)
+
         info = getattr(graph.graph._codegen, "pytree_info", None)
+        # What traces a graph again names its inputs as the function that is called does.
+        called.__signature__ = _signature(graph, info)  # type: ignore[attr-defined]
         if info is not None:
             graph._in_spec, graph._out_spec = info.in_spec, info.out_spec
         vars(graph).setdefault("_code", "")  # what it is printed as
@@ -155,6 +158,15 @@ def _compiled_when_called(real: Callable[[Any], Any]) -> Callable[[Any], Any]:
         type(graph).forward = called
 
     return recompile
+
+
+def _signature(graph: Any, info: Any) -> inspect.Signature:
+    """Return the arguments that a graph will have when it is compiled."""
+    placeholders = (node.target for node in graph.graph.nodes if node.op == "placeholder")
+    names = placeholders if info is None else info.orig_args
+    own = dict.fromkeys(("self", *(str(name).lstrip("*") for name in names)))
+    kind = inspect.Parameter.POSITIONAL_OR_KEYWORD
+    return inspect.Signature([inspect.Parameter(name, kind) for name in own])
 
 
 @functools.cache

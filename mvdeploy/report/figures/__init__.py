@@ -30,8 +30,9 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
         name: of a file in this folder.
         kind: file format; SVG holds its text as shapes, so that it looks the same everywhere.
     """
-    _import_quickly()
     from mvdeploy.report.figures import _style
+
+    _import_quickly()
 
     with _style.applied(view):
         return saved(_drawn(view, name), kind)
