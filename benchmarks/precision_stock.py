@@ -1,10 +1,11 @@
-"""Whole numbers: our exports against what each engine's own quantiser makes of the same network.
+"""Coarser numbers: our exports against what each engine's own quantiser makes of the same network.
 
     python benchmarks/precision_stock.py [--model mobilevit_s] [--format onnx executorch]
-        [--seconds 30] [--threads 1] [--json FILE]
+        [--engine NAME] [--seconds 30] [--threads 1] [--json FILE]
 
 ONNX: our fp32 graph through ``onnxruntime.quantization``: ``quantize_static`` with unsigned
-activations (U8S8, each channel its own scale), with its defaults (S8S8), and ``quantize_dynamic``.
+activations (U8S8, each channel its own scale), with its defaults (S8S8), and ``quantize_dynamic``;
+and through NNCF with its preset for transformers, which is OpenVINO's (``--engine openvino``).
 ExecuTorch: the PyTorch network through PT2E with the XNNPACKQuantizer as its documentation shows,
 static (each channel its own scale) and dynamic, lowered with the stock recipe. All take their
 scales from the images that our exports take theirs from. Each file takes turns with our fp32 file
@@ -15,6 +16,7 @@ network, the median of images that no scale was taken from.
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import json
 import tempfile
 import warnings
@@ -23,23 +25,26 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import onnx
 import torch
 from torch import nn
 
 from benchmarks.common import case, photograph, silent
-from mvdeploy import devices, engines, export, links, models
+from mvdeploy import devices, engines, export, links, models, precisions
 from mvdeploy.bench.case import Entry
 from mvdeploy.bench.measure import measure
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
+from mvdeploy.quiet import without
 from mvdeploy.records import ModelSpec, Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
+from mvdeploy.verify import verifiers
 
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
 IMAGES = 16
-OURS = ("int8-dynamic", "int8", "int8-fast")
+OURS = ("bf16", "int8-dynamic", "int8", "int8-fused", "int8-fast")
 
 
 def main() -> None:
@@ -49,6 +54,7 @@ def main() -> None:
     parser.add_argument("--calm", action="store_true", help="random weights that forgive noise")
     parser.add_argument("--size", type=int, default=256)
     parser.add_argument("--format", nargs="*", default=["onnx", "executorch"], choices=STOCK)
+    parser.add_argument("--engine", help="what runs the files, if not what verifies the format")
     parser.add_argument("--seconds", type=float, default=30.0, help="of turns for each pair")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--json", type=Path, help="also write the figures to this file")
@@ -61,7 +67,7 @@ def main() -> None:
             folder = Path(name) / format_name
             folder.mkdir()
             reference = None
-            for title, entry in made(spec, format_name, folder):
+            for title, entry in made(spec, format_name, folder, asked.engine):
                 figure: dict[str, Any] = {"format": format_name, "file": title}
                 figure["megabytes"] = Path(entry.model.path).stat().st_size / 1e6
                 try:
@@ -93,11 +99,16 @@ def line(figure: dict[str, Any]) -> str:
     return said
 
 
-def made(spec: ModelSpec, format_name: str, folder: Path) -> Iterator[tuple[str, Entry]]:
+def made(
+    spec: ModelSpec, format_name: str, folder: Path, engine: str | None = None
+) -> Iterator[tuple[str, Entry]]:
     """Export everything: title → the case. Our fp32 is the first."""
     builder, image = Builder(spec), photograph(spec, folder)
-    engine = export.verifier(format_name)
+    engine = engine or export.verifier(format_name)
     for precision in ("fp32", *OURS):
+        own = verifiers.options(engine, precision)
+        if precisions.get(precision).by_engine and not own:
+            continue
         path = folder / f"{precision}{export.suffix(format_name)}"
         try:
             options = export.options(format_name, precision=precision)
@@ -105,7 +116,9 @@ def made(spec: ModelSpec, format_name: str, folder: Path) -> Iterator[tuple[str,
         except MvdeployError as error:
             print(f"{format_name} our {precision}: {error}", flush=True)
             continue
-        yield f"our {precision}", case(path, engine, artifact.inputs[0].name, image)
+        entry = case(path, engine, artifact.inputs[0].name, image)
+        model = dataclasses.replace(entry.model, options=dict(own))
+        yield f"our {precision}", dataclasses.replace(entry, model=model)
     for title, write in STOCK[format_name].items():
         path = folder / f"{title.replace(' ', '-')}{export.suffix(format_name)}"
         try:
@@ -129,8 +142,9 @@ def snr(spec: ModelSpec, entry: Entry) -> float:
     network, found = models.build(spec).eval(), []
     feeds = list(calibration.others(IMAGES, spec, models.preprocessing(spec)))
     (name,) = entry.model.inputs
-    request = SessionRequest(Path(entry.model.path), {name: next(iter(feeds[0].values()))}, 1)
-    session = engines.get(entry.model.engine).open_session(request)
+    model, first = entry.model, next(iter(feeds[0].values()))
+    request = SessionRequest(Path(model.path), {name: first}, 1, options=model.options)
+    session = engines.get(model.engine).open_session(request)
     for feed in feeds:
         (fed,) = feed.values()
         with torch.inference_mode():
@@ -171,6 +185,23 @@ def dynamic_onnx(spec: ModelSpec, folder: Path, path: Path) -> None:
     from onnxruntime.quantization import quantize_dynamic
 
     quantize_dynamic(str(folder / "fp32.onnx"), str(path))
+
+
+def nncf_onnx(spec: ModelSpec, folder: Path, path: Path) -> None:
+    """Write what NNCF makes with its preset for transformers."""
+    with without("openvino_telemetry"):
+        import nncf
+
+    name = spec.inputs[0].name
+    items = [{name: image.numpy()} for (image,) in images(spec)]
+    whole = nncf.quantize(
+        onnx.load(str(folder / "fp32.onnx")),
+        nncf.Dataset(items),
+        preset=nncf.QuantizationPreset.MIXED,
+        model_type=nncf.ModelType.TRANSFORMER,
+        subset_size=len(items),
+    )
+    onnx.save(whole, str(path))
 
 
 def pt2e(dynamic: bool) -> Callable[[ModelSpec, Path, Path], None]:
@@ -214,6 +245,7 @@ STOCK: dict[str, dict[str, Callable[[ModelSpec, Path, Path], None]]] = {
         "quantize_static U8S8": static_onnx(activation_type="QUInt8", weight_type="QInt8"),
         "quantize_static S8S8": static_onnx(),
         "quantize_dynamic": dynamic_onnx,
+        "NNCF": nncf_onnx,
     },
     "executorch": {
         "stock fp32": stock_executorch,

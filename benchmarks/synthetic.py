@@ -152,11 +152,13 @@ class GroupOrder:
         first_created: 1 when case A's session is created first, else −1.
         cases: 0 for A or 1 for B, for each inference.
         block: inferences in one turn.
+        apart: whether the two halves run in processes of their own, with a pause between them.
     """
 
     first_created: int
     cases: tuple[int, ...]
     block: int = 1
+    apart: bool = False
 
 
 Order = Callable[[int, int, float], GroupOrder]
@@ -176,6 +178,23 @@ def product_order(
     cases = tuple(case for case, size in order for _ in range(size))
     created = schedule.creation_order(2, number, seed)
     return GroupOrder(1 if created[0] == 0 else -1, cases, sizes[0])
+
+
+@functools.lru_cache(maxsize=20_000)
+def session_order(
+    seed: int, number: int, base_ns: float, *, seconds: float = GROUP_S
+) -> GroupOrder:
+    """The order in which bench measures two engines: a session of one, and one of the other."""
+    count = max(1, round(seconds * 1e9 / base_ns))
+    first, second = schedule.creation_order(2, number, seed)
+    cases = (first,) * count + (second,) * count
+    return GroupOrder(1 if first == 0 else -1, cases, count, apart=True)
+
+
+def one_sided_sessions(seed: int, number: int, base_ns: float) -> GroupOrder:
+    """A session of A, and then always one of B."""
+    planned = session_order(seed, number, base_ns)
+    return dataclasses.replace(planned, first_created=1, cases=tuple(sorted(planned.cases)))
 
 
 def one_sided_order(seed: int, number: int, base_ns: float) -> GroupOrder:
@@ -248,7 +267,8 @@ class Trials:
         cases = np.array([order.cases for order in orders], dtype=np.int8)
         first = np.array([order.first_created for order in orders])
         self.now_s += self._rng.uniform(*PAUSE_S, len(orders))
-        times = self._run(self._undisturbed(cases, first)).astype(np.int64)
+        pause_at = cases.shape[1] // 2 if orders[0].apart else 0
+        times = self._run(self._undisturbed(cases, first), pause_at).astype(np.int64)
         a = times[cases == 0].reshape(len(orders), -1).tolist()
         b = times[cases == 1].reshape(len(orders), -1).tolist()
         return [
@@ -270,9 +290,11 @@ class Trials:
         times: Floats = self._machine.base_ns * np.exp(own + jitter) * (1 + waits)
         return times
 
-    def _run(self, undisturbed: Floats) -> Floats:
+    def _run(self, undisturbed: Floats, pause_at: int) -> Floats:
         times = np.ascontiguousarray(undisturbed.T)
-        for step in times:
+        for number, step in enumerate(times):
+            if pause_at and number == pause_at:
+                self.now_s += self._rng.uniform(*PAUSE_S, len(self.now_s))
             step *= self._machine.slowness(self.now_s)
             self.now_s += step / 1e9
         return np.ascontiguousarray(times.T)
@@ -311,10 +333,14 @@ def compare(
 
 
 def compare_until(
-    machine: str, seeds: Sequence[int], rules: Mapping[str, Rule]
+    machine: str,
+    seeds: Sequence[int],
+    rules: Mapping[str, Rule],
+    order: Order = product_order,
 ) -> dict[str, list[RatioEstimate]]:
     """Add pairs of groups until every rule has said stop; return what each then had."""
-    comparisons = Comparisons(Trials(machine, seeds), len(seeds))
+    comparisons = Comparisons(Trials(machine, seeds, order=order), len(seeds))
+    comparisons.add(2)  # two groups of a single pair each would have no interval
     stopped: list[dict[str, RatioEstimate]] = [{} for _ in seeds]
     while going := [trial for trial, found in enumerate(stopped) if len(found) < len(rules)]:
         comparisons.add(2)
@@ -326,8 +352,11 @@ def compare_until(
     return {name: [found[name] for found in stopped] for name in rules}
 
 
-def when_narrow(estimate: RatioEstimate, spent_s: float, least: int = LEAST) -> bool:
-    """Stop as the product does, from so many groups on."""
+def when_narrow(
+    estimate: RatioEstimate, spent_s: float, least: int = LEAST, engines: int = 1
+) -> bool:
+    """Stop as the product does, from so many groups on; each engine has so much time."""
+    spent_s /= engines
     return estimate.groups >= least and _decides(estimate, estimate.half_width, spent_s)
 
 

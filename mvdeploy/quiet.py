@@ -1,10 +1,12 @@
-"""Keep back what libraries say about themselves."""
+"""Keep back what libraries say about themselves, and of their use."""
 
 from __future__ import annotations
 
 import functools
 import io
 import logging
+import os
+import sys
 import warnings
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, redirect_stderr
@@ -39,3 +41,29 @@ def quiet(*, errors: bool = False) -> Iterator[None]:
     finally:
         tqdm.__init__ = bar
         logging.disable(disabled)
+
+
+@contextmanager
+def without(module: str) -> Iterator[None]:
+    """Have what is imported inside find that a module is not installed, unless it is imported."""
+    if module in sys.modules:
+        yield
+        return
+    sys.modules[module] = None  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        del sys.modules[module]
+
+
+@contextmanager
+def muted() -> Iterator[None]:
+    """Keep back what native code prints to the standard error, by its number."""
+    kept, nowhere = os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import unicodedata
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ NONE = "–"
 """Stands in a cell that has no number."""
 
 
+@functools.lru_cache(maxsize=8192)
 def clean(text: str) -> str:
     """Make text from a file or a device printable on one line.
 

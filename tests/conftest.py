@@ -49,6 +49,15 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_kept_exports(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keep no export, and take none of the user's: a test that is for them sets a size."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("MVDEPLOY_CACHE", str(tmp_path_factory.mktemp("kept")))
+        patch.setenv("MVDEPLOY_CACHE_SIZE", "0")
+        yield
+
+
 def pytest_xdist_auto_num_workers() -> int:
     """One worker more than there are cores: a third of their time is spent in waiting."""
     return (os.cpu_count() or 1) + 1
@@ -123,7 +132,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
     @functools.cache
     def once(format_name: str, spec: ModelSpec, options: export.Options) -> Export:
         classes = "" if spec.num_classes == 1000 else f"{spec.num_classes}-classes"
-        chosen = filter(None, (classes, options.precision, options.formulation))
+        own = getattr(options.own, "operators", None)
+        chosen = filter(None, (classes, options.precision, options.formulation, own))
         path = folder / f"{'-'.join((spec.slug, *chosen))}{export.suffix(format_name)}"
         parity = path.with_name(f"{path.name}.parity")
         with shared.locked(path.with_name(f"{path.name}.lock")):
@@ -142,6 +152,7 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
         task: str | None = None,
         classes: int | None = None,
         depths: str | None = None,
+        operators: str | None = None,
     ) -> Export:
         # The default has a patch that is not square, and a map of layer_5 that its patches do not
         # divide (3 by 2), so that every path of the fold is in it. It is whole; of the others, more
@@ -155,7 +166,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
             num_classes=classes,
             arguments=(("depths", depths),),
         )
-        return once(format_name, spec, export.Options(precision, formulation))
+        own = export.options(format_name, {"operators": operators}).own if operators else None
+        return once(format_name, spec, export.Options(precision, formulation, own=own))
 
     return make
 

@@ -11,9 +11,9 @@ from mvdeploy.analysis.breakdown_view import BreakdownView, breakdown_view_of
 from mvdeploy.records import Breakdown, Case, Device, Measurement, Plan, Run, Samples, SavedRun
 from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.paired import cpu_times_complete
-from mvdeploy.stats.reliability import Verdict, judge
+from mvdeploy.stats.reliability import Verdict, cpu_is_partial, judge, threads_of
 from mvdeploy.stats.summary import LatencySummary, summarise
-from mvdeploy.text_format import clean, elide
+from mvdeploy.text_format import clean, count, elide
 
 _LONGEST = 160
 """Characters of a label in tables and sentences."""
@@ -140,8 +140,7 @@ def cpu_complete(case: Case) -> bool:
     """Say whether the CPU times of a case hold all of the work."""
     if case.measurement is None:
         return False
-    partial = any(f.code == "cpu_time_partial" for f in case.measurement.findings)
-    return not partial and cpu_times_complete(case.measurement.steady)
+    return not cpu_is_partial(case.measurement) and cpu_times_complete(case.measurement.steady)
 
 
 def _case_view(
@@ -187,7 +186,7 @@ def _timing(
     if not any(map(len, sessions)):
         return None
     samples = sum(sessions, Samples())
-    cpu = plan.threads == 1 and cpu_complete(case) and cpu_times_complete(samples)
+    cpu = threads_of(measurement, plan) == 1 and cpu_complete(case) and cpu_times_complete(samples)
     first = measurement.first.wall_ns
     return Timing(
         wall=summarise(samples.wall_ns),
@@ -226,7 +225,12 @@ def _label(case: Case) -> str:
 
 def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     """Return the labels, with as little added as tells most cases apart; the same are numbered."""
-    added = ([_engine(case) for case in cases], [_precision(case) for case in cases], places)
+    added = (
+        [_engine(case) for case in cases],
+        [_precision(case) for case in cases],
+        [_threads(case) for case in cases],
+        places,
+    )
     kinds = [
         [clean(" ".join(parts)) for parts in zip(map(_label, cases), *chosen, strict=True)]
         for count in range(len(added) + 1)
@@ -242,11 +246,28 @@ def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
 def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     several = len(set(places)) > 1
     return [
-        clean(" ".join((_label(case), _engine(case), _unusual(case), place if several else "")))
+        clean(
+            " ".join(
+                (
+                    _label(case),
+                    _engine(case),
+                    _unusual(case),
+                    _threads(case),
+                    place if several else "",
+                )
+            )
+        )
         for case, place in zip(cases, places, strict=True)
     ]
 
 
+def _threads(case: Case) -> str:
+    """Return the threads of a case in a run whose cases differ in them."""
+    return "" if case.threads is None else count(case.threads, "thread")
+
+
 def _unusual(case: Case) -> str:
     precision = _precision(case)
+    if case.emulated:
+        return f"{precision} (emulated)"
     return "" if precision == "fp32" else precision

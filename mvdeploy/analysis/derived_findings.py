@@ -21,7 +21,14 @@ from mvdeploy.records import (
     same_release,
 )
 from mvdeploy.stats.paired import cpu_times_complete
-from mvdeploy.stats.reliability import MORE_THREADS, Grade, Verdict, more_threads_than_cores
+from mvdeploy.stats.reliability import (
+    MORE_THREADS,
+    NONE_FREE,
+    Grade,
+    Verdict,
+    more_threads_than_cores,
+    more_threads_than_free_cores,
+)
 from mvdeploy.text_format import join
 
 Values = dict[str, str | int | float]
@@ -219,11 +226,15 @@ def _few_samples(case: CaseView) -> Iterator[Finding]:
 
 
 def _threads(case: CaseView) -> Iterator[Finding]:
-    """Tell of more threads than cores, unless the verdict does."""
+    """Tell of more threads than cores, or than cores that are free, unless the verdict does."""
     measurement = case.case.measurement
-    told = case.verdict and any(s.code == MORE_THREADS for s in case.verdict.reasons)
-    if measurement and not told and (values := more_threads_than_cores(measurement)):
+    told = {signal.code for signal in case.verdict.reasons} if case.verdict else set()
+    if measurement is None or not told.isdisjoint((MORE_THREADS, NONE_FREE)):
+        return
+    if values := more_threads_than_cores(measurement):
         yield Finding(MORE_THREADS, Level.WARNING, values)
+    elif values := more_threads_than_free_cores(measurement):
+        yield Finding(NONE_FREE, Level.WARNING, values)
 
 
 def _environment(case: CaseView) -> Iterator[Finding]:

@@ -6,9 +6,17 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from mvdeploy.analysis.cases import CaseView, cpu_complete
-from mvdeploy.records import Comparison, Plan
-from mvdeploy.stats.paired import Clock, ClockChoice, RatioEstimate, choose_clock, clock_of, ratio
-from mvdeploy.stats.reliability import Verdict, judge_comparison
+from mvdeploy.records import Comparison, Plan, Session
+from mvdeploy.stats.paired import (
+    Clock,
+    ClockChoice,
+    RatioEstimate,
+    choose_clock,
+    clock_of,
+    of_sessions,
+    ratio,
+)
+from mvdeploy.stats.reliability import Verdict, judge_comparison, threads_of
 
 CLOCK_NAMES: dict[Clock, str] = {"wall": "wall time", "cpu": "CPU time"}
 
@@ -25,6 +33,8 @@ class ComparisonView:
         other: the ratio by the other clock, where it means something.
         reliability: whether the ratio can be relied on; None when there is none.
         problem: why there is no ratio; empty when there is one.
+        apart: whether their sessions took turns, each in a process of its own, and not their
+            inferences in one process.
     """
 
     a: CaseView
@@ -34,6 +44,7 @@ class ComparisonView:
     other: RatioEstimate | None
     reliability: Verdict | None
     problem: str
+    apart: bool = False
 
     @property
     def name(self) -> str:
@@ -125,14 +136,23 @@ def difference_of(a: CaseView, b: CaseView, estimate: RatioEstimate | None) -> D
 def _comparison_view(
     comparison: Comparison, a: CaseView, b: CaseView, plan: Plan
 ) -> ComparisonView:
-    choice = clock_of(comparison.groups, plan.threads)
+    groups, apart = comparison.groups, not comparison.groups
+    if apart:
+        groups = tuple(of_sessions(comparison.sessions, sessions_of(a), sessions_of(b)))
+    threads = max(threads_of(case.case.measurement, plan) for case in (a, b))
+    choice = clock_of(groups, threads)
     if not (cpu_complete(a.case) and cpu_complete(b.case)):
-        choice = choose_clock(plan.threads, cpu_complete=False)
+        choice = choose_clock(threads, cpu_complete=False)
     try:
-        estimate = ratio(comparison.groups, choice.clock)
-        other = ratio(comparison.groups, "wall") if choice.clock == "cpu" else None
+        estimate = ratio(groups, choice.clock)
+        other = ratio(groups, "wall") if choice.clock == "cpu" else None
     except ValueError as error:
         # Too little data is no fault of the report: the reader gets the reason instead.
-        return ComparisonView(a, b, choice, None, None, None, str(error))
+        return ComparisonView(a, b, choice, None, None, None, str(error), apart)
     reliability = judge_comparison(estimate, plan.pair_target)
-    return ComparisonView(a, b, choice, estimate, other, reliability, "")
+    return ComparisonView(a, b, choice, estimate, other, reliability, "", apart)
+
+
+def sessions_of(case: CaseView) -> Sequence[Session]:
+    """Return the sessions in which a case was measured."""
+    return case.case.measurement.sessions if case.case.measurement else ()

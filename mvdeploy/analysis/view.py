@@ -13,7 +13,9 @@ from mvdeploy.analysis.cases import CaseView, case_views, devices_of
 from mvdeploy.analysis.derived_findings import case_findings, run_findings, verdict_findings
 from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
 from mvdeploy.analysis.findings import ViewFinding, collect
+from mvdeploy.analysis.rankings import Ranking, rankings
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
+from mvdeploy.analysis.rooflines import Roofline, rooflines
 from mvdeploy.records import Breakdown, Device, OutputComparison, Run, Samples, SavedRun
 from mvdeploy.stats.reliability import Verdict
 
@@ -42,6 +44,8 @@ class View:
         run: the conditions that all cases share.
         cases: every case, also failed ones and those the run did not come to.
         comparisons: pairs of cases that took turns.
+        rankings: cases of several engines, the fastest first.
+        rooflines: how much of the machine's measured rate cases use.
         outputs: how the outputs of files differ, of those that are compared.
         differences: breakdowns side by side.
         engines: the same network on two engines, module by module.
@@ -53,6 +57,8 @@ class View:
     run: Run
     cases: tuple[CaseView, ...]
     comparisons: tuple[ComparisonView, ...]
+    rankings: tuple[Ranking, ...]
+    rooflines: tuple[Roofline, ...]
     outputs: tuple[OutputsView, ...]
     differences: tuple[Difference, ...]
     engines: tuple[EngineDifference, ...]
@@ -80,9 +86,10 @@ class View:
         return self.categories == KINDS
 
     @property
-    def threads(self) -> int:
-        """Inference threads of every case."""
-        return self.run.plan.threads
+    def threads(self) -> tuple[int, ...]:
+        """Numbers of inference threads of the cases, each once."""
+        usual = self.run.plan.threads
+        return tuple(dict.fromkeys(case.case.threads or usual for case in self.cases)) or (usual,)
 
     @property
     def verdicts(self) -> tuple[tuple[str, Verdict], ...]:
@@ -112,6 +119,8 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         run=saved.run,
         cases=cases,
         comparisons=comparisons,
+        rankings=rankings(saved.comparisons, by_slug, saved.run.plan),
+        rooflines=rooflines(cases, saved.run.plan),
         outputs=tuple(
             OutputsView(by_slug[found.a], by_slug[found.b], found)
             for found in saved.outputs

@@ -12,7 +12,6 @@ no event of the delegate is placed: a wrong module would be worse.
 from __future__ import annotations
 
 import dataclasses
-import statistics
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Sequence
 from typing import NamedTuple
@@ -22,15 +21,6 @@ from mvdeploy.records import Artifact, Finding, Level, Operator, OperatorTimes, 
 
 _DELEGATE, _KERNEL = "DELEGATE_CALL", "OPERATOR_CALL"
 _KERNEL_PREFIX = "native_call_"
-
-_STEP_NS = 1000
-"""XNNPACK gives whole microseconds and cuts off the rest."""
-
-_COARSE = 0.02
-"""Share of the operator time that may be cut off without a note."""
-
-_REASONS = 3
-"""How many mismatches a finding tells of."""
 
 
 class Event(NamedTuple):
@@ -96,7 +86,7 @@ def place(artifact: Artifact, inferences: Sequence[Sequence[Event]]) -> Operator
             event = _traced(artifact, ran[i], operator, samples[i])
             placed[i] = dataclasses.replace(event, starts_ns=starts[i])
     inner = [each for each, event in zip(samples, ran, strict=True) if event.inner]
-    findings = (*_unmatched(placed, reasons), *_merged(merged), *_coarse(inner))
+    findings = (*_unmatched(placed, reasons), *_merged(merged), *xnnpack.coarse(inner))
     return OperatorTimes(tuple(placed[i] for i in sorted(placed)), findings)
 
 
@@ -203,23 +193,11 @@ def _traced(
 def _unmatched(placed: dict[int, TraceEvent], reasons: list[str]) -> Iterator[Finding]:
     if not reasons:
         return
-    more = len(reasons) - _REASONS
-    reason = "; ".join(reasons[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
     count = sum(not event.modules for event in placed.values())
+    reason = xnnpack.first_of(reasons)
     yield Finding("unmatched_operators", Level.WARNING, {"count": count, "reason": reason})
 
 
 def _merged(count: int) -> Iterator[Finding]:
     if count:
         yield Finding("merged_operators", Level.NOTE, {"count": count})
-
-
-def _coarse(samples: list[tuple[int, ...]]) -> Iterator[Finding]:
-    """Say how much may be missing because times are whole microseconds."""
-    if not samples or any(ns % _STEP_NS for each in samples for ns in each):
-        return
-    total = sum(statistics.median(each) for each in samples)
-    lost = len(samples) * _STEP_NS
-    if lost > _COARSE * total:
-        percent = 100 * lost / (total + lost)
-        yield Finding("coarse_times", Level.NOTE, {"count": len(samples), "percent": percent})

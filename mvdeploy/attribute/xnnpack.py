@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import re
+import statistics
+from collections.abc import Iterator, Sequence
 
-from mvdeploy.records import OperatorKind
+from mvdeploy.records import Finding, Level, OperatorKind
 
 # A convolution of 1 by 1 is a matrix product of the pixels; a product with itself is a square;
 # _to_copy is a change of layout that ExecuTorch inserts. XNNPACK has no name for a sigmoid in whole
@@ -83,6 +85,15 @@ _KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()
 _WRITTEN_OUT = {"LayerNorm": OperatorKind.LAYERNORM, "SiLU": OperatorKind.ACTIVATION}
 """Ends of the names of classes whose forward is written with operators of other kinds."""
 
+_STEP_NS = 1000
+"""XNNPACK gives whole microseconds and cuts off the rest."""
+
+_COARSE = 0.02
+"""Share of the operator time that may be cut off without a note."""
+
+_REASONS = 3
+"""How many mismatches a finding tells of."""
+
 
 def base_name(operator: str) -> str:
     """``aten.convolution.default`` → ``convolution``."""
@@ -95,14 +106,14 @@ def type_name(name: str) -> str:
     return re.sub(r" #\d+$", "", name)
 
 
-def _plain(name: str) -> str:
+def plain(name: str) -> str:
     """``Fully Connected (NC, F32) GEMM #12`` → ``Fully Connected``."""
     return type_name(name).split(" (")[0]
 
 
 def can_run_as(operator: str, name: str) -> bool:
     """Whether an operator of the network can become the operator that XNNPACK calls by a name."""
-    return _plain(name) in _RUNS_AS.get(base_name(operator), ())
+    return plain(name) in _RUNS_AS.get(base_name(operator), ())
 
 
 def can_merge(operator: str, before: str = "") -> bool:
@@ -128,11 +139,36 @@ def kind(operator: str, class_name: str = "") -> OperatorKind:
         class_name: of the module it is in. All operators of a LayerNorm that is written with
             others are counted as LayerNorm, as they are where an engine has one operator for it.
     """
-    written_out = (k for end, k in _WRITTEN_OUT.items() if class_name.endswith(end))
-    return next(written_out, None) or _KIND_OF.get(base_name(operator), OperatorKind.OTHER)
+    return written_out(class_name) or _KIND_OF.get(base_name(operator), OperatorKind.OTHER)
+
+
+def written_out(class_name: str) -> OperatorKind | None:
+    """Return what all operators of a module are counted as, if its class says that."""
+    return next((k for end, k in _WRITTEN_OUT.items() if class_name.endswith(end)), None)
 
 
 def kind_of_name(name: str) -> OperatorKind:
     """Return what an operator computes of which no more is known than XNNPACK's name for it."""
-    types = (op for op, names in _RUNS_AS.items() if _plain(name) in names)
+    types = (op for op, names in _RUNS_AS.items() if plain(name) in names)
     return _KIND_OF.get(next(types, ""), OperatorKind.OTHER)
+
+
+def first_of(reasons: Sequence[str]) -> str:
+    """Return what a finding says of what could not be matched: the first reasons."""
+    more = len(reasons) - _REASONS
+    return "; ".join(reasons[:_REASONS]) + (f"; and {more} more" if more > 0 else "")
+
+
+def coarse(samples: Sequence[Sequence[int]]) -> Iterator[Finding]:
+    """Say how much may be missing because times are whole microseconds.
+
+    Args:
+        samples: of each operator, its times in nanoseconds.
+    """
+    if not samples or any(ns % _STEP_NS for each in samples for ns in each):
+        return
+    total = sum(statistics.median(each) for each in samples)
+    lost = len(samples) * _STEP_NS
+    if lost > _COARSE * total:
+        percent = 100 * lost / (total + lost)
+        yield Finding("coarse_times", Level.NOTE, {"count": len(samples), "percent": percent})

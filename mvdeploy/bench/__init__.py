@@ -4,8 +4,12 @@ Blind to engines and devices: it gives jobs to a `Link` and gets samples back.
 
 ``schedule``
     the order of inferences: blocks of one case for its latency, single turns for comparisons.
+``sessions``
+    probes every case of one engine alone, then runs the sessions that they share.
+``rounds``
+    has the sessions of several engines take turns, and pairs them.
 ``measure``
-    probes every case alone, then runs the sessions.
+    does so until every median and every ratio is known, or the time is up.
 ``profile``
     one job with the engine's profiler.
 """

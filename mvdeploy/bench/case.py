@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import itertools
 import statistics
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
@@ -39,6 +38,8 @@ class Entry:
         outputs: what it must compute; empty when that is not known.
         finite: whether its outputs have to be finite: those of a sound network on a picture are.
         setting: the setting of the device that it runs in; see `mvdeploy.links.Setting`.
+        threads: inference threads; None for the plan's.
+        group: cases of one are compared across engines, as those of one precision.
     """
 
     slug: str
@@ -46,6 +47,8 @@ class Entry:
     outputs: tuple[TensorInfo, ...] = ()
     finite: bool = True
     setting: str = ""
+    threads: int | None = None
+    group: str = ""
 
     def check_outputs(self, result: ModelResult) -> None:
         """Check that the outputs of an inference can be those of this case.
@@ -96,9 +99,10 @@ def _times(shape: Sequence[int | str]) -> str:
 
 def by_engine(entries: Sequence[Entry]) -> list[list[Entry]]:
     """Group cases that can share a runner: engines' thread pools disturb each other."""
-    ordered = sorted(entries, key=lambda e: e.model.engine)
-    groups = itertools.groupby(ordered, key=lambda e: e.model.engine)
-    return [list(group) for _, group in groups]
+    groups: dict[tuple[str, int], list[Entry]] = {}
+    for entry in sorted(entries, key=lambda e: (e.model.engine, e.threads or 0)):
+        groups.setdefault((entry.model.engine, entry.threads or 0), []).append(entry)
+    return list(groups.values())
 
 
 @dataclasses.dataclass
@@ -132,6 +136,11 @@ class Progress:
             values = {**earlier.values, "count": int(earlier.values["count"]) + 1}
             self.findings[self.findings.index(earlier)] = Finding(code, Level.WARNING, values)
 
+    def found_once(self, finding: Finding) -> None:
+        """Keep a finding, unless it is there already."""
+        if finding not in self.findings:
+            self.findings.append(finding)
+
     @property
     def estimate_ns(self) -> float:
         """Nanoseconds of one warm inference, about."""
@@ -145,6 +154,10 @@ class Progress:
             return shares[number] if number < plan.sessions else 0
         if plan.pairs_only or (number >= plan.sessions and self._stop(plan) is not None):
             return 0
+        return self.block_count(plan)
+
+    def block_count(self, plan: Plan) -> int:
+        """Return how many inferences take about as long as a session's blocks are to."""
         return max(1, round(plan.session_time_s * 1e9 / max(self.estimate_ns, 1.0)))
 
     def _stop(self, plan: Plan) -> stopping.Stop | None:
@@ -156,6 +169,9 @@ class Progress:
             sum(map(sum, samples)) / 1e9,
             plan.max_time_s,
             plan.session_time_s,
+            # What is out of reach is unreliable sooner or later; a ratio goes on, as a narrower
+            # interval finds more.
+            give_up=True,
         )
 
     def measurement(self, plan: Plan, after: DeviceState) -> Measurement:

@@ -36,7 +36,8 @@ def profile(
     """Profile cases, all of them in turns in one process, so that they meet the same disturbances.
 
     Args:
-        entries: the cases; those of one setting of the device share a process.
+        entries: the cases; those of one setting of the device and with one number of threads share
+            a process.
         link: an open link to the device.
         plan: ``profile_iterations`` says how many inferences of each case are profiled.
         limit_s: seconds after which the job counts as hung.
@@ -48,10 +49,11 @@ def profile(
         EngineError: the job failed.
     """
     profiles: dict[str, Profile] = {}
-    for setting in dict.fromkeys(entry.setting for entry in entries):
+    for setting, threads in dict.fromkeys((entry.setting, entry.threads) for entry in entries):
         link.take(setting)
-        own = [entry for entry in entries if entry.setting == setting]
-        profiles |= _together(own, link, plan, limit_s)
+        own = [e for e in entries if (e.setting, e.threads) == (setting, threads)]
+        same = dataclasses.replace(plan, threads=threads or plan.threads)
+        profiles |= _together(own, link, same, limit_s)
     return profiles
 
 

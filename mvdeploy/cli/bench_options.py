@@ -23,9 +23,13 @@ from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.pipeline.calibration import Wish
+    from mvdeploy.pipeline.kept_exports import Shelf
     from mvdeploy.records import Case, Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
+
+MOST_THREADS = 1024
+"""More than any device has cores."""
 
 
 def _engine_options() -> tuple[Option, ...]:
@@ -46,8 +50,28 @@ def where(command: F) -> F:
             help=f"{', '.join(export.names())}. Repeat it for several. "
             "[default: what the device's profile says]",
         ),
+        click.option(
+            "--engine",
+            "--engines",
+            "engines_asked",
+            multiple=True,
+            metavar="NAME|all",
+            help=f"What runs them: {', '.join(engines.names())}. Repeat it for several; all for "
+            "every one that the device can run, in turns. [default: the first that has the format]",
+        ),
         options.precisions,
+        click.option(
+            "--force",
+            is_flag=True,
+            help="Measure also a precision that an engine emulates there; the row says so.",
+        ),
         options.quantising,
+        click.option(
+            "--portable",
+            is_flag=True,
+            help="Export networks as 'mvdeploy export' does, for any engine. [default: as the "
+            "device's engine runs them fastest, such as with operators of ONNX Runtime's own]",
+        ),
         declared("engine_options", _engine_options()),
     )
 
@@ -57,7 +81,11 @@ def conditions(command: F) -> F:
     return _add(
         command,
         click.option(
-            "--threads", type=click.IntRange(1), help="Inference threads. [default: the device's]"
+            "--threads",
+            multiple=True,
+            metavar="N|N-N",
+            help="Inference threads, such as 2 or 1-4. Repeat it for several numbers of them, "
+            "which take turns. [default: the device's]",
         ),
         click.option(
             "--cores", metavar="N,N", help="CPU numbers to run on. [default: the device's]"
@@ -71,6 +99,7 @@ def conditions(command: F) -> F:
             "--input", "photograph", type=click.Path(path_type=Path), help="Photograph to run on."
         ),
         options.left_out,
+        options.keeping,
         click.option(
             "--breakdown/--no-breakdown",
             default=True,
@@ -187,23 +216,6 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     return tuple(chosen)
 
 
-def formats_for(
-    asked: Sequence[str], profile: DeviceProfile, precisions: Sequence[str | None]
-) -> tuple[str, ...]:
-    """Return the formats to measure in, each once.
-
-    Raises:
-        UsageError: there is no such format or precision, or the device has no engine for it.
-    """
-    formats = tuple(dict.fromkeys(asked)) or profile.formats
-    formats = formats or engines.get(profile.engines[0]).FORMATS[:1]
-    for name in formats:
-        for precision in precisions:
-            export.check(name, precision)
-        engines.for_format(name, links.engines_of(profile))
-    return formats
-
-
 def core_numbers(text: str | None) -> tuple[int, ...]:
     """Read a list of CPU numbers such as ``0,1``; empty for None.
 
@@ -216,14 +228,40 @@ def core_numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    numbers: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        ends = (first.strip(), last.strip() if dash else first.strip())
+        if not all(end.isdecimal() and 1 <= int(end) <= MOST_THREADS for end in ends):
+            raise UsageError(
+                f"'{text}' is no number of threads.",
+                f"Give one from 1 to {MOST_THREADS}, or the first and the last of several, as in "
+                "--threads 1-4.",
+            )
+        if int(ends[0]) > int(ends[1]):
+            raise UsageError(
+                f"'{text}' has no number of threads in it.", "Give the smaller number first."
+            )
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    return tuple(dict.fromkeys(numbers))
+
+
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What a command that measures was given, beside what it measures and how long.
 
     Attributes:
         profile: of the device.
-        formats: of networks.
+        formats: of networks; empty for those of the engines, or the device's usual.
         precisions: that they are exported in; None for each format's usual one.
+        engines: that run them; empty for the first of each format.
+        force: measure also what is emulated.
         engine_options: what the engines' sessions are opened with, by name.
         link_options: how the device is reached.
         common: fields of the plan.
@@ -233,6 +271,8 @@ class Options:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float.
+        shelf: where exports are kept; None for nowhere.
+        portable: networks are exported for any engine.
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
@@ -241,6 +281,8 @@ class Options:
     profile: DeviceProfile
     formats: tuple[str, ...]
     precisions: tuple[str | None, ...]
+    engines: tuple[str, ...]
+    force: bool
     engine_options: dict[str, str]
     link_options: Mapping[str, str]
     common: dict[str, Any]
@@ -250,6 +292,8 @@ class Options:
     left_out: tuple[str, ...]
     wish: Wish
     keep_float: tuple[str, ...]
+    shelf: Shelf | None
+    portable: bool
     root: Path
     as_json: bool
     demands: Demands
@@ -262,6 +306,8 @@ class Options:
             subjects=subjects,
             formats=self.formats,
             precisions=self.precisions,
+            engines=self.engines,
+            force=self.force,
             engine_options=self.engine_options,
             link_options=self.link_options,
             said=self.said,
@@ -273,6 +319,8 @@ class Options:
             left_out=self.left_out,
             wish=self.wish,
             keep_float=self.keep_float,
+            shelf=self.shelf,
+            portable=self.portable,
             command=("mvdeploy", *sys.argv[1:]),
         )
 
@@ -291,16 +339,20 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
+    threads = thread_numbers(given["threads"])
     _check_engine_options(profile, given["engine_options"])
     return Options(
         profile=profile,
-        formats=formats_for(given["formats"], profile, precisions),
+        formats=tuple(dict.fromkeys(given["formats"])),
+        engines=tuple(dict.fromkeys(given["engines_asked"])),
+        force=given["force"],
         wish=calibration.read(*(given[name] for name in options.QUANTISING)),
         keep_float=given["keep_float"],
+        portable=given["portable"],
         precisions=precisions,
         engine_options=given["engine_options"],
         link_options=given["link_options"],
-        common=_plan_fields(given, profile, warmup_rule),
+        common=_plan_fields(given, profile, warmup_rule, threads),
         said=options.read_file_inputs(
             given["shapes"],
             given["values"],
@@ -309,6 +361,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
         network=network_of_files(given),
         photograph=given["photograph"],
         left_out=passes.known(given["left_out"]),
+        shelf=options.shelf(given["no_cache"], given["cache_size"]),
         root=given["output"],
         as_json=given["as_json"],
         demands=Demands.read(
@@ -321,12 +374,16 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
 
 def _plan_fields(
-    given: Mapping[str, Any], profile: DeviceProfile, warmup_rule: Warmup | None
+    given: Mapping[str, Any],
+    profile: DeviceProfile,
+    warmup_rule: Warmup | None,
+    threads: tuple[int, ...],
 ) -> dict[str, Any]:
     """Return the fields of the plan that the options of `conditions` decide."""
     cores, warmup = given["cores"], given["warmup"]
     fields: dict[str, Any] = {
-        "threads": given["threads"] or profile.threads,
+        "threads": threads[0] if threads else profile.threads,
+        "sweep": threads[1:],
         "cores": core_numbers(cores) if cores is not None else profile.cores,
         "seed": given["seed"],
         "time_limit_s": given["time_limit"],

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
@@ -22,6 +23,9 @@ from mvdeploy.records.spec import (
     parse_image_size,
     parse_patches,
 )
+
+if TYPE_CHECKING:
+    from mvdeploy.pipeline.kept_exports import Shelf
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -141,6 +145,34 @@ def quantising(command: F) -> F:
 
 QUANTISING = ("images", "method", "percentile")
 """Names of the values that `quantising` adds, beside ``keep_float``."""
+
+
+def keeping(command: F) -> F:
+    """Add what is said of exports that are kept; see `shelf`."""
+    without = click.option(
+        "--no-cache", is_flag=True, help="Neither take an export that was kept, nor keep one."
+    )
+    size = click.option(
+        "--cache-size",
+        metavar="SIZE",
+        help="How much 'mvdeploy cache' may keep, as in 500MB: what was not taken for longest goes "
+        "first. [default: MVDEPLOY_CACHE_SIZE, or 2GB]",
+    )
+    return without(size(command))
+
+
+def shelf(no_cache: bool, cache_size: str | None) -> Shelf | None:
+    """Return where exports are kept, of what `keeping` adds; None for nowhere.
+
+    Raises:
+        UsageError: there is no such size.
+    """
+    from mvdeploy.pipeline import kept_exports
+
+    size = kept_exports.read_size(cache_size) if cache_size is not None else None
+    with contextlib.suppress(OSError):  # no folder is the user's own: nothing is kept
+        return None if no_cache else kept_exports.Shelf(size=size)
+    return None
 
 
 def left_out(command: F) -> F:

@@ -22,6 +22,22 @@ session is opened) and has:
 ``OPTIONS``
     what a user may choose about its sessions, a tuple of `mvdeploy.plugins.Option`; an engine may
     lack it.
+``for_precision(precision)``
+    values of its `OPTIONS`, by name, that its sessions have for a file of a precision unless others
+    are chosen; an engine whose files say in what they are computed lacks it.
+``lacks(precision, architecture)``
+    in a clause, why it cannot run a precision on chips of an architecture (``x86_64``,
+    ``aarch64``); empty where it can. An engine without it can run all that its formats have.
+``emulated(precision, architecture)``
+    in a clause, why what it runs is not computed in the precision's own numbers there, so that its
+    latency is not that of the precision; empty where it is. An engine may lack it.
+``prefers(format_name, precision)``
+    the format's own options, by name, with which it runs a program of a precision fastest. A
+    network is exported so for being measured in it, unless a program for any engine is asked for;
+    an engine without it takes what the format writes of itself.
+``RUNNING_SUMS``
+    names of precisions in which its kernels add up products, which costs more digits than rounding
+    the results; an engine may lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
@@ -45,8 +61,9 @@ from __future__ import annotations
 
 import dataclasses
 import fnmatch
+import importlib.metadata
 import re
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol, cast
 
@@ -313,10 +330,84 @@ def declared(engine: str) -> tuple[Option, ...]:
     return getattr(get(engine), "OPTIONS", ())
 
 
+def preferred(engine: str, format_name: str, precision: str) -> Mapping[str, str]:
+    """Return the options of a format, by name, with which an engine runs programs fastest."""
+    own: Callable[[str, str], Mapping[str, str]] | None = getattr(get(engine), "prefers", None)
+    return own(format_name, precision) if own is not None else {}
+
+
 def words(engine: str) -> Mapping[str, tuple[str, str]]:
     """Return what the findings of an engine's profiles say."""
     own: Mapping[str, tuple[str, str]] = getattr(get(engine), "WORDS", {})
     return own
+
+
+def lacks(engine: str, precision: str, architecture: str) -> str:
+    """Return why an engine cannot run a precision on an architecture; empty where it can."""
+    return _clause("lacks", engine, precision, architecture)
+
+
+def emulated(engine: str, precision: str, architecture: str) -> str:
+    """Return why an engine computes in other numbers than a precision's; empty for its own."""
+    return _clause("emulated", engine, precision, architecture)
+
+
+def _clause(function: str, engine: str, precision: str, architecture: str) -> str:
+    say: Callable[[str, str], str] = getattr(get(engine), function, lambda *_: "")
+    return say(precision, architecture) if architecture else ""
+
+
+def has_running_sums(engine: str, precision: str) -> bool:
+    """Say whether an engine's kernels add up products in a precision."""
+    return precision in getattr(get(engine), "RUNNING_SUMS", ())
+
+
+def missing(engine: str) -> tuple[str, ...]:
+    """Return those distributions of an engine that are not installed here."""
+    return tuple(name for name in get(engine).PACKAGES if not _is_installed(name))
+
+
+def _is_installed(package: str) -> bool:
+    try:
+        importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return False
+    return True
+
+
+def demand(engine: str) -> None:
+    """Check that an engine is installed here.
+
+    Raises:
+        UsageError: it is not.
+    """
+    absent = missing(engine)
+    if absent:
+        raise UsageError(
+            f"The engine '{engine}' is not installed here ({', '.join(absent)}).",
+            f"Install it: pip install {requirements(absent)}.",
+        )
+
+
+def requirements(packages: Iterable[str]) -> str:
+    """Return packages as pip is told of them, in the versions that mvdeploy takes."""
+    known = {
+        re.split(r"[^\w.-]", line, maxsplit=1)[0]: line.partition(";")[0].replace(" ", "")
+        for line in importlib.metadata.requires("mvdeploy") or ()
+    }
+    return " ".join(f"'{known.get(name, name)}'" for name in packages)
+
+
+def session_options(engine: str, precision: str, given: Mapping[str, str]) -> dict[str, str]:
+    """Return what is chosen of an engine's options for a file of a precision.
+
+    Args:
+        engine: its name.
+        precision: of the file.
+        given: what a user chose, by name, also for other engines.
+    """
+    own: Callable[[str], Mapping[str, str]] = getattr(get(engine), "for_precision", lambda _: {})
+    return {**own(precision), **own_options(engine, given)}
 
 
 def own_options(engine: str, given: Mapping[str, str]) -> dict[str, str]:

@@ -8,7 +8,6 @@ what they stand for.
 from __future__ import annotations
 
 import contextlib
-import functools
 import importlib
 import importlib.metadata
 import json
@@ -21,7 +20,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, _chip, with_chosen
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import elf, writing
 from mvdeploy.plugins import Option
@@ -38,6 +37,23 @@ FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
 RUNNERS = ("host", "native")
 ENVIRONMENT = ("ORT_*", "MLAS_*")
+
+OPTIONS = (
+    Option(
+        "spinning",
+        "--spinning",
+        "onnxruntime: whether threads that wait for one another keep their cores busy. "
+        "[default: on]",
+        choices=("on", "off"),
+    ),
+    Option(
+        "placement",
+        "--placement",
+        "onnxruntime: whether each thread beside the first stays on a core of its own. "
+        "[default: free]",
+        choices=("free", "pinned"),
+    ),
+)
 
 _GRAPH = "optimised.onnx"
 _WEIGHTS = "optimised.data"
@@ -154,8 +170,32 @@ def _library() -> Any:
     return importlib.import_module("onnxruntime")
 
 
+def prefers(format_name: str, precision: str) -> dict[str, str]:
+    """Return with which options programs run fastest: with operators of its own."""
+    return {"operators": "onnxruntime"} if format_name == "onnx" else {}
+
+
+def lacks(precision: str, architecture: str) -> str:
+    """Return why programs of a precision cannot run on an architecture; empty if they can."""
+    return "ONNX Runtime has no kernels for bf16 on CPUs" if precision == "bf16" else ""
+
+
+def emulated(precision: str, architecture: str) -> str:
+    """Return in what a precision is computed that an architecture has no kernels for, or nothing.
+
+    On arm64 there are kernels for half precision. Elsewhere its operators run in single precision,
+    with a Cast before and behind each piece of the graph.
+    """
+    if precision == "fp16" and architecture not in ("aarch64", "arm64"):
+        return "ONNX Runtime computes fp16 as fp32 between casts here"
+    return ""
+
+
 def options(threads: int) -> dict[str, str | int]:
-    """Return what a session is opened with; all but the threads are the engine's defaults."""
+    """Return what a session is opened with; all but the threads are the engine's defaults.
+
+    Without spinning, threads are faster where cores are not free: ``benchmarks/onnx_fast.py``.
+    """
     return {
         "provider": "CPUExecutionProvider",
         "intra_op_num_threads": threads,
@@ -163,6 +203,7 @@ def options(threads: int) -> dict[str, str | int]:
         "graph_optimization_level": "ORT_ENABLE_ALL",
         "execution_mode": "ORT_SEQUENTIAL",
         "spinning": "on",
+        "placement": "free",
     }
 
 
@@ -176,6 +217,8 @@ def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -
     session_options.execution_mode = ort.ExecutionMode.__members__[mode]
     spinning = "1" if chosen["spinning"] == "on" else "0"
     session_options.add_session_config_entry("session.intra_op.allow_spinning", spinning)
+    if chosen["placement"] == "pinned" and (places := _places(int(chosen["intra_op_num_threads"]))):
+        session_options.add_session_config_entry("session.intra_op_thread_affinities", places)
     # Errors are raised as well; warnings are about its own graph file.
     session_options.log_severity_level = 4
     if profile_to is not None:
@@ -188,6 +231,13 @@ def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -
     return session_options
 
 
+def _places(threads: int) -> str:
+    """Return a core for each thread but the first, as the engine counts them: from one on."""
+    own = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))
+    cores = sorted(own(0))
+    return ";".join(str(cores[number % len(cores)] + 1) for number in range(1, threads))
+
+
 def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) -> Any:
     """Return a session that computes what the file says in whole numbers and in floats.
 
@@ -196,22 +246,12 @@ def _load(model: str | bytes, make_options: Callable[[], Any], provider: str) ->
     (by a quarter and more). And float weights between dequantised inputs and quantised results are
     made whole numbers, also those that are to stay in float (1.32).
     """
-    if not _has_vnni():
+    if not _chip.has("avx512_vnni", "avx_vnni"):
         with contextlib.suppress(Exception):
             return _session(model, make_options(), provider, unsigned_weights="1")
     # Some files load only so (1.32): those with a weight that several nodes share, as
     # quantize_static writes them, and those with QGemm.
     return _session(model, make_options(), provider, unsigned_weights="0")
-
-
-@functools.cache
-def _has_vnni() -> bool:
-    """Whether Linux says so; elsewhere it is not known."""
-    try:
-        words = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").split()
-    except OSError:
-        return False
-    return not {"avx512_vnni", "avx_vnni"}.isdisjoint(words)
 
 
 def _session(
@@ -230,7 +270,7 @@ class OrtSession:
     """One ONNX Runtime session with its input and output buffers bound."""
 
     def __init__(self, request: SessionRequest) -> None:
-        chosen = with_chosen((), options(request.threads), request.options)
+        chosen = with_chosen(OPTIONS, options(request.threads), request.options)
         self._profile_to = profile_to = request.profile_to
         if profile_to is not None:
             profile_to.mkdir(parents=True, exist_ok=True)
@@ -294,7 +334,7 @@ def open_session(request: SessionRequest) -> OrtSession:
     """Load an ONNX file, which names its outputs itself.
 
     Raises:
-        UsageError: the request chooses an option; there is none.
+        UsageError: there is no such option, or it has no such value.
     """
     return OrtSession(request)
 

@@ -58,6 +58,10 @@ and what of the following it has a use for:
 ``held_weights(path)``
     the sha256 of every constant tensor that a file holds, for a format in which the network's
     weights are found again; needed with ``probe``.
+``FOLDS``
+    true when what a program returns besides changes the constants that it holds, as for converters
+    that fold them into one another: weights are compared with those of the same file made again,
+    not with a probe's.
 ``holds(options)``
     whether they are looked for in files that are made with these options; without it in all.
 ``MUTANTS``
@@ -203,13 +207,18 @@ class Written:
     outputs: tuple[TensorInfo, ...] | None = None
 
 
-def verifier(format_name: str) -> str:
+def verifier(format_name: str, precision_name: str | None = None) -> str:
     """Return what a format's files are run by for the comparison with PyTorch.
 
+    Args:
+        format_name: of the format.
+        precision_name: of the files; None for one that they say themselves.
+
     Raises:
-        UsageError: there is no such format, or nothing here runs it.
+        UsageError: there is no such format or precision, or nothing here runs it.
     """
-    return verifiers.choose(format_name, getattr(get(format_name), "VERIFIER", None))
+    declared = getattr(get(format_name), "VERIFIER", None)
+    return verifiers.choose(format_name, declared, precision_name)
 
 
 def mutants(format_name: str) -> Callable[[mutations.Subject], Iterator[mutations.Mutant]]:
@@ -268,7 +277,8 @@ def probing(
             place = folder / path.name
             subject = subject_of(source, format_name, options, alter)
             made: Probe = exporter.probe(subject, place, options, choose)
-            yield dataclasses.replace(made, differing=differing(place))
+            folds = getattr(exporter, "FOLDS", False)
+            yield dataclasses.replace(made, differing=again() if folds else differing(place))
 
     def again() -> tuple[str, ...]:
         with writing.temporary() as folder:

@@ -63,7 +63,7 @@ def user_folder(kind: str) -> Path:
     """Return the folder of this program among the user's own; it may not exist.
 
     Args:
-        kind: ``cache``, ``config`` or ``runtime``.
+        kind: ``cache``, ``config``, ``data`` or ``runtime``.
 
     Raises:
         PermissionError: no home folder is known, and what stands in for it is another user's.

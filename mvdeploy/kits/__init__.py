@@ -81,9 +81,17 @@ class Kit:
 
     @property
     def is_current(self) -> bool:
-        """Whether it is what would be built now."""
+        """Whether it is what would be built of its engines now."""
         installed = {name: installed_version(name) for name in self.engines}
         return self.code == code_hash() and (self.build != GLIBC or self.engines == installed)
+
+    @property
+    def lacking(self) -> tuple[str, ...]:
+        """Engines that are installed here, and that it would have if it were built now."""
+        if self.build != GLIBC:
+            return ()
+        absent = engines.native().keys() - self.engines.keys()
+        return tuple(sorted(name for name in absent if installed_version(name)))
 
 
 def installed_version(engine: str) -> str:

@@ -176,7 +176,7 @@ def _remove_earlier(built: Kit) -> None:
 def _up_to_date(place: Path) -> Kit | None:
     with contextlib.suppress(UsageError):  # a damaged one is built anew
         existing = kits.load(place)
-        return existing if existing.is_current else None
+        return existing if existing.is_current and not existing.lacking else None
     return None
 
 
@@ -270,8 +270,9 @@ class _Engines:
     def _folders(self, versions: dict[str, str]) -> dict[str, Path]:
         """Return the folder in which each engine's package is, for the device's architecture."""
         if self._toolchain.architecture == platform.machine():
-            self.sources += [Source(name, version) for name, version in versions.items()]
-            return {name: _site(self._plugins[name].package) for name in versions}
+            packages = {name: self._plugins[name].package for name in versions}
+            self.sources += [Source(packages[name], versions[name]) for name in versions]
+            return {name: _site(package) for name, package in packages.items()}
         return {
             name: self._wheel(self._plugins[name].package, version)
             for name, version in versions.items()

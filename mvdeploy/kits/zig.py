@@ -32,11 +32,11 @@ PAGE = 65536
 _LIBC = """
     __errno __libc_init _exit access alphasort calloc clock_getres clock_gettime close closedir
     dprintf dup2 fclose fcntl fgets fileno fopen fork fread free fscanf fstat ftell fwrite
-    getpid getrusage memchr memcmp memcpy memmove memset mkdir open opendir posix_memalign prctl
-    qsort read readdir readlink realloc remove rename scandir sched_getaffinity
-    sched_setaffinity setenv signal snprintf stat stderr strchr strcmp strcspn strdup strerror
-    strlen strncmp strrchr strsignal strspn strstr strtod strtol strtoll tolower vsnprintf
-    waitpid write
+    getpid getrusage memchr memcmp memcpy memmove memset mkdir mmap munmap open opendir
+    posix_memalign prctl qsort read readdir readlink realloc remove rename scandir
+    sched_getaffinity sched_setaffinity setenv signal snprintf stat stderr strchr strcmp strcspn
+    strdup strerror strlen strncmp strrchr strsignal strspn strstr strtod strtol strtoll tolower
+    vsnprintf waitpid write
 """
 _LIBDL = "dladdr dlerror dlopen dlsym"
 
@@ -123,16 +123,21 @@ class ZigToolchain(Toolchain):
         engines: Mapping[str, NativePlugin],
         flags: Sequence[str],
     ) -> None:
-        """Build the runner and the plug-ins of engines, all of them of C; see `Toolchain.make`."""
+        """Build the runner and the plug-ins of engines, all of them of C; see `Toolchain.make`.
+
+        What CMake would be given as variables, the plug-ins' code has as texts.
+        """
         work.mkdir()
         runner = [path.name for path in sorted(source.glob("*.c"))]
         objects = [self._compile(source, work, name, _RUNNER_FLAGS) for name in (_START, *runner)]
         libraries = [self._stand_in(work, name) for name in SYMBOLS]
         words = ("-pie", "--dynamic-linker", LINKER)
         self._link(work, "mvdeploy-runner", (*words, *objects), libraries)
+        given = (flag.partition("=") for flag in flags if flag.startswith("-D"))
+        texts = tuple(f'{name}="{value}"' for name, _, value in given)
         for name, plugin in engines.items():
             library = f"libmvdeploy_{name}.so"
-            own = [self._compile(source, work, file) for file in plugin.sources]
+            own = [self._compile(source, work, file, texts) for file in plugin.sources]
             self._link(work, library, ("-shared", "-soname", library, *own), libraries)
 
     def _compile(self, source: Path, work: Path, name: str, more: Sequence[str] = ()) -> str:

@@ -45,6 +45,8 @@ system on; what happened in between is the difference of two states.
 ``hypervisor``               ``yes`` when the processor says that it is a virtual one, or ``no``
 ``boost``                    whether clocks may rise above the nominal one: ``on`` or ``off``
 ``python``                   version
+``macs_per_s_fp32_1``        multiply-accumulates per second that one core was measured to do; also
+                             of other numbers, and of more cores; host only, once measured
 ===========================  ======================================================================
 
 ===========================  ======================================================================
@@ -89,6 +91,7 @@ system on; what happened in between is the difference of two states.
                              are chosen, or ``none``
 ``background_process``       the process that computes most now, other than mvdeploy; ``none``
 ``background_cpu_share``     its share of one core, 0 to 1 (more with threads)
+``busy_cores``               how many cores computed while mvdeploy itself did not; host only
 ===========================  ======================================================================
 """
 

@@ -16,14 +16,12 @@ A module class whose weights have to be small, as where it takes exponentials of
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-
 import torch
 from torch import Tensor, nn
 
 from mvdeploy import tasks
 from mvdeploy.records import ModelSpec, Preprocessing
+from mvdeploy.verify.threads import one_thread
 
 _BATCHES, _BATCH, _SIZE = 3, 8, 128
 
@@ -76,7 +74,7 @@ def initialise(
         calm: see the module's docstring.
     """
     generator = torch.Generator().manual_seed(seed)
-    with torch.no_grad(), torch.random.fork_rng(devices=()), _one_thread():
+    with torch.no_grad(), torch.random.fork_rng(devices=()), one_thread():
         torch.manual_seed(seed)
         for module in network.modules():
             _randomise(module, generator)
@@ -84,17 +82,6 @@ def initialise(
             _calm(network)
         _calibrate(network, generator, image_size, fed, batches)
     network.eval()
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Compute on one thread: how a sum is split over threads decides its last digits."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)
 
 
 def _randomise(module: nn.Module, generator: torch.Generator) -> None:

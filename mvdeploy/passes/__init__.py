@@ -47,6 +47,7 @@ PREPARATION = (
 
 PLAIN = "plain"
 DELEGABLE = "delegable"
+FOLDED = "folded"
 CHANNELS_FIRST = "channels_first"
 
 FORMULATIONS: dict[str, tuple[str, ...]] = {
@@ -56,6 +57,8 @@ FORMULATIONS: dict[str, tuple[str, ...]] = {
     ),
     # Nothing but operators that delegates such as XNNPACK take.
     DELEGABLE: ("fold_batchnorm", "separate_attention"),
+    # The same, with less to do behind each LayerNorm.
+    FOLDED: ("fold_batchnorm", "separate_attention", "fold_layernorm"),
     # Four dimensions with channels second and 1x1 convolutions, as Apple's Neural Engine has it.
     CHANNELS_FIRST: ("fold_batchnorm", "channels_first"),
 }

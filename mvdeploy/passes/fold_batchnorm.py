@@ -26,7 +26,6 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections import Counter, OrderedDict
-from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -36,17 +35,15 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.utils import parametrize
 from torch.utils._pytree import tree_leaves
 
-from mvdeploy.dispatch import DispatchMode
 from mvdeploy.errors import CheckFailed, UsageError
 from mvdeploy.passes._modules import Examples, as_tuple, replace
+from mvdeploy.passes._uses import Uses
 
 TOLERANCE = 1e-5
 
 _TRANSPOSED = (nn.ConvTranspose1d, nn.ConvTranspose2d, nn.ConvTranspose3d)
 _LAYERS = (nn.Conv1d, nn.Conv2d, nn.Conv3d, *_TRANSPOSED, nn.Linear)
 _WEIGHTS = ("weight", "bias", "running_mean", "running_var")
-
-_VIEWS = ("view", "_unsafe_view")
 
 _SAME = 1e-5
 """How far a BatchNorm that is not torch's may be from torch's function, and a folded layer from the
@@ -99,43 +96,6 @@ class _Pair:
     argument: Tensor  # of the layer
 
 
-class _Uses(DispatchMode):
-    """Counts how often each tensor is an operator's argument. Keeps them, so that ids stay true.
-
-    Attributes:
-        count: by the tensor's id.
-        writers: operators that changed a tensor in place, by its id.
-        viewed: what a view with the same last axis is of, by the view's id.
-    """
-
-    def __init__(self) -> None:
-        super().__init__()  # type: ignore[no-untyped-call]
-        self.count: Counter[int] = Counter()
-        self.writers: dict[int, str] = {}
-        self.viewed: dict[int, Tensor] = {}
-        self.kept: list[Any] = []
-
-    def __torch_dispatch__(
-        self,
-        func: Callable[..., Any],
-        types: Any,
-        args: tuple[Any, ...] = (),
-        kwargs: dict[str, Any] | None = None,
-    ) -> Any:
-        for leaf in tree_leaves((args, kwargs)):
-            if isinstance(leaf, Tensor):
-                self.kept.append(leaf)
-                self.count[id(leaf)] += 1
-        for argument, value in zip(func._schema.arguments, args, strict=False):  # type: ignore[attr-defined]
-            if argument.is_write:
-                self.writers[id(value)] = func.__name__.partition(".")[0]
-        result = func(*args, **(kwargs or {}))
-        if func.__name__.partition(".")[0] in _VIEWS and result.shape[-1:] == args[0].shape[-1:]:
-            self.kept.append(result)
-            self.viewed[id(result)] = args[0]
-        return result
-
-
 @dataclasses.dataclass
 class _Calls:
     """What a forward pass showed of one module: the tensors of each call."""
@@ -147,7 +107,7 @@ class _Calls:
 def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[str]]:
     """Return the pairs to fold, and a line for every BatchNorm that has to stay."""
     calls: dict[nn.Module, _Calls] = {}
-    uses = _Uses()
+    uses = Uses()
 
     def record(
         module: nn.Module, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any
@@ -192,7 +152,7 @@ def _survey(network: nn.Module, example: Examples) -> tuple[list[_Pair], list[st
 
 
 def _why_not(
-    norm: nn.Module, layer: nn.Module | None, calls: dict[nn.Module, _Calls], uses: _Uses
+    norm: nn.Module, layer: nn.Module | None, calls: dict[nn.Module, _Calls], uses: Uses
 ) -> str:
     """Return why a BatchNorm has to stay, or an empty string."""
     seen = calls.get(norm, _Calls())
@@ -210,7 +170,7 @@ def _why_not(
 
 
 def _why_not_into(
-    layer: nn.Module, between: Tensor, calls: dict[nn.Module, _Calls], uses: _Uses
+    layer: nn.Module, between: Tensor, calls: dict[nn.Module, _Calls], uses: Uses
 ) -> str:
     """Return why nothing can be folded into the layer that made a tensor, or an empty string."""
     if not (_is_plain(layer) or _scales_with_its_weights(layer, calls[layer].inputs[0])):
@@ -227,9 +187,7 @@ def _why_not_into(
     return ""
 
 
-def _why_read(
-    norm: nn.Module, layer: nn.Module, calls: dict[nn.Module, _Calls], uses: _Uses
-) -> str:
+def _why_read(norm: nn.Module, layer: nn.Module, calls: dict[nn.Module, _Calls], uses: Uses) -> str:
     """Return which weight of the two others would miss, or find changed; or an empty string."""
     own = _read_elsewhere(norm, calls, uses.count)
     if own:

@@ -52,7 +52,7 @@ def compare_files(
     results, titles = [], []
     for file in (a, b):
         on_step(f"{file.path.name}: run")
-        engine = export.verifier(file.artifact.format)
+        engine = export.verifier(file.artifact.format, file.artifact.precision)
         results.append(differences.run(file.artifact, file.path, feeds, engine))
         titles.append(verifiers.title(engine))
     try:
@@ -102,7 +102,7 @@ def compare_network(
     demand_inputs(said, (file,))
     artifact = of_network(file.artifact, network)
     on_step(f"{path.name}: compare with {network.label}")
-    engine = export.verifier(artifact.format)
+    engine = export.verifier(artifact.format, artifact.precision)
     feeds = _feeds((artifact,), photograph)
     yardstick = Yardstick(artifact, models.build(artifact.spec), feeds)
     return parity.check(yardstick, file.path, engine)

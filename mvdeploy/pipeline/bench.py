@@ -20,8 +20,10 @@ from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
+from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.store import Store
+from mvdeploy.pipeline.ways import Choice
 from mvdeploy.records import (
     Artifact,
     Case,
@@ -59,6 +61,8 @@ class Request:
         photograph: what the models are fed; None for a photograph that is always there.
         command: the command line, for the record.
         precisions: that networks are exported in; None for each format's usual one.
+        engines: that run them; empty for the first of each format, `ways.ALL` for every one.
+        force: measure also what the device computes in other numbers than the precision's own.
         engine_options: what the engines' sessions are opened with, beside their defaults.
         link_options: how the device is reached, as `links.get` takes it.
         said: what is said of the inputs of exported files.
@@ -66,6 +70,8 @@ class Request:
         left_out: passes that networks do not go through.
         wish: what scales of whole numbers are taken from.
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
+        shelf: where exports are kept, and taken from; None to make each.
+        portable: networks are exported for any engine, not as the device's runs them fastest.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -83,6 +89,16 @@ class Request:
     left_out: tuple[str, ...] = ()
     wish: calibration.Wish = calibration.DEFAULT
     keep_float: tuple[str, ...] = ()
+    engines: tuple[str, ...] = ()
+    force: bool = False
+    shelf: Shelf | None = None
+    portable: bool = False
+
+    @property
+    def choice(self) -> Choice:
+        """In which ways is measured."""
+        threads = (self.plan.threads, *self.plan.sweep) if self.plan.sweep else ()
+        return Choice(self.device, self.formats, self.precisions, self.engines, self.force, threads)
 
     @property
     def cases(self) -> tuple[Case, ...]:
@@ -102,12 +118,11 @@ class Request:
         """
         return prepare.wanted(
             self.subjects,
-            self.formats,
-            self.device,
-            self.precisions,
+            self.choice,
             self.said,
             self.network,
             self.keep_float,
+            portable=self.portable,
         )
 
     @property
@@ -128,11 +143,12 @@ class Request:
 def step_count(request: Request) -> int:
     """Return how many steps `run` will announce at least, for a progress bar."""
     plan = request.plan
-    exports = len(request.specs) * len(request.formats) * len(request.precisions)
     cases = len(request.cases)
+    networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
+    exports = len({(w.source, w.case.format, w.options) for w in networks})
     profiles = cases if plan.profile_iterations else 0
-    groups = 1 if plan.pairs_only else max(1, len(request.formats))
-    sessions = max(plan.sessions, plan.groups if cases > groups else 0)
+    groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
+    sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
     return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
 
 
@@ -156,7 +172,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
-        spec: Builder(spec, photograph, on_step, request.left_out, request.wish)
+        spec: Builder(spec, photograph, on_step, request.left_out, request.wish, request.shelf)
         for spec in request.specs
     }
     store: Store | None = None
@@ -176,7 +192,9 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             )
             for finding in (finding for w in wanted for finding in w.findings):
                 store.found(finding)
-            preparation = Preparation(builders, photograph, link, store, request.engine_options)
+            preparation = Preparation(
+                builders, photograph, link, store, request.engine_options, request.shelf
+            )
             _do(preparation, preparation.entries(wanted), link, plan, on_step)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
@@ -226,7 +244,7 @@ def _do(
     try:
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
-            _keep_finished(store, lost)
+            _keep_finished(store, entries, plan, lost)
         elif plan.profile_iterations:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
             _trace(measured, link, plan, store, on_step)
@@ -237,53 +255,43 @@ def _do(
         raise
 
 
-@dataclasses.dataclass(frozen=True)
-class _Lost:
-    """The device is gone.
-
-    Attributes:
-        error: how it went.
-        cases: those that were not finished.
-    """
-
-    error: DeviceUnavailable
-    cases: tuple[str, ...]
-
-
 def _measure(
     entries: Sequence[Entry],
     link: links.Link,
     plan: Plan,
     preparation: Preparation,
     on_step: OnStep,
-) -> _Lost | None:
-    """Measure the cases, those of one engine together; stop when the device is gone."""
+) -> DeviceUnavailable | None:
+    """Measure the cases, engines in turns; return how the device went, if it did."""
     store = preparation.store
-    judge = Judge(store, link, preparation.network, preparation.emulation)
+    judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     listener = Listener(
         store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )
-    groups = [entries] if plan.pairs_only else by_engine(entries)
-    for number, group in enumerate(groups):
-        try:
-            anchor = preparation.anchor(group) if plan.anchor and group else None
-            measure(group, link, plan, listener, anchor)
-        except DeviceUnavailable as error:
-            return _Lost(error, tuple(e.slug for rest in groups[number:] for e in rest))
+    try:
+        groups = by_engine(entries) if plan.anchor else ()
+        anchors = [anchor for group in groups if (anchor := preparation.anchor(group))]
+        measure(entries, link, plan, listener, anchors)
+    except DeviceUnavailable as error:
+        return error
     return None
 
 
-def _keep_finished(store: Store, lost: _Lost) -> None:
-    """Save why the other cases are not finished.
+def _keep_finished(
+    store: Store, entries: Sequence[Entry], plan: Plan, lost: DeviceUnavailable
+) -> None:
+    """Save why there is no more of the cases that are not finished.
 
     Raises:
         DeviceUnavailable: there is nothing to keep.
     """
-    for slug in lost.cases:
-        if store.case(slug).failure is None:
-            store.failed(slug, lost.error)
+    for entry in entries:
+        case = store.case(entry.slug)
+        done = len(case.measurement.steady) if case.measurement else 0
+        if case.failure is None and (plan.iterations is None or done < plan.iterations):
+            store.failed(entry.slug, lost)
     if not any(_is_measured(store, case.slug) for case in store.cases):
-        raise lost.error
+        raise lost
 
 
 def _affordable(plan: Plan, link: links.Link) -> Plan:

@@ -83,7 +83,7 @@ def read(images: str | None, method: str | None, percentile: float | None) -> Wi
                 "Give a folder of images, or a number of variants of the shipped photograph, "
                 "after --calibrate.",
             )
-        if not _pictures(chosen):
+        if not pictures_in(chosen):
             raise UsageError(f"There is no image in {images}.", "Give a folder of JPEG or PNG.")
     return Wish(chosen, method or METHODS[0], PERCENTILE if percentile is None else percentile)
 
@@ -124,7 +124,7 @@ def _feeds(wish: Wish, spec: ModelSpec, rule: Preprocessing) -> Iterator[Feed]:
     from mvdeploy.models.preprocess import load_images
     from mvdeploy.verify import inputs
 
-    for path in _pictures(wish.images):
+    for path in pictures_in(wish.images):
         try:
             images = load_images(path, spec.inputs, rule)
         except UsageError as error:
@@ -146,7 +146,7 @@ def _variants(count: int, spec: ModelSpec, rule: Preprocessing, seed: int) -> It
         yield inputs.whole(spec.inputs, images, 1000 * seed + number)
 
 
-def _pictures(folder: Path) -> tuple[Path, ...]:
+def pictures_in(folder: Path) -> tuple[Path, ...]:
     """Return the images in a folder and those inside it, in order; of very many, some."""
     endings = {".jpg", ".jpeg", ".png", ".bmp", ".webp", ".tif", ".tiff", ".gif", ".ppm"}
     try:

@@ -10,15 +10,19 @@ from typing import TYPE_CHECKING
 
 from mvdeploy import export as formats
 from mvdeploy import files, models, passes
-from mvdeploy.errors import EngineError, MvdeployError, UsageError
+from mvdeploy.errors import EngineError, MvdeployError, UsageError, reason
 from mvdeploy.files import writing
-from mvdeploy.pipeline import calibration, origin
+from mvdeploy.pipeline import calibration, identity, origin
+from mvdeploy.pipeline.kept_exports import Content, Damaged, Shelf, copy
 from mvdeploy.records import Artifact, ModelSpec, ModuleInfo, Parity, PassReport, Sensitivity
+from mvdeploy.verify import threads
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
     from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.verify.known_reference import KnownReference
+    from mvdeploy.verify.reference import Yardstick
 
 OnStep = Callable[[str], None]
 
@@ -39,7 +43,11 @@ class Exported:
         changes: what differs from the file that was there before; empty when it is the same byte
             for byte, None when there was none.
         twin: of a program that takes images, the same program with a tensor as its input.
-        emulation: what PyTorch runs of a program in whole numbers; None where there are none.
+        emulation: what PyTorch runs of a program in whole numbers; None where there are none, and
+            where the export was kept.
+        reference: what the network returns for the photograph; None when nothing of this machine
+            can run the file.
+        kept: it was made and verified earlier.
     """
 
     path: Path
@@ -48,6 +56,14 @@ class Exported:
     changes: tuple[str, ...] | None = None
     twin: Exported | None = None
     emulation: Emulation | None = None
+    reference: KnownReference | None = None
+    kept: bool = False
+
+    @property
+    def content(self) -> Content:
+        """What is kept of it."""
+        twin = self.twin.content if self.twin is not None else None
+        return Content(self.path, self.artifact, self.parity, self.reference, twin)
 
 
 def twin_path(path: Path) -> Path:
@@ -67,6 +83,7 @@ class Builder:
         on_step: is told what happens.
         left_out: names of passes that are not run.
         wish: what scales of whole numbers are taken from.
+        shelf: where exports are kept, and taken from; None to make each.
     """
 
     def __init__(
@@ -76,6 +93,7 @@ class Builder:
         on_step: OnStep = lambda _: None,
         left_out: tuple[str, ...] = (),
         wish: calibration.Wish = calibration.DEFAULT,
+        shelf: Shelf | None = None,
     ) -> None:
         from mvdeploy.models.preprocess import load_images, sample_photograph
         from mvdeploy.verify import inputs
@@ -84,9 +102,10 @@ class Builder:
         self._left_out = passes.known(left_out)
         self._step = on_step
         self._rule = models.preprocessing(spec)
-        images = load_images(photograph or sample_photograph(), spec.inputs, self._rule)
+        self._photograph = photograph or sample_photograph()
+        images = load_images(self._photograph, spec.inputs, self._rule)
         self._feeds = inputs.feeds(spec.inputs, self._rule, images)
-        self._calibration = calibration.calibration(wish, spec, self._rule)
+        self._wish, self._shelf = wish, shelf
         self._built: _Built | None = None
         self._sources: dict[str, formats.Source] = {}
 
@@ -95,7 +114,8 @@ class Builder:
     ) -> Exported:
         """Export to `path`, verified if an engine of this machine runs the file.
 
-        If anything fails, what was there before stays, and nothing new does.
+        If anything fails, what was there before stays, and nothing new does. The same export that
+        was kept is taken.
 
         Raises:
             CheckFailed: the export does not compute what the network does, or is not delegated as
@@ -106,7 +126,92 @@ class Builder:
         options = options or formats.DEFAULTS
         formats.check_options(format_name, options)
         passes.check(formats.formulation(format_name, options) or passes.PLAIN)
+        formats.verifier(format_name, formats.precision(format_name, options))
+        key = self._key(format_name, options)
+        taken = self._taken(key, path) if key is not None else None
+        if taken is not None:
+            return taken
+        exported = self._made(format_name, path, options)
+        if key is not None:
+            self._keep(key, exported)
+        return exported
+
+    def _key(self, format_name: str, options: formats.Options) -> str | None:
+        """Return under what an export is kept; None to keep nothing."""
+        if self._shelf is None or not self._shelf.size:
+            return None
+        return identity.of_export(
+            self._spec,
+            format_name,
+            options,
+            self._photograph,
+            self._left_out,
+            self._wish,
+            lambda: (self.network, self._examples),
+        )
+
+    def _taken(self, key: str, path: Path) -> Exported | None:
+        """Take an export that is kept; None where it is not, or no longer as it was."""
+        if self._shelf is None:
+            return None
+        try:
+            with self._shelf.taken(key) as content:
+                if content is None:
+                    return None
+                self._step(f"{self._spec.label}: {content.artifact.format} is kept, and is taken")
+                return self._placed(content, path)
+        except Damaged as error:
+            self._step(f"{self._spec.label}: what is kept is damaged ({error}), and is made again")
+        except OSError as error:
+            self._say_why(error, "what is kept cannot be read")
+        return None
+
+    def _placed(self, content: Content, path: Path) -> Exported:
+        """Put what is kept where it is to be."""
         with ExitStack() as stages:
+            twin = None
+            if content.twin is not None:
+                twin = self._copied(content.twin, twin_path(path), stages)
+            return self._copied(content, path, stages, twin)
+
+    def _copied(
+        self, content: Content, path: Path, stages: ExitStack, twin: Exported | None = None
+    ) -> Exported:
+        part = stages.enter_context(staged(path))
+        copy(content.path, part)
+        artifact = dataclasses.replace(
+            content.artifact,
+            path=path.name,
+            twin=twin.path.name if twin is not None else "",
+            sources=origin.sources(self._spec, path),
+        )
+        formats.save_manifest(artifact, part)
+        return Exported(
+            path,
+            artifact,
+            content.parity,
+            _changes(path, artifact),
+            twin,
+            reference=content.reference,
+            kept=True,
+        )
+
+    def _keep(self, key: str, exported: Exported) -> None:
+        """Keep an export for the next who asks for it."""
+        if self._shelf is None:
+            return
+        try:
+            self._shelf.keep(key, exported.content, identity.program())
+        except (OSError, MvdeployError) as error:
+            self._say_why(error, "the export cannot be kept")
+
+    def _say_why(self, error: Exception, what: str) -> None:
+        why = error.strerror if isinstance(error, OSError) and error.strerror else reason(error)
+        self._step(f"{self._spec.label}: {what} ({why})")
+
+    def _made(self, format_name: str, path: Path, options: formats.Options) -> Exported:
+        """Make an export."""
+        with threads.one_thread(), ExitStack() as stages:
             twin = None
             instead = formats.twin(format_name, options)
             if instead is not None:
@@ -128,17 +233,21 @@ class Builder:
 
         from mvdeploy.quantization import sensitivity
 
-        if exported.emulation is None:
+        if exported.artifact.quantized is None:
+            return None
+        emulation = exported.emulation or origin.emulation(exported.artifact, self.network)
+        if emulation is None:
             return None
         label = f"{self._spec.label}: sensitivity"
         some = calibration.others(SENSITIVITY_IMAGES, self._spec, self._rule)
         feeds = [tuple(map(torch.from_numpy, feed.values())) for feed in some]
-        return sensitivity.rank(
-            exported.emulation,
-            feeds,
-            wanted_db,
-            lambda module: self._step(f"{label} of {module or 'the network itself'}"),
-        )
+        with threads.one_thread():
+            return sensitivity.rank(
+                emulation,
+                feeds,
+                wanted_db,
+                lambda module: self._step(f"{label} of {module or 'the network itself'}"),
+            )
 
     def _make(
         self,
@@ -169,28 +278,43 @@ class Builder:
         result = None
         known = dataclasses.replace(source, quantized=artifact.quantized)
         emulation = formats.emulation(known, format_name, options)
+        reference = None
         if not artifact.runs_on:
+            from mvdeploy.verify.known_reference import known_of
+
             self._step(f"{self._spec.label}: verify {kind} against PyTorch")
-            result = self._verify(artifact, part, known, options, emulation)
+            yardstick = self._yardstick(artifact, known, emulation)
+            result = self._verify(yardstick, part, known, options, emulation)
             artifact = dataclasses.replace(artifact, verified=result.summary)
             formats.save_manifest(artifact, part)
-        return Exported(path, artifact, result, _changes(path, artifact), twin, emulation)
+            reference = known_of(yardstick)
+        return Exported(
+            path, artifact, result, _changes(path, artifact), twin, emulation, reference
+        )
+
+    def _yardstick(
+        self, artifact: Artifact, source: formats.Source, emulation: Emulation | None
+    ) -> Yardstick:
+        from mvdeploy.verify import inputs
+        from mvdeploy.verify.reference import Yardstick
+
+        feeds = inputs.with_batches(self._feeds, artifact.inputs)
+        return Yardstick(artifact, self.network, feeds, source.network, emulation)
 
     def _verify(
         self,
-        artifact: Artifact,
+        yardstick: Yardstick,
         path: Path,
         source: formats.Source,
         options: formats.Options,
         emulation: Emulation | None,
     ) -> Parity:
-        from mvdeploy.verify import inputs, parity
-        from mvdeploy.verify.reference import Yardstick
+        from mvdeploy.verify import parity
 
-        feeds = inputs.with_batches(self._feeds, artifact.inputs)
-        engine = formats.verifier(artifact.format)
+        artifact = yardstick.artifact
+        engine = formats.verifier(artifact.format, artifact.precision)
         result = parity.check(
-            Yardstick(artifact, self.network, feeds, source.network, emulation),
+            yardstick,
             path,
             engine,
             probing=formats.probing(source, path, artifact.format, options, emulation=emulation),
@@ -268,7 +392,7 @@ class Builder:
                 passes=built.passes + reports,
                 preprocessing=self._rule,
                 macs=built.macs,
-                calibration=self._calibration,
+                calibration=calibration.calibration(self._wish, self._spec, self._rule),
             )
         return built, self._sources[formulation]
 

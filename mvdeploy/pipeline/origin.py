@@ -38,6 +38,19 @@ def code_sha256(spec: ModelSpec) -> str:
     return files.sha256(code) if code is not None and code.is_file() else ""
 
 
+def has_same_files(artifact: Artifact, spec: ModelSpec) -> bool:
+    """Say whether the checkpoint of a file's network is the one that was exported.
+
+    Args:
+        artifact: the manifest.
+        spec: of the network, as `spec_of` returns it.
+    """
+    if artifact.spec.weights is None or spec.weights is None:
+        return not models.paths(spec)
+    there = Path(spec.weights.path)
+    return there.is_file() and files.sha256(there) == artifact.spec.weights.sha256
+
+
 def changed_code(artifact: Artifact, spec: ModelSpec) -> str:
     """Return the name of the Python file that makes a network, if it is not the one exported."""
     if not artifact.code_sha256 or code_sha256(spec) in ("", artifact.code_sha256):

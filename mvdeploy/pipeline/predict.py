@@ -147,7 +147,7 @@ def predict(
 def _on_host(path: Path, artifact: Artifact, feed: Arrays) -> tuple[str, Arrays]:
     from mvdeploy.verify import running, verifiers
 
-    engine = export.verifier(artifact.format)
+    engine = export.verifier(artifact.format, artifact.precision)
     outputs = running.run_artifact(artifact, path, {"photograph": feed}, engine)
     return verifiers.title(engine), outputs["photograph"]
 

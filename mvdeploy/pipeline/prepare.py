@@ -10,20 +10,20 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import engines, export, files, links, models
+from mvdeploy import engines, export, files, models
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.files import writing
 from mvdeploy.links import Link, Setting
-from mvdeploy.pipeline import origin
+from mvdeploy.pipeline import identity, origin, ways
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.files import Opened, demand_inputs, measurable
 from mvdeploy.pipeline.store import Store
+from mvdeploy.pipeline.ways import Choice, Way
 from mvdeploy.records import (
     Artifact,
     Case,
-    DeviceProfile,
     FileInputs,
     Finding,
     JobModel,
@@ -37,7 +37,9 @@ from mvdeploy.records.tensor import ANY_SHAPE
 if TYPE_CHECKING:
     from torch import nn
 
+    from mvdeploy.pipeline.kept_exports import Shelf
     from mvdeploy.quantization.emulation import Emulation
+    from mvdeploy.verify.known_reference import KnownReference
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,70 +63,95 @@ class Wanted:
 
 def wanted(
     subjects: Sequence[ModelSpec | Path],
-    formats: Sequence[str],
-    device: DeviceProfile,
-    precisions: Sequence[str | None] = (None,),
+    choice: Choice,
     said: FileInputs | None = None,
     network: ModelSpec | None = None,
     keep_float: tuple[str, ...] = (),
+    *,
+    portable: bool = False,
 ) -> list[Wanted]:
     """List the cases, each with a slug of its own and an engine of the device.
 
     Args:
         subjects: networks, and exported files to take as they are.
-        formats: of the networks.
-        device: which engines there are.
-        precisions: of the networks; None for each format's usual one.
+        choice: where, and in which formats, precisions and engines.
         said: what is said of the inputs of files.
         network: the one that files without a manifest came from; None where that is not known.
         keep_float: patterns of modules of the networks that stay in float.
+        portable: export networks for any engine, not as the device's runs them fastest.
 
     Raises:
         UsageError: a file is damaged, nothing here runs it, or a format is not written in a
             precision.
     """
-    available = links.engines_of(device)
     cases: list[Wanted] = []
     taken: set[str] = set()
 
     def add(
         case: Case,
         source: ModelSpec | Path,
-        options: export.Options,
+        way: Way,
+        options: export.Options = export.DEFAULTS,
         findings: tuple[Finding, ...] = (),
     ) -> None:
-        numbered = (f"{case.slug}-{n}" for n in itertools.count(2))
-        slug = next(name for name in itertools.chain((case.slug,), numbered) if name not in taken)
+        own = f"{case.slug}-{way.engine}" if way.marked else case.slug
+        own = f"{own}-{way.threads}t" if way.threads else own
+        numbered = (f"{own}-{n}" for n in itertools.count(2))
+        slug = next(name for name in itertools.chain((own,), numbered) if name not in taken)
         taken.add(slug)
-        engine = engines.for_format(case.format, available)
-        case = dataclasses.replace(case, slug=slug, engine=engine)
+        case = dataclasses.replace(
+            case, slug=slug, engine=way.engine, emulated=way.emulated, threads=way.threads
+        )
         cases.append(Wanted(case, source, options, findings))
 
     files = _files([s for s in subjects if isinstance(s, Path)], said, network)
     if not any(file.artifact.read_from for file in files.values()):
         _demand_files_of_others(subjects, said, network)
-    ways = [
-        (format_name, _options(format_name, precision, keep_float))
-        for format_name in formats
-        for precision in precisions
-    ]
-    for number, (format_name, options) in enumerate(ways):
-        export.check_options(format_name, options)
+    networks = [s for s in subjects if isinstance(s, ModelSpec)]
+    found, left_out = ways.of_networks(choice) if networks or not files else ((), ())
+    for number, way in enumerate(found or (None,)):
+        options = _options(way, keep_float, portable=portable) if way else export.DEFAULTS
+        if way:
+            export.check_options(way.format, options)
         for subject in subjects:
-            if isinstance(subject, ModelSpec):
-                add(_case_of(subject, format_name, options), subject, options)
-            elif number == 0:
+            if isinstance(subject, ModelSpec) and way:
+                case = _case_of(subject, way.format, options)
+                add(case, subject, way, options, _emulated(case, way))
+            elif number == 0 and isinstance(subject, Path):
                 file = files[subject]
-                add(_case_of_file(file.path, file.artifact), file.path, options, file.findings)
+                case = _case_of_file(file.path, file.artifact)
+                for own in ways.of_file(choice, file.path, case.format, case.precision):
+                    add(case, file.path, own, findings=(*file.findings, *_emulated(case, own)))
+    if cases:
+        cases[0] = dataclasses.replace(cases[0], findings=(*cases[0].findings, *left_out))
     return cases
 
 
-def _options(
-    format_name: str, precision: str | None, keep_float: tuple[str, ...]
-) -> export.Options:
-    """Return how a network is exported; only what has whole numbers keeps some of it in float."""
-    plain = export.options(format_name, precision=precision)
-    if not keep_float or export.target(format_name, plain) is None:
+def _emulated(case: Case, way: Way) -> tuple[Finding, ...]:
+    """Return what is to be known of a case that is not computed in its precision's numbers."""
+    if not way.emulated:
+        return ()
+    values: dict[str, str | int | float] = {
+        "case": case.label,
+        "engine": way.engine,
+        "precision": case.precision,
+        "reason": way.emulated,
+    }
+    return (Finding("emulated_precision", Level.WARNING, values),)
+
+
+def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> export.Options:
+    """Return how a network is exported; only what has whole numbers keeps some of it in float.
+
+    Args:
+        way: how it is measured.
+        keep_float: patterns of modules.
+        portable: for any engine, and not as the way's runs it fastest.
+    """
+    precision = way.precision or export.precisions_of(way.format)[0]
+    preferred = {} if portable else engines.preferred(way.engine, way.format, precision)
+    plain = export.options(way.format, preferred, precision=way.precision)
+    if not keep_float or export.target(way.format, plain) is None:
         return plain
     return dataclasses.replace(plain, keep_float=keep_float)
 
@@ -210,6 +237,7 @@ class Preparation:
         link: to the device.
         store: the run; artifacts and inputs go into its folder.
         engine_options: what the engines' sessions are opened with, by name.
+        shelf: where exports are kept; None for nowhere.
     """
 
     def __init__(
@@ -219,6 +247,7 @@ class Preparation:
         link: Link,
         store: Store,
         engine_options: Mapping[str, str] | None = None,
+        shelf: Shelf | None = None,
     ) -> None:
         self._engine_options = dict(engine_options or {})
         self._builders, self._photograph = builders, photograph
@@ -226,6 +255,8 @@ class Preparation:
         self._given: dict[str, Path] = {}
         self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
         self._emulations: dict[str, Emulation | None] = {}
+        self._references: dict[str, KnownReference] = {}
+        self._shelf = shelf
 
     def entries(self, wanted: Sequence[Wanted]) -> list[Entry]:
         """Bring the cases to the device; those whose export fails are saved with the reason."""
@@ -244,7 +275,10 @@ class Preparation:
             self.store.failed(slug, error)
             return None
         self.store.update(slug, artifact=exported.artifact, parity=exported.parity)
-        self._emulations[slug] = exported.emulation
+        if not exported.kept:
+            self._emulations[slug] = exported.emulation
+        if exported.reference is not None:
+            self._references[slug] = exported.reference
         return exported.path
 
     def _export(
@@ -252,7 +286,7 @@ class Preparation:
     ) -> Exported:
         key = (spec, format_name, options)
         if key not in self._exported:
-            builder = self._builders.get(spec) or Builder(spec, self._photograph)
+            builder = self._builders.get(spec) or Builder(spec, self._photograph, shelf=self._shelf)
             path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
@@ -275,6 +309,20 @@ class Preparation:
             values: dict[str, str | int | float] = {"file": given.name, "code": code}
             self.store.found(Finding("changed_code", Level.WARNING, values))
         return network
+
+    def reference(self, case: Case, artifact: Artifact) -> KnownReference | None:
+        """Return what the network of a case returns, where that is known without building it.
+
+        Raises:
+            UsageError: the file that its weights are from is gone.
+        """
+        given = self._given.get(case.slug)
+        if given is None or self._shelf is None:
+            return self._references.get(case.slug)
+        spec = origin.spec_of(artifact, given)
+        if models.code_of(spec) is not None or not origin.has_same_files(artifact, spec):
+            return None
+        return self._shelf.reference(artifact, identity.program())
 
     def emulation(self, case: Case, artifact: Artifact, network: nn.Module) -> Emulation | None:
         """Return what PyTorch runs of a case in whole numbers; None for others.
@@ -308,7 +356,9 @@ class Preparation:
             raise ValueError(f"case {case.slug} has a file but no manifest")
         entry = self._upload(case.slug, path, case.artifact, case.engine)
         setting = wanted.setting.name if wanted.setting is not None else ""
-        return dataclasses.replace(entry, setting=setting)
+        return dataclasses.replace(
+            entry, setting=setting, threads=case.threads, group=case.precision
+        )
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
         files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
@@ -316,7 +366,7 @@ class Preparation:
         path, sha256 = sendable(path, artifact, self._link, whole)
         places = self._link.upload((path, *files.values()))
         inputs = {name: places[file] for name, file in files.items()}
-        options = engines.own_options(engine, self._engine_options)
+        options = engines.session_options(engine, artifact.precision, self._engine_options)
         names = tuple(output.name for output in artifact.outputs)
         model = JobModel(engine, places[path], sha256, inputs, None, options, names)
         known = bool(artifact.spec.model)

@@ -20,7 +20,7 @@ import mvdeploy
 from mvdeploy import models
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.files import writing
-from mvdeploy.pipeline import bench, memory, prepare
+from mvdeploy.pipeline import bench, memory, prepare, ways
 from mvdeploy.pipeline.bench import OnStep, Request
 from mvdeploy.pipeline.report import RUNS, STUDY, load_study
 from mvdeploy.records import Case, ModelSpec, codec
@@ -75,13 +75,13 @@ def plan(name: str, study: Study, request: Request, seed: int = 0, anew: bool = 
     """
     specs = {row.name: spec_of(row, seed) for row in study.measurable}
     cases = {row: _cases(spec, request) for row, spec in specs.items()}
-    ways = tuple(StudyWay(c.format, c.precision) for c in next(iter(cases.values())))
+    measured = tuple(StudyWay(c.format, c.precision) for c in next(iter(cases.values())))
     begun = StudyRun(
         name=name,
         study=study,
         created=datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
         conditions=_conditions(request, seed),
-        ways=ways,
+        ways=measured,
         cases={row: tuple(case.slug for case in found) for row, found in cases.items()},
     )
     folder, earlier = _folder(begun, request, anew)
@@ -193,7 +193,7 @@ def spec_of(row: StudyRow, seed: int) -> ModelSpec:
 
 def _cases(spec: ModelSpec, request: Request) -> list[Case]:
     found = prepare.wanted(
-        (spec,), request.formats, request.device, request.precisions, keep_float=request.keep_float
+        (spec,), request.choice, keep_float=request.keep_float, portable=request.portable
     )
     return [wanted.case for wanted in found]
 
@@ -205,12 +205,15 @@ def _bytes(row: StudyRow, ways: int) -> int:
 def _conditions(request: Request, seed: int) -> dict[str, str]:
     """Return what decides the numbers, in words that are the same for the same."""
     plan = request.plan
+    found, _ = ways.of_networks(request.choice)
     return {
         "mvdeploy": mvdeploy.__version__,
         "device": request.device.name,
         "address": request.device.address,
-        "formats": ", ".join(request.formats),
+        "formats": ", ".join(dict.fromkeys(way.format for way in found)),
+        **({"engines": ", ".join(way.engine for way in found)} if request.engines else {}),
         "precisions": ", ".join(p or "usual" for p in request.precisions),
+        **({"programs": "for any engine"} if request.portable else {}),
         "engine options": ", ".join(f"{k}={v}" for k, v in sorted(request.engine_options.items())),
         "left out": ", ".join(request.left_out),
         "photograph": str(request.photograph or ""),

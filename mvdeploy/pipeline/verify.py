@@ -91,7 +91,7 @@ class Verifier:
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
-        self._engine = export.verifier(self.artifact.format)
+        self._engine = export.verifier(self.artifact.format, self.artifact.precision)
         spec = self._spec = origin.spec_of(self.artifact, path, weights, model)
         rule = self.artifact.preprocessing
         images = load_images(photograph or sample_photograph(), spec.inputs, rule)

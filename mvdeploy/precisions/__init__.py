@@ -48,6 +48,8 @@ class Precision:
             None where that is not judged.
         rounding: ``with rounding(network) as copy`` gives a copy of a network that rounds every
             result as a program of this precision does. None where that is the network.
+        summing: as `rounding`, with products that are added up in the precision too, as by engines
+            whose ``RUNNING_SUMS`` names it.
         compresses: programs hold other weights than the network, see `stored`. What that costs is
             measured of the network after the passes, with BatchNorm folded into them; inner tensors
             are compared with those of the network with such weights.
@@ -63,6 +65,9 @@ class Precision:
             ``mvdeploy.export``. Core ML has that of itself.
         scheme: what is computed in whole numbers, in formats whose engines have them; see
             `mvdeploy.quantization`. What that costs is measured with the program's own scales.
+        by_engine: files are those of single precision, and engines compute them so where these say
+            how by ``for_precision``, see `mvdeploy.engines`. What is in the file is held to single
+            precision.
         foreign: how files of others are judged that are said to be of it, where they may round
             more; None for alike.
         formats: formats that can be had in it by what is said of it here, besides those that write
@@ -76,12 +81,14 @@ class Precision:
     min_snr_db: float
     max_ratio: float | None = None
     rounding: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
+    summing: Callable[[nn.Module], AbstractContextManager[nn.Module]] | None = None
     compresses: bool = False
     stored: Callable[[Tensor, int], Tensor] = lambda weight, axis: weight
     table: Callable[[npt.NDArray[Any]], tuple[npt.NDArray[Any], npt.NDArray[Any]]] | None = None
     rewrite: Callable[..., Any] | None = None
     halves: bool = False
     scheme: Scheme | None = None
+    by_engine: bool = False
     foreign: Precision | None = None
     formats: tuple[str, ...] = ()
 

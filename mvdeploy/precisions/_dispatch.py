@@ -9,9 +9,9 @@ from typing import Any
 
 def dispatching(compute: Callable[[Any, tuple[Any, ...], dict[str, Any]], Any]) -> Any:
     """Return a context in which operators are run by ``compute(operator, args, kwargs)``."""
-    from torch.utils._python_dispatch import TorchDispatchMode
+    from mvdeploy.dispatch import DispatchMode
 
-    class Mode(TorchDispatchMode):  # type: ignore[no-untyped-call]
+    class Mode(DispatchMode):  # type: ignore[no-untyped-call]
         def __torch_dispatch__(
             self,
             func: Any,

@@ -10,23 +10,26 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.precisions import Precision, channel_axes
 from mvdeploy.precisions._dispatch import dispatching
+from mvdeploy.precisions._running_sums import running_sums
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
 
 
 def halved(
-    stored: Callable[[Tensor, int], Tensor],
+    stored: Callable[[Tensor, int], Tensor], dtype: str = "float16", *, sums: bool = False
 ) -> Callable[[nn.Module], AbstractContextManager[nn.Module]]:
     """Return what gives a copy with weights as stored that rounds every result, while entered.
 
     Args:
         stored: a weight and the axis of its output channels → the same as it is held, in half.
+        dtype: what results are rounded to.
+        sums: whether products are added up in it too.
     """
 
     @contextmanager
@@ -41,8 +44,12 @@ def halved(
                 if parameter.dtype is torch.float32:
                     parameter.data = stored(parameter.data, axes[name]).float()
             for buffer in copied.buffers():
-                buffer.data = _rounded(buffer.data)
-            with _autocasts() as entered, _halves(entered):
+                buffer.data = _rounded(buffer.data, dtype)
+            with ExitStack() as stack:
+                entered = stack.enter_context(_autocasts())
+                stack.enter_context(_halves(entered, dtype))
+                if sums:
+                    stack.enter_context(running_sums(lambda tensor: _rounded(tensor, dtype)))
                 yield copied
 
     return rounding
@@ -74,22 +81,26 @@ def _autocasts() -> Iterator[list[bool]]:
         torch.autocast.__enter__, torch.autocast.__exit__ = enter, leave  # type: ignore[method-assign]
 
 
-def _halves(entered: list[bool]) -> Any:
-    """Round what every operator makes to half precision, unless autocast is disabled for it."""
+def _halves(entered: list[bool], dtype: str) -> Any:
+    """Round what every operator makes, unless autocast is disabled for it."""
     from torch import Tensor
     from torch.utils._pytree import tree_map_only
 
     def compute(operator: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
         made = operator(*args, **kwargs)
-        return tree_map_only(Tensor, _rounded, made) if all(entered[-1:]) else made
+        if not all(entered[-1:]):
+            return made
+        return tree_map_only(Tensor, lambda tensor: _rounded(tensor, dtype), made)
 
     return dispatching(compute)
 
 
-def _rounded(tensor: Tensor) -> Tensor:
+def _rounded(tensor: Tensor, dtype: str) -> Tensor:
     import torch
 
-    return tensor.half().float() if tensor.dtype is torch.float32 else tensor
+    if tensor.dtype is not torch.float32:
+        return tensor
+    return tensor.to(getattr(torch, dtype)).float()
 
 
 def _half(weight: Tensor, axis: int) -> Tensor:
@@ -106,6 +117,7 @@ PRECISION = Precision(
     sure_db=50.0,
     min_snr_db=45.0,
     rounding=rounding,
+    summing=halved(_half, sums=True),
     stored=_half,
     halves=True,
     formats=("onnx", "executorch"),

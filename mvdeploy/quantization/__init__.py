@@ -61,6 +61,8 @@ class Target:
             255; scales call that a zero point of -128, as of numbers that are not symmetric.
         float_outputs: what a program returns stays as the last operator computes it.
         half: scales and floats are in half precision.
+        by_row: scales that are found in an inference are found for each row (index of all axes but
+            the last) of a tensor.
     """
 
     unsigned: bool = False
@@ -72,6 +74,7 @@ class Target:
     symmetric: bool = False
     float_outputs: bool = False
     half: bool = False
+    by_row: bool = False
 
     @property
     def least(self) -> int:

@@ -16,7 +16,7 @@ from mvdeploy.quantization.places import MOVES, module_of, result_of
 from mvdeploy.quantization.rewriting import DEQUANTIZE, DEQUANTIZE_WEIGHT, QUANTIZE, SUFFIX
 from mvdeploy.quantization.running import arguments
 
-FOUND = DEQUANTIZE[1]
+FOUND = DEQUANTIZE[1:]
 """Makes floats of numbers whose scale is found in the inference."""
 
 Rounds = Callable[[str], bool]
@@ -134,7 +134,7 @@ class Emulation:
                 continue
             if self.halves and node.target in MOVES:
                 continue
-            if node.target is FOUND:
+            if node.target in FOUND:
                 continue  # the operator that reads it has it in whole numbers only
             if node.target in DEQUANTIZE:
                 numbers = node.args[0]
@@ -214,6 +214,9 @@ class Emulation:
                 if n.target in DEQUANTIZE or not whole:
                     return args[0]  # they are floats all the time
                 value, scale, zero, least, most, _ = args
+                if n.target is QUANTIZE[2]:
+                    scale = scale.float()  # of each row
+                    return ((value / scale + zero).round().clamp(least, most) - zero) * scale
                 return torch.fake_quantize_per_tensor_affine(
                     value, float(scale), int(zero), least, most
                 )

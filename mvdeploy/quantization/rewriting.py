@@ -32,8 +32,14 @@ NARROW_MOST = 63
 SUFFIX = "_int8"
 """What is added to the name of a weight in whole numbers."""
 
-QUANTIZE = (_Q.quantize_per_tensor.default, _Q.quantize_per_tensor.tensor)
-DEQUANTIZE = (_Q.dequantize_per_tensor.default, _Q.dequantize_per_tensor.tensor)
+QUANTIZE = (
+    *(_Q.quantize_per_tensor.default, _Q.quantize_per_tensor.tensor),
+    _Q.quantize_per_token.default,
+)
+DEQUANTIZE = (
+    *(_Q.dequantize_per_tensor.default, _Q.dequantize_per_tensor.tensor),
+    _Q.dequantize_per_token.default,
+)
 DEQUANTIZE_WEIGHT = _Q.dequantize_per_channel.default
 
 EPS = 1.1754943508222875e-38
@@ -109,12 +115,18 @@ class Rewriter:
     def _found(self, value: fx.Node, serves: fx.Node) -> tuple[Any, ...]:
         """Have the scale of a tensor found; return what describes it."""
         limits = (self._target.least, self._target.most)
-        given = (value, *limits, EPS, self._dtype)
-        found = self._call(_Q.choose_qparams.tensor, given, serves)
+        shape: tuple[int, ...] = (1,)
+        if self._target.by_row:
+            shape = (*value.meta["val"].shape[:-1], 1)
+            choose = _Q.choose_qparams_per_token_asymmetric.default
+            found = self._call(choose, (value, self._dtype), serves)
+        else:
+            given = (value, *limits, EPS, self._dtype)
+            found = self._call(_Q.choose_qparams.tensor, given, serves)
         scale = self._call(operator.getitem, (found, 0), serves)
         zero = self._call(operator.getitem, (found, 1), serves)
-        scale.meta["val"] = _fake(value, (1,), torch.float64)
-        zero.meta["val"] = _fake(value, (1,), torch.int64)
+        scale.meta["val"] = _fake(value, shape, torch.float64)
+        zero.meta["val"] = _fake(value, shape, torch.int64)
         found.meta["val"] = (scale.meta["val"], zero.meta["val"])
         return (scale, zero, *limits, self._dtype)
 
@@ -125,11 +137,13 @@ class Rewriter:
 
         Backends ask which operators a dequantisation belongs to: each reader has its own.
         """
-        found = int(isinstance(scale[0], fx.Node))
-        numbers = self._call(QUANTIZE[found], (value, *scale), serves, value, scale[-1])
+        found = isinstance(scale[0], fx.Node)
+        kind = 2 if found and self._target.by_row else int(found)
+        numbers = self._call(QUANTIZE[kind], (value, *scale), serves, value, scale[-1])
+        given = (numbers, *scale, torch.float32) if kind == 2 else (numbers, *scale)
         for reader in readers:
             with self._graph.inserting_before(reader):
-                floats = self._call(DEQUANTIZE[found], (numbers, *scale), serves, value)
+                floats = self._call(DEQUANTIZE[kind], given, serves, value)
             reader.replace_input_with(value, floats)
 
     def _call(

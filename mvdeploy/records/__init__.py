@@ -11,6 +11,7 @@
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Comparison`               two cases that took turns
+`Rates`                    how fast this machine multiplies, at best
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
 `Baseline`                 what later runs are held against
@@ -31,7 +32,13 @@ from mvdeploy.records.artifact import (
 )
 from mvdeploy.records.baseline import Baseline, BaselineCase
 from mvdeploy.records.category import Category, OperatorKind
-from mvdeploy.records.comparison import Comparison, OutputComparison, OutputDifference, PairGroup
+from mvdeploy.records.comparison import (
+    Comparison,
+    OutputComparison,
+    OutputDifference,
+    PairGroup,
+    SessionPair,
+)
 from mvdeploy.records.device import (
     UNAVAILABLE,
     Cluster,
@@ -56,6 +63,7 @@ from mvdeploy.records.parity import (
 )
 from mvdeploy.records.plan import Plan, Warmup
 from mvdeploy.records.quantized import CalibrationSet, Quantized, Scale
+from mvdeploy.records.rates import Rate, Rates
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
 from mvdeploy.records.sensitivity import ModuleNoise, Sensitivity
 from mvdeploy.records.spec import (
@@ -128,6 +136,8 @@ __all__ = [
     "Preprocessing",
     "Quantization",
     "Quantized",
+    "Rate",
+    "Rates",
     "Reading",
     "Run",
     "Samples",
@@ -136,6 +146,7 @@ __all__ = [
     "Sensitivity",
     "Session",
     "SessionOrder",
+    "SessionPair",
     "TensorInfo",
     "TimeKind",
     "Trace",

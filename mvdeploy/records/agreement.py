@@ -22,6 +22,7 @@ def problems(saved: SavedRun) -> Iterator[str]:
     yield from _names(saved)
     for case in saved.cases:
         yield from _parts(case, saved.run.plan)
+    yield from _session_pairs(saved)
     yield from _twins(saved.cases)
     yield from _times(saved)
 
@@ -46,7 +47,7 @@ def _parts(case: Case, plan: Plan) -> Iterator[str]:
         if engine is not None and engine.engine != case.engine:
             yield f"the {part} of {name} is of {engine.engine!r}, not of {case.engine!r}"
     threads = measurement.conditions.get("threads", plan.threads) if measurement else plan.threads
-    if threads != plan.threads:
+    if threads not in (plan.threads, *plan.sweep):
         yield f"{name} ran on {threads} threads, but the plan has {plan.threads}"
     if artifact is None:
         return
@@ -62,6 +63,17 @@ def _parts(case: Case, plan: Plan) -> Iterator[str]:
         and measured != artifact.sha256
     ):
         yield f"the manifest of {name} is of another file than was measured"
+
+
+def _session_pairs(saved: SavedRun) -> Iterator[str]:
+    """Find pairs of sessions that are not there, or have no samples of their case."""
+    sessions = {c.slug: c.measurement.sessions if c.measurement else () for c in saved.cases}
+    for comparison in saved.comparisons:
+        for slug, side in ((comparison.a, "a"), (comparison.b, "b")):
+            own = sessions.get(slug, ())
+            numbers = [getattr(pair, side) for pair in comparison.sessions]
+            if any(n >= len(own) or not len(own[n].steady) for n in numbers):
+                yield f"{slug!r} is compared by sessions that it does not have"
 
 
 def _twins(cases: Iterable[Case]) -> Iterator[str]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from mvdeploy.records.job import Samples
-from mvdeploy.records.limits import Decibels, Number, Range, Size
+from mvdeploy.records.limits import Count, Decibels, Number, Range, Size
 
 
 @dataclasses.dataclass(frozen=True)
@@ -39,18 +39,38 @@ class PairGroup:
 
 
 @dataclasses.dataclass(frozen=True)
+class SessionPair:
+    """A session of each of two cases, of one round in which sessions of all cases take turns.
+
+    Attributes:
+        a: number of case A's session in its measurement; its blocks are what is compared.
+        b: the same of case B.
+        at_a: which process of the round that session was in; 0 is first.
+        at_b: the same of case B.
+    """
+
+    a: Count
+    b: Count
+    at_a: Count
+    at_b: Count
+
+
+@dataclasses.dataclass(frozen=True)
 class Comparison:
     """Paired samples of two cases of one run. Nothing here is derived.
 
     Attributes:
         a: slug of the case that is the reference.
         b: slug of the other.
-        groups: in the order they ran.
+        groups: in the order they ran; none of cases that do not share a process.
+        sessions: pairs of sessions, where those of several engines took turns; in the order they
+            ran.
     """
 
     a: str
     b: str
     groups: tuple[PairGroup, ...]
+    sessions: tuple[SessionPair, ...] = ()
 
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""

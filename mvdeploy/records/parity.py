@@ -262,6 +262,9 @@ class Parity:
         differing: weights of the network, by name, of which the file has other values.
         answers: how often it says the same as its network, on many inputs; None where that was not
             looked at.
+        running_sums: whether what rounding costs was taken with products that are added up in the
+            artifact's precision, as by the kernels of the engine: rounding the results alone did
+            not explain the errors.
     """
 
     engine: str
@@ -281,6 +284,7 @@ class Parity:
     weights: str = ""
     differing: tuple[str, ...] = ()
     answers: Answers | None = None
+    running_sums: bool = False
 
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""

@@ -12,14 +12,16 @@ class Warmup:
     """When an engine session counts as warm.
 
     Either a fixed number of inferences, or at least `min_iterations` and `min_seconds` and until
-    the medians of two successive windows agree, but no longer than `max_seconds`.
+    the median of a window is not below that of the window before by more than `tolerance`, but no
+    longer than `max_seconds`. The Python runner asks for CPU time with one thread; others for wall
+    time, and for medians that agree in both directions.
 
     Attributes:
         iterations: exact number, or None for the rule above.
         min_iterations: inferences at least.
         min_seconds: seconds at least.
         window_seconds: length of one window.
-        tolerance: relative difference of the two medians that counts as agreement.
+        tolerance: by how much a window may be faster than the one before, relative.
         max_seconds: seconds at most.
     """
 
@@ -37,6 +39,7 @@ class Plan:
 
     Attributes:
         threads: inference threads.
+        sweep: other numbers of threads that cases are measured with too.
         warmup: see `Warmup`.
         iterations: measured inferences of each case over all sessions; None to go by time.
         session_time_s: measured seconds of each case in one session.
@@ -76,6 +79,7 @@ class Plan:
     profile_iterations: Count = 100
     time_limit_s: Positive | None = None
     pairs_only: bool = False
+    sweep: tuple[Threads, ...] = ()
 
     def __post_init__(self) -> None:
         # Plans that were saved before there was a field for it say it with a time of zero.

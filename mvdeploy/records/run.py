@@ -28,7 +28,7 @@ from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
 from mvdeploy.records.job import Samples
-from mvdeploy.records.limits import FolderName, Range
+from mvdeploy.records.limits import FolderName, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
@@ -64,6 +64,8 @@ class Case:
         measurement: None while it is not measured, or when it failed.
         trace: None without a profile.
         failure: why there is no measurement.
+        emulated: why it is not computed in the precision's own numbers; empty when it is.
+        threads: of inference; None for those of the run's plan.
     """
 
     slug: str
@@ -78,6 +80,8 @@ class Case:
     format: str = ""
     precision: str = ""
     device: Device | None = None
+    emulated: str = ""
+    threads: Threads | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -125,6 +129,8 @@ class _CaseFile:
     format: str = ""
     precision: str = ""
     device: Device | None = None
+    emulated: str = ""
+    threads: Threads | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -178,7 +184,7 @@ class SavedRun:
         The reference of several comparisons took its turns once for all of them.
         """
         for comparison in self.comparisons:
-            if slug in (comparison.a, comparison.b):
+            if slug in (comparison.a, comparison.b) and comparison.groups:
                 return tuple(g.a if slug == comparison.a else g.b for g in comparison.groups)
         return ()
 

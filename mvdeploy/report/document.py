@@ -10,7 +10,15 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, conditions, engines, latency, parity, precision
+from mvdeploy.report.tables import (
+    breakdown,
+    conditions,
+    engines,
+    latency,
+    parity,
+    precision,
+    rankings,
+)
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
@@ -124,10 +132,14 @@ def pictures(view: View) -> tuple[Picture, ...]:
 
 def _latency(view: View) -> Iterator[Block]:
     yield latency.latency(view)
+    for ranked in view.rankings:
+        yield rankings.ranking(view, ranked)
     if view.comparisons:
         yield latency.ratios(view)
     if precision.concerns(view):
         yield precision.precisions(view)
+    if used := prose.rooflines(view):
+        yield Paragraphs(used)
     if absent := prose.missing(view):
         yield Paragraphs(absent)
     if view.measured:
@@ -245,7 +257,7 @@ def _plan(view: View) -> dict[str, Reading]:
         f"at most {warmup.max_seconds:g} s"
     )
     return {
-        "threads": view.threads,
+        "threads": ", ".join(map(str, view.threads)),
         "warm-up": rule if warmup.iterations is None else f"{warmup.iterations} inferences",
         "measured": _length(plan),
         "turns": _turns(plan),

@@ -7,7 +7,9 @@ import math
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
+from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
+from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
@@ -40,7 +42,7 @@ _LISTED = 4
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
-    ratios, headlines = comparisons(view), _headlines(view)
+    ratios, headlines = (*rankings(view), *comparisons(view)), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
     results = (*results, *outputs(view))
@@ -55,7 +57,9 @@ def _setting(view: View) -> str:
     if len(view.measured) == len(view.cases):
         done = count(len(view.cases), "case")
     verb = "was" if len(view.measured) == 1 and len(view.cases) == 1 else "were"
-    return f"{done} {verb} measured{engine} ({count(view.threads, 'inference thread')}) on {where}."
+    threads = f"{join([str(number) for number in view.threads])} inference thread"
+    threads += "" if view.threads == (1,) else "s"
+    return f"{done} {verb} measured{engine} ({threads}) on {where}."
 
 
 def _device(device: Device) -> str:
@@ -101,12 +105,47 @@ def comparison(compared: ComparisonView) -> str:
     return f"{verdict} ({_evidence(estimate)})."
 
 
+def rankings(view: View) -> tuple[str, ...]:
+    """Say of cases of several engines which is fastest, and how sure that is."""
+    return tuple(map(ranking, view.rankings))
+
+
+def ranking(ranked: Ranking) -> str:
+    """Say which of several cases is fastest, or which ones it may be."""
+    first, *others = ranked.cases
+    precision = f" in {ranked.precision}" if ranked.precision else ""
+    known = [r for r in others if r.estimate is not None]
+    close = [r.case.name for r in known if r.estimate and r.estimate.verdict != "slower"]
+    if close:
+        return f"No difference detected{precision} between the fastest: {first.case.name}, " + (
+            f"{', '.join(close)}."
+        )
+    if not known:
+        return f"Which case is fastest{precision} cannot be told: there are too few rounds."
+    said = [f"{r.case.name} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
+    return f"Fastest{precision}: {first.case.name}; {', '.join(said)} as long."
+
+
+def rooflines(view: View) -> tuple[str, ...]:
+    """Say of every case how much it uses of what the cores can, where that was measured."""
+    return tuple(map(_roofline, view.rooflines))
+
+
+def _roofline(found: Roofline) -> str:
+    cores = "one core" if found.threads == 1 else f"{found.threads} cores"
+    return (
+        f"{found.case.name} uses {percent(found.share, 0)} of what {cores} can in {found.numbers} "
+        f"(estimated from MACs and a measured rate of {found.macs_per_s / 1e9:.1f} GMAC/s a core)."
+    )
+
+
 def _evidence(estimate: RatioEstimate) -> str:
+    pairs = f" with {estimate.pairs:,} pairs" if estimate.pairs > estimate.groups else ""
     parts = [
         f"ratio {ratio_text(estimate)}",
         f"{estimate.level:.0%} interval {interval_text(estimate)}".replace("%", " %"),
         CLOCK_NAMES[estimate.clock],
-        f"{estimate.groups} groups with {estimate.pairs:,} pairs",
+        f"{estimate.groups} {'groups' if pairs else 'pairs of sessions'}{pairs}",
         f"detectable from {percent(estimate.detectable, 2)} on",
     ]
     if not estimate.between_groups:

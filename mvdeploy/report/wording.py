@@ -110,6 +110,14 @@ _WORDS: dict[str, tuple[str, str]] = {
         "What the device computed for {case} was not compared with PyTorch: {reason}.",
         "Its latency is not affected; make the network available to have its outputs judged.",
     ),
+    "not_measured": (
+        "Not measured: {precision} on {engine} ({reason}).",
+        "Ask for that engine alone to see what it takes.",
+    ),
+    "emulated_precision": (
+        "{case} in {precision} is emulated: {engine} does not compute in it here ({reason}).",
+        "Take its latency for what this engine does with such a file, not for that of {precision}.",
+    ),
     "changed_code": (
         "{code} is not the code that {file} was exported from (its sha256 differs).",
         "If the outputs are said to differ, look there first: give --model the code as it was, or "
@@ -188,6 +196,12 @@ _WORDS: dict[str, tuple[str, str]] = {
         "More threads than cores: {threads} threads on {cores} of them, where they wait for each "
         "other.",
         "Give as many --threads as it may use cores, or fewer.",
+    ),
+    "more_threads_than_free_cores": (
+        "More threads than free cores: {threads} threads, but other programs or a CPU quota left "
+        "{free} of {cores} cores; engines whose threads wait for each other are slower then than "
+        "with fewer.",
+        "Close the other programs, or give as many --threads as there are free cores.",
     ),
     "environment": (
         "Environment variables that choose kernels or threads were set: {variables}.",
@@ -287,6 +301,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "CPU times hold only a part of the work, which runs on {threads} threads.",
         "Wall times decide here; with --threads 1, CPU time decides, and smaller differences are "
         "found.",
+    ),
+    "cpu_time_elsewhere": (
+        "The thread that calls the engine waited for other threads most of the time, so that its "
+        "CPU time does not hold the work.",
+        "Wall times decide here; on a quiet machine they tell smaller differences.",
     ),
     "fused_across_modules": (
         "{percent} % of the operator time is in operators that the engine fused from more than one "
@@ -443,6 +462,7 @@ _IF_KNOWN = {
     "preempted": _BUSIEST,
     "preempted_samples": _BUSIEST,
     "more_threads_than_cores": _SLOWED,
+    "more_threads_than_free_cores": _SLOWED,
 }
 """A second sentence, for findings that have its figures as well."""
 

@@ -114,7 +114,7 @@ def _warm(job: Job, session: EngineSession, index: int, emit: Emit) -> int:
         first = time_order([session.infer], [0])
     emit("first", model=index, **_times(first))
     with stage("run", f"{job.models[index].engine} failed in the warm-up of {path}"):
-        warmup = warm_up(session.infer, job.warmup)
+        warmup = warm_up(session.infer, job.warmup, "cpu" if job.threads == 1 else "wall")
     emit("warmup", model=index, **_times(warmup))
     return (warmup.wall_ns or first.wall_ns)[-1]
 

@@ -6,10 +6,12 @@ import statistics
 import time
 from array import array
 from collections.abc import Callable, Sequence
+from typing import Literal
 
 from mvdeploy.records import Samples, Warmup
 
 Infer = Callable[[], object]
+Clock = Literal["wall", "cpu"]
 
 
 def time_order(infers: Sequence[Infer], order: Sequence[int]) -> Samples:
@@ -38,11 +40,17 @@ def time_order(infers: Sequence[Infer], order: Sequence[int]) -> Samples:
     return Samples(tuple(wall_ns), tuple(cpu_ns))
 
 
-def warm_up(infer: Infer, rule: Warmup) -> Samples:
+def warm_up(infer: Infer, rule: Warmup, clock: Clock = "wall") -> Samples:
     """Call until the rule is satisfied, and return every call's time.
 
     The inferences are grouped into windows of at least ``rule.window_seconds``. A window is always
     finished, so the warm-up may exceed ``rule.max_seconds`` by one inference.
+
+    Args:
+        infer: what to call.
+        rule: when it is warm.
+        clock: whose medians it asks for. CPU time holds the work of one thread, and does not rise
+            and fall with what else runs.
     """
     if rule.iterations is not None:
         return time_order([infer], [0] * rule.iterations)
@@ -52,7 +60,7 @@ def warm_up(infer: Infer, rule: Warmup) -> Samples:
         until = min(latest + rule.window_seconds * 1e9, began + rule.max_seconds * 1e9)
         window = _time_until(infer, until)
         samples += window
-        medians.append(statistics.median(window.wall_ns))
+        medians.append(statistics.median(window.cpu_ns if clock == "cpu" else window.wall_ns))
         latest = time.perf_counter_ns()
         if _is_warm(rule, len(samples), (latest - began) / 1e9, medians):
             break
@@ -73,4 +81,5 @@ def _is_warm(rule: Warmup, count: int, seconds: float, medians: list[float]) -> 
     if count < rule.min_iterations or seconds < rule.min_seconds or len(medians) < 2:
         return False
     before, now = medians[-2:]
-    return abs(now - before) <= rule.tolerance * before
+    # What warms up gets faster; what has got slower meanwhile was disturbed.
+    return before - now <= rule.tolerance * before

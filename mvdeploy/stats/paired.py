@@ -7,7 +7,7 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Literal
 
-from mvdeploy.records import PairGroup, Samples
+from mvdeploy.records import PairGroup, Samples, Session, SessionPair
 from mvdeploy.stats.interval import t_quantile
 
 if TYPE_CHECKING:
@@ -27,9 +27,17 @@ METHOD = (
 TARGETS: dict[Clock, float] = {"cpu": 0.01, "wall": 0.03}
 """Half widths that are worth reaching: what each clock can give within a minute."""
 
+SESSIONS_METHOD = (
+    "the logarithm of the ratio of the two medians in each round, in which each case has a session "
+    "in another process; the mean of the rounds, corrected for which session came first and how "
+    "that fades"
+)
+"""How ratios of cases that do not share a process are estimated, in words for reports."""
+
 _TRIM = 0.2
 _POWER = 0.8
 _MIN_GROUPS = 4
+_MIN_TREND = 6
 
 
 @dataclasses.dataclass(frozen=True)
@@ -88,6 +96,28 @@ class RatioEstimate:
         return "no difference detected"
 
 
+def of_sessions(
+    pairs: Sequence[SessionPair], a: Sequence[Session], b: Sequence[Session]
+) -> list[PairGroup]:
+    """Return pairs of sessions as groups of a single turn each: all blocks of a session.
+
+    Args:
+        pairs: which session of the one belongs to which of the other.
+        a: the sessions of case A.
+        b: those of case B.
+
+    Raises:
+        IndexError: there is no such session.
+    """
+    groups = []
+    for pair in pairs:
+        one, other = a[pair.a], b[pair.b]
+        before = (pair.at_a, one.created) < (pair.at_b, other.created)
+        sizes = (max(1, len(side.steady)) for side in (one, other))
+        groups.append(PairGroup(1 if before else -1, one.steady, other.steady, *sizes))
+    return groups
+
+
 def clock_of(groups: Sequence[PairGroup], threads: int) -> ClockChoice:
     """Say which clock decides between cases, by what is known of their samples."""
     sides = [side for group in groups for side in (group.a, group.b)]
@@ -122,7 +152,9 @@ def ratio(groups: Sequence[PairGroup], clock: Clock, *, level: float = 0.95) -> 
 
     The session that was created first tends to be slower, so the order is a covariate of the
     group means. From four groups in both orders on, the interval rests on the spread between
-    groups; with fewer, on the pooled standard errors within them.
+    groups; with fewer, on the pooled standard errors within them. Groups of a single turn are pairs
+    of sessions in processes of their own (see `of_sessions`): there the effect of the order may
+    also change with the rounds.
 
     Args:
         groups: pairs of single inferences; each group is one process with sessions made anew.
@@ -144,7 +176,9 @@ def ratio(groups: Sequence[PairGroup], clock: Clock, *, level: float = 0.95) -> 
     weights = _intercept_weights(order)
     between = len(groups) >= _MIN_GROUPS and len(set(order)) > 1
     estimate = float(weights @ means)
-    if between:
+    if between and len(groups) >= _MIN_TREND and all(len(values) == 1 for values in logs):
+        estimate, error, df = _with_trend(means, order)
+    elif between:
         error, df = _error_between(means, order, weights)
     else:
         error, df = _error_within(trimmed, weights)
@@ -236,6 +270,26 @@ def _error_between(
     df = float(len(means) - 2)
     variance = float(((means - fitted) ** 2).sum()) / df
     return math.sqrt(variance * float((weights**2).sum())), df
+
+
+def _with_trend(
+    means: NDArray[np.float64], order: NDArray[np.float64]
+) -> tuple[float, float, float]:
+    """Estimate by least squares when what comes first counts for less and less, or more.
+
+    Between sessions of different processes seconds pass, in which a machine that gets warm slows
+    down: what that does to the second of a pair fades with the rounds.
+    """
+    import numpy as np
+
+    count = len(means)
+    fading = order * (np.arange(count) - (count - 1) / 2)
+    design = np.stack([np.ones(count), order, fading], axis=1)
+    inverse = np.linalg.pinv(design.T @ design)
+    found = inverse @ design.T @ means
+    df = float(count - design.shape[1])
+    variance = float(((means - design @ found) ** 2).sum()) / df
+    return float(found[0]), math.sqrt(variance * float(inverse[0, 0])), df
 
 
 def _error_within(trimmed: Sequence[_Trimmed], weights: NDArray[np.float64]) -> tuple[float, float]:

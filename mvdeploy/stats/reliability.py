@@ -197,6 +197,15 @@ def _unchecked(code: str) -> Signal:
 MORE_THREADS, _QUOTA = "more_threads_than_cores", "cpu_quota"
 """Codes of what is no other program's fault."""
 
+NONE_FREE = "more_threads_than_free_cores"
+"""Code of threads that others leave too few cores for."""
+
+_ROUNDING = 0.5
+"""A core that is busy for less than this share of the time counts as free."""
+
+_WAITING = 0.1
+"""Share of the threads that wait for a core on average, from which on cores are lacking."""
+
 _HELD = 0.1
 """Time for which a quota held the run, as a share of it, from which on that is the cause."""
 
@@ -210,7 +219,7 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
         steady = measurement.steady
         ratio, basis = sum(steady.wall_ns) / sum(steady.cpu_ns), "wall and CPU times"
     else:
-        waited = _inflation_by_waiting(measurement, plan.threads)
+        waited = _inflation_by_waiting(measurement, threads_of(measurement, plan))
         if waited is None:
             return _unchecked(code)
         ratio, basis = waited, "the time that threads waited for a core"
@@ -219,7 +228,21 @@ def _preempted(measurement: Measurement, plan: Plan) -> Signal:
         return _graded(MORE_THREADS, ratio, limits, {**threads, **values})
     if quota := _held_by_quota(measurement):
         return _graded(_QUOTA, ratio, limits, {**quota, **values})
+    if crowded := more_threads_than_free_cores(measurement):
+        return _graded(NONE_FREE, ratio, limits, {**crowded, **values})
     return _graded(code, ratio, limits, {**values, **_busiest(measurement)})
+
+
+def cpu_is_partial(measurement: Measurement) -> bool:
+    """Say whether it was found that CPU times do not hold all of the work."""
+    codes = {finding.code for finding in measurement.findings}
+    return not codes.isdisjoint(("cpu_time_partial", "cpu_time_elsewhere"))
+
+
+def threads_of(measurement: Measurement | None, plan: Plan) -> int:
+    """Return how many threads a case was measured with; they differ only where a plan says so."""
+    told = measurement.conditions.get("threads") if measurement is not None else None
+    return told if plan.sweep and isinstance(told, int) else plan.threads
 
 
 def more_threads_than_cores(measurement: Measurement) -> Values:
@@ -229,6 +252,39 @@ def more_threads_than_cores(measurement: Measurement) -> Values:
     if isinstance(threads, int) and isinstance(cores, tuple) and 0 < len(cores) < threads:
         return {"threads": threads, "cores": len(cores)}
     return {}
+
+
+def more_threads_than_free_cores(measurement: Measurement) -> Values:
+    """Return the numbers of threads, cores and free cores when several threads lack free ones.
+
+    What others leave is seen before and after the run, when the engine does not compute itself,
+    and by how long its threads waited for a core; the scarcest counts.
+    """
+    threads = measurement.conditions.get("threads", UNAVAILABLE)
+    cores = measurement.conditions.get("cores", UNAVAILABLE)
+    if not isinstance(threads, int) or threads < 2 or not isinstance(cores, tuple):
+        return {}
+    left: list[float] = []
+    for state in (measurement.before, measurement.after):
+        busy, quota = (
+            _number(state.readings.get(name, UNAVAILABLE))
+            for name in ("busy_cores", "cpu_quota_cores")
+        )
+        left += [len(cores) - busy] if busy is not None else []
+        left += [quota] if quota is not None else []
+    waited = _waiting_threads(measurement)
+    left += [threads - waited] if waited is not None and waited >= _WAITING * threads else []
+    if not left or min(left) + _ROUNDING >= threads:
+        return {}
+    return {"threads": threads, "cores": len(cores), "free": round(max(0.0, min(left)), 1)}
+
+
+def _waiting_threads(measurement: Measurement) -> float | None:
+    """Return how many threads waited for a core at a time, on average; None where no one tells."""
+    measured = sum(session.measured_ns for session in measurement.sessions)
+    delays = [_number(s.usage.get("run_delay_ns", UNAVAILABLE)) for s in measurement.sessions]
+    told = [delay for delay in delays if delay is not None]
+    return sum(told) / measured if measured > 0 and len(told) == len(delays) else None
 
 
 def _held_by_quota(measurement: Measurement) -> Values:
@@ -251,8 +307,8 @@ def _stops(before: dict[str, Reading], after: dict[str, Reading]) -> str:
 
 
 def _cpu_holds_the_work(measurement: Measurement, plan: Plan) -> bool:
-    partial = any(finding.code == "cpu_time_partial" for finding in measurement.findings)
-    return plan.threads == 1 and not partial and cpu_times_complete(measurement.steady)
+    whole = not cpu_is_partial(measurement) and cpu_times_complete(measurement.steady)
+    return whole and threads_of(measurement, plan) == 1
 
 
 def _inflation_by_waiting(measurement: Measurement, threads: int) -> float | None:
@@ -282,7 +338,7 @@ def _preempted_samples(measurement: Measurement, plan: Plan) -> Signal | None:
     hits some and leaves others alone. Longer ones are all hit, which is no worse than the sum says.
     """
     code, steady = "preempted_samples", measurement.steady
-    if plan.threads != 1 or statistics.median(steady.wall_ns) > _SHORT_NS:
+    if threads_of(measurement, plan) != 1 or statistics.median(steady.wall_ns) > _SHORT_NS:
         return None
     if not _cpu_holds_the_work(measurement, plan):
         return _unchecked(code)

@@ -56,7 +56,9 @@ def run(artifact: Artifact, path: Path, feeds: Feeds, engine: str) -> dict[str, 
     outputs = {}
     try:
         first = next(iter(fed.values()))
-        session = verifiers.get(engine).open_session(SessionRequest(path, first, outputs=names))
+        options = verifiers.options(engine, artifact.precision)
+        request = SessionRequest(path, first, outputs=names, options=options)
+        session = verifiers.get(engine).open_session(request)
         for name, feed in fed.items():
             session.feed(feed)
             session.infer()

@@ -326,6 +326,7 @@ class _Judge:
         rounding: Capture | None,
     ) -> None:
         values = references(operators, reference)
+        tensors = {n: _shaped(tensor, values.get(n)) for n, tensor in tensors.items()}
         self.usable = {
             n: v for n, v in values.items() if n in tensors and tensors[n].shape == v.shape
         }
@@ -383,6 +384,13 @@ class _Judge:
         right, usual = self._alone(path, self._tensors[read])
         got = self._tensors[boundary.tensor].astype(np.float64)
         return _ratio(right, right - got, usual)
+
+
+def _shaped(tensor: Array, value: Array | None) -> Array:
+    """Return a tensor in the shape that PyTorch has it in, where it is the rows of that."""
+    if value is None or tensor.ndim != 2 or tensor.shape[1:] != value.shape[-1:]:
+        return tensor
+    return tensor.reshape(value.shape) if tensor.size == value.size else tensor
 
 
 _JUMP_DB = 20 * math.log10(JUMP)

@@ -41,12 +41,15 @@ class Reference:
             else is known than `outputs`.
         not_exact: why `outputs` are not in double precision; empty where they are.
         plain_sums: computes the outputs by input with sums that are added one number after another.
+        summed: computes them as `rounded`, with products that are added up in the artifact's
+            precision; None where that is not known.
     """
 
     outputs: Mapping[str, Outputs]
     rounded: Mapping[str, Outputs] | None
     not_exact: str = ""
     plain_sums: Callable[[], Mapping[str, Outputs]] = dict
+    summed: Callable[[], Mapping[str, Outputs]] | None = None
 
 
 class Yardstick:
@@ -80,6 +83,14 @@ class Yardstick:
     def reference(self) -> Reference:
         """The outputs."""
         return _reference(self.artifact, self._network, self.feeds, self.rewritten, self.emulated)
+
+    @functools.cached_property
+    def single(self) -> Yardstick | None:
+        """What a file is held against as it is, where an engine computes it more coarsely."""
+        if not precisions.judging(self.artifact).by_engine:
+            return None
+        artifact = dataclasses.replace(self.artifact, precision="fp32")
+        return Yardstick(artifact, self._network, self.feeds, self.rewritten)
 
     def captures(self, name: str) -> tuple[localise.Capture, localise.Capture | None]:
         """Return the tensors between modules on an input, as exact as can be.
@@ -129,14 +140,16 @@ class Yardstick:
                 parameter.data = precision.stored(parameter.data, axes[name]).float()
         return copied
 
-    def rounding(self, name: str) -> localise.Capture | None:
+    def rounding(self, name: str, *, summing: bool = False) -> localise.Capture | None:
         """Return the tensors between modules, every result rounded as the artifact's.
 
-        None where errors are judged by double precision.
+        With `summing` products are added up in the artifact's precision too. None where errors are
+        judged by double precision.
         """
         import torch
 
-        rounding = precisions.judging(self.artifact).rounding
+        precision = precisions.judging(self.artifact)
+        rounding = precision.summing if summing else precision.rounding
         if rounding is None or self.rewritten is None:
             return None
         with rounding(self.rewritten) as rounded:
@@ -203,6 +216,21 @@ def reference(
     return _reference(artifact, network, feeds, emulated=emulated)
 
 
+def with_plain_sums(
+    artifact: Artifact, network: nn.Module, inputs: Outputs, name: str
+) -> dict[str, dict[str, Array]]:
+    """Return what a network returns with sums that are added one number after another.
+
+    Args:
+        artifact: the manifest.
+        network: before any pass, in eval mode.
+        inputs: the artifact's input tensors by name, as the artifact is fed.
+        name: of the input.
+    """
+    with sums.plain_sums():
+        return plain(artifact, network, {name: images.unfed(artifact, inputs)})
+
+
 def plain(artifact: Artifact, network: nn.Module, feeds: Feeds) -> dict[str, dict[str, Array]]:
     """Return what a network returns in single precision, by input and output.
 
@@ -233,6 +261,7 @@ def _reference(
         rounding = precision.rounding(naming if exported is None else _naming(artifact, exported))
         with rounding as rounded:
             own = {name: _run(rounded, feed) for name, feed in feeds.items()}
+    summed = functools.partial(_summed, precision, naming, feeds) if precision.summing else None
     try:
         exact_network = exact.doubled(naming)
         with exact.doubles():
@@ -240,14 +269,35 @@ def _reference(
     except MvdeployError:
         raise
     except Exception as error:  # whatever an operator says that has no such kernel
-        return Reference(usual, own, str(error).partition("\n")[0] or type(error).__name__)
+        why = str(error).partition("\n")[0] or type(error).__name__
+        return Reference(usual, own, why, summed=summed)
 
     @functools.cache
     def plain_sums() -> Mapping[str, Outputs]:
         with sums.plain_sums():
             return {name: _run(naming, feed) for name, feed in feeds.items()}
 
-    return Reference(outputs, own or usual, plain_sums=plain_sums)
+    return Reference(outputs, own or usual, plain_sums=plain_sums, summed=summed)
+
+
+def with_sums(artifact: Artifact, network: nn.Module, inputs: Outputs, name: str) -> Feeds:
+    """Return what a network returns whose products are added up in the artifact's precision.
+
+    Args:
+        artifact: the manifest.
+        network: before any pass, in eval mode.
+        inputs: the artifact's input tensors by name, as the artifact is fed.
+        name: of the input.
+    """
+    feeds = {name: images.unfed(artifact, inputs)}
+    return _summed(precisions.judging(artifact), _naming(artifact, network), feeds)
+
+
+def _summed(precision: precisions.Precision, naming: nn.Module, feeds: Feeds) -> Feeds:
+    if precision.summing is None:
+        raise ValueError(f"{precision.name} has no sums of its own")
+    with precision.summing(naming) as summing:
+        return {name: _run(summing, feed) for name, feed in feeds.items()}
 
 
 def _naming(artifact: Artifact, network: nn.Module) -> nn.Module:

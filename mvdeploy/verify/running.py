@@ -24,7 +24,8 @@ def run_artifact(
     first = next(iter(feeds.values()))
     with engine_errors(engine, artifact):
         names = tuple(output.name for output in artifact.outputs)
-        request = SessionRequest(path, images.fed(artifact, first), outputs=names)
+        options = verifiers.options(engine, artifact.precision)
+        request = SessionRequest(path, images.fed(artifact, first), outputs=names, options=options)
         session = verifiers.get(engine).open_session(request)
     for name, feed in feeds.items():
         with engine_errors(engine, artifact):

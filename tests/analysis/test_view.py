@@ -392,6 +392,20 @@ def test_more_threads_than_cores_are_told_whatever_the_verdict(
     assert [f.values for f in found] == ([{"threads": 16, "cores": 2}] if told else [])
 
 
+def test_more_threads_than_free_cores_are_told_whatever_the_verdict(single: Any) -> None:
+    (case,) = single.saved.cases
+    conditions = {"threads": 2, "cores": ("0", "1")}
+    before = dataclasses.replace(
+        case.measurement.before, readings={**case.measurement.before.readings, "busy_cores": 1.2}
+    )
+    measurement = dataclasses.replace(case.measurement, conditions=conditions, before=before)
+    saved = dataclasses.replace(
+        single.saved, cases=(dataclasses.replace(case, measurement=measurement),)
+    )
+    (found,) = [f for f in view_of(saved, {}).findings if f.code == "more_threads_than_free_cores"]
+    assert found.values == {"threads": 2, "cores": 2, "free": 0.8}
+
+
 def test_a_case_whose_result_is_gone_is_named(trouble: Any, view_for: Any) -> None:
     plain = next(case for case in trouble.saved.cases if case.measurement)
     kept = tuple(case for case in trouble.saved.cases if case is not plain)

@@ -4,6 +4,7 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
@@ -160,3 +161,27 @@ def test_help_and_usage_errors_do_not_import_torch(arguments: list[str]) -> None
     command = [sys.executable, "-c", code, "describe", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
+
+
+def test_how_fast_this_machine_multiplies_is_measured_once(
+    mvdeploy: Mvdeploy, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path / "data"))
+    first = mvdeploy("describe", "--device", "host")
+    assert first.returncode == 0, first.stderr
+    assert "measure how fast this machine multiplies" in first.stderr
+    cells = [line.split() for line in first.stdout.splitlines()]
+    measured = {(line[0], line[1]) for line in cells if len(line) > 5}
+    assert {("fp32", "1"), ("int8", "1"), ("bf16", "1")} <= measured
+    again = mvdeploy("describe", "--device", "host", "--json")
+    assert again.returncode == 0, again.stderr
+    assert again.stderr == ""
+    kept = json.loads(again.stdout)
+    assert {rate["numbers"] for rate in kept["rates"]} >= {"fp32", "int8"}
+    assert kept["measured"] in first.stdout
+
+
+def test_again_is_for_a_device(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("describe", "mobilevit_xxs", "--again")
+    assert done.returncode == 2
+    assert "Add --device host." in done.stderr

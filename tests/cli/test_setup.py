@@ -12,6 +12,7 @@ from click.testing import CliRunner, Result
 
 from mvdeploy import files, kits
 from mvdeploy.cli.commands.devices import command
+from mvdeploy.engines import native
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.kits import ANDROID, GLIBC, Kit, Source, build, zig
 from mvdeploy.records.codec import dumps
@@ -25,9 +26,8 @@ def put_kit(kind: str, **fields: object) -> tuple[Path, Kit]:
     place = kits.place("aarch64", kind)
     place.mkdir(parents=True, exist_ok=True)
     (place / "run").write_bytes(b"runner" * 100_000)
-    engines = {"onnxruntime": kits.installed_version("onnxruntime")}
-    if kind == GLIBC:
-        engines = {"executorch": kits.installed_version("executorch"), **engines}
+    names = native() if kind == GLIBC else ("onnxruntime",)
+    engines = {name: kits.installed_version(name) for name in names}
     sums = {"run": files.sha256(place / "run")}
     sources = (Source("onnxruntime.aar", "1.2.3", "ab" * 32),)
     kit = Kit("aarch64", kind, engines, ("./run",), ("run",), sums, kits.code_hash(), sources)

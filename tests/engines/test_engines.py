@@ -1,8 +1,11 @@
 from __future__ import annotations
 
+import platform
 import warnings
+from pathlib import Path
 
 import numpy as np
+import onnx
 import onnxruntime
 import pytest
 import torch
@@ -11,7 +14,12 @@ from mvdeploy import engines
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 
-FORMAT = {"executorch": "executorch", "onnxruntime": "onnx", "pytorch": "pytorch"}
+FORMAT = {
+    "executorch": "executorch",
+    "onnxruntime": "onnx",
+    "openvino": "onnx",
+    "pytorch": "pytorch",
+}
 
 
 def image(seed: int) -> dict[str, np.ndarray]:
@@ -23,13 +31,13 @@ def request(path, inputs, **fields) -> SessionRequest:
 
 
 def test_engines() -> None:
-    assert set(engines.names()) == {*FORMAT, "coreml"}
+    assert {*FORMAT, "coreml", "litert"} <= set(engines.names())
     assert list(engines.get("coreml").FORMATS) == ["coreml"]
     for name, format_name in FORMAT.items():
         engine = engines.get(name)
         assert list(engine.FORMATS) == [format_name]
         assert engine.version()[0].isdigit()
-        assert engines.for_format(format_name, tuple(FORMAT)) == name
+        assert engines.for_format(format_name, (name,)) == name
     with pytest.raises(UsageError, match=r"There is no engine 'onnxruntim'\. Did you mean"):
         engines.get("onnxruntim")
 
@@ -100,6 +108,7 @@ def test_options_are_what_a_session_is_opened_with(exported, monkeypatch) -> Non
         "graph_optimization_level": "ORT_ENABLE_BASIC",
         "execution_mode": "ORT_PARALLEL",
         "spinning": "off",
+        "placement": "free",
     }
     monkeypatch.setattr(ort, "options", lambda threads: other)
     assert settings_of(ort.open_session(SessionRequest(path, image(0), threads=2))) == other
@@ -117,7 +126,64 @@ def settings_of(session) -> dict[str, str | int]:
         "graph_optimization_level": told.graph_optimization_level.name,
         "execution_mode": told.execution_mode.name,
         "spinning": {"1": "on", "0": "off"}[spinning],
+        "placement": "pinned" if has_places(told) else "free",
     }
+
+
+def has_places(told: onnxruntime.SessionOptions) -> bool:
+    try:
+        return bool(told.get_session_config_entry("session.intra_op_thread_affinities"))
+    except RuntimeError:  # there is no such entry
+        return False
+
+
+@pytest.mark.parametrize(("spinning", "placement"), [("off", "free"), ("on", "pinned")])
+def test_threads_of_onnx_runtime_wait_and_lie_as_is_chosen(
+    exported, spinning: str, placement: str
+) -> None:
+    ort = engines.get("onnxruntime")
+    chosen = {"spinning": spinning, "placement": placement}
+    request = SessionRequest(exported("onnx").path, image(0), threads=2, options=chosen)
+    session = ort.open_session(request)
+    session.infer()
+    assert settings_of(session) == engines.options(ort, 2, chosen) == {**ort.options(2), **chosen}
+
+
+def test_a_thread_alone_needs_no_place() -> None:
+    ort = engines.get("onnxruntime")
+    chosen = {**ort.options(1), "placement": "pinned"}
+    assert not has_places(ort._session_options(chosen, None))
+
+
+def test_onnx_runtime_says_which_precisions_it_has_here() -> None:
+    ort = engines.get("onnxruntime")
+    assert ort.lacks("bf16", "x86_64") and not ort.lacks("fp16", "x86_64")
+    assert ort.emulated("fp16", "x86_64") and not ort.emulated("fp16", "aarch64")
+    assert not ort.emulated("fp32", "x86_64") and not ort.lacks("int8", "aarch64")
+    # What it says is what the engine does on this machine.
+    name = onnx.TensorProto.BFLOAT16
+    with pytest.raises(Exception, match="NOT_IMPLEMENTED"):
+        onnxruntime.InferenceSession(product_of(name), providers=["CPUExecutionProvider"])
+
+
+def product_of(kind: int) -> bytes:
+    """Return a model with one product of matrices of a type."""
+    x, y = (onnx.helper.make_tensor_value_info(name, kind, [4, 4]) for name in "xy")
+    graph = onnx.helper.make_graph([onnx.helper.make_node("MatMul", "xx", "y")], "g", [x], [y])
+    opsets = [onnx.helper.make_opsetid("", 20)]
+    model = onnx.helper.make_model(graph, opset_imports=opsets, ir_version=9)
+    return bytes(model.SerializeToString())
+
+
+def test_onnx_runtime_casts_halves_on_this_machine(tmp_path: Path) -> None:
+    """Where it says that it emulates them, its own graph has casts; else none around a product."""
+    ort, options = engines.get("onnxruntime"), onnxruntime.SessionOptions()
+    options.optimized_model_filepath = str(tmp_path / "optimised.onnx")
+    model = product_of(onnx.TensorProto.FLOAT16)
+    onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
+    made = onnx.load(tmp_path / "optimised.onnx").graph.node
+    casts = "Cast" in {node.op_type for node in made}
+    assert casts == bool(ort.emulated("fp16", platform.machine()))
 
 
 def test_the_defaults_of_onnx_runtime_are_kept() -> None:
@@ -154,7 +220,7 @@ def test_an_engine_need_not_have_options() -> None:
 @pytest.mark.parametrize("engine", FORMAT)
 def test_an_option_that_an_engine_does_not_have_is_refused(exported, engine: str) -> None:
     chosen = {"compute_units": "all"}
-    words = r"no option 'compute_units'\. Options it has: none"
+    words = r"no option 'compute_units'\. Options it has: "
     with pytest.raises(UsageError, match=words):
         engines.options(engines.get(engine), 1, chosen)
     with pytest.raises(UsageError, match=words):
@@ -228,6 +294,7 @@ def mixed(tmp_path_factory):
     (folder / "m.pte").write_bytes(lowered.data)
     return {
         "onnxruntime": folder / "m.onnx",
+        "openvino": folder / "m.onnx",
         "pytorch": folder / "m.pt2",
         "executorch": folder / "m.pte",
     }
@@ -243,7 +310,7 @@ def test_tensors_may_be_many_and_of_any_type(mixed, engine: str) -> None:
         outputs = session.outputs()
         assert tuple(outputs) == named
         for name, given in MIXED.items():
-            same = engine == "onnxruntime" and name == "pixels"
+            same = FORMAT[engine] == "onnx" and name == "pixels"
             assert outputs[f"{name}2"].dtype == given.dtype
             np.testing.assert_array_equal(outputs[f"{name}2"], given if same else 2 * given)
 

@@ -53,10 +53,13 @@ class Profiled:
 def profiled(exported, tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Profiled]:
     known: dict[tuple[object, ...], Profiled] = {}
 
-    def make(model: str, patches: str, threads: int, size: str = "128") -> Profiled:
-        key = (model, patches, threads, size)
+    def make(
+        model: str, patches: str, threads: int, size: str = "128", operators: str | None = None
+    ) -> Profiled:
+        key = (model, patches, threads, size, operators)
         if key not in known:
-            made = exported(model=model, patches=patches, size=size, depths="2,4,3")
+            own = {"operators": operators, "depths": "2,4,3"}
+            made = exported(model=model, patches=patches, size=size, **own)
             shape = made.artifact.inputs[0].shape
             image = np.random.default_rng(0).random(shape, dtype=np.float32)
             folder = tmp_path_factory.mktemp("profile")
@@ -117,11 +120,7 @@ def test_unsigned_weights_are_asked_for_where_there_is_no_vnni(
     monkeypatch.setattr(
         ENGINE, "_session", lambda *_, unsigned_weights: asked.append(unsigned_weights)
     )
-    ENGINE._has_vnni.cache_clear()
-    try:
-        ENGINE._load("a.onnx", object, "CPUExecutionProvider")
-    finally:
-        ENGINE._has_vnni.cache_clear()
+    ENGINE._load("a.onnx", object, "CPUExecutionProvider")
     assert asked == [wide]
 
 
@@ -179,6 +178,21 @@ def test_every_module_that_computes_is_named(
     assert {m for event in case.events for m in event.modules} == {
         op.module for op in case.artifact.operators
     }
+
+
+def test_time_of_its_own_operators_is_attributed(profiled) -> None:
+    case = profiled("mobilevit_xxs", "2,2,2", 1, operators="onnxruntime")
+    total = sum(sum(e.samples_ns) for e in case.events)
+    trace = Trace("onnxruntime", TimeKind.MEASURED, case.events, (2 * total,), (total,))
+    breakdown = attribute.break_down(trace, case.artifact, float(total))
+    assert breakdown.attributed_share >= 0.999
+    attention = [event for event in case.events if event.type == "MultiHeadAttention"]
+    assert len(attention) == 9
+    for event in attention:
+        assert event.modules[0].endswith(".attention")
+        assert event.kind is OperatorKind.MATMUL
+    named = {m for event in case.events for m in event.modules}
+    assert named == {op.module for op in case.artifact.operators}
 
 
 # Correctness

@@ -24,7 +24,11 @@ from tests.export.subjects import subject
 
 with exporter.quiet():  # ExecuTorch warns of its own imports
     from executorch.backends.xnnpack import xnnpack_preprocess
-    from executorch.backends.xnnpack._passes import convert_to_sdpa, convert_to_upsample_bilinear2d
+    from executorch.backends.xnnpack._passes import (
+        convert_to_sdpa,
+        convert_to_upsample_bilinear2d,
+        fuse_batch_norm,
+    )
     from executorch.backends.xnnpack.partition.graphs import bilinear_2d, sdpa
     from executorch.extension.pybindings.portable_lib import _load_for_executorch
 
@@ -275,6 +279,49 @@ def test_the_patterns_that_are_not_searched_for_are_as_assumed() -> None:
             assert saving._MASKED in targets(graph)
 
 
+def test_the_table_of_operators_is_the_same_by_the_quick_parser() -> None:
+    import ruamel.yaml
+    import yaml
+    from executorch.exir.dialects import edge
+
+    table = (Path(edge.__path__[0]) / "edge.yaml").read_text(encoding="utf-8")
+    assert yaml.load(table, yaml.CSafeLoader) == ruamel.yaml.YAML(typ="safe").load(table)
+
+
+def test_a_pass_is_left_out_only_where_nothing_is_for_it() -> None:
+    def run(step: object, graph: object) -> str:
+        return "run"
+
+    class Normed(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.norm = nn.BatchNorm2d(3)
+
+        def forward(self, x: Tensor) -> Tensor:
+            out: Tensor = self.norm(x)
+            return out
+
+    call = saving._if_needed(run, saving._named("batch_norm"))
+    example = torch.zeros(1, 3, 4, 4)
+    with_norm = torch.export.export(Normed().eval(), (example,)).graph_module
+    without = torch.export.export(nn.ReLU(), (example,)).graph_module
+    assert call(None, with_norm) == "run"
+    assert call(None, without).modified is False
+
+
+def test_a_graph_is_compiled_when_it_is_called() -> None:
+    with saving.saved():
+        graph = torch.fx.symbolic_trace(nn.ReLU())
+        assert graph.code == ""
+        assert graph(torch.tensor([-1.0, 2.0])).tolist() == [0.0, 2.0]
+        assert "relu" in graph.code.lower()
+        for node in list(graph.graph.nodes):
+            if node.op == "output":
+                node.args = (next(iter(graph.graph.nodes)),)
+        graph.recompile()
+        assert graph(torch.tensor([-1.0])).tolist() == [-1.0]
+
+
 def targets(graph: torch.fx.GraphModule) -> set[str]:
     return {str(n.target.__name__) for n in graph.graph.nodes if n.op == "call_function"}
 
@@ -288,6 +335,8 @@ def test_what_was_replaced_comes_back(tmp_path: Path) -> None:
             xnnpack_preprocess.XnnpackBackend.__dict__["preprocess"],
             convert_to_upsample_bilinear2d.ConvertToUpsampleBilinear2d.__dict__["call"],
             convert_to_sdpa.ConvertToSDPAPass.__dict__["call"],
+            fuse_batch_norm.FuseBatchNormPass.__dict__["call"],
+            torch.fx.GraphModule.recompile,
             traceback.copy,
         ]
 

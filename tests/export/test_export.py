@@ -54,7 +54,7 @@ def test_a_broken_manifest_is_refused(copied: Path) -> None:
 
 
 def test_formats_are_known_without_importing_them() -> None:
-    assert export.names() == ("coreml", "executorch", "onnx", "pytorch")
+    assert export.names() == ("coreml", "executorch", "litert", "onnx", "pytorch")
     export.check("onnx")
     export.check("pytorch", "fp32")
     export.check("coreml", "fp16")
@@ -96,7 +96,8 @@ def test_names_of_files() -> None:
 def test_formats_without_delegates_refuse_their_options(name: str, own, message: str) -> None:
     with pytest.raises(UsageError, match=message) as caught:
         export.options(name, own)
-    assert caught.value.remedy == "Leave it out, or use --format executorch."
+    having = " or ".join(("executorch", *(("litert",) if "full_delegation" in own else ())))
+    assert caught.value.remedy == f"Leave it out, or use --format {having}."
 
 
 def test_every_option_is_declared_with_its_flag_and_its_formats() -> None:

@@ -392,6 +392,6 @@ def test_a_folder_that_is_no_package(tmp_path: Path) -> None:
 
 
 def test_files_of_no_known_kind(tmp_path: Path) -> None:
-    (tmp_path / "model.tflite").write_bytes(b"TFL3")
+    (tmp_path / "model.pb").write_bytes(b"TF")
     with pytest.raises(UsageError, match=r"of no kind that is read \(.*\.onnx"):
-        read(tmp_path / "model.tflite")
+        read(tmp_path / "model.pb")

@@ -9,7 +9,7 @@ import onnx
 import pytest
 
 from mvdeploy import export, models
-from mvdeploy.errors import MvdeployError
+from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export.onnx import Options
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder, Exported
@@ -26,9 +26,16 @@ def few_answers(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(calibration, "ANSWERS", 2)
 
 
-def exported(name: str, precision: str, folder: Path, *, full_range: bool = False) -> Exported:
+def exported(
+    name: str,
+    precision: str,
+    folder: Path,
+    *,
+    full_range: bool = False,
+    operators: str | None = None,
+) -> Exported:
     builder = Builder(models.make_spec(f"{FILE}:{name}"), wish=calibration.Wish(2))
-    options = export.Options(precision, own=Options(full_range=full_range))
+    options = export.Options(precision, own=Options(full_range=full_range, operators=operators))
     return builder.export("onnx", folder / f"{name}.onnx", options)
 
 
@@ -133,6 +140,31 @@ def test_weights_have_7_bits_unless_8_are_asked_for(tmp_path: Path) -> None:
         again = export.options_of(done.artifact)
         assert again.own.full_range is (done is full)
         assert ("full-range" in export.marks("onnx", again)) is (done is full)
+
+
+def test_pairs_are_written_as_operators_of_onnx_runtime(tmp_path: Path) -> None:
+    """The same places in whole numbers; convolutions with 7 bits, which are right everywhere."""
+    pairs = exported("inverted", "int8", tmp_path / "pairs")
+    own = exported("inverted", "int8", tmp_path / "own", operators="onnxruntime")
+    assert not kinds(pairs)["QLinearConv"]
+    assert kinds(own)["QLinearConv"] == kinds(pairs)["Conv"] > 1
+    assert set(most(own).values()) == {63}
+    assert own.parity is not None
+    assert own.parity.passed
+    assert (pairs.artifact.backend, own.artifact.backend) == ("", "onnxruntime")
+    for done, marks in ((pairs, ("int8",)), (own, ("int8", "onnxruntime"))):
+        assert export.marks("onnx", export.options_of(done.artifact)) == marks
+
+
+def test_whole_numbers_for_any_engine(tmp_path: Path) -> None:
+    done = exported("linear_3d", "int8-fast", tmp_path, operators="standard")
+    assert {node.domain for node in onnx.load(done.path).graph.node} == {""}
+    assert kinds(done)["DequantizeLinear"] > 1
+    assert done.parity is not None
+    assert done.parity.passed
+    assert export.marks("onnx", export.options_of(done.artifact)) == ("int8-fast", "standard")
+    with pytest.raises(UsageError, match="with operators of ONNX Runtime's own alone"):
+        exported("linear_3d", "int8-dynamic", tmp_path, operators="standard")
 
 
 def test_other_precisions_have_no_range_to_choose() -> None:

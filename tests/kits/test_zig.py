@@ -117,9 +117,14 @@ def test_the_plug_in(kit: tuple[Path, Kit], architecture: str) -> None:
     assert elf.symbols(kit[0] / PLUGIN).defined == {"mvdeploy_engine_interface"}
 
 
-def test_nothing_but_what_is_known_is_needed_of_android(kit: tuple[Path, Kit]) -> None:
+def test_nothing_but_what_is_known_is_needed_of_android(architecture: str, tmp_path: Path) -> None:
+    demand(f"the package {zig.PACKAGE}", zig.installed() is not None)
+    plugins = {name: plugin for name, plugin in engines.native().items() if plugin.sources}
+    zig.find(architecture).make(kits.code(), tmp_path / "work", plugins, ())
     known = frozenset().union(*zig.SYMBOLS.values())
-    asked = [elf.symbols(kit[0] / name).undefined for name in (RUNNER, PLUGIN)]
+    made = sorted((tmp_path / "work").glob("libmvdeploy_*.so"))
+    assert len(made) == len(plugins)
+    asked = [elf.symbols(path).undefined for path in (tmp_path / "work" / RUNNER, *made)]
     assert frozenset().union(*asked) <= known
     # What nothing needs any more is to be taken off the list.
     assert known - frozenset().union(*asked) <= BY_COMPILERS

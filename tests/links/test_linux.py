@@ -224,7 +224,7 @@ def test_every_reading_is_documented_and_given(board: SshShell) -> None:
         <= found
     )
     names, identity = documented("Link.identity"), linux.identity(NOTHING)
-    assert identity.keys() == names.keys() - lackable(names, "phones only")
+    assert identity.keys() == names.keys() - lackable(names, "phones only", "host only")
 
 
 def test_the_questions_have_names_of_their_own() -> None:

@@ -213,7 +213,26 @@ def test_the_busiest_other_process_is_named(monkeypatch):
 
 def test_a_quiet_machine_has_no_background(monkeypatch):
     readings = watch(monkeypatch, [(1, "idle", 5.0)], [(1, "idle", 5.0)])
+    assert readings.pop("busy_cores") >= 0
     assert readings == {"background_process": "none", "background_cpu_share": 0.0}
+
+
+def test_busy_cores_are_those_that_computed_meanwhile(monkeypatch):
+    seconds = iter([100.0, 100.0 + 1.5 * host_readings._BACKGROUND_S])
+    monkeypatch.setattr(host_readings, "_busy_seconds", lambda: next(seconds))
+    monkeypatch.setattr(host_readings, "_busiest", lambda seconds: ("none", 0.0))
+    clock = iter([10.0, 10.0 + host_readings._BACKGROUND_S])
+    fake = types.SimpleNamespace(monotonic=lambda: next(clock))
+    monkeypatch.setattr(host_readings, "time", fake)
+    assert host_readings._background()["busy_cores"] == 1.5
+
+
+def test_cores_that_are_not_told_of_are_unavailable(monkeypatch):
+    def refuse(*_):
+        raise PermissionError("no")
+
+    monkeypatch.setattr(psutil, "cpu_times", refuse)
+    assert watch(monkeypatch, [], [])["busy_cores"] == UNAVAILABLE
 
 
 V1, V2 = "sys/fs/cgroup/cpu/docker/a", "sys/fs/cgroup/user.slice"

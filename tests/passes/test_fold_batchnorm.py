@@ -406,8 +406,8 @@ def test_a_network_that_gives_nan_passes_no_check(initialised, images) -> None:
 
 
 def test_an_unknown_pass_is_refused(images) -> None:
-    with pytest.raises(UsageError, match="There is no pass 'fold_layernorm'"):
-        passes.apply(nn.Identity().eval(), images(), ("fold_layernorm",))
+    with pytest.raises(UsageError, match="There is no pass 'fold_softmax'"):
+        passes.apply(nn.Identity().eval(), images(), ("fold_softmax",))
 
 
 def test_passes_run_in_the_order_that_is_asked_for(initialised, images) -> None:

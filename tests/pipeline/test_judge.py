@@ -18,6 +18,9 @@ from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.records import Case, Finding
+from mvdeploy.verify.inputs import feeds
+from mvdeploy.verify.known_reference import KnownReference, known_of
+from mvdeploy.verify.reference import Yardstick
 from tests.conftest import Export, MakeExport, MakeNetwork
 
 
@@ -64,12 +67,13 @@ def judged(small: Export, tmp_path: Path) -> Callable[..., Run]:
     def judge(
         write: Callable[[Path, np.ndarray], object],
         network: Callable[..., object] = lambda *_: small.network,
+        known: Callable[..., KnownReference | None] = lambda *_: None,
     ) -> Run:
         write(tmp_path / "logits.npy", right)
         files: Mapping[str, str] = {"logits": str(tmp_path / "logits.npy")}
         result = SimpleNamespace(models=[SimpleNamespace(output_files=files)], hello={})
         run = Run(tmp_path, Case("a", "A", "onnxruntime", small.artifact))
-        Judge(run, run, network, lambda *_: None)("a", result)
+        Judge(run, run, network, lambda *_: None, known)("a", result)
         return run
 
     return judge
@@ -80,6 +84,55 @@ def test_what_is_right_passes_and_what_is_off_does_not(judged: Callable[..., Run
     assert right is not None and right.passed
     wrong = judged(lambda path, logits: np.save(path, logits * 1.01)).known.device_parity
     assert wrong is not None and not wrong.passed
+
+
+@pytest.fixture(scope="module")
+def known(small: Export, tmp_path_factory: pytest.TempPathFactory) -> KnownReference:
+    """What the network returns for the photograph, as it is kept."""
+    rule = small.artifact.preprocessing
+    image = {"image": load_image(sample_photograph(), rule)}
+    found = known_of(
+        Yardstick(small.artifact, small.network, feeds(small.spec.inputs, rule, image))
+    )
+    path = tmp_path_factory.mktemp("known") / "known.npz"
+    found.save(path)
+    return KnownReference.load(path)
+
+
+def test_what_is_known_of_the_network_takes_its_place(
+    judged: Callable[..., Run], small: Export, known: KnownReference
+) -> None:
+    def never(*_: object) -> object:
+        raise AssertionError("it is built")
+
+    right = judged(np.save, never, lambda *_: known).known.device_parity
+    assert right is not None and right.passed
+    assert right == judged(np.save).known.device_parity
+
+
+def test_what_is_wrong_is_looked_into_with_the_network(
+    judged: Callable[..., Run], small: Export, known: KnownReference
+) -> None:
+    built: list[object] = []
+
+    def build(*_: object) -> object:
+        built.append(_)
+        return small.network
+
+    def off(path: Path, logits: np.ndarray) -> None:
+        np.save(path, logits * 1.01)
+
+    wrong = judged(off, build, lambda *_: known).known.device_parity
+    assert wrong is not None and not wrong.passed and len(built) == 1
+    assert wrong == judged(off).known.device_parity
+
+
+def test_what_is_known_for_another_input_is_not_taken(
+    judged: Callable[..., Run], known: KnownReference
+) -> None:
+    other = dataclasses.replace(known, inputs="0" * 64, outputs={"logits": np.zeros(1)})
+    right = judged(np.save, known=lambda *_: other).known.device_parity
+    assert right is not None and right.passed
 
 
 @pytest.mark.parametrize("keep", [0, 40, 140])

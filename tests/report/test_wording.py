@@ -17,6 +17,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "few_samples": {"count": 40, "percentiles": "p99"},
     "views_disagree": {"alone": 0.14, "turns": 1.13, "clock": "CPU time"},
     "more_threads_than_cores": {"threads": 16, "cores": 2},
+    "more_threads_than_free_cores": {"threads": 2, "cores": 2, "free": 0.9},
     "cpu_quota": {
         "cores": 0.5,
         "how": "in 178 of 194 periods",
@@ -38,12 +39,15 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "latency_in_turns": {},
     "not_interleaved": {"reason": "the devices differ"},
     "cpu_time_partial": {"threads": 4},
+    "cpu_time_elsewhere": {},
     "fused_across_modules": {"percent": 1.5, "count": 5},
     "unplaced_operators": {"percent": 0.4, "count": 25},
     "operators_exceed_latency": {"percent": 12.0},
     "unmatched_operators": {"count": 7, "reason": "delegate 0 has 7 recorded operators, and 8 ran"},
     "merged_operators": {"count": 3},
     "coarse_times": {"count": 545, "percent": 4.5},
+    "unmatched_events": {"count": 7, "reason": "nothing ran for 'ADD' number 1"},
+    "computed_in_float32": {},
     "preempted": {"ratio": 1.21, "basis": "both clocks", "fine_below": 1.1, "bad_above": 1.3},
     "preempted_samples": GRADED,
     "drift": GRADED,
@@ -91,6 +95,8 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "device_not_judged": {"case": "a", "reason": "The checkpoint is gone."},
     "device_parity_failed": {"max_abs": 0.2, "demand": "SNR 45 dB", "input": "photo"},
     "manifest_of_another_file": {"file": "a.onnx"},
+    "not_measured": {"precision": "int8", "engine": "pytorch", "reason": "it has none"},
+    "emulated_precision": {"case": "A", "precision": "fp16", "engine": "e", "reason": "casts"},
     "changed_code": {"code": "net.py", "file": "a.onnx"},
     "unknown_network": {},
     "outputs_not_finite": {},
@@ -106,6 +112,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
         **{f"{unit}_percent": 25.0 for unit in ("ane", "gpu", "cpu", "none")},
     },
     "operators_without_cost": {"count": 2, "of": 9},
+    "openvino_coarse_times": {"count": 3, "percent": 1.2},
 }
 
 

@@ -18,6 +18,7 @@ from unittest import mock
 
 import psutil
 
+from mvdeploy.pipeline import kept_exports
 from tests.robustness import outcomes
 from tests.robustness.campaign import Row
 from tests.robustness.workshop import SHORT
@@ -222,6 +223,7 @@ class Place:
             runtime = self._folder.with_name(f"{self._folder.name}-runtime")
             runtime.mkdir(mode=0o700, exist_ok=True)
             own = {"TMPDIR": str(self._temporary), "XDG_RUNTIME_DIR": str(runtime)}
+            own[kept_exports.SIZE] = "0"  # what is interrupted is the making
             with mock.patch.dict(os.environ, own):
                 yield
         finally:

@@ -76,7 +76,7 @@ def test_enough_inferences_are_asked_for(clock):
     assert len(samples) == 5
 
 
-def test_warming_goes_on_until_two_windows_agree(clock):
+def test_warming_goes_on_until_a_window_is_no_faster_than_the_one_before(clock):
     # Windows of 0.25 s hold one inference each; the fifth is within 5 % of the fourth.
     times = (0.60, 0.50, 0.40, 0.30, 0.29, 0.29)
     samples = warm_up(clock.taking(*times), Warmup(min_iterations=1))
@@ -89,10 +89,25 @@ def test_the_windows_are_compared_and_not_single_inferences(clock):
     assert sum(samples.wall_ns) < SECOND
 
 
+def test_a_window_that_was_disturbed_is_no_sign_of_a_cold_start(clock):
+    samples = warm_up(clock.taking(0.25, 0.5, 0.25), Warmup(min_iterations=1))
+    assert [ns / SECOND for ns in samples.wall_ns] == [0.25, 0.5]
+
+
+def test_cpu_time_may_decide(clock, monkeypatch):
+    # Another program takes ever less of the core; the work itself stays the same.
+    wall = (0.60, 0.50, 0.40, 0.30, 0.29)
+    steady = clock.taking(*wall)
+    cpu = iter(range(0, 1000 * SECOND, SECOND // 10))
+    monkeypatch.setattr(time, "thread_time_ns", lambda: next(cpu))
+    samples = warm_up(steady, Warmup(min_iterations=1), "cpu")
+    assert [ns / SECOND for ns in samples.wall_ns] == [0.60, 0.50]
+
+
 def test_warming_ends_at_the_cap(clock):
-    restless = (0.25 * factor for factor in (1, 2) * 100)
-    samples = warm_up(clock.taking(*restless), Warmup(max_seconds=3))
-    assert 3 * SECOND <= sum(samples.wall_ns) < 3.5 * SECOND
+    ever_faster = (0.25 + 4 * 0.9**number for number in range(100))
+    samples = warm_up(clock.taking(*ever_faster), Warmup(max_seconds=20))
+    assert 20 * SECOND <= sum(samples.wall_ns) < 25 * SECOND
 
 
 def test_a_model_slower_than_the_cap_runs_once(clock):

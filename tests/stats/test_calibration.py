@@ -137,6 +137,23 @@ def test_the_order_is_the_products(seed: int, number: int) -> None:
     assert found.first_created == -partner.first_created
 
 
+@given(st.integers(0, 10**6), st.integers(0, 30))
+@settings(deadline=None)
+def test_sessions_come_one_after_the_other_in_both_orders(seed: int, number: int) -> None:
+    found = synthetic.session_order(seed, number, 5e6)
+    assert found.apart and found.block == 200
+    assert found.cases == tuple(sorted(found.cases, reverse=found.first_created < 0))
+    assert found.first_created == -synthetic.session_order(seed, number ^ 1, 5e6).first_created
+    assert synthetic.one_sided_sessions(seed, number, 5e6).cases == (0,) * 200 + (1,) * 200
+
+
+def test_a_pause_lies_between_sessions() -> None:
+    trials = Trials("iid", [0], order=synthetic.session_order)
+    (group,) = trials.group()
+    spent = (sum(group.a.wall_ns) + sum(group.b.wall_ns)) / 1e9
+    assert 0.8 < trials.now_s[0] - spent < 1.0 + 1e-6
+
+
 def test_short_inferences_take_turns_in_blocks(monkeypatch: pytest.MonkeyPatch) -> None:
     class Quick(Machine):
         base_ns = 0.5e6
@@ -245,9 +262,9 @@ def test_the_command_prints_and_writes_the_figures(
     printed = capsys.readouterr().out
     assert "Welch's test" in printed
     assert "ramp: false alarms" in printed
-    (figures,) = json.loads(target.read_text(encoding="utf-8"))["machines"]
-    assert figures["machine"] == "ramp"
-    assert figures["alarms"]["trials"] == 4
+    turns, sessions = json.loads(target.read_text(encoding="utf-8"))["machines"]
+    assert (turns["machine"], sessions["machine"]) == ("ramp", f"ramp{calibration.APART}")
+    assert turns["alarms"]["trials"] == sessions["alarms"]["trials"] == 4
 
 
 def test_the_command_succeeds_when_all_is_within_bounds(
@@ -292,6 +309,16 @@ def test_the_comparison_is_calibrated(name: str) -> None:
     assert may_be_within(found.stopped[synthetic.LEAST], calibration.STOPPED_ALARMS)
     assert found.power.value > 0.7
     assert abs(found.bias) < calibration.BIAS
+
+
+@pytest.mark.parametrize("name", ["ramp", "ar1", "dvfs-fast"])
+def test_the_comparison_of_engines_is_calibrated(name: str) -> None:
+    found = calibration.summarise(
+        name, calibration.examine(name, SEEDS, order=synthetic.session_order)
+    )
+    assert may_be_within(found.alarms, calibration.ALARMS)
+    assert may_be_within(found.coverage, calibration.COVERAGE)
+    assert may_be_within(found.stopped[synthetic.LEAST], calibration.STOPPED_ALARMS)
 
 
 @pytest.mark.parametrize("control", calibration.CONTROLS, ids=lambda c: c.name)

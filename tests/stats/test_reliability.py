@@ -36,6 +36,7 @@ from mvdeploy.stats.reliability import (
     Verdict,
     judge,
     judge_comparison,
+    more_threads_than_free_cores,
 )
 
 PLAN = Plan()
@@ -233,6 +234,43 @@ def test_more_threads_than_cores_are_not_other_programs(cores: int, code: str) -
     assert ("preempted" in codes(verdict)) == (code == "preempted")
     if code != "preempted":
         assert signal(verdict, code).values.items() >= {("threads", 16), ("cores", 2)}
+
+
+@pytest.mark.parametrize(
+    ("threads", "changes", "free"),
+    [
+        (2, {"before": {"busy_cores": 1.1}}, 0.9),
+        (2, {"after": {"busy_cores": 1.1}}, 0.9),
+        (2, {"before": {"busy_cores": 9.0}}, 0.0),
+        (2, {"before": {"busy_cores": 0.4}}, None),
+        (2, {"before": {"busy_cores": UNAVAILABLE}}, None),
+        (2, {"after": {"cpu_quota_cores": 1.0}}, 1.0),
+        (2, {"after": {"cpu_quota_cores": "none"}}, None),
+        # Both threads together waited 0.8 s of the second that was measured.
+        (2, {"usage": {"run_delay_ns": 8 * 10**8}, "measured_ns": 10**9}, 1.2),
+        (2, {"usage": {"run_delay_ns": 10**8}, "measured_ns": 10**9}, None),
+        (1, {"before": {"busy_cores": 2.0}}, None),
+    ],
+)
+def test_threads_that_others_leave_no_cores_for_are_found(
+    threads: int, changes: dict[str, Any], free: float | None
+) -> None:
+    made = measured(**changes)
+    conditions: dict[str, Reading] = {"threads": threads, "cores": ("0", "1")}
+    made = dataclasses.replace(made, conditions=conditions)
+    found = more_threads_than_free_cores(made)
+    expected = {"threads": 2, "cores": 2, "free": free}
+    assert found == ({} if free is None else pytest.approx(expected))
+
+
+def test_the_verdict_names_the_cores_that_were_not_free() -> None:
+    made = measured(usage={"run_delay_ns": 8 * 10**8}, measured_ns=10**9)
+    conditions: dict[str, Reading] = {"threads": 2, "cores": ("0", "1")}
+    made = dataclasses.replace(made, conditions=conditions)
+    verdict = judge(made, Plan(threads=2))
+    assert "preempted" not in codes(verdict)
+    found = signal(verdict, "more_threads_than_free_cores")
+    assert found.grade is BAD and found.values["ratio"] == pytest.approx(1 / 0.6)
 
 
 @pytest.mark.parametrize(

@@ -20,7 +20,7 @@ from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.precisions import fp32
 from mvdeploy.records import Artifact, Parity, TensorInfo
 from mvdeploy.verify import inputs, parity
-from mvdeploy.verify.reference import Yardstick, reference
+from mvdeploy.verify.reference import Outputs, Reference, Yardstick, reference
 
 TASK = """
 from mvdeploy.records import TensorInfo
@@ -179,6 +179,32 @@ def test_a_device_that_rounds_is_given_what_rounding_costs(
     assert found.passed and found.min_snr_db == 45 and found.max_ratio is None
     for output in found.inputs[0].outputs:
         assert output.rounding_db == output.snr_db is not None
+
+
+def test_an_engine_that_adds_up_in_halves_is_given_what_that_costs(
+    made: tuple[Artifact, Path, Points],
+) -> None:
+    artifact, _, network = made
+    half = dataclasses.replace(artifact, precision="fp16")
+    fed = {"picture": inputs.synthetic((1, 3, 8, 8))["noise"]}
+    wanted = reference(half, network, fed, "x")
+    assert wanted.rounded is not None and wanted.summed is not None
+    # A network in which sums cost far more than rounding: its sums are 30 times as far off.
+    far = {name: 30 * wanted.rounded["x"][name] - 29 * exact for name, exact in out(wanted).items()}
+    summing = dataclasses.replace(wanted, summed=lambda: {"x": far})
+    rounding_only = parity.compare_outputs(half, summing, far, engine="e")
+    found = parity.compare_outputs(half, summing, far, engine="e", running_sums=True)
+    if rounding_only.passed:
+        pytest.fail("the errors are too small to tell")
+    assert found.passed and found.running_sums
+    wrong = {name: far[name] + np.abs(exact).max() / 4 for name, exact in out(wanted).items()}
+    assert not parity.compare_outputs(half, summing, wrong, engine="e", running_sums=True).passed
+    right = parity.compare_outputs(half, wanted, wanted.rounded["x"], engine="e", running_sums=True)
+    assert right.passed and not right.running_sums  # rounding alone explains it
+
+
+def out(reference: Reference) -> Outputs:
+    return reference.outputs["x"]
 
 
 def test_a_precision_that_does_not_exist_is_no_unjudged_pass(

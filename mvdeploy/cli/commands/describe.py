@@ -66,6 +66,13 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
     help="Rule that the stages' multiply-accumulates are counted by: true (the default) or that "
     "of the CVNets log.",
 )
+@click.option(
+    "--device",
+    type=click.Choice(("host",)),
+    help="Instead of a network, show how fast this machine multiplies; measured once, in about a "
+    "minute, and kept.",
+)
+@click.option("--again", is_flag=True, help="With --device: measure anew what was kept.")
 @options.left_out
 @click.option("--fused", is_flag=True, help="List which BatchNorms are folded, and which are not.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON, with both counts.")
@@ -78,6 +85,8 @@ def command(
     as_json: bool,
     shapes: tuple[str, ...],
     values: tuple[str, ...],
+    device: str | None,
+    again: bool,
     **network: Any,
 ) -> None:
     """Show MODEL stage by stage: shapes, parameters, MACs, patches and what they see.
@@ -85,7 +94,14 @@ def command(
     Nothing is measured. With several --patches, there is a table for each.
 
     Of an exported FILE: inputs, outputs, parameters, MACs and operators.
+    With --device host: multiply-accumulates per second of this machine, which 'bench' then holds
+    latencies against.
     """
+    if device is not None:
+        _describe_device(again, as_json)
+        return
+    if again:
+        raise UsageError("--again is for the rates of a device.", "Add --device host.")
     file = options.file_argument(model)
     if file is not None:
         _describe_file(file, options.read_file_inputs(shapes, values), as_json)
@@ -101,6 +117,32 @@ def command(
         if i:
             click.echo()
         _show(description, rule, reports)
+
+
+def _describe_device(again: bool, as_json: bool) -> None:
+    from mvdeploy.pipeline import rates as machine
+    from mvdeploy.records import codec
+
+    found = machine.of_host(again, lambda text: click.echo(text, err=True))
+    if as_json:
+        click.echo(codec.dumps(found, indent=1))
+        return
+    click.echo(f"{clean(found.machine['cpu'])}, measured {found.measured}")
+    rows: list[tuple[str, ...]] = [
+        ("numbers", "threads", "GMAC/s", "95 % interval", "reached by", "instructions")
+    ]
+    for rate in found.rates:
+        low, middle, high = (
+            f"{value / 1e9:.1f}" for value in (rate.low, rate.macs_per_s, rate.high)
+        )
+        interval = f"{low}–{high}"
+        rows.append((rate.numbers, str(rate.threads), middle, interval, rate.by, rate.instructions))
+    for line in _aligned(rows):
+        click.echo(line)
+    _say(
+        "The best median of several products of matrices in the libraries that are installed; "
+        "int8 adds up in 32 bits. 'bench' says how much of it each case uses."
+    )
 
 
 def _describe_file(path: Path, said: FileInputs, as_json: bool) -> None:

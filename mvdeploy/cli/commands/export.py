@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -27,8 +27,7 @@ from mvdeploy.records import (
 from mvdeploy.text_format import clean
 
 if TYPE_CHECKING:
-    from mvdeploy.pipeline.calibration import Wish
-    from mvdeploy.pipeline.export import Exported
+    from mvdeploy.pipeline.export import Builder, Exported
 
 SHOWN = 3
 """Modules that are named for each undelegated operator."""
@@ -75,10 +74,12 @@ def _declared() -> tuple[Option, ...]:
 @click.option(
     "--formulation",
     metavar="NAME",
-    help="How the network is written: plain, delegable for engines that run it in one piece, or "
-    "channels_first for the Neural Engine. [default: what suits the format]",
+    help="How the network is written: plain, delegable for engines that run it in one piece, "
+    "folded with less to do behind each LayerNorm, or channels_first for the Neural Engine. "
+    "[default: what suits the format]",
 )
 @options.left_out
+@options.keeping
 @declared("own", _declared())
 @click.option(
     "--batch",
@@ -140,7 +141,14 @@ def command(
     wish = calibration.read(*(given[name] for name in options.QUANTISING))
     looked = given["min_sqnr"] if given["sensitivity"] else None
     _demand_whole(jobs, looked)
-    _run(jobs, given["photograph"], left_out, wish, looked, as_json)
+    shelf = options.shelf(given["no_cache"], given["cache_size"])
+
+    def builder(spec: ModelSpec, announce: Callable[[str], None]) -> Builder:
+        from mvdeploy.pipeline.export import Builder
+
+        return Builder(spec, given["photograph"], announce, left_out, wish, shelf)
+
+    _run(jobs, builder, looked, as_json)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -175,20 +183,17 @@ def _job(
 
 def _run(
     jobs: Sequence[_Job],
-    photograph: Path | None,
-    left_out: tuple[str, ...],
-    wish: Wish,
+    builder: Callable[[ModelSpec, Callable[[str], None]], Builder],
     min_sqnr: float | None,
     as_json: bool,
 ) -> None:
     from mvdeploy.cli.progress import steps
-    from mvdeploy.pipeline.export import Builder
 
     specs = dict.fromkeys(job.spec for job in jobs)
     written = sum(1 if export.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
-        builders = {spec: Builder(spec, photograph, announce, left_out, wish) for spec in specs}
+        builders = {spec: builder(spec, announce) for spec in specs}
         for job in jobs:
             result = builders[job.spec].export(job.format, job.path, job.options)
             done += [result] if result.twin is None else [result, result.twin]
@@ -249,16 +254,20 @@ def _show(exported: Exported) -> None:
     if artifact.spec.weights is not None:
         click.echo(f"  weights: {clean(artifact.spec.weights.text)}")
     click.echo(f"  passes: {_passes(artifact)}")
-    for line in _prepared(artifact):
+    for line in (*_prepared(artifact), *_backend(artifact)):
         click.echo(f"  {line}")
-    if artifact.delegation is not None:
-        for line in _delegation(artifact.backend, artifact.delegation):
-            click.echo(f"  {line}")
     if artifact.placement is not None:
         for line in _placement(artifact.placement):
             click.echo(f"  {line}")
     for line in _parity(exported):
         click.echo(f"  {line}")
+    _show_before(exported)
+
+
+def _show_before(exported: Exported) -> None:
+    """Say what there was before: the export itself, or another file in its place."""
+    if exported.kept:
+        click.echo("  was made and verified before, and kept; --no-cache makes it anew")
     if exported.changes is not None:
         same = "the same, byte for byte, as the file that was there"
         differs = f"replaces a file that differs in: {'; '.join(exported.changes)}"
@@ -313,6 +322,13 @@ def _prepared(artifact: Artifact) -> Iterator[str]:
             more = f"; and {len(report.changed) - SHOWN} more" if report.changed[SHOWN:] else ""
             moved = f"{report.max_abs_difference:.1e}"
             yield f"{report.name} (moved the outputs by {moved}): {shown}{more}"
+
+
+def _backend(artifact: Artifact) -> list[str]:
+    """Say what the program was written for, where its format has a choice."""
+    if artifact.delegation is not None:
+        return _delegation(artifact.backend, artifact.delegation)
+    return [f"written for {artifact.backend}, with operators of its own"] * bool(artifact.backend)
 
 
 def _delegation(backend: str, delegation: Delegation) -> list[str]:

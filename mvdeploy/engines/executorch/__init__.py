@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from mvdeploy.attribute import executorch
-from mvdeploy.engines import AndroidBuild, NativePlugin, output_names, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, _chip, output_names, with_chosen
 from mvdeploy.engines.executorch import android, etdump
 from mvdeploy.errors import EngineError
 from mvdeploy.plugins import Option
@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 FORMATS = ("executorch",)
 PACKAGES = ("executorch",)
 RUNNERS = ("host", "native")
+RUNNING_SUMS = ("fp16",)
 PROFILE_COMPANIONS = ()
 
 INEXACT = ("aten.native_layer_norm", "aten.native_group_norm")
@@ -165,6 +166,16 @@ _loaded: weakref.WeakSet[Any] = weakref.WeakSet()
 """Methods that hold on to the process's thread pool."""
 
 _T = TypeVar("_T")
+
+
+def emulated(precision: str, architecture: str) -> str:
+    """Return why XNNPACK does not compute in a precision on an architecture; empty where it does.
+
+    Of chips for x86-64 some have half precision; that is asked of the one here.
+    """
+    if precision == "fp16" and architecture == "x86_64" and not _chip.has("avx512_fp16"):
+        return "XNNPACK converts halves to fp32 around its kernels on chips without AVX512-FP16"
+    return ""
 
 
 def version() -> str:

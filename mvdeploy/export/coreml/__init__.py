@@ -21,6 +21,7 @@ from mvdeploy.files import writing
 from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
 from mvdeploy.records import Artifact
+from mvdeploy.verify.coremltools_alone import import_coremltools
 
 SUFFIX = ".mlpackage"
 PACKAGES = ("torch", "coremltools")
@@ -165,7 +166,7 @@ def emulate(subject: Subject, options: export.Options) -> None:
     Raises:
         EngineError: torch.export failed.
     """
-    with _engine_errors(subject), quiet(errors=True):
+    with _engine_errors(subject):
         from mvdeploy.export.coreml import conversion
 
         conversion.whole(subject)
@@ -191,8 +192,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     own: Options = options.own
     if own.labels:
         names.check(own.labels, subject.outputs)
-    with _engine_errors(subject), quiet(errors=True):
-        from mvdeploy.export.coreml import compression, conversion, package
+    with _engine_errors(subject):
+        from mvdeploy.export.coreml import conversion, package
 
         precision = precisions.get(options.precision or PRECISIONS[0])
         converted = conversion.convert(
@@ -204,6 +205,8 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         )
         model = converted.model
         if subject.quantiser is None and precision.compresses:
+            from mvdeploy.export.coreml import compression
+
             model = compression.compressed(model, precision)
         package.describe(model, subject.facts, own.author, own.license)
         package.save(model, path)
@@ -214,7 +217,9 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 def _engine_errors(subject: Subject) -> Iterator[None]:
     """Turn whatever torch and coremltools raise into an `EngineError`."""
     try:
-        yield
+        with quiet(errors=True):
+            import_coremltools()
+            yield
     except MvdeployError:
         raise
     except Exception as error:

@@ -14,15 +14,17 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 from mvdeploy import export, plugins, precisions
-from mvdeploy.errors import CheckFailed, MvdeployError, UsageError
+from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
+from mvdeploy.export import _delegations as delegations
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
 from mvdeploy.export._tracing import trace
+from mvdeploy.export.executorch import saving
 from mvdeploy.files import writing
 from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
-from mvdeploy.records import Artifact, Delegation
+from mvdeploy.records import Artifact
 from mvdeploy.verify.probes import Choose, Probe
 
 if TYPE_CHECKING:
@@ -38,9 +40,6 @@ BACKEND = "xnnpack"
 """What a program is lowered to when nothing is asked for."""
 
 _LACKING = r"Missing out variants: \{'([\w:]+)'"
-
-NAMED = 3
-"""Undelegated operators that an error names."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,11 +57,7 @@ class Options:
         "What the program is lowered to: xnnpack, coreml, vulkan or portable. [default: xnnpack]",
         metavar="NAME",
     )
-    full_delegation: bool = option(
-        False,
-        "--require-full-delegation",
-        "Fail if one delegate does not hold the whole network.",
-    )
+    full_delegation: bool = delegations.required()
 
 
 def options_of(artifact: Artifact) -> Options:
@@ -133,7 +128,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
         program = _program(subject, options)
         lowered = _lowered(subject, program, backend)
     if options.own.full_delegation:
-        _demand(lowered.delegation)
+        delegations.demand(lowered.delegation)
     writing.fill(path, lowered.data)
     return Written(
         operators=lowered.operators,
@@ -258,6 +253,7 @@ def _engine_errors(subject: Subject) -> Iterator[None]:
     """Turn whatever torch and ExecuTorch raise into an `EngineError`."""
     try:
         with quiet(errors=True):
+            saving.import_quickly()
             yield
     except MvdeployError:
         raise
@@ -267,18 +263,3 @@ def _engine_errors(subject: Subject) -> Iterator[None]:
 
 def _backend(options: export.Options) -> ModuleType:
     return plugins.load(_BACKENDS, options.own.backend or BACKEND, "backend")
-
-
-def _demand(delegation: Delegation) -> None:
-    """Raise if more or less than one delegate holds the program."""
-    if delegation.full:
-        return
-    left = [f"{u.operator} in '{u.module}'" for u in delegation.undelegated]
-    named = "; ".join(left[:NAMED])
-    more = f"; and {len(left) - NAMED} more" if len(left) > NAMED else ""
-    raise CheckFailed(
-        f"The program is not delegated as a whole: {delegation.delegates} delegates, "
-        f"{sum(u.count for u in delegation.undelegated)} operators outside of them"
-        + (f" ({named}{more})." if named else "."),
-        "Leave out --require-full-delegation, or use another --formulation or --backend.",
-    )

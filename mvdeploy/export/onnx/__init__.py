@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
     from mvdeploy.quantization.quantiser import Quantiser
 
+CONTRIBUTED = "com.microsoft"
+"""Domain of ONNX Runtime's own operators."""
+
 SUFFIX = ".onnx"
 READS = (".onnx", ".ort")
 PACKAGES = ("torch", "onnx", "onnxscript")
@@ -37,9 +40,19 @@ MODULE_KEY = "mvdeploy.module"
 OLDEST_OPSET = 18
 """The oldest operator set that torch's exporter writes without converting the model down."""
 
+STANDARD, OWN = "standard", "onnxruntime"
+"""Whose operators a file has: those of the ONNX standard, or also those of ONNX Runtime's own."""
+
+_BEST_OWN = ("int8-dynamic", "int8-fast")
+"""Precisions whose files have operators of ONNX Runtime's own where nothing else is asked for."""
+
+_OWN_PRODUCTS = ("QLinearConv", "MatMulIntegerToFloat", "DynamicQuantizeMatMul")
+"""By these they are told, of earlier versions too, whose manifests do not say it otherwise."""
+
 _TARGETS = {
     # Pairs of QuantizeLinear and DequantizeLinear, as any runtime takes them.
     "int8": Target(unsigned=True, float_results=(LINEAR,)),
+    "int8-fused": Target(unsigned=True, float_results=(LINEAR,), fused=("silu", "gelu")),
     "int8-dynamic": Target(unsigned=True),
     "int8-fast": Target(
         unsigned=True, others=("add", "mul", "cat", "silu"), float_results=(LINEAR,)
@@ -47,8 +60,12 @@ _TARGETS = {
 }
 
 _NARROW = (POINTWISE, CONVOLUTION)
-"""What has weights of 7 bits: on x86 without VNNI, ONNX Runtime's convolutions add two products in
-16 bits, which overflow with larger weights. Its linear layers can be told not to."""
+"""What has weights of 7 bits in operators of ONNX Runtime's own: on x86 without VNNI, its
+convolutions add two products in 16 bits, which overflow with larger weights. Its linear layers can
+be told not to."""
+
+_NARROWED = ("int8", "int8-fast")
+"""Precisions that this concerns."""
 
 _FLOAT32 = ("aten.linalg_vector_norm.default", "aten.norm.ScalarOpt_dim")
 """What stays float32 in half precision: sums of squares, but for those that an operator of ONNX has
@@ -66,7 +83,8 @@ class Options:
     Attributes:
         opset: version of the operator set; None for the exporter's default.
         with_nms: return detections instead of a detector's raw boxes and scores.
-        full_range: weights of convolutions in ``int8-fast`` have 8 bits, see `_NARROW`.
+        full_range: weights of all convolutions have 8 bits, see `_NARROW`.
+        operators: `STANDARD` or `OWN`; None for what is usual in the precision.
     """
 
     opset: int | None = option(
@@ -87,6 +105,13 @@ class Options:
         "--full-range",
         "In int8-fast, give weights of convolutions 8 bits rather than 7: more accurate, and wrong "
         "on x86 processors without VNNI.",
+    )
+    operators: str | None = option(
+        None,
+        "--operators",
+        "Of the standard alone, for any engine; or also ONNX Runtime's own, which is faster there. "
+        "[default: standard; for int8-dynamic and int8-fast onnxruntime]",
+        choices=(STANDARD, OWN),
     )
 
 
@@ -121,6 +146,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
     except Exception as error:
         raise failed("ONNX", error, subject, _LACKING) from error
     writing.fill(path, model.SerializeToString())
+    contributed = any(node.domain == CONTRIBUTED for node in model.graph.node)
     return Written(
         tuple(
             Operator(
@@ -128,6 +154,7 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
             )
             for node, module in zip(model.graph.node, modules, strict=True)
         ),
+        backend=OWN if contributed else "",
         outputs=suppression.OUTPUTS if options.own.with_nms else None,
     )
 
@@ -135,17 +162,32 @@ def write(subject: Subject, path: Path, options: export.Options) -> Written:
 def marks(options: export.Options) -> tuple[str, ...]:
     """Return what the name of a file says of it."""
     nms = ("nms",) if options.own.with_nms else ()
-    full = ("full-range",) if options.own.full_range and options.precision == "int8-fast" else ()
-    return (options.precision or PRECISIONS[0], *full, *nms, *export.kept(options))
+    full = ("full-range",) if options.own.full_range and _is_narrowed(options) else ()
+    unusual = _operators(options) != _usual_operators(options)
+    operators = (_operators(options),) if unusual else ()
+    precision = options.precision or PRECISIONS[0]
+    return (precision, *full, *operators, *nms, *export.kept(options))
+
+
+def _operators(options: export.Options) -> str:
+    return options.own.operators or _usual_operators(options)
+
+
+def _usual_operators(options: export.Options) -> str:
+    return OWN if options.precision in _BEST_OWN else STANDARD
 
 
 def options_of(artifact: Artifact) -> Options:
     """Return the options that make a file like one that there is."""
     from mvdeploy.export.onnx import suppression
 
-    whole = artifact.quantized
-    full = artifact.precision == "int8-fast" and whole is not None and not whole.narrow
-    return Options(with_nms=artifact.outputs == suppression.OUTPUTS, full_range=full)
+    whole, nms = artifact.quantized, artifact.outputs == suppression.OUTPUTS
+    kinds = {operator.type for operator in artifact.operators}
+    own = artifact.backend == OWN or not kinds.isdisjoint(_OWN_PRODUCTS)
+    narrowed = artifact.precision in _NARROWED and own
+    full = narrowed and whole is not None and not whole.narrow
+    operators = OWN if own else STANDARD if artifact.precision in _BEST_OWN else None
+    return Options(with_nms=nms, full_range=full, operators=operators)
 
 
 def read_file(path: Path) -> FileFacts:
@@ -185,9 +227,13 @@ def held_weights(path: Path) -> frozenset[str]:
 def quantised(options: export.Options) -> Target:
     """Return what is computed in whole numbers."""
     target = _TARGETS[str(options.precision)]
-    if options.precision == "int8-fast" and not options.own.full_range:
+    if _is_narrowed(options) and not options.own.full_range:
         return dataclasses.replace(target, narrow=_NARROW)
     return target
+
+
+def _is_narrowed(options: export.Options) -> bool:
+    return options.precision in _NARROWED and _operators(options) == OWN
 
 
 def emulate(subject: Subject, options: export.Options) -> None:
@@ -203,16 +249,17 @@ def emulate(subject: Subject, options: export.Options) -> None:
 
 
 def _model(subject: Subject, options: export.Options) -> onnx.ModelProto:
-    """Return what the exporter makes of a network, in whole numbers where that is asked for."""
-    if subject.quantiser is None:
-        return _traced(subject, options)
-    from mvdeploy.export.onnx import whole_numbers
+    """Return a network as it is saved: in whole numbers, with operators of one engine's own."""
+    from mvdeploy.export.onnx import fastest, whole_numbers
 
-    model = _whole(subject, subject.quantiser, options)
-    if options.precision == "int8":
-        whole_numbers.standard(model)
+    own = _operators(options) == OWN
+    if subject.quantiser is None:
+        model = _traced(subject, options)
     else:
-        whole_numbers.fused(model)
+        model = _whole(subject, subject.quantiser, options)
+        whole_numbers.fused(model) if own else whole_numbers.standard(model)
+    if own:
+        fastest.rewrite(model)
     return model
 
 
@@ -307,10 +354,15 @@ def check(options: export.Options) -> None:
     Raises:
         UsageError: names what can be given.
     """
-    if options.own.full_range and options.precision != "int8-fast":
+    if options.own.full_range and not _is_narrowed(options):
         raise UsageError(
             f"--full-range is for int8-fast, and the precision is {options.precision}.",
             "Leave it out, or give --precision int8-fast alone.",
+        )
+    if options.precision == "int8-dynamic" and _operators(options) == STANDARD:
+        raise UsageError(
+            "int8-dynamic is written with operators of ONNX Runtime's own alone.",
+            "Leave out --operators, or give --precision int8.",
         )
     opset = options.own.opset
     if opset is None:

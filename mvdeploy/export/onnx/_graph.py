@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
@@ -11,13 +12,33 @@ import numpy.typing as npt
 import onnx
 from onnx import helper, numpy_helper
 
+from mvdeploy.export.onnx import CONTRIBUTED
+
 if TYPE_CHECKING:
     from onnx import NodeProto
 
 Array = npt.NDArray[Any]
 
-CONTRIBUTED = "com.microsoft"
-"""Domain of ONNX Runtime's own operators."""
+
+Shape = tuple[int | str, ...]
+"""A number for each dimension, or the name of one that is free."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Linear:
+    """A product with a constant matrix, and what is added to it.
+
+    Attributes:
+        product: the node.
+        given: the tensor that is multiplied.
+        weight: the matrix, (inputs, outputs).
+        bias: the vector that is added; empty for none.
+    """
+
+    product: NodeProto
+    given: str
+    weight: str
+    bias: str
 
 
 class Graph:
@@ -47,6 +68,8 @@ class Graph:
 
     def refresh(self) -> None:
         """Take notice of what was changed."""
+        values = (*self.graph.value_info, *self.graph.input, *self.graph.output)
+        self._values = {value.name: value for value in values}
         self.made_by = {out: node for node in self.graph.node for out in node.output}
         self.read_by: dict[str, list[NodeProto]] = defaultdict(list)
         for node in self.graph.node:
@@ -62,6 +85,51 @@ class Graph:
         if node is None or node.op_type != "Constant":
             return None
         return np.asarray(helper.get_attribute_value(node.attribute[0]))
+
+    def shape(self, name: str) -> Shape | None:
+        """Return the shape of a tensor, a number or a name for each dimension; None if unknown."""
+        if name in self._held:
+            return tuple(self._held[name].dims)
+        value = self._values.get(name)
+        if value is None or not value.type.tensor_type.HasField("shape"):
+            return None
+        dims = value.type.tensor_type.shape.dim
+        return tuple(dim.dim_value if dim.HasField("dim_value") else dim.dim_param for dim in dims)
+
+    def tell(self, name: str, like: str, width: int) -> None:
+        """Say that a tensor is as another, but for its last dimension."""
+        known = self._values.get(like)
+        if known is not None:
+            value = onnx.ValueInfoProto()
+            value.CopyFrom(known)
+            value.name = name
+            value.type.tensor_type.shape.dim[-1].dim_value = width
+            self.graph.value_info.append(value)
+
+    def alone(self, name: str) -> NodeProto | None:
+        """Return the node that reads a tensor, if no other does and it is no output."""
+        readers = self.read_by[name]
+        return readers[0] if len(readers) == 1 and name not in self.outputs else None
+
+    def linear(self, name: str) -> Linear | None:
+        """Return the linear layer that makes a tensor; None where something else does."""
+        own = self.made_by.get(name)
+        bias, product = "", own
+        if own is not None and own.op_type == "Add":
+            at = next((i for i in (0, 1) if self._is_vector(own.input[i])), None)
+            if at is None or self.alone(own.input[1 - at]) is None:
+                return None
+            bias, product = own.input[at], self.made_by.get(own.input[1 - at])
+        if product is None or product.op_type != "MatMul" or product.domain:
+            return None
+        weight = self.constant(product.input[1])
+        if weight is None or weight.ndim != 2:
+            return None
+        return Linear(product, product.input[0], product.input[1], bias)
+
+    def _is_vector(self, name: str) -> bool:
+        value = self.constant(name)
+        return value is not None and value.ndim == 1
 
     def hold(self, name: str, value: Array) -> str:
         """Add a tensor to the file; return its name, which is made unique."""
@@ -125,6 +193,13 @@ def node(
     )
     made.metadata_props.extend(serves.metadata_props)
     return made
+
+
+def allow_contributed(model: onnx.ModelProto) -> None:
+    """Say that a model has operators of ONNX Runtime's own, if it has some."""
+    known = any(entry.domain == CONTRIBUTED for entry in model.opset_import)
+    if not known and any(node.domain == CONTRIBUTED for node in model.graph.node):
+        model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
 
 
 def attribute(owner: NodeProto, name: str, default: Any = None) -> Any:

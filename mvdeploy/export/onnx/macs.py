@@ -201,6 +201,14 @@ def _attention(graph: _Graph, node: Any) -> int:
     return math.prod(query[:-1]) * key[-2] * (query[-1] + value[-1])
 
 
+def _joined_heads(graph: _Graph, node: Any) -> int:
+    """Two products of ONNX Runtime's operator, which takes (batch, tokens, heads · width)."""
+    query, key, value = (graph.shape(name) for name in node.input[:3])
+    if not len(query) == len(key) == len(value) == 3:
+        raise _Unknown(node.output[0])
+    return query[0] * query[1] * key[1] * (query[2] + value[2])
+
+
 _RULES: dict[str, Rule] = {
     **dict.fromkeys(("Conv", "ConvInteger", "NhwcConv"), _convolution(1)),
     "QLinearConv": _convolution(3),
@@ -212,11 +220,12 @@ _RULES: dict[str, Rule] = {
     "QLinearMatMul": _product(3),
     "Gemm": _gemm,
     "Attention": _attention,
+    "MultiHeadAttention": _joined_heads,
 }
 """Operators whose work is counted."""
 
 _MULTIPLY = {
-    *("Einsum", "LSTM", "GRU", "RNN", "DeformConv", "QAttention", "MultiHeadAttention"),
+    *("Einsum", "LSTM", "GRU", "RNN", "DeformConv", "QAttention"),
     *("GroupQueryAttention", "PackedAttention", "PackedMultiHeadAttention"),
     *("DecoderMaskedMultiHeadAttention", "MatMulNBits", "MatMulBnb4", "DynamicQuantizeLSTM"),
     *("DFT", "STFT", "SequenceMap", "LongformerAttention", "QOrderedMatMul"),

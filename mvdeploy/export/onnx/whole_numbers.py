@@ -19,7 +19,8 @@ import numpy as np
 import onnx
 from onnx import helper
 
-from mvdeploy.export.onnx._graph import CONTRIBUTED, Graph, attribute, node
+from mvdeploy.export.onnx import CONTRIBUTED
+from mvdeploy.export.onnx._graph import Graph, allow_contributed, attribute, node
 from mvdeploy.quantization import LAST
 
 if TYPE_CHECKING:
@@ -73,8 +74,7 @@ def fused(model: onnx.ModelProto) -> None:
     graph.replace(_with_products(graph))
     graph.replace(_with_gelu(graph))
     graph.replace(_Layouts(graph).rewritten())
-    if not any(entry.domain == CONTRIBUTED for entry in model.opset_import):
-        model.opset_import.append(helper.make_opsetid(CONTRIBUTED, 1))
+    allow_contributed(model)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -215,8 +215,9 @@ class FileProgram:
         from mvdeploy.verify import verifiers
 
         self._path, self._artifact, self._threads = path, artifact, threads
-        self._name = export.verifier(artifact.format)
+        self._name = export.verifier(artifact.format, artifact.precision)
         self._engine = verifiers.get(self._name)
+        self._options = verifiers.options(self._name, artifact.precision)
         self.engine = verifiers.title(self._name)
         self.at_once = artifact.spec.batch
         self._session: Any = None
@@ -240,7 +241,9 @@ class FileProgram:
             self._session.feed(feed)
             return
         names = tuple(output.name for output in self._artifact.outputs)
-        request = SessionRequest(self._path, feed, self._threads, outputs=names)
+        request = SessionRequest(
+            self._path, feed, self._threads, outputs=names, options=self._options
+        )
         self._session = self._engine.open_session(request)
 
 

@@ -6,7 +6,9 @@ Every figure is drawn without pyplot, so nothing is kept open and no display is 
 from __future__ import annotations
 
 import functools
+import importlib
 import io
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
 from mvdeploy import plugins
@@ -28,19 +30,55 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
         name: of a file in this folder.
         kind: file format; SVG holds its text as shapes, so that it looks the same everywhere.
     """
-    from mvdeploy.report.figures import _style, _text
+    from mvdeploy.report.figures import _style
+
+    _import_quickly()
+
+    with _style.applied(view):
+        return saved(_drawn(view, name), kind)
+
+
+@functools.lru_cache(maxsize=8)
+def _drawn(view: View, name: str) -> Figure:
+    """Return a figure, to be saved in any file format."""
+    from mvdeploy.report.figures import _text
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
-    with _style.applied(view):
-        figure = drawer.draw(view)
-        if said := _text.note(view):
-            figure.supxlabel(said, size=7.5)
-        return saved(figure, kind)
+    figure: Figure = drawer.draw(view)
+    if said := _text.note(view):
+        figure.supxlabel(said, size=7.5)
+    return figure
+
+
+@functools.cache
+def _import_quickly() -> None:
+    """Import matplotlib without the docstrings that it writes for its classes."""
+    from unittest import mock
+
+    from matplotlib import artist
+
+    with mock.patch.object(artist, "kwdoc", lambda _: ""):
+        importlib.import_module("matplotlib.figure")
 
 
 def saved(figure: Figure, kind: Literal["png", "svg"]) -> bytes:
-    """Return a figure as a file, the same each time."""
+    """Return a figure as a file, the same each time.
+
+    It is laid out once, for all file formats; ``savefig`` does that for each, by drawing it twice.
+    """
+    from matplotlib.backend_bases import FigureCanvasBase
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+
+    layout = figure.get_layout_engine()
+    if layout is not None:
+        figure.set_dpi(DPI)
+        for _ in range(2):  # what stands beside the axes moves with them the first time
+            layout.execute(figure)
+        figure.set_layout_engine("none")
+    target, canvas = io.BytesIO(), {"svg": FigureCanvasSVG, "png": FigureCanvasAgg}[kind]
     metadata = {"Date": None, "Creator": None} if kind == "svg" else {"Software": None}
-    target = io.BytesIO()
-    figure.savefig(target, format=kind, dpi=DPI, metadata=metadata)
+    write: Callable[..., object] = getattr(canvas(figure), f"print_{kind}")
+    write(target, metadata=metadata)
+    FigureCanvasBase(figure)  # the pixels are not kept with the figure
     return target.getvalue()

@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+import csv
+import io
+import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.text_format import clean
-
-if TYPE_CHECKING:
-    import pandas as pd
 
 EXTENSION = "csv"
 DESCRIPTION = "the numbers as tables, down to every sample"
@@ -31,10 +31,9 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "comparisons": (_COMPARISONS, (_comparison(c) for c in view.comparisons)),
         "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
         "operators": (_OPERATORS, _each(view, _operators)),
+        "samples": (_SAMPLES, _samples(view)),
     }
-    frames = {name: _frame(columns, rows) for name, (columns, rows) in tables.items()}
-    frames["samples"] = _samples(view)
-    return tuple(_write(folder / f"{name}.csv", frame) for name, frame in frames.items())
+    return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
 _CASE = ("case", "label", "format", "engine")
@@ -149,36 +148,31 @@ def _operators(case: CaseView) -> Iterator[Row]:
         }
 
 
-def _samples(view: View) -> pd.DataFrame:
-    import pandas as pd
-
-    sessions = []
+def _samples(view: View) -> Iterator[Row]:
     for case in view.measured:
-        head = {name: safe(value) for name, value in _case(case).items()}
+        head = _case(case)
         for number, session in enumerate(case.timing.sessions if case.timing else (), 1):
-            columns = {
-                **head,
-                "session": number,
-                "sample": range(1, len(session) + 1),
-                "wall_ns": session.wall_ns,
-                "cpu_ns": session.cpu_ns if len(session.cpu_ns) == len(session) else None,
-            }
-            sessions.append(pd.DataFrame(columns, dtype=object))
-    empty = pd.DataFrame(columns=_SAMPLES, dtype=object)
-    return pd.concat([empty, *sessions])
+            known = len(session.cpu_ns) == len(session)
+            cpu_ns = session.cpu_ns if known else [None] * len(session)
+            pairs = zip(session.wall_ns, cpu_ns, strict=True)
+            for sample, (wall, cpu) in enumerate(pairs, 1):
+                times = {"session": number, "sample": sample, "wall_ns": wall, "cpu_ns": cpu}
+                yield {**head, **times}
 
 
-def _frame(columns: Sequence[str], rows: Iterable[Row]) -> pd.DataFrame:
-    import pandas as pd
-
-    harmless = [{name: safe(value) for name, value in row.items()} for row in rows]
-    # As objects: whole numbers stay whole in columns where some are not known.
-    return pd.DataFrame(harmless, columns=list(columns), dtype=object)
-
-
-def _write(path: Path, frame: pd.DataFrame) -> Path:
-    writing.text(path, frame.to_csv(index=False, lineterminator="\n"))
+def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> Path:
+    text = io.StringIO()
+    table = csv.writer(text, lineterminator="\n")
+    table.writerow(columns)
+    table.writerows([_cell(row.get(name)) for name in columns] for row in rows)
+    writing.text(path, text.getvalue())
     return path
+
+
+def _cell(value: Any) -> Any:
+    """Return a value as it is written: what is not known as nothing."""
+    unknown = isinstance(value, float) and math.isnan(value)
+    return None if unknown else safe(value)
 
 
 def safe(value: Any) -> Any:

@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
@@ -16,7 +17,7 @@ from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
-from mvdeploy.stats.paired import RatioEstimate
+from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
 from mvdeploy.stats.reliability import Verdict
 from mvdeploy.stats.summary import DDOF
@@ -59,9 +60,22 @@ def as_json(view: View) -> dict[str, Any]:
             "percentiles": PERCENTILE_METHOD,
             "std_ddof": DDOF,
             "ratios": RATIO_METHOD,
+            "rankings": SESSIONS_METHOD,
         },
         "cases": [_case(case) for case in view.cases],
         "comparisons": [_comparison(c) for c in view.comparisons],
+        "rooflines": [
+            {
+                "slug": r.case.slug,
+                "share": r.share,
+                "macs_per_s_of_a_core": r.macs_per_s,
+                "numbers": r.numbers,
+                "threads": r.threads,
+                "kind": "estimated from MACs and a measured rate",
+            }
+            for r in view.rooflines
+        ],
+        "rankings": [_ranking(ranked) for ranked in view.rankings],
         "output_differences": [encode(pair.found) for pair in view.outputs],
         "differences": [_difference(d) for d in view.differences],
         "findings": [
@@ -186,6 +200,24 @@ def _comparison(comparison: ComparisonView) -> dict[str, Any]:
         "wall": _estimate(comparison.other or decided),
         "reliability": _verdict(comparison.reliability),
         "summary": prose.comparison(comparison),
+    }
+
+
+def _ranking(ranked: Ranking) -> dict[str, Any]:
+    return {
+        "precision": ranked.precision,
+        "clock": ranked.clock,
+        "level": ranked.level,
+        "winner": ranked.winner.slug if ranked.winner else None,
+        "cases": [
+            {
+                "slug": r.case.slug,
+                "to_the_first": _estimate(r.estimate),
+                "reliability": _verdict(r.reliability),
+            }
+            for r in ranked.cases
+        ],
+        "summary": prose.ranking(ranked),
     }
 
 

@@ -12,7 +12,7 @@ from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown
+from mvdeploy.report.tables import breakdown, rankings
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
@@ -71,14 +71,17 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield ""
     yield fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
-    for table in _parts(view, width):
+    ranked = (rankings.ranking(view, found) for found in view.rankings)
+    for table in (*ranked, *_parts(view, width)):
         yield ""
         yield fitting(table, width)
     yield ""
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
+        yield from _lines(prose.rankings(view), "bold")
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.outputs(view))
+    yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)

@@ -29,6 +29,7 @@ def _artifact_facts(case: CaseView) -> dict[str, Reading]:
         "multiply-accumulates": _macs(artifact),
         "input": ", ".join(map(_input, artifact.inputs, artifact.spec.inputs)),
         "weights": _weights(artifact.spec),
+        **({"written for": artifact.backend} if artifact.backend else {}),
         "passes": "not known" if artifact.read_from else _passes(artifact),
         "operators": f"{len(artifact.operators):,}" if artifact.operators else "unavailable",
         **({"made by": _made_by(artifact)} if artifact.read_from and artifact.versions else {}),

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy.engines import with_chosen
 from mvdeploy.quiet import quiet
+from mvdeploy.verify.coremltools_alone import import_coremltools
 from mvdeploy.verify.mil.program import Operation, Program, Value, load
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def version() -> str:
 def start() -> None:
     """Import coremltools and PyTorch."""
     with quiet(errors=True):
-        importlib.import_module("coremltools")
+        import_coremltools()
     importlib.import_module("mvdeploy.verify.mil.session")
 
 

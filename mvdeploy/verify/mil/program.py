@@ -14,6 +14,7 @@ from typing import Any
 from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.files import reading
 from mvdeploy.quiet import quiet
+from mvdeploy.verify.coremltools_alone import import_coremltools
 from mvdeploy.verify.mil import constants, operators
 
 _EXPORT_AGAIN = "Export the model again; the package is damaged or incomplete."
@@ -115,6 +116,7 @@ def load(path: Path) -> Program:
 
 
 def _load(path: Path) -> Program:
+    import_coremltools()
     import coremltools
     from coremltools.converters.mil.frontend.milproto import load as milproto
 

@@ -28,6 +28,9 @@ Mutation = Callable[["Editor", onnx.NodeProto], None]
 _BIASED = ("Conv", "ConvTranspose", "Gemm")
 _WEIGHTED = (*_BIASED, "MatMul")
 
+_ATTENTION = ("MultiHeadAttention",)
+"""Operators that take queries, keys and values."""
+
 _OTHER_ACTIVATION = {
     **dict.fromkeys(("Relu", "Clip", "Erf"), "Tanh"),
     **dict.fromkeys(("Gelu", "HardSwish", "LeakyRelu", "PRelu", "Elu", "Mish"), "Relu"),
@@ -64,6 +67,13 @@ class Editor:
         name = f"{node.input[index]}__mutated"
         self.model.graph.initializer.append(numpy_helper.from_array(value, name))
         node.input[index] = name
+
+    def shape(self, tensor: str) -> tuple[int | str, ...] | None:
+        """Return the shape of a computed tensor; None where the file does not tell it."""
+        value = next((v for v in self.model.graph.value_info if v.name == tensor), None)
+        if value is None:
+            return None
+        return tuple(d.dim_value or d.dim_param for d in value.type.tensor_type.shape.dim)
 
     def producer(self, tensor: str) -> onnx.NodeProto | None:
         """Return the node that makes a tensor."""
@@ -112,6 +122,10 @@ def silu_to_relu(editor: Editor, node: onnx.NodeProto) -> None:
 
 def scale_attention(editor: Editor, node: onnx.NodeProto) -> None:
     """The queries are scaled by 1.1 times what they should be."""
+    if node.op_type in _ATTENTION:
+        usual = next(a.f for a in node.attribute if a.name == "scale")
+        _set_attribute(node, "scale", 1.1 * usual)
+        return
     for index, name in enumerate(node.input):
         value = editor.constant(name)
         if value is not None:
@@ -120,6 +134,9 @@ def scale_attention(editor: Editor, node: onnx.NodeProto) -> None:
 
 def swap_q_and_v(editor: Editor, node: onnx.NodeProto) -> None:
     """Queries and values are taken from each other's place of the packed projection."""
+    if node.op_type in _ATTENTION:
+        node.input[0], node.input[2] = node.input[2], node.input[0]
+        return
     q, k, v = node.output
     del node.output[:]
     node.output.extend((v, k, q))
@@ -164,7 +181,9 @@ def _has_weight(editor: Editor, node: onnx.NodeProto) -> bool:
 
 
 def _is_thirds(editor: Editor, node: onnx.NodeProto) -> bool:
-    """Whether a tensor is split into three that have the same shape."""
+    """Whether a tensor is split into three that have the same shape, or attends to itself."""
+    if node.op_type in _ATTENTION:
+        return len({editor.shape(name) for name in node.input[:3]}) == 1
     if node.op_type != "Split" or len(node.output) != 3:
         return False
     sizes = editor.constant(node.input[1]) if len(node.input) > 1 and node.input[1] else None
@@ -178,6 +197,8 @@ def _is_silu(editor: Editor, node: onnx.NodeProto) -> bool:
 
 def _is_scale(editor: Editor, node: onnx.NodeProto) -> bool:
     constants = [editor.constant(name) for name in node.input]
+    if node.op_type in _ATTENTION:
+        return any(a.name == "scale" for a in node.attribute)
     attention = {module_of(other) for other in editor.nodes if other.op_type == "Softmax"}
     scales = node.op_type == "Mul" and any(c is not None and c.size == 1 for c in constants)
     return scales and module_of(node) in attention

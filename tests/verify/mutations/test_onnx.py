@@ -19,6 +19,24 @@ def results(exported) -> tuple[MutationResult, ...]:
     return Verifier(exported().path).mutations()
 
 
+@pytest.fixture(scope="module")
+def results_of_own_operators(exported) -> tuple[MutationResult, ...]:
+    """Of a file with operators of ONNX Runtime's own, one attention in each block."""
+    return Verifier(exported(patches="2,2,2", operators="onnxruntime").path).mutations()
+
+
+def test_every_mutation_of_own_operators_is_caught(
+    results_of_own_operators: tuple[MutationResult, ...],
+) -> None:
+    made = {result.mutation for result in results_of_own_operators}
+    assert {"attention scale × 1.1", "q and v swapped", "bias dropped", "weight × 1.01"} <= made
+    attention = [r for r in results_of_own_operators if r.mutation == "attention scale × 1.1"]
+    assert len({r.module for r in attention}) == 3
+    assert [(r.mutation, r.module) for r in results_of_own_operators if not r.caught] == []
+    wrong = [(r.mutation, r.module, r.named) for r in results_of_own_operators]
+    assert [each for each in wrong if each[1] != each[2]] == []
+
+
 def test_every_kind_of_mutation_is_made(results: tuple[MutationResult, ...]) -> None:
     places = {}
     for result in results:

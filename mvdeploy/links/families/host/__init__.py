@@ -86,9 +86,9 @@ class HostLink(Link):
 
     def identity(self) -> dict[str, Reading]:
         """Return what this machine is."""
-        from mvdeploy.links.families.host import readings
+        from mvdeploy.links.families.host import rates, readings
 
-        return readings.identity()
+        return {**readings.identity(), **rates.identity()}
 
     def state(self) -> DeviceState:
         """Return the condition this machine is in now; takes about a quarter of a second."""

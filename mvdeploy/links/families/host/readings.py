@@ -204,11 +204,25 @@ def _temperatures() -> tuple[str, ...]:
 
 
 def _background() -> dict[str, Reading]:
+    before = _ask(_busy_seconds)
+    start = time.monotonic()
     try:
         name, share = _busiest(_BACKGROUND_S)
     except _NOT_THERE:
         name, share = UNAVAILABLE, UNAVAILABLE
-    return {"background_process": name, "background_cpu_share": share}
+    busy: Reading = UNAVAILABLE
+    after = _ask(_busy_seconds)
+    if isinstance(before, float) and isinstance(after, float):
+        busy = round(max(0.0, after - before) / (time.monotonic() - start), 2)
+    return {"background_process": name, "background_cpu_share": share, "busy_cores": busy}
+
+
+def _busy_seconds() -> float:
+    """Return the seconds that all cores together have computed since the system's start."""
+    times = psutil.cpu_times()._asdict()
+    # Guest time is contained in user time; waiting for a disk leaves the core to others.
+    idle = ("idle", "iowait", "guest", "guest_nice")
+    return float(sum(seconds for kind, seconds in times.items() if kind not in idle))
 
 
 def _busiest(seconds: float) -> tuple[Reading, Reading]:

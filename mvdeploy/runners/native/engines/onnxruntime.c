@@ -126,6 +126,7 @@ static const mvdeploy_setting SETTINGS[] = {
     {"graph_optimization_level", MVDEPLOY_TEXT, "ORT_ENABLE_ALL"},
     {"execution_mode", MVDEPLOY_TEXT, "ORT_SEQUENTIAL"},
     {"spinning", MVDEPLOY_TEXT, "on"},
+    {"placement", MVDEPLOY_TEXT, "free"},
     {NULL, MVDEPLOY_TEXT, NULL},
 };
 

@@ -1,0 +1,39 @@
+"""How networks are exported for being measured: as the engine runs them fastest, or for any."""
+
+from __future__ import annotations
+
+import pytest
+
+from mvdeploy import devices, engines, export, models
+from mvdeploy.pipeline import prepare
+from mvdeploy.pipeline.ways import Choice
+
+HOST = devices.get("host")
+
+
+def options(format_name: str, precision: str | None = None, **given: bool) -> export.Options:
+    spec = models.make_spec("mobilevit_xxs")
+    choice = Choice(HOST, (format_name,), (precision,), force=True)
+    (wanted,) = prepare.wanted((spec,), choice, **given)
+    return wanted.options
+
+
+@pytest.mark.parametrize("precision", [None, "fp16", "int8", "int8-fast"])
+def test_programs_are_written_for_the_engine_that_runs_them(precision: str | None) -> None:
+    assert options("onnx", precision).own.operators == "onnxruntime"
+    assert options("onnx", precision, portable=True).own.operators is None
+
+
+def test_an_engine_that_prefers_nothing_takes_what_there_is() -> None:
+    assert engines.preferred("pytorch", "pytorch", "fp32") == {}
+    assert engines.preferred("onnxruntime", "another", "fp32") == {}
+    assert options("executorch") == options("executorch", portable=True)
+
+
+@pytest.mark.parametrize("engine", engines.names())
+def test_what_an_engine_prefers_the_format_has(engine: str) -> None:
+    for format_name in engines.get(engine).FORMATS:
+        for precision in export.precisions_of(format_name):
+            chosen = engines.preferred(engine, format_name, precision)
+            options = export.options(format_name, chosen, precision=precision)
+            export.check_options(format_name, options)
