@@ -219,8 +219,11 @@ def _engine(case: Case) -> str:
 
 
 def _label(case: Case) -> str:
-    """Return a label at a length that sentences bear; all of it stands in the saved case."""
-    return elide(case.label, _LONGEST)
+    """Return a label at a length that sentences bear; all of it stands in the saved case.
+
+    A case that is not computed in its precision's own numbers is never named without that.
+    """
+    return elide(case.label, _LONGEST) + (" (emulated)" if case.emulated else "")
 
 
 def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
@@ -268,6 +271,4 @@ def _threads(case: Case) -> str:
 
 def _unusual(case: Case) -> str:
     precision = _precision(case)
-    if case.emulated:
-        return f"{precision} (emulated)"
     return "" if precision == "fp32" else precision

@@ -101,6 +101,7 @@ def _case(case: CaseView) -> dict[str, Any]:
         "engine": record.engine,
         "format": case.format or None,
         "precision": case.precision or None,
+        "emulated": case.case.emulated or None,
         "device": case.device.profile.name,
         "sha256": artifact.sha256 if artifact else None,
         "parameters": artifact.parameters if artifact else None,

@@ -1,0 +1,86 @@
+"""The commands of docs/engines.md: engines, threads and precisions of one run."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from mvdeploy import devices, engines
+from mvdeploy.engines import _chip
+from mvdeploy.pipeline import ways
+from mvdeploy.pipeline.ways import ALL, Choice
+from tests.warm import started
+
+Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
+
+QUICK = ("--iterations", "4", "--sessions", "2", "--warmup", "1", "--no-breakdown", "-o", "runs")
+
+
+def measured(done: subprocess.CompletedProcess[str]) -> dict[str, Any]:
+    assert done.returncode == 0, done.stderr
+    printed: dict[str, Any] = json.loads(done.stdout)
+    return printed
+
+
+def test_every_engine_of_this_machine_in_turns(tmp_path: Path) -> None:
+    """In a new process, as a user starts it."""
+    words = ("bench", "yardstick", "--engine", "all", "--threads", "1", *QUICK, "--json")
+    found = measured(started(*words, cwd=tmp_path))
+    there = set(Choice(devices.get("host"), engines=(ALL,)).chosen())
+    assert there >= {"onnxruntime", "executorch", "pytorch", "litert", "openvino"}
+    assert {case["engine"] for case in found["cases"]} == there
+    (ranking,) = found["rankings"]
+    ranked = [row["slug"] for row in ranking["cases"]]
+    assert sorted(ranked) == sorted(case["slug"] for case in found["cases"])
+    assert len({case["slug"] for case in found["cases"]}) == len(there)
+
+
+def test_precisions_that_an_engine_lacks_are_left_out_and_told(mvdeploy: Mvdeploy) -> None:
+    words = ("--engine", "onnxruntime", "--engine", "pytorch", "--precision", "int8")
+    done = mvdeploy("bench", "yardstick", *words, *QUICK)
+    assert done.returncode == 2 and "not written in int8" in done.stderr
+    found, left_out = ways.of_networks(
+        Choice(devices.get("host"), precisions=("fp32", "int8"), engines=(ALL,))
+    )
+    assert ("pytorch", "int8") not in {(way.engine, way.precision) for way in found}
+    assert ("pytorch", "int8") in {(f.values["engine"], f.values["precision"]) for f in left_out}
+
+
+def test_numbers_of_threads_in_one_run(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("bench", "yardstick", "--threads", "1-2", *QUICK, "--json")
+    found = measured(done)
+    assert [case["conditions"]["threads"] for case in found["cases"]] == [1, 2]
+    assert [case["slug"][-2:] for case in found["cases"]] == ["1t", "2t"]
+    (pair,) = found["comparisons"]
+    assert (pair["a"], pair["b"]) == tuple(case["slug"] for case in found["cases"])
+
+
+def test_what_is_emulated_is_refused_or_says_so(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    words = ("bench", "yardstick", "--engine", "onnxruntime", "--precision", "fp16", *QUICK)
+    if not engines.emulated("onnxruntime", "fp16", "x86_64"):
+        pytest.fail("ONNX Runtime is said to compute in halves on x86-64")
+    refused = mvdeploy(*words)
+    assert refused.returncode == 2
+    assert "does not compute in fp16 on this machine" in refused.stderr
+    forced = mvdeploy(*words, "--force")
+    assert forced.returncode == 0, forced.stderr
+    (report,) = tmp_path.glob("runs/*/report.md")
+    text = report.read_text(encoding="utf-8")
+    assert text.count("yardstick (emulated)") >= 3
+
+
+def test_bfloat16_is_openvinos(mvdeploy: Mvdeploy) -> None:
+    words = ("bench", "yardstick", "--precision", "bf16", *QUICK)
+    refused = mvdeploy(*words)
+    assert refused.returncode == 2 and "cannot run bf16" in refused.stderr
+    if not _chip.has("avx512_bf16", "amx_bf16"):
+        assert mvdeploy(*words, "--engine", "openvino").returncode == 2
+        return
+    (case,) = measured(mvdeploy(*words, "--engine", "openvino", "--json"))["cases"]
+    assert (case["engine"], case["precision"]) == ("openvino", "bf16")
+    assert any("bf16" in option for option in case["conditions"]["chosen_options"])
