@@ -288,7 +288,7 @@ def test_what_is_missing_is_one_sentence(monkeypatch: pytest.MonkeyPatch, tmp_pa
     monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     with pytest.raises(UsageError, match=r"not installed\.") as caught:
         export.check_options("litert", Options())
-    assert "mvdeploy[litert]" in caught.value.remedy
+    assert "litert-torch" in caught.value.remedy
     with pytest.raises(UsageError, match="not installed"):
         exporter.read_file(tmp_path / "a.tflite")
     monkeypatch.setattr(platform, "machine", lambda: "aarch64")

@@ -158,7 +158,7 @@ def _parts() -> _Parts:
     except (ImportError, AttributeError) as error:
         raise EngineError(
             f"This version of litert-torch converts differently ({error}).",
-            "Install the version that mvdeploy[litert] asks for.",
+            "Install the version of litert-torch that mvdeploy asks for.",
         ) from error
 
 
