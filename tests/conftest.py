@@ -46,6 +46,7 @@ def own_locks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
     """Locks of devices of its own for each worker: they all measure on this machine."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("XDG_RUNTIME_DIR", str(tmp_path_factory.mktemp("runtime")))
+        patch.setenv("XDG_DATA_HOME", str(tmp_path_factory.mktemp("data")))
         yield
 
 

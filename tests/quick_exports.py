@@ -16,6 +16,8 @@ from torch import _ops
 from torch._export import utils
 from torch.onnx._internal.exporter._registration import ONNXRegistry
 
+from mvdeploy.quantization import rewriting  # noqa: F401  the table has its operators too
+
 _read = functools.cache(ONNXRegistry.from_torchlib)
 _materialize = utils._materialize_cpp_cia_ops
 _known: list[str] = []

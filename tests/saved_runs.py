@@ -192,6 +192,26 @@ def artifact(patches: tuple[int, int, int], weights: WeightsFile | None = None) 
     )
 
 
+def bare_artifact(path: str, format_name: str, operators: tuple[Operator, ...] = ()) -> Artifact:
+    """A manifest in which nothing is known but its operators."""
+    return Artifact(
+        path=path,
+        sha256="",
+        size_bytes=0,
+        format=format_name,
+        precision="fp32",
+        spec=ModelSpec("mobilevit_xxs", (PatchSize(2, 2),) * 3, (256, 256)),
+        passes=(),
+        inputs=(),
+        outputs=(),
+        preprocessing=Preprocessing((16, 16), (16, 16)),
+        versions={},
+        operators=operators,
+        modules={},
+        parameters=0,
+    )
+
+
 _PARTS: tuple[tuple[str, Category | None, OperatorKind, str, float], ...] = (
     ("stem.conv", Category.PRE_AND_POST, OperatorKind.CONV, "Conv", 2.0),
     ("stages.{s}.mobilevit.local.conv_3x3", Category.CONVOLUTION, OperatorKind.CONV, "Conv", 6.0),

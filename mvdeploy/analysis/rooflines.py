@@ -38,6 +38,8 @@ def rooflines(cases: Sequence[CaseView], plan: Plan) -> tuple[Roofline, ...]:
 
 def _roofline(case: CaseView, plan: Plan) -> Roofline | None:
     artifact, timing = case.case.artifact, case.timing
+    if case.case.emulated:
+        return None  # it multiplies other numbers
     numbers = _numbers(case.precision)
     rate = case.device.identity.get(f"macs_per_s_{numbers}_1")
     if artifact is None or not artifact.macs or timing is None or not isinstance(rate, int | float):

@@ -413,8 +413,29 @@ def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> N
             )
 
 
+def demand_used(request: Request) -> None:
+    """Refuse options of engines that none of the cases is run by.
+
+    Raises:
+        UsageError: names the option and the engines that have it.
+    """
+    used = {case.engine for case in request.cases}
+    for option in _engine_options():
+        having = [e for e in engines.names() if option in engines.declared(e)]
+        if option.name in request.engine_options and not used & set(having):
+            raise UsageError(
+                f"{' and '.join(sorted(used))} has no {option.flag}.",
+                f"Leave it out, or measure with --engine {' or '.join(having)}.",
+            )
+
+
 def measure(request: Request, asked: Options) -> int:
-    """Measure, report, and hold the result against the demands; return the exit status."""
+    """Measure, report, and hold the result against the demands; return the exit status.
+
+    Raises:
+        UsageError: an option is of no engine that is used.
+    """
+    demand_used(request)
     from mvdeploy import report
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import bench

@@ -36,8 +36,8 @@ session is opened) and has:
     network is exported so for being measured in it, unless a program for any engine is asked for;
     an engine without it takes what the format writes of itself.
 ``RUNNING_SUMS``
-    names of precisions in which its kernels add up products, which costs more digits than rounding
-    the results; an engine may lack it.
+    names of precisions in which its kernels add up products, where they are not emulated, which
+    costs more digits than rounding the results; an engine may lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
@@ -62,6 +62,7 @@ from __future__ import annotations
 import dataclasses
 import fnmatch
 import importlib.metadata
+import platform
 import re
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -70,7 +71,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mvdeploy import plugins
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
-from mvdeploy.records import Artifact, OperatorTimes
+from mvdeploy.records import Artifact, DeviceProfile, OperatorTimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -357,9 +358,27 @@ def _clause(function: str, engine: str, precision: str, architecture: str) -> st
     return say(precision, architecture) if architecture else ""
 
 
-def has_running_sums(engine: str, precision: str) -> bool:
-    """Say whether an engine's kernels add up products in a precision."""
-    return precision in getattr(get(engine), "RUNNING_SUMS", ())
+def has_running_sums(engine: str, precision: str, architecture: str) -> bool:
+    """Say whether an engine's kernels add up products in a precision, on an architecture."""
+    own: tuple[str, ...] = getattr(get(engine), "RUNNING_SUMS", ())
+    return precision in own and not emulated(engine, precision, architecture)
+
+
+_MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
+
+
+def architecture() -> str:
+    """Return the architecture of this machine, by Linux's name on every system."""
+    machine = platform.machine().lower()
+    return _MACHINES.get(machine, machine)
+
+
+def architecture_of(device: DeviceProfile) -> str:
+    """Return the architecture of a device; empty when its chip is not known before it answers.
+
+    Chips for x86-64 differ in what they compute in, which is known of this machine's alone.
+    """
+    return architecture() if device.link == "host" else device.architecture.replace("x86_64", "")
 
 
 def missing(engine: str) -> tuple[str, ...]:

@@ -13,16 +13,14 @@ import importlib.metadata
 import json
 import os
 import re
-import zipfile
-import zlib
 from collections import defaultdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute.onnx import Placement
-from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, _chip, with_chosen
-from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.files import elf, writing
+from mvdeploy.engines import AndroidBuild, NativePlugin, NpmFile, _aar, _chip, with_chosen
+from mvdeploy.errors import EngineError
+from mvdeploy.files import elf
 from mvdeploy.plugins import Option
 from mvdeploy.records import Artifact, OperatorKind, OperatorTimes, TraceEvent
 
@@ -82,8 +80,7 @@ _KIND_OF = {name: kind for kind, text in _KINDS.items() for name in text.split()
 _AROUND = ("If", "Loop", "Scan", "SequenceMap")
 """Types of nodes that run others inside them."""
 
-_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
-"""Android's names of architectures."""
+_ARCHIVE = _aar.Archive("ONNX Runtime", "libonnxruntime.so", "onnxruntime-android-VERSION.aar")
 
 
 def _take_aar(path: Path, architecture: str, into: Path) -> str:
@@ -92,32 +89,11 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
     Raises:
         UsageError: the file is no such archive, or its version cannot be told.
     """
-    inside = f"jni/{_ABIS[architecture]}/libonnxruntime.so"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            library = archive.read(inside)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
-        raise UsageError(
-            f"{path} is no archive of ONNX Runtime for Android ({error}).",
-            "Give the file onnxruntime-android-VERSION.aar.",
-        ) from error
-    writing.fill(into / "libonnxruntime.so", library)
-    try:
-        defined = elf.read(into / "libonnxruntime.so").versions
-    except elf.ElfError as error:
-        raise UsageError(
-            f"The library of ONNX Runtime in {path} cannot be used: {error}.",
-            "Download the file onnxruntime-android-VERSION.aar again.",
-        ) from error
+    with _ARCHIVE.unpacked(path, architecture, into) as library:
+        defined = elf.read(library).versions
     # Its functions are all of one version, which is the library's own.
     own = next((name for name in defined if name.startswith("VERS_")), path.name)
-    match = re.search(r"\d+(\.\d+)+", own)
-    if match is None:
-        raise UsageError(
-            f"The version of ONNX Runtime in {path} cannot be told.",
-            "Name the file onnxruntime-android-VERSION.aar.",
-        )
-    return match[0]
+    return _ARCHIVE.version(path, own)
 
 
 NATIVE = NativePlugin(

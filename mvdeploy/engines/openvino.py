@@ -17,12 +17,12 @@ import importlib
 import importlib.metadata
 import importlib.util
 import json
-import platform
 import re
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from mvdeploy import engines
 from mvdeploy.attribute import openvino as attribution
 from mvdeploy.engines import _chip, with_chosen
 from mvdeploy.errors import EngineError, reason
@@ -176,7 +176,7 @@ def _has_kernels(numbers: str, architecture: str) -> bool:
 
     Of ARM processors, only half precision is known, from what its makers say.
     """
-    if (architecture or platform.machine()).lower() in ("aarch64", "arm64"):
+    if (architecture or engines.architecture()) == "aarch64":
         return numbers == "f16"
     return _chip.has(*_FLAGS[numbers])
 

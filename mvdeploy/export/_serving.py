@@ -17,7 +17,8 @@ from __future__ import annotations
 import dataclasses
 import graphlib
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
 
 from mvdeploy.records import Category, ModuleInfo, Operator
 
@@ -41,6 +42,27 @@ def placed(
         op if flow.own[i] is not None else dataclasses.replace(op, category=flow.category(i))
         for i, op in enumerate(operators)
     )
+
+
+def spread(
+    known: list[str | None], operators: Iterable[tuple[Sequence[Any], Sequence[Any]]]
+) -> None:
+    """Have operators that nothing names belong where their results go, or else whence they come.
+
+    Args:
+        known: where each operator belongs; None is filled in, where that can be told.
+        operators: what each reads and makes, in the order in which they run.
+    """
+    flow = list(operators)
+    maker = {made: i for i, (_, outputs) in enumerate(flow) for made in outputs}
+    for i, (inputs, _) in reversed(list(enumerate(flow))):
+        for read in inputs:
+            if read in maker and known[maker[read]] is None:
+                known[maker[read]] = known[i]
+    for i, (inputs, _) in enumerate(flow):
+        if known[i] is None:
+            before = (known[maker[read]] for read in inputs if read in maker)
+            known[i] = next((name for name in before if name is not None), None)
 
 
 class _Flow:

@@ -15,7 +15,7 @@ from mvdeploy.bench.measure import Listener, measure
 from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import calibration, memory, prepare
+from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -175,6 +175,10 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
         spec: Builder(spec, photograph, on_step, request.left_out, request.wish, request.shelf)
         for spec in request.specs
     }
+    if request.device.link == "host" and ways.several(request.engines):
+        # What engines reach is held against it; a run stands without.
+        with contextlib.suppress(EngineError, NotWritten):
+            rates.of_host(again=False, on_step=on_step)
     store: Store | None = None
     try:
         needs = [w.case.engine for w in wanted]

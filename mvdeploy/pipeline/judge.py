@@ -100,7 +100,8 @@ class Judge:
         with _needed_to_judge():
             reference, network = self._reference(case, artifact)
         try:
-            running = engines.has_running_sums(case.engine, artifact.precision)
+            where = engines.architecture_of(self._link.profile)
+            running = engines.has_running_sums(case.engine, artifact.precision, where)
             parity = compare_outputs(
                 artifact, reference, outputs, engine=engine, running_sums=running
             )

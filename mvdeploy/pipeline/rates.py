@@ -21,6 +21,6 @@ def of_host(again: bool, on_step: Callable[[str], None] = lambda _: None) -> Rat
     """
     found = None if again else rates.kept()
     if found is None:
-        on_step("measure how fast this machine multiplies: leave it alone for about a minute")
+        on_step("measure how fast this machine multiplies: leave it alone for some seconds")
         found = rates.measure()
     return found

@@ -76,6 +76,11 @@ def plan(name: str, study: Study, request: Request, seed: int = 0, anew: bool = 
     specs = {row.name: spec_of(row, seed) for row in study.measurable}
     cases = {row: _cases(spec, request) for row, spec in specs.items()}
     measured = tuple(StudyWay(c.format, c.precision) for c in next(iter(cases.values())))
+    if len({*measured}) < len(measured):
+        raise UsageError(
+            "A study has one engine for each format, and one number of threads.",
+            "Give --engine and --threads once, or measure with 'mvdeploy bench'.",
+        )
     begun = StudyRun(
         name=name,
         study=study,

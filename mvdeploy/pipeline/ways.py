@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import platform
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
@@ -13,6 +12,11 @@ from mvdeploy.records import DeviceProfile, Finding, Level
 
 ALL = "all"
 """Stands for every engine that the device can run."""
+
+
+def several(engines_asked: tuple[str, ...]) -> bool:
+    """Say whether more than one engine is asked for."""
+    return ALL in engines_asked or len(engines_asked) > 1
 
 
 @dataclasses.dataclass(frozen=True)
@@ -188,7 +192,7 @@ def _demand(choice: Choice, engine: str, precision: str) -> str:
     Raises:
         UsageError: it cannot compute it, or emulates it and that is not what was asked for.
     """
-    where = _architecture(choice.device)
+    where = engines.architecture_of(choice.device)
     if reason := engines.lacks(engine, precision, where):
         raise UsageError(
             f"{engine} cannot run {precision} on {choice.device.title}: {reason}.",
@@ -202,17 +206,3 @@ def _demand(choice: Choice, engine: str, precision: str) -> str:
             "all the same with --force; the row says 'emulated' then.",
         )
     return reason
-
-
-_MACHINES = {"arm64": "aarch64", "amd64": "x86_64"}
-
-
-def _architecture(device: DeviceProfile) -> str:
-    """Return the architecture of a device; empty when its chip is not known before it answers.
-
-    Chips for x86-64 differ in what they compute in, which is known of this machine's alone.
-    """
-    if device.link != "host":
-        return device.architecture.replace("x86_64", "")
-    machine = platform.machine().lower()
-    return _MACHINES.get(machine, machine)

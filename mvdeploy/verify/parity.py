@@ -195,7 +195,8 @@ def _where(parity: Parity) -> str:
 
 def _has_running_sums(verifier: str, artifact: Artifact) -> bool:
     known = verifier in engines.names()
-    return known and engines.has_running_sums(verifier, artifact.precision)
+    here = engines.architecture()
+    return known and engines.has_running_sums(verifier, artifact.precision, here)
 
 
 def _judged(

@@ -41,7 +41,7 @@ def _computing(format_name: str, precision: str) -> str:
     for name in engines.run_by("host"):
         engine = engines.get(name)
         if format_name in engine.FORMATS and options(name, precision):
-            lacking: str = engine.lacks(precision, "")  # type: ignore[attr-defined]
+            lacking = engines.lacks(name, precision, engines.architecture())
             if not lacking:
                 return name
             reasons.append(lacking)

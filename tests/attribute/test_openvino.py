@@ -5,32 +5,21 @@ import itertools
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from mvdeploy import models
 from mvdeploy.attribute import openvino
 from mvdeploy.attribute.openvino import Node, Profile
-from mvdeploy.records import Artifact, Category, Operator, OperatorKind, Preprocessing
+from mvdeploy.records import Category, Operator, OperatorKind
+from tests.saved_runs import bare_artifact
 
-ARTIFACT = Artifact(
-    path="net.onnx",
-    sha256="",
-    size_bytes=0,
-    format="onnx",
-    precision="fp32",
-    spec=models.make_spec("mobilevit_xxs"),
-    passes=(),
-    inputs=(),
-    outputs=(),
-    preprocessing=Preprocessing((16, 16), (16, 16)),
-    versions={},
-    operators=(
+ARTIFACT = bare_artifact(
+    "net.onnx",
+    "onnx",
+    (
         Operator("node_conv", "Conv", "stem.conv", ("image", "w"), ("conv",)),
         Operator("node_silu", "Mul", "stem.act", ("conv",), ("silu",)),
         Operator("node_norm", "LayerNormalization", "block.norm", ("silu",), ("norm",)),
         Operator("", "MatMul", "block.fc", ("norm", "v"), ("fc",)),
         Operator("node_add", "Add", "block", ("fc", "silu"), ("sum",), category=Category.FFN),
     ),
-    modules={},
-    parameters=0,
 )
 
 

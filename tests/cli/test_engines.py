@@ -34,10 +34,27 @@ def test_every_engine_of_this_machine_in_turns(tmp_path: Path) -> None:
     there = set(Choice(devices.get("host"), engines=(ALL,)).chosen())
     assert there >= {"onnxruntime", "executorch", "pytorch", "litert", "openvino"}
     assert {case["engine"] for case in found["cases"]} == there
+    assert all(row["share"] > 0 for row in found["rooflines"])
+    assert {row["slug"] for row in found["rooflines"]} == {c["slug"] for c in found["cases"]}
     (ranking,) = found["rankings"]
     ranked = [row["slug"] for row in ranking["cases"]]
     assert sorted(ranked) == sorted(case["slug"] for case in found["cases"])
     assert len({case["slug"] for case in found["cases"]}) == len(there)
+
+
+def test_a_file_on_two_engines(mvdeploy: Mvdeploy) -> None:
+    assert mvdeploy("export", "yardstick", "-o", "model.onnx").returncode == 0
+    words = ("--engine", "onnxruntime", "--engine", "openvino")
+    found = measured(mvdeploy("bench", "model.onnx", *words, *QUICK, "--json"))
+    assert [case["engine"] for case in found["cases"]] == ["onnxruntime", "openvino"]
+    assert [case["slug"] for case in found["cases"]] == ["model.onnx", "model.onnx-openvino"]
+
+
+def test_an_engine_brings_its_format(mvdeploy: Mvdeploy) -> None:
+    (case,) = measured(mvdeploy("bench", "yardstick", "--engine", "litert", *QUICK, "--json"))[
+        "cases"
+    ]
+    assert (case["format"], case["engine"]) == ("litert", "litert")
 
 
 def test_precisions_that_an_engine_lacks_are_left_out_and_told(mvdeploy: Mvdeploy) -> None:

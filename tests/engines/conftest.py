@@ -13,8 +13,8 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import models
-from mvdeploy.records import Artifact, Category, ModuleInfo, Preprocessing
+from mvdeploy.records import Artifact, Category, ModuleInfo
+from tests.saved_runs import bare_artifact
 
 Inputs = Mapping[str, "np.ndarray"]
 
@@ -107,22 +107,7 @@ NETWORKS: dict[str, tuple[type[nn.Module], tuple[torch.Tensor, ...]]] = {
 }
 
 
-BARE = Artifact(
-    path="bare.pte",
-    sha256="",
-    size_bytes=0,
-    format="executorch",
-    precision="fp32",
-    spec=models.make_spec("mobilevit_xxs"),
-    passes=(),
-    inputs=(),
-    outputs=(),
-    preprocessing=Preprocessing((16, 16), (16, 16)),
-    versions={},
-    operators=(),
-    modules={},
-    parameters=0,
-)
+BARE = bare_artifact("bare.pte", "executorch")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -186,3 +171,19 @@ def bare() -> Artifact:
 def xxs(exported):
     """Return MobileViT-XXS, exported as users do it."""
     return exported("executorch")
+
+
+@pytest.fixture
+def processor(monkeypatch: pytest.MonkeyPatch) -> Callable[[str | None], None]:
+    """Say which extensions the processor has, by Linux's names; None for another system."""
+
+    def set_flags(flags: str | None) -> None:
+        def read_text(path: Path, **_: object) -> str:
+            assert str(path) == "/proc/cpuinfo"
+            if flags is None:
+                raise FileNotFoundError
+            return f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n"
+
+        monkeypatch.setattr(Path, "read_text", read_text)
+
+    return set_flags

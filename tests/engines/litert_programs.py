@@ -19,9 +19,9 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import models
-from mvdeploy.records import Artifact, ModuleInfo, Operator, Preprocessing
+from mvdeploy.records import Artifact, ModuleInfo, Operator
 from tests import shared
+from tests.saved_runs import bare_artifact
 
 SHAPE = (1, 3, 16, 16)
 
@@ -60,22 +60,7 @@ class Whole(nn.Module):
 
 NETWORKS: dict[str, type[nn.Module]] = {"small": Small, "cut": Cut, "whole": Whole}
 
-BARE = Artifact(
-    path="bare.tflite",
-    sha256="",
-    size_bytes=0,
-    format="litert",
-    precision="fp32",
-    spec=models.make_spec("mobilevit_xxs"),
-    passes=(),
-    inputs=(),
-    outputs=(),
-    preprocessing=Preprocessing((16, 16), (16, 16)),
-    versions={},
-    operators=(),
-    modules={},
-    parameters=0,
-)
+BARE = bare_artifact("bare.tflite", "litert")
 """An artifact of which nothing is known."""
 
 

@@ -11,13 +11,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvdeploy import models
 from mvdeploy.engines import SessionRequest, coreml
 from mvdeploy.engines.coreml import compute_plan
 from mvdeploy.engines.coreml.compute_plan import Plan, PlannedOperator, Unit
 from mvdeploy.errors import EngineError
-from mvdeploy.records import Artifact, Level, Operator, OperatorKind, Preprocessing, TimeKind
+from mvdeploy.records import Artifact, Level, Operator, OperatorKind, TimeKind
 from tests.apple import stand_in
+from tests.saved_runs import bare_artifact
 
 ROOT = Path(__file__).parents[2]
 
@@ -32,22 +32,7 @@ def artifact() -> Artifact:
         Operator("conv2d", "conv", "stem.conv", ("image",), ("conv2d",)),
         Operator("logits", "linear", "head", ("mean",), ("logits",)),
     )
-    return Artifact(
-        path="net.mlpackage",
-        sha256="",
-        size_bytes=0,
-        format="coreml",
-        precision="fp32",
-        spec=models.make_spec("mobilevit_xxs"),
-        passes=(),
-        inputs=(),
-        outputs=(),
-        preprocessing=Preprocessing((8, 8), (8, 8)),
-        versions={},
-        operators=operators,
-        modules={},
-        parameters=0,
-    )
+    return bare_artifact("net.mlpackage", "coreml", operators)
 
 
 def planned(output: str, kind: str, unit: Unit, weight: float | None) -> PlannedOperator:

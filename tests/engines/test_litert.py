@@ -139,14 +139,9 @@ def test_a_value_that_an_option_does_not_have_is_refused(program, name: str) -> 
     ],
 )
 def test_halves_are_emulated_where_the_processor_has_none(
-    monkeypatch: pytest.MonkeyPatch, flags: str | None, said: str
+    processor: Callable[[str | None], None], flags: str | None, said: str
 ) -> None:
-    def read_text(path: Path, **_: object) -> str:
-        if flags is None:
-            raise FileNotFoundError
-        return f"processor\t: 0\nflags\t\t: {flags}\n"
-
-    monkeypatch.setattr(Path, "read_text", read_text)
+    processor(flags)
     clause = ENGINE.emulated("fp16", "x86_64")
     assert said in clause and bool(said) is bool(clause)
     assert ENGINE.emulated("fp16", "aarch64") == ""

@@ -105,18 +105,14 @@ def test_weights_in_whole_numbers_that_are_shared_are_loaded(tmp_path: Path) -> 
     ],
 )
 def test_unsigned_weights_are_asked_for_where_there_is_no_vnni(
-    monkeypatch: pytest.MonkeyPatch, flags: str | None, wide: str
+    monkeypatch: pytest.MonkeyPatch,
+    processor: Callable[[str | None], None],
+    flags: str | None,
+    wide: str,
 ) -> None:
     """On processors with it, they cost a fifth of the time."""
-
-    def read_text(path: Path, **_: object) -> str:
-        assert str(path) == "/proc/cpuinfo"
-        if flags is None:
-            raise FileNotFoundError
-        return f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n"
-
+    processor(flags)
     asked: list[str] = []
-    monkeypatch.setattr(Path, "read_text", read_text)
     monkeypatch.setattr(
         ENGINE, "_session", lambda *_, unsigned_weights: asked.append(unsigned_weights)
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import platform
 import subprocess
 import sys
 from collections.abc import Callable
@@ -130,19 +131,17 @@ def test_kernels_of_other_numbers_are_refused_whatever_the_engine_says(product: 
     ],
 )
 def test_what_the_processor_has_decides(
-    monkeypatch: pytest.MonkeyPatch, flags: str | None, bf16: bool, fp16: bool
+    monkeypatch: pytest.MonkeyPatch,
+    processor: Callable[[str | None], None],
+    flags: str | None,
+    bf16: bool,
+    fp16: bool,
 ) -> None:
-    def read_text(path: Path, **_: object) -> str:
-        assert str(path) == "/proc/cpuinfo"
-        if flags is None:
-            raise FileNotFoundError
-        return f"processor\t: 0\nflags\t\t: {flags}\nbugs\t\t:\n"
-
-    monkeypatch.setattr(Path, "read_text", read_text)
+    processor(flags)
     assert bool(ENGINE.lacks("bf16", "x86_64")) is not bf16
     assert bool(ENGINE.emulated("fp16", "x86_64")) is not fp16
     assert ENGINE.lacks("fp16", "x86_64") == ENGINE.emulated("fp32", "x86_64") == ""
-    monkeypatch.setattr(openvino_engine.platform, "machine", lambda: "x86_64")
+    monkeypatch.setattr(platform, "machine", lambda: "x86_64")
     assert ENGINE.for_precision("fp16") == ({openvino_engine._HINT: "f16"} if fp16 else {})
 
 

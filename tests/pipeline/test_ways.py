@@ -165,6 +165,18 @@ def test_half_precision_is_refused_where_it_would_be_emulated(
     assert pairs(choice) == [("executorch", "executorch", "fp16")]
 
 
+def test_sums_run_in_halves_where_the_kernels_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Kernels that emulate halves add up in single precision, and are given no more room."""
+    monkeypatch.setattr(_chip, "has", lambda *_: True)
+    assert engines.has_running_sums("executorch", "fp16", "x86_64")
+    assert engines.has_running_sums("litert", "fp16", "aarch64")
+    assert not engines.has_running_sums("executorch", "fp32", "x86_64")
+    assert not engines.has_running_sums("onnxruntime", "fp16", "aarch64")
+    monkeypatch.setattr(_chip, "has", lambda *_: False)
+    assert not engines.has_running_sums("executorch", "fp16", "x86_64")
+    assert not engines.has_running_sums("litert", "fp16", "x86_64")
+
+
 def test_the_chip_is_asked_by_the_names_of_linux() -> None:
     told = Path("/proc/cpuinfo")
     if not told.is_file():

@@ -79,6 +79,11 @@ def command(
             f"Two are compared at a time, but this makes {len(request.cases)} ({names}).",
             "Give two models or files, or one model with two --patches or two --format.",
         )
+    if plan.sweep:
+        raise UsageError(
+            "Cases that take turns inference by inference have the same number of threads.",
+            "Give --threads once; 'mvdeploy bench' measures with several.",
+        )
     asked.demands.check_reference(comparing=True)
     return bench_options.measure(request, asked)
 

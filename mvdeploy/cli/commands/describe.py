@@ -69,8 +69,8 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
 @click.option(
     "--device",
     type=click.Choice(("host",)),
-    help="Instead of a network, show how fast this machine multiplies; measured once, in about a "
-    "minute, and kept.",
+    help="Instead of a network, show how fast this machine multiplies; measured once, in some "
+    "seconds, and kept.",
 )
 @click.option("--again", is_flag=True, help="With --device: measure anew what was kept.")
 @options.left_out

@@ -14,6 +14,7 @@ import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
+from mvdeploy.engines import _aar
 from mvdeploy.errors import UsageError
 from mvdeploy.files import elf, writing
 from mvdeploy.records import same_release
@@ -34,9 +35,6 @@ _VERSIONS = (
     ("CMakeCache.txt", rf"(?m)^CMAKE_PROJECT_VERSION:STATIC={_NUMBER}"),
 )
 """Where an installation may say its version, the most exact first."""
-
-_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
-"""Android's names of architectures."""
 
 _LIBRARY = "libexecutorch.so"
 _HEADER = "executorch/runtime/executor/program.h"
@@ -150,7 +148,7 @@ def _demand_exports(path: Path, prefix: Path) -> None:
 
 def _unpacked(path: Path, archive: zipfile.ZipFile, architecture: str, into: Path) -> Path:
     """Unpack libraries into ``lib``, and the headers into ``include``."""
-    libraries = f"jni/{_ABIS[architecture]}/"
+    libraries = f"jni/{_aar.ABIS[architecture]}/"
     names = archive.namelist()
     header = next((name for name in names if f"/{name}".endswith(f"/{_HEADER}")), None)
     if f"{libraries}{_LIBRARY}" not in names:

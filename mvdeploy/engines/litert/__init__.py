@@ -16,15 +16,12 @@ import errno
 import functools
 import importlib.metadata
 import mmap
-import re
 import weakref
-import zipfile
-import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.attribute import litert
-from mvdeploy.engines import AndroidBuild, NativePlugin, _chip, with_chosen
+from mvdeploy.engines import AndroidBuild, NativePlugin, _aar, _chip, with_chosen
 from mvdeploy.engines.litert import profile
 from mvdeploy.engines.litert.library import (
     PACKAGE,
@@ -38,7 +35,7 @@ from mvdeploy.engines.litert.library import (
     loaded,
 )
 from mvdeploy.errors import EngineError, UsageError
-from mvdeploy.files import elf, writing
+from mvdeploy.files import elf
 from mvdeploy.plugins import Option
 from mvdeploy.quiet import muted
 from mvdeploy.records import Artifact, OperatorTimes
@@ -97,8 +94,7 @@ WORDS = {
 _XNNPACK_FLAGS = 0b1111
 """Whole numbers of all kinds, as by default, and half precision."""
 
-_ABIS = {"aarch64": "arm64-v8a", "x86_64": "x86_64"}
-"""Android's names of architectures."""
+_ARCHIVE = _aar.Archive("LiteRT", "libLiteRt.so", "litert-VERSION.aar")
 
 _EXPORT_AGAIN = "Export the model again: the file is damaged, or another version made it."
 _FREE_MEMORY = (
@@ -113,36 +109,15 @@ def _take_aar(path: Path, architecture: str, into: Path) -> str:
     Raises:
         UsageError: the file is no such archive, or its version cannot be told.
     """
-    inside = f"jni/{_ABIS[architecture]}/libLiteRt.so"
-    try:
-        with zipfile.ZipFile(path) as archive:
-            shared = archive.read(inside)
-    except (OSError, zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, KeyError) as error:
-        raise UsageError(
-            f"{path} is no archive of LiteRT for Android ({error}).",
-            "Give the file litert-VERSION.aar.",
-        ) from error
-    writing.fill(into / "libLiteRt.so", shared)
-    try:
-        exported = elf.symbols(into / "libLiteRt.so").defined
-    except elf.ElfError as error:
-        raise UsageError(
-            f"The library of LiteRT in {path} cannot be used: {error}.",
-            "Download the file litert-VERSION.aar again.",
-        ) from error
+    with _ARCHIVE.unpacked(path, architecture, into) as library:
+        exported = elf.symbols(library).defined
     if "LiteRtGetProfilerEvents" not in exported:
         raise UsageError(
             f"The library of LiteRT in {path} is too old: it lacks LiteRtGetProfilerEvents.",
             "Give the file litert-VERSION.aar of version 2.3 or newer.",
         )
     # The library does not say its version.
-    match = re.search(r"\d+(\.\d+)+", path.name)
-    if match is None:
-        raise UsageError(
-            f"The version of LiteRT in {path} cannot be told.",
-            "Name the file litert-VERSION.aar.",
-        )
-    return match[0]
+    return _ARCHIVE.version(path, path.name)
 
 
 NATIVE = NativePlugin(

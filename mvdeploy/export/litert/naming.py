@@ -14,6 +14,7 @@ from typing import Any
 
 from mvdeploy.errors import EngineError
 from mvdeploy.export import Subject
+from mvdeploy.export._serving import spread
 from mvdeploy.export.litert import schema
 from mvdeploy.export.litert.conversion import Converted, Node
 from mvdeploy.export.litert.whole_numbers import Weights, set_weights
@@ -82,7 +83,7 @@ def _nodes(model: Any, graph: Any, converted: Converted) -> list[str]:
         wanted = _WEIGHTED.get(kind, ())
         fitting = (n for n in known if any(w in converted.nodes[n].type for w in wanted))
         found.append(next(fitting, next(iter(known), None)))
-    _fill(graph, found)
+    spread(found, ((operator.inputs, operator.outputs) for operator in graph.operators))
     for operator, name in zip(graph.operators, found, strict=True):
         if name is None:
             raise EngineError(
@@ -91,19 +92,6 @@ def _nodes(model: Any, graph: Any, converted: Converted) -> list[str]:
                 "Report the network that shows it.",
             )
     return [name or "" for name in found]
-
-
-def _fill(graph: Any, found: list[str | None]) -> None:
-    """Have what the converter added without a name belong to what reads it, or to what it reads."""
-    maker = {out: i for i, operator in enumerate(graph.operators) for out in operator.outputs}
-    for i, operator in reversed(list(enumerate(graph.operators))):
-        for tensor in operator.inputs:
-            if tensor in maker and found[maker[tensor]] is None:
-                found[maker[tensor]] = found[i]
-    for i, operator in enumerate(graph.operators):
-        if found[i] is None:
-            before = (found[maker[tensor]] for tensor in operator.inputs if tensor in maker)
-            found[i] = next((name for name in before if name is not None), None)
 
 
 def _rename(

@@ -12,6 +12,7 @@ from mvdeploy.errors import EngineError, MvdeployError, UsageError
 from mvdeploy.export import Subject, Written, option
 from mvdeploy.export._failures import failed
 from mvdeploy.export._reading import FileFacts
+from mvdeploy.export._serving import spread
 from mvdeploy.export._tracing import free_batch, trace
 from mvdeploy.files import writing
 from mvdeploy.quantization import CONVOLUTION, LINEAR, POINTWISE, Target
@@ -384,15 +385,7 @@ def _modules(graph: onnx.GraphProto) -> list[str]:
     input comes from.
     """
     scopes = [_scope(node) for node in graph.node]
-    maker = {out: i for i, node in enumerate(graph.node) for out in node.output}
-    for i, node in reversed(list(enumerate(graph.node))):
-        for name in node.input:
-            if name in maker and scopes[maker[name]] is None:
-                scopes[maker[name]] = scopes[i]
-    for i, node in enumerate(graph.node):
-        if scopes[i] is None:
-            input_scopes = (scopes[maker[name]] for name in node.input if name in maker)
-            scopes[i] = next((scope for scope in input_scopes if scope is not None), None)
+    spread(scopes, ((node.input, node.output) for node in graph.node))
     missing = [node.name for node, scope in zip(graph.node, scopes, strict=True) if scope is None]
     if missing:
         raise EngineError(

@@ -15,15 +15,16 @@ def ranking(view: View, ranked: Ranking) -> Table:
     """Show cases of several engines, the fastest first."""
     precision = f" in {ranked.precision}" if ranked.precision else ""
     columns = ("p50, ms", "time ÷ that of the first", "interval")
+    rated = _rated(view, ranked)
     return Table(
         f"Which is fastest{precision}",
         (
             *map(text, ("Case", "Engine")),
             *map(Column, columns),
             *map(text, ("verdict", "reliability")),
-            Column("of the core's rate"),
+            *([Column("of the core's rate")] if rated else []),
         ),
-        tuple(_row(view, case) for case in ranked.cases),
+        tuple((*_row(view, case), *rated.get(case.case.slug, ())) for case in ranked.cases),
         note=(
             f"Sessions of the engines took turns, by {CLOCK_NAMES[ranked.clock]}: "
             f"{SESSIONS_METHOD}. Each interval holds with "
@@ -32,19 +33,23 @@ def ranking(view: View, ranked: Ranking) -> Table:
     )
 
 
+def _rated(view: View, ranked: Ranking) -> dict[str, tuple[str]]:
+    """Return what share of a core's rate each case uses; empty where that is known of none."""
+    known = {found.case.slug: percent(found.share, 0) for found in view.rooflines}
+    slugs = [one.case.slug for one in ranked.cases]
+    return {slug: (known.get(slug, NONE),) for slug in slugs} if known.keys() & {*slugs} else {}
+
+
 def _row(view: View, ranked: Ranked) -> tuple[str, ...]:
     case, estimate = ranked.case, ranked.estimate
     wall = case.timing.wall.p50 if case.timing else None
-    used = next((r.share for r in view.rooflines if r.case is case), None)
     head = (tagged(view, case), case.case.engine or NONE, milliseconds(wall))
-    share = percent(used, 0) if used is not None else NONE
     if estimate is None:
-        return (*head, *[NONE] * 4, share)
+        return (*head, *[NONE] * 4)
     return (
         *head,
         ratio_text(estimate),
         interval_text(estimate),
         estimate.verdict,
         ranked.reliability.grade if ranked.reliability else NONE,
-        share,
     )
