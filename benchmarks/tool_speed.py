@@ -34,7 +34,7 @@ COMMANDS: dict[str, tuple[str, ...]] = {
     "describe": ("describe", MODEL),
     "report": ("report", "{run}", "-o", "{out}"),
 }
-"""By the name that the table has; ``{run}`` is a saved run of two cases."""
+"""By the name that the table has; ``{run}`` is a saved run of four cases."""
 
 
 class Cost(NamedTuple):

@@ -8,7 +8,9 @@ both sides; where it has not, the module that holds it all is compared as a whol
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import NamedTuple
 
 from mvdeploy.analysis.breakdown_view import NETWORK, BreakdownView
 from mvdeploy.analysis.cases import CaseView
@@ -137,36 +139,60 @@ def aligned(a: Times, b: Times) -> tuple[ModuleDifference, ...]:
     Returns:
         Largest difference first. Each time is in just one of them.
     """
-    return tuple(sorted(_open("", a, b), key=lambda m: -abs(m.change_ns)))
+    children: dict[str, dict[str, None]] = defaultdict(dict)
+    for path in (*a, *b):
+        for parent, child in _steps(path):
+            children[parent][child] = None
+    found = _open("", _Times(a, _inclusive(a)), _Times(b, _inclusive(b)), children)
+    return tuple(sorted(found, key=lambda m: -abs(m.change_ns)))
+
+
+class _Times(NamedTuple):
+    """Times of one engine by path: of the module itself, and with what is in it."""
+
+    own: Times
+    inside: Times
+
+
+def _steps(path: str) -> Iterator[tuple[str, str]]:
+    """Yield module and submodule from the network down to a path."""
+    parent = ""
+    for part in path.split(".") if path else ():
+        child = f"{parent}.{part}" if parent else part
+        yield parent, child
+        parent = child
+
+
+def _inclusive(times: Times) -> Times:
+    total: dict[str, float] = defaultdict(float)
+    for path, ns in times.items():
+        for inside in ("", *(child for _, child in _steps(path))):
+            total[inside] += ns
+    return total
 
 
 def _key(path: str) -> str:
     return "" if path == NETWORK else path
 
 
-def _open(path: str, a: Times, b: Times) -> Iterator[ModuleDifference]:
+def _open(
+    path: str, a: _Times, b: _Times, children: Mapping[str, Iterable[str]]
+) -> Iterator[ModuleDifference]:
     """Yield a module as a whole, or what is in it."""
-    prefix = f"{path}." if path else ""
-    children = dict.fromkeys(
-        prefix + key.removeprefix(prefix).partition(".")[0]
-        for key in (*a, *b)
-        if key.startswith(prefix) and key not in (path, "")
-    )
-    whole = ModuleDifference(path, True, _inside(path, a), _inside(path, b))
-    alone = [c for c in children if not (_inside(c, a) and _inside(c, b))]
-    left = sum(_inside(c, a) + _inside(c, b) for c in alone)
-    if not children or left > NEGLIGIBLE * min(whole.a_ns, whole.b_ns):
+
+    def inside(module: str, times: _Times) -> float:
+        return times.inside.get(module, 0.0)
+
+    parts = children.get(path, ())
+    whole = ModuleDifference(path, True, inside(path, a), inside(path, b))
+    alone = [part for part in parts if not (inside(part, a) and inside(part, b))]
+    left = sum(inside(part, a) + inside(part, b) for part in alone)
+    if not parts or left > NEGLIGIBLE * min(whole.a_ns, whole.b_ns):
         yield whole
         return
-    own = [sum(_inside(c, times) for c in alone) + times.get(path, 0.0) for times in (a, b)]
+    own = [sum(inside(part, t) for part in alone) + t.own.get(path, 0.0) for t in (a, b)]
     if any(own):
         yield ModuleDifference(path, False, *own)
-    for child in children:
-        if child not in alone:
-            yield from _open(child, a, b)
-
-
-def _inside(path: str, times: Times) -> float:
-    if not path:
-        return sum(times.values())
-    return sum(ns for key, ns in times.items() if key == path or key.startswith(f"{path}."))
+    for part in parts:
+        if part not in alone:
+            yield from _open(part, a, b, children)

@@ -6,6 +6,7 @@ Every figure is drawn without pyplot, so nothing is kept open and no display is 
 from __future__ import annotations
 
 import functools
+import gc
 import importlib
 import io
 from collections.abc import Callable
@@ -19,6 +20,9 @@ if TYPE_CHECKING:
 
 DPI = 160
 """Resolution of the PNG files."""
+
+_LARGE = 5_000_000
+"""Pixels of a figure that is not left to Python to remove."""
 
 
 @functools.lru_cache(maxsize=16)
@@ -35,18 +39,31 @@ def image(view: View, name: str, kind: Literal["png", "svg"]) -> bytes:
     _import_quickly()
 
     with _style.applied(view):
-        return saved(_drawn(view, name), kind)
+        figure = _drawn(view, name)
+        made = saved(figure, kind)
+    if name not in _kept and figure.bbox.width * figure.bbox.height > _LARGE:
+        del figure
+        gc.collect()  # each of its texts refers to all pixels
+    return made
 
 
-@functools.lru_cache(maxsize=8)
+_kept: dict[str, tuple[View, Figure]] = {}
+"""The last figure of each name, until it is saved in another file format: they are large."""
+
+
 def _drawn(view: View, name: str) -> Figure:
     """Return a figure, to be saved in any file format."""
     from mvdeploy.report.figures import _text
+
+    kept = _kept.pop(name, None)
+    if kept is not None and kept[0] is view:
+        return kept[1]
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
     figure: Figure = drawer.draw(view)
     if said := _text.note(view):
         figure.supxlabel(said, size=7.5)
+    _kept[name] = (view, figure)
     return figure
 
 

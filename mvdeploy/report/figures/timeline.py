@@ -46,16 +46,15 @@ def _limits(timing: Timing) -> tuple[float, float]:
 
 
 def _samples(axes: Any, timing: Timing) -> None:
+    sessions = [np.asarray(s.wall_ns, dtype=float) for s in timing.sessions if len(s)]
+    times = np.concatenate(sessions)
+    at = np.cumsum(times) / 1e9
+    axes.plot(at, times / 1e6, ".", ms=3.5, color=_DOTS, alpha=0.5, mew=0, rasterized=True)
     start = 0.0
-    for session in timing.sessions:
-        if not len(session):
-            continue
-        times = np.asarray(session.wall_ns, dtype=float)
-        at = start + np.cumsum(times) / 1e9
+    for session, end in zip(sessions, at[np.cumsum([*map(len, sessions)]) - 1], strict=True):
         if start:
             axes.axvline(start, color="#666666", lw=0.8, ls="--")
-        axes.plot(at, times / 1e6, ".", ms=3.5, color=_DOTS, alpha=0.5, mew=0, rasterized=True)
-        median = float(np.median(times)) / 1e6
-        axes.plot([start, at[-1]], [median, median], color=_MEDIAN, lw=2)
-        start = float(at[-1])
+        median = float(np.median(session)) / 1e6
+        axes.plot([start, end], [median, median], color=_MEDIAN, lw=2)
+        start = float(end)
     axes.set_xlim(0, start)
