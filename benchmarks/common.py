@@ -1,8 +1,12 @@
-"""What the benchmarks share: cases to measure, and a listener that says nothing."""
+"""What the benchmarks share: cases to measure, a listener that says nothing, busy cores."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import subprocess
+import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -60,3 +64,15 @@ def silent() -> Listener:
         raise error
 
     return Listener(lambda *_: None, failed, lambda _: None)
+
+
+@contextlib.contextmanager
+def busy(count: int) -> Iterator[None]:
+    """Keep cores busy by as many processes, which do nothing but count."""
+    processes = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
+    try:
+        yield
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()

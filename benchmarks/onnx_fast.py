@@ -15,11 +15,8 @@ that it can be stopped and started; ``--show`` prints it as docs/performance.md 
 from __future__ import annotations
 
 import argparse
-import contextlib
 import csv
 import random
-import subprocess
-import sys
 import tempfile
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -28,7 +25,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from benchmarks.common import photograph
+from benchmarks.common import busy, photograph
 from mvdeploy import engines, export, models
 from mvdeploy.engines import SessionRequest
 from mvdeploy.pipeline.export import Builder
@@ -150,20 +147,6 @@ def ratios(
         yield title, len(found), float(low), float(middle)
 
 
-@contextlib.contextmanager
-def busy(beside: str) -> Iterator[None]:
-    """Keep a core busy, where that is asked for."""
-    if beside == BESIDE[0]:
-        yield
-        return
-    process = subprocess.Popen([sys.executable, "-c", "while True: pass"])
-    try:
-        yield
-    finally:
-        process.kill()
-        process.wait()
-
-
 def rows(
     part: str, case: str, calls: Mapping[str, Call], clock: Callable[[], int], seconds: float
 ) -> list[Row]:
@@ -203,7 +186,7 @@ def measure_settings(table: Path, seconds: float) -> None:
         path, image = exported(Builder(spec), f"fp32 {OWN}", folder), photograph(spec, folder)
         calls = {title: opened(path, image, *chosen) for title, chosen in SETTINGS.items()}
         for beside in missing:
-            with busy(beside):
+            with busy(int(beside != BESIDE[0])):
                 found = rows("settings", beside, calls, time.perf_counter_ns, seconds)
             add(table, found)
 

@@ -1,12 +1,13 @@
 """What the commands themselves cost: CPU seconds of two checkouts, in turns.
 
     git worktree add ../before COMMIT
-    python benchmarks/tool_speed.py --before ../before [--runs 3] [--threads one] [--only describe]
+    python -m benchmarks.tool_speed --before ../before [--runs 3] [--only describe]
+        [--threads one|default|busy]
 
 Each command runs in a new process, with nothing kept from before; the operating system says what
 it took. ``--threads one`` sets OMP_NUM_THREADS=1; by default libraries have as many threads as they
-like, which spin while they wait: on busy cores that is where the two differ most. Rows are added to
-``benchmarks/tool_speed.csv``, in the place of those of the same command and threads.
+like; ``busy`` is that beside as many processes as there are cores that do nothing but count. Rows
+are added to ``benchmarks/tool_speed.csv``, in the place of those of the same command and threads.
 """
 
 from __future__ import annotations
@@ -22,10 +23,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from benchmarks.common import busy
+
 ROOT = Path(__file__).parents[1]
 TABLE = Path(__file__).with_suffix(".csv")
 MODEL = "mobilevit_s"
-THREADS = ("one", "default")
+THREADS = ("one", "default", "busy")
 
 COMMANDS: dict[str, tuple[str, ...]] = {
     "export onnx": ("export", MODEL, "--format", "onnx", "-o", "{out}/"),
@@ -79,7 +82,8 @@ def measured(name: str, trees: Sequence[Path], runs: int, threads: str) -> Cost:
     """Run a command of both checkouts in turns."""
     own = {"MVDEPLOY_CACHE_SIZE": "0", **({"OMP_NUM_THREADS": "1"} if threads == "one" else {})}
     taken: list[list[tuple[float, int]]] = [[], []]
-    with tempfile.TemporaryDirectory() as folder:
+    beside = os.cpu_count() or 1 if threads == "busy" else 0
+    with tempfile.TemporaryDirectory() as folder, busy(beside):
         run = ROOT / "reports" / "example-host"
         command = [part.format(out=folder, run=run) for part in COMMANDS[name]]
         for _ in range(runs):

@@ -86,12 +86,15 @@ class Emulated:
             called.append(self.artifact.outputs[returned.index(point.tensor)].name)
         return next((name for name in called if name in names), "")
 
-    def compare(self, feed: Feed, tensors: Mapping[str, Array]) -> tuple[ModuleParity, ...]:
+    def compare(
+        self, feed: Feed, tensors: Mapping[str, Array], tie: float = TIE
+    ) -> tuple[ModuleParity, ...]:
         """Compare tensors of the file, each computed from those before it.
 
         Args:
             feed: what the file was fed.
             tensors: what it computed, by name.
+            tie: see `TIE`; more where an engine is less exact.
         """
         import torch
 
@@ -118,6 +121,7 @@ class Emulated:
                 whole[point.tensor].numpy().astype(np.float64),
                 floats[point.tensor].numpy().astype(np.float64),
                 single[point.tensor].numpy().astype(np.float64),
+                tie,
             )
             for point in self.emulation.checkpoints()
             if point.tensor in whole and point.tensor in floats
@@ -133,7 +137,7 @@ def _floats(point: Checkpoint, tensors: Mapping[str, Array], name: str) -> Array
 
 
 def _compared(
-    point: Checkpoint, got: Array, wanted: Array, exact: Array, single: Array
+    point: Checkpoint, got: Array, wanted: Array, exact: Array, single: Array, tie: float = TIE
 ) -> ModuleParity:
     if got.shape != wanted.shape:
         return ModuleParity(point.module, point.tensor, None, None, None, diverges=True)
@@ -142,7 +146,7 @@ def _compared(
     noise = max(_rms(wanted - exact), least)
     wrong = got - wanted
     if point.quantised:
-        right = np.abs(got - exact) <= TIE * point.scale + LEAST_NOISE * size
+        right = np.abs(got - exact) <= tie * point.scale + LEAST_NOISE * size
         wrong = np.where(right, 0.0, wrong)
     off = _rms(wrong)
     ratio = 0.0 if off == 0 else off / noise if noise > 0 else float("inf")

@@ -29,6 +29,7 @@ from mvdeploy.records import (
 )
 from mvdeploy.records.parity import NOTABLE, ONE_INPUT, ROUNDING_MARGIN_DB
 from mvdeploy.verify import images, localise, probes, reference, verifiers
+from mvdeploy.verify.emulated import TIE
 from mvdeploy.verify.inputs import Feed
 from mvdeploy.verify.reference import Array, Outputs, Reference, Yardstick
 from mvdeploy.verify.running import engine_errors, numeric, run_artifact
@@ -365,8 +366,10 @@ class _Inside:
                 session.infer()
                 tensors = session.outputs()
         self.watch(f"inside {name}", tensors)
-        if self.yardstick.emulated is not None:
-            return self.yardstick.emulated.compare(self.yardstick.feeds[name], tensors)
+        emulated = self.yardstick.emulated
+        if emulated is not None:
+            tie = getattr(reader, "TIE", TIE)
+            return emulated.compare(self.yardstick.feeds[name], tensors, tie)
         exact, usual = self.yardstick.captures(name)
         rounded = (usual,) if usual is not None else ()
         sure_db = precisions.judging(artifact).sure_db

@@ -18,9 +18,13 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
+_LONG = 2048
+"""Products of fewer numbers than this lose little, and are left to PyTorch."""
+
+
 @contextmanager
 def plain_sums() -> Iterator[None]:
-    """Compute sums, means and normalisations of single precision so, while it is entered."""
+    """Compute sums, means, normalisations and long products of single precision so."""
     import torch
 
     ways = _ways()
@@ -51,7 +55,25 @@ def _ways() -> dict[Any, Callable[..., Any]]:
         aten.native_layer_norm.default: lambda *args: (_layer_norm(*args), None, None),
         aten.group_norm.default: _group_norm,
         aten.native_group_norm.default: _native_group_norm,
+        aten.mm.default: _product,
+        aten.bmm.default: _product,
+        aten.matmul.default: _product,
     }
+
+
+def _product(x: Tensor, y: Tensor) -> Tensor | None:
+    """Multiply matrices, products added to one running sum that is rounded after each."""
+    import numpy as np
+    import torch
+
+    if x.shape[-1] < _LONG or min(x.dim(), y.dim()) < 2:
+        return None
+    batch = np.broadcast_shapes(x.shape[:-2], y.shape[:-2])
+    total = torch.zeros(*batch, x.shape[-2], y.shape[-1])
+    columns, rows = x.double().unbind(-1), y.double().unbind(-2)
+    for column, row in zip(columns, rows, strict=True):
+        total = torch.addcmul(total.double(), column[..., None], row[..., None, :]).float()
+    return total
 
 
 def _sum(x: Tensor, dims: int | Sequence[int] | None, keep: bool) -> Tensor:

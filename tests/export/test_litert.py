@@ -183,6 +183,9 @@ def test_several_inputs_and_outputs_have_their_names(tmp_path: Path) -> None:
     ("name", "precision"),
     [
         ("class_token", "fp16"),
+        ("class_token", "int8-dynamic"),
+        ("class_token", "int8"),
+        ("class_token", "int8-fast"),
         ("linear_3d", "int8-dynamic"),
         ("silus", "int8"),
         ("silus", "int8-fast"),

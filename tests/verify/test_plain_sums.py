@@ -14,6 +14,8 @@ from mvdeploy.verify.plain_sums import plain_sums
 X = torch.rand(2, 8, 6, 5, generator=torch.Generator().manual_seed(0))
 WEIGHT, BIAS = X[0, :, 0, 0], X[1, :, 0, 0]
 
+LONG = torch.rand(2, 3, 4096, generator=torch.Generator().manual_seed(1)) - 0.5
+
 COMPUTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "sum": lambda x: x.sum(),
     "sum of dimensions": lambda x: x.sum((1, 3)),
@@ -30,6 +32,8 @@ COMPUTATIONS: dict[str, Callable[[Tensor], Tensor]] = {
     "group_norm": lambda x: functional.group_norm(x, 4, WEIGHT, BIAS),
     "instance of three dimensions": lambda x: functional.group_norm(x.flatten(2), 8),
     "numbers of other types": lambda x: (x * 10).long().sum() + x.double().mean(),
+    "products": lambda x: LONG @ LONG.mT + (LONG[0] @ LONG[0].mT) + x.sum(),
+    "products of short ones": lambda x: x @ x.mT,
     "lists": lambda x: torch.cat([x, x]).mean((2, 3)),
 }
 
@@ -53,6 +57,19 @@ def test_a_flat_map_costs_digits_and_a_small_one_none() -> None:
             return float((x.mean((2, 3)).double() - x.double().mean()).abs()) / 0.1
 
     assert error(256) > 30 * 2**-23 > error(4)
+
+
+@pytest.mark.parametrize("inference", [False, True])
+def test_attention_of_a_flat_map_costs_digits(inference: bool) -> None:
+    scores, values = torch.full((1, 2, 4, 12544), 1 / 12544), torch.full((1, 2, 12544, 8), 0.1)
+    exact = scores.double() @ values.double()
+    with torch.inference_mode(inference):
+        usual = scores @ values
+        with plain_sums():
+            summed = scores @ values
+    assert float((summed - exact).abs().max()) > 8 * float((usual - exact).abs().max())
+    with plain_sums():
+        assert torch.equal(scores.double() @ values.double(), exact)
 
 
 def test_networks_work_in_it() -> None:

@@ -49,6 +49,10 @@ FORMATS = ("litert",)
 PACKAGES = (PACKAGE,)
 RUNNERS = ("host", "native")
 RUNNING_SUMS = ("fp16",)
+TIE = 0.76
+"""See `mvdeploy.verify.emulated`: XNNPACK makes whole numbers of another scale by a factor of eight
+bits after the point, which is a quarter of a step off at most."""
+
 ENVIRONMENT = ("XNNPACK_*", "XNN_*", "LITERT_*", "TFLITE_*")
 PROFILE_COMPANIONS = ()
 

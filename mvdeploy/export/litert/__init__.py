@@ -10,7 +10,7 @@ import copy
 import dataclasses
 import importlib.util
 import platform
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -25,7 +25,7 @@ from mvdeploy.export._tracing import trace
 from mvdeploy.files import writing
 from mvdeploy.quantization import Target
 from mvdeploy.quiet import quiet
-from mvdeploy.records import TensorInfo
+from mvdeploy.records import Operator, TensorInfo
 from mvdeploy.verify.probes import Choose, Probe
 
 if TYPE_CHECKING:
@@ -123,7 +123,8 @@ def probe(subject: Subject, path: Path, options: export.Options, choose: Choose)
 
         program = _program(subject)
         operators = probing.operators(program)
-        names = probing.return_also(program, choose(operators))
+        moving = _moving(operators, program.graph_signature.user_inputs)
+        names = probing.return_also(program, choose(moving))
         given = program.graph.output_node().args[0]
         outputs = [
             TensorInfo(name, tuple(node.meta["val"].shape), "float32")
@@ -131,6 +132,19 @@ def probe(subject: Subject, path: Path, options: export.Options, choose: Choose)
         ]
         writing.fill(path, _file(subject, program, outputs).data)
     return Probe(path, operators, names)
+
+
+def _moving(operators: Sequence[Operator], inputs: Iterable[str]) -> tuple[Operator, ...]:
+    """Leave out what is computed of constants alone, such as a class token in whole numbers.
+
+    XNNPACK unpacks such tensors when it compiles, and writes nothing where they are returned.
+    """
+    known, found = set(inputs), []
+    for operator in operators:
+        if known.intersection(operator.inputs):
+            known.update(operator.outputs)
+            found.append(operator)
+    return tuple(found)
 
 
 def held_weights(path: Path) -> frozenset[str]:

@@ -9,6 +9,7 @@ are given whole weights in the finished file.
 from __future__ import annotations
 
 import copy
+import itertools
 from typing import Any
 
 import numpy as np
@@ -43,6 +44,8 @@ def lowerable(program: ExportedProgram) -> ExportedProgram:
             _read_as_written(node)
         elif node.target in rewriting.DEQUANTIZE[1:]:
             node.replace_all_uses_with(node.args[0].args[0])
+    if any(node.target is rewriting.QUANTIZE[0] for node in nodes):
+        _keep_apart(program)
     program.graph.eliminate_dead_code()
     program.graph_module.recompile()
     return program
@@ -63,12 +66,15 @@ def found_weights(program: ExportedProgram) -> Weights:
 def set_weights(model: Any, graph: Any, found: list[str], weights: Weights) -> None:
     """Have linear layers of a file read whole weights, and quantise what they are fed.
 
+    The converter has most weights as floats, and some as whole numbers that are made floats first.
+
     Args:
         model: the file.
         graph: of it.
-        found: which operator of the network each operator is of.
+        found: which operator of the network each operator is of; changes with the operators.
         weights: by that.
     """
+    making = {made: op for op in graph.operators for made in op.outputs}
     linear = [
         (operator, name)
         for operator, name in zip(graph.operators, found, strict=True)
@@ -78,18 +84,24 @@ def set_weights(model: Any, graph: Any, found: list[str], weights: Weights) -> N
     for operator, name in linear:
         held = operator.inputs[1]
         floats = schema.constant(model, graph.tensors[held])
-        if floats is None:
-            continue
-        if held not in whole:
+        if held in making and schema.kind(model, making[held]) == "DEQUANTIZE":
+            whole[held] = making[held].inputs[0]
+        elif floats is not None and held not in whole:
             numbers, scale = weights[name]
             if not np.array_equal(floats, (numbers * scale[:, None]).numpy()):
                 # The converter has put something into it.
                 numbers, scale = rewriting.whole(torch.from_numpy(floats.copy()))
             whole[held] = schema.add_whole(model, held, numbers.numpy(), scale.numpy())
+        if held not in whole:
+            continue
         operator.inputs = [operator.inputs[0], whole[held], *operator.inputs[2:]]
         operator.builtinOptions.asymmetricQuantizeInputs = True
         code = model.operatorCodes[operator.opcodeIndex]
         code.version = max(code.version, _VERSION)
+    read = {*graph.outputs, *(tensor for op in graph.operators for tensor in op.inputs)}
+    used = [bool({*op.outputs} & read or {*op.outputs} - whole.keys()) for op in graph.operators]
+    graph.operators = list(itertools.compress(graph.operators, used))
+    found[:] = itertools.compress(found, used)
 
 
 def _quantised_from_floats(program: ExportedProgram, node: fx.Node) -> None:
@@ -124,6 +136,37 @@ def _read_as_written(node: fx.Node) -> None:
         shifted = graph.call_function(_ATEN.add.Tensor, (scaled, (zero - moved) * other))
     scaled.meta, shifted.meta = dict(node.meta), dict(node.meta)
     node.replace_all_uses_with(shifted, lambda user: user is not scaled)
+
+
+def _keep_apart(program: ExportedProgram) -> None:
+    """Join what is computed with zeros, and add the constants that it was joined with.
+
+    The converter would have constants in whole numbers with the scale of the others, and cut off
+    what that does not reach (litert-converter 0.1, a class token). A zero is one in every scale.
+    """
+    graph = program.graph
+    moving: set[fx.Node] = set()
+    inputs = set(program.graph_signature.user_inputs)
+    for node in list(graph.nodes):
+        if node.name in inputs or moving.intersection(node.all_input_nodes):
+            moving.add(node)
+        if node.target is not _ATEN.cat.default or node not in moving:
+            continue
+        joined: Any = node.args[0]
+        fixed = {n for n in joined if n not in moving and n.target not in rewriting.DEQUANTIZE}
+        if not fixed:
+            continue
+        with graph.inserting_before(node):
+            zeros = {n: graph.call_function(_ATEN.zeros_like.default, (n,)) for n in {*joined}}
+            constant = [one if one in fixed else zeros[one] for one in joined]
+            shift = graph.call_function(_ATEN.cat.default, (constant, *node.args[1:]))
+        with graph.inserting_after(node):
+            whole = graph.call_function(_ATEN.add.Tensor, (node, shift))
+        node.update_arg(0, [zeros[one] if one in fixed else one for one in joined])
+        node.replace_all_uses_with(whole, lambda user, made=whole: user is not made)
+        for made in (*zeros.values(), shift, whole):
+            made.meta = dict(node.meta)
+        moving.add(whole)
 
 
 def _spec(program: ExportedProgram, node: Any) -> Any:
