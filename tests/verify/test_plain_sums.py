@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
@@ -60,16 +61,15 @@ def test_a_flat_map_costs_digits_and_a_small_one_none() -> None:
 
 
 @pytest.mark.parametrize("inference", [False, True])
-def test_attention_of_a_flat_map_costs_digits(inference: bool) -> None:
+def test_the_products_of_attention_over_a_large_map_have_a_running_sum(inference: bool) -> None:
     scores, values = torch.full((1, 2, 4, 12544), 1 / 12544), torch.full((1, 2, 12544, 8), 0.1)
-    exact = scores.double() @ values.double()
-    with torch.inference_mode(inference):
-        usual = scores @ values
-        with plain_sums():
-            summed = scores @ values
-    assert float((summed - exact).abs().max()) > 8 * float((usual - exact).abs().max())
-    with plain_sums():
-        assert torch.equal(scores.double() @ values.double(), exact)
+    total = np.float32(0)
+    for _ in range(12544):
+        total = np.float32(float(total) + float(scores[0, 0, 0, 0]) * float(values[0, 0, 0, 0]))
+    assert abs(total - 0.1) > 2e-6
+    with torch.inference_mode(inference), plain_sums():
+        assert (scores @ values == float(total)).all()
+        assert (scores.double() @ values.double() - 0.1).abs().max() < 1e-8
 
 
 def test_networks_work_in_it() -> None:
