@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 
 _WINDOWS = """\
@@ -17,8 +16,6 @@ def main() -> None:
         # Before anything is imported that only these systems have.
         sys.stderr.write(_WINDOWS)
         sys.exit(2)
-    # numpy's threads spin while they wait: where the cores are busy, that takes most of the time.
-    os.environ.setdefault("OPENBLAS_NUM_THREADS", "1")
     from mvdeploy import cli
 
     cli.main()

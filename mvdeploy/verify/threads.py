@@ -1,4 +1,4 @@
-"""How many threads PyTorch computes with."""
+"""How many threads PyTorch and numpy compute with."""
 
 from __future__ import annotations
 
@@ -14,10 +14,12 @@ def one_thread() -> Iterator[None]:
     spin: where the cores are busy with something else, that takes most of the time.
     """
     import torch
+    from threadpoolctl import threadpool_limits
 
     threads = torch.get_num_threads()
     torch.set_num_threads(1)
     try:
-        yield
+        with threadpool_limits(1, "blas"):
+            yield
     finally:
         torch.set_num_threads(threads)

@@ -211,3 +211,20 @@ def test_an_error_does_not_command_the_terminal() -> None:
     done = run("describe", "\x1b[31mred\u202e\nline", PYTHONIOENCODING="utf-8")
     assert done.returncode == 2
     assert done.stderr.decode().startswith("Error: There is no model 'red\ufffd\nline'.")
+
+
+def test_the_environment_stays_as_it_is() -> None:
+    """Engines inherit it, and results that were taken under another one are not compared."""
+    main = "from mvdeploy.__main__ import main"
+    done = run(
+        "describe",
+        "--device",
+        "host",
+        code=f"""
+import atexit, os
+before = dict(os.environ)
+atexit.register(lambda: print("same" if os.environ == before else dict(os.environ)))
+{main}; main()
+""",
+    )
+    assert done.stdout.decode().splitlines()[-1] == "same"
