@@ -77,7 +77,15 @@ def compare_results(a: Path, b: Path) -> tuple[ResultComparison, ...]:
         UsageError: one of them cannot be read, they share no case, or were measured under
             different conditions.
     """
-    first, second = _read(a), _read(b)
+    return compare_baselines(_read(a), _read(b))
+
+
+def compare_baselines(first: Baseline, second: Baseline) -> tuple[ResultComparison, ...]:
+    """Compare the cases that two results share; the first is the reference.
+
+    Raises:
+        UsageError: they share no case, or were measured under different conditions.
+    """
     return tuple(_compare(first, x, second, y) for x, y in _pairs(first, second))
 
 
