@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 
-from mvdeploy.analysis.baselines import baseline_case, baseline_of
+from mvdeploy.analysis.baselines import baseline_case, why_unmeasured
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
@@ -18,23 +19,41 @@ from mvdeploy.stats.interval import Interval, median_interval
 from mvdeploy.stats.summary import LatencySummary, summarise
 from mvdeploy.text_format import clean
 
-_CHECKPOINT = ("weights", "batch")
+_ELSEWHERE = ("weights", "batch")
 """Fields of a network's spec that stand elsewhere: the fingerprint, and the conditions."""
+
+_WORDS: dict[str, Callable[[ModelSpec], str]] = {
+    "model": lambda spec: spec.model,
+    "patches": lambda spec: spec.patches_text,
+    "image_size": lambda spec: "x".join(map(str, spec.image_size)),
+    "task": lambda spec: spec.task,
+}
+"""How fields of a spec are said; others are JSON."""
 
 
 def entries_of(view: View) -> tuple[HistoryEntry, ...]:
-    """Return what a history keeps of a run: the cases with a latency of their own.
+    """Return what a history keeps of a run: the cases with a latency of their own that is right.
 
     Raises:
         UsageError: there is none.
     """
-    try:
-        baseline_of(view)
-    except UsageError as error:
-        message = error.message.replace("There is no baseline to keep", "There is nothing to add")
-        raise UsageError(message, error.remedy) from error
-    kept = (_entry(view, case) for case in view.cases)
-    return tuple(entry for entry in kept if entry is not None)
+    kept = [_entry(view, case) for case in view.cases]
+    entries = tuple(entry for entry in kept if entry is not None)
+    if not entries:
+        reasons = [why_left(case).rstrip(".") for case in view.cases] or ["it has no cases"]
+        raise UsageError(
+            f"There is nothing to add of {clean(view.run.name)}: {reasons[0]}.",
+            "Give a run of 'mvdeploy bench' with a result.",
+        )
+    return entries
+
+
+def why_left(case: CaseView) -> str:
+    """Say why a history keeps nothing of a case; empty when it does."""
+    parity = case.case.device_parity
+    if parity is not None and not parity.passed:
+        return "The device computes something else than the network."
+    return why_unmeasured(case)
 
 
 def network_of(artifact: Artifact | None, label: str) -> dict[str, Reading]:
@@ -55,9 +74,9 @@ def network_of(artifact: Artifact | None, label: str) -> dict[str, Reading]:
         return {"network": label, "file_sha256": artifact.sha256}
     usual = codec.encode(ModelSpec("", (), (0, 0)))
     said = {
-        name: str(value)
+        name: _WORDS[name](spec) if name in _WORDS else json.dumps(value)
         for name, value in codec.encode(spec).items()
-        if name not in _CHECKPOINT and value != usual[name]
+        if name not in _ELSEWHERE and value != usual[name]
     }
     weights = spec.weights.sha256 if spec.weights else UNAVAILABLE
     quantized = artifact.quantized
@@ -72,7 +91,7 @@ def network_of(artifact: Artifact | None, label: str) -> dict[str, Reading]:
 
 
 def _entry(view: View, case: CaseView) -> HistoryEntry | None:
-    kept = baseline_case(view.run, case)
+    kept = None if why_left(case) else baseline_case(view.run, case)
     if kept is None:
         return None
     artifact = case.case.artifact

@@ -29,6 +29,7 @@ COMMANDS = {
     "compare": "Say which of two is faster, and how sure that is.",
     "study": "Measure the networks of a paper's table, beside its numbers.",
     "report": "Render saved results again.",
+    "history": "Keep results over time; find when a latency changed.",
     "cache": "List or clear the exports that are kept.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""

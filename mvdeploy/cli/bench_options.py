@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import engines, export, links, models, passes
-from mvdeploy.cli import link_options, options, streams
+from mvdeploy.cli import history_options, link_options, options, streams
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import CheckFailed, UsageError, reason
@@ -21,6 +21,7 @@ from mvdeploy.plugins import Option
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
+    from mvdeploy.history.store import Store
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.pipeline.calibration import Wish
     from mvdeploy.pipeline.kept_exports import Shelf
@@ -276,6 +277,7 @@ class Options:
         root: where the run's folder goes.
         as_json: print the result as JSON.
         demands: what is demanded of the result.
+        history: that it is added to; None for none.
     """
 
     profile: DeviceProfile
@@ -297,6 +299,7 @@ class Options:
     root: Path
     as_json: bool
     demands: Demands
+    history: Store | None = None
 
     def request(self, subjects: tuple[ModelSpec | Path, ...], plan: Plan) -> Request:
         """Return what is to be measured."""
@@ -370,6 +373,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
             given.get("baseline"),
             given.get("save_baseline"),
         ),
+        history=history_options.wanted(given.get("record", False), given.get("store")),
     )
 
 
@@ -459,7 +463,8 @@ def measure(request: Request, asked: Options) -> int:
                 if path.name == "report.html":
                     click.echo(f"\nReport: {path}")
     failed, wrong = failures(store.cases), wrong_outputs(store.cases)
-    status = max(failed, wrong, asked.demands.settle(view))
+    recorded = history_options.record(view, store.folder, asked.history) if asked.history else 0
+    status = max(failed, wrong, recorded, asked.demands.settle(view))
     if refused and (not status or isinstance(refused[0], NotWritten)):
         raise refused[0]
     return status

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
 from mvdeploy.analysis import trends
-from mvdeploy.analysis.baselines import why_unmeasured
 from mvdeploy.analysis.trends import SeriesComparison, Trend
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
@@ -59,7 +58,7 @@ def add(store: Store, view: View) -> Added:
     """
     entries = trends.entries_of(view)
     added = store.add(entries)
-    reasons = ((case.name, why_unmeasured(case)) for case in view.cases)
+    reasons = ((case.name, trends.why_left(case)) for case in view.cases)
     left = tuple((name, reason) for name, reason in reasons if reason)
     return Added(view.run.name, added, len(entries) - added, left)
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, length_options, options
+from mvdeploy.cli import bench_options, history_options, length_options, options
 
 
 @click.command("bench")
@@ -35,6 +35,7 @@ from mvdeploy.cli import bench_options, length_options, options
     is_flag=True,
     help="Keep what was read of each FILE without a manifest beside it, as its manifest.",
 )
+@history_options.recording
 @bench_options.results
 def command(
     models_or_files: tuple[str, ...],
