@@ -231,7 +231,7 @@ class Store:
             if not isinstance(content, bytes):
                 raise zlib.error("it is no bytes")
             unpacked = zlib.decompressobj()
-            text = unpacked.decompress(content, _LARGEST).decode()
+            text = unpacked.decompress(content, _LARGEST).decode(errors="surrogatepass")
             if not unpacked.eof:
                 raise zlib.error("it does not end")
         except (zlib.error, UnicodeDecodeError) as error:
@@ -338,7 +338,7 @@ def _found(connection: sqlite3.Connection) -> tuple[int, int, dict[str, str]]:
 
 
 def _row(entry: HistoryEntry) -> tuple[str, str, str, str, bytes]:
-    packed = zlib.compress(codec.dumps(entry).encode())
+    packed = zlib.compress(codec.sealed(entry).encode(errors="surrogatepass"))
     return key_of(entry), entry.run, entry.created, _digest(codec.encode(entry)), packed
 
 

@@ -103,6 +103,12 @@ def dumps(record: Any, *, indent: int | None = None) -> str:
     return _text(_body(record), indent)
 
 
+def sealed(record: Any, *, indent: int | None = None) -> str:
+    """Return what `dumps` does, with a checksum."""
+    body = _body(record)
+    return _text({**body, _CHECKSUM: _checksum(body)}, indent)
+
+
 def loads(cls: type[T], text: str, source: str) -> T:
     """Read a record from its saved form.
 
@@ -164,8 +170,7 @@ def save(record: Any, path: Path, *, indent: int | None = 1, remedy: str = writi
     Raises:
         NotWritten: the file cannot be written; see `mvdeploy.files.writing`.
     """
-    body = _body(record)
-    writing.text(path, _text({**body, _CHECKSUM: _checksum(body)}, indent) + "\n", remedy=remedy)
+    writing.text(path, sealed(record, indent=indent) + "\n", remedy=remedy)
 
 
 def load(cls: type[T], path: Path) -> T:

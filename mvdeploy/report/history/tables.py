@@ -149,7 +149,7 @@ def _sentences(trend: Trend) -> Iterator[str]:
             word = "slower" if point.shift.share > 0 else "faster"
             yield (
                 f"{_mark(point.shift)} {percent(abs(point.shift.share))} {word} since "
-                f"{clean(point.entry.run)} ({moment(point.entry.created)}): "
+                f"{clean(point.entry.run)} ({moment(point.entry.created)}); 95 % interval "
                 f"{_interval(point.shift)}, by the spread between runs."
             )
     if not trend.enough:
