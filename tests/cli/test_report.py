@@ -76,7 +76,7 @@ def test_a_run_is_read_once(
     monkeypatch.setattr(bench, "step_count", lambda request: 1)
     demands = Demands((parse("p50:1ms"),), reliable=False)
     asked: Any = types.SimpleNamespace(as_json=as_json, demands=demands, history=None)
-    request: Any = None
+    request: Any = types.SimpleNamespace(cases=(), engine_options={})
     assert bench_options.measure(request, asked) == 1
     assert reads == [folder]
     assert (folder / "report.html").is_file()

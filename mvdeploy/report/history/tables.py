@@ -102,8 +102,7 @@ def results(entries: Sequence[tuple[str, HistoryEntry]]) -> Table:
 def runs(trend: Trend) -> Table:
     """Return the runs of a trend, with a mark at each change."""
     columns = (
-        text("Run"),
-        text("measured"),
+        Column("Run"),  # a name that is typed again stays on one line
         Column("p50, ms"),
         Column("±"),
         Column("÷ level"),
@@ -114,8 +113,7 @@ def runs(trend: Trend) -> Table:
     rows = tuple(_run(trend, point) for point in trend.points)
     note = (
         "± is the 95 % interval of the median within the run; the level is that of the runs "
-        f"between two changes. {_SLOWER} slower, {_FASTER} faster than before, with the 95 % "
-        "interval by the spread between runs."
+        f"between two changes. {_SLOWER} slower, {_FASTER} faster than before."
     )
     return Table("Runs, the last at the end", columns, rows, note=note)
 
@@ -199,15 +197,12 @@ def _run(trend: Trend, point: Point) -> tuple[str, ...]:
     interval = point.interval
     return (
         point.entry.run,
-        moment(point.entry.created),
         milliseconds(point.median_ns),
         percent(interval.half_width_relative, 2) if interval else NONE,
         f"{point.median_ns / point.level_ns:.3f}",
         point.entry.mvdeploy,
         *(reading(point.other[name]) if name in point.other else "" for name in trend.across),
-        f"{_mark(point.shift)} {signed_percent(point.shift.share)} ({_interval(point.shift)})"
-        if point.shift
-        else "",
+        f"{_mark(point.shift)} {signed_percent(point.shift.share)}" if point.shift else "",
     )
 
 
