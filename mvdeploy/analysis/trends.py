@@ -256,7 +256,7 @@ def compare(a: Trend, b: Trend) -> SeriesComparison:
     for trend in (a, b):
         if len(_last_level(trend)) < 2:
             raise UsageError(
-                f"The series {trend.key[:12]} has one run, and the spread between runs takes two "
+                f"The series {trend.key[:8]} has one run, and the spread between runs takes two "
                 "or more.",
                 "Measure again and add that run.",
             )

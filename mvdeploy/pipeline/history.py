@@ -102,7 +102,7 @@ def _key(text: str, known: Sequence[str]) -> str:
             f"{len(fitting)} series begin with '{text}'.",
             "Give more of the key, as 'mvdeploy history list --json' has it.",
         )
-    short = tuple(key[:12] for key in known)
+    short = tuple(key[:8] for key in known)
     raise plugins.unknown("series", text[:64], short)
 
 

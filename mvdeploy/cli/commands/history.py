@@ -171,7 +171,7 @@ def trend(
         if not as_json:
             page.show(found, streams.console())
         if output is not None:
-            for path in page.write(found, output / key[:12] if len(trends) > 1 else output):
+            for path in page.write(found, output / key[:8] if len(trends) > 1 else output):
                 click.echo(path, err=as_json)
 
 

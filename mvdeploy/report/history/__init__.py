@@ -45,7 +45,7 @@ def write(trend: Trend, folder: Path) -> tuple[Path, ...]:
         NotWritten: the folder cannot be written to.
     """
     since, until = (trend.points[i].entry.created for i in (0, -1))
-    about = f"{count(len(trend.points), 'run')} · {since} to {until} · series {trend.key[:12]}"
+    about = f"{count(len(trend.points), 'run')} · {since} to {until} · series {trend.key[:8]}"
     said = series_title(trend.points[-1].entry), clean(about), sections(trend)
     paths = (
         folder / "trend.md",
@@ -64,7 +64,7 @@ def show(trend: Trend, console: Console) -> None:
 
     from mvdeploy.report.renderers.terminal import fitting
 
-    console.print(Text(f"{series_title(trend.points[-1].entry)} ({trend.key[:12]})", style="bold"))
+    console.print(Text(f"{series_title(trend.points[-1].entry)} ({trend.key[:8]})", style="bold"))
     for line in summary(trend):
         console.print(Text(line))
     console.print(fitting(runs(trend), console.width), highlight=False)

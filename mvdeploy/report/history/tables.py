@@ -57,24 +57,24 @@ def way(entry: HistoryEntry) -> str:
 def series(listed: Sequence[tuple[Series, HistoryEntry]]) -> Table:
     """Return all series, each with its last result."""
     columns = (
-        text("Series"),
+        Column("Series"),  # is typed again, and stays on one line
         text("Case"),
         text("with"),
         Column("threads"),
         text("device"),
         Column("runs"),
-        text("last"),
+        Column("last"),
         Column("p50, ms"),
     )
     rows = tuple(
         (
-            one.key[:12],
+            one.key[:8],
             elide(last.case.label, _LABEL),
             way(last),
             reading(last.case.conditions.get("threads", NONE)),
             reading(last.case.conditions.get("device", NONE)),
             f"{one.count:,}",
-            moment(one.last),
+            moment(one.last)[:10],
             milliseconds(median(last)),
         )
         for one, last in listed
@@ -84,10 +84,10 @@ def series(listed: Sequence[tuple[Series, HistoryEntry]]) -> Table:
 
 def results(entries: Sequence[tuple[str, HistoryEntry]]) -> Table:
     """Return the results of a run, each with its series."""
-    columns = (text("Series"), text("Case"), text("with"), Column("samples"), Column("p50, ms"))
+    columns = (Column("Series"), text("Case"), text("with"), Column("samples"), Column("p50, ms"))
     rows = tuple(
         (
-            key[:12],
+            key[:8],
             elide(entry.case.label, _LABEL),
             way(entry),
             f"{sum(map(len, entry.case.sessions)):,}",
@@ -167,7 +167,7 @@ def _sentences(trend: Trend) -> Iterator[str]:
 def comparison(found: SeriesComparison) -> tuple[str, ...]:
     """Say which of two series is faster, and in what they differ."""
     a, b = (series_title(trend.points[-1].entry) for trend in (found.a, found.b))
-    keys = [trend.key[:12] for trend in (found.a, found.b)]
+    keys = [trend.key[:8] for trend in (found.a, found.b)]
     estimate = found.estimate
     if estimate.verdict in ("faster", "slower"):
         verdict = f"{b} ({keys[1]}) is {estimate.verdict} than {a} ({keys[0]})"
