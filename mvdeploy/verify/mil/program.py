@@ -117,9 +117,15 @@ def load(path: Path) -> Program:
 
 
 def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
-    """Return what is other where a package is another one: files, sizes and when they changed."""
-    found = ((part, part.lstat()) for part in sorted(path.rglob("*")))
-    return tuple((str(p), stat.st_ino, stat.st_size, stat.st_mtime_ns) for p, stat in found)
+    """Return what is other where a package is another one: files, sizes and when they changed.
+
+    coremltools writes the list of its parts, Manifest.json, whenever it reads a package.
+    """
+    found = ((str(part), part.lstat()) for part in sorted(path.rglob("*")))
+    return tuple(
+        (name, stat.st_ino, stat.st_size, 0 if name.endswith("Manifest.json") else stat.st_mtime_ns)
+        for name, stat in found
+    )
 
 
 @functools.lru_cache(maxsize=1)  # an export is read four times
