@@ -24,6 +24,8 @@ FILES = {
         *(f"figures/{n}.png" for n in ("latency", "categories", "modules", "timeline")),
     },
     "json": {"report.json"},
+    "perfetto": {"timelines/a.perfetto.json", "timelines/b.perfetto.json"},
+    "speedscope": {"timelines/a.speedscope.json", "timelines/b.speedscope.json"},
     "terminal": {"report.txt"},
     "png": {f"figures/{n}.png" for n in ("latency", "categories", "modules", "timeline")},
 }
