@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from mvdeploy.analysis.breakdown_view import NOT_PLACED, breakdown_view_of, category_titles
 from mvdeploy.analysis.cases import CaseView
-from mvdeploy.analysis.timeline import SpanKind, Timeline, Track, timeline_of
+from mvdeploy.analysis.timeline import Span, SpanKind, Timeline, Track, timeline_of
 from mvdeploy.analysis.view import view_of
 from mvdeploy.records import (
     Breakdown,
@@ -70,7 +70,8 @@ def laid_out(
 
 def check_nesting(track: Track) -> None:
     """Read the edges as a viewer does."""
-    stack, at = [], 0.0
+    stack: list[Span] = []
+    at = 0.0
     for edge in track.edges():
         assert edge.at_ns >= at
         at = edge.at_ns
