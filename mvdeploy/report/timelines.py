@@ -129,6 +129,6 @@ def _starts(timeline: Timeline) -> str:
     return (
         f"estimated: the time before each operator is the median of "
         f"{count(timeline.inferences, 'profiled inference')}, × "
-        f"{significant(timeline.between_scale)}, so that it fits into the total; what lies before "
-        "the first operator and after the last is at the end"
+        f"{significant(timeline.between_scale)}, so that it fits into the total; the rest of the "
+        "time outside of operators is at the end, as it is not known where it lies"
     )

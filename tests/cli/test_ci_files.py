@@ -91,8 +91,8 @@ def test_a_gate_that_fails_and_one_that_cannot_be_decided(
     assert ("gate p50:0.0001ms", "failure") in outcomes(tmp_path / "ci.xml")
     assert summary.read_text().count("## mvdeploy: ") == 2
     assert "❌ failed | p50:0.0001ms" in summary.read_text()
-    asked = ("--threads", "2", "--baseline", "b.json", "--fail-on", "p50:5%")
-    done = mvdeploy("bench", "yardstick", *asked, *quick)
+    other = ("--threads", "2", "--baseline", "b.json", "--fail-on", "p50:5%")
+    done = mvdeploy("bench", "yardstick", *other, *quick)
     assert done.returncode == 2, done.stderr
     assert outcomes(tmp_path / "ci.xml")[-1] == ("decided", "error")
     assert "❌ error | decided" in summary.read_text()
