@@ -123,7 +123,7 @@ def test_what_a_renderer_declares_is_true(
 
 
 LIGHT = [
-    *("", ".prose", ".document", ".figures"),
+    *("", ".prose", ".document", ".figures", ".ci.junit", ".ci.github"),
     *(f".renderers.{name}" for name in FILES),
 ]
 
