@@ -10,6 +10,11 @@ from xml.etree import ElementTree as ET
 
 import pytest
 
+from mvdeploy.analysis.view import view_of
+from mvdeploy.cli.ci_files import CiFiles
+from mvdeploy.files.writing import NotWritten
+from mvdeploy.records import SavedRun
+from tests.saved_runs import run
 from tests.warm import started
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
@@ -48,13 +53,13 @@ def test_a_run_that_passes_and_its_timelines(tmp_path: Path, summary: Path) -> N
     ]
     assert summary.read_text().startswith("# Before\n## mvdeploy: all checks passed\n")
 
-    (run,) = (tmp_path / "runs").iterdir()
+    (folder,) = (tmp_path / "runs").iterdir()
     formats = ("--format", "perfetto", "--format", "speedscope")
-    done = started("report", str(run), *formats, cwd=tmp_path)
+    done = started("report", str(folder), *formats, cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    printed = started("report", str(run), "--json", cwd=tmp_path)
+    printed = started("report", str(folder), "--json", cwd=tmp_path)
     for case in json.loads(printed.stdout)["cases"]:
-        place = run / "timelines" / case["slug"]
+        place = folder / "timelines" / case["slug"]
         body = json.loads(Path(f"{place}.perfetto.json").read_text())
         facts, total = body["otherData"], case["breakdown"]["total_ms"]
         assert facts["total_ms"] == pytest.approx(total)
@@ -120,3 +125,9 @@ def test_saved_results_have_no_checks(mvdeploy: Mvdeploy, tmp_path: Path) -> Non
     assert done.returncode == 2
     assert "Of saved results there are no checks for --junit" in done.stderr
     assert not (tmp_path / "ci.xml").exists()
+
+
+def test_a_summary_that_cannot_be_written_is_told_in_a_sentence() -> None:
+    view = view_of(SavedRun(run(()), ()), {})
+    with pytest.raises(NotWritten, match=r"/dev/full cannot be written \(No space left"):
+        CiFiles(summary=Path("/dev/full")).write(view, ())
