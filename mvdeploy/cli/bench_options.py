@@ -14,6 +14,7 @@ import click
 from mvdeploy import engines, export, links, models, passes
 from mvdeploy.cli import link_options, options, streams
 from mvdeploy.cli.acceptance import Demands
+from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import CheckFailed, UsageError, reason
 from mvdeploy.files.writing import NotWritten
@@ -130,6 +131,17 @@ def results(command: F) -> F:
             "--require-reliable",
             is_flag=True,
             help="Exit with status 1 when a result is unreliable.",
+        ),
+        click.option(
+            "--junit",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write gates, and whether each case was measured, as test cases in JUnit XML.",
+        ),
+        click.option(
+            "--github-summary",
+            is_flag=True,
+            help="Append a short summary to the file that GITHUB_STEP_SUMMARY names.",
         ),
         output,
     )
@@ -369,6 +381,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
             given["require_reliable"],
             given.get("baseline"),
             given.get("save_baseline"),
+            CiFiles.read(given.get("junit"), given.get("github_summary", False)),
         ),
     )
 

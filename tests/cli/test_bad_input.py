@@ -104,6 +104,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["export", "--format", "executorch", "-o", "model.onnx"], "model.onnx"),
         (["export", "-o", "m.onnx", "--patches", "2,2,2", "--patches", "8,4,2"], "m.onnx"),
         (["report", "empty"], "empty"),
+        (["bench", "--junit", "empty"], "empty"),
+        (["bench", "--junit", "no/such/ci.xml"], "no/such/ci.xml"),
     ],
     ids=" ".join,
 )
