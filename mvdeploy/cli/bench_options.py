@@ -414,17 +414,26 @@ def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> N
 
 
 def demand_used(request: Request) -> None:
-    """Refuse options of engines that none of the cases is run by.
+    """Refuse engines that run none of the cases, and options of such engines.
 
     Raises:
-        UsageError: names the option and the engines that have it.
+        UsageError: names the engine, or the option and the engines that have it.
     """
+    from mvdeploy.pipeline.ways import ALL
+
     used = {case.engine for case in request.cases}
+    idle = [name for name in request.engines if name != ALL and name not in used]
+    if idle:
+        raise UsageError(
+            f"{' and '.join(idle)} cannot run any of what is to be measured.",
+            f"Leave --engine {idle[0]} out, or add a file or a model that it runs.",
+        )
     for option in _engine_options():
         having = [e for e in engines.names() if option in engines.declared(e)]
         if option.name in request.engine_options and not used & set(having):
+            have = "has" if len(used) == 1 else "have"
             raise UsageError(
-                f"{' and '.join(sorted(used))} has no {option.flag}.",
+                f"{' and '.join(sorted(used))} {have} no {option.flag}.",
                 f"Leave it out, or measure with --engine {' or '.join(having)}.",
             )
 
