@@ -414,11 +414,13 @@ def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> N
 
 
 def demand_used(request: Request) -> None:
-    """Refuse engines that run none of the cases, and options of such engines.
+    """Refuse engines that run none of the cases, options of such engines, and what files are not.
 
     Raises:
         UsageError: names the engine, or the option and the engines that have it.
     """
+    if not request.specs:
+        _demand_files_are(request)
     from mvdeploy.pipeline.ways import ALL
 
     used = {case.engine for case in request.cases}
@@ -435,6 +437,26 @@ def demand_used(request: Request) -> None:
             raise UsageError(
                 f"{' and '.join(sorted(used))} {have} no {option.flag}.",
                 f"Leave it out, or measure with --engine {' or '.join(having)}.",
+            )
+
+
+def _demand_files_are(request: Request) -> None:
+    """Refuse formats and precisions that none of the files has, which are measured as they are.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    artifacts = [artifact for _, artifact in request.files]
+    asked = (
+        ("--format", request.formats, {artifact.format for artifact in artifacts}),
+        ("--precision", request.precisions, {artifact.precision for artifact in artifacts}),
+    )
+    for flag, wanted, there in asked:
+        other = [name for name in wanted if name is not None and name not in there]
+        if other:
+            raise UsageError(
+                f"Exported files are measured as they are, and none is in {other[0]}.",
+                f"Leave {flag} out, or export one with 'mvdeploy export {flag} {other[0]}'.",
             )
 
 

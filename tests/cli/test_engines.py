@@ -127,7 +127,7 @@ def test_what_libraries_write_into_the_environment_is_no_part_of_a_result(tmp_pa
     assert "KMP_DUPLICATE_LIB_OK" not in case.read_text()
 
 
-def test_an_engine_that_would_run_nothing_is_refused(mvdeploy: Mvdeploy) -> None:
+def test_what_would_be_ignored_is_refused(mvdeploy: Mvdeploy) -> None:
     assert mvdeploy("export", "yardstick", "-o", "model.onnx").returncode == 0
     words = ("--engine", "executorch", "--engine", "openvino", "--engine", "onnxruntime")
     done = mvdeploy("bench", "model.onnx", *words, *QUICK)
@@ -136,6 +136,14 @@ def test_an_engine_that_would_run_nothing_is_refused(mvdeploy: Mvdeploy) -> None
         "Error: executorch cannot run any of what is to be measured.\n"
         "Leave --engine executorch out, or add a file or a model that it runs.\n"
     )
+    done = mvdeploy("bench", "model.onnx", "--precision", "fp16", *QUICK)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: Exported files are measured as they are, and none is in fp16.\n"
+        "Leave --precision out, or export one with 'mvdeploy export --precision fp16'.\n"
+    )
+    done = mvdeploy("bench", "model.onnx", "--format", "litert", "--precision", "fp32", *QUICK)
+    assert done.returncode == 2 and "none is in litert" in done.stderr
     done = mvdeploy("bench", "model.onnx", *words[2:], "--kernel-mode", "builtin", *QUICK)
     assert done.returncode == 2
     assert "onnxruntime and openvino have no --kernel-mode." in done.stderr
