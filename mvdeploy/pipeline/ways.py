@@ -165,10 +165,10 @@ def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:
         return
     for name in formats:
         if not any(name in engines.get(engine).FORMATS for engine in chosen):
-            usual = engines.for_format(name, there)
+            having = engines.for_format(name, there)
             raise UsageError(
                 f"{' and '.join(chosen)} cannot run the format '{name}'.",
-                f"Leave --engine or --format out, or add --engine {usual}.",
+                f"Leave --engine or --format out, or add --engine {having}.",
             )
     for engine in chosen:
         own = engines.get(engine).FORMATS
