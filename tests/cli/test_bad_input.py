@@ -85,7 +85,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--compute-units", "cpu_only"], "No engine of this machine has --compute-units"),
         (["bench", "--compute-units", "gpu"], "gpu"),
         (["bench", "--engine", "onnxrt"], "onnxrt"),
-        (["bench", "--engine", "coreml"], "this machine has no engine 'coreml'"),
+        (["bench", "--engine", "coreml"], "The engine 'coreml' cannot be used on this machine"),
         (["bench", "--engine", "executorch", "--format", "onnx"], "onnx"),
         (["bench", "bare.onnx", "--engine", "executorch"], "bare.onnx"),
         (["bench", "--engine", "pytorch", "--precision", "int8"], "int8"),
