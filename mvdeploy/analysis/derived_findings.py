@@ -120,7 +120,8 @@ def _parity(case: CaseView) -> Iterator[Finding]:
         yield Finding("blind_parity", Level.WARNING, {"spread": parity.output_spread or 0.0})
     if parity is not None and parity.losses:
         loss = parity.losses[0]
-        lost: Values = {"module": loss.module, "operator": loss.operator, "input": loss.input}
+        module = loss.module or "the network itself"
+        lost: Values = {"module": module, "operator": loss.operator, "input": loss.input}
         yield Finding("loses_digits", Level.NOTE, {**lost, "times": parity.ratio or 0.0})
 
 

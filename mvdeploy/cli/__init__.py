@@ -12,7 +12,7 @@ from typing import NoReturn
 import click
 
 import mvdeploy
-from mvdeploy import plugins
+from mvdeploy import plugins, started
 from mvdeploy.cli import signals, streams
 from mvdeploy.errors import MvdeployError, UsageError, reason
 
@@ -77,7 +77,8 @@ def main() -> NoReturn:
     streams.prepare()
     signals.prepare()
     try:
-        status = cli.main(prog_name="mvdeploy", standalone_mode=False)
+        with started.remembered():
+            status = cli.main(prog_name="mvdeploy", standalone_mode=False)
         if sys.stdout is not None:
             sys.stdout.flush()
         sys.exit(status if isinstance(status, int) else 0)

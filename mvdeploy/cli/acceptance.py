@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvdeploy.errors import UsageError
+from mvdeploy.cli.ci_files import CiFiles
+from mvdeploy.errors import MvdeployError, UsageError
 
 if TYPE_CHECKING:
-    from mvdeploy.analysis.gates import Gate
+    from mvdeploy.analysis.gates import Gate, GateResult
     from mvdeploy.analysis.view import View
     from mvdeploy.records import Baseline
 
@@ -28,12 +29,14 @@ class Demands:
         reliable: whether every result has to be reliable.
         baseline: an earlier result.
         keep: where the result is kept as a baseline, if it passes.
+        files: what a CI is shown of it.
     """
 
     gates: tuple[Gate, ...]
     reliable: bool
     baseline: Baseline | None = None
     keep: Path | None = None
+    files: CiFiles | None = None
 
     @classmethod
     def read(
@@ -42,6 +45,7 @@ class Demands:
         reliable: bool,
         baseline: Path | None = None,
         keep: Path | None = None,
+        files: CiFiles | None = None,
     ) -> Demands:
         """Read gates and baseline.
 
@@ -66,10 +70,10 @@ class Demands:
                 "Give the name of a file with --save-baseline.",
             )
         if baseline is None:
-            return cls(gates, reliable, keep=keep)
+            return cls(gates, reliable, keep=keep, files=files)
         from mvdeploy.records.baseline import load_baseline
 
-        return cls(gates, reliable, load_baseline(baseline), keep)
+        return cls(gates, reliable, load_baseline(baseline), keep, files)
 
     def check_reference(self, *, comparing: bool) -> None:
         """Refuse gates that will have nothing to be held against.
@@ -86,18 +90,27 @@ class Demands:
             known = self.baseline is not None
             demand_reference(self.gates, baseline=known, comparing=comparing)
 
-    def failures(self, view: View) -> list[str]:
+    def results(self, view: View) -> tuple[GateResult, ...]:
+        """Hold a result against the gates.
+
+        Raises:
+            UsageError: one of them cannot be decided.
+        """
+        if not self.gates:
+            return ()
+        from mvdeploy.analysis.gates import check
+
+        return check(self.gates, view, self.baseline)
+
+    def failures(self, view: View, results: Sequence[GateResult]) -> list[str]:
         """Return one line on everything that does not come up to what is demanded."""
         lines: list[str] = []
-        if self.gates:
-            from mvdeploy.analysis.gates import check
-
-            for result in check(self.gates, view, self.baseline):
-                line = " ".join(filter(None, (f"Gate {result.sentence}", result.note)))
-                if result.passed:
-                    click.echo(line, err=True)
-                else:
-                    lines.append(line)
+        for result in results:
+            line = " ".join(filter(None, (f"Gate {result.sentence}", result.note)))
+            if result.passed:
+                click.echo(line, err=True)
+            else:
+                lines.append(line)
         if self.reliable:
             from mvdeploy.report.wording import unreliable
 
@@ -105,8 +118,18 @@ class Demands:
         return lines
 
     def settle(self, view: View) -> int:
-        """Hold a result against the demands, keep it if asked to; return the exit status."""
-        lines = self.failures(view)
+        """Hold a result against the demands, keep it if asked to; return the exit status.
+
+        Raises:
+            UsageError: a gate cannot be decided.
+            NotWritten: a file cannot be written.
+        """
+        try:
+            results = self.results(view)
+        except MvdeployError as error:
+            self._tell(view, (), error)
+            raise
+        lines = self.failures(view, results)
         for line in lines:
             click.echo(line, err=True)
         if self.keep is not None and not lines:
@@ -117,4 +140,14 @@ class Demands:
             click.echo(f"Baseline: {self.keep}", err=True)
         elif self.keep is not None:
             click.echo(f"The baseline {self.keep} was left as it was.", err=True)
+        self._tell(view, results)
         return _CHECK_FAILED if lines else 0
+
+    def _tell(
+        self, view: View, results: Sequence[GateResult], refused: MvdeployError | None = None
+    ) -> None:
+        if self.files is not None and self.files.asked:
+            from mvdeploy.report.ci import checks
+
+            found = checks(view, results, reliable=self.reliable, refused=refused)
+            self.files.write(view, found)

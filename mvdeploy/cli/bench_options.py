@@ -14,6 +14,7 @@ import click
 from mvdeploy import engines, export, links, models, passes
 from mvdeploy.cli import history_options, link_options, options, streams
 from mvdeploy.cli.acceptance import Demands
+from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import CheckFailed, UsageError, reason
 from mvdeploy.files.writing import NotWritten
@@ -131,6 +132,17 @@ def results(command: F) -> F:
             "--require-reliable",
             is_flag=True,
             help="Exit with status 1 when a result is unreliable.",
+        ),
+        click.option(
+            "--junit",
+            type=click.Path(path_type=Path),
+            metavar="FILE",
+            help="Write gates, and whether each case was measured, as test cases in JUnit XML.",
+        ),
+        click.option(
+            "--github-summary",
+            is_flag=True,
+            help="Append a short summary to the file that GITHUB_STEP_SUMMARY names.",
         ),
         output,
     )
@@ -372,6 +384,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
             given["require_reliable"],
             given.get("baseline"),
             given.get("save_baseline"),
+            CiFiles.read(given.get("junit"), given.get("github_summary", False)),
         ),
         history=history_options.wanted(given.get("record", False), given.get("store")),
     )
@@ -418,18 +431,49 @@ def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> N
 
 
 def demand_used(request: Request) -> None:
-    """Refuse options of engines that none of the cases is run by.
+    """Refuse engines that run none of the cases, options of such engines, and what files are not.
 
     Raises:
-        UsageError: names the option and the engines that have it.
+        UsageError: names the engine, or the option and the engines that have it.
     """
+    if not request.specs:
+        _demand_files_are(request)
+    from mvdeploy.pipeline.ways import ALL
+
     used = {case.engine for case in request.cases}
+    idle = [name for name in request.engines if name != ALL and name not in used]
+    if idle:
+        raise UsageError(
+            f"{' and '.join(idle)} cannot run any of what is to be measured.",
+            f"Leave --engine {idle[0]} out, or add a file or a model that it runs.",
+        )
     for option in _engine_options():
         having = [e for e in engines.names() if option in engines.declared(e)]
         if option.name in request.engine_options and not used & set(having):
+            have = "has" if len(used) == 1 else "have"
             raise UsageError(
-                f"{' and '.join(sorted(used))} has no {option.flag}.",
+                f"{' and '.join(sorted(used))} {have} no {option.flag}.",
                 f"Leave it out, or measure with --engine {' or '.join(having)}.",
+            )
+
+
+def _demand_files_are(request: Request) -> None:
+    """Refuse formats and precisions that none of the files has, which are measured as they are.
+
+    Raises:
+        UsageError: names the first of them.
+    """
+    artifacts = [artifact for _, artifact in request.files]
+    asked = (
+        ("--format", request.formats, {artifact.format for artifact in artifacts}),
+        ("--precision", request.precisions, {artifact.precision for artifact in artifacts}),
+    )
+    for flag, wanted, there in asked:
+        other = [name for name in wanted if name is not None and name not in there]
+        if other:
+            raise UsageError(
+                f"Exported files are measured as they are, and none is in {other[0]}.",
+                f"Leave {flag} out, or export one with 'mvdeploy export {flag} {other[0]}'.",
             )
 
 

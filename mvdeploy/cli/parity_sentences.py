@@ -54,10 +54,12 @@ def findings(parity: Parity) -> Iterator[str]:
         yield f"The file has other values of {', '.join(parity.differing[:NAMED])}{more}."
     first = parity.first_diverging
     if first is not None:
-        yield f"The first module that departs is {first.module} (tensor {first.tensor})."
+        module = first.module or "the network itself"
+        yield f"The first module that departs is {module} (tensor {first.tensor})."
     for loss in parity.losses:
         grown = "is known for it" if loss.ratio is None else f"error {loss.ratio:.0f} times larger"
-        yield f"Loses digits on '{loss.input}': {loss.module} ({loss.operator}, {grown})."
+        module = loss.module or "the network itself"
+        yield f"Loses digits on '{loss.input}': {module} ({loss.operator}, {grown})."
 
 
 def cost(parity: Parity, artifact: Artifact) -> Iterator[str]:

@@ -93,10 +93,6 @@ _SHARED = (
 )
 """Environment variables of libraries that engines share."""
 
-_SET_BY_LIBRARIES = ("KMP_DUPLICATE_LIB_OK", "KMP_INIT_AT_FORK")
-"""Those that threadpoolctl and scikit-learn set when they are imported, as for an export that was
-not kept. They choose neither kernels nor threads."""
-
 
 @dataclasses.dataclass(frozen=True)
 class SessionRequest:
@@ -326,7 +322,7 @@ def chosen_by_environment(variables: Mapping[str, str]) -> tuple[str, ...]:
     return tuple(
         f"{name}={value}"
         for name, value in sorted(variables.items())
-        if value and read.match(name) and "TELEMETRY" not in name and name not in _SET_BY_LIBRARIES
+        if value and read.match(name) and "TELEMETRY" not in name
     )
 
 

@@ -253,9 +253,10 @@ def _do(
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
             _trace(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
-        done = sum(_is_measured(store, case.slug) for case in store.cases)
+        left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
-            store.found(Finding("interrupted", Level.ERROR, {"cases": done}))
+            values: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}
+            store.found(Finding("interrupted", Level.ERROR, values))
         raise
 
 

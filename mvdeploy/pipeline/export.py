@@ -206,7 +206,9 @@ class Builder:
             self._say_why(error, "the export cannot be kept")
 
     def _say_why(self, error: Exception, what: str) -> None:
-        why = error.strerror if isinstance(error, OSError) and error.strerror else reason(error)
+        why = reason(error)
+        if isinstance(error, OSError) and error.strerror:
+            why = f"{error.filename}: {error.strerror}" if error.filename else error.strerror
         self._step(f"{self._spec.label}: {what} ({why})")
 
     def _made(self, format_name: str, path: Path, options: formats.Options) -> Exported:

@@ -234,9 +234,21 @@ class Shelf:
             os.close(handle)
 
 
+def _load(place: Path) -> KeptExport:
+    """Read the record of what lies in a folder.
+
+    Raises:
+        UsageError: it is damaged, or names no file, or one that lies elsewhere.
+    """
+    record = codec.load(KeptExport, place / _ENTRY)
+    if not record.files or any(name != Path(name).name for name in record.files):
+        raise UsageError(f"{_ENTRY} names no files of its folder.", "Remove the folder.")
+    return record
+
+
 def _record(place: Path) -> KeptExport | None:
     try:
-        return codec.load(KeptExport, place / _ENTRY)
+        return _load(place)
     except UsageError:
         return None
 
@@ -248,7 +260,7 @@ def _read(place: Path) -> Content:
         Damaged: it is not as it was.
     """
     try:
-        record = codec.load(KeptExport, place / _ENTRY)
+        record = _load(place)
         for name, sha256 in record.files.items():
             if files.sha256(place / name) != sha256:
                 raise Damaged(f"{name} has another sha256")

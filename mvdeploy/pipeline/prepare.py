@@ -407,7 +407,8 @@ def demanded(artifact: Artifact) -> tuple[TensorInfo, ...]:
 def input_files(folder: Path, slug: str, artifact: Artifact) -> dict[str, Path]:
     """Return where a run keeps what a case is fed, by input."""
     names = [tensor.name for tensor in artifact.inputs]
-    files = (slug, *(f"{slug}-{number}" for number in range(2, len(names) + 1)))
+    # No slug has a plus sign: another case may be called as this one, with a number behind.
+    files = (slug, *(f"{slug}+{number}" for number in range(2, len(names) + 1)))
     return {n: folder / "inputs" / f"{file}.npy" for n, file in zip(names, files, strict=True)}
 
 

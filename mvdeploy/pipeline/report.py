@@ -28,7 +28,10 @@ def view(folder: Path) -> View:
 
 
 def render(
-    folder: Path, formats: Sequence[str] | None = None, place: Path | None = None
+    folder: Path,
+    formats: Sequence[str] | None = None,
+    place: Path | None = None,
+    cases: Sequence[str] = (),
 ) -> tuple[Path, ...]:
     """Write the reports of a saved run.
 
@@ -36,12 +39,13 @@ def render(
         folder: of the run.
         formats: names of renderers; None for those that are written without being asked for.
         place: where to; None for the run's own folder.
+        cases: letters or slugs of those that are written; empty for all.
 
     Raises:
-        UsageError: the folder holds no run, a format does not exist, or the place cannot be
-            written to.
+        UsageError: the folder holds no run, a format or a case does not exist, or the place cannot
+            be written to.
     """
-    return report.write(view(folder), place or folder, formats)
+    return report.write(view(folder), place or folder, formats, cases)
 
 
 def study_view(folder: Path) -> StudyView:

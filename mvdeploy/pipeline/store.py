@@ -90,7 +90,9 @@ class Store:
         saved.save_orders(self._orders, self.folder)
 
     def found(self, finding: Finding) -> None:
-        """Keep a finding on the run as a whole."""
+        """Keep a finding on the run as a whole, once."""
+        if finding in self._run.findings:
+            return
         self._run = dataclasses.replace(self._run, findings=(*self._run.findings, finding))
         saved.save_run(self._run, self.folder)
 

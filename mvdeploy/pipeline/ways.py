@@ -81,7 +81,7 @@ class Choice:
             engines.get(name)
             if name not in there:
                 raise UsageError(
-                    f"{self.device.title} has no engine '{name}'.",
+                    f"The engine '{name}' cannot be used on {self.device.title}.",
                     f"Choose one of: {', '.join(there)}.",
                 )
             if local and name in here:
@@ -164,7 +164,12 @@ def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:
             yield name, engines.for_format(name, there)
         return
     for name in formats:
-        engines.for_format(name, chosen)
+        if not any(name in engines.get(engine).FORMATS for engine in chosen):
+            having = engines.for_format(name, there)
+            raise UsageError(
+                f"{' and '.join(chosen)} cannot run the format '{name}'.",
+                f"Leave --engine or --format out, or add --engine {having}.",
+            )
     for engine in chosen:
         own = engines.get(engine).FORMATS
         wanted = [name for name in formats if name in own] if formats else own[:1]

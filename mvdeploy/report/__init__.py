@@ -6,6 +6,7 @@
 `wording`          findings in words, each with a remedy; numbers in sentences
 `tables`           its tables, as text
 `figures`          its pictures
+`timelines`        what formats that draw an inference have in common
 `renderers`        one file for each format; the folder is the list
 =================  ================================================================
 
@@ -15,13 +16,17 @@ or torch: a saved run can be rendered anywhere.
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from pathlib import Path
 from types import ModuleType
 
 from mvdeploy import plugins
+from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
+from mvdeploy.errors import UsageError
 from mvdeploy.files.writing import NotWritten
+from mvdeploy.text_format import clean
 
 _ROOM = "mvdeploy.report.renderers"
 
@@ -40,25 +45,35 @@ def renderer(name: str) -> ModuleType:
     return plugins.load(_ROOM, name, "report format")
 
 
-def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tuple[Path, ...]:
+def write(
+    view: View,
+    folder: Path,
+    formats: Sequence[str] | None = None,
+    cases: Sequence[str] = (),
+) -> tuple[Path, ...]:
     """Write the report of a run.
 
     Args:
         view: the run.
         folder: where the files go; made when it is missing.
         formats: names of renderers; None for those that are written without being asked for.
+        cases: letters or slugs of those that are written; empty for all.
 
     Returns:
         The files, each once.
 
     Raises:
-        UsageError: there is no such format, and nothing is written then.
+        UsageError: there is no such format or case, or a format is of all cases together; nothing
+            is written then. Or a format has nothing to show of the run.
         NotWritten: the folder cannot be written to.
     """
     if formats is None:
         chosen = [module for module in available().values() if module.DEFAULT]
     else:
         chosen = [renderer(name) for name in formats]
+    if cases:
+        _demand_by_case(formats or ())
+        view = dataclasses.replace(view, cases=_cases(view, cases))
     try:
         paths = [path for module in chosen for path in module.render(view, folder)]
     except NotWritten as error:
@@ -66,3 +81,25 @@ def write(view: View, folder: Path, formats: Sequence[str] | None = None) -> tup
             error.message, "Give another place: 'mvdeploy report RUN -o DIR'."
         ) from error
     return tuple(dict.fromkeys(paths))
+
+
+def _demand_by_case(formats: Sequence[str]) -> None:
+    by_case = [name for name, module in available().items() if getattr(module, "BY_CASE", False)]
+    together = [name for name in formats if name not in by_case]
+    if together or not formats:
+        what = f"The format {together[0]}" if together else "A report"
+        raise UsageError(
+            f"{what} is of all cases of a run together.",
+            f"Leave --case out, or give it with --format {' or '.join(by_case)}.",
+        )
+
+
+def _cases(view: View, asked: Sequence[str]) -> tuple[CaseView, ...]:
+    for name in asked:
+        if all(name not in (case.key, case.slug) for case in view.cases):
+            known = tuple(f"{case.key} ({case.slug})" for case in view.cases)
+            raise UsageError(
+                f"The run has no case '{clean(name)}'.",
+                f"Give a letter or a name of: {', '.join(known) or 'none'}.",
+            )
+    return tuple(case for case in view.cases if case.key in asked or case.slug in asked)

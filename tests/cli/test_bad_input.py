@@ -85,7 +85,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--compute-units", "cpu_only"], "No engine of this machine has --compute-units"),
         (["bench", "--compute-units", "gpu"], "gpu"),
         (["bench", "--engine", "onnxrt"], "onnxrt"),
-        (["bench", "--engine", "coreml"], "this machine has no engine 'coreml'"),
+        (["bench", "--engine", "coreml"], "The engine 'coreml' cannot be used on this machine"),
         (["bench", "--engine", "executorch", "--format", "onnx"], "onnx"),
         (["bench", "bare.onnx", "--engine", "executorch"], "bare.onnx"),
         (["bench", "--engine", "pytorch", "--precision", "int8"], "int8"),
@@ -104,6 +104,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["export", "--format", "executorch", "-o", "model.onnx"], "model.onnx"),
         (["export", "-o", "m.onnx", "--patches", "2,2,2", "--patches", "8,4,2"], "m.onnx"),
         (["report", "empty"], "empty"),
+        (["bench", "--junit", "empty"], "empty"),
+        (["bench", "--junit", "no/such/ci.xml"], "no/such/ci.xml"),
     ],
     ids=" ".join,
 )

@@ -101,3 +101,49 @@ def test_bfloat16_is_openvinos(mvdeploy: Mvdeploy) -> None:
     (case,) = measured(mvdeploy(*words, "--engine", "openvino", "--json"))["cases"]
     assert (case["engine"], case["precision"]) == ("openvino", "bf16")
     assert any("bf16" in option for option in case["conditions"]["chosen_options"])
+
+
+WRITES = """
+import os
+import torch
+
+os.environ["OMP_WAIT_POLICY"] = "active"
+
+
+def small():
+    layers = torch.nn.AdaptiveAvgPool2d(1), torch.nn.Flatten(), torch.nn.Linear(3, 4)
+    return torch.nn.Sequential(*layers)
+"""
+
+
+def test_what_libraries_write_into_the_environment_is_no_part_of_a_result(tmp_path: Path) -> None:
+    """Which of them are imported depends on what was exported, and whether that was kept."""
+    (tmp_path / "own.py").write_text(WRITES)
+    words = ("--image-size", "8", "--engine", "onnxruntime", *QUICK, "--json")
+    done = started("bench", "own.py:small", *words, cwd=tmp_path)
+    assert measured(done)["cases"]
+    (case,) = tmp_path.glob("runs/*/cases/*/case.json")
+    assert "OMP_WAIT_POLICY" not in case.read_text()
+    assert "KMP_DUPLICATE_LIB_OK" not in case.read_text()
+
+
+def test_what_would_be_ignored_is_refused(mvdeploy: Mvdeploy) -> None:
+    assert mvdeploy("export", "yardstick", "-o", "model.onnx").returncode == 0
+    words = ("--engine", "executorch", "--engine", "openvino", "--engine", "onnxruntime")
+    done = mvdeploy("bench", "model.onnx", *words, *QUICK)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: executorch cannot run any of what is to be measured.\n"
+        "Leave --engine executorch out, or add a file or a model that it runs.\n"
+    )
+    done = mvdeploy("bench", "model.onnx", "--precision", "fp16", *QUICK)
+    assert done.returncode == 2
+    assert done.stderr == (
+        "Error: Exported files are measured as they are, and none is in fp16.\n"
+        "Leave --precision out, or export one with 'mvdeploy export --precision fp16'.\n"
+    )
+    done = mvdeploy("bench", "model.onnx", "--format", "litert", "--precision", "fp32", *QUICK)
+    assert done.returncode == 2 and "none is in litert" in done.stderr
+    done = mvdeploy("bench", "model.onnx", *words[2:], "--kernel-mode", "builtin", *QUICK)
+    assert done.returncode == 2
+    assert "onnxruntime and openvino have no --kernel-mode." in done.stderr

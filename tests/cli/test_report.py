@@ -17,6 +17,7 @@ from mvdeploy.cli.commands.report import command
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import bench
 from mvdeploy.pipeline import report as pipeline_report
+from mvdeploy.records import ModelSpec
 from mvdeploy.records.run import load_run, save_case, save_comparisons, save_run
 from mvdeploy.report import figures
 from tests.saved_runs import two_cases
@@ -76,7 +77,8 @@ def test_a_run_is_read_once(
     monkeypatch.setattr(bench, "step_count", lambda request: 1)
     demands = Demands((parse("p50:1ms"),), reliable=False)
     asked: Any = types.SimpleNamespace(as_json=as_json, demands=demands, history=None)
-    request: Any = types.SimpleNamespace(cases=(), engine_options={})
+    spec = ModelSpec("net", (), (8, 8))
+    request: Any = types.SimpleNamespace(specs=(spec,), cases=(), engines=(), engine_options={})
     assert bench_options.measure(request, asked) == 1
     assert reads == [folder]
     assert (folder / "report.html").is_file()
@@ -93,3 +95,12 @@ def test_a_gate_on_an_unknown_category_is_told_of(capsys: pytest.CaptureFixture[
     lines = capsys.readouterr().err.splitlines()
     assert len(lines) == 1
     assert "neck:40% is about a category that mvdeploy does not know" in lines[0]
+
+
+def test_some_cases_only_are_for_formats_that_have_a_file_of_each(folder: Path) -> None:
+    words = [str(folder), "--case", "A", "--json"]
+    with pytest.raises(UsageError, match=r"--json prints all cases of a run\."):
+        CliRunner().invoke(command, words, catch_exceptions=False)
+    study = Path(__file__).parents[2] / "reports" / "table6-host"
+    with pytest.raises(UsageError, match="is a study, which has no timelines"):
+        CliRunner().invoke(command, [str(study), "--case", "A"], catch_exceptions=False)

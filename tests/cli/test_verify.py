@@ -6,11 +6,14 @@ import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 
 from mvdeploy import export, files
+from mvdeploy.cli import parity_sentences
+from mvdeploy.records.parity import PrecisionLoss
 from mvdeploy.verify.mutations import Subject
 from mvdeploy.verify.mutations.onnx import mutants
 from tests.saved_runs import without_checksum
@@ -77,3 +80,13 @@ def test_a_manifest_of_another_schema_is_refused_by_name(verify: Mvdeploy, good:
     done = verify(good.name)
     assert done.returncode == 2
     assert "schema version 99" in done.stderr
+
+
+def test_what_the_network_itself_computes_has_a_name() -> None:
+    """Operators of its own forward are in no module of it."""
+    loss = PrecisionLoss("", "aten.mean.dim", "white", 16.0)
+    parity = SimpleNamespace(differing=(), first_diverging=None, losses=(loss,))
+    (said,) = parity_sentences.findings(parity)  # type: ignore[arg-type]
+    assert said == (
+        "Loses digits on 'white': the network itself (aten.mean.dim, error 16 times larger)."
+    )

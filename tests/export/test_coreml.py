@@ -347,6 +347,21 @@ def test_scales_of_a_transposed_convolution_are_of_its_output_channels(tmp_path:
     assert done.parity.weights == "network"
 
 
+def test_a_program_is_checked_after_all_passes_and_not_after_each(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    checked: list[int] = []
+    real = conversion.Program.validate
+
+    def validate(program: Any, *args: Any, **more: Any) -> None:
+        checked.append(len(program.functions["main"].operations))
+        real(program, *args, **more)
+
+    monkeypatch.setattr(conversion.Program, "validate", validate)
+    write(tmp_path / "a.mlpackage")
+    assert 3 <= len(checked) < 12
+
+
 def test_what_was_there_is_left_out_of_collections() -> None:
     gc.unfreeze()
     try:

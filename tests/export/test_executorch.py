@@ -585,3 +585,19 @@ def test_an_unknown_formulation_is_refused_before_any_work(tmp_path: Path) -> No
         builder.export("pytorch", tmp_path / "a.pt2", Options(formulation="plane"))
     assert steps == []
     assert list(tmp_path.iterdir()) == []
+
+
+# torch 2.13 copies its own deprecated tree specifications.
+@pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
+def test_what_is_decomposed_is_not_decomposed_again() -> None:
+    aten = torch.ops.aten
+    program = torch.export.export(nn.SiLU(), (torch.zeros(3),))
+    silu = {aten.silu.default: lambda x: x * x.sigmoid()}
+    with saving.saved():
+        written = program.run_decompositions(silu)  # also where it was only traced
+        assert written is not program
+        assert written.run_decompositions(silu) is written
+        assert written.run_decompositions({}) is not written
+        other = written.run_decompositions({aten.mul.Tensor: lambda x, y: x / (1 / y)})
+        assert other is not written
+        assert aten.mul.Tensor not in [node.target for node in other.graph.nodes]

@@ -286,7 +286,6 @@ def test_environment_variables_that_choose_kernels_or_threads(linux, monkeypatch
         if engines.chosen_by_environment({name: "x"}):
             monkeypatch.delenv(name)
     monkeypatch.setenv("ORT_DISABLE_TELEMETRY", "1")
-    monkeypatch.setenv("KMP_DUPLICATE_LIB_OK", "True")  # as threadpoolctl sets it
     assert host_readings.state(linux).readings["environment"] == "none"
     for name in ("OMP_NUM_THREADS", "ATEN_CPU_CAPABILITY", "ORT_QMOE", "LD_PRELOAD_X"):
         monkeypatch.setenv(name, "x=1")

@@ -21,8 +21,8 @@ from mvdeploy.errors import UsageError
 from mvdeploy.models.preprocess import sample_photograph
 from mvdeploy.pipeline import calibration, identity, kept_exports
 from mvdeploy.pipeline.export import Builder, Exported
-from mvdeploy.pipeline.kept_exports import Content, Damaged, Shelf
-from mvdeploy.records import ModelSpec
+from mvdeploy.pipeline.kept_exports import Content, Damaged, KeptExport, Shelf
+from mvdeploy.records import ModelSpec, codec
 from tests.warm import Server, started
 
 SPEC = models.make_spec("yardstick")
@@ -103,6 +103,13 @@ def _damage(place: Path, name: str) -> None:
     path.write_bytes(data)
 
 
+def _recorded(place: Path, names: tuple[str, ...]) -> None:
+    """Have the record name other files, with the sha256 that they have."""
+    record = codec.load(KeptExport, place / "entry.json")
+    named = {name: files.sha256(place / name) for name in names}
+    codec.save(dataclasses.replace(record, files=named), place / "entry.json")
+
+
 DAMAGES: dict[str, Callable[[Path], object]] = {
     **{
         name: lambda place, name=name: _damage(place, name)  # type: ignore[misc]
@@ -114,6 +121,11 @@ DAMAGES: dict[str, Callable[[Path], object]] = {
     "a folder in its place": lambda place: (
         (place / "export.onnx").unlink(),
         (place / "export.onnx").mkdir(),
+    ),
+    "a record of no file": lambda place: _recorded(place, ()),
+    "a record of a file elsewhere": lambda place: (
+        shutil.copy(place / "export.onnx", place.parent),
+        _recorded(place, ("../export.onnx",)),
     ),
     "a record of another": lambda place: (place / "entry.json").write_bytes(
         (place / "parity.json").read_bytes()
@@ -152,7 +164,7 @@ def test_a_folder_that_cannot_be_used_fails_nothing(
     for place in (tmp_path / "file", tmp_path / "file" / "within", Path("/proc/none")):
         made, steps = exported(Shelf(place, GB), tmp_path / "b.onnx")
         assert made is first[0]
-        assert "the export cannot be kept" in steps.text
+        assert f"the export cannot be kept ({place}" in steps.text
 
 
 def test_a_full_disk_keeps_nothing_and_fails_nothing(
@@ -462,6 +474,7 @@ def test_the_commands_from_the_start(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert "yardstick, onnx, fp32" in listed and "1 export, " in listed
     assert "of at most 500 MB" in listed
     assert '"network": "yardstick"' in run("cache", "--json")
+    assert "'clear' prints no JSON" in run("cache", "clear", "--json", status=2)
     assert run("cache", "clear").startswith("Removed 1 export (")
     assert "0 exports" in run("cache")
     assert "'much' is no size" in run(*export_it, "--cache-size", "much", status=2)

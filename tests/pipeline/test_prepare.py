@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from types import SimpleNamespace
+
 import pytest
 
 from mvdeploy import devices, engines, export, models
@@ -37,3 +40,14 @@ def test_what_an_engine_prefers_the_format_has(engine: str) -> None:
             chosen = engines.preferred(engine, format_name, precision)
             options = export.options(format_name, chosen, precision=precision)
             export.check_options(format_name, options)
+
+
+def test_cases_of_one_name_are_fed_each_from_its_own_files(tmp_path: Path) -> None:
+    """Two cases of one file are called a and a-2."""
+    two = SimpleNamespace(inputs=(SimpleNamespace(name="image"), SimpleNamespace(name="extra")))
+    paths = [
+        path
+        for slug in ("a", "a-2")
+        for path in prepare.input_files(tmp_path, slug, two).values()  # type: ignore[arg-type]
+    ]
+    assert len(set(paths)) == 4

@@ -114,8 +114,11 @@ def test_a_file_is_run_by_each_chosen_engine_that_has_its_format(twin: str) -> N
     ("choice", "message"),
     [
         (Choice(HOST, engines=("onnxruntme",)), "no engine 'onnxruntme'"),
-        (Choice(HOST, engines=("coreml",)), "this machine has no engine 'coreml'"),
-        (Choice(HOST, ("onnx",), engines=("executorch",)), "No engine of this device runs"),
+        (Choice(HOST, engines=("coreml",)), "'coreml' cannot be used on this machine"),
+        (
+            Choice(HOST, ("onnx",), engines=("executorch",)),
+            "executorch cannot run the format",
+        ),
         (Choice(HOST, ("tflight",)), "tflight"),
         (Choice(HOST, ("pytorch",), ("int8",), (ALL,)), "No engine of this machine can do that"),
     ],

@@ -24,6 +24,8 @@ FILES = {
         *(f"figures/{n}.png" for n in ("latency", "categories", "modules", "timeline")),
     },
     "json": {"report.json"},
+    "perfetto": {"timelines/a.perfetto.json", "timelines/b.perfetto.json"},
+    "speedscope": {"timelines/a.speedscope.json", "timelines/b.speedscope.json"},
     "terminal": {"report.txt"},
     "png": {f"figures/{n}.png" for n in ("latency", "categories", "modules", "timeline")},
 }
@@ -121,7 +123,7 @@ def test_what_a_renderer_declares_is_true(
 
 
 LIGHT = [
-    *("", ".prose", ".document", ".figures"),
+    *("", ".prose", ".document", ".figures", ".ci.junit", ".ci.github"),
     *(f".renderers.{name}" for name in FILES),
 ]
 

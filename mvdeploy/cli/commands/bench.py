@@ -45,7 +45,8 @@ def command(
 ) -> int:
     """Measure models, or exported files, and write a report.
 
-    A FILE is one that 'mvdeploy export' wrote, or anyone else: .onnx, .ort, .pte, .pt2, .mlpackage.
+    A FILE is one that 'mvdeploy export' wrote, or anyone else: .onnx, .ort, .pte, .pt2, .tflite,
+    .mlpackage.
 
     Cases of one run take turns, so that two patch configurations are compared under the same
     conditions. Results are saved after every session in DIR/<run>.

@@ -8,6 +8,7 @@ import json
 import click
 
 from mvdeploy.cli import options
+from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.text_format import clean, count
 
@@ -24,6 +25,8 @@ def command(action: str, as_json: bool) -> None:
     longest goes when more than 2GB are kept; MVDEPLOY_CACHE_SIZE says another size, and
     MVDEPLOY_CACHE another folder.
     """
+    if as_json and action != "list":
+        raise UsageError(f"'{action}' prints no JSON.", "Leave --json out.")
     shelf = Shelf()
     if action == "path":
         click.echo(shelf.folder)
@@ -58,7 +61,7 @@ def _list(shelf: Shelf, as_json: bool) -> None:
     total = sum(size for _, _, size, _ in entries)
     click.echo(
         f"{count(len(entries), 'export')}, {total / 1e6:.1f} MB of at most "
-        f"{shelf.size / 1e6:,.0f} MB, in {shelf.folder}"
+        f"{shelf.size / 1e6:,.0f} MB, in {clean(str(shelf.folder))}"
     )
 
 

@@ -115,6 +115,11 @@ def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str
             "Saved results are not held against --fail-on or --require-reliable.",
             "Use 'mvdeploy bench --baseline FILE' for that, or compare the exported files.",
         )
+    if given["junit"] or given["github_summary"]:
+        raise UsageError(
+            "Of saved results there are no checks for --junit or --github-summary.",
+            "Leave it out, or compare the exported files.",
+        )
     from mvdeploy.pipeline.compare import compare_results
 
     comparisons = compare_results(Path(results[0]), Path(results[1]))

@@ -23,6 +23,14 @@ def _listed() -> str:
 @click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
 @click.option("--format", "formats", multiple=True, metavar="NAME", help=_listed())
 @click.option(
+    "--case",
+    "cases",
+    multiple=True,
+    metavar="LETTER|NAME",
+    help="Write timelines of this case only: its letter in reports, or its folder's name. Repeat "
+    "it for several. [default: all]",
+)
+@click.option(
     "-o",
     "--output",
     type=click.Path(path_type=Path),
@@ -32,7 +40,11 @@ def _listed() -> str:
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; write nothing.")
 @options.debug
 def command(
-    runs: tuple[Path, ...], formats: tuple[str, ...], output: Path | None, as_json: bool
+    runs: tuple[Path, ...],
+    formats: tuple[str, ...],
+    cases: tuple[str, ...],
+    output: Path | None,
+    as_json: bool,
 ) -> None:
     """Render saved results again: DIR is a folder that 'mvdeploy bench' or 'study' wrote.
 
@@ -40,14 +52,21 @@ def command(
     """
     from mvdeploy.pipeline.report import STUDY, render, view
 
+    if as_json and cases:
+        raise UsageError("--json prints all cases of a run.", "Leave --case or --json out.")
     for folder in runs:
         if (folder / STUDY).is_file():
+            if cases:
+                raise UsageError(
+                    f"{folder} is a study, which has no timelines.",
+                    "Leave --case out; the runs in its folder 'runs' have them.",
+                )
             _render_study(folder, formats, _place(folder, runs, output), as_json)
             continue
         if as_json:
             click.echo(report.renderer("json").text(view(folder)))
             continue
-        for path in render(folder, formats or None, _place(folder, runs, output)):
+        for path in render(folder, formats or None, _place(folder, runs, output), cases):
             click.echo(path)
 
 

@@ -7,10 +7,13 @@ import gc
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
+from unittest import mock
 
 import coremltools as ct
 import numpy as np
 import torch
+from coremltools.converters.mil.mil import Program
+from coremltools.converters.mil.mil.passes.pass_pipeline import PassPipelineManager
 from coremltools.models.ml_program.experimental.torch import debugging_utils
 from torch import Tensor
 from torch.export import ExportedProgram
@@ -77,7 +80,7 @@ def convert(
     results = [node.meta["val"] for node in program.graph.output_node().args[0]]
     shapes = [tuple(value.shape) for value in results]
     first, *others = zip(subject.inputs, subject.examples, strict=True)
-    with _own_garbage():
+    with _own_garbage(), _checked_once():
         model, mapping = debugging_utils.convert_and_retrieve_op_mapping(
             program,
             inputs=[_input(*first, image), *(_input(*other, None) for other in others)],
@@ -109,8 +112,7 @@ def traced(subject: Subject) -> ExportedProgram:
     program = torch.export.export(subject.network, subject.examples)
     _float32_regions.mark(program)
     program = subject.rewrite(subject.alter.traced(program))
-    functional: ExportedProgram = rewritings.apply(program, REWRITINGS).run_decompositions({})
-    return functional
+    return rewritings.apply(program, REWRITINGS)
 
 
 def whole(subject: Subject) -> ExportedProgram:
@@ -143,6 +145,26 @@ def _own_garbage() -> Iterator[None]:
     finally:
         if not kept:  # else somebody else has frozen what is theirs
             gc.unfreeze()
+
+
+@contextmanager
+def _checked_once() -> Iterator[None]:
+    """Have coremltools check a program after its passes, not also after each, and print none.
+
+    That is an eighth of a conversion. Names of modules are checked where they are read.
+    """
+    apply = PassPipelineManager.apply_pipeline
+
+    def applied(program: Program, pipeline: Any) -> None:
+        with (
+            mock.patch.object(Program, "validate"),
+            mock.patch.object(Program, "__str__", lambda _: ""),
+        ):
+            apply(program, pipeline)
+        program.validate()
+
+    with mock.patch.object(PassPipelineManager, "apply_pipeline", staticmethod(applied)):
+        yield
 
 
 def _computed(precision: str, program: ExportedProgram) -> Any:

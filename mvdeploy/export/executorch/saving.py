@@ -9,7 +9,8 @@ that the pass then leaves as it is; the other is attention with its mask, which 
 
 Every pass copies for every node the history of the copies before it. The histories are never
 changed, so that sharing them is enough. Every graph is written as Python code and compiled; that is
-put off until one is called.
+put off until one is called. Decompositions trace the whole program anew, too: they are left out
+where it has none of the operators that are to be written otherwise.
 """
 
 from __future__ import annotations
@@ -102,6 +103,7 @@ def saved() -> Iterator[None]:
         EngineError: this ExecuTorch or torch has not what is left out.
     """
     try:
+        from torch.export import ExportedProgram
         from torch.fx import GraphModule, traceback
 
         kinds = {
@@ -111,6 +113,7 @@ def saved() -> Iterator[None]:
         replaced: list[tuple[Any, str, Any]] = [
             (traceback, "copy", SimpleNamespace(copy=copy.copy, deepcopy=list)),
             (GraphModule, "recompile", _compiled_when_called(GraphModule.recompile)),
+            (ExportedProgram, "run_decompositions", _if_any(ExportedProgram.run_decompositions)),
             *((kind, "call", _if_needed(kind.call, needs)) for kind, needs in kinds.items()),
         ]
     except (ImportError, AttributeError) as error:
@@ -138,6 +141,21 @@ def _if_needed(real: Callable[..., Any], needs: Needs) -> Callable[[Any, fx.Grap
         return PassResult(graph, False)
 
     return call
+
+
+def _if_any(real: Callable[..., Any]) -> Callable[..., Any]:
+    """Return what decomposes a program, but where it was decomposed and has nothing of a table."""
+
+    @functools.wraps(real)
+    def run(program: Any, table: Any = None, **options: Any) -> Any:
+        from executorch.exir.graph_module import contains_any_call_fn_target_op
+
+        decomposed = program.dialect == "ATEN" and bool(table) and not options
+        if decomposed and not contains_any_call_fn_target_op(program.graph_module, table):
+            return program
+        return real(program, table, **options)
+
+    return run
 
 
 def _compiled_when_called(real: Callable[[Any], Any]) -> Callable[[Any], Any]:

@@ -7,6 +7,7 @@ the program. What it prints meanwhile is about the missing native module, and is
 from __future__ import annotations
 
 import dataclasses
+import functools
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -107,7 +108,7 @@ def load(path: Path) -> Program:
         )
     try:
         with quiet(errors=True):
-            return _load(path)
+            return _load(path, _state(path))
     except (MvdeployError, MemoryError):
         raise
     except Exception as error:  # coremltools, its C++ parts and protobuf raise all kinds
@@ -115,7 +116,20 @@ def load(path: Path) -> Program:
         raise EngineError(f"{path} cannot be read ({cause}).", _EXPORT_AGAIN) from error
 
 
-def _load(path: Path) -> Program:
+def _state(path: Path) -> tuple[tuple[str, int, int, int], ...]:
+    """Return what is other where a package is another one: files, sizes and when they changed.
+
+    coremltools writes the list of its parts, Manifest.json, whenever it reads a package.
+    """
+    found = ((str(part), part.lstat()) for part in sorted(path.rglob("*")))
+    return tuple(
+        (name, stat.st_ino, stat.st_size, 0 if name.endswith("Manifest.json") else stat.st_mtime_ns)
+        for name, stat in found
+    )
+
+
+@functools.lru_cache(maxsize=1)  # an export is read four times
+def _load(path: Path, _: object) -> Program:
     import_coremltools()
     import coremltools
     from coremltools.converters.mil.frontend.milproto import load as milproto

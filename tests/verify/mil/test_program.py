@@ -8,6 +8,7 @@ import subprocess
 import sys
 import warnings
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -45,6 +46,23 @@ def test_an_operator_takes_what_others_made(small_package):
     for operation in mil.operations(small_package("fp32")):
         assert {value.name for value in operation.inputs} <= made
         made |= {value.name for value in operation.outputs}
+
+
+def test_a_package_is_read_once_until_it_changes(small_package, tmp_path):
+    path = tmp_path / "a.mlpackage"
+    shutil.copytree(small_package("fp16"), path)
+    first = mil.load(path)
+    assert mil.load(path) is first
+    weights = path / INSIDE / "weights/weight.bin"
+    data = bytearray(weights.read_bytes())
+    data[-3] ^= 0x40  # as many bytes as before
+    weights.write_bytes(data)
+    again = mil.load(path)
+    assert any((first.constants[n] != again.constants[n]).any() for n in _arrays(first))
+
+
+def _arrays(program):
+    return [name for name, value in program.constants.items() if isinstance(value, np.ndarray)]
 
 
 class Scaled(nn.Module):

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import IO, cast
 
 import mvdeploy
+from mvdeploy import started
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
@@ -160,6 +161,7 @@ class HostLink(Link):
                 stderr=output_file,
                 bufsize=0,
                 start_new_session=True,
+                env=started.environment(),
             )
         except OSError as error:
             raise RunnerFailed(

@@ -11,7 +11,7 @@ import os
 import subprocess
 from pathlib import Path
 
-from mvdeploy import files
+from mvdeploy import files, started
 from mvdeploy.errors import EngineError
 from mvdeploy.links.families.host import python_runner, readings
 from mvdeploy.records import Rate, Rates, Reading
@@ -69,7 +69,7 @@ def name_of(rate: Rate) -> str:
 
 def _measured(threads: int) -> list[Rate]:
     command = (*python_runner("mvdeploy.runners.rates"), str(threads))
-    environment = {**os.environ, "OMP_NUM_THREADS": str(threads)}
+    environment = {**started.environment(), "OMP_NUM_THREADS": str(threads)}
     try:
         done = subprocess.run(
             command, capture_output=True, text=True, timeout=_LIMIT_S, env=environment, check=True

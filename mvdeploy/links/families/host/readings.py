@@ -13,6 +13,7 @@ from pathlib import Path
 
 import psutil
 
+from mvdeploy import started
 from mvdeploy.links import kernel
 from mvdeploy.links.gather import reading
 from mvdeploy.records import UNAVAILABLE, DeviceState, Reading
@@ -65,7 +66,7 @@ def state(root: Path = _ROOT) -> DeviceState:
         **_counters(root),
         **_quota(root),
         **_condition(),
-        "environment": kernel.environment(os.environ),
+        "environment": kernel.environment(started.environment()),
         **_background(),
     }
     return DeviceState(datetime.datetime.now(datetime.UTC).isoformat(), readings)
