@@ -103,7 +103,9 @@ def _models() -> tuple[Reader, ...]:
         ("onnx", "net.onnx", "net.onnx"),
         ("pt2", "net.pt2", "net.pt2"),
         ("pte", "net.pte", "net.pte"),
+        ("tflite", "net.tflite", "net.tflite"),
         ("mlpackage", "net.mlpackage", "net.mlpackage/**/*"),
+        ("tflite of others", "others.tflite", "others.tflite"),
         ("ort", "plain.ort", "plain.ort"),
         ("onnx with outer data", "outer.onnx", "outer.*"),
     ):
