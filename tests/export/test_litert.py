@@ -368,6 +368,21 @@ def test_damaged_files(made: Callable[..., Exported], tmp_path: Path, damage: st
     assert "\n" not in caught.value.message
 
 
+def test_an_operator_without_what_it_reads_is_refused(
+    made: Callable[..., Exported], tmp_path: Path
+) -> None:
+    """What it would be counted by is not there."""
+    model = schema.unpacked(made("silus", "int8").path.read_bytes())
+    graph = model.subgraphs[0]
+    summing = next(op for op in graph.operators if schema.kind(model, op) in reading._SUMS)
+    weight = graph.tensors[summing.inputs[1]]
+    weight.shape, weight.buffer = None, 0
+    path = tmp_path / "a.tflite"
+    path.write_bytes(schema.packed(model))
+    with pytest.raises(UsageError, match="is damaged"):
+        export.read_file(path)
+
+
 @given(data=st.data())
 def test_flipped_bits_end_in_a_sentence(made: Callable[..., Exported], data: st.DataObject) -> None:
     """Also those that lead offsets out of the file, or make a length four billion."""

@@ -74,6 +74,7 @@ def _facts(model: Any) -> FileFacts:
     metadata = {schema.text(entry.name) for entry in model.metadata or []}
     operators, modules = _placed(model, graph, own=_OWN in metadata)
     told = "names of its tensors" if modules else SIGNATURE
+    counted = _counted(model, graph)  # here, where what is damaged is caught
     weights = [graph.tensors[i] for i in sorted(_weights(model, graph))]
     return FileFacts(
         inputs=tuple(_ends(model, graph, "inputs")),
@@ -84,7 +85,7 @@ def _facts(model: Any) -> FileFacts:
         precision=_precision(weights),
         parameters=sum(int(np.prod(tensor.shape)) for tensor in weights),
         versions={"schema": str(model.version), "made by": schema.text(model.description)},
-        count=lambda inputs: _counted(model, graph),
+        count=lambda inputs: counted,
     )
 
 
