@@ -71,6 +71,7 @@ def _sum_right(model: str) -> Callable[[Path], None]:
         total = files.sha256(folder / model)
         text = manifest.read_text()
         manifest.write_text(re.sub(r'("sha256": )"[0-9a-f]+"', rf'\1"{total}"', text, count=1))
+        _without_checksums(folder)  # its own would no longer hold
 
     return reseal
 

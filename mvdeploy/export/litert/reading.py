@@ -63,10 +63,15 @@ def read(path: Path) -> FileFacts:
     try:
         return _facts(schema.unpacked(data))
     except Exception as error:  # whatever offsets that lead nowhere end in
-        raise UsageError(
-            f"{path} is damaged, or of a version of LiteRT that is not known here.",
-            "Export the model again, or fetch the file again.",
-        ) from error
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> UsageError:
+    """Word the error for a file that cannot be followed."""
+    return UsageError(
+        f"{path} is damaged, or of a version of LiteRT that is not known here.",
+        "Export the model again, or fetch the file again.",
+    )
 
 
 def _facts(model: Any) -> FileFacts:
