@@ -3,8 +3,9 @@
     python -m benchmarks.support [--shard 0/2] [--networks NAME ...] [--formats NAME ...]
 
 Exports every network of the list at its own image size, with seeded weights, to every format; each
-file is verified as ``mvdeploy export`` does. To ExecuTorch they are exported twice, the second time
-as their classes are written (``--formulation plain``), to count delegates. Adds a row for each to
+file is verified as ``mvdeploy export`` does. Delegates of ExecuTorch and LiteRT programs are
+counted; to ExecuTorch networks are exported twice, the second time as their classes are written
+(``--formulation plain``). Adds a row for each to
 ``mvdeploy/models/support.csv``; what stands there already is not done again, so that it can be
 stopped and started, and two shards may run at the same time. ``--latency`` measures, for those
 ExecuTorch programs that the rewriting has changed, how long the plain one takes beside it; nothing
@@ -31,7 +32,10 @@ from mvdeploy.models import support
 from mvdeploy.models.support import AGREES, CANNOT, DIFFERS, Support
 
 TABLE = Path(models.__file__).with_name(support.TABLE)
-FORMATS = ("onnx", "executorch", "coreml")
+FORMATS = ("onnx", "executorch", "litert", "coreml")
+DELEGATED = ("executorch", "litert")
+"""Formats whose programs say which operators are in delegates."""
+
 PLAIN = ("--formulation", "plain")
 PAIRED = (
     *("--no-breakdown", "--threads", "1"),
@@ -107,10 +111,12 @@ def tried(network: str, format_name: str, files: Path | None = None) -> Support:
         verified = made["verified"] or {}
         ratio = verified.get("ratio")
         row = Support(network, format_name, AGREES, ratio="" if ratio is None else f"{ratio:.2g}")
-        if format_name != "executorch":
+        if format_name not in DELEGATED:
             return row
         delegates, outside = _counts(made)
         row = row._replace(delegates=delegates, outside=outside)
+        if format_name != "executorch":
+            return row
         plain, _, _ = _export(folder / "plain", network, format_name, *PLAIN)
         if plain is None:
             return row

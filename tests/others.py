@@ -1,7 +1,9 @@
-"""Model files as others make them: by hand, by torch, by ONNX Runtime's tools, by coremltools."""
+"""Model files as others make them: by hand, by torch, by the tools of others."""
 
 from __future__ import annotations
 
+import contextlib
+import io
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
@@ -214,6 +216,14 @@ def by_executorch(folder: Path) -> None:
     program = torch.export.export(net(), (torch.zeros(1, 3, 32, 32),))
     lowered = to_edge_transform_and_lower(program, partitioner=[XnnpackPartitioner()])
     (folder / "net.pte").write_bytes(lowered.to_executorch().buffer)
+
+
+def by_litert(path: Path) -> None:
+    """Write the network as a LiteRT program, with litert-torch's own signature and names."""
+    import litert_torch
+
+    with contextlib.redirect_stdout(io.StringIO()):
+        litert_torch.convert(net(), (torch.zeros(1, 3, 32, 32),)).export(str(path))
 
 
 def by_coremltools(folder: Path) -> None:

@@ -42,6 +42,9 @@ session is opened) and has:
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is
     run on this machine.
+``MAY_CRASH``
+    whether a damaged file can end the process that runs it. Files that are opened are then run once
+    in a process of their own before. An engine without it returns from all files.
 ``ENVIRONMENT``
     the environment variables by which its kernels or threads are chosen, a tuple of names in which
     a ``*`` stands for any letters; an engine may lack it. See `chosen_by_environment`.

@@ -13,10 +13,11 @@ AGREES, DIFFERS, CANNOT = "agrees", "differs", "cannot"
 """The file computes what the network does; it does not; there is none, for a reason."""
 
 DELEGATES = (
-    "delegates / operators that none took; plain: of the network as its class is written, and "
-    "where it was measured, how many times as long one inference of it took, with the interval"
+    "delegates / operators that none took; plain: ExecuTorch's of the network as its class is "
+    "written, and where it was measured, how many times as long one inference of it took, with the "
+    "interval"
 )
-"""What the numbers of an ExecuTorch program mean."""
+"""What the numbers of programs mean that run in delegates."""
 
 
 class Support(NamedTuple):
@@ -26,9 +27,9 @@ class Support(NamedTuple):
         network: as it is typed; with its task, if that is not the usual: ``mobilevit_xs detect``.
         format: of the file.
         outcome: `AGREES`, `DIFFERS` or `CANNOT`.
-        delegates: of an ExecuTorch program; empty for other formats.
+        delegates: of an ExecuTorch or LiteRT program; empty for other formats.
         outside: operators of it that no delegate took.
-        plain_delegates: the same of the network as its class is written.
+        plain_delegates: the same of the network as its class is written, in ExecuTorch.
         plain_outside: and of that.
         plain_latency: its latency by that of the other: paired, measured on a host.
         plain_low: lower bound of it, at 95 %.

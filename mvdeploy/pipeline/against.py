@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from mvdeploy import export, models, precisions
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import trial
 from mvdeploy.pipeline.files import Opened, demand_inputs, demand_runnable, of_network, opened
 from mvdeploy.records import Artifact, FileInputs, ModelSpec, Parity
 
@@ -111,6 +112,7 @@ def compare_network(
 def _runnable(path: Path, said: FileInputs | None) -> Opened:
     file = opened(path, said)
     demand_runnable(path, file.artifact)
+    trial.demand_survived(path, file.artifact)
     return file
 
 

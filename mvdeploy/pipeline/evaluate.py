@@ -14,6 +14,7 @@ import mvdeploy
 from mvdeploy import datasets, tasks
 from mvdeploy.datasets import Data
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import trial
 from mvdeploy.pipeline.evaluation import Request, programs, shards
 from mvdeploy.pipeline.evaluation.counting import Counts, agreement
 from mvdeploy.pipeline.evaluation.judging import Judge
@@ -136,6 +137,8 @@ def _subjects(request: Request) -> tuple[list[Subject], list[str]]:
             continue
         file = (opened if here else measurable)(source, request.said, request.network)
         demand_runnable(file.path, file.artifact)
+        if here:
+            trial.demand_survived(file.path, file.artifact)
         files.append(file)
         asked = (request.task, request.weights, request.model)
         made.append(programs.of_file(file, *asked, demanded=not made))

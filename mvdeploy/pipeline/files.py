@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from mvdeploy import export, models, tasks
 from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.models import feeding
-from mvdeploy.pipeline import origin
+from mvdeploy.pipeline import origin, trial
 from mvdeploy.records import Artifact, FileInputs, Finding, Level, ModelSpec, codec
 from mvdeploy.records.tensor import ANY_SHAPE
 
@@ -68,6 +68,7 @@ def load_runnable(path: Path) -> Artifact:
     Raises:
         UsageError: see `mvdeploy.export.read`; or the file was lowered to a backend that only runs
             elsewhere.
+        EngineError: it ends the process that runs it.
     """
     artifact = export.read(path)
     if not artifact.spec.model:
@@ -76,6 +77,7 @@ def load_runnable(path: Path) -> Artifact:
             "Say what to compare with: 'mvdeploy verify FILE --against OTHER'.",
         )
     demand_runnable(path, artifact)
+    trial.demand_survived(path, artifact)
     return artifact
 
 

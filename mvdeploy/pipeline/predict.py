@@ -11,7 +11,7 @@ from mvdeploy import engines, export, links, tasks
 from mvdeploy.bench.case import Entry
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
-from mvdeploy.pipeline import connect, prepare
+from mvdeploy.pipeline import connect, prepare, trial
 from mvdeploy.pipeline.evaluation.programs import loaded
 from mvdeploy.pipeline.files import demand_runnable, measurable, opened
 from mvdeploy.records import Artifact, DeviceProfile, FileInputs, Finding, Job, JobModel, Warmup
@@ -135,6 +135,7 @@ def predict(
     feed = next(iter(inputs.feeds(taken, rule, fed).values()))
     if here:
         demand_runnable(path, artifact)
+        trial.demand_survived(path, artifact)
         on_step(f"{path.name}: run")
         engine, outputs = _on_host(path, artifact, feed)
     else:

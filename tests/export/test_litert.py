@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import flatbuffers
 import numpy as np
 import pytest
 import torch
@@ -366,6 +367,50 @@ def test_damaged_files(made: Callable[..., Exported], tmp_path: Path, damage: st
         export.read_file(path)
     assert "a.tflite" in caught.value.message
     assert "\n" not in caught.value.message
+    if damage != "no magic":  # which nobody who follows the offsets looks at
+        with pytest.raises(UsageError, match=r"a\.tflite is damaged"):
+            exporter.held_weights(path)
+
+
+def test_an_operator_without_what_it_reads_is_refused(
+    made: Callable[..., Exported], tmp_path: Path
+) -> None:
+    """What it would be counted by is not there."""
+    model = schema.unpacked(made("silus", "int8").path.read_bytes())
+    graph = model.subgraphs[0]
+    summing = next(op for op in graph.operators if schema.kind(model, op) in reading._SUMS)
+    weight = graph.tensors[summing.inputs[1]]
+    weight.shape, weight.buffer = None, 0
+    path = tmp_path / "a.tflite"
+    path.write_bytes(schema.packed(model))
+    with pytest.raises(UsageError, match="is damaged"):
+        export.read_file(path)
+
+
+def test_one_table_in_many_places_is_not_followed() -> None:
+    """Of some kilobytes, a million tensors would be made."""
+    from ai_edge_litert import schema_py_generated as generated
+
+    builder = flatbuffers.Builder()
+
+    def often(start: Callable[..., Any], table: int) -> int:
+        start(builder, 1000)
+        for _ in range(1000):
+            builder.PrependUOffsetTRelative(table)
+        return builder.EndVector()
+
+    generated.TensorStart(builder)
+    tensors = often(generated.SubGraphStartTensorsVector, generated.TensorEnd(builder))
+    generated.SubGraphStart(builder)
+    generated.SubGraphAddTensors(builder, tensors)
+    graphs = often(generated.ModelStartSubgraphsVector, generated.SubGraphEnd(builder))
+    generated.ModelStart(builder)
+    generated.ModelAddSubgraphs(builder, graphs)
+    builder.Finish(generated.ModelEnd(builder), file_identifier=schema.IDENTIFIER)
+    data = bytes(builder.Output())
+    assert len(data) < 10_000
+    with pytest.raises(ValueError, match="more tensors and operators than there is room for"):
+        schema.unpacked(data)
 
 
 @given(data=st.data())

@@ -13,6 +13,8 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from tests.robustness import forms_tflite
+
 Damage = Callable[[bytes, random.Random], bytes]
 
 
@@ -297,5 +299,6 @@ _FORMS: dict[str, dict[str, Damage]] = {
     "txt": _TEXT,
     **dict.fromkeys(("pt", "ckpt", "pt2"), _ZIP),
     "pte": {"weight": weight},
+    "tflite": {"field": forms_tflite.field, "weight": weight},
     "ort": {"weight": weight},
 }

@@ -77,6 +77,17 @@ def _executorch(path: Path, feed: np.ndarray) -> Any:
     return [tensor.numpy() for tensor in method.execute([torch.from_numpy(feed)])]
 
 
+def _litert(path: Path, feed: np.ndarray) -> Any:
+    from ai_edge_litert.interpreter import Interpreter
+
+    # From memory, so that it is checked before it is followed.
+    interpreter = Interpreter(model_content=path.read_bytes(), num_threads=1)
+    interpreter.allocate_tensors()
+    interpreter.set_tensor(interpreter.get_input_details()[0]["index"], feed)
+    interpreter.invoke()
+    return [interpreter.get_tensor(about["index"]) for about in interpreter.get_output_details()]
+
+
 def _coreml(path: Path, feed: np.ndarray) -> Any:
     # Nothing else than mvdeploy's interpreter runs these here.
     from mvdeploy.engines import SessionRequest
@@ -92,5 +103,6 @@ _ENGINES = {
     ".ort": _onnxruntime,
     ".pt2": _torch,
     ".pte": _executorch,
+    ".tflite": _litert,
     ".mlpackage": _coreml,
 }

@@ -71,6 +71,7 @@ FORMATS = {
     "onnx": "net.onnx",
     "pytorch": "net.pt2",
     "executorch": "net.pte",
+    "litert": "net.tflite",
     "coreml": "net.mlpackage",
 }
 
@@ -140,7 +141,7 @@ def made() -> None:
     _checkpoints(folder)
     _pictures(folder)
     _timm(folder)
-    _onnx(folder)
+    _of_others(folder)
 
 
 def _checkpoints(folder: Path) -> None:
@@ -202,8 +203,9 @@ def _timm(folder: Path) -> None:
     (folder / "timm/config.json").write_text(json.dumps(config, indent=2))
 
 
-def _onnx(folder: Path) -> None:
+def _of_others(folder: Path) -> None:
     from tests import others
 
     others.by_hand(folder)
     others.optimised_for_ort(folder / "plain.onnx", folder / "plain.ort")
+    others.by_litert(folder / "others.tflite")

@@ -54,4 +54,4 @@ def _show_support(as_json: bool) -> None:
     for line in lines:
         table.add_row(*line)
     console().print(table)
-    click.echo(f"ExecuTorch: {support.DELEGATES}.")
+    click.echo(f"ExecuTorch and LiteRT: {support.DELEGATES}.")

@@ -49,6 +49,7 @@ FORMATS = ("litert",)
 PACKAGES = (PACKAGE,)
 RUNNERS = ("host", "native")
 RUNNING_SUMS = ("fp16",)
+MAY_CRASH = True
 TIE = 0.76
 """See `mvdeploy.verify.emulated`: XNNPACK makes whole numbers of another scale by a factor of eight
 bits after the point, which is a quarter of a step off at most."""
@@ -438,7 +439,7 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
 
     try:
         interpreter = Interpreter(
-            model_path=str(request.path),
+            model_content=request.path.read_bytes(),  # by its path it would not be checked
             num_threads=request.threads,
             experimental_preserve_all_tensors=True,
             experimental_op_resolver_type=OpResolverType.BUILTIN_WITHOUT_DEFAULT_DELEGATES,
@@ -448,7 +449,7 @@ def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, T
         interpreter.get_signature_runner(signature)(**request.inputs)
         places = {about["name"]: about["index"] for about in interpreter.get_tensor_details()}
         return {name: interpreter.get_tensor(places[name]) for name in names if name in places}
-    except (ValueError, RuntimeError, KeyError, StopIteration) as error:
+    except (OSError, ValueError, RuntimeError, KeyError, StopIteration) as error:
         reason = " ".join(str(error).split())[:300].rstrip(". ")
         raise EngineError(
             f"LiteRT {version()} cannot show the tensors of {request.path.name} ({reason}).",

@@ -148,10 +148,17 @@ def _moving(operators: Sequence[Operator], inputs: Iterable[str]) -> tuple[Opera
 
 
 def held_weights(path: Path) -> frozenset[str]:
-    """Return the sha256 of every constant tensor that a program holds."""
-    from mvdeploy.export.litert import schema
+    """Return the sha256 of every constant tensor that a program holds.
 
-    return schema.held(path.read_bytes())
+    Raises:
+        UsageError: it is damaged.
+    """
+    from mvdeploy.export.litert import reading, schema
+
+    try:
+        return schema.held(path.read_bytes())
+    except Exception as error:  # see `reading.read`
+        raise reading.damaged(path) from error
 
 
 def quantised(options: export.Options) -> Target:

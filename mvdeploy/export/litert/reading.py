@@ -63,10 +63,15 @@ def read(path: Path) -> FileFacts:
     try:
         return _facts(schema.unpacked(data))
     except Exception as error:  # whatever offsets that lead nowhere end in
-        raise UsageError(
-            f"{path} is damaged, or of a version of LiteRT that is not known here.",
-            "Export the model again, or fetch the file again.",
-        ) from error
+        raise damaged(path) from error
+
+
+def damaged(path: Path) -> UsageError:
+    """Word the error for a file that cannot be followed."""
+    return UsageError(
+        f"{path} is damaged, or of a version of LiteRT that is not known here.",
+        "Export the model again, or fetch the file again.",
+    )
 
 
 def _facts(model: Any) -> FileFacts:
@@ -74,6 +79,7 @@ def _facts(model: Any) -> FileFacts:
     metadata = {schema.text(entry.name) for entry in model.metadata or []}
     operators, modules = _placed(model, graph, own=_OWN in metadata)
     told = "names of its tensors" if modules else SIGNATURE
+    counted = _counted(model, graph)  # here, where what is damaged is caught
     weights = [graph.tensors[i] for i in sorted(_weights(model, graph))]
     return FileFacts(
         inputs=tuple(_ends(model, graph, "inputs")),
@@ -84,7 +90,7 @@ def _facts(model: Any) -> FileFacts:
         precision=_precision(weights),
         parameters=sum(int(np.prod(tensor.shape)) for tensor in weights),
         versions={"schema": str(model.version), "made by": schema.text(model.description)},
-        count=lambda inputs: _counted(model, graph),
+        count=lambda inputs: counted,
     )
 
 

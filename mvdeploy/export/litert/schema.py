@@ -12,15 +12,30 @@ import numpy as np
 IDENTIFIER = b"TFL3"
 """Stands in a file behind the first offset."""
 
+_OFFSET = 4
+"""Bytes in a file that lead to a tensor or an operator."""
+
 _VERSION = 3
 """Of the operators QUANTIZE and DEQUANTIZE, which take and make half precision too."""
 
 
 def unpacked(data: bytes) -> Any:
-    """Return a file as objects (``ModelT``)."""
+    """Return a file as objects (``ModelT``).
+
+    Raises:
+        ValueError: it names more than it can hold; what else is damaged ends in errors of any kind.
+    """
     from ai_edge_litert import schema_py_generated as schema
 
-    return schema.ModelT.InitFromObj(schema.Model.GetRootAs(data))
+    model = schema.Model.GetRootAs(data)
+    named = 0
+    for number in range(model.SubgraphsLength()):
+        graph = model.Subgraphs(number)
+        named += 1 + graph.TensorsLength() + graph.OperatorsLength()
+        # The same table may stand in many places, which would be as many objects.
+        if named * _OFFSET > len(data):
+            raise ValueError("it names more tensors and operators than there is room for")
+    return schema.ModelT.InitFromObj(model)
 
 
 def packed(model: Any) -> bytes:
