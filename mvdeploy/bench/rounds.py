@@ -19,6 +19,7 @@ from mvdeploy.bench.sessions import LEAST_GROUPS, Clock, Listener, Work, narrow_
 from mvdeploy.links import Link
 from mvdeploy.records import Comparison, PairGroup, Plan, SessionPair
 from mvdeploy.stats import paired
+from mvdeploy.text_format import count
 
 Pair = tuple[str, str]
 
@@ -83,7 +84,7 @@ class Rounds:
             work, counts = self._works[index], wanted[index]
             if counts is not None:
                 before = {run.entry.slug: len(run.sessions) for run in work.runs}
-                work.session(counts)
+                work.session(counts, _title(work) if len(self._works) > 1 else "")
                 for run in work.runs:
                     if len(run.sessions) > before[run.entry.slug] and run.sessions[-1].steady:
                         made[run.entry.slug] = position
@@ -172,3 +173,10 @@ class Rounds:
             if a in made and b in made:
                 of_a, of_b = (len(runs[slug].sessions) - 1 for slug in pair)
                 self._pairs.setdefault(pair, []).append(SessionPair(of_a, of_b, made[a], made[b]))
+
+
+def _title(work: Work) -> str:
+    """Return whose sessions these are."""
+    entry = work.runs[0].entry
+    threads = count(entry.threads, "thread") if entry.threads else ""
+    return " ".join(filter(None, (entry.model.engine, threads)))

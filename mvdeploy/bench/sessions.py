@@ -238,10 +238,15 @@ class Work:
         """Say whether a comparison has gone on for long enough; without groups, by time alone."""
         return narrow_enough(groups, self._plan, self._pairs_s, 2 * self._longest_s)
 
-    def session(self, counts: Sequence[int]) -> None:
-        """Run one session of all cases; those that do not survive it are given up."""
+    def session(self, counts: Sequence[int], of: str = "") -> None:
+        """Run one session of all cases; those that do not survive it are given up.
+
+        Args:
+            counts: how often each runs in its blocks.
+            of: whose session it is, where several take turns.
+        """
         began = self._clock()
-        name = f"session {self._number + 1}"
+        name = f"{f'{of}: ' if of else ''}session {self._number + 1}"
         self._listener.step(name)
         try:
             self.runs = self._together(self.runs, counts)

@@ -241,6 +241,10 @@ def core_numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
+_MOST_NUMBERS = 64
+"""Numbers of threads in one run."""
+
+
 def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
     """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
 
@@ -262,6 +266,11 @@ def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
                 f"'{text}' has no number of threads in it.", "Give the smaller number first."
             )
         numbers += range(int(ends[0]), int(ends[1]) + 1)
+    if len({*numbers}) > _MOST_NUMBERS:
+        raise UsageError(
+            f"These are {len({*numbers})} numbers of threads, and each makes cases of its own.",
+            f"Give {_MOST_NUMBERS} at most, such as --threads 1 --threads 2 --threads 4.",
+        )
     return tuple(dict.fromkeys(numbers))
 
 
@@ -461,8 +470,18 @@ def _demand_files_are(request: Request) -> None:
     """Refuse formats and precisions that none of the files has, which are measured as they are.
 
     Raises:
-        UsageError: names the first of them.
+        UsageError: names the first of them, or an option that is about exporting.
     """
+    exporting = {
+        "--portable": request.portable,
+        "--keep-float": request.keep_float,
+        "--calibrate": request.wish != type(request.wish)(),
+    }
+    for flag in (flag for flag, given in exporting.items() if given):
+        raise UsageError(
+            f"Exported files are measured as they are, and {flag} says how networks are exported.",
+            f"Leave {flag} out, or give a network.",
+        )
     artifacts = [artifact for _, artifact in request.files]
     asked = (
         ("--format", request.formats, {artifact.format for artifact in artifacts}),

@@ -64,6 +64,16 @@ def test_engines_never_share_a_process_and_take_turns(make_link: Any, heard: Hea
     assert len(rounds) == 4
     assert all(sorted(one) == [0, 1, 2] for one in rounds)
     assert rounds[1] == rounds[0][::-1] and rounds[3] == rounds[2][::-1]
+    told = [text for text, _ in heard.of("step") if "session" in text]
+    assert sorted(told[:3]) == [f"{name}: session 1" for name in ("fast", "slow", "third")]
+
+
+def test_numbers_of_threads_are_told_apart(make_link: Any, heard: Heard) -> None:
+    one, two = entries("one", "one")
+    swept = [dataclasses.replace(one, threads=1), dataclasses.replace(two, threads=2)]
+    measure(swept, make_link(), PLAN, heard.listener)
+    told = {text for text, _ in heard.of("step") if text.endswith("session 1")}
+    assert told == {"one 1 thread: session 1", "one 2 threads: session 1"}
 
 
 def test_the_first_is_held_against_each_other_one_of_its_group(

@@ -92,6 +92,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--threads", "0"], "'0'"),
         (["bench", "--threads", "4-2"], "4-2"),
         (["bench", "--threads", "two"], "two"),
+        (["bench", "--threads", "1-100"], "100 numbers of threads"),
         (["compare", "mobilevit_xxs", "--threads", "1-3"], "Two are compared at a time"),
         (["compare", "mobilevit_xxs", "--threads", "1-2"], "the same number of threads"),
         (["study", "table6", "--threads", "1-2"], "one number of threads"),

@@ -144,6 +144,10 @@ def test_what_would_be_ignored_is_refused(mvdeploy: Mvdeploy) -> None:
     )
     done = mvdeploy("bench", "model.onnx", "--format", "litert", "--precision", "fp32", *QUICK)
     assert done.returncode == 2 and "none is in litert" in done.stderr
+    for exporting in (("--portable",), ("--keep-float", "head*"), ("--calibrate", "4")):
+        done = mvdeploy("bench", "model.onnx", *exporting, *QUICK)
+        assert done.returncode == 2
+        assert f"{exporting[0]} says how networks are exported." in done.stderr
     done = mvdeploy("bench", "model.onnx", *words[2:], "--kernel-mode", "builtin", *QUICK)
     assert done.returncode == 2
     assert "onnxruntime and openvino have no --kernel-mode." in done.stderr
