@@ -9,6 +9,7 @@ from __future__ import annotations
 import collections
 import dataclasses
 import functools
+import itertools
 from collections.abc import Iterable, Mapping, Sequence
 
 from mvdeploy import engines
@@ -49,7 +50,7 @@ class FindingGroup:
     Attributes:
         level: how much it matters.
         code: what was found.
-        lines: names of cases and what was found of them; no names for the run as a whole.
+        lines: which cases, and what was found of them; none for the run as a whole.
         remedy: what to do; empty when nothing is to be done.
     """
 
@@ -58,6 +59,9 @@ class FindingGroup:
     lines: tuple[tuple[str, str], ...]
     remedy: str
 
+
+_NAMED = 2
+"""Cases that are called by their names, and keys in a row that are listed one by one."""
 
 _FREE_THE_CORES = (
     "Close other programs, first of all one that is named here, or bind the run to free cores with "
@@ -560,6 +564,8 @@ def grouped(
 ) -> tuple[FindingGroup, ...]:
     """Put findings into words, those that differ only in case and figures together.
 
+    Of more than two cases their keys are said in the place of their names, as tables have both.
+
     Args:
         findings: of a view.
         cases: of that view.
@@ -567,11 +573,30 @@ def grouped(
     together: dict[tuple[Level, str, str], list[tuple[str, str]]] = {}
     for f in word_all(findings, cases):
         lines = together.setdefault((f.level, f.code, f.remedy), [])
-        lines.append((", ".join(f.subjects), f.sentence))
+        lines.append((_who(f.subjects, cases), f.sentence))
     return tuple(
         FindingGroup(level, code, tuple(lines), remedy)
         for (level, code, remedy), lines in together.items()
     )
+
+
+def _who(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:
+    """Return what a finding is about, shortly."""
+    if len(cases) <= _NAMED:
+        return ", ".join(subjects)
+    names = [case.name for case in cases]
+    if {*subjects} == {*names}:
+        return "All cases"
+    places = sorted(names.index(subject) for subject in subjects if subject in names)
+    # What follows one another has the same distance to its place in the list.
+    runs = [
+        [cases[place].key for _, place in run]
+        for _, run in itertools.groupby(enumerate(places), lambda pair: pair[1] - pair[0])
+    ]
+    listed = [[f"{keys[0]}–{keys[-1]}"] if len(keys) > _NAMED else keys for keys in runs]
+    ratios = {f"{b.name} ÷ {a.name}": f"{b.key} ÷ {a.key}" for a in cases for b in cases}
+    others = [ratios.get(subject, subject) for subject in subjects if subject not in names]
+    return ", ".join((*itertools.chain(*listed), *others))
 
 
 def ratio_text(estimate: RatioEstimate) -> str:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import string
+from collections.abc import Sequence
 from types import SimpleNamespace
 
 import pytest
@@ -243,3 +244,25 @@ def test_groups_share_a_remedy() -> None:
     (group,) = grouped(worded)
     assert [subject for subject, _ in group.lines] == ["A", "B"]
     assert "--warmup" in group.remedy
+
+
+@pytest.mark.parametrize(
+    ("subjects", "said"),
+    [
+        ("a", "A"),
+        ("cb", "B, C"),
+        ("abc", "A–C"),
+        ("abdefg", "A, B, D–G"),
+        ("gfedcba", "All cases"),
+        (("b ÷ a", "g ÷ c"), "B ÷ A, G ÷ C"),
+        (("b", "what is no case"), "B, what is no case"),
+        ((), ""),
+    ],
+)
+def test_many_cases_are_called_by_their_keys(subjects: Sequence[str], said: str) -> None:
+    device = device_with("macOS 14")
+    cases = [SimpleNamespace(name=n, key=n.upper(), device=device) for n in "abcdefg"]
+    found = Finding("drift", Level.WARNING, GRADED)
+    worded = collect((), tuple((subject, (found,)) for subject in subjects))
+    (group,) = grouped(worded or collect((found,), ()), cases)  # type: ignore[arg-type]
+    assert [who for who, _ in group.lines] == [said]
