@@ -97,6 +97,11 @@ class CaseView:
         return _format(self.case)
 
     @property
+    def label(self) -> str:
+        """What was measured, without engine and precision, on one line."""
+        return clean(_label(self.case))
+
+    @property
     def precision(self) -> str:
         """The precision it computed in; empty when that is not known."""
         return _precision(self.case)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
@@ -14,7 +15,7 @@ from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
-from mvdeploy.report.wording import interval_text, ratio_text
+from mvdeploy.report.wording import called, interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
@@ -35,6 +36,9 @@ _NAMED = 2
 
 _MEDIANS = 8
 """Cases whose medians are listed; of more, the fastest and the slowest are, and a table has all."""
+
+_CALLED = 2
+"""Cases that sentences call by their names."""
 
 _LISTED = 4
 """Verdicts that are listed one by one when they are all the same."""
@@ -88,12 +92,33 @@ def _headline(view: View, case: CaseView) -> str:
 
 def comparisons(view: View) -> tuple[str, ...]:
     """Say of every comparison which case is faster, and how sure that is."""
-    return tuple(map(comparison, view.comparisons))
+    return tuple(comparison(compared, _naming(view)) for compared in view.comparisons)
 
 
-def comparison(compared: ComparisonView) -> str:
+Naming = Callable[[CaseView], str]
+"""Returns what a case is called in a sentence."""
+
+
+def _naming(view: View) -> Naming:
+    """Call many cases by their keys, which tables have beside the names."""
+    return _key if len(view.cases) > _CALLED else _name
+
+
+def _name(case: CaseView) -> str:
+    return case.name
+
+
+def _key(case: CaseView) -> str:
+    return case.key
+
+
+def _engine(case: CaseView) -> str:
+    return f"{clean(case.case.engine)} ({case.key})"
+
+
+def comparison(compared: ComparisonView, naming: Naming = _name) -> str:
     """Say which of two cases is faster, and how sure that is."""
-    a, b, estimate = compared.a.name, compared.b.name, compared.estimate
+    a, b, estimate = naming(compared.a), naming(compared.b), compared.estimate
     if estimate is None:
         return f"{b} and {a} cannot be compared: {compared.problem}."
     if estimate.verdict == "faster":
@@ -107,23 +132,23 @@ def comparison(compared: ComparisonView) -> str:
 
 def rankings(view: View) -> tuple[str, ...]:
     """Say of cases of several engines which is fastest, and how sure that is."""
-    return tuple(map(ranking, view.rankings))
+    naming = _engine if len(view.cases) > _CALLED else _name
+    return tuple(ranking(ranked, naming) for ranked in view.rankings)
 
 
-def ranking(ranked: Ranking) -> str:
+def ranking(ranked: Ranking, naming: Naming = _name) -> str:
     """Say which of several cases is fastest, or which ones it may be."""
     first, *others = ranked.cases
     precision = f" in {ranked.precision}" if ranked.precision else ""
     known = [r for r in others if r.estimate is not None]
-    close = [r.case.name for r in known if r.estimate and r.estimate.verdict != "slower"]
+    close = [r.case for r in known if r.estimate and r.estimate.verdict != "slower"]
     if close:
-        return f"No difference detected{precision} between the fastest: {first.case.name}, " + (
-            f"{', '.join(close)}."
-        )
+        names = ", ".join(map(naming, (first.case, *close)))
+        return f"No difference detected{precision} between the fastest: {names}."
     if not known:
         return f"Which case is fastest{precision} cannot be told: there are too few rounds."
-    said = [f"{r.case.name} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
-    return f"Fastest{precision}: {first.case.name}; {', '.join(said)} as long."
+    said = [f"{naming(r.case)} takes {ratio_text(r.estimate)}×" for r in known if r.estimate]
+    return f"Fastest{precision}: {naming(first.case)}; {', '.join(said)} as long."
 
 
 def rooflines(view: View) -> tuple[str, ...]:
@@ -203,7 +228,19 @@ def verdicts(view: View) -> tuple[str, ...]:
     alike = {verdict.grade for _, verdict in view.verdicts}
     if len(grades) > _LISTED and len(alike) == 1:
         return (f"Can it be relied on? All {len(grades)} results are {alike.pop()}.",)
+    if len(grades) > _MEDIANS:
+        return (f"Can it be relied on? {_by_grade(view)}.",)
     return (f"Can it be relied on? {'; '.join(grades)}.",) if grades else ()
+
+
+def _by_grade(view: View) -> str:
+    """Return results with the grades that fewer of them have, and the number of the others."""
+    named: dict[str, list[str]] = {}
+    for name, verdict in view.verdicts:
+        named.setdefault(str(verdict.grade), []).append(name)
+    *few, (usual, others) = sorted(named.items(), key=lambda item: len(item[1]))
+    listed = [f"{called(names, view.cases)}: {grade}" for grade, names in few]
+    return "; ".join((*listed, f"the {len(others)} others: {usual}"))
 
 
 def _standing(view: View) -> tuple[str, ...]:

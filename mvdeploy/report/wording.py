@@ -573,14 +573,14 @@ def grouped(
     together: dict[tuple[Level, str, str], list[tuple[str, str]]] = {}
     for f in word_all(findings, cases):
         lines = together.setdefault((f.level, f.code, f.remedy), [])
-        lines.append((_who(f.subjects, cases), f.sentence))
+        lines.append((called(f.subjects, cases), f.sentence))
     return tuple(
         FindingGroup(level, code, tuple(lines), remedy)
         for (level, code, remedy), lines in together.items()
     )
 
 
-def _who(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:
+def called(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:
     """Return what a finding is about, shortly."""
     if len(cases) <= _NAMED:
         return ", ".join(subjects)

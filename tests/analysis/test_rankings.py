@@ -137,7 +137,7 @@ def test_every_report_says_it(two: Any) -> None:
     assert "Which is fastest in fp32" in tables
     out = io.StringIO()
     show(found, Console(file=out, width=120))
-    assert "Fastest in fp32: c1" in out.getvalue()
+    assert "Fastest in fp32: onnxruntime (B)" in out.getvalue()
     (told,) = as_json(found)["rankings"]
     assert told["winner"] == "c1"
     assert [case["slug"] for case in told["cases"]] == ["c1", "c2", "c0"]

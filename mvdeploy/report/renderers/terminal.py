@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,6 +32,9 @@ _PART_WIDTH, _CASE_WIDTH = 30, 19
 _LEAST, _LINES = 10, 5
 """Characters that a column of words is given at least, and lines that it is broken into at most; a
 table that has no room for that is shown row by row."""
+
+_ANSWERS = 4
+"""Sentences that stand before the first table at most, and such on what engines differ in."""
 
 _FILE_WIDTH = 120
 """Characters of a line in a file."""
@@ -69,6 +72,9 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.clocks(view))
         yield from _lines(prose.outputs(view))
         yield ""
+    elif answers := _answers(view):
+        yield from _lines(answers, "bold")
+        yield ""
     yield fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
     ranked = (rankings.ranking(view, found) for found in view.rankings)
@@ -78,13 +84,20 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     yield ""
     yield from _lines(tuple(prose.attribution(view, case) for case in view.measured))
     if not pairs_only:
-        yield from _lines(prose.rankings(view), "bold")
-        yield from _lines(prose.comparisons(view), "bold")
+        said = _answers(view)
+        yield from _lines(one for one in prose.comparisons(view) if one not in said)
         yield from _lines(prose.outputs(view))
-    yield from _lines(prose.rooflines(view))
-    yield from _lines(prose.engines(view))
+    if not view.rankings:  # whose tables have the shares
+        yield from _lines(prose.rooflines(view))
+    yield from _lines(prose.engines(view)[:_ANSWERS])
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
+
+
+def _answers(view: View) -> tuple[str, ...]:
+    """Return what comes first: which case is fastest, or what each is against another."""
+    answers = (*prose.rankings(view), *prose.comparisons(view))
+    return answers if len(answers) <= _ANSWERS else answers[: max(1, len(view.rankings))]
 
 
 def _parts(view: View, width: int) -> Iterator[Table]:
@@ -203,7 +216,7 @@ def _table(table: Table) -> rich.table.Table:
     return rich_table
 
 
-def _lines(texts: tuple[str, ...], style: str = "") -> Iterator[RenderableType]:
+def _lines(texts: Iterable[str], style: str = "") -> Iterator[RenderableType]:
     from rich.text import Text
 
     for line in texts:

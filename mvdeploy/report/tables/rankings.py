@@ -5,7 +5,7 @@ from __future__ import annotations
 from mvdeploy.analysis.rankings import Ranked, Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES
 from mvdeploy.analysis.view import View
-from mvdeploy.report.tables.table import Column, Table, tagged, text
+from mvdeploy.report.tables.table import Column, Table, text
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import SESSIONS_METHOD
 from mvdeploy.text_format import NONE, milliseconds, percent
@@ -43,7 +43,9 @@ def _rated(view: View, ranked: Ranking) -> dict[str, tuple[str]]:
 def _row(view: View, ranked: Ranked) -> tuple[str, ...]:
     case, estimate = ranked.case, ranked.estimate
     wall = case.timing.wall.p50 if case.timing else None
-    head = (tagged(view, case), case.case.engine or NONE, milliseconds(wall))
+    alike = len({other.label for other in view.cases}) == 1
+    named = case.key if alike else f"{case.key}: {case.label}"
+    head = (named, case.case.engine or NONE, milliseconds(wall))
     if estimate is None:
         return (*head, *[NONE] * 4)
     return (
