@@ -253,7 +253,7 @@ def test_a_folder_that_may_not_be_written_to_is_told(history: Store, tmp_path: P
         return "\n".join(said)
 
     for path in (history.path.parent, *tmp_path.parents):
-        if path.stat().st_uid == os.geteuid() and path.name.startswith("pytest-"):
+        if path.stat().st_uid == os.geteuid() and path.name.startswith(("pytest-", "popen-")):
             path.chmod(0o755)
     history.path.chmod(0o444)
     tmp_path.chmod(0o755)

@@ -130,16 +130,20 @@ def running(phone: Phone) -> list[str]:
 
 
 def assert_nothing_runs(phone: Phone) -> None:
-    # What has been killed takes a moment to be gone.
+    gone(lambda: running(phone))
+
+
+def gone(left: Callable[[], list[Any]]) -> None:
+    """What has been killed takes a moment to be gone."""
     until = time.monotonic() + WAIT_S
-    while running(phone) and time.monotonic() < until:
+    while left() and time.monotonic() < until:
         time.sleep(0.05)
-    assert running(phone) == []
+    assert left() == []
 
 
 def assert_nothing_left(phone: Phone) -> None:
     assert_nothing_runs(phone)
-    assert phone.processes() == []
+    gone(phone.processes)
     assert list(phone.tmp.iterdir()) == []
 
 
