@@ -133,7 +133,7 @@ def assert_nothing_runs(phone: Phone) -> None:
     gone(lambda: running(phone))
 
 
-def gone(left: Callable[[], list[Any]]) -> None:
+def gone(left: Callable[[], list[object]]) -> None:
     """What has been killed takes a moment to be gone."""
     until = time.monotonic() + WAIT_S
     while left() and time.monotonic() < until:
