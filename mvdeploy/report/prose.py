@@ -37,6 +37,9 @@ _NAMED = 2
 _MEDIANS = 8
 """Cases whose medians are listed; of more, the fastest and the slowest are, and a table has all."""
 
+_DIFFERENCES = 4
+"""Sentences on what engines differ in; tables have all."""
+
 _CALLED = 2
 """Cases that sentences call by their names."""
 
@@ -50,7 +53,8 @@ def summary(view: View) -> tuple[str, ...]:
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
     results = (*results, *outputs(view))
-    return (_setting(view), *results, *engines(view), *verdicts(view), *_standing(view))
+    differences = engines(view)[:_DIFFERENCES]
+    return (_setting(view), *results, *differences, *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:
