@@ -38,6 +38,9 @@ session is opened) and has:
 ``RUNNING_SUMS``
     names of precisions in which its kernels add up products, where they are not emulated, which
     costs more digits than rounding the results; an engine may lack it.
+``TIE``
+    how many steps a whole number may be from what is computed in floats, where that is more than a
+    half for its kernels; see `mvdeploy.verify.emulated`. An engine may lack it.
 ``RUNNERS``
     the programs that it can be run by: ``host`` (on this machine, in Python), ``native`` (on phones
     and boards, by a plug-in that `NATIVE` describes), or one of its own. An engine without it is

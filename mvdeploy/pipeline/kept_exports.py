@@ -241,9 +241,13 @@ def _load(place: Path) -> KeptExport:
         UsageError: it is damaged, or names no file, or one that lies elsewhere.
     """
     record = codec.load(KeptExport, place / _ENTRY)
-    if not record.files or any(name != Path(name).name for name in record.files):
+    if not record.files or not all(map(_in_its_folder, record.files)):
         raise UsageError(f"{_ENTRY} names no files of its folder.", "Remove the folder.")
     return record
+
+
+def _in_its_folder(name: str) -> bool:
+    return name == Path(name).name and name not in ("", "..")
 
 
 def _record(place: Path) -> KeptExport | None:

@@ -15,7 +15,7 @@ from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
-from mvdeploy.report.wording import called, interval_text, ratio_text
+from mvdeploy.report.wording import NAMED, called, interval_text, ratio_text
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
@@ -31,7 +31,10 @@ from mvdeploy.text_format import (
     signed_percent,
 )
 
-_NAMED = 2
+Naming = Callable[[CaseView], str]
+"""Returns what a case is called in a sentence."""
+
+_MODULES = 2
 """Modules that a sentence on two engines names on each side."""
 
 _MEDIANS = 8
@@ -39,9 +42,6 @@ _MEDIANS = 8
 
 _DIFFERENCES = 4
 """Sentences on what engines differ in; tables have all."""
-
-_CALLED = 2
-"""Cases that sentences call by their names."""
 
 _LISTED = 4
 """Verdicts that are listed one by one when they are all the same."""
@@ -99,13 +99,9 @@ def comparisons(view: View) -> tuple[str, ...]:
     return tuple(comparison(compared, _naming(view)) for compared in view.comparisons)
 
 
-Naming = Callable[[CaseView], str]
-"""Returns what a case is called in a sentence."""
-
-
 def _naming(view: View) -> Naming:
     """Call many cases by their keys, which tables have beside the names."""
-    return _key if len(view.cases) > _CALLED else _name
+    return _key if len(view.cases) > NAMED else _name
 
 
 def _name(case: CaseView) -> str:
@@ -136,7 +132,7 @@ def comparison(compared: ComparisonView, naming: Naming = _name) -> str:
 
 def rankings(view: View) -> tuple[str, ...]:
     """Say of cases of several engines which is fastest, and how sure that is."""
-    naming = _engine if len(view.cases) > _CALLED else _name
+    naming = _engine if len(view.cases) > NAMED else _name
     return tuple(ranking(ranked, naming) for ranked in view.rankings)
 
 
@@ -284,7 +280,7 @@ def engines(view: View) -> tuple[str, ...]:
 def _engines(pair: EngineDifference) -> str:
     a, b = pair.parts.a, pair.parts.b
     changes = [
-        f"{verb} most in {', '.join(map(_change, modules[:_NAMED]))}"
+        f"{verb} most in {', '.join(map(_change, modules[:_MODULES]))}"
         for verb, modules in (("loses", pair.losses), ("gains", pair.gains))
         if modules
     ]

@@ -60,8 +60,8 @@ class FindingGroup:
     remedy: str
 
 
-_NAMED = 2
-"""Cases that are called by their names, and keys in a row that are listed one by one."""
+NAMED = 2
+"""Cases of a run that are called by their names; more are called by their keys."""
 
 _FREE_THE_CORES = (
     "Close other programs, first of all one that is named here, or bind the run to free cores with "
@@ -582,7 +582,7 @@ def grouped(
 
 def called(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:
     """Return what a finding is about, shortly."""
-    if len(cases) <= _NAMED:
+    if len(cases) <= NAMED:
         return ", ".join(subjects)
     names = [case.name for case in cases]
     if {*subjects} == {*names}:
@@ -593,7 +593,7 @@ def called(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:
         [cases[place].key for _, place in run]
         for _, run in itertools.groupby(enumerate(places), lambda pair: pair[1] - pair[0])
     ]
-    listed = [[f"{keys[0]}–{keys[-1]}"] if len(keys) > _NAMED else keys for keys in runs]
+    listed = [[f"{keys[0]}–{keys[-1]}"] if len(keys) > 2 else keys for keys in runs]
     ratios = {f"{b.name} ÷ {a.name}": f"{b.key} ÷ {a.key}" for a in cases for b in cases}
     others = [ratios.get(subject, subject) for subject in subjects if subject not in names]
     return ", ".join((*itertools.chain(*listed), *others))

@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner
 
 from mvdeploy.analysis.gates import parse
-from mvdeploy.cli import bench_options
+from mvdeploy.cli import measuring
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.commands.report import command
 from mvdeploy.errors import UsageError
@@ -79,7 +79,7 @@ def test_a_run_is_read_once(
     asked: Any = types.SimpleNamespace(as_json=as_json, demands=demands, history=None)
     spec = ModelSpec("net", (), (8, 8))
     request: Any = types.SimpleNamespace(specs=(spec,), cases=(), engines=(), engine_options={})
-    assert bench_options.measure(request, asked) == 1
+    assert measuring.measure(request, asked) == 1
     assert reads == [folder]
     assert (folder / "report.html").is_file()
     out = capsys.readouterr().out

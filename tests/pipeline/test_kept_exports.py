@@ -500,3 +500,9 @@ def test_a_second_run_exports_nothing(
     assert len(judged) == 3
     assert len({path.read_text() for path in judged}) == 1
     assert len({p.read_text() for p in (tmp_path / "out").glob("*/cases/*/parity.json")}) == 1
+
+
+@pytest.mark.parametrize("name", ["", ".", "..", "../a.onnx", "/a.onnx", "b/a.onnx", "a.onnx/"])
+def test_a_record_names_files_of_its_folder_only(name: str) -> None:
+    assert not kept_exports._in_its_folder(name)
+    assert kept_exports._in_its_folder("a..onnx")

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, history_options, length_options, options
+from mvdeploy.cli import bench_options, history_options, length_options, measuring, options
 
 
 @click.command("bench")
@@ -62,4 +62,4 @@ def command(
 
         for path in save_manifests(request.files):
             click.echo(f"Manifest: {path}", err=True)
-    return bench_options.measure(request, asked)
+    return measuring.measure(request, asked)

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvdeploy import export
-from mvdeploy.cli import bench_options, options
+from mvdeploy.cli import bench_options, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
 
@@ -85,7 +85,7 @@ def command(
             "Give --threads once; 'mvdeploy bench' measures with several.",
         )
     asked.demands.check_reference(comparing=True)
-    return bench_options.measure(request, asked)
+    return measuring.measure(request, asked)
 
 
 def _is_result(text: str) -> bool:

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvdeploy import studies
-from mvdeploy.cli import bench_options, length_options, options, streams
+from mvdeploy.cli import bench_options, length_options, measuring, options, streams
 
 _OF_FILES = {"shapes": (), "values": (), "model": None, **dict.fromkeys(options.FEEDING)}
 _NO_DEMANDS = {"fail_on": (), "require_reliable": False}
@@ -60,7 +60,7 @@ def command(name: str, anew: bool, **given: Any) -> int:
     cases = list(
         {entry.case.slug: entry.case.case for entry in view.entries if entry.case}.values()
     )
-    return max(bench_options.failures(cases), bench_options.wrong_outputs(cases))
+    return max(measuring.failures(cases), measuring.wrong_outputs(cases))
 
 
 def _list(as_json: bool) -> None:

@@ -142,7 +142,7 @@ def _keep_apart(program: ExportedProgram) -> None:
     """Join what is computed with zeros, and add the constants that it was joined with.
 
     The converter would have constants in whole numbers with the scale of the others, and cut off
-    what that does not reach (litert-converter 0.1, a class token). A zero is one in every scale.
+    what that does not reach (litert-converter 0.5.0, a class token). A zero is one in every scale.
     """
     graph = program.graph
     moving: set[fx.Node] = set()
