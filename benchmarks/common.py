@@ -13,11 +13,11 @@ import numpy as np
 import torch
 from torch import nn
 
-from mvdeploy import export, models, passes
-from mvdeploy.bench.case import Entry
-from mvdeploy.bench.measure import Listener
+from mvdeploy import formats, models, passes
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.records import JobModel, ModelSpec
+from mvdeploy.timing.case import Entry
+from mvdeploy.timing.measure import Listener
 
 
 def photograph(spec: ModelSpec, folder: Path) -> Path:
@@ -38,7 +38,7 @@ def exported(
     """Run these passes, export the outcome, and make a case of it, named as the file is."""
     image = photograph(spec, path.parent)
     rewritten, reports = passes.apply(network, torch.from_numpy(np.load(image)), names)
-    source = export.Source(
+    source = formats.Source(
         spec,
         rewritten,
         models.with_added(models.module_table(network), rewritten),
@@ -46,8 +46,8 @@ def exported(
         reports,
         models.preprocessing(spec),
     )
-    artifact = export.write(source, format_name, path)
-    engine = export.verifier(format_name)
+    artifact = formats.write(source, format_name, path)
+    engine = formats.verifier(format_name)
     return case(path, engine, artifact.inputs[0].name, image)
 
 

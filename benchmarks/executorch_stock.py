@@ -27,12 +27,12 @@ from torch import Tensor, nn
 
 from benchmarks.common import case, photograph, silent
 from mvdeploy import devices, links, models
-from mvdeploy.bench.case import Entry
-from mvdeploy.bench.measure import measure
 from mvdeploy.models import zoo
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import PairGroup, Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
+from mvdeploy.timing.case import Entry
+from mvdeploy.timing.measure import measure
 
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
 SIZE = 256

@@ -13,11 +13,11 @@ import tempfile
 from pathlib import Path
 
 from benchmarks.common import exported, silent
-from mvdeploy import devices, export, links, models, passes
-from mvdeploy.bench.case import Entry
-from mvdeploy.bench.measure import measure
+from mvdeploy import devices, formats, links, models, passes
 from mvdeploy.records import Plan
 from mvdeploy.stats.paired import choose_clock, ratio
+from mvdeploy.timing.case import Entry
+from mvdeploy.timing.measure import measure
 
 
 def main() -> None:
@@ -30,7 +30,7 @@ def main() -> None:
     clock = choose_clock(plan.threads).clock
     with tempfile.TemporaryDirectory() as name, links.get(devices.get("host")) as link:
         folder = Path(name)
-        for format_name in export.names():
+        for format_name in formats.names():
             entries = exports(arguments.model, format_name, folder)
             (comparison,) = measure(entries, link, plan, silent())
             found = ratio(comparison.groups, clock)
@@ -44,10 +44,10 @@ def exports(model: str, format_name: str, folder: Path) -> list[Entry]:
     """Export the network without and with folding."""
     spec = models.make_spec(model)
     network = models.build(spec)
-    formulation = export.formulation(format_name, export.DEFAULTS) or passes.PLAIN
+    formulation = formats.formulation(format_name, formats.DEFAULTS) or passes.PLAIN
     first, *others = passes.FORMULATIONS[formulation]
     assert first == "fold_batchnorm"
-    suffix = export.suffix(format_name)
+    suffix = formats.suffix(format_name)
     return [
         exported(spec, network, format_name, folder / f"{label}{suffix}", (*names, *others))
         for label, names in (("unfolded", ()), ("folded", (first,)))

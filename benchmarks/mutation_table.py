@@ -81,16 +81,16 @@ def measure(
         weights: one of `SCALES`.
         chosen: names of mutations; None for all.
     """
-    from mvdeploy import export, models
+    from mvdeploy import formats, models
     from mvdeploy.pipeline.export import Builder
     from mvdeploy.pipeline.verify import Verifier
 
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder) / "net.py"
         source.write_text(NETWORK.format(scale=SCALES[weights]))
-        path = Path(folder) / f"net{export.suffix(format_name)}"
+        path = Path(folder) / f"net{formats.suffix(format_name)}"
         spec = models.make_spec(f"{source}:make")
-        Builder(spec).export(format_name, path, export.Options(precision="fp32"))
+        Builder(spec).export(format_name, path, formats.Options(precision="fp32"))
         verifier = Verifier(
             path, on_step=lambda step: print(format_name, weights, step, flush=True)
         )

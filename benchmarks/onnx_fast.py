@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from benchmarks.common import busy, photograph
-from mvdeploy import engines, export, models
+from mvdeploy import engines, formats, models
 from mvdeploy.engines import SessionRequest
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import ModelSpec
@@ -109,7 +109,7 @@ def exported(builder: Builder, variant: str, folder: Path) -> Path:
     """Export a program, verified."""
     precision, operators = variant.split()
     path = folder / f"{precision}-{operators}.onnx"
-    options = export.options("onnx", {"operators": operators}, precision=precision)
+    options = formats.options("onnx", {"operators": operators}, precision=precision)
     builder.export("onnx", path, options)
     return path
 

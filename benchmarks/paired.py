@@ -25,11 +25,11 @@ from torch import Tensor, nn
 
 from benchmarks.common import exported, photograph, silent
 from mvdeploy import devices, links, models
-from mvdeploy.bench.case import Entry
-from mvdeploy.bench.measure import measure
 from mvdeploy.models import macs
 from mvdeploy.records import Plan, Warmup
 from mvdeploy.stats.paired import RatioEstimate, clock_of, ratio
+from mvdeploy.timing.case import Entry
+from mvdeploy.timing.measure import measure
 
 EXTRA = 0.0095  # of the multiply-accumulates; some 2 % of the time, as this convolution is slow
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)

@@ -30,9 +30,7 @@ import torch
 from torch import nn
 
 from benchmarks.common import case, photograph, silent
-from mvdeploy import devices, engines, export, links, models, precisions
-from mvdeploy.bench.case import Entry
-from mvdeploy.bench.measure import measure
+from mvdeploy import devices, engines, formats, links, models, precisions
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import calibration
@@ -40,6 +38,8 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.quiet import without
 from mvdeploy.records import ModelSpec, Plan, Warmup
 from mvdeploy.stats.paired import TARGETS, clock_of, ratio
+from mvdeploy.timing.case import Entry
+from mvdeploy.timing.measure import measure
 from mvdeploy.verify import verifiers
 
 WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=2.0)
@@ -104,14 +104,14 @@ def made(
 ) -> Iterator[tuple[str, Entry]]:
     """Export everything: title → the case. Our fp32 is the first."""
     builder, image = Builder(spec), photograph(spec, folder)
-    engine = engine or export.verifier(format_name)
+    engine = engine or formats.verifier(format_name)
     for precision in ("fp32", *OURS):
         own = verifiers.options(engine, precision)
         if precisions.get(precision).by_engine and not own:
             continue
-        path = folder / f"{precision}{export.suffix(format_name)}"
+        path = folder / f"{precision}{formats.suffix(format_name)}"
         try:
-            options = export.options(format_name, precision=precision)
+            options = formats.options(format_name, precision=precision)
             artifact = builder.export(format_name, path, options).artifact
         except MvdeployError as error:
             print(f"{format_name} our {precision}: {error}", flush=True)
@@ -120,7 +120,7 @@ def made(
         model = dataclasses.replace(entry.model, options=dict(own))
         yield f"our {precision}", dataclasses.replace(entry, model=model)
     for title, write in STOCK[format_name].items():
-        path = folder / f"{title.replace(' ', '-')}{export.suffix(format_name)}"
+        path = folder / f"{title.replace(' ', '-')}{formats.suffix(format_name)}"
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")

@@ -15,10 +15,10 @@ from collections.abc import Callable, Mapping, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from mvdeploy.bench import schedule
 from mvdeploy.records import PairGroup, Plan, Samples
 from mvdeploy.stats import stopping
 from mvdeploy.stats.paired import TARGETS, RatioEstimate, ratio
+from mvdeploy.timing import schedule
 
 Floats = NDArray[np.float64]
 

@@ -65,13 +65,13 @@ def main() -> None:
     help_text = "with flags of the format behind it, if any; default: all of a format"
     parser.add_argument("--precision", nargs="+", default=None, help=help_text)
     asked = parser.parse_args()
-    from mvdeploy import export
+    from mvdeploy import formats
     from mvdeploy.errors import MvdeployError
 
     for network in asked.network:
         for format_name in asked.formats:
             known = {(r["network"], r["format"], r["precision"]) for r in rows()}
-            for precision in asked.precision or export.precisions_of(format_name):
+            for precision in asked.precision or formats.precisions_of(format_name):
                 if (network, format_name, precision) in known:
                     continue
                 try:
@@ -139,17 +139,17 @@ def images(crops: int = CROPS, seed: int = 0) -> Iterator[Image.Image]:
 
 def measure(network: str, format_name: str, precision: str) -> dict[str, Any]:
     """Export a network, and compare the file with PyTorch on all images."""
-    from mvdeploy import export, models
+    from mvdeploy import formats, models
     from mvdeploy.pipeline.evaluation import programs
     from mvdeploy.pipeline.export import Builder
 
     spec = models.make_spec(f"timm:tf_efficientnet_{network}", weights=weights(network))
     reference = programs.NetworkProgram(spec, models.build(spec))
     with tempfile.TemporaryDirectory() as folder:
-        path = Path(folder) / f"net{export.suffix(format_name)}"
+        path = Path(folder) / f"net{formats.suffix(format_name)}"
         name, *flags = precision.split()
         chosen = {flag.strip("-").replace("-", "_"): True for flag in flags}
-        options = export.options(format_name, chosen, precision=name)
+        options = formats.options(format_name, chosen, precision=name)
         # A file that the check refuses is measured too: what it would cost is the question.
         with mock.patch("mvdeploy.verify.parity.demand") as demanded:
             artifact = Builder(spec).export(format_name, path, options).artifact

@@ -4,9 +4,9 @@ The pipeline, a line for each stage::
 
     spec     ─ models.build ──────────▶ network              nn.Module in eval mode
     network  ─ passes.apply ──────────▶ network, reports     BatchNorm folded, checked
-    network  ─ export.write ──────────▶ artifact             a file and its manifest
+    network  ─ formats.write ─────────▶ artifact             a file and its manifest
     artifact ─ verify.parity.check ───▶ parity               does it still compute the same?
-    artifact ─ bench.measure.measure ─▶ measurement          every sample, on a device
+    artifact ─ timing.measure.measure ▶ measurement          every sample, on a device
     trace    ─ attribute.break_down ──▶ breakdown            where the latency goes
     run      ─ report.render ─────────▶ md, html, csv, png
 

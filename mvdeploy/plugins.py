@@ -5,7 +5,7 @@ room. Nothing else has to be edited for it to be offered, and only the one asked
 What can be chosen about it is declared in its file, as `Option`.
 
 Plug-ins of a user's own lie in a folder that the environment names, in folders named as the rooms
-are: ``engines/NAME.py``, ``export/NAME.py``, ``report/renderers/NAME.py``.
+are: ``engines/NAME.py``, ``formats/NAME.py``, ``report/renderers/NAME.py``.
 """
 
 from __future__ import annotations
@@ -76,7 +76,7 @@ def names(room: str) -> tuple[str, ...]:
     """Return the names in a room, sorted, without importing any of them.
 
     Args:
-        room: a package, such as ``"mvdeploy.export"``.
+        room: a package, such as ``"mvdeploy.formats"``.
     """
     modules = (info.name for info in pkgutil.iter_modules(_room(room).__path__))
     return tuple(sorted(name for name in modules if not name.startswith("_")))
@@ -118,7 +118,7 @@ def load(room: str, name: str, noun: str) -> ModuleType:
     """Import one plug-in of a room.
 
     Args:
-        room: a package, such as ``"mvdeploy.export"``.
+        room: a package, such as ``"mvdeploy.formats"``.
         name: one of `names(room)`.
         noun: what the room holds, for the message: ``"format"``.
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import settings
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.records import Artifact, ModelSpec, Parity, codec
 from mvdeploy.records.spec import parse_image_size, parse_patches
 from tests import shared
@@ -131,16 +131,16 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
         return Builder(spec, sample_photograph())
 
     @functools.cache
-    def once(format_name: str, spec: ModelSpec, options: export.Options) -> Export:
+    def once(format_name: str, spec: ModelSpec, options: formats.Options) -> Export:
         classes = "" if spec.num_classes == 1000 else f"{spec.num_classes}-classes"
         own = getattr(options.own, "operators", None)
         chosen = filter(None, (classes, options.precision, options.formulation, own))
-        path = folder / f"{'-'.join((spec.slug, *chosen))}{export.suffix(format_name)}"
+        path = folder / f"{'-'.join((spec.slug, *chosen))}{formats.suffix(format_name)}"
         parity = path.with_name(f"{path.name}.parity")
         with shared.locked(path.with_name(f"{path.name}.lock")):
             if not parity.exists():
                 codec.save(builder(spec).export(format_name, path, options).parity, parity)
-        return Export(spec, path, export.read(path), codec.load(Parity, parity))
+        return Export(spec, path, formats.read(path), codec.load(Parity, parity))
 
     def make(
         format_name: str = "onnx",
@@ -167,8 +167,8 @@ def exported(tmp_path_factory: pytest.TempPathFactory) -> MakeExport:
             num_classes=classes,
             arguments=(("depths", depths),),
         )
-        own = export.options(format_name, {"operators": operators}).own if operators else None
-        return once(format_name, spec, export.Options(precision, formulation, own=own))
+        own = formats.options(format_name, {"operators": operators}).own if operators else None
+        return once(format_name, spec, formats.Options(precision, formulation, own=own))
 
     return make
 

@@ -104,7 +104,7 @@ def test_the_nearest_name_is_suggested() -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["models", "passes", "export", "verify", "engines", "attribute", "bench", "records"]
+    "room", ["models", "passes", "formats", "verify", "engines", "attribute", "timing", "records"]
 )
 def test_rooms_are_light_to_import(room: str) -> None:
     script = (
@@ -121,7 +121,7 @@ def test_rooms_are_light_to_import(room: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "room", ["export", "engines", "models.families", "links.families", "passes"]
+    "room", ["formats", "engines", "models.families", "links.families", "passes"]
 )
 def test_rooms_hold_plugins(room: str) -> None:
     assert plugins.names(f"mvdeploy.{room}")

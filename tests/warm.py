@@ -41,9 +41,9 @@ HEAVY = (
     *("torch.utils.flop_counter", "torch.onnx._internal.exporter._torchlib.ops"),
     *("onnxscript._framework_apis.torch_2_11", "onnxscript.function_libs.torch_lib.ops"),
     *("onnxscript.rewriter.onnx_fusions", "torch._inductor.fx_passes.dedupe_symint_uses"),
-    *("mvdeploy.export.onnx", "mvdeploy.export.pytorch", "mvdeploy.export.coreml.conversion"),
-    *("mvdeploy.export.executorch.lowering", "mvdeploy.export.executorch.saving"),
-    *("mvdeploy.export.executorch.backends.xnnpack", "mvdeploy.models.random_weights"),
+    *("mvdeploy.formats.onnx", "mvdeploy.formats.pytorch", "mvdeploy.formats.coreml.conversion"),
+    *("mvdeploy.formats.executorch.lowering", "mvdeploy.formats.executorch.saving"),
+    *("mvdeploy.formats.executorch.backends.xnnpack", "mvdeploy.models.random_weights"),
     *("executorch.backends.xnnpack.partition.xnnpack_partitioner", "mvdeploy.runners.host"),
     *("mvdeploy.models.families.mobilevit", "mvdeploy.models.families.yardstick.network"),
     *("mvdeploy.pipeline.bench", "mvdeploy.pipeline.compare", "mvdeploy.pipeline.export"),
@@ -296,7 +296,7 @@ def _become(files: list[int], path: str) -> Callable[[], object]:
 
 
 def _import(*modules: str) -> None:
-    from mvdeploy.export.executorch import quiet as executorch_quiet
+    from mvdeploy.formats.executorch import quiet as executorch_quiet
     from mvdeploy.verify.mil.program import quiet as coreml_quiet
 
     with executorch_quiet(), coreml_quiet():

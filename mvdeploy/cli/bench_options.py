@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mvdeploy import engines, export, links, models, passes
+from mvdeploy import engines, formats, links, models, passes
 from mvdeploy.cli import history_options, link_options, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
@@ -48,7 +48,7 @@ def where(command: F) -> F:
             "formats",
             multiple=True,
             metavar="FORMAT",
-            help=f"{', '.join(export.names())}. Repeat it for several. "
+            help=f"{', '.join(formats.names())}. Repeat it for several. "
             "[default: what the device's profile says]",
         ),
         click.option(

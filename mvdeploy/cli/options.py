@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from mvdeploy import export, models, tasks
+from mvdeploy import formats, models, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.records import FileInputs, ModelSpec
 from mvdeploy.records.spec import (
@@ -94,7 +94,7 @@ def weights_key(command: F) -> F:
 
 def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
-    by_format = {name: export.precisions_of(name) for name in export.names()}
+    by_format = {name: formats.precisions_of(name) for name in formats.names()}
     usual = ", ".join(f"{own[0]} for {name}" for name, own in by_format.items())
     listed = ", ".join(dict.fromkeys(name for own in by_format.values() for name in own))
     return click.option(
@@ -341,11 +341,11 @@ def file_argument(text: str) -> Path | None:
         UsageError: it looks like a file, but there is none.
     """
     path = Path(text)
-    if path.is_file() or export.manifest_path(path).is_file() or _is_package(path):
+    if path.is_file() or formats.manifest_path(path).is_file() or _is_package(path):
         return path
-    if path.suffix in export.readers() and os.path.exists(text) and not path.is_dir():
+    if path.suffix in formats.readers() and os.path.exists(text) and not path.is_dir():
         return path  # a pipe or a device: who reads it says so
-    is_artifact = path.suffix in {export.suffix(name) for name in export.names()}
+    is_artifact = path.suffix in {formats.suffix(name) for name in formats.names()}
     if ":" in text and not is_artifact:
         return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
     if path.suffix or len(path.parts) > 1:
@@ -355,7 +355,7 @@ def file_argument(text: str) -> Path | None:
 
 def _is_package(path: Path) -> bool:
     """Say whether a folder counts as an exported file."""
-    return path.is_dir() and path.suffix in export.readers()
+    return path.is_dir() and path.suffix in formats.readers()
 
 
 def file_inputs(command: F) -> F:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, models, precisions
+from mvdeploy import formats, models, precisions
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import trial
 from mvdeploy.pipeline.files import Opened, demand_inputs, demand_runnable, of_network, opened
@@ -53,7 +53,7 @@ def compare_files(
     results, titles = [], []
     for file in (a, b):
         on_step(f"{file.path.name}: run")
-        engine = export.verifier(file.artifact.format, file.artifact.precision)
+        engine = formats.verifier(file.artifact.format, file.artifact.precision)
         results.append(differences.run(file.artifact, file.path, feeds, engine))
         titles.append(verifiers.title(engine))
     try:
@@ -103,7 +103,7 @@ def compare_network(
     demand_inputs(said, (file,))
     artifact = of_network(file.artifact, network)
     on_step(f"{path.name}: compare with {network.label}")
-    engine = export.verifier(artifact.format, artifact.precision)
+    engine = formats.verifier(artifact.format, artifact.precision)
     feeds = _feeds((artifact,), photograph)
     yardstick = Yardstick(artifact, models.build(artifact.spec), feeds)
     return parity.check(yardstick, file.path, engine)

@@ -10,9 +10,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvdeploy import engines, files, links
-from mvdeploy.bench.case import Entry, by_engine
-from mvdeploy.bench.measure import Listener, measure
-from mvdeploy.bench.profile import Profile, profile
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
 from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
@@ -39,6 +36,9 @@ from mvdeploy.records import (
     Trace,
 )
 from mvdeploy.text_format import count
+from mvdeploy.timing.case import Entry, by_engine
+from mvdeploy.timing.measure import Listener, measure
+from mvdeploy.timing.profile import Profile, profile
 
 OnStep = Callable[[str], None]
 

@@ -8,8 +8,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export as formats
-from mvdeploy import files, models, passes
+from mvdeploy import files, formats, models, passes
 from mvdeploy.errors import EngineError, MvdeployError, UsageError, reason
 from mvdeploy.files import writing
 from mvdeploy.pipeline import calibration, identity, origin

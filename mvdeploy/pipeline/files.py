@@ -7,7 +7,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, models, tasks
+from mvdeploy import formats, models, tasks
 from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.models import feeding
 from mvdeploy.pipeline import origin, trial
@@ -66,11 +66,11 @@ def load_runnable(path: Path) -> Artifact:
     """Read the manifest of a file that an engine of ours can run.
 
     Raises:
-        UsageError: see `mvdeploy.export.read`; or the file was lowered to a backend that only runs
+        UsageError: see `mvdeploy.formats.read`; or the file was lowered to a backend that only runs
             elsewhere.
         EngineError: it ends the process that runs it.
     """
-    artifact = export.read(path)
+    artifact = formats.read(path)
     if not artifact.spec.model:
         raise UsageError(
             f"The manifest of {path} does not say which network it came from.",
@@ -91,15 +91,15 @@ def opened(path: Path, said: FileInputs | None = None, network: ModelSpec | None
             damaged, or what is said of its inputs does not fit.
     """
     findings: tuple[Finding, ...] = ()
-    if path.exists() and export.has_manifest(path):
-        artifact = export.manifest(path)
-        if export.belongs(artifact, path):
-            artifact = export.with_inputs(artifact, said, path) if said else artifact
+    if path.exists() and formats.has_manifest(path):
+        artifact = formats.manifest(path)
+        if formats.belongs(artifact, path):
+            artifact = formats.with_inputs(artifact, said, path) if said else artifact
             return Opened(path, _known(artifact, network))
         values: dict[str, str | int | float] = {"file": path.name}
         findings = (Finding("manifest_of_another_file", Level.WARNING, values),)
     try:
-        artifact = counted(export.read_file(path, said), path)
+        artifact = counted(formats.read_file(path, said), path)
     except UsageError as error:
         if not findings:
             raise
@@ -141,7 +141,7 @@ def demand_inputs(said: FileInputs | None, files: Sequence[Opened]) -> None:
 
 def counted(artifact: Artifact, path: Path) -> Artifact:
     """Return what is known of a file with its multiply-accumulates, where PyTorch can run it."""
-    network_of = getattr(export.get(artifact.format), "network_of", None)
+    network_of = getattr(formats.get(artifact.format), "network_of", None)
     if network_of is None:
         return artifact
     import torch
@@ -211,10 +211,10 @@ def of_network(artifact: Artifact, network: ModelSpec) -> Artifact:
         artifact,
         spec=spec,
         preprocessing=models.preprocessing(spec),
-        operators=export.placed(artifact.operators, modules),
+        operators=formats.placed(artifact.operators, modules),
         modules=modules,
         parameters=models.parameter_count(built),
-        categories=export.categories(table) if fits else {},
+        categories=formats.categories(table) if fits else {},
         weights_fingerprint=models.fingerprint(built),
     )
 
@@ -286,7 +286,7 @@ def save_manifests(files: Iterable[tuple[Path, Artifact]]) -> tuple[Path, ...]:
     for path, artifact in files:
         if not artifact.read_from:
             continue
-        manifest = export.manifest_path(path)
+        manifest = formats.manifest_path(path)
         if manifest.exists() and not _is_of(manifest, path):
             raise UsageError(
                 f"{manifest} is there, and is no manifest of {path.name}.",
@@ -297,13 +297,13 @@ def save_manifests(files: Iterable[tuple[Path, Artifact]]) -> tuple[Path, ...]:
             code = origin.code_sha256(artifact.spec)
             artifact = dataclasses.replace(artifact, sources=places, code_sha256=code)
         remedy = "Leave out --save-manifest, or move the file to a place that can be written to."
-        export.save_manifest(artifact, path, remedy)
+        formats.save_manifest(artifact, path, remedy)
         written.append(manifest)
     return tuple(written)
 
 
 def _is_of(manifest: Path, path: Path) -> bool:
     try:
-        return export.belongs(codec.load(Artifact, manifest), path)
+        return formats.belongs(codec.load(Artifact, manifest), path)
     except UsageError:
         return False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import mvdeploy
-from mvdeploy import export, files, models, plugins
+from mvdeploy import files, formats, models, plugins
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline import calibration
 from mvdeploy.records import ModelSpec, codec
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def of_export(
     spec: ModelSpec,
     format_name: str,
-    options: export.Options,
+    options: formats.Options,
     photograph: Path,
     left_out: tuple[str, ...],
     wish: calibration.Wish,
@@ -45,7 +45,7 @@ def of_export(
         wish: what scales of whole numbers are taken from.
         network: builds it and an example of each input; asked for code of a user's own alone.
     """
-    chosen = export.complete(format_name, options)
+    chosen = formats.complete(format_name, options)
     try:
         made_of: dict[str, Any] = {
             "spec": codec.encode(spec),
@@ -56,7 +56,7 @@ def of_export(
             "left_out": sorted(left_out),
             "photograph": files.sha256(photograph),
             "wish": repr(wish),
-            "images": _images(wish) if export.target(format_name, chosen) else "",
+            "images": _images(wish) if formats.target(format_name, chosen) else "",
             "program": program(),
         }
     except (OSError, MvdeployError):  # whatever it is: making the export says so better

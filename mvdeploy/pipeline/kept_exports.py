@@ -18,7 +18,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from mvdeploy import export, files
+from mvdeploy import files, formats
 from mvdeploy.errors import MvdeployError, UsageError, reason
 from mvdeploy.files import writing
 from mvdeploy.records import Artifact, Parity, codec
@@ -284,7 +284,7 @@ def _content(place: Path, name: str) -> Content:
     parity, reference = place / _PARITY, place / _REFERENCE
     return Content(
         path=place / name,
-        artifact=export.manifest(place / name),
+        artifact=formats.manifest(place / name),
         parity=codec.load(Parity, parity) if parity.exists() else None,
         reference=KnownReference.load(reference) if reference.exists() else None,
     )
@@ -313,7 +313,7 @@ def _fill(place: Path, content: Content, suffix: str) -> None:
     place.mkdir()
     path = place / f"export{suffix}"
     copy(content.path, path)
-    export.save_manifest(dataclasses.replace(content.artifact, path=path.name), path)
+    formats.save_manifest(dataclasses.replace(content.artifact, path=path.name), path)
     if content.parity is not None:
         codec.save(content.parity, place / _PARITY)
     if content.reference is not None:

@@ -7,7 +7,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, files, models, passes
+from mvdeploy import files, formats, models, passes
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Artifact, ModelSpec
 
@@ -69,9 +69,9 @@ def rewritten(artifact: Artifact, network: nn.Module) -> nn.Module:
     return passes.apply(network, tuple(map(torch.from_numpy, feed.values())), names)[0]
 
 
-def source(artifact: Artifact, network: nn.Module) -> export.Source:
+def source(artifact: Artifact, network: nn.Module) -> formats.Source:
     """Return what a file was made of, given the network after the passes."""
-    return export.Source(
+    return formats.Source(
         artifact.spec,
         network,
         {},
@@ -82,10 +82,10 @@ def source(artifact: Artifact, network: nn.Module) -> export.Source:
     )
 
 
-def options(artifact: Artifact) -> export.Options:
+def options(artifact: Artifact) -> formats.Options:
     """Return the options that a file was made with."""
-    free = any(export.DYNAMIC in tensor.shape for tensor in artifact.inputs)
-    return dataclasses.replace(export.options_of(artifact), dynamic_batch=free)
+    free = any(formats.DYNAMIC in tensor.shape for tensor in artifact.inputs)
+    return dataclasses.replace(formats.options_of(artifact), dynamic_batch=free)
 
 
 def emulation(artifact: Artifact, network: nn.Module) -> Emulation | None:
@@ -101,7 +101,7 @@ def emulation(artifact: Artifact, network: nn.Module) -> Emulation | None:
     if artifact.quantized is None:
         return None
     made = source(artifact, rewritten(artifact, network))
-    return export.emulation(made, artifact.format, options(artifact))
+    return formats.emulation(made, artifact.format, options(artifact))
 
 
 def spec_of(

@@ -7,14 +7,14 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy import engines, export, links, tasks
-from mvdeploy.bench.case import Entry
+from mvdeploy import engines, formats, links, tasks
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import connect, prepare, trial
 from mvdeploy.pipeline.evaluation.programs import loaded
 from mvdeploy.pipeline.files import demand_runnable, measurable, opened
 from mvdeploy.records import Artifact, DeviceProfile, FileInputs, Finding, Job, JobModel, Warmup
+from mvdeploy.timing.case import Entry
 
 if TYPE_CHECKING:
     import numpy.typing as npt
@@ -148,7 +148,7 @@ def predict(
 def _on_host(path: Path, artifact: Artifact, feed: Arrays) -> tuple[str, Arrays]:
     from mvdeploy.verify import running, verifiers
 
-    engine = export.verifier(artifact.format, artifact.precision)
+    engine = formats.verifier(artifact.format, artifact.precision)
     outputs = running.run_artifact(artifact, path, {"photograph": feed}, engine)
     return verifiers.title(engine), outputs["photograph"]
 

@@ -10,8 +10,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import engines, export, files, models
-from mvdeploy.bench.case import Entry
+from mvdeploy import engines, files, formats, models
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import sha256 as sha256_of
 from mvdeploy.files import writing
@@ -33,6 +32,7 @@ from mvdeploy.records import (
 )
 from mvdeploy.records.spec import ImageChanges
 from mvdeploy.records.tensor import ANY_SHAPE
+from mvdeploy.timing.case import Entry
 
 if TYPE_CHECKING:
     from torch import nn
@@ -56,7 +56,7 @@ class Wanted:
 
     case: Case
     source: ModelSpec | Path
-    options: export.Options = export.DEFAULTS
+    options: formats.Options = formats.DEFAULTS
     findings: tuple[Finding, ...] = ()
     setting: Setting | None = None
 
@@ -91,7 +91,7 @@ def wanted(
         case: Case,
         source: ModelSpec | Path,
         way: Way,
-        options: export.Options = export.DEFAULTS,
+        options: formats.Options = formats.DEFAULTS,
         findings: tuple[Finding, ...] = (),
     ) -> None:
         own = f"{case.slug}-{way.engine}" if way.marked else case.slug
@@ -110,9 +110,9 @@ def wanted(
     networks = [s for s in subjects if isinstance(s, ModelSpec)]
     found, left_out = ways.of_networks(choice) if networks or not files else ((), ())
     for number, way in enumerate(found or (None,)):
-        options = _options(way, keep_float, portable=portable) if way else export.DEFAULTS
+        options = _options(way, keep_float, portable=portable) if way else formats.DEFAULTS
         if way:
-            export.check_options(way.format, options)
+            formats.check_options(way.format, options)
         for subject in subjects:
             if isinstance(subject, ModelSpec) and way:
                 case = _case_of(subject, way.format, options)
@@ -140,7 +140,7 @@ def _emulated(case: Case, way: Way) -> tuple[Finding, ...]:
     return (Finding("emulated_precision", Level.WARNING, values),)
 
 
-def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> export.Options:
+def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> formats.Options:
     """Return how a network is exported; only what has whole numbers keeps some of it in float.
 
     Args:
@@ -148,10 +148,10 @@ def _options(way: Way, keep_float: tuple[str, ...], *, portable: bool) -> export
         keep_float: patterns of modules.
         portable: for any engine, and not as the way's runs it fastest.
     """
-    precision = way.precision or export.precisions_of(way.format)[0]
+    precision = way.precision or formats.precisions_of(way.format)[0]
     preferred = {} if portable else engines.preferred(way.engine, way.format, precision)
-    plain = export.options(way.format, preferred, precision=way.precision)
-    if not keep_float or export.target(way.format, plain) is None:
+    plain = formats.options(way.format, preferred, precision=way.precision)
+    if not keep_float or formats.target(way.format, plain) is None:
         return plain
     return dataclasses.replace(plain, keep_float=keep_float)
 
@@ -202,9 +202,9 @@ def _shapes(artifact: Artifact) -> list[tuple[int | str, ...]]:
     return [tensor.shape for tensor in artifact.spec.inputs]
 
 
-def _case_of(spec: ModelSpec, format_name: str, options: export.Options) -> Case:
-    precision = export.precision(format_name, options)
-    usual = precision == export.precisions_of(format_name)[0]
+def _case_of(spec: ModelSpec, format_name: str, options: formats.Options) -> Case:
+    precision = formats.precision(format_name, options)
+    usual = precision == formats.precisions_of(format_name)[0]
     slug = f"{spec.slug}-{format_name}{'' if usual else f'-{precision}'}"
     return Case(slug, spec.label, "", format=format_name, precision=precision)
 
@@ -253,7 +253,7 @@ class Preparation:
         self._builders, self._photograph = builders, photograph
         self._link, self.store = link, store
         self._given: dict[str, Path] = {}
-        self._exported: dict[tuple[ModelSpec, str, export.Options], Exported] = {}
+        self._exported: dict[tuple[ModelSpec, str, formats.Options], Exported] = {}
         self._emulations: dict[str, Emulation | None] = {}
         self._references: dict[str, KnownReference] = {}
         self._shelf = shelf
@@ -282,12 +282,12 @@ class Preparation:
         return exported.path
 
     def _export(
-        self, spec: ModelSpec, format_name: str, name: str, options: export.Options
+        self, spec: ModelSpec, format_name: str, name: str, options: formats.Options
     ) -> Exported:
         key = (spec, format_name, options)
         if key not in self._exported:
             builder = self._builders.get(spec) or Builder(spec, self._photograph, shelf=self._shelf)
-            path = self.store.folder / "artifacts" / f"{name}{export.suffix(format_name)}"
+            path = self.store.folder / "artifacts" / f"{name}{formats.suffix(format_name)}"
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
 
@@ -342,7 +342,7 @@ class Preparation:
         spec = models.make_spec("yardstick")
         name = f"yardstick-{first.artifact.format}"
         try:
-            options = export.options(first.artifact.format, precision=_written(first.artifact))
+            options = formats.options(first.artifact.format, precision=_written(first.artifact))
             exported = self._export(spec, first.artifact.format, name, options)
         except MvdeployError as error:
             values: dict[str, str | int | float] = {"reason": error.message}
@@ -386,14 +386,14 @@ def sendable(path: Path, artifact: Artifact, link: Link, whole: Path) -> tuple[P
         return path, artifact.sha256
     if link.profile.link != "host":
         with writing.whole(whole) as part:
-            export.get(artifact.format).self_contained(path, part)
+            formats.get(artifact.format).self_contained(path, part)
         path = whole
     return path, sha256_of(path)
 
 
 def _written(artifact: Artifact) -> str | None:
     """Return the precision of a file, if networks are written in it too."""
-    known = artifact.precision in export.precisions_of(artifact.format)
+    known = artifact.precision in formats.precisions_of(artifact.format)
     return artifact.precision if known else None
 
 

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import mvdeploy
-from mvdeploy import engines, export
+from mvdeploy import engines, formats
 from mvdeploy.errors import MvdeployError, UsageError
 from mvdeploy.files import writing
 from mvdeploy.records import (
@@ -147,7 +147,7 @@ def _new_folder(root: Path, name: str) -> Path:
 
 def _environment() -> dict[str, str]:
     installed = {d.metadata["Name"]: d.version for d in importlib.metadata.distributions()}
-    rooms = (*map(export.get, export.names()), *map(engines.get, engines.names()))
+    rooms = (*map(formats.get, formats.names()), *map(engines.get, engines.names()))
     packages = dict.fromkeys(
         ("numpy", *(name for room in rooms for name in getattr(room, "PACKAGES", ())))
     )

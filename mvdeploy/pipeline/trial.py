@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from mvdeploy import devices, export
+from mvdeploy import devices, formats
 from mvdeploy.errors import EngineError
 from mvdeploy.links import RunnerFailed
 from mvdeploy.records import Artifact, Job, JobModel, Warmup
@@ -22,7 +22,7 @@ def demand_survived(path: Path, artifact: Artifact) -> None:
     """
     from mvdeploy.verify import verifiers
 
-    engine = export.verifier(artifact.format, artifact.precision)
+    engine = formats.verifier(artifact.format, artifact.precision)
     if not getattr(verifiers.get(engine), "MAY_CRASH", False):
         return
     try:

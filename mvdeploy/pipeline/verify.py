@@ -9,7 +9,7 @@ from collections.abc import Callable, Collection, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy import export, passes
+from mvdeploy import formats, passes
 from mvdeploy.errors import MvdeployError
 from mvdeploy.files import writing
 from mvdeploy.pipeline import origin
@@ -91,7 +91,7 @@ class Verifier:
         self._path = path
         self._step = on_step
         self.artifact: Artifact = load_runnable(path)
-        self._engine = export.verifier(self.artifact.format, self.artifact.precision)
+        self._engine = formats.verifier(self.artifact.format, self.artifact.precision)
         spec = self._spec = origin.spec_of(self.artifact, path, weights, model)
         rule = self.artifact.preprocessing
         images = load_images(photograph or sample_photograph(), spec.inputs, rule)
@@ -129,12 +129,12 @@ class Verifier:
         path: Path,
         *,
         modules: bool = False,
-        alter: export.Alter | None = None,
+        alter: formats.Alter | None = None,
         watch: Watch = lambda _, __: None,
     ) -> Parity:
         from mvdeploy.verify import parity
 
-        probing = export.probing(
+        probing = formats.probing(
             self._source,
             path,
             self.artifact.format,
@@ -155,7 +155,7 @@ class Verifier:
 
     @functools.cached_property
     def _emulation(self) -> Emulation | None:
-        return export.emulation(self._source, self.artifact.format, self._options)
+        return formats.emulation(self._source, self.artifact.format, self._options)
 
     def mutations(self, chosen: Collection[str] | None = None) -> tuple[MutationResult, ...]:
         """Check copies of the file that were broken on purpose.
@@ -175,7 +175,7 @@ class Verifier:
         )
         with writing.temporary() as folder:
             path = folder / self._path.name
-            for mutant in export.mutants(self.artifact.format)(subject):
+            for mutant in formats.mutants(self.artifact.format)(subject):
                 if chosen is not None and mutant.name not in chosen:
                     continue
                 self._step(f"{mutant.name} in {mutant.module}")
@@ -208,17 +208,17 @@ class Verifier:
         return seen
 
     @property
-    def _source(self) -> export.Source:
+    def _source(self) -> formats.Source:
         """What the file was made of."""
         return origin.source(self.artifact, self._rewritten)
 
     @property
-    def _options(self) -> export.Options:
+    def _options(self) -> formats.Options:
         return origin.options(self.artifact)
 
-    def _export(self, alter: export.Alter, path: Path) -> None:
+    def _export(self, alter: formats.Alter, path: Path) -> None:
         """Write the file again, what the format traced changed."""
-        export.write(self._source, self.artifact.format, path, self._options, alter=alter)
+        formats.write(self._source, self.artifact.format, path, self._options, alter=alter)
 
 
 def _note(seen: dict[str, str], where: str, tensors: Mapping[str, Array]) -> None:

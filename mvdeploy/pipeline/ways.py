@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-from mvdeploy import engines, export, links
+from mvdeploy import engines, formats, links
 from mvdeploy.errors import UsageError
 from mvdeploy.records import DeviceProfile, Finding, Level
 
@@ -104,7 +104,7 @@ def of_networks(choice: Choice) -> tuple[tuple[Way, ...], tuple[Finding, ...]]:
             except UsageError as error:
                 if not choice.every:
                     raise
-                named = precision or export.precisions_of(format_name)[0]
+                named = precision or formats.precisions_of(format_name)[0]
                 values: dict[str, str | int | float] = {
                     "engine": engine,
                     "precision": named,
@@ -157,13 +157,13 @@ def _with_threads(choice: Choice, ways: Iterable[Way]) -> tuple[Way, ...]:
 def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:
     """Give each format with each engine that it is measured on."""
     there, chosen = links.engines_of(choice.device), choice.chosen()
-    formats = tuple(dict.fromkeys(choice.formats))
+    asked = tuple(dict.fromkeys(choice.formats))
     if not chosen:
         usual = choice.device.formats or engines.get(there[0]).FORMATS[:1]
-        for name in formats or usual:
+        for name in asked or usual:
             yield name, engines.for_format(name, there)
         return
-    for name in formats:
+    for name in asked:
         if not any(name in engines.get(engine).FORMATS for engine in chosen):
             having = engines.for_format(name, there)
             raise UsageError(
@@ -172,10 +172,10 @@ def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:
             )
     for engine in chosen:
         own = engines.get(engine).FORMATS
-        wanted = [name for name in formats if name in own] if formats else own[:1]
+        wanted = [name for name in asked if name in own] if asked else own[:1]
         if not wanted and not choice.every:
             raise UsageError(
-                f"The engine '{engine}' runs none of the formats {', '.join(formats)}.",
+                f"The engine '{engine}' runs none of the formats {', '.join(asked)}.",
                 f"Formats it runs: {', '.join(own)}.",
             )
         for name in wanted:
@@ -183,9 +183,9 @@ def _pairs(choice: Choice) -> Iterator[tuple[str, str]]:
 
 
 def _way(choice: Choice, format_name: str, engine: str, precision: str | None) -> Way:
-    export.check(format_name, precision)
-    export.check_options(format_name, export.options(format_name, precision=precision))
-    named = precision or export.precisions_of(format_name)[0]
+    formats.check(format_name, precision)
+    formats.check_options(format_name, formats.options(format_name, precision=precision))
+    named = precision or formats.precisions_of(format_name)[0]
     usual = engines.for_format(format_name, links.engines_of(choice.device))
     emulated = _demand(choice, engine, named)
     return Way(format_name, engine, precision, emulated, marked=engine != usual)

@@ -62,7 +62,7 @@ class Precision:
             instead of what a format traced; `calibration` is what `mvdeploy.quantization` takes
             scales from. None where programs stay as they are.
         halves: programs of formats that trace with torch.export are computed in half precision; see
-            ``mvdeploy.export``. Core ML has that of itself.
+            ``mvdeploy.formats``. Core ML has that of itself.
         scheme: what is computed in whole numbers, in formats whose engines have them; see
             `mvdeploy.quantization`. What that costs is measured with the program's own scales.
         by_engine: files are those of single precision, and engines compute them so where these say

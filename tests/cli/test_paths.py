@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.cli.options import file_argument
 from mvdeploy.errors import UsageError
 from mvdeploy.models import zoo
@@ -28,7 +28,7 @@ def test_a_file_is_measured_and_verified(
     path = tmp_path / name
     source = exported().path
     shutil.copy(source, path)
-    shutil.copy(export.manifest_path(source), export.manifest_path(path))
+    shutil.copy(formats.manifest_path(source), formats.manifest_path(path))
     done = mvdeploy("bench", f"./{name}", *FEW, "-o", "runs")
     assert done.returncode == 0, done.stderr
     (run,) = (tmp_path / "runs").iterdir()

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.models.preprocess import sample_photograph
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
@@ -18,7 +18,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 @pytest.fixture
 def net(exported, tmp_path: Path) -> str:
     path = exported().path
-    for file in (path, export.manifest_path(path)):
+    for file in (path, formats.manifest_path(path)):
         shutil.copy(file, tmp_path)
     shutil.copy(sample_photograph(), tmp_path / "photo.jpg")
     return str(path.name)

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.models.preprocess import sample_photograph
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
@@ -36,9 +36,9 @@ def test_export_with_detections_and_a_picture_of_them(typed: Mvdeploy, tmp_path:
     assert done.returncode == 0, done.stderr
     name = "mobilenetv2-detect-96-fp32-nms.onnx"
     assert "parity with PyTorch on 5 inputs" in done.stdout
-    artifact = export.read(tmp_path / name)
+    artifact = formats.read(tmp_path / name)
     assert "NonMaxSuppression" in {operator.type for operator in artifact.operators}
-    assert export.options_of(artifact).own.with_nms
+    assert formats.options_of(artifact).own.with_nms
     assert artifact.verified is not None and artifact.verified.snr_db  # of boxes that differ
     photograph = str(sample_photograph())
     done = typed("predict", name, "--input", photograph, "-o", "picture.png", "--json")
@@ -57,10 +57,10 @@ def test_export_with_detections_and_a_picture_of_them(typed: Mvdeploy, tmp_path:
 
 @pytest.mark.slow
 def test_detection_is_measured_with_a_row_for_the_head(typed: Mvdeploy, tmp_path: Path) -> None:
-    formats = ("--format", "onnx", "--format", "pytorch")
+    asked = ("--format", "onnx", "--format", "pytorch")
     short = ("--iterations", "6", "--warmup", "3", "--sessions", "2", "-o", "out", "--json")
     gate = ("--fail-on", "detection-head:100%")
-    done = typed("bench", "mobilenetv2", *SMALL, *formats, *short, *gate)
+    done = typed("bench", "mobilenetv2", *SMALL, *asked, *short, *gate)
     assert done.returncode == 0, done.stderr
     cases = json.loads(done.stdout)["cases"]
     assert [case["engine"] for case in cases] == ["onnxruntime", "pytorch"]

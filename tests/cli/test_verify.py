@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from mvdeploy import export, files
+from mvdeploy import files, formats
 from mvdeploy.cli import parity_sentences
 from mvdeploy.records.parity import PrecisionLoss
 from mvdeploy.verify.mutations import Subject
@@ -29,7 +29,7 @@ def verify(mvdeploy: Mvdeploy) -> Mvdeploy:
 @pytest.fixture
 def good(exported, tmp_path: Path) -> Path:
     path = exported().path
-    for file in (path, export.manifest_path(path)):
+    for file in (path, formats.manifest_path(path)):
         shutil.copy(file, tmp_path)
     return tmp_path / path.name
 
@@ -52,7 +52,7 @@ def test_a_broken_file_exits_1_and_names_the_module(
     broken = next(m for m in mutants(subject) if m.name == "softmax axis")
     module = broken.module
     broken.write(good)
-    manifest = export.manifest_path(good)
+    manifest = formats.manifest_path(good)
     known = without_checksum(manifest)
     manifest.write_text(json.dumps({**known, "sha256": files.sha256(good)}))
     done = typed("verify", good.name)
@@ -75,7 +75,7 @@ def test_a_file_that_is_not_the_manifests_is_refused(verify: Mvdeploy, good: Pat
 
 
 def test_a_manifest_of_another_schema_is_refused_by_name(verify: Mvdeploy, good: Path) -> None:
-    manifest = export.manifest_path(good)
+    manifest = formats.manifest_path(good)
     manifest.write_text(json.dumps({**json.loads(manifest.read_text()), "schema_version": 99}))
     done = verify(good.name)
     assert done.returncode == 2

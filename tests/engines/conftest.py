@@ -127,8 +127,8 @@ class Program:
 def lower(network: nn.Module, examples: tuple[torch.Tensor, ...], path: Path) -> Program:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mvdeploy.export.executorch import lowering
-        from mvdeploy.export.executorch.backends import xnnpack
+        from mvdeploy.formats.executorch import lowering
+        from mvdeploy.formats.executorch.backends import xnnpack
 
         exported = torch.export.export(network, examples)
         with xnnpack.lowering():

@@ -286,8 +286,8 @@ def mixed(tmp_path_factory):
     torch.export.save(torch.export.export(Mixed(), examples), folder / "m.pt2")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mvdeploy.export.executorch import lowering
-        from mvdeploy.export.executorch.backends import xnnpack
+        from mvdeploy.formats.executorch import lowering
+        from mvdeploy.formats.executorch.backends import xnnpack
 
         with xnnpack.lowering():
             lowered = lowering.lower(torch.export.export(Mixed(), examples), xnnpack, {})

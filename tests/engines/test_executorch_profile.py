@@ -487,7 +487,7 @@ def test_operators_in_whole_numbers_are_placed(
     precision: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """XNNPACK merges what quantises for a linear layer with it, and SiLU into one table."""
-    from mvdeploy import export, models
+    from mvdeploy import formats, models
     from mvdeploy.pipeline import calibration
     from mvdeploy.pipeline.export import Builder
     from tests.quantization import networks
@@ -495,7 +495,7 @@ def test_operators_in_whole_numbers_are_placed(
     monkeypatch.setattr(calibration, "ANSWERS", 2)
     spec = models.make_spec(f"{networks.__file__}:silus_and_linear")
     builder = Builder(spec, wish=calibration.Wish(2))
-    made = builder.export("executorch", tmp_path / "a.pte", export.Options(precision))
+    made = builder.export("executorch", tmp_path / "a.pte", formats.Options(precision))
     (tensor,) = made.artifact.inputs
     shape = tuple(map(int, tensor.shape))
     fed = {tensor.name: np.random.default_rng(0).random(shape, dtype=np.float32)}

@@ -8,7 +8,7 @@ import pytest
 
 from mvdeploy import devices, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError
-from mvdeploy.export import options
+from mvdeploy.formats import options
 from mvdeploy.pipeline import bench, report
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.records import Plan, TimeKind, Warmup

@@ -91,8 +91,8 @@ class Net(nn.Module):
 def program() -> bytes:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from mvdeploy.export.executorch import lowering
-        from mvdeploy.export.executorch.backends import xnnpack
+        from mvdeploy.formats.executorch import lowering
+        from mvdeploy.formats.executorch.backends import xnnpack
 
         torch.manual_seed(0)
         exported = torch.export.export(Net().eval(), (torch.rand(SHAPE),))

@@ -16,7 +16,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category
 from mvdeploy.records.run import load_run
@@ -263,7 +263,7 @@ def two_files(exported: MakeExport, tmp_path: Path) -> Path:
     source = exported(patches="2,2,2", size="64").path
     for name in ("first", "second"):
         shutil.copy(source, tmp_path / f"{name}.onnx")
-        shutil.copy(export.manifest_path(source), tmp_path / f"{name}.onnx.json")
+        shutil.copy(formats.manifest_path(source), tmp_path / f"{name}.onnx.json")
     return tmp_path
 
 

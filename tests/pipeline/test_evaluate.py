@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from mvdeploy import devices, export, links, models
+from mvdeploy import devices, formats, links, models
 from mvdeploy.errors import DeviceUnavailable, EngineError, UsageError
 from mvdeploy.links.families.host import HostLink
 from mvdeploy.pipeline.evaluate import Evaluated, evaluate
@@ -36,7 +36,7 @@ def nets(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     files = {}
     for name, spec in (("right", right), ("green", green)):
         for format_name in ("onnx", "executorch") if name == "right" else ("onnx",):
-            path = folder / f"{name}{export.suffix(format_name)}"
+            path = folder / f"{name}{formats.suffix(format_name)}"
             Builder(spec).export(format_name, path)
             files[f"{name}.{format_name}"] = path
     return {"right": right, "green": green, **files}
@@ -94,7 +94,7 @@ def test_files_that_take_several_images(
     nets: Any, images: Path, tmp_path: Path, batch: int | None
 ) -> None:
     spec = nets["right"].with_batch(batch or 1)
-    options = export.options("onnx", dynamic_batch=batch is None)
+    options = formats.options("onnx", dynamic_batch=batch is None)
     Builder(spec).export("onnx", tmp_path / "a.onnx", options)
     found = run(tmp_path / "a.onnx", data=images).evaluation
     assert found.subjects[0].metrics[0].hits == 24
@@ -203,9 +203,9 @@ def test_a_file_without_a_manifest(nets: Any, images: Path, bare: Path) -> None:
 
 def test_a_network_that_cannot_be_built_is_said_so(nets: Any, images: Path, tmp_path: Path) -> None:
     copy = Path(shutil.copy(nets["right.onnx"], tmp_path / "moved.onnx"))
-    artifact = dataclasses.replace(export.read(nets["right.onnx"]), sources={}, path="moved.onnx")
+    artifact = dataclasses.replace(formats.read(nets["right.onnx"]), sources={}, path="moved.onnx")
     gone = dataclasses.replace(artifact.spec, model=str(tmp_path / "gone.py:make"))
-    export.save_manifest(dataclasses.replace(artifact, spec=gone), copy, "")
+    formats.save_manifest(dataclasses.replace(artifact, spec=gone), copy, "")
     (subject,) = run(copy, data=images).evaluation.subjects
     assert subject.agreement is None
     assert "is Python code that a manifest names" in subject.agreement_unknown
@@ -331,7 +331,7 @@ def test_a_runner_says_the_same_of_every_picture(
 ) -> None:
     from mvdeploy import engines
 
-    artifact = export.read(nets[name])
+    artifact = formats.read(nets[name])
     pictures = [np.random.default_rng(n).random((1, 3, 32, 32), dtype=np.float32) for n in range(7)]
     monkeypatch.setattr(programs, "_AT_ONCE", 3)
     engine = engines.for_format(artifact.format, links.engines_of(HOST))
@@ -398,7 +398,7 @@ def test_an_evaluation_on_a_device_goes_on_after_a_cut(
 
 
 def test_sessions_of_one_job_fit_into_memory(nets: Any, link: links.Link) -> None:
-    artifact = dataclasses.replace(export.read(nets["right.onnx"]), size_bytes=200_000_000)
+    artifact = dataclasses.replace(formats.read(nets["right.onnx"]), size_bytes=200_000_000)
     assert programs.DeviceProgram(nets["right.onnx"], artifact, link, "onnxruntime").at_once == 1
 
 
@@ -409,7 +409,7 @@ def test_a_network_is_not_run_on_a_device(nets: Any, images: Path) -> None:
 
 def test_outputs_that_are_missing(nets: Any, link: links.Link, tmp_path: Path) -> None:
     program = programs.DeviceProgram(
-        nets["right.onnx"], export.read(nets["right.onnx"]), link, "onnxruntime"
+        nets["right.onnx"], formats.read(nets["right.onnx"]), link, "onnxruntime"
     )
     with pytest.raises(EngineError, match="left no outputs"):
         program._fetched({}, tmp_path)

@@ -11,10 +11,10 @@ from pathlib import Path
 import pytest
 
 import mvdeploy
-from mvdeploy import export, files
+from mvdeploy import files, formats
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
-from mvdeploy.export import Options
+from mvdeploy.formats import Options
 from mvdeploy.pipeline.export import Builder, staged
 from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.precisions import fp32
@@ -36,7 +36,7 @@ def mobilevit() -> Builder:
 def old(tmp_path: Path) -> Path:
     path = tmp_path / "model.onnx"
     path.write_bytes(b"the old file")
-    export.manifest_path(path).write_text("the old manifest")
+    formats.manifest_path(path).write_text("the old manifest")
     return path
 
 
@@ -44,7 +44,7 @@ def untouched(old: Path) -> bool:
     names = sorted(p.name for p in old.parent.iterdir())
     return (
         old.read_bytes() == b"the old file"
-        and export.manifest_path(old).read_text() == "the old manifest"
+        and formats.manifest_path(old).read_text() == "the old manifest"
         and names == ["model.onnx", "model.onnx.json"]
     )
 
@@ -65,7 +65,7 @@ def test_what_differs_from_the_file_before_is_named(builder: Builder, tmp_path: 
     builder.export("onnx", path)
     other = mvdeploy.make_spec("yardstick", seed=7)
     assert Builder(other).export("onnx", path).changes == ("spec",)
-    manifest = export.manifest_path(path)
+    manifest = formats.manifest_path(path)
     known = codec.load(Artifact, manifest)
     codec.save(dataclasses.replace(known, versions={**known.versions, "torch": "1.0"}), manifest)
     changes = builder.export("onnx", path).changes
@@ -79,7 +79,7 @@ def test_a_file_without_a_manifest_is_replaced_and_said_so(
     path = tmp_path / "model.onnx"
     path.write_bytes(b"something")
     assert builder.export("onnx", path).changes == ("the file before had no manifest of its own",)
-    assert export.read(path).format == "onnx"
+    assert formats.read(path).format == "onnx"
 
 
 def test_a_failed_parity_leaves_the_old_file(
@@ -129,10 +129,10 @@ def test_a_killed_export_leaves_the_old_file(old: Path, number: signal.Signals) 
     process.send_signal(number)
     process.communicate(timeout=60)
     assert old.read_bytes() == b"the old file"
-    assert export.manifest_path(old).read_text() == "the old manifest"
+    assert formats.manifest_path(old).read_text() == "the old manifest"
     if number == signal.SIGKILL:
         with staged(old) as part:  # the next export removes what is left
-            for file in (part, export.manifest_path(part)):
+            for file in (part, formats.manifest_path(part)):
                 file.write_text("new")
         assert {p.name for p in old.parent.iterdir()} == {old.name, f"{old.name}.json"}
     else:
@@ -155,7 +155,7 @@ def test_a_dynamic_batch_takes_any_number_of_images(
 
     from mvdeploy import engines
 
-    path = tmp_path / f"model{export.suffix(name)}"
+    path = tmp_path / f"model{formats.suffix(name)}"
     artifact = mobilevit.export(name, path, Options(dynamic_batch=True)).artifact
     assert artifact.inputs[0].shape == ("batch", 3, 64, 64)
     engine = engines.get(engines.for_format(name, ("onnxruntime", "pytorch")))
@@ -219,7 +219,7 @@ def test_a_network_that_fixes_its_batch_is_refused_with_the_module(
     (tmp_path / "nets.py").write_text(BATCHES)
     spec = mvdeploy.make_spec(f"{tmp_path / 'nets.py'}:{kind}")
     build = Builder(dataclasses.replace(spec, batch=batch or 1))
-    path = tmp_path / f"net{export.suffix(format_name)}"
+    path = tmp_path / f"net{formats.suffix(format_name)}"
     with pytest.raises(UsageError) as raised:
         build.export(format_name, path, Options(dynamic_batch=batch is None))
     assert said in raised.value.message and not path.exists()
@@ -248,7 +248,7 @@ def test_a_file_that_mixes_the_images_of_a_batch_fails(tmp_path: Path) -> None:
         ]
     )
     onnx.save(model, path)
-    export.save_manifest(dataclasses.replace(good.artifact, sha256=files.sha256(path)), path)
+    formats.save_manifest(dataclasses.replace(good.artifact, sha256=files.sha256(path)), path)
     parity = Verifier(path).check()
     assert not parity.passed
     wrong = {one.name for one in parity.inputs if one.max_abs > 1e-4}
@@ -259,9 +259,9 @@ def test_an_opset_is_kept_and_an_impossible_one_refused(builder: Builder, tmp_pa
     import onnx
 
     path = tmp_path / "model.onnx"
-    builder.export("onnx", path, export.options("onnx", {"opset": 18}))
+    builder.export("onnx", path, formats.options("onnx", {"opset": 18}))
     assert onnx.load(str(path)).opset_import[0].version == 18
     with pytest.raises(UsageError, match="opset 3"):
-        builder.export("onnx", path, export.options("onnx", {"opset": 3}))
+        builder.export("onnx", path, formats.options("onnx", {"opset": 3}))
     with pytest.raises(UsageError, match="no --opset"):
-        export.options("pytorch", {"opset": 18})
+        formats.options("pytorch", {"opset": 18})

@@ -16,7 +16,7 @@ import onnx
 import pytest
 from onnx import helper, numpy_helper
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import files
 from mvdeploy.pipeline.prepare import input_files, sendable
@@ -191,7 +191,7 @@ def test_a_manifest_is_kept_when_asked_for(warm: Server, others: Others, tmp_pat
     shutil.copy(others("free_batch.onnx"), path)
     once = warm.mvdeploy("bench", path.name, *QUICK, "--save-manifest", cwd=tmp_path)
     assert once.returncode == 0, once.stderr
-    artifact = export.read(path)
+    artifact = formats.read(path)
     assert artifact.macs == MACS and not artifact.spec.model
     assert files.opened(path).artifact == artifact
     refused = warm.mvdeploy("verify", path.name, cwd=tmp_path)
@@ -200,10 +200,10 @@ def test_a_manifest_is_kept_when_asked_for(warm: Server, others: Others, tmp_pat
     onnx.save(convolution(("N", 3, 32, 32), weight=WEIGHT * 3), path)
     (finding,) = files.opened(path).findings
     assert finding.code == "manifest_of_another_file"
-    kept = export.manifest_path(path).read_bytes()
+    kept = formats.manifest_path(path).read_bytes()
     denied = warm.mvdeploy("bench", path.name, *QUICK, "--save-manifest", cwd=tmp_path)
     assert denied.returncode == 2 and "is no manifest of free_batch.onnx" in denied.stderr
-    assert export.manifest_path(path).read_bytes() == kept
+    assert formats.manifest_path(path).read_bytes() == kept
 
 
 @pytest.mark.parametrize("text", ['{"tool": 1}', "[1]", "no JSON", '{"schema_version": 1}', None])
@@ -212,7 +212,7 @@ def test_what_another_tool_left_beside_a_file_is_no_manifest(
 ) -> None:
     path = tmp_path / "plain.onnx"
     shutil.copy(others("plain.onnx"), path)
-    beside = export.manifest_path(path)
+    beside = formats.manifest_path(path)
     if text is None:
         beside.mkdir()
     else:
@@ -220,7 +220,7 @@ def test_what_another_tool_left_beside_a_file_is_no_manifest(
     opened = files.opened(path)
     assert opened.artifact.macs == MACS and not opened.findings
     with pytest.raises(UsageError, match="has no manifest"):
-        export.read(path)
+        formats.read(path)
     with pytest.raises(UsageError, match=r"is there, and is no manifest of plain\.onnx"):
         files.save_manifests([(path, opened.artifact)])
     assert beside.is_dir() or beside.read_text() == text
@@ -288,7 +288,7 @@ def test_the_network_of_a_file_can_be_named(warm: Server, factory: Path, tmp_pat
     verified = warm.mvdeploy("verify", "mine.onnx", *named, cwd=tmp_path)
     assert verified.returncode == 0, verified.stdout + verified.stderr
     assert "agrees with PyTorch" in verified.stdout
-    export.manifest_path(tmp_path / "mine.onnx").unlink()
+    formats.manifest_path(tmp_path / "mine.onnx").unlink()
     by_name = warm.mvdeploy("verify", "mine.onnx", *named, cwd=tmp_path)
     assert by_name.returncode == 0, by_name.stderr
     wrong = warm.mvdeploy(*told, f"{factory}:doubled", *QUICK, cwd=tmp_path)
@@ -447,17 +447,17 @@ def test_what_cannot_be_done_is_said_in_one_sentence(
 
 def test_a_device_is_sent_one_file(others: Others, tmp_path: Path) -> None:
     path = others("outer.onnx")
-    artifact = export.read_file(path)
+    artifact = formats.read_file(path)
     for kind, whole in (("host", False), ("ssh", True)):
         link: Any = SimpleNamespace(profile=SimpleNamespace(link=kind))
         sent, sha256 = sendable(path, artifact, link, tmp_path / "whole.onnx")
         assert (sent != path) is whole
-        assert sha256 == export.files.sha256(sent)
+        assert sha256 == formats.files.sha256(sent)
     (weight,) = onnx.load(sent, load_external_data=False).graph.initializer
     np.testing.assert_array_equal(numpy_helper.to_array(weight), WEIGHT * 2)
 
 
 def test_a_file_of_an_app_is_not_measured_here(others: Others, tmp_path: Path) -> None:
-    artifact = dataclasses.replace(export.read_file(others("plain.onnx")), runs_on="a phone")
+    artifact = dataclasses.replace(formats.read_file(others("plain.onnx")), runs_on="a phone")
     with pytest.raises(UsageError, match="needs a phone, and cannot run here"):
         files.demand_runnable(tmp_path / "plain.onnx", artifact)

@@ -16,7 +16,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from mvdeploy import export, files, models, plugins
+from mvdeploy import files, formats, models, plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.models.preprocess import sample_photograph
 from mvdeploy.pipeline import calibration, identity, kept_exports
@@ -77,7 +77,7 @@ def test_the_second_time_nothing_is_built_and_all_is_the_same(
     assert taken.artifact.verified is not None
     assert taken.parity == made.parity
     assert path.read_bytes() == made.path.read_bytes()
-    assert export.read(path) == taken.artifact
+    assert formats.read(path) == taken.artifact
     assert sorted(file.name for file in path.parent.iterdir()) == ["b.onnx", "b.onnx.json"]
     assert made.reference is not None and taken.reference is not None
     assert taken.reference.inputs == made.reference.inputs
@@ -264,7 +264,7 @@ def test_processes_keep_take_and_clear_at_once(
 def key(
     spec: ModelSpec = SPEC,
     format_name: str = "onnx",
-    options: export.Options = export.DEFAULTS,
+    options: formats.Options = formats.DEFAULTS,
     photograph: Path | None = None,
     left_out: tuple[str, ...] = (),
     wish: calibration.Wish = calibration.DEFAULT,
@@ -285,8 +285,8 @@ def key(
 
 
 def test_everything_that_is_asked_for_counts() -> None:
-    chosen = export.options("onnx", {"opset": 20})
-    whole = export.options("onnx", precision="int8")
+    chosen = formats.options("onnx", {"opset": 20})
+    whole = formats.options("onnx", precision="int8")
     kept = dataclasses.replace(whole, keep_float=("head*",))
     keys = [
         key(),
@@ -305,11 +305,11 @@ def test_everything_that_is_asked_for_counts() -> None:
     assert None not in keys
     assert len(set(keys)) == len(keys)
     assert key() == keys[0]
-    assert key(options=export.options("onnx", precision="fp32")) == keys[0]
+    assert key(options=formats.options("onnx", precision="fp32")) == keys[0]
 
 
 def test_images_count_by_what_is_in_them(tmp_path: Path) -> None:
-    whole = export.options("onnx", precision="int8")
+    whole = formats.options("onnx", precision="int8")
     picture = tmp_path / "images" / "a.jpg"
     picture.parent.mkdir()
     picture.write_bytes(sample_photograph().read_bytes())
@@ -404,7 +404,7 @@ def test_a_checkpoint_counts_by_what_is_in_it(tmp_path: Path) -> None:
 
 def test_whole_numbers_are_emulated_again_where_they_are_needed(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "kept", GB)
-    options = export.options("onnx", precision="int8-fast")
+    options = formats.options("onnx", precision="int8-fast")
     made, taken = (
         Builder(SPEC, wish=calibration.Wish(2), shelf=shelf).export(
             "onnx", tmp_path / name, options
@@ -420,15 +420,15 @@ def test_whole_numbers_are_emulated_again_where_they_are_needed(tmp_path: Path) 
 
 def test_a_program_that_takes_images_is_kept_with_its_twin(tmp_path: Path) -> None:
     shelf = Shelf(tmp_path / "kept", GB)
-    options = export.options("coreml", {"image_input": True})
+    options = formats.options("coreml", {"image_input": True})
     made, taken = (
         Builder(SPEC, shelf=shelf).export("coreml", tmp_path / name / "a.mlpackage", options)
         for name in ("made", "taken")
     )
     assert taken.kept and made.twin is not None and taken.twin is not None
     assert taken.twin.path == tmp_path / "taken" / "a-tensor.mlpackage"
-    assert export.read(taken.path) == made.artifact == taken.artifact
-    assert export.read(taken.twin.path) == made.twin.artifact == taken.twin.artifact
+    assert formats.read(taken.path) == made.artifact == taken.artifact
+    assert formats.read(taken.twin.path) == made.twin.artifact == taken.twin.artifact
     assert taken.parity == made.parity and taken.twin.parity == made.twin.parity
     _damage(next(shelf.folder.iterdir()) / "twin", "parity.json")
     with pytest.raises(Damaged), shelf.taken(next(shelf.folder.iterdir()).name):

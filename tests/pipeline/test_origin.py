@@ -12,7 +12,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.verify import Verifier
@@ -135,7 +135,7 @@ def test_random_weights_that_come_out_otherwise_are_the_reason_of_a_difference(
     exported = Builder(models.make_spec("yardstick")).export("onnx", path)
     # As on a machine, or with a torch, whose generator gives other numbers for the same seed.
     spec = dataclasses.replace(exported.artifact.spec, seed=1)
-    export.save_manifest(dataclasses.replace(exported.artifact, spec=spec), path)
+    formats.save_manifest(dataclasses.replace(exported.artifact, spec=spec), path)
     with pytest.raises(UsageError, match=r"yardstick builds has other weights.*depend on the mach"):
         Verifier(path).check()
 
@@ -143,9 +143,9 @@ def test_random_weights_that_come_out_otherwise_are_the_reason_of_a_difference(
 def test_a_manifest_of_before_is_read_and_judged_by_its_outputs(
     moved: Path, tmp_path: Path
 ) -> None:
-    artifact = dataclasses.replace(export.read(moved), weights_fingerprint="", sources={})
+    artifact = dataclasses.replace(formats.read(moved), weights_fingerprint="", sources={})
     shutil.move(moved.parent.parent / "net.py", moved.parent)
-    export.save_manifest(artifact, moved)
+    formats.save_manifest(artifact, moved)
     models.allow(f"{moved.parent}/net.py:make")
     assert Verifier(moved).check().passed
 

@@ -12,7 +12,7 @@ import pytest
 import torch
 from PIL import Image
 
-from mvdeploy import devices, export, models, tasks
+from mvdeploy import devices, formats, models, tasks
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.models.preprocess import load_image, sample_photograph
 from mvdeploy.pipeline.evaluation import programs
@@ -101,7 +101,7 @@ def test_a_file_that_is_not_the_manifests_is_told(
 ) -> None:
     made = exported("onnx").path
     shutil.copy(others("noted.onnx"), tmp_path / made.name)
-    shutil.copy(export.manifest_path(made), tmp_path)
+    shutil.copy(formats.manifest_path(made), tmp_path)
     found = predict(tmp_path / made.name, photograph, HOST)
     assert [finding.code for finding in found.findings] == ["manifest_of_another_file"]
 

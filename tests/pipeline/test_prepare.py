@@ -7,14 +7,14 @@ from types import SimpleNamespace
 
 import pytest
 
-from mvdeploy import devices, engines, export, models
+from mvdeploy import devices, engines, formats, models
 from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline.ways import Choice
 
 HOST = devices.get("host")
 
 
-def options(format_name: str, precision: str | None = None, **given: bool) -> export.Options:
+def options(format_name: str, precision: str | None = None, **given: bool) -> formats.Options:
     spec = models.make_spec("mobilevit_xxs")
     choice = Choice(HOST, (format_name,), (precision,), force=True)
     (wanted,) = prepare.wanted((spec,), choice, **given)
@@ -36,10 +36,10 @@ def test_an_engine_that_prefers_nothing_takes_what_there_is() -> None:
 @pytest.mark.parametrize("engine", engines.names())
 def test_what_an_engine_prefers_the_format_has(engine: str) -> None:
     for format_name in engines.get(engine).FORMATS:
-        for precision in export.precisions_of(format_name):
+        for precision in formats.precisions_of(format_name):
             chosen = engines.preferred(engine, format_name, precision)
-            options = export.options(format_name, chosen, precision=precision)
-            export.check_options(format_name, options)
+            options = formats.options(format_name, chosen, precision=precision)
+            formats.check_options(format_name, options)
 
 
 def test_cases_of_one_name_are_fed_each_from_its_own_files(tmp_path: Path) -> None:

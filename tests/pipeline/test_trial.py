@@ -9,9 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.errors import EngineError
-from mvdeploy.export.litert import schema
+from mvdeploy.formats.litert import schema
 from mvdeploy.pipeline import trial
 from mvdeploy.pipeline.files import load_runnable
 from mvdeploy.records import codec
@@ -56,7 +56,7 @@ def test_it_is_refused_in_a_sentence(warm: Server, harmed: Path, command: str) -
 
 def test_it_is_refused_with_a_manifest_too(harmed: Path) -> None:
     """A manifest with the right sum says nothing of whether a file can be run."""
-    artifact = export.read_file(harmed)
+    artifact = formats.read_file(harmed)
     with pytest.raises(EngineError, match=REFUSED):
         trial.demand_survived(harmed, artifact)
     named = dataclasses.replace(artifact, spec=dataclasses.replace(artifact.spec, model="net"))
@@ -66,7 +66,7 @@ def test_it_is_refused_with_a_manifest_too(harmed: Path) -> None:
 
 
 def test_what_the_engine_refuses_itself_is_told_there(harmed: Path) -> None:
-    artifact = export.read_file(harmed)
+    artifact = formats.read_file(harmed)
     harmed.write_bytes(harmed.read_bytes()[:-200])
     trial.demand_survived(harmed, artifact)
 

@@ -8,7 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import engines, export, precisions
+from mvdeploy import engines, formats, precisions
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.verify import Verifier
 from mvdeploy.verify import verifiers
@@ -44,8 +44,8 @@ def test_half_precision_is_still_rounded_to_11_bits() -> None:
 
 def test_it_is_verified_by_what_computes_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ENGINE, "lacks", lambda *_: "")
-    assert export.verifier("onnx", "bf16") == "openvino"
-    assert export.verifier("onnx", "fp32") == export.verifier("onnx") == "onnxruntime"
+    assert formats.verifier("onnx", "bf16") == "openvino"
+    assert formats.verifier("onnx", "fp32") == formats.verifier("onnx") == "onnxruntime"
     assert verifiers.options("openvino", "bf16") == {"inference_precision_hint": "bf16"}
     assert verifiers.options("onnxruntime", "bf16") == {}
 
@@ -54,9 +54,9 @@ def test_where_nothing_computes_it_that_is_said(monkeypatch: pytest.MonkeyPatch)
     monkeypatch.setattr(ENGINE, "lacks", lambda *_: "the sun does not shine")
     said = r"Nothing here computes onnx programs in bf16 \(the sun does not shine\)"
     with pytest.raises(UsageError, match=said):
-        export.verifier("onnx", "bf16")
+        formats.verifier("onnx", "bf16")
     with pytest.raises(UsageError, match="no engine has it"):
-        export.verifier("pytorch", "bf16")
+        formats.verifier("pytorch", "bf16")
 
 
 @pytest.fixture
@@ -71,7 +71,7 @@ def file(exported):
 @needs_bfloat16
 def test_a_file_in_it_is_the_one_in_single_precision(file) -> None:
     assert file.artifact.precision == "bf16"
-    assert export.read_file(file.path).precision == "fp32"
+    assert formats.read_file(file.path).precision == "fp32"
     assert file.parity.engine.startswith("openvino")
     assert file.parity.passed
     assert 10 < file.parity.worst.snr_db < 60

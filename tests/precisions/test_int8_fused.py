@@ -9,7 +9,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from mvdeploy import engines, export, models
+from mvdeploy import engines, formats, models
 from mvdeploy.engines import SessionRequest
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
@@ -23,7 +23,7 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> Verifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "ANSWERS", 2)
         spec = models.make_spec(f"{small.__file__}:make")
-        options = export.Options("int8-fused")
+        options = formats.Options("int8-fused")
         Builder(spec, wish=calibration.Wish(2)).export("onnx", path, options)
     return Verifier(path)
 

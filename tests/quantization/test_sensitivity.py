@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.records import ModuleNoise, Sensitivity
@@ -20,7 +20,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:.*LeafSpec:FutureWarning")
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Builder, Exported]:
     builder = Builder(models.make_spec("yardstick"), wish=calibration.Wish(4))
     path = tmp_path_factory.mktemp("whole") / "a.onnx"
-    return builder, builder.export("onnx", path, export.Options("int8"))
+    return builder, builder.export("onnx", path, formats.Options("int8"))
 
 
 def test_all_modules_are_ranked_by_what_each_alone_costs(made: tuple[Builder, Exported]) -> None:
@@ -51,7 +51,7 @@ def test_what_is_proposed_reaches_what_is_wanted(
     assert found.kept_db is not None
     assert found.kept_db >= wanted
     again = builder.export(
-        "onnx", tmp_path / "kept.onnx", export.Options("int8", keep_float=found.kept)
+        "onnx", tmp_path / "kept.onnx", formats.Options("int8", keep_float=found.kept)
     )
     assert again.artifact.quantized is not None
     assert again.artifact.quantized.kept == found.kept

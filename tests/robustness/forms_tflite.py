@@ -19,7 +19,7 @@ Place = tuple[Any, Any]
 
 def field(data: bytes, rng: random.Random) -> bytes:
     """Change a field: another number or text, or something of several gone or twice."""
-    from mvdeploy.export.litert import schema
+    from mvdeploy.formats.litert import schema
 
     model = schema.unpacked(data)
     places = list(_places(model))

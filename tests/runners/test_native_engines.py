@@ -45,15 +45,15 @@ def make_real(exported, tmp_path):
     image = np.random.default_rng(7).standard_normal((1, 3, 96, 96)).astype(np.float32)
     np.save(tmp_path / "image.npy", image)
 
-    def make(*formats, profiled=False, order=None, **fields):
+    def make(*names, profiled=False, order=None, **fields):
         models = []
-        for index, name in enumerate(formats):
+        for index, name in enumerate(names):
             export = exported(name)
             inputs = {export.artifact.inputs[0].name: str(tmp_path / "image.npy")}
             folder = str(tmp_path / f"profile{index}") if profiled else None
             path = str(export.path)
             models.append(JobModel(ENGINES[name], path, sha256(path), inputs, folder))
-        order = tuple(range(len(formats))) * 3 if order is None else order
+        order = tuple(range(len(names))) * 3 if order is None else order
         job = Job(tuple(models), order, 1, Warmup(iterations=1))
         return dataclasses.replace(job, **fields)
 
@@ -257,15 +257,15 @@ WHOLE = ("int8", "int8-dynamic", "int8-fast")
 @pytest.fixture(scope="module", params=FORMATS)
 def whole(request, tmp_path_factory):
     """The yardstick in whole numbers, by precision, and what it computes in float."""
-    from mvdeploy import export, models
+    from mvdeploy import formats, models
     from mvdeploy.pipeline.export import Builder
 
     format_name, folder = request.param, tmp_path_factory.mktemp(request.param)
     builder = Builder(models.make_spec("yardstick"))
     found = {}
     for precision in WHOLE:
-        path = folder / f"{precision}{export.suffix(format_name)}"
-        found[precision] = builder.export(format_name, path, export.Options(precision))
+        path = folder / f"{precision}{formats.suffix(format_name)}"
+        found[precision] = builder.export(format_name, path, formats.Options(precision))
     return format_name, found, builder.network
 
 

@@ -13,7 +13,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import export, models, tasks
+from mvdeploy import formats, models, tasks
 from mvdeploy.errors import CheckFailed, UsageError
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import Verifier
@@ -276,6 +276,6 @@ def test_a_network_with_two_outputs_goes_the_whole_way(tmp_path: Path) -> None:
 def test_every_format_names_both_outputs(format_name: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     spec = models.make_spec(f"{tmp_path}/net.py:make")
-    done = Builder(spec).export(format_name, tmp_path / f"points{export.suffix(format_name)}")
+    done = Builder(spec).export(format_name, tmp_path / f"points{formats.suffix(format_name)}")
     assert [o.name for o in done.artifact.outputs] == ["points", "weight"]
     assert done.parity is not None and done.parity.passed

@@ -10,7 +10,7 @@ import onnx
 import pytest
 from onnx import numpy_helper
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import Verifier
@@ -27,7 +27,7 @@ def verifier(tmp_path_factory: pytest.TempPathFactory) -> Verifier:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(calibration, "ANSWERS", 2)
         spec = models.make_spec(f"{FILE}:chain")
-        Builder(spec, wish=calibration.Wish(2)).export("onnx", path, export.Options("int8"))
+        Builder(spec, wish=calibration.Wish(2)).export("onnx", path, formats.Options("int8"))
     return Verifier(path)
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.models.preprocess import load_images, sample_photograph
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.verify import inputs, parity
@@ -37,7 +37,7 @@ make.image_size = 96
 def test_the_mean_of_a_large_map_is_told_and_accepted(tmp_path: Path, format_name: str) -> None:
     (tmp_path / "net.py").write_text(FACTORY)
     builder = Builder(models.make_spec(f"{tmp_path / 'net.py'}:make"))
-    path = tmp_path / f"net{export.suffix(format_name)}"
+    path = tmp_path / f"net{formats.suffix(format_name)}"
     found = builder.export(format_name, path)
     assert found.parity is not None and found.parity.passed
     assert found.parity.ratio is not None and found.parity.max_ratio is not None
@@ -55,4 +55,4 @@ def test_the_mean_of_a_large_map_is_told_and_accepted(tmp_path: Path, format_nam
     photograph = load_images(sample_photograph(), spec.inputs, rule)
     feeds = inputs.feeds(spec.inputs, rule, photograph)
     yardstick = Yardstick(found.artifact, other, feeds)
-    assert not parity.check(yardstick, path, export.verifier(format_name)).passed
+    assert not parity.check(yardstick, path, formats.verifier(format_name)).passed

@@ -10,13 +10,13 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import export
-from mvdeploy.export import Options, Written, coreml
+from mvdeploy import formats
+from mvdeploy.formats import Options, Written, coreml
 from mvdeploy.records import PlacementRisk
 from mvdeploy.verify import mil
 from mvdeploy.verify.neural_engine_lint import lint, remedy
 from tests.conftest import MakeExport
-from tests.export.subjects import subject
+from tests.formats.subjects import subject
 
 
 class Attention(nn.Module):
@@ -56,7 +56,7 @@ def linted(tmp_path_factory: pytest.TempPathFactory) -> Lint:
     def run(network: nn.Module, precision: str = "fp16") -> dict[str, list[PlacementRisk]]:
         path: Path = folder / f"{type(network).__name__}-{precision}.mlpackage"
         facts = {"mvdeploy.version": "1", "mvdeploy.model": "tiny"}
-        options = export.complete("coreml", Options(precision=precision))
+        options = formats.complete("coreml", Options(precision=precision))
         given = subject(network, torch.rand(1, 8, 6, 6), facts)
         written: Written = coreml.write(given, path, options)
         found: dict[str, list[PlacementRisk]] = {}

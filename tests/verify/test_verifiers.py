@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import engines, export
+from mvdeploy import engines, formats
 from mvdeploy.errors import UsageError
 from mvdeploy.verify import verifiers
 from mvdeploy.verify.mutations import program
@@ -20,7 +20,7 @@ from mvdeploy.verify.mutations import program
     ],
 )
 def test_what_each_format_is_verified_with(format_name: str, verifier: str) -> None:
-    assert export.verifier(format_name) == verifier
+    assert formats.verifier(format_name) == verifier
     assert format_name in verifiers.get(verifier).FORMATS
     assert verifiers.title(verifier).startswith(
         "MIL interpreter" if verifier == "mil" else f"{verifier} "
@@ -42,10 +42,10 @@ def test_what_does_not_exist_is_refused() -> None:
     with pytest.raises(UsageError, match="There is no engine 'mill'"):
         verifiers.get("mill")
     with pytest.raises(UsageError, match="There is no format"):
-        export.verifier("oonx")
+        formats.verifier("oonx")
 
 
 def test_a_format_that_names_no_driver_is_made_anew_from_broken_programs() -> None:
-    assert export.mutants("pytorch") is program.mutants
-    assert export.mutants("onnx").__module__ == "mvdeploy.verify.mutations.onnx"
-    assert export.mutants("coreml").__module__ == "mvdeploy.verify.mutations.coreml"
+    assert formats.mutants("pytorch") is program.mutants
+    assert formats.mutants("onnx").__module__ == "mvdeploy.verify.mutations.onnx"
+    assert formats.mutants("coreml").__module__ == "mvdeploy.verify.mutations.coreml"

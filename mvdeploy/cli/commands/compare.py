@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy import export
+from mvdeploy import formats
 from mvdeploy.cli import bench_options, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
@@ -92,7 +92,7 @@ def _is_result(text: str) -> bool:
     path = Path(text)
     if path.is_dir():
         # A package of Core ML is a folder too.
-        return not export.manifest_path(path).is_file() and path.suffix not in export.readers()
+        return not formats.manifest_path(path).is_file() and path.suffix not in formats.readers()
     return path.is_file() and path.suffix == ".json"
 
 

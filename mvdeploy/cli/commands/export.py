@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdeploy import export, models, passes
+from mvdeploy import formats, models, passes
 from mvdeploy.cli import options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
@@ -39,7 +39,7 @@ def _declared() -> tuple[Option, ...]:
         declaration.option._replace(
             help=f"{', '.join(declaration.formats)}: {declaration.option.help}"
         )
-        for declaration in export.declared()
+        for declaration in formats.declared()
     )
 
 
@@ -47,12 +47,12 @@ def _declared() -> tuple[Option, ...]:
 @click.argument("model", default=models.DEFAULT, metavar="[MODEL]")
 @click.option(
     "--format",
-    "formats",
+    "format_names",
     multiple=True,
     default=["onnx"],
     show_default=True,
     metavar="FORMAT",
-    help=f"{', '.join(export.names())}. Repeat it for several.",
+    help=f"{', '.join(formats.names())}. Repeat it for several.",
 )
 @options.network
 @options.precisions
@@ -104,7 +104,7 @@ def _declared() -> tuple[Option, ...]:
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 @options.debug
 def command(
-    model: str, formats: tuple[str, ...], output: Path, as_json: bool, **given: Any
+    model: str, format_names: tuple[str, ...], output: Path, as_json: bool, **given: Any
 ) -> None:
     """Build MODEL, rewrite it, export it, and verify the file against PyTorch.
 
@@ -113,9 +113,9 @@ def command(
     is made, but cannot be verified here.
     """
     precisions = given["precisions"] or (None,)
-    for name in formats:
+    for name in format_names:
         for precision in precisions:
-            export.check(name, precision)
+            formats.check(name, precision)
     if given["formulation"] is not None:
         passes.check(given["formulation"])
     left_out = passes.known(given["left_out"])
@@ -128,7 +128,7 @@ def command(
     jobs = [
         _job(spec, name, output, dynamic, precision, given)
         for spec in specs
-        for name in formats
+        for name in format_names
         for precision in precisions
     ]
     if len(jobs) > 1 and not _is_folder(output):
@@ -158,7 +158,7 @@ class _Job:
     spec: ModelSpec
     format: str
     path: Path
-    options: export.Options
+    options: formats.Options
 
 
 def _job(
@@ -169,7 +169,7 @@ def _job(
     precision: str | None,
     given: Mapping[str, Any],
 ) -> _Job:
-    chosen = export.options(
+    chosen = formats.options(
         format_name,
         given["own"],
         precision=precision,
@@ -177,7 +177,7 @@ def _job(
         dynamic_batch=dynamic_batch,
         keep_float=given["keep_float"],
     )
-    export.check_options(format_name, chosen)
+    formats.check_options(format_name, chosen)
     return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
 
 
@@ -190,7 +190,7 @@ def _run(
     from mvdeploy.cli.progress import steps
 
     specs = dict.fromkeys(job.spec for job in jobs)
-    written = sum(1 if export.twin(job.format, job.options) is None else 2 for job in jobs)
+    written = sum(1 if formats.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
         builders = {spec: builder(spec, announce) for spec in specs}
@@ -213,10 +213,10 @@ def _run(
         click.echo(json.dumps([codec.encode(exported.artifact) for exported in done], indent=1))
 
 
-def _place(output: Path, spec: ModelSpec, format_name: str, chosen: export.Options) -> Path:
-    suffix = export.suffix(format_name)
+def _place(output: Path, spec: ModelSpec, format_name: str, chosen: formats.Options) -> Path:
+    suffix = formats.suffix(format_name)
     if _is_folder(output):
-        parts = (spec.slug, *export.marks(format_name, chosen))
+        parts = (spec.slug, *formats.marks(format_name, chosen))
         return output / f"{'-'.join(parts)}{suffix}"
     if output.suffix != suffix:
         raise UsageError(
@@ -237,7 +237,7 @@ def _batch(text: str | None) -> int | None:
 
 def _is_folder(output: Path) -> bool:
     # A package may be a folder too.
-    packages = {export.suffix(name) for name in export.names()}
+    packages = {formats.suffix(name) for name in formats.names()}
     return (output.is_dir() and output.suffix not in packages) or not output.suffix
 
 
@@ -285,7 +285,7 @@ def _demand_whole(jobs: Sequence[_Job], min_sqnr: float | None) -> None:
             f"No outputs can be {min_sqnr:g} dB above their noise.",
             "Give --min-sqnr a number such as 25.",
         )
-    if min_sqnr is None or any(export.target(job.format, job.options) for job in jobs):
+    if min_sqnr is None or any(formats.target(job.format, job.options) for job in jobs):
         return
     raise UsageError(
         "--sensitivity is for programs in whole numbers, and none is asked for.",

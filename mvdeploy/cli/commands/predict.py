@@ -111,7 +111,7 @@ class _Names:
 
 
 def _labels(file: str | None) -> tuple[str, ...]:
-    from mvdeploy.export.coreml import labels
+    from mvdeploy.formats.coreml import labels
 
     return labels.read(file) if file is not None else ()
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.cli import options
 from mvdeploy.errors import UsageError
 from mvdeploy.text_format import clean, count
@@ -84,7 +84,7 @@ def command(
     """
     from mvdeploy.cli.progress import steps
 
-    if against is None and model is not None and not export.has_manifest(artifact):
+    if against is None and model is not None and not formats.has_manifest(artifact):
         against = model
     if against is not None:
         if mutations:

@@ -15,7 +15,7 @@ What a layer serves it belongs to. Four tables say so, each beating the next:
 
 Names may have wildcards; the first that fits holds. Of a class its bases are tried too, so that
 subclasses count as what they are made from. What has no category in the end (a transformer block,
-its LayerNorms) is placed by data flow: see `mvdeploy.export._serving`.
+its LayerNorms) is placed by data flow: see `mvdeploy.formats._serving`.
 """
 
 from __future__ import annotations

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from mvdeploy import export, links, models, tasks
+from mvdeploy import formats, links, models, tasks
 from mvdeploy.engines import SessionRequest
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
@@ -215,7 +215,7 @@ class FileProgram:
         from mvdeploy.verify import verifiers
 
         self._path, self._artifact, self._threads = path, artifact, threads
-        self._name = export.verifier(artifact.format, artifact.precision)
+        self._name = formats.verifier(artifact.format, artifact.precision)
         self._engine = verifiers.get(self._name)
         self._options = verifiers.options(self._name, artifact.precision)
         self.engine = verifiers.title(self._name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from mvdeploy import attribute, engines, export, models, passes
+from mvdeploy import attribute, engines, formats, models, passes
 from mvdeploy.engines import SessionRequest
 from mvdeploy.models.zoo import timm
 from mvdeploy.records import Arguments, Breakdown, Category, TimeKind, Trace
@@ -23,8 +23,8 @@ def profiled(name: str, arguments: Arguments, folder: Path) -> Breakdown:
     built, _ = passes.prepare(timm.build(spec).eval(), image)
     network, reports = passes.apply(built, image)
     table = models.with_added(models.module_table(built), network)
-    source = export.Source(spec, network, table, 0, reports, models.preprocessing(spec))
-    artifact = export.write(source, "onnx", folder / "x.onnx")
+    source = formats.Source(spec, network, table, 0, reports, models.preprocessing(spec))
+    artifact = formats.write(source, "onnx", folder / "x.onnx")
     engine = engines.get("onnxruntime")
     request = SessionRequest(folder / "x.onnx", {"image": image.numpy()}, profile_to=folder)
     session = engine.open_session(request)

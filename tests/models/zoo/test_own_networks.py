@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.errors import MvdeployError
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.verify import Verifier
@@ -15,7 +15,7 @@ FILE = Path(__file__).with_name("networks.py")
 
 
 def exported(name: str, format_name: str, folder: Path) -> Exported:
-    path = folder / f"{name}{export.suffix(format_name)}"
+    path = folder / f"{name}{formats.suffix(format_name)}"
     return Builder(models.make_spec(f"{FILE}:{name}")).export(format_name, path)
 
 

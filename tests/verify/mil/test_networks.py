@@ -75,7 +75,7 @@ def test_the_channels_first_formulation(save):
 EXACT = (ct.target.iOS16, ct.precision.FLOAT32)  # pixel_unshuffle came with iOS16
 
 
-# Every pair of formulation and precision; the exports of tests/export/test_coreml.py have every
+# Every pair of formulation and precision; the exports of tests/formats/test_coreml.py have every
 # pair of model, patches and precision in the formulation that is usual. One is at the full size.
 @pytest.mark.slow
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.verify.mutations import Subject
 
 
@@ -15,7 +15,7 @@ def subject() -> Callable[[Path], Subject]:
     """Return a function that makes a subject of a file, for drivers that do not export anew."""
 
     def make(path: Path) -> Subject:
-        artifact = export.read(path)
+        artifact = formats.read(path)
         network = models.build(artifact.spec)
         image = np.zeros(artifact.inputs[0].shape, np.float32)
         feed = {artifact.inputs[0].name: image}

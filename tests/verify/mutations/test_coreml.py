@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, files, models
+from mvdeploy import files, formats, models
 from mvdeploy.models.preprocess import sample_photograph
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import MutationResult, Verifier
@@ -24,7 +24,7 @@ def package(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """In single precision, in which everything that is broken shows."""
     path = tmp_path_factory.mktemp("package") / "small.mlpackage"
     spec = models.make_spec(f"{Path(small.__file__)}:make")
-    Builder(spec, sample_photograph()).export("coreml", path, export.Options("fp32"))
+    Builder(spec, sample_photograph()).export("coreml", path, formats.Options("fp32"))
     return path
 
 
@@ -55,14 +55,14 @@ def test_the_right_module_is_named(results: tuple[MutationResult, ...]) -> None:
 
 
 def test_the_package_stays_as_it_is(package: Path, tmp_path: Path, subject: MakeSubject) -> None:
-    artifact = export.read(package)
+    artifact = formats.read(package)
     before = files.sha256(package)
     broken = tmp_path / "broken.mlpackage"
     for mutant in mutants(subject(package)):
         assert mutant.module in artifact.modules
         mutant.write(broken)
         assert files.sha256(broken) != before
-    assert export.read(package) == artifact
+    assert formats.read(package) == artifact
 
 
 def test_what_rounding_hides_is_left_out(package: Path, subject: MakeSubject) -> None:
@@ -84,7 +84,7 @@ COMPRESSED = ("compressed weight × 1.01", "compressed weight: scales or values 
 def compressed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("package") / "small.mlpackage"
     spec = models.make_spec(f"{Path(small.__file__)}:make")
-    made = Builder(spec, sample_photograph()).export("coreml", path, export.Options("palette4"))
+    made = Builder(spec, sample_photograph()).export("coreml", path, formats.Options("palette4"))
     assert made.parity is not None and made.parity.weights == "network"
     return path
 

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import nn
 
-from mvdeploy import export, files, models, passes
+from mvdeploy import files, formats, models, passes
 from mvdeploy.errors import CheckFailed
 from mvdeploy.pipeline.export import Builder, Exported
 from mvdeploy.pipeline.verify import Verifier
@@ -162,7 +162,7 @@ def test_other_weights_in_a_file_are_found_and_named(tiny: Exported, tmp_path: P
     path = tmp_path / "other.pte"
     path.write_bytes(stored.replace(weight.tobytes(), (weight * np.float32(1 + 1e-7)).tobytes()))
     manifest = dataclasses.replace(tiny.artifact, sha256=files.sha256(path))
-    export.save_manifest(manifest, path)
+    formats.save_manifest(manifest, path)
     found = Verifier(path).check()
     assert not found.passed and found.differing == ("fc1.bias",)
     assert found.first_diverging is None and found.inside == "probe"

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy import export, models
+from mvdeploy import formats, models
 from mvdeploy.pipeline import calibration
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.verify import Verifier
@@ -24,9 +24,9 @@ def _verifier(
     format_name: str, precision: str, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Verifier:
     monkeypatch.setattr(calibration, "ANSWERS", 2)
-    path = folder / f"a{export.suffix(format_name)}"
+    path = folder / f"a{formats.suffix(format_name)}"
     builder = Builder(models.make_spec("yardstick"), wish=calibration.Wish(4))
-    builder.export(format_name, path, export.Options(precision))
+    builder.export(format_name, path, formats.Options(precision))
     return Verifier(path)
 
 
