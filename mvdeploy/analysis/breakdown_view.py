@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from mvdeploy.records import (
     Artifact,
     Breakdown,
     BreakdownRow,
     Category,
+    Excess,
     OperatorKind,
     TimeKind,
 )
@@ -38,12 +39,14 @@ class Part:
         title: as reports print it.
         ns: nanoseconds of one inference.
         share: of the latency.
+        as_profiled: share that the profile has; None where nothing was corrected.
     """
 
     key: str
     title: str
     ns: float
     share: float
+    as_profiled: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,10 +101,12 @@ class BreakdownView:
         modules: every module path with operators, largest first.
         attributed_share: share of the operator time that is attributed to a module and a category;
             to a module alone where nothing has a category.
-        by_kind: nothing in the run has a category.
         operator_share: sum of operators ÷ latency, both from the profiled job.
         profiler_overhead: latency with ÷ without the profiler, minus 1.
         scale: factor from the profiled job's operator times to those shown.
+        excess: what the profile has too much for each operator; None where that was not measured.
+        subtracted_ns: what was taken off all operators for it; negative where it was added.
+        by_kind: nothing in the run has a category.
     """
 
     time_kind: TimeKind
@@ -114,6 +119,8 @@ class BreakdownView:
     operator_share: float
     profiler_overhead: float
     scale: float
+    excess: Excess | None = None
+    subtracted_ns: float = 0.0
     by_kind: bool = False
 
 
@@ -149,21 +156,14 @@ def breakdown_view_of(breakdown: Breakdown, categories: Mapping[str, str]) -> Br
         breakdown: of one case.
         categories: those of the whole run with their titles, as `category_titles` returns them.
     """
-    total = breakdown.total_ns
     by_kind = dict(categories) == KINDS
-    by_category = breakdown.by_category()
-    parts = [(key, title, by_category.get(Category(key), 0.0)) for key, title in categories.items()]
-    parts.append((UNPLACED, UNATTRIBUTED_TITLES[UNPLACED], breakdown.unplaced_ns))
-    outside = (OUTSIDE, UNATTRIBUTED_TITLES[OUTSIDE], breakdown.outside_ns)
-    kinds = [(str(kind), str(kind), ns) for kind, ns in breakdown.by_kind().items()]
+    kinds = _parts(breakdown, _kinds)
+    parts = kinds if by_kind else _parts(breakdown, lambda b: _categories(b, categories))
     return BreakdownView(
         time_kind=breakdown.time_kind,
-        total_ns=total,
-        parts=tuple(
-            Part(*part, _share(part[2], total))
-            for part in (*(kinds if by_kind else parts), outside)
-        ),
-        kinds=tuple(Part(*kind, _share(kind[2], total)) for kind in (*kinds, outside)),
+        total_ns=breakdown.total_ns,
+        parts=parts,
+        kinds=kinds,
         operators=_operators(breakdown, categories),
         modules=_modules(breakdown, categories),
         attributed_share=breakdown.placed_share if by_kind else breakdown.attributed_share,
@@ -171,7 +171,37 @@ def breakdown_view_of(breakdown: Breakdown, categories: Mapping[str, str]) -> Br
         operator_share=breakdown.operator_share,
         profiler_overhead=breakdown.profiler_overhead,
         scale=breakdown.scale,
+        excess=breakdown.excess,
+        subtracted_ns=breakdown.subtracted_ns,
     )
+
+
+def _parts(
+    breakdown: Breakdown, divided: Callable[[Breakdown], list[tuple[str, str, float]]]
+) -> tuple[Part, ...]:
+    """Return the parts of a latency, that outside of operators last."""
+    total, as_profiled = breakdown.total_ns, breakdown.as_profiled
+
+    def every(of: Breakdown) -> list[tuple[str, str, float]]:
+        return [*divided(of), (OUTSIDE, UNATTRIBUTED_TITLES[OUTSIDE], of.outside_ns)]
+
+    shares = [_share(ns, total) for _, _, ns in every(as_profiled)] if as_profiled else None
+    return tuple(
+        Part(*part, _share(part[2], total), shares[i] if shares else None)
+        for i, part in enumerate(every(breakdown))
+    )
+
+
+def _categories(
+    breakdown: Breakdown, categories: Mapping[str, str]
+) -> list[tuple[str, str, float]]:
+    times = breakdown.by_category()
+    parts = [(key, title, times.get(Category(key), 0.0)) for key, title in categories.items()]
+    return [*parts, (UNPLACED, UNATTRIBUTED_TITLES[UNPLACED], breakdown.unplaced_ns)]
+
+
+def _kinds(breakdown: Breakdown) -> list[tuple[str, str, float]]:
+    return [(str(kind), str(kind), ns) for kind, ns in breakdown.by_kind().items()]
 
 
 def _share(ns: float, total: float) -> float:

@@ -55,6 +55,12 @@ def options(command: F) -> F:
                 help="How often the engine sessions are made anew, at least. [default: "
                 f"{Plan.sessions}, or {Plan.groups} when cases are compared]",
             ),
+            click.option(
+                "--profiler-cost/--no-profiler-cost",
+                default=None,
+                help="Measure what an engine's profiler adds to each operator or leaves out, and "
+                "correct it. [default: on, unless --iterations is given]",
+            ),
         )
     ):
         command = option(command)
@@ -77,10 +83,26 @@ def plan(given: Mapping[str, Any], common: Mapping[str, Any], *, anchor: bool) -
         # Who asks for few inferences has slow ones.
         few = min(Plan.profile_iterations, max(iterations, _FEW))
         fields.setdefault("profile_iterations", few)
+    fields["profiler_cost"] = _profiler_cost(given, fields)
     times = _times(iterations, given["min_time"], given["max_time"], given["sessions"])
     return Plan(
         iterations=iterations, target=given["target"] / 100, anchor=anchor, **times, **fields
     )
+
+
+def _profiler_cost(given: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
+    """Return whether it is measured what profilers cost.
+
+    Raises:
+        UsageError: nothing is profiled.
+    """
+    wanted, profiled = given["profiler_cost"], fields.get("profile_iterations") != 0
+    if wanted and not profiled:
+        raise UsageError(
+            "--profiler-cost corrects the times of operators, and --no-breakdown takes none.",
+            "Leave one of them out.",
+        )
+    return profiled and (given["iterations"] is None if wanted is None else wanted)
 
 
 def _times(

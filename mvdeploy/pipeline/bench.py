@@ -9,8 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from mvdeploy import engines, files, links
-from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
+from mvdeploy import files, links
+from mvdeploy.errors import DeviceUnavailable, EngineError
 from mvdeploy.files.writing import NotWritten
 from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
 from mvdeploy.pipeline import store as stores
@@ -19,6 +19,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
+from mvdeploy.pipeline.profiling import Profiling
 from mvdeploy.pipeline.store import Store
 from mvdeploy.pipeline.ways import Choice
 from mvdeploy.records import (
@@ -29,16 +30,12 @@ from mvdeploy.records import (
     FileInputs,
     Finding,
     Level,
-    Measurement,
     ModelSpec,
     Plan,
-    TimeKind,
-    Trace,
 )
 from mvdeploy.text_format import count
 from mvdeploy.timing.case import Entry, by_engine
 from mvdeploy.timing.measure import Listener, measure
-from mvdeploy.timing.profile import Profile, profile
 
 OnStep = Callable[[str], None]
 
@@ -147,6 +144,8 @@ def step_count(request: Request) -> int:
     networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
     exports = len({(w.source, w.case.format, w.options) for w in networks})
     profiles = cases if plan.profile_iterations else 0
+    if plan.profiler_cost and profiles:
+        profiles += len({case.engine for case in request.cases})
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
     return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
@@ -251,7 +250,7 @@ def _do(
             _keep_finished(store, entries, plan, lost)
         elif plan.profile_iterations:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-            _trace(measured, link, plan, store, on_step)
+            Profiling(preparation, link, plan, on_step).run(measured)
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
@@ -324,63 +323,3 @@ def _is_measured(store: Store, slug: str) -> bool:
         return False
     compared = any(slug in (c.a, c.b) for c in store.comparisons)
     return compared or len(measurement.steady) > 0
-
-
-def _trace(
-    entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
-) -> None:
-    """Profile cases: those that are only compared in one job, others each in their own.
-
-    What goes wrong is a finding; the measurement stands without it.
-    """
-    if plan.pairs_only and len(entries) > 1:
-        on_step("profile in turns")
-        with contextlib.suppress(EngineError):  # alone, the case that failed says so itself
-            profiles = profile(entries, link, plan)
-            for entry in entries:
-                _keep_trace(entry, profiles, link, store)
-            return
-    for entry in entries:
-        on_step(f"{entry.slug}: profile")
-        try:
-            _keep_trace(entry, profile([entry], link, plan), link, store)
-        except MvdeployError as error:
-            finding = Finding("profile_failed", Level.WARNING, {"reason": error.message})
-            measurement = _measurement(store, entry.slug)
-            findings = (*measurement.findings, finding)
-            store.measured(entry.slug, dataclasses.replace(measurement, findings=findings))
-
-
-def _keep_trace(
-    entry: Entry, profiles: Mapping[str, Profile], link: links.Link, store: Store
-) -> None:
-    """Fetch a profile, read it, and save it as a trace."""
-    artifact = store.case(entry.slug).artifact
-    if entry.slug not in profiles or artifact is None:
-        return
-    profiled = profiles[entry.slug]
-    engine = engines.get(entry.model.engine)
-    folder = store.folder / "cases" / entry.slug / "profile"
-    remote = Path(profiled.path)
-    for name in (remote.name, *engine.PROFILE_COMPANIONS):
-        link.fetch(str(remote.with_name(name)), folder / name)
-    times = engine.read_profile(artifact, folder / remote.name, profiled.runs)
-    kind = getattr(engine, "TIME_KIND", TimeKind.MEASURED)
-    # Estimates are shares of the profiled inferences themselves: no profiler slows them.
-    estimated = kind is TimeKind.ESTIMATED
-    trace = Trace(
-        engine=entry.model.engine,
-        time_kind=kind,
-        events=times.events,
-        profiled_ns=profiled.profiled_ns,
-        plain_ns=profiled.profiled_ns if estimated else profiled.plain_ns,
-        findings=times.findings,
-    )
-    store.update(entry.slug, trace=trace)
-
-
-def _measurement(store: Store, slug: str) -> Measurement:
-    measurement = store.case(slug).measurement
-    if measurement is None:
-        raise ValueError(f"case {slug} has not been measured")
-    return measurement

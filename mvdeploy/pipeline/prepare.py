@@ -336,19 +336,38 @@ class Preparation:
 
     def anchor(self, cases: Sequence[Entry]) -> Entry | None:
         """Return the yardstick for cases of one engine; None, with a finding, when it fails."""
-        first = self.store.case(cases[0].slug)
-        if first.artifact is None:
-            raise ValueError(f"case {first.slug} is on the device but has no manifest")
-        spec = models.make_spec("yardstick")
-        name = f"yardstick-{first.artifact.format}"
+        artifact = self.store.case(cases[0].slug).artifact
         try:
-            options = formats.options(first.artifact.format, precision=_written(first.artifact))
-            exported = self._export(spec, first.artifact.format, name, options)
+            precision = _written(artifact) if artifact else None
+            return self.beside("yardstick", cases[0].slug, precision)[0]
         except MvdeployError as error:
             values: dict[str, str | int | float] = {"reason": error.message}
             self.store.found(Finding("anchor_failed", Level.WARNING, values))
             return None
-        return self._upload(name, exported.path, exported.artifact, first.engine)
+
+    def beside(
+        self, model: str, slug: str, precision: str | None = None, setting: str = ""
+    ) -> tuple[Entry, Artifact]:
+        """Bring a small network to the device that runs as a case does, but is no case.
+
+        Args:
+            model: its name.
+            slug: of the case, whose format and engine it has.
+            precision: that it is exported in; None for the format's usual one.
+            setting: of the device, that it runs in.
+
+        Raises:
+            MvdeployError: it cannot be exported or sent.
+        """
+        case = self.store.case(slug)
+        if case.artifact is None:
+            raise ValueError(f"case {case.slug} is on the device but has no manifest")
+        name = f"{model}-{case.artifact.format}"
+        options = formats.options(case.artifact.format, precision=precision)
+        exported = self._export(models.make_spec(model), case.artifact.format, name, options)
+        entry = self._upload(name, exported.path, exported.artifact, case.engine)
+        entry = dataclasses.replace(entry, setting=setting, threads=case.threads)
+        return entry, exported.artifact
 
     def _entry(self, wanted: Wanted, path: Path) -> Entry:
         case = self.store.case(wanted.case.slug)

@@ -62,6 +62,7 @@ from mvdeploy.records.parity import (
     Verified,
 )
 from mvdeploy.records.plan import Plan, Warmup
+from mvdeploy.records.profiler_cost import ChainTimes, Excess, ProfilerCost
 from mvdeploy.records.quantized import CalibrationSet, Quantized, Scale
 from mvdeploy.records.rates import Rate, Rates
 from mvdeploy.records.run import Case, Failure, Run, SavedRun
@@ -96,6 +97,7 @@ __all__ = [
     "CalibrationSet",
     "Case",
     "Category",
+    "ChainTimes",
     "Cluster",
     "Comparison",
     "CoolDown",
@@ -104,6 +106,7 @@ __all__ = [
     "DeviceProfile",
     "DeviceState",
     "Evaluation",
+    "Excess",
     "Failure",
     "FileInputs",
     "Finding",
@@ -134,6 +137,7 @@ __all__ = [
     "Plan",
     "PrecisionLoss",
     "Preprocessing",
+    "ProfilerCost",
     "Quantization",
     "Quantized",
     "Rate",

@@ -58,6 +58,8 @@ class Plan:
         cores: CPU numbers the runner is bound to; empty for all.
         seed: of the order in which cases take turns.
         profile_iterations: inferences under the engine's profiler; 0 for no breakdown.
+        profiler_cost: whether it is measured what an engine's profiler adds to each operator, or
+            leaves out.
         time_limit_s: seconds after which one job counts as hung; None to work it out.
         pairs_only: whether cases only take turns, without blocks that give each a latency of its
             own.
@@ -77,6 +79,7 @@ class Plan:
     cores: tuple[Core, ...] = ()
     seed: int = 0
     profile_iterations: Count = 100
+    profiler_cost: bool = False
     time_limit_s: Positive | None = None
     pairs_only: bool = False
     sweep: tuple[Threads, ...] = ()

@@ -12,6 +12,7 @@ from typing import Annotated
 from mvdeploy.records.category import Category, OperatorKind
 from mvdeploy.records.limits import Filled, Nanoseconds
 from mvdeploy.records.measurement import Finding
+from mvdeploy.records.profiler_cost import Excess, ProfilerCost
 
 
 class TimeKind(enum.StrEnum):
@@ -75,6 +76,8 @@ class Trace:
         profiled_ns: wall times of the profiled inferences.
         plain_ns: wall times of the inferences between them without the profiler.
         findings: what to know about the trace.
+        cost: what profiles of this engine have too much, or lack, for each operator; None where
+            that was not measured.
     """
 
     engine: str
@@ -83,6 +86,7 @@ class Trace:
     profiled_ns: tuple[Nanoseconds, ...]
     plain_ns: tuple[Nanoseconds, ...]
     findings: tuple[Finding, ...] = ()
+    cost: ProfilerCost | None = None
 
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""
@@ -114,7 +118,9 @@ class BreakdownRow:
         kind: what it computes.
         category: of the module it is counted under; None when it is unattributed.
         modules: module paths, the one it is counted under first.
-        ns: nanoseconds of one inference.
+        ns: nanoseconds of one inference, corrected by what profiles of this engine have too much
+            or lack for each operator, where that is known.
+        as_profiled_ns: not corrected; None where nothing was.
     """
 
     name: str
@@ -123,6 +129,7 @@ class BreakdownRow:
     category: Category | None
     modules: tuple[str, ...]
     ns: float
+    as_profiled_ns: float | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -135,10 +142,12 @@ class Breakdown:
         rows: every operator, in execution order.
         outside_ns: the part of the latency that no operator accounts for: the engine between
             operators, and what the profiler does not see.
-        operator_share: sum of the operators' medians ÷ latency without the profiler, both from the
-            profiled job.
+        operator_share: sum of the operators' medians, corrected, ÷ latency without the profiler,
+            both from the profiled job.
         profiler_overhead: latency with ÷ without the profiler, minus 1, from the profiled job.
         scale: factor from the profiled job's operator times to the rows'.
+        excess: what the profile has too much for each operator; None where that was not measured.
+        subtracted_ns: what was taken off all operators for it; negative where it was added.
     """
 
     time_kind: TimeKind
@@ -148,6 +157,8 @@ class Breakdown:
     operator_share: float
     profiler_overhead: float
     scale: float
+    excess: Excess | None = None
+    subtracted_ns: float = 0.0
 
     def __post_init__(self) -> None:
         parts = math.fsum(row.ns for row in self.rows) + self.outside_ns
@@ -155,6 +166,19 @@ class Breakdown:
             raise ValueError(f"time is not conserved: parts {parts} ns, total {self.total_ns} ns")
         if self.outside_ns < 0 or any(row.ns < 0 for row in self.rows):
             raise ValueError("a part of the latency is negative")
+
+    @property
+    def as_profiled(self) -> Breakdown | None:
+        """The same as the profile has it; None where nothing was corrected."""
+        times = [row.as_profiled_ns for row in self.rows if row.as_profiled_ns is not None]
+        if not times or len(times) < len(self.rows):
+            return None
+        rows = (
+            dataclasses.replace(row, ns=ns, as_profiled_ns=None)
+            for row, ns in zip(self.rows, times, strict=True)
+        )
+        outside = max(0.0, self.total_ns - math.fsum(times))
+        return dataclasses.replace(self, rows=tuple(rows), outside_ns=outside)
 
     @property
     def operators_ns(self) -> float:

@@ -154,6 +154,7 @@ def _breakdown(view: View) -> Iterator[Block]:
     yield Paragraphs(prose.reconciliation(view))
     yield Picture("categories", breakdown.title(view), _categories_alt(view))
     yield from breakdown.categories(view)
+    yield from breakdown.as_profiled(view)
     for pair in view.differences:
         yield breakdown.difference(view, pair)
 

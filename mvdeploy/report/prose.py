@@ -305,7 +305,30 @@ def _reconciliation(breakdown: BreakdownView) -> str:
         f"sum of operators ÷ latency = {breakdown.operator_share:.2f}, "
         f"profiled ÷ plain = {1 + breakdown.profiler_overhead:.2f}, "
         f"{100 * breakdown.attributed_share:.2f} % of operator time {_attributed(breakdown)}, "
-        f"{breakdown.time_kind}"
+        f"{breakdown.time_kind}{_added(breakdown)}"
+    )
+
+
+def _added(breakdown: BreakdownView) -> str:
+    """Say what the profile has too much for each operator, or lacks, where that was measured."""
+    excess = breakdown.excess
+    if excess is None:
+        return ""
+    if not excess.subtracted_ns:
+        return "; the profile has nothing too much for an operator, and lacks nothing"
+    more = excess.ns > 0
+    each, *ends = (f"{abs(ns) / 1e3:.2f}" for ns in (excess.ns, excess.low, excess.high))
+    low, high = ends if more else reversed(ends)
+    operators = count(len(breakdown.operators), "operator")
+    total = f"{milliseconds(abs(breakdown.subtracted_ns))} ms in all"
+    if more:
+        return (
+            f"; the profiler adds {each} µs ({low} to {high}) to each of {operators}, {total}, "
+            "which is taken off"
+        )
+    return (
+        f"; the profile lacks {each} µs ({low} to {high}) of each of {operators} (dispatch, and "
+        f"what its clock cuts off), {total}, which is added"
     )
 
 

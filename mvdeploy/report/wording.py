@@ -247,6 +247,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "they hold for the latency, and say little of the accuracy on images of another kind.",
         "Give images that the network is for, with --calibrate DIR.",
     ),
+    "profiler_cost_unknown": (
+        "What the profiler of {engine} adds to each operator could not be measured: {reason}",
+        "Shares of small operators may be too large; 'mvdeploy bench --profiler-cost' measures it "
+        "again.",
+    ),
     "anchor_failed": (
         "The anchor, a fixed network that shows how steady the machine is, did not run: {reason}.",
         "The latencies are not affected; run again with --debug to see the engine's own output.",

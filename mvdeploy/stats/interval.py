@@ -65,6 +65,11 @@ def median_interval(sessions: Sequence[Sequence[int]], *, level: float = 0.95) -
     return Interval(median * math.exp(-half), median * math.exp(half), level, len(logs))
 
 
+def mean_interval(values: Sequence[float], *, level: float = 0.95) -> tuple[float, float]:
+    """Return the mean of two or more values, and half the width of its t interval."""
+    return math.fsum(values) / len(values), _t_half_width(values, level)
+
+
 def t_quantile(probability: float, df: float) -> float:
     """Return the quantile of Student's t distribution with `df` degrees of freedom."""
     # scipy.special loads in a tenth of the time that scipy.stats takes.

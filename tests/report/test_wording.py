@@ -55,6 +55,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "steal": GRADED,
     "anchor": GRADED,
     "anchor_failed": {"reason": "it crashed."},
+    "profiler_cost_unknown": {"engine": "onnxruntime", "reason": "it crashed."},
     "throttled": {"changes": "governor from a to b"},
     "unchecked": {"signals": "steal and heat"},
     "outputs_differ": {"session": 2, "count": 3},

@@ -181,11 +181,26 @@ def _breakdown(breakdown: BreakdownView) -> dict[str, Any]:
         "coverage": breakdown.attributed_share,  # its former name, for one more release
         "operator_share": breakdown.operator_share,
         "profiler_overhead": breakdown.profiler_overhead,
+        "profiler_cost": _profiler_cost(breakdown),
+    }
+
+
+def _profiler_cost(breakdown: BreakdownView) -> dict[str, float | None] | None:
+    excess = breakdown.excess
+    if excess is None:
+        return None
+    return {
+        "operator_ns": excess.ns,
+        "low_ns": excess.low,
+        "high_ns": excess.high,
+        "inference_ns": excess.whole_ns,
+        "subtracted_ms": breakdown.subtracted_ns / 1e6,
     }
 
 
 def _part(part: Part) -> dict[str, float]:
-    return {"ms": part.ns / 1e6, "share": part.share}
+    shares = {} if part.as_profiled is None else {"as_profiled_share": part.as_profiled}
+    return {"ms": part.ns / 1e6, "share": part.share, **shares}
 
 
 def _comparison(comparison: ComparisonView) -> dict[str, Any]:

@@ -45,6 +45,32 @@ def kinds(view: View) -> Iterator[Table]:
     )
 
 
+def as_profiled(view: View) -> Iterator[Table]:
+    """Show the shares as profiles have them beside the corrected ones."""
+    corrected = [c for c in view.profiled if c.breakdown and c.breakdown.subtracted_ns]
+    for cases in batches(corrected):
+        sides = [case.breakdown for case in cases if case.breakdown]
+        one = len(view.cases) == 1
+        yield Table(
+            "Shares as profiled, and corrected",
+            (
+                text("Part"),
+                *(
+                    Column(which if one else f"{case.key}, {which}")
+                    for case in cases
+                    for which in ("as profiled", "corrected")
+                ),
+            ),
+            tuple(
+                (row[0].title, *(percent(s) for p in row for s in (p.as_profiled, p.share)))
+                for row in zip(*(side.parts for side in sides), strict=True)
+            ),
+            note=f"{side_note(view, cases)} What a profiler adds is about the same for every "
+            "operator, as is what it leaves out, so small operators look larger or smaller than "
+            "they are. How much was measured on this device, with chains of linear layers.",
+        )
+
+
 def _parts_tables(
     view: View, title: str, parts: Callable[[BreakdownView], tuple[Part, ...]], side_by_side: int
 ) -> Iterator[Table]:
