@@ -248,7 +248,7 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Give images that the network is for, with --calibrate DIR.",
     ),
     "profiler_cost_unknown": (
-        "What the profiler of {engine} adds to each operator could not be measured: {reason}",
+        "What the profiler of {engine} adds to each operator could not be measured: {reason}.",
         "Shares of small operators may be too large; 'mvdeploy bench --profiler-cost' measures it "
         "again.",
     ),
