@@ -16,7 +16,7 @@ from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
-from mvdeploy.plugins import Option
+from mvdeploy.pipeline import refusals
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
@@ -30,12 +30,6 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 MOST_THREADS = 1024
 """More than any device has cores."""
-
-
-def engine_options() -> tuple[Option, ...]:
-    """Return the options that engines declare, each once."""
-    own_options = (option for name in engines.names() for option in engines.declared(name))
-    return tuple(dict.fromkeys(own_options))
 
 
 def where(command: F) -> F:
@@ -73,7 +67,7 @@ def where(command: F) -> F:
             help="Export networks as 'mvdeploy export' does, for any engine. [default: as the "
             "device's engine runs them fastest, such as with operators of ONNX Runtime's own]",
         ),
-        declared("engine_options", engine_options()),
+        declared("engine_options", refusals.engine_options()),
     )
 
 
@@ -363,7 +357,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
     threads = thread_numbers(given["threads"])
-    _check_engine_options(profile, given["engine_options"])
+    refusals.demand_had(profile, given["engine_options"])
     return Options(
         profile=profile,
         formats=tuple(dict.fromkeys(given["formats"])),
@@ -420,19 +414,3 @@ def _plan_fields(
     if not given["breakdown"]:
         fields["profile_iterations"] = 0
     return fields
-
-
-def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> None:
-    """Refuse what no engine of a device has.
-
-    Raises:
-        UsageError: names the option and the engines that have it.
-    """
-    available = links.engines_of(profile)
-    for option in engine_options():
-        having = [e for e in engines.names() if option in engines.declared(e)]
-        if option.name in given and not set(having) & set(available):
-            raise UsageError(
-                f"No engine of {profile.title} has {option.flag}.",
-                f"Leave it out, or measure on a device with {' or '.join(having)}.",
-            )

@@ -45,6 +45,7 @@ from mvdeploy import plugins, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding, zoo
 from mvdeploy.models.sources import code_of as code_of
+from mvdeploy.models.sources import is_held as is_held
 from mvdeploy.models.sources import moved as moved
 from mvdeploy.models.sources import paths as paths
 from mvdeploy.records import Arguments, Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing

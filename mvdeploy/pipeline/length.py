@@ -1,0 +1,89 @@
+"""How long is measured: what is asked for → `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Plan, Warmup
+
+MIN_TIME_S = Plan.session_time_s * Plan.sessions
+"""Measured seconds of each case at least, where nothing else is said."""
+
+TURNS_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
+"""Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
+
+_FEW = 5
+"""Profiled inferences of a case at least."""
+
+
+def plan(
+    common: Mapping[str, Any],
+    *,
+    iterations: int | None = None,
+    min_time_s: float = MIN_TIME_S,
+    max_time_s: float | None = None,
+    target: float = Plan.target,
+    sessions: int | None = None,
+    anchor: bool = False,
+) -> Plan:
+    """Return how cases are measured.
+
+    Args:
+        common: fields of the plan that other options decide.
+        iterations: measured inferences of each case; None to go by time.
+        min_time_s: measured seconds of each case at least.
+        max_time_s: measured seconds of each case at most; None for the usual.
+        target: see `Plan`.
+        sessions: how often the engine sessions are made anew, at least; None for the usual.
+        anchor: whether the yardstick runs between the cases.
+
+    Raises:
+        UsageError: the times contradict each other.
+    """
+    fields = dict(common)
+    if iterations is not None:
+        # Who asks for few inferences has slow ones.
+        few = min(Plan.profile_iterations, max(iterations, _FEW))
+        fields.setdefault("profile_iterations", few)
+    if max_time_s is not None and max_time_s < min_time_s:
+        raise UsageError(
+            f"--max-time {max_time_s:g} is less than --min-time {min_time_s:g}.",
+            "Give a longer --max-time, or a shorter --min-time.",
+        )
+    count = min(sessions or Plan.sessions, iterations or sessions or Plan.sessions)
+    return Plan(
+        iterations=iterations,
+        target=target,
+        anchor=anchor,
+        sessions=count,
+        groups=sessions or Plan.groups,
+        session_time_s=min_time_s / count,
+        max_time_s=max_time_s or max(Plan.max_time_s, min_time_s),
+        **fields,
+    )
+
+
+def turns(
+    common: Mapping[str, Any],
+    *,
+    max_time_s: float = Plan.max_time_s,
+    target: float | None = None,
+    groups: int = Plan.groups,
+) -> Plan:
+    """Return how two cases are compared, in nothing but turns.
+
+    Args:
+        common: fields of the plan that other options decide.
+        max_time_s: seconds of turns at most.
+        target: see `Plan.pair_target`.
+        groups: see `Plan`; an odd number is raised by one.
+    """
+    return Plan(
+        pairs_only=True,
+        max_time_s=max_time_s,
+        groups=groups + groups % 2,
+        pair_target=target,
+        **common,
+    )
