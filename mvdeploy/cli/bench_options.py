@@ -16,7 +16,7 @@ from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
-from mvdeploy.pipeline import refusals
+from mvdeploy.pipeline import length, refusals
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
@@ -27,9 +27,6 @@ if TYPE_CHECKING:
     from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-MOST_THREADS = 1024
-"""More than any device has cores."""
 
 
 def where(command: F) -> F:
@@ -234,39 +231,6 @@ def core_numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-_MOST_NUMBERS = 64
-"""Numbers of threads in one run."""
-
-
-def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
-    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
-
-    Raises:
-        UsageError: one of them is neither.
-    """
-    numbers: list[int] = []
-    for text in texts:
-        first, dash, last = text.partition("-")
-        ends = (first.strip(), last.strip() if dash else first.strip())
-        if not all(end.isdecimal() and 1 <= int(end) <= MOST_THREADS for end in ends):
-            raise UsageError(
-                f"'{text}' is no number of threads.",
-                f"Give one from 1 to {MOST_THREADS}, or the first and the last of several, as in "
-                "--threads 1-4.",
-            )
-        if int(ends[0]) > int(ends[1]):
-            raise UsageError(
-                f"'{text}' has no number of threads in it.", "Give the smaller number first."
-            )
-        numbers += range(int(ends[0]), int(ends[1]) + 1)
-    if len({*numbers}) > _MOST_NUMBERS:
-        raise UsageError(
-            f"These are {len({*numbers})} numbers of threads, and each makes cases of its own.",
-            f"Give {_MOST_NUMBERS} at most, such as --threads 1 --threads 2 --threads 4.",
-        )
-    return tuple(dict.fromkeys(numbers))
-
-
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What a command that measures was given, beside what it measures and how long.
@@ -356,7 +320,7 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
-    threads = thread_numbers(given["threads"])
+    threads = length.thread_numbers(given["threads"])
     refusals.demand_had(profile, given["engine_options"])
     return Options(
         profile=profile,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from mvdeploy.errors import UsageError
@@ -13,6 +13,9 @@ MIN_TIME_S = Plan.session_time_s * Plan.sessions
 
 TURNS_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 """Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
+
+_MOST_THREADS = 1024
+"""More than any device has cores."""
 
 _FEW = 5
 """Profiled inferences of a case at least."""
@@ -87,3 +90,36 @@ def turns(
         pair_target=target,
         **common,
     )
+
+
+_MOST_NUMBERS = 64
+"""Numbers of threads in one run."""
+
+
+def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    numbers: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        ends = (first.strip(), last.strip() if dash else first.strip())
+        if not all(end.isdecimal() and 1 <= int(end) <= _MOST_THREADS for end in ends):
+            raise UsageError(
+                f"'{text}' is no number of threads.",
+                f"Give one from 1 to {_MOST_THREADS}, or the first and the last of several, as in "
+                "--threads 1-4.",
+            )
+        if int(ends[0]) > int(ends[1]):
+            raise UsageError(
+                f"'{text}' has no number of threads in it.", "Give the smaller number first."
+            )
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    if len({*numbers}) > _MOST_NUMBERS:
+        raise UsageError(
+            f"These are {len({*numbers})} numbers of threads, and each makes cases of its own.",
+            f"Give {_MOST_NUMBERS} at most, such as --threads 1 --threads 2 --threads 4.",
+        )
+    return tuple(dict.fromkeys(numbers))
