@@ -10,14 +10,18 @@ The pipeline, a line for each stage::
     trace    ─ attribute.break_down ──▶ breakdown            where the latency goes
     run      ─ report.render ─────────▶ md, html, csv, png
 
-`mvdeploy.pipeline` runs these stages and the commands call it. From Python::
+`mvdeploy.pipeline` runs these stages; the commands call it, and so do four functions::
 
     import mvdeploy
-    from pathlib import Path
 
-    spec = mvdeploy.make_spec("mobilevit_xs", patches=mvdeploy.parse_patches("8,4,2"))
-    exported = mvdeploy.Builder(spec).export("onnx", Path("mobilevit_xs.onnx"))
-    print(exported.parity.worst)
+    exported = mvdeploy.export("mobilevit_xs", format="onnx", patches=(8, 4, 2))
+    result = mvdeploy.bench(["mobilevit_xs", exported], threads=1)
+    result.frame("operators").groupby("category")["ms"].sum()
+    mvdeploy.compare("mobilevit_xs", exported).verdict
+    mvdeploy.load(result.path).plot("categories")
+
+Networks may also be ``nn.Module`` objects. Below these there are the stages themselves: `make_spec`
+and `build`, `Builder`, `Request` and `run`, `load_run` and `render`.
 """
 
 from __future__ import annotations
@@ -29,11 +33,20 @@ __version__ = "0.1.0"
 
 _API = {
     "Builder": "mvdeploy.pipeline.export",
+    "Comparison": "mvdeploy.api.compare",
+    "Exported": "mvdeploy.api.export",
     "ModelSpec": "mvdeploy.records",
     "MvdeployError": "mvdeploy.errors",
+    "Pair": "mvdeploy.api.result",
     "Plan": "mvdeploy.records",
     "Request": "mvdeploy.pipeline.bench",
+    "Result": "mvdeploy.api.result",
+    "ResultCase": "mvdeploy.api.result",
+    "bench": "mvdeploy.api.bench",
     "build": "mvdeploy.models",
+    "compare": "mvdeploy.api.compare",
+    "export": "mvdeploy.api.export",
+    "load": "mvdeploy.api.result",
     "load_run": "mvdeploy.records.run",
     "make_spec": "mvdeploy.models",
     "parse_patches": "mvdeploy.records.spec",

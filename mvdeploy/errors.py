@@ -34,6 +34,14 @@ class MvdeployError(Exception):
         message: one sentence on what happened.
         remedy: one sentence on what to do.
         exit_code: what the process ends with.
+
+    Example:
+        >>> import mvdeploy
+        >>> try:
+        ...     mvdeploy.make_spec("mobilevit_m")
+        ... except mvdeploy.MvdeployError as error:
+        ...     print(error.message)
+        There is no model 'mobilevit_m'.
     """
 
     exit_code = 1

@@ -16,7 +16,7 @@ from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
-from mvdeploy.plugins import Option
+from mvdeploy.pipeline import length, refusals
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
 
 if TYPE_CHECKING:
@@ -27,15 +27,6 @@ if TYPE_CHECKING:
     from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-MOST_THREADS = 1024
-"""More than any device has cores."""
-
-
-def engine_options() -> tuple[Option, ...]:
-    """Return the options that engines declare, each once."""
-    own_options = (option for name in engines.names() for option in engines.declared(name))
-    return tuple(dict.fromkeys(own_options))
 
 
 def where(command: F) -> F:
@@ -73,7 +64,7 @@ def where(command: F) -> F:
             help="Export networks as 'mvdeploy export' does, for any engine. [default: as the "
             "device's engine runs them fastest, such as with operators of ONNX Runtime's own]",
         ),
-        declared("engine_options", engine_options()),
+        declared("engine_options", refusals.engine_options()),
     )
 
 
@@ -240,39 +231,6 @@ def core_numbers(text: str | None) -> tuple[int, ...]:
     return tuple(int(part) for part in parts)
 
 
-_MOST_NUMBERS = 64
-"""Numbers of threads in one run."""
-
-
-def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
-    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
-
-    Raises:
-        UsageError: one of them is neither.
-    """
-    numbers: list[int] = []
-    for text in texts:
-        first, dash, last = text.partition("-")
-        ends = (first.strip(), last.strip() if dash else first.strip())
-        if not all(end.isdecimal() and 1 <= int(end) <= MOST_THREADS for end in ends):
-            raise UsageError(
-                f"'{text}' is no number of threads.",
-                f"Give one from 1 to {MOST_THREADS}, or the first and the last of several, as in "
-                "--threads 1-4.",
-            )
-        if int(ends[0]) > int(ends[1]):
-            raise UsageError(
-                f"'{text}' has no number of threads in it.", "Give the smaller number first."
-            )
-        numbers += range(int(ends[0]), int(ends[1]) + 1)
-    if len({*numbers}) > _MOST_NUMBERS:
-        raise UsageError(
-            f"These are {len({*numbers})} numbers of threads, and each makes cases of its own.",
-            f"Give {_MOST_NUMBERS} at most, such as --threads 1 --threads 2 --threads 4.",
-        )
-    return tuple(dict.fromkeys(numbers))
-
-
 @dataclasses.dataclass(frozen=True)
 class Options:
     """What a command that measures was given, beside what it measures and how long.
@@ -362,8 +320,8 @@ def read(given: Mapping[str, Any], warmup_rule: Warmup | None = None) -> Options
 
     profile = links.profile(given["device"], given["devices_dir"], given["link_options"])
     precisions = tuple(dict.fromkeys(given["precisions"])) or (None,)
-    threads = thread_numbers(given["threads"])
-    _check_engine_options(profile, given["engine_options"])
+    threads = length.thread_numbers(given["threads"])
+    refusals.demand_had(profile, given["engine_options"])
     return Options(
         profile=profile,
         formats=tuple(dict.fromkeys(given["formats"])),
@@ -420,19 +378,3 @@ def _plan_fields(
     if not given["breakdown"]:
         fields["profile_iterations"] = 0
     return fields
-
-
-def _check_engine_options(profile: DeviceProfile, given: Mapping[str, str]) -> None:
-    """Refuse what no engine of a device has.
-
-    Raises:
-        UsageError: names the option and the engines that have it.
-    """
-    available = links.engines_of(profile)
-    for option in engine_options():
-        having = [e for e in engines.names() if option in engines.declared(e)]
-        if option.name in given and not set(having) & set(available):
-            raise UsageError(
-                f"No engine of {profile.title} has {option.flag}.",
-                f"Leave it out, or measure on a device with {' or '.join(having)}.",
-            )

@@ -7,13 +7,10 @@ from typing import Any, TypeVar
 
 import click
 
-from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import length
 from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_FEW = 5
-"""Profiled inferences of a case at least."""
 
 
 def options(command: F) -> F:
@@ -29,7 +26,7 @@ def options(command: F) -> F:
             click.option(
                 "--min-time",
                 type=click.FloatRange(0, min_open=True),
-                default=Plan.session_time_s * Plan.sessions,
+                default=length.MIN_TIME_S,
                 show_default=True,
                 metavar="SECONDS",
                 help="Measured seconds of each case at least, unless --iterations is given.",
@@ -78,46 +75,13 @@ def plan(given: Mapping[str, Any], common: Mapping[str, Any], *, anchor: bool) -
     Raises:
         UsageError: the times contradict each other.
     """
-    iterations, fields = given["iterations"], dict(common)
-    if iterations is not None:
-        # Who asks for few inferences has slow ones.
-        few = min(Plan.profile_iterations, max(iterations, _FEW))
-        fields.setdefault("profile_iterations", few)
-    fields["profiler_cost"] = _profiler_cost(given, fields)
-    times = _times(iterations, given["min_time"], given["max_time"], given["sessions"])
-    return Plan(
-        iterations=iterations, target=given["target"] / 100, anchor=anchor, **times, **fields
+    return length.plan(
+        common,
+        iterations=given["iterations"],
+        min_time_s=given["min_time"],
+        max_time_s=given["max_time"],
+        target=given["target"] / 100,
+        sessions=given["sessions"],
+        anchor=anchor,
+        profiler_cost=given["profiler_cost"],
     )
-
-
-def _profiler_cost(given: Mapping[str, Any], fields: Mapping[str, Any]) -> bool:
-    """Return whether it is measured what profilers cost.
-
-    Raises:
-        UsageError: nothing is profiled.
-    """
-    wanted, profiled = given["profiler_cost"], fields.get("profile_iterations") != 0
-    if wanted and not profiled:
-        raise UsageError(
-            "--profiler-cost corrects the times of operators, and --no-breakdown takes none.",
-            "Leave one of them out.",
-        )
-    return profiled and (given["iterations"] is None if wanted is None else wanted)
-
-
-def _times(
-    iterations: int | None, min_time: float, max_time: float | None, sessions: int | None
-) -> dict[str, Any]:
-    """Return the fields of the plan that say how long to measure."""
-    if max_time is not None and max_time < min_time:
-        raise UsageError(
-            f"--max-time {max_time:g} is less than --min-time {min_time:g}.",
-            "Give a longer --max-time, or a shorter --min-time.",
-        )
-    count = min(sessions or Plan.sessions, iterations or sessions or Plan.sessions)
-    return {
-        "sessions": count,
-        "groups": sessions or Plan.groups,
-        "session_time_s": min_time / count,
-        "max_time_s": max_time or max(Plan.max_time_s, min_time),
-    }

@@ -1,4 +1,4 @@
-"""What the commands that measure have in common: what they refuse, and how they end."""
+"""What the commands that measure have in common: how they end."""
 
 from __future__ import annotations
 
@@ -9,72 +9,15 @@ from typing import TYPE_CHECKING
 
 import click
 
-from mvdeploy import engines
-from mvdeploy.cli import bench_options, history_options, streams
-from mvdeploy.errors import CheckFailed, UsageError, reason
+from mvdeploy.cli import history_options, streams
+from mvdeploy.errors import CheckFailed, reason
 from mvdeploy.files.writing import NotWritten
+from mvdeploy.pipeline import refusals
 
 if TYPE_CHECKING:
     from mvdeploy.cli.bench_options import Options
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.records import Case
-
-
-def demand_used(request: Request) -> None:
-    """Refuse engines that run none of the cases, options of such engines, and what files are not.
-
-    Raises:
-        UsageError: names the engine, or the option and the engines that have it.
-    """
-    if not request.specs:
-        _demand_files_are(request)
-    from mvdeploy.pipeline.ways import ALL
-
-    used = {case.engine for case in request.cases}
-    idle = [name for name in request.engines if name != ALL and name not in used]
-    if idle:
-        raise UsageError(
-            f"{' and '.join(idle)} cannot run any of what is to be measured.",
-            f"Leave --engine {idle[0]} out, or add a file or a model that it runs.",
-        )
-    for option in bench_options.engine_options():
-        having = [e for e in engines.names() if option in engines.declared(e)]
-        if option.name in request.engine_options and not used & set(having):
-            have = "has" if len(used) == 1 else "have"
-            raise UsageError(
-                f"{' and '.join(sorted(used))} {have} no {option.flag}.",
-                f"Leave it out, or measure with --engine {' or '.join(having)}.",
-            )
-
-
-def _demand_files_are(request: Request) -> None:
-    """Refuse formats and precisions that none of the files has, which are measured as they are.
-
-    Raises:
-        UsageError: names the first of them, or an option that is about exporting.
-    """
-    exporting = {
-        "--portable": request.portable,
-        "--keep-float": request.keep_float,
-        "--calibrate": request.wish != type(request.wish)(),
-    }
-    for flag in (flag for flag, given in exporting.items() if given):
-        raise UsageError(
-            f"Exported files are measured as they are, and {flag} says how networks are exported.",
-            f"Leave {flag} out, or give a network.",
-        )
-    artifacts = [artifact for _, artifact in request.files]
-    asked = (
-        ("--format", request.formats, {artifact.format for artifact in artifacts}),
-        ("--precision", request.precisions, {artifact.precision for artifact in artifacts}),
-    )
-    for flag, wanted, there in asked:
-        other = [name for name in wanted if name is not None and name not in there]
-        if other:
-            raise UsageError(
-                f"Exported files are measured as they are, and none is in {other[0]}.",
-                f"Leave {flag} out, or export one with 'mvdeploy export {flag} {other[0]}'.",
-            )
 
 
 def measure(request: Request, asked: Options) -> int:
@@ -83,7 +26,7 @@ def measure(request: Request, asked: Options) -> int:
     Raises:
         UsageError: an option is of no engine that is used.
     """
-    demand_used(request)
+    refusals.demand_used(request)
     from mvdeploy import report
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import bench

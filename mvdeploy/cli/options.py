@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
 import math
-import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,6 +11,7 @@ import click
 
 from mvdeploy import formats, models, tasks
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline.places import file_named
 from mvdeploy.records import FileInputs, ModelSpec
 from mvdeploy.records.spec import (
     CHANNEL_ORDERS,
@@ -170,9 +169,7 @@ def shelf(no_cache: bool, cache_size: str | None) -> Shelf | None:
     from mvdeploy.pipeline import kept_exports
 
     size = kept_exports.read_size(cache_size) if cache_size is not None else None
-    with contextlib.suppress(OSError):  # no folder is the user's own: nothing is kept
-        return None if no_cache else kept_exports.Shelf(size=size)
-    return None
+    return None if no_cache else kept_exports.usual(size)
 
 
 def left_out(command: F) -> F:
@@ -334,28 +331,8 @@ def _changes(mean: str | None = None, std: str | None = None, **others: Any) -> 
     )
 
 
-def file_argument(text: str) -> Path | None:
-    """Return a path when an argument names a file rather than a model.
-
-    Raises:
-        UsageError: it looks like a file, but there is none.
-    """
-    path = Path(text)
-    if path.is_file() or formats.manifest_path(path).is_file() or _is_package(path):
-        return path
-    if path.suffix in formats.readers() and os.path.exists(text) and not path.is_dir():
-        return path  # a pipe or a device: who reads it says so
-    is_artifact = path.suffix in {formats.suffix(name) for name in formats.names()}
-    if ":" in text and not is_artifact:
-        return None  # timm:NAME, hf:TYPE, FILE.py:FACTORY
-    if path.suffix or len(path.parts) > 1:
-        raise UsageError(f"There is no file {text}.", "Check the path, or give a model's name.")
-    return None
-
-
-def _is_package(path: Path) -> bool:
-    """Say whether a folder counts as an exported file."""
-    return path.is_dir() and path.suffix in formats.readers()
+file_argument = file_named
+"""Return a path when an argument names a file rather than a model."""
 
 
 def file_inputs(command: F) -> F:

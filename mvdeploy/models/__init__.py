@@ -45,6 +45,7 @@ from mvdeploy import plugins, tasks
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding, zoo
 from mvdeploy.models.sources import code_of as code_of
+from mvdeploy.models.sources import is_held as is_held
 from mvdeploy.models.sources import moved as moved
 from mvdeploy.models.sources import paths as paths
 from mvdeploy.records import Arguments, Category, ModelSpec, ModuleInfo, PatchSize, Preprocessing
@@ -135,6 +136,12 @@ def make_spec(
         UsageError: an unknown model or task, a task that the model does not do, sizes that do not
             fit, a checkpoint that is damaged or of another network, changes that cannot be, or
             keywords that it does not take.
+
+    Example:
+        >>> import mvdeploy
+        >>> spec = mvdeploy.make_spec("mobilevit_xxs", image_size=(192, 256), num_classes=10)
+        >>> spec.slug
+        'mobilevit_xxs-p2-2-2-192x256'
     """
     family = _family(name)
     if calm and weights is not None:
@@ -350,6 +357,12 @@ def build(spec: ModelSpec, *, seeded: bool = True) -> nn.Module:
     Raises:
         UsageError: the spec cannot be built, or its checkpoint is gone, has changed or holds values
             that are no finite numbers.
+
+    Example:
+        >>> import mvdeploy, torch
+        >>> network = mvdeploy.build(mvdeploy.make_spec("yardstick"))
+        >>> network(torch.zeros(1, 3, 160, 160)).shape
+        torch.Size([1, 10])
     """
     import torch
 

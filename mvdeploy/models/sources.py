@@ -36,6 +36,11 @@ def code_of(spec: ModelSpec) -> Path | None:
     return Path(kind.path_in(spec.model)) if kind is not None and hasattr(kind, "allow") else None
 
 
+def is_held(spec: ModelSpec) -> bool:
+    """Say whether a program holds the network: nothing else tells what it is made of."""
+    return bool(getattr(zoo.find(spec.model), "HELD", False))
+
+
 def _path_in(model: str) -> str:
     kind = zoo.find(model)
     return kind.path_in(model) if kind is not None and hasattr(kind, "path_in") else ""

@@ -69,6 +69,20 @@ class Request:
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
         shelf: where exports are kept, and taken from; None to make each.
         portable: networks are exported for any engine, not as the device's runs them fastest.
+
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> from mvdeploy import links
+        >>> request = mvdeploy.Request(
+        ...     subjects=(mvdeploy.make_spec("yardstick"),),
+        ...     formats=("pytorch",),
+        ...     device=links.profile("host"),
+        ...     plan=mvdeploy.Plan(iterations=8, sessions=2),
+        ...     root=Path("reports"),
+        ... )
+        >>> [case.slug for case in request.cases]
+        ['yardstick-160-pytorch']
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -162,6 +176,22 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             nothing has been written then.
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer, and nothing has been measured.
+
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> from mvdeploy import links
+        >>> store = mvdeploy.run(
+        ...     mvdeploy.Request(
+        ...         subjects=(mvdeploy.make_spec("yardstick"),),
+        ...         formats=("pytorch",),
+        ...         device=links.profile("host"),
+        ...         plan=mvdeploy.Plan(iterations=8, sessions=2, profile_iterations=0),
+        ...         root=Path("reports"),
+        ...     )
+        ... )
+        >>> len(store.cases[0].measurement.steady)
+        8
     """
     from mvdeploy.models.preprocess import sample_photograph
 
@@ -251,7 +281,8 @@ def _do(
         elif plan.profile_iterations:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
             Profiling(preparation, link, plan, on_step).run(measured)
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as error:
+        error.add_note(f"What was measured until then is saved in {store.folder}.")
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
             values: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}

@@ -83,6 +83,14 @@ class Builder:
         left_out: names of passes that are not run.
         wish: what scales of whole numbers are taken from.
         shelf: where exports are kept, and taken from; None to make each.
+
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> builder = mvdeploy.Builder(mvdeploy.make_spec("yardstick"))
+        >>> exported = builder.export("pytorch", Path("net.pt2"))
+        >>> exported.parity.passed, exported.artifact.outputs[0].shape
+        (True, (1, 10))
     """
 
     def __init__(

@@ -45,6 +45,8 @@ def of_export(
         wish: what scales of whole numbers are taken from.
         network: builds it and an example of each input; asked for code of a user's own alone.
     """
+    if models.is_held(spec):
+        return None
     chosen = formats.complete(format_name, options)
     try:
         made_of: dict[str, Any] = {

@@ -104,6 +104,20 @@ def usual_folder() -> Path:
     return Path(own).absolute() if own else files.user_folder("cache") / "exports"
 
 
+def usual(size: int | None = None) -> Shelf | None:
+    """Return where exports are kept; None where no folder is the user's own: nothing is kept then.
+
+    Args:
+        size: bytes at most; None for what the environment says.
+
+    Raises:
+        UsageError: the environment says no size.
+    """
+    with contextlib.suppress(OSError):
+        return Shelf(size=size)
+    return None
+
+
 class Shelf:
     """Where exports are kept.
 

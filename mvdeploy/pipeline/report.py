@@ -44,6 +44,12 @@ def render(
     Raises:
         UsageError: the folder holds no run, a format or a case does not exist, or the place cannot
             be written to.
+
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> [path.name for path in mvdeploy.render(Path("run"), ["json"])]
+        ['report.json']
     """
     return report.write(view(folder), place or folder, formats, cases)
 

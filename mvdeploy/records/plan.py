@@ -63,6 +63,11 @@ class Plan:
         time_limit_s: seconds after which one job counts as hung; None to work it out.
         pairs_only: whether cases only take turns, without blocks that give each a latency of its
             own.
+
+    Example:
+        >>> import mvdeploy
+        >>> mvdeploy.Plan(threads=2, iterations=100).sessions
+        4
     """
 
     threads: Threads = 1

@@ -232,6 +232,13 @@ def load_run(folder: Path) -> SavedRun:
 
     Raises:
         UsageError: the folder holds no run, or a file in it cannot be read.
+
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> saved = mvdeploy.load_run(Path("run"))
+        >>> len(saved.cases[0].measurement.sessions)
+        4
     """
     if not (folder / "run.json").is_file():
         raise UsageError(

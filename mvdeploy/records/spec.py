@@ -159,6 +159,12 @@ class ModelSpec:
         own_outputs: what it returns, likewise, where its task does not say.
         arguments: keywords for what makes the network, and their values as they are typed.
         calm: its random weights pass noise on as trained ones do, instead of amplifying it.
+
+    Example:
+        >>> import mvdeploy
+        >>> spec = mvdeploy.make_spec("mobilevit_xs", patches=mvdeploy.parse_patches("8,4,2"))
+        >>> spec.label, spec.inputs[0].shape
+        ('mobilevit_xs 8,4,2', (1, 3, 256, 256))
     """
 
     model: str
@@ -241,6 +247,11 @@ def parse_patches(text: str) -> tuple[PatchSize, ...]:
 
     Raises:
         UsageError: an entry is no positive whole number and no ``HxW`` pair of them.
+
+    Example:
+        >>> import mvdeploy
+        >>> mvdeploy.parse_patches("4x2,2,2")[0]
+        PatchSize(height=4, width=2)
     """
     sizes = []
     for entry in text.split(","):

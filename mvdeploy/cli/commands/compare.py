@@ -7,13 +7,10 @@ from typing import Any
 
 import click
 
-from mvdeploy import formats
 from mvdeploy.cli import bench_options, measuring, options
 from mvdeploy.errors import UsageError
-from mvdeploy.records import Plan, Warmup
-
-_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
-"""Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
+from mvdeploy.pipeline import length, places, refusals
+from mvdeploy.records import Plan
 
 
 @click.command("compare")
@@ -60,40 +57,21 @@ def command(
 
     A RESULT is the folder of a run or a saved baseline: two of them are compared as they are.
     """
-    results = [text for text in models_or_files if _is_result(text)]
+    results = [text for text in models_or_files if places.is_result(Path(text))]
     if results:
         return _compare_results(models_or_files, results, given)
-    asked = bench_options.read(given, _WARMUP)
+    asked = bench_options.read(given, length.TURNS_WARMUP)
     subjects = bench_options.subjects(models_or_files, given)
-    plan = Plan(
-        pairs_only=True,
+    plan = length.turns(
+        asked.common,
         max_time_s=max_time,
-        groups=groups + groups % 2,
-        pair_target=target / 100 if target is not None else None,
-        **asked.common,
+        target=target / 100 if target is not None else None,
+        groups=groups,
     )
     request = asked.request(subjects, plan)
-    if len(request.cases) != 2:
-        names = ", ".join(case.label for case in request.cases)
-        raise UsageError(
-            f"Two are compared at a time, but this makes {len(request.cases)} ({names}).",
-            "Give two models or files, or one model with two --patches or two --format.",
-        )
-    if plan.sweep:
-        raise UsageError(
-            "Cases that take turns inference by inference have the same number of threads.",
-            "Give --threads once; 'mvdeploy bench' measures with several.",
-        )
+    refusals.demand_two(request)
     asked.demands.check_reference(comparing=True)
     return measuring.measure(request, asked)
-
-
-def _is_result(text: str) -> bool:
-    path = Path(text)
-    if path.is_dir():
-        # A package of Core ML is a folder too.
-        return not formats.manifest_path(path).is_file() and path.suffix not in formats.readers()
-    return path.is_file() and path.suffix == ".json"
 
 
 def _no_result(text: str, result: str) -> str:

@@ -15,6 +15,7 @@ from mvdeploy.cli import options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
+from mvdeploy.pipeline import places
 from mvdeploy.plugins import Option
 from mvdeploy.records import (
     Artifact,
@@ -131,7 +132,7 @@ def command(
         for name in format_names
         for precision in precisions
     ]
-    if len(jobs) > 1 and not _is_folder(output):
+    if len(jobs) > 1 and not places.is_folder(output):
         raise UsageError(
             f"{output} is one file, but {len(jobs)} exports are asked for.",
             "Give a folder with -o.",
@@ -178,7 +179,7 @@ def _job(
         keep_float=given["keep_float"],
     )
     formats.check_options(format_name, chosen)
-    return _Job(spec, format_name, _place(output, spec, format_name, chosen), chosen)
+    return _Job(spec, format_name, places.place(output, spec, format_name, chosen), chosen)
 
 
 def _run(
@@ -213,19 +214,6 @@ def _run(
         click.echo(json.dumps([codec.encode(exported.artifact) for exported in done], indent=1))
 
 
-def _place(output: Path, spec: ModelSpec, format_name: str, chosen: formats.Options) -> Path:
-    suffix = formats.suffix(format_name)
-    if _is_folder(output):
-        parts = (spec.slug, *formats.marks(format_name, chosen))
-        return output / f"{'-'.join(parts)}{suffix}"
-    if output.suffix != suffix:
-        raise UsageError(
-            f"{output} does not end in '{suffix}', as files of the format {format_name} do.",
-            f"Give a name that ends in {suffix}, or a folder.",
-        )
-    return output
-
-
 def _batch(text: str | None) -> int | None:
     """Return a number of images; None where nothing is said."""
     if text is None:
@@ -233,12 +221,6 @@ def _batch(text: str | None) -> int | None:
     if not text.isdecimal() or int(text) < 1:
         raise UsageError(f"'{text}' is no number of images.", "Give --batch 1 or --batch dynamic.")
     return int(text)
-
-
-def _is_folder(output: Path) -> bool:
-    # A package may be a folder too.
-    packages = {formats.suffix(name) for name in formats.names()}
-    return (output.is_dir() and output.suffix not in packages) or not output.suffix
 
 
 def _show(exported: Exported) -> None:

@@ -4,6 +4,7 @@
 ``timm:NAME``           a network of timm, with its own input size and preprocessing
 ``hf:TYPE``             an image classifier of transformers, by model type or local folder
 ``FILE.py:FACTORY``     what a function in a Python file returns
+``module:NAME``         a network that a program holds
 ======================  =====================================================================
 
 A file here has what a family has (see `mvdeploy.models`), but may import what it needs once it is
@@ -12,7 +13,9 @@ asked, and besides:
 ``PREFIX``
     what stands before the colon; a ``*`` in it stands for anything.
 ``USAGE``
-    how a network of it is named.
+    how a network of it is named; empty where that cannot be typed.
+``HELD``
+    true where no name and no file says what its networks are made of; may be missing.
 ``has_weights(spec)``
     whether the network comes with its weights.
 ``path_in(name)``
@@ -62,7 +65,7 @@ def find(name: str) -> ModuleType | None:
 
 def usages() -> tuple[str, ...]:
     """Return how networks of other origins are named."""
-    return tuple(kind.USAGE for kind in _kinds())
+    return tuple(kind.USAGE for kind in _kinds() if kind.USAGE)
 
 
 def _kinds() -> Iterator[ModuleType]:

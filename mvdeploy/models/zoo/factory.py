@@ -33,14 +33,13 @@ import inspect
 import operator
 import os
 import shlex
-import warnings
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import tasks as task_room
 from mvdeploy.errors import UsageError
-from mvdeploy.models.zoo import _arguments, _signature, _user_file, without_patches
-from mvdeploy.records import Arguments, ModelSpec, Preprocessing, TensorInfo
+from mvdeploy.models.zoo import _arguments, _own_network, _signature, _user_file, without_patches
+from mvdeploy.records import Arguments, ModelSpec, Preprocessing
 
 if TYPE_CHECKING:
     from torch import nn
@@ -49,8 +48,6 @@ PREFIX, USAGE = "*.py", "FILE.py:FACTORY"
 
 _named: set[Path] = set()
 """Files that may be run: those that a person has named."""
-
-_CLASSIFY, _TENSORS = "classify", "tensors"
 
 
 def allow(name: str) -> None:
@@ -99,11 +96,7 @@ def check(spec: ModelSpec) -> None:
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:
     """Return how images are fed."""
-    declared = getattr(_factory(spec.model), "mvdeploy_preprocessing", None)
-    if isinstance(declared, Preprocessing):
-        return declared
-    height, width = spec.image_size
-    return Preprocessing(resize=(height, width), crop=spec.image_size)
+    return _own_network.preprocessing(_factory(spec.model), spec)
 
 
 def has_weights(spec: ModelSpec) -> bool:
@@ -119,7 +112,7 @@ def path_in(name: str) -> str:
 def build(spec: ModelSpec) -> nn.Module:
     """Call the factory."""
     network = _network(spec.model, spec.arguments)
-    return _signature.naming(network) if spec.task == _TENSORS else network
+    return _signature.naming(network) if spec.task == _own_network.TENSORS else network
 
 
 def _place(name: str) -> tuple[Path, str]:
@@ -149,10 +142,8 @@ def _spec(name: str, size: tuple[int, int] | None, arguments: Arguments = ()) ->
     """Return the spec of a factory's network at an image size; None for its own."""
     factory, network = _factory(name), _network(name, arguments)
     own = _signature.declared_inputs(name, factory, network)
-    declared: str | None = getattr(factory, "task", None)
-    if not isinstance(declared, str):
-        declared = None  # of a network, which may call something else so
-    size = size or _image_size(name, declared or _CLASSIFY)
+    declared = _own_network.declared_task(factory)
+    size = size or _image_size(name, declared or _own_network.CLASSIFY)
     image = next((tensor for tensor in own if tensor.is_image), None)
     if own:
         size = tuple(map(int, image.shape[2:])) if image is not None else (1, 1)  # type: ignore[assignment]
@@ -166,41 +157,7 @@ def _spec(name: str, size: tuple[int, int] | None, arguments: Arguments = ()) ->
         own_inputs=own,
         arguments=arguments,
     )
-    seen = _signature.run(name, network, spec.inputs, bool(own))
-    task = declared or (_CLASSIFY if _classifies(seen.outputs, batch) else _TENSORS)
-    if task == _TENSORS:
-        return dataclasses.replace(spec, task=task, own_outputs=seen.outputs)
-    return dataclasses.replace(spec, task=task, num_classes=_classes(name, task, seen))
-
-
-def _classifies(outputs: tuple[TensorInfo, ...], batch: int) -> bool:
-    """Whether a network returns one tensor of (batch, classes)."""
-    only = outputs[0]
-    whole = len(outputs) == 1 and len(only.shape) == 2 and only.shape[0] == batch
-    return whole and only.dtype == "float32" and int(only.shape[1]) > 1
-
-
-def _classes(name: str, task: str, seen: _signature.Seen) -> int:
-    try:
-        outputs = list(task_room.get(task).named(seen.result).values())
-    except UsageError:
-        raise
-    except Exception as error:
-        raise _unfit(name, task) from error
-    classes = getattr(_factory(name), "num_classes", None)
-    if task != _CLASSIFY and isinstance(classes, int):
-        return classes
-    if len(outputs) != 1 or outputs[0].dim() != 2:
-        raise _unfit(name, task)
-    return int(outputs[0].shape[1])
-
-
-def _unfit(name: str, task: str) -> UsageError:
-    return UsageError(
-        f"{name} does not return what its task, {task}, does.",
-        "Wrap the network so that it does, declare num_classes for a task that does not tell, or "
-        "leave the attribute task out.",
-    )
+    return _own_network.asked(name, factory, network, spec, declared)
 
 
 def _image_size(name: str, task: str) -> tuple[int, int]:
@@ -234,12 +191,13 @@ def _network(name: str, arguments: Arguments) -> nn.Module:
         given = functools.partial(factory, **_arguments.values(arguments))
         made = _user_file.run(_place(name)[0], name, given)
     else:
+        what = _own_network.with_article(factory)
         raise UsageError(
-            f"{name} is {_a(factory)}, not a function, a class or a network.",
+            f"{name} is {what}, not a function, a class or a network.",
             "Name a function that returns the network.",
         )
-    network = _unwrapped(name, made)
-    _check_numbers(name, network)
+    network = _own_network.unwrapped(name, made)
+    _own_network.check_numbers(name, network)
     # An instance is one for all: what is built of it is changed.
     return copy.deepcopy(network) if made is factory else network
 
@@ -262,82 +220,3 @@ def _check_arguments(name: str, factory: Any, arguments: Arguments) -> None:
             f"Give them (--model-arg {needed[0]}=VALUE), or write a function without arguments "
             "that calls it, and name that.",
         )
-
-
-def _unwrapped(name: str, made: Any) -> nn.Module:
-    """Return the network within what parallel training and compiling put around it.
-
-    Raises:
-        UsageError: it is none, or can only be run, not traced.
-    """
-    import torch
-    from torch import nn
-
-    network = made
-    while True:
-        if isinstance(network, torch.export.ExportedProgram):
-            network = network.module()
-        elif isinstance(network, nn.DataParallel | nn.parallel.DistributedDataParallel):
-            network = network.module
-        elif isinstance(network, nn.Module) and "_orig_mod" in network._modules:
-            network = network._orig_mod  # of torch.compile
-        else:
-            break
-    if isinstance(network, torch.fx.GraphModule):
-        # torch 2.13 copies its own deprecated tree specifications with it.
-        warnings.filterwarnings("ignore", ".*LeafSpec", FutureWarning)
-        # Of an exported program these say only that it stays as it was exported.
-        vars(network).pop("train", None)
-        vars(network).pop("eval", None)
-    if isinstance(network, torch.jit.ScriptModule):
-        raise UsageError(
-            f"{name} returned a TorchScript module, which cannot be traced again.",
-            "Return the network that was scripted or traced.",
-        )
-    if not isinstance(network, nn.Module):
-        held = "tensors by name" if isinstance(network, dict) else _a(network)
-        raise UsageError(
-            f"{name} returned {held}, not an nn.Module.",
-            "Return the network itself, with its weights loaded.",
-        )
-    return network
-
-
-def _a(value: Any) -> str:
-    name = type(value).__name__
-    return f"{'an' if name[0] in 'aeiouAEIOU' else 'a'} {name}"
-
-
-def _check_numbers(name: str, network: nn.Module) -> None:
-    """Refuse a network that does not compute in float32 on the processor.
-
-    Raises:
-        UsageError: names the first of its tensors that does not.
-    """
-    import itertools
-
-    import torch
-    from torch.nn.parameter import is_lazy
-
-    tensors = itertools.chain(network.named_parameters(), network.named_buffers())
-    for path, tensor in tensors:
-        if is_lazy(tensor):
-            raise UsageError(
-                f"{name} has weights without a shape ('{path}') until it has run.",
-                "Run it once on an example before it is returned.",
-            )
-        if tensor.is_meta:
-            raise UsageError(
-                f"{name} has no weights: '{path}' is on the device 'meta'.",
-                "Load its weights before it is returned.",
-            )
-        if tensor.is_floating_point() and tensor.dtype != torch.float32:
-            kind = str(tensor.dtype).removeprefix("torch.")
-            raise UsageError(
-                f"{name} computes in {kind} ('{path}'); what is exported computes in float32.",
-                "Return network.float(); --precision chooses what a file computes in.",
-            )
-        if tensor.device.type != "cpu":
-            raise UsageError(
-                f"{name} is on the device '{tensor.device}' ('{path}').", "Return network.cpu()."
-            )

@@ -53,18 +53,37 @@ _kept: dict[str, tuple[View, Figure]] = {}
 
 def _drawn(view: View, name: str) -> Figure:
     """Return a figure, to be saved in any file format."""
-    from mvdeploy.report.figures import _text
-
     kept = _kept.pop(name, None)
     if kept is not None and kept[0] is view:
         return kept[1]
+    figure = _new(view, name)
+    _kept[name] = (view, figure)
+    return figure
+
+
+def _new(view: View, name: str) -> Figure:
+    from mvdeploy.report.figures import _text
 
     drawer = plugins.load("mvdeploy.report.figures", name, "figure")
     figure: Figure = drawer.draw(view)
     if said := _text.note(view):
         figure.supxlabel(said, size=7.5)
-    _kept[name] = (view, figure)
     return figure
+
+
+def figure(view: View, name: str) -> Figure:
+    """Return a figure of its own, for a program to change, show or save.
+
+    Args:
+        view: what to draw.
+        name: of a file in this folder.
+    """
+    from mvdeploy.report.figures import _style
+
+    with _style.applied(view):
+        made = _new(view, name)
+        made.draw_without_rendering()  # ticks have the look of the time at which they are made
+    return made
 
 
 @functools.cache

@@ -132,11 +132,12 @@ def figure(height: float) -> Figure:
     Args:
         height: inches.
     """
-    from matplotlib.figure import Figure
     from matplotlib.layout_engine import ConstrainedLayoutEngine
 
+    from mvdeploy.report.figures._shown import ShownFigure
+
     layout = ConstrainedLayoutEngine(w_pad=0.12, h_pad=0.08)
-    return Figure(figsize=(WIDTH, height), layout=layout)
+    return ShownFigure(figsize=(WIDTH, height), layout=layout)
 
 
 def case_label(view: View, case: CaseView, width: int = 26, lines: int = 3) -> str:

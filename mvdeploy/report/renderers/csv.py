@@ -26,14 +26,18 @@ _FORMULA = ("=", "+", "-", "@")
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``latency.csv``, ``comparisons.csv``, ``breakdown.csv`` and the like."""
-    tables = {
-        "latency": (_LATENCY, (_latency(case) for case in view.cases)),
-        "comparisons": (_COMPARISONS, (_comparison(c) for c in view.comparisons)),
+    return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables(view).items())
+
+
+def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
+    """Return columns and rows of every table, by name; a row lacks what is not known."""
+    return {
+        "latency": (_LATENCY, map(_latency, view.cases)),
+        "comparisons": (_COMPARISONS, map(_comparison, view.comparisons)),
         "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _samples(view)),
     }
-    return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
 _CASE = ("case", "label", "format", "engine")

@@ -1,0 +1,227 @@
+"""`mvdeploy.bench`: networks and files → a saved run."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from mvdeploy import passes
+from mvdeploy.api import _asked
+from mvdeploy.api._calls import public, recorded
+from mvdeploy.api._progress import Progress, steps
+from mvdeploy.api.result import Result
+from mvdeploy.errors import MvdeployError, UsageError
+from mvdeploy.pipeline import bench as pipeline
+from mvdeploy.pipeline import kept_exports, length, refusals
+from mvdeploy.records import DeviceProfile, ModelSpec, Plan, Warmup
+
+if TYPE_CHECKING:
+    from torch import Tensor, nn
+
+    from mvdeploy.api.export import Exported
+
+    Network = str | os.PathLike[str] | nn.Module | ModelSpec | Exported
+
+Networks = Any
+"""One `Network`, several, or a dict of names and ``nn.Module``."""
+
+
+@public
+def bench(
+    networks: Network | Sequence[Network] | Mapping[str, nn.Module],
+    *,
+    device: str | DeviceProfile = "host",
+    format: str | Sequence[str] | None = None,
+    precision: str | Sequence[str] | None = None,
+    engine: str | Sequence[str] | None = None,
+    threads: int | str | Sequence[int] | None = None,
+    example: Tensor | Sequence[Tensor] | None = None,
+    patches: Any = None,
+    image_size: int | tuple[int, int] | None = None,
+    weights: str | os.PathLike[str] | None = None,
+    weights_key: str | None = None,
+    seed: int = 0,
+    iterations: int | None = None,
+    min_time: float = length.MIN_TIME_S,
+    max_time: float | None = None,
+    target: float = 100 * Plan.target,
+    sessions: int | None = None,
+    warmup: int | None = None,
+    cores: Sequence[int] | None = None,
+    anchor: bool = False,
+    breakdown: bool = True,
+    force: bool = False,
+    portable: bool = False,
+    without_pass: str | Sequence[str] = (),
+    keep_float: str | Sequence[str] = (),
+    calibrate: str | os.PathLike[str] | int | None = None,
+    calibration_method: str | None = None,
+    percentile: float | None = None,
+    photograph: str | os.PathLike[str] | None = None,
+    engine_options: Mapping[str, Any] | None = None,
+    link_options: Mapping[str, Any] | None = None,
+    time_limit: float | None = None,
+    path: str | os.PathLike[str] = "reports",
+    cache: bool = True,
+    progress: Progress = None,
+) -> Result:
+    """Measure networks and exported files, and check what the device computes.
+
+    Networks are exported and verified first. All cases of a call take turns, so that they are
+    compared under the same conditions. The run is saved after every session, in a folder of its
+    own; an interrupt (KeyboardInterrupt) leaves what was measured there.
+
+    Args:
+        networks: what is measured; one or a list: a name, as `mvdeploy.export` takes it, the path
+            of an exported file, what `mvdeploy.export` returned, an ``nn.Module`` (with `example`)
+            or a `ModelSpec`. A dict gives names to ``nn.Module``.
+        device: name of a profile, as ``mvdeploy devices`` lists it, the address of a device, or a
+            profile; ``host`` for this machine.
+        format: that networks are exported to, one or several; None for the device's usual.
+        precision: that they are exported in, one or several; None for each format's usual one.
+        engine: what runs them, one or several, or ``all``; None for the first of each format.
+        threads: of inference: a number, several, or ``"1-4"``; None for the device's.
+        example: what an ``nn.Module`` takes; see `mvdeploy.export`. It is that of all of them.
+        patches: patch sizes, one configuration as ``(8, 4, 2)`` or a list of them.
+        image_size: pixels: one number, or height and width.
+        weights: a checkpoint; None for seeded random weights.
+        weights_key: which of its copies, if several fit.
+        seed: of random weights and of the measuring order.
+        iterations: measured inferences of each case; None to go by time.
+        min_time: measured seconds of each case at least, where no iterations are given.
+        max_time: measured seconds of each case at most; None for 60.
+        target: stop when the median is known to ± this, percent.
+        sessions: how often the engine sessions are made anew, at least.
+        warmup: warm-up inferences of each session; None until the time is steady.
+        cores: CPU numbers to run on; None for the device's.
+        anchor: whether a fixed small network runs between, as a yardstick.
+        breakdown: whether every operator is timed.
+        force: measure also a precision that an engine emulates there.
+        portable: export networks for any engine, not as the device's runs them fastest.
+        without_pass: passes that networks do not go through.
+        keep_float: modules, or patterns of them, that stay in float in programs of whole numbers.
+        calibrate: images that scales of whole numbers are taken from; see `mvdeploy.export`.
+        calibration_method: see `mvdeploy.export`.
+        percentile: see `mvdeploy.export`.
+        photograph: what is fed; None for one that is always there.
+        engine_options: what engines' sessions are opened with, by name, as ``{"spinning": "off"}``.
+        link_options: how the device is reached, by name, as ``{"runner": "/data/bench"}``.
+        time_limit: seconds after which one runner counts as hung.
+        path: folder in which the run gets a folder of its own.
+        cache: take exports that were kept, and keep those that are made.
+        progress: True for a bar, or a function that is told of every step.
+
+    Returns:
+        The saved run. A case that failed is in it, with the reason; `Result.check` refuses that.
+
+    Raises:
+        UsageError: something that was given cannot be used; nothing was measured then.
+        DeviceUnavailable: the device does not answer.
+        MvdeployError: no case could be measured; of the kind that ended the first one.
+
+    Example:
+        >>> import mvdeploy
+        >>> result = mvdeploy.bench("yardstick", format=["onnx", "pytorch"], iterations=8, warmup=2)
+        >>> len(result), result.failed
+        (2, ())
+        >>> result.best.p50_ms > 0
+        True
+    """
+    given = dict(locals())
+    profile, link = _asked.device(device, link_options)
+    common = plan_fields(threads, cores, seed, time_limit, warmup, breakdown, profile)
+    plan = length.plan(
+        common,
+        iterations=_whole("iterations", iterations, 10_000_000),
+        min_time_s=_positive("min_time", min_time),
+        max_time_s=None if max_time is None else _positive("max_time", max_time),
+        target=_positive("target", target, 100) / 100,
+        sessions=_whole("sessions", sessions),
+        anchor=anchor,
+    )
+    asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed)
+    subjects = _asked.subjects(networks, asked)
+    request = pipeline.Request(
+        subjects=subjects.found,
+        formats=_asked.listed(format),
+        precisions=_asked.listed(precision) or (None,),
+        engines=_asked.listed(engine),
+        force=force,
+        engine_options=_asked.engine_options(engine_options, profile),
+        link_options=link,
+        device=profile,
+        plan=plan,
+        root=Path(path),
+        photograph=_asked.path(photograph),
+        left_out=passes.known(_asked.listed(without_pass)),
+        wish=_asked.wish(calibrate, calibration_method, percentile),
+        keep_float=_asked.listed(keep_float),
+        shelf=kept_exports.usual() if cache else None,
+        portable=portable,
+        command=recorded(bench, given),
+    )
+    return measured(request, progress)
+
+
+def measured(request: pipeline.Request, progress: Progress) -> Result:
+    """Measure, and return what was saved.
+
+    Raises:
+        MvdeployError: no case has a latency; of the kind that ended the first one.
+    """
+    refusals.demand_used(request)
+    with steps(progress, pipeline.step_count(request)) as announce:
+        store = pipeline.run(request, announce)
+    result = Result(store.folder)
+    if result.best is None:
+        try:
+            result.check()
+        except MvdeployError as error:
+            error.add(f"What was done is saved in {store.folder}.")
+            raise
+    return result
+
+
+def plan_fields(
+    threads: int | str | Sequence[int] | None,
+    cores: Sequence[int] | None,
+    seed: int,
+    time_limit: float | None,
+    warmup: int | None,
+    breakdown: bool,
+    profile: DeviceProfile,
+) -> dict[str, Any]:
+    """Return the fields of a plan that do not say how long is measured.
+
+    Raises:
+        UsageError: one of them cannot be.
+    """
+    numbers = length.thread_numbers(tuple(map(str, _asked.listed(threads))))
+    fields: dict[str, Any] = {
+        "threads": numbers[0] if numbers else profile.threads,
+        "sweep": numbers[1:],
+        "cores": _asked.cores(cores, profile),
+        "seed": seed,
+        "time_limit_s": None if time_limit is None else _positive("time_limit", time_limit),
+    }
+    if warmup is not None:
+        fields["warmup"] = Warmup(iterations=_whole("warmup", warmup, least=0))
+    if not breakdown:
+        fields["profile_iterations"] = 0
+    return fields
+
+
+def _whole(name: str, value: int | None, most: float = float("inf"), least: int = 1) -> int | None:
+    if value is not None and (
+        isinstance(value, bool) or not isinstance(value, int) or not least <= value <= most
+    ):
+        raise UsageError(f"{name} is {value!r}.", f"Give a whole number from {least} on.")
+    return value
+
+
+def _positive(name: str, value: float, most: float = float("inf")) -> float:
+    if not isinstance(value, int | float) or not 0 < value <= most:
+        raise UsageError(f"{name} is {value!r}.", "Give a number above 0.")
+    return float(value)

@@ -1,0 +1,137 @@
+"""How long is measured: what is asked for → `Plan`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from mvdeploy.errors import UsageError
+from mvdeploy.records import Plan, Warmup
+
+MIN_TIME_S = Plan.session_time_s * Plan.sessions
+"""Measured seconds of each case at least, where nothing else is said."""
+
+TURNS_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
+"""Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
+
+_MOST_THREADS = 1024
+"""More than any device has cores."""
+
+_FEW = 5
+"""Profiled inferences of a case at least."""
+
+
+def plan(
+    common: Mapping[str, Any],
+    *,
+    iterations: int | None = None,
+    min_time_s: float = MIN_TIME_S,
+    max_time_s: float | None = None,
+    target: float = Plan.target,
+    sessions: int | None = None,
+    anchor: bool = False,
+    profiler_cost: bool | None = None,
+) -> Plan:
+    """Return how cases are measured.
+
+    Args:
+        common: fields of the plan that other options decide.
+        iterations: measured inferences of each case; None to go by time.
+        min_time_s: measured seconds of each case at least.
+        max_time_s: measured seconds of each case at most; None for the usual.
+        target: see `Plan`.
+        sessions: how often the engine sessions are made anew, at least; None for the usual.
+        anchor: whether the yardstick runs between the cases.
+        profiler_cost: whether it is measured what profilers add to operators; None for where as
+            many inferences as it takes are measured.
+
+    Raises:
+        UsageError: the times contradict each other, or nothing is profiled.
+    """
+    fields = dict(common)
+    if iterations is not None:
+        # Who asks for few inferences has slow ones.
+        few = min(Plan.profile_iterations, max(iterations, _FEW))
+        fields.setdefault("profile_iterations", few)
+    if max_time_s is not None and max_time_s < min_time_s:
+        raise UsageError(
+            f"--max-time {max_time_s:g} is less than --min-time {min_time_s:g}.",
+            "Give a longer --max-time, or a shorter --min-time.",
+        )
+    profiled = fields.get("profile_iterations") != 0
+    if profiler_cost and not profiled:
+        raise UsageError(
+            "--profiler-cost corrects the times of operators, and --no-breakdown takes none.",
+            "Leave one of them out.",
+        )
+    fields["profiler_cost"] = profiled and (
+        iterations is None if profiler_cost is None else profiler_cost
+    )
+    count = min(sessions or Plan.sessions, iterations or sessions or Plan.sessions)
+    return Plan(
+        iterations=iterations,
+        target=target,
+        anchor=anchor,
+        sessions=count,
+        groups=sessions or Plan.groups,
+        session_time_s=min_time_s / count,
+        max_time_s=max_time_s or max(Plan.max_time_s, min_time_s),
+        **fields,
+    )
+
+
+def turns(
+    common: Mapping[str, Any],
+    *,
+    max_time_s: float = Plan.max_time_s,
+    target: float | None = None,
+    groups: int = Plan.groups,
+) -> Plan:
+    """Return how two cases are compared, in nothing but turns.
+
+    Args:
+        common: fields of the plan that other options decide.
+        max_time_s: seconds of turns at most.
+        target: see `Plan.pair_target`.
+        groups: see `Plan`; an odd number is raised by one.
+    """
+    return Plan(
+        pairs_only=True,
+        max_time_s=max_time_s,
+        groups=groups + groups % 2,
+        pair_target=target,
+        **common,
+    )
+
+
+_MOST_NUMBERS = 64
+"""Numbers of threads in one run."""
+
+
+def thread_numbers(texts: Sequence[str]) -> tuple[int, ...]:
+    """Read numbers of threads such as ``2`` and ``1-4``, each once, in order.
+
+    Raises:
+        UsageError: one of them is neither.
+    """
+    numbers: list[int] = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        ends = (first.strip(), last.strip() if dash else first.strip())
+        if not all(end.isdecimal() and 1 <= int(end) <= _MOST_THREADS for end in ends):
+            raise UsageError(
+                f"'{text}' is no number of threads.",
+                f"Give one from 1 to {_MOST_THREADS}, or the first and the last of several, as in "
+                "--threads 1-4.",
+            )
+        if int(ends[0]) > int(ends[1]):
+            raise UsageError(
+                f"'{text}' has no number of threads in it.", "Give the smaller number first."
+            )
+        numbers += range(int(ends[0]), int(ends[1]) + 1)
+    if len({*numbers}) > _MOST_NUMBERS:
+        raise UsageError(
+            f"These are {len({*numbers})} numbers of threads, and each makes cases of its own.",
+            f"Give {_MOST_NUMBERS} at most, such as --threads 1 --threads 2 --threads 4.",
+        )
+    return tuple(dict.fromkeys(numbers))
