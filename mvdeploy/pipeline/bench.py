@@ -19,6 +19,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
+from mvdeploy.pipeline.stages import measuring as stages
 from mvdeploy.pipeline.store import Store
 from mvdeploy.pipeline.ways import Choice
 from mvdeploy.records import (
@@ -72,6 +73,7 @@ class Request:
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
         shelf: where exports are kept, and taken from; None to make each.
         portable: networks are exported for any engine, not as the device's runs them fastest.
+        pipeline: the stages around the inference are timed too.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -93,6 +95,7 @@ class Request:
     force: bool = False
     shelf: Shelf | None = None
     portable: bool = False
+    pipeline: bool = False
 
     @property
     def choice(self) -> Choice:
@@ -199,7 +202,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             preparation = Preparation(
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
-            _do(preparation, preparation.entries(wanted), link, plan, on_step)
+            extras = _Extras(photograph if request.pipeline else None)
+            _do(preparation, preparation.entries(wanted), link, plan, on_step, extras)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
         with contextlib.suppress(NotWritten):  # a full disk has been told of
@@ -207,6 +211,24 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 if store is not None:
                     store.found(finding)
     return store
+
+
+@dataclasses.dataclass(frozen=True)
+class _Extras:
+    """What is measured of the cases once they have a latency.
+
+    Attributes:
+        picture: whose way to an answer is timed stage by stage; None without.
+    """
+
+    picture: Path | None = None
+
+    def measure(
+        self, entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
+    ) -> None:
+        """Measure what was asked for."""
+        if self.picture is not None:
+            stages.measure(entries, link, plan, store, self.picture, on_step)
 
 
 def _set(device: Device, setting: links.Setting | None) -> Device:
@@ -242,6 +264,7 @@ def _do(
     link: links.Link,
     plan: Plan,
     on_step: OnStep,
+    extras: _Extras,
 ) -> None:
     """Measure and profile the cases that are on the device."""
     store = preparation.store
@@ -249,9 +272,11 @@ def _do(
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
             _keep_finished(store, entries, plan, lost)
-        elif plan.profile_iterations:
+        else:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-            _trace(measured, link, plan, store, on_step)
+            if plan.profile_iterations:
+                _trace(measured, link, plan, store, on_step)
+            extras.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):

@@ -10,6 +10,7 @@
 `Measurement`              every sample of one case
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
+`Stages`                   what an app waits for, from a picture to an answer
 `Comparison`               two cases that took turns
 `Rates`                    how fast this machine multiplies, at best
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
@@ -74,6 +75,7 @@ from mvdeploy.records.spec import (
     PatchSize,
     WeightsFile,
 )
+from mvdeploy.records.stages import Said, Stages, StagesJob, StagesSession
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -140,6 +142,7 @@ __all__ = [
     "Rates",
     "Reading",
     "Run",
+    "Said",
     "Samples",
     "SavedRun",
     "Scale",
@@ -147,6 +150,9 @@ __all__ = [
     "Session",
     "SessionOrder",
     "SessionPair",
+    "Stages",
+    "StagesJob",
+    "StagesSession",
     "TensorInfo",
     "TimeKind",
     "Trace",

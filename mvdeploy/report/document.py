@@ -10,6 +10,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import prose
+from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import (
     breakdown,
     conditions,
@@ -18,6 +19,7 @@ from mvdeploy.report.tables import (
     parity,
     precision,
     rankings,
+    stages,
 )
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
@@ -111,6 +113,7 @@ def sections(view: View) -> tuple[Section, ...]:
             "Findings",
             (Findings(grouped(view.findings, view.cases)),) if view.findings else (),
         ),
+        Section("pipeline", stages.TITLE, tuple(_pipeline(view))),
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
@@ -145,6 +148,15 @@ def _latency(view: View) -> Iterator[Block]:
     if view.measured:
         yield _distribution(view)
         yield latency.more_latency(view)
+
+
+def _pipeline(view: View) -> Iterator[Block]:
+    if said := stages_prose.sentences(view):
+        yield Paragraphs(said)
+    tables = tuple(stages.stages(view))
+    if tables:
+        yield Picture("pipeline", stages.TITLE, f"Stacked bars, by stage. {' '.join(said)}")
+    yield from tables
 
 
 def _breakdown(view: View) -> Iterator[Block]:

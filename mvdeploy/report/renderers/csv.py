@@ -11,6 +11,7 @@ from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
+from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.text_format import clean
@@ -33,6 +34,8 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _samples(view)),
     }
+    if any(case.case.stages for case in view.cases):
+        tables["stages"] = (_STAGES, _each(view, _stages))
     return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
@@ -56,6 +59,7 @@ _OPERATORS = (
     *("position", "operator", "type", "kind", "category", "module", "fused_modules"),
     *("ms", "share", "time_kind"),
 )
+_STAGES = (*_CASE, "stage", "p50_ms", "low_ms", "high_ms", "usual_ms", "share", "unavailable")
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
 
 
@@ -146,6 +150,23 @@ def _operators(case: CaseView) -> Iterator[Row]:
             "share": operator.share,
             "time_kind": breakdown.time_kind,
         }
+
+
+def _stages(case: CaseView) -> Iterator[Row]:
+    record, found = case.case.stages, stages_view(case)
+    if found is None and record is not None:
+        yield {**_case(case), "unavailable": record.unavailable}
+    if found is None:
+        return
+    rows = [(part.key, part.p50, part.interval, part.ns, part.share) for part in found.parts]
+    for key, p50, interval, ns, share in (
+        *rows,
+        ("whole", found.p50, found.interval, found.ns, 1.0),
+    ):
+        row = {**_case(case), "stage": key, "p50_ms": p50 / 1e6, "usual_ms": ns / 1e6}
+        if interval is not None:
+            row |= {"low_ms": interval.low / 1e6, "high_ms": interval.high / 1e6}
+        yield {**row, "share": share}
 
 
 def _samples(view: View) -> Iterator[Row]:

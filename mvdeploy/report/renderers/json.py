@@ -11,11 +11,13 @@ from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
+from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose
 from mvdeploy.report.wording import word_all
+from mvdeploy.stats.interval import Interval
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
@@ -111,6 +113,7 @@ def _case(case: CaseView) -> dict[str, Any]:
         **_timing(case.timing),
         "reliability": _verdict(case.verdict),
         "breakdown": _breakdown(case.breakdown) if case.breakdown else None,
+        "pipeline": _pipeline(case),
         "parity": encode(record.parity),
         "device_parity": encode(record.device_parity),
         "conditions": encode(measurement.conditions) if measurement else None,
@@ -145,14 +148,7 @@ def _timing(timing: Timing | None) -> dict[str, Any]:
         "latency_ms": timing.wall.as_ms(),
         "too_few_samples_for": [*timing.wall.too_few_for],
         "cpu_ms": timing.cpu.as_ms() if timing.cpu else None,
-        "interval": None
-        if interval is None
-        else {
-            "low_ms": interval.low / 1e6,
-            "high_ms": interval.high / 1e6,
-            "level": interval.level,
-            "scope": "within this run",
-        },
+        "interval": _interval(interval),
         "in_turns": timing.in_turns,
         "load_ms": timing.load_ns / 1e6 if timing.load_ns else None,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
@@ -181,6 +177,51 @@ def _breakdown(breakdown: BreakdownView) -> dict[str, Any]:
         "coverage": breakdown.attributed_share,  # its former name, for one more release
         "operator_share": breakdown.operator_share,
         "profiler_overhead": breakdown.profiler_overhead,
+    }
+
+
+def _pipeline(case: CaseView) -> dict[str, Any] | None:
+    record, found = case.case.stages, stages_view(case)
+    if record is None:
+        return None
+    if found is None:
+        return {"unavailable": record.unavailable}
+    return {
+        "p50_ms": found.p50 / 1e6,
+        "interval": _interval(found.interval),
+        "usual_ms": found.ns / 1e6,
+        "p50_without_clocks_ms": found.plain_p50 / 1e6,
+        "passes": found.passes,
+        "engine_share": found.inference.share,
+        "engine_share_by_session": list(found.shares),
+        "stages": {
+            part.key: {
+                "p50_ms": part.p50 / 1e6,
+                "interval": _interval(part.interval),
+                "usual_ms": part.ns / 1e6,
+                "share": part.share,
+            }
+            for part in found.parts
+        },
+        "program": record.program,
+        "picture": record.picture,
+        "batch": record.batch,
+        "post_processing": record.finish or None,
+        "answers": encode(record.said),
+        "answers_agree": record.agrees,
+        "difference": record.difference,
+        "unavailable": None,
+    }
+
+
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {
+        "low_ms": interval.low / 1e6,
+        "high_ms": interval.high / 1e6,
+        "level": interval.level,
+        "scope": "within this run",
     }
 
 
