@@ -19,6 +19,7 @@ from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
+from mvdeploy.pipeline.stages import first_run
 from mvdeploy.pipeline.stages import measuring as stages
 from mvdeploy.pipeline.store import Store
 from mvdeploy.pipeline.ways import Choice
@@ -74,6 +75,7 @@ class Request:
         shelf: where exports are kept, and taken from; None to make each.
         portable: networks are exported for any engine, not as the device's runs them fastest.
         pipeline: the stages around the inference are timed too.
+        starts: of processes, of each kind, to see what the first answer costs; 0 for none.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -96,6 +98,7 @@ class Request:
     shelf: Shelf | None = None
     portable: bool = False
     pipeline: bool = False
+    starts: int = 0
 
     @property
     def choice(self) -> Choice:
@@ -202,7 +205,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             preparation = Preparation(
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
-            extras = _Extras(photograph if request.pipeline else None)
+            extras = _Extras(photograph if request.pipeline else None, request.starts)
             _do(preparation, preparation.entries(wanted), link, plan, on_step, extras)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
@@ -219,9 +222,11 @@ class _Extras:
 
     Attributes:
         picture: whose way to an answer is timed stage by stage; None without.
+        starts: of processes, of each kind; 0 without.
     """
 
     picture: Path | None = None
+    starts: int = 0
 
     def measure(
         self, entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
@@ -229,6 +234,8 @@ class _Extras:
         """Measure what was asked for."""
         if self.picture is not None:
             stages.measure(entries, link, plan, store, self.picture, on_step)
+        if self.starts:
+            first_run.measure(entries, link, plan, store, self.starts, on_step)
 
 
 def _set(device: Device, setting: links.Setting | None) -> Device:

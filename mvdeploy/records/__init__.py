@@ -11,6 +11,7 @@
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Stages`                   what an app waits for, from a picture to an answer
+`FirstRun`                 what the first answer after a start takes
 `Comparison`               two cases that took turns
 `Rates`                    how fast this machine multiplies, at best
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
@@ -50,6 +51,7 @@ from mvdeploy.records.device import (
     Reading,
 )
 from mvdeploy.records.evaluation import Evaluation
+from mvdeploy.records.first_run import FirstRun, Start, StartJob
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
 from mvdeploy.records.parity import (
@@ -109,6 +111,7 @@ __all__ = [
     "Failure",
     "FileInputs",
     "Finding",
+    "FirstRun",
     "ImageRule",
     "Job",
     "JobModel",
@@ -153,6 +156,8 @@ __all__ = [
     "Stages",
     "StagesJob",
     "StagesSession",
+    "Start",
+    "StartJob",
     "TensorInfo",
     "TimeKind",
     "Trace",

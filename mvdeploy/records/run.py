@@ -9,6 +9,7 @@ A run is a folder::
     cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
     cases/<slug>/stages.json     the Stages
+    cases/<slug>/first_run.json  the FirstRun
     comparisons.json             the Comparisons
     outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
@@ -28,6 +29,7 @@ from mvdeploy.records import agreement, codec
 from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
+from mvdeploy.records.first_run import FirstRun
 from mvdeploy.records.job import Samples
 from mvdeploy.records.limits import FolderName, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
@@ -66,6 +68,7 @@ class Case:
         measurement: None while it is not measured, or when it failed.
         trace: None without a profile.
         stages: the whole pipeline around the inference; None when it was not asked for.
+        first_run: starts of processes; None when they were not asked for.
         failure: why there is no measurement.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         threads: of inference; None for those of the run's plan.
@@ -86,6 +89,7 @@ class Case:
     emulated: str = ""
     threads: Threads | None = None
     stages: Stages | None = None
+    first_run: FirstRun | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -158,6 +162,7 @@ _PARTS: dict[str, type] = {
     "device_parity": Parity,
     "trace": Trace,
     "stages": Stages,
+    "first_run": FirstRun,
 }
 
 

@@ -13,7 +13,7 @@ from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
-from mvdeploy.report import stages
+from mvdeploy.report import first_run, stages
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import NAMED, called, interval_text, ratio_text
@@ -55,7 +55,7 @@ def summary(view: View) -> tuple[str, ...]:
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
     results = (*results, *outputs(view))
     differences = engines(view)[:_DIFFERENCES]
-    around = stages.sentences(view)
+    around = (*stages.sentences(view), *first_run.sentences(view))
     return (_setting(view), *results, *around, *differences, *verdicts(view), *_standing(view))
 
 

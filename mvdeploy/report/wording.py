@@ -114,6 +114,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The whole pipeline could not be timed: {reason}.",
         "The latency stands without it.",
     ),
+    "first_run_failed": (
+        "What the first run costs could not be measured: {reason}.",
+        "The latency stands without it.",
+    ),
     "stages_cost_time": (
         "Passes with their stages timed take {percent} % more or less than passes without: other "
         "programs disturbed one kind more than the other, or reading the clock costs too much.",

@@ -1,4 +1,4 @@
-"""``mvdeploy bench --pipeline`` as a user types it."""
+"""``mvdeploy bench --pipeline`` and ``--first-run`` as a user types them."""
 
 from __future__ import annotations
 
@@ -59,3 +59,28 @@ def test_without_it_nothing_is_said_of_a_pipeline(mvdeploy: Mvdeploy, tmp_path: 
     (run,) = (tmp_path / "out").iterdir()
     assert not (run / "stages.csv").exists()
     assert "picture to an answer" not in (run / "report.md").read_text()
+
+
+def test_starts_are_timed_and_told(typed: Mvdeploy, tmp_path: Path) -> None:
+    network = ("yardstick", "--image-size", "32")
+    done = typed("bench", *network, *SHORT, "--first-run", "--starts", "2", "--json", "-o", "out")
+    assert done.returncode == 0, done.stderr
+    found = json.loads(done.stdout)["cases"][0]["first_run"]
+    assert found["warm"]["starts"] == 2
+    assert found["warm"]["load"]["p50_ms"] > 0
+    if found["cold"] is None:  # where the tests' folder lies in memory
+        assert "stay in the system's cache" in found["cold_unavailable"]
+    else:
+        assert found["cold"]["starts"] == 2
+        assert {start["resident"] for start in found["starts"] if start["cold"]} == {0.0}
+    (run,) = (tmp_path / "out").iterdir()
+    assert (run / "first_run.csv").exists()
+    assert "the first answer after a start takes" in (run / "report.md").read_text()
+
+
+def test_starts_without_a_first_run_are_refused(mvdeploy: Mvdeploy, tmp_path: Path) -> None:
+    done = mvdeploy("bench", "yardstick", "--starts", "3")
+    assert done.returncode == 2
+    assert "--starts 3 says how often --first-run starts, which is not given." in done.stderr
+    assert "Traceback" not in done.stderr
+    assert not any(tmp_path.iterdir())

@@ -75,6 +75,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "pipeline_differs": {"percent": 3.1, "said": "3, 7", "wanted": "7, 3"},
     "pipeline_failed": {"reason": "it crashed."},
     "stages_cost_time": {"percent": 7.2},
+    "first_run_failed": {"reason": "it crashed."},
     "boost": {"profile": "MaxPerformance"},
     "no_boost": {"profile": "MaxPerformance", "reason": "the system has no program for it"},
     "cooled_down": {"waited_s": 15.0},

@@ -36,6 +36,8 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     }
     if any(case.case.stages for case in view.cases):
         tables["stages"] = (_STAGES, _each(view, _stages))
+    if any(case.case.first_run for case in view.cases):
+        tables["first_run"] = (_STARTS, _each(view, _starts))
     return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
@@ -60,6 +62,11 @@ _OPERATORS = (
     *("ms", "share", "time_kind"),
 )
 _STAGES = (*_CASE, "stage", "p50_ms", "low_ms", "high_ms", "usual_ms", "share", "unavailable")
+_STARTS = (
+    *_CASE,
+    *("start", "cold", "resident_share", "import_ns", "load_ns", "first_ns", "second_ns"),
+    "unavailable",
+)
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
 
 
@@ -167,6 +174,25 @@ def _stages(case: CaseView) -> Iterator[Row]:
         if interval is not None:
             row |= {"low_ms": interval.low / 1e6, "high_ms": interval.high / 1e6}
         yield {**row, "share": share}
+
+
+def _starts(case: CaseView) -> Iterator[Row]:
+    record = case.case.first_run
+    if record is None:
+        return
+    for number, start in enumerate(record.starts, 1):
+        yield {
+            **_case(case),
+            "start": number,
+            "cold": start.cold,
+            "resident_share": start.resident,
+            "import_ns": start.import_ns,
+            "load_ns": start.load_ns,
+            "first_ns": start.first_ns,
+            "second_ns": dict(enumerate(start.inferences_ns)).get(1),
+        }
+    if record.no_cold:
+        yield {**_case(case), "cold": True, "unavailable": record.no_cold}
 
 
 def _samples(view: View) -> Iterator[Row]:

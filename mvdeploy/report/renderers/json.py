@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.first_run import KindView, Known, first_run_view
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
 from mvdeploy.analysis.stages import stages_view
@@ -114,6 +115,7 @@ def _case(case: CaseView) -> dict[str, Any]:
         "reliability": _verdict(case.verdict),
         "breakdown": _breakdown(case.breakdown) if case.breakdown else None,
         "pipeline": _pipeline(case),
+        "first_run": _first_run(case),
         "parity": encode(record.parity),
         "device_parity": encode(record.device_parity),
         "conditions": encode(measurement.conditions) if measurement else None,
@@ -212,6 +214,40 @@ def _pipeline(case: CaseView) -> dict[str, Any] | None:
         "difference": record.difference,
         "unavailable": None,
     }
+
+
+def _first_run(case: CaseView) -> dict[str, Any] | None:
+    found = first_run_view(case)
+    if found is None:
+        return None
+    return {
+        "warm": _kind(found.warm),
+        "cold": _kind(found.cold) if found.cold else None,
+        "cold_unavailable": found.record.no_cold or None,
+        "reading": _known(found.reading),
+        "parts": {key: _known(part) for key, part in found.parts.items()},
+        "longest": found.longest or None,
+        "first_to_steady": found.first_to_steady,
+        "size_mb": found.record.size_bytes / 1e6,
+        "starts": encode(found.record.starts),
+    }
+
+
+def _kind(kind: KindView) -> dict[str, Any]:
+    return {
+        "starts": kind.count,
+        "import": _known(kind.imported),
+        "load": _known(kind.load),
+        "first_inference": _known(kind.first),
+        "second_inference": _known(kind.second),
+        "load_and_first_inference": _known(kind.answered),
+    }
+
+
+def _known(known: Known | None) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {"p50_ms": known.p50 / 1e6, "interval": _interval(known.interval)}
 
 
 def _interval(interval: Interval | None) -> dict[str, Any] | None:
