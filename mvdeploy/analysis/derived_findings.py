@@ -9,6 +9,7 @@ import itertools
 import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
+from mvdeploy.analysis import stages
 from mvdeploy.analysis.cases import CaseView, devices_of
 from mvdeploy.records import (
     UNAVAILABLE,
@@ -54,6 +55,7 @@ def case_findings(case: CaseView, turns: Samples = _NO_TURNS) -> tuple[Finding, 
     derived = itertools.chain(
         views_disagree(case, turns),
         itertools.chain.from_iterable(derive(case) for derive in _DERIVED),
+        stages.findings(case),
     )
     return _without_repeats(recorded, derived)
 

@@ -50,6 +50,7 @@ def measure(request: Request, asked: Options) -> int:
                 if path.name == "report.html":
                     click.echo(f"\nReport: {path}")
     failed, wrong = failures(store.cases), wrong_outputs(store.cases)
+    wrong = max(wrong, wrong_answers(store.cases))
     recorded = history_options.record(view, store.folder, asked.history) if asked.history else 0
     status = max(failed, wrong, recorded, asked.demands.settle(view))
     if refused and (not status or isinstance(refused[0], NotWritten)):
@@ -88,6 +89,18 @@ def wrong_outputs(cases: Sequence[Case]) -> int:
         click.echo(
             f"Error: {case.label}: the device computes something else than the network.\n"
             "Do not use this latency; the report has the figures.",
+            err=True,
+        )
+    return CheckFailed.exit_code if wrong else 0
+
+
+def wrong_answers(cases: Sequence[Case]) -> int:
+    """Print whose pipeline answers something else than its file; return the exit status."""
+    wrong = [c for c in cases if c.stages is not None and c.stages.sessions and not c.stages.agrees]
+    for case in wrong:
+        click.echo(
+            f"Error: {case.label}: its pipeline answers something else than the file does.\n"
+            "Do not use its times; the report has the figures.",
             err=True,
         )
     return CheckFailed.exit_code if wrong else 0

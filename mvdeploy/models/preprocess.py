@@ -92,12 +92,24 @@ def load_image(path: Path, rule: Preprocessing, batch: int = 1) -> npt.NDArray[n
 
 def prepared(picture: Image.Image, rule: Preprocessing, batch: int = 1) -> npt.NDArray[np.float32]:
     """Prepare a picture in RGB; see `load_image`."""
-    pixels = _cropped(_resized(picture, rule), rule).astype(np.float32)
+    return normalised(pixels(picture, rule), rule, batch)
+
+
+def pixels(picture: Image.Image, rule: Preprocessing) -> npt.NDArray[np.uint8]:
+    """Return what a network sees of a picture in RGB, resized and cropped: (height, width, 3)."""
+    return _cropped(_resized(picture, rule), rule)
+
+
+def normalised(
+    seen: npt.NDArray[np.uint8], rule: Preprocessing, batch: int = 1
+) -> npt.NDArray[np.float32]:
+    """Return what a network is fed of `pixels`, (batch, 3, height, width), C-contiguous."""
+    values = seen.astype(np.float32)
     if rule.channel_order == "BGR":
-        pixels = pixels[..., ::-1]
+        values = values[..., ::-1]
     mean, std = (np.array(value, dtype=np.float32) for value in (rule.mean, rule.std))
-    pixels = (pixels * rule.scale - mean) / std
-    tensor = np.repeat(pixels.transpose(2, 0, 1)[None], batch, axis=0)
+    values = (values * rule.scale - mean) / std
+    tensor = np.repeat(values.transpose(2, 0, 1)[None], batch, axis=0)
     return np.ascontiguousarray(tensor, dtype=np.float32)
 
 

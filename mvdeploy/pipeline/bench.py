@@ -20,6 +20,8 @@ from mvdeploy.pipeline.judge import Judge
 from mvdeploy.pipeline.kept_exports import Shelf
 from mvdeploy.pipeline.prepare import Preparation, Wanted
 from mvdeploy.pipeline.profiling import Profiling
+from mvdeploy.pipeline.stages import first_run
+from mvdeploy.pipeline.stages import measuring as stages
 from mvdeploy.pipeline.store import Store
 from mvdeploy.pipeline.ways import Choice
 from mvdeploy.records import (
@@ -69,6 +71,8 @@ class Request:
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
         shelf: where exports are kept, and taken from; None to make each.
         portable: networks are exported for any engine, not as the device's runs them fastest.
+        pipeline: the stages around the inference are timed too.
+        starts: of processes, of each kind, to see what the first answer costs; 0 for none.
 
     Example:
         >>> import mvdeploy
@@ -104,6 +108,8 @@ class Request:
     force: bool = False
     shelf: Shelf | None = None
     portable: bool = False
+    pipeline: bool = False
+    starts: int = 0
 
     @property
     def choice(self) -> Choice:
@@ -228,7 +234,8 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             preparation = Preparation(
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
-            _do(preparation, preparation.entries(wanted), link, plan, on_step)
+            extras = _Extras(photograph if request.pipeline else None, request.starts)
+            _do(preparation, preparation.entries(wanted), link, plan, on_step, extras)
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
         with contextlib.suppress(NotWritten):  # a full disk has been told of
@@ -236,6 +243,28 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 if store is not None:
                     store.found(finding)
     return store
+
+
+@dataclasses.dataclass(frozen=True)
+class _Extras:
+    """What is measured of the cases once they have a latency.
+
+    Attributes:
+        picture: whose way to an answer is timed stage by stage; None without.
+        starts: of processes, of each kind; 0 without.
+    """
+
+    picture: Path | None = None
+    starts: int = 0
+
+    def measure(
+        self, entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
+    ) -> None:
+        """Measure what was asked for."""
+        if self.picture is not None:
+            stages.measure(entries, link, plan, store, self.picture, on_step)
+        if self.starts:
+            first_run.measure(entries, link, plan, store, self.starts, on_step)
 
 
 def _set(device: Device, setting: links.Setting | None) -> Device:
@@ -271,6 +300,7 @@ def _do(
     link: links.Link,
     plan: Plan,
     on_step: OnStep,
+    extras: _Extras,
 ) -> None:
     """Measure and profile the cases that are on the device."""
     store = preparation.store
@@ -278,9 +308,11 @@ def _do(
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
             _keep_finished(store, entries, plan, lost)
-        elif plan.profile_iterations:
+        else:
             measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-            Profiling(preparation, link, plan, on_step).run(measured)
+            if plan.profile_iterations:
+                Profiling(preparation, link, plan, on_step).run(measured)
+            extras.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt as error:
         error.add_note(f"What was measured until then is saved in {store.folder}.")
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]

@@ -10,6 +10,8 @@
 `Measurement`              every sample of one case
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
+`Stages`                   what an app waits for, from a picture to an answer
+`FirstRun`                 what the first answer after a start takes
 `Comparison`               two cases that took turns
 `Rates`                    how fast this machine multiplies, at best
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
@@ -49,6 +51,7 @@ from mvdeploy.records.device import (
     Reading,
 )
 from mvdeploy.records.evaluation import Evaluation
+from mvdeploy.records.first_run import FirstRun, Start, StartJob
 from mvdeploy.records.job import Job, JobModel, JobResult, ModelResult, Samples
 from mvdeploy.records.measurement import Finding, Level, Measurement, Session, SessionOrder
 from mvdeploy.records.parity import (
@@ -75,6 +78,7 @@ from mvdeploy.records.spec import (
     PatchSize,
     WeightsFile,
 )
+from mvdeploy.records.stages import Said, Stages, StagesJob, StagesSession
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -110,6 +114,7 @@ __all__ = [
     "Failure",
     "FileInputs",
     "Finding",
+    "FirstRun",
     "ImageRule",
     "Job",
     "JobModel",
@@ -144,6 +149,7 @@ __all__ = [
     "Rates",
     "Reading",
     "Run",
+    "Said",
     "Samples",
     "SavedRun",
     "Scale",
@@ -151,6 +157,11 @@ __all__ = [
     "Session",
     "SessionOrder",
     "SessionPair",
+    "Stages",
+    "StagesJob",
+    "StagesSession",
+    "Start",
+    "StartJob",
     "TensorInfo",
     "TimeKind",
     "Trace",

@@ -8,6 +8,8 @@ A run is a folder::
     cases/<slug>/parity.json     the Parity of the export
     cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
+    cases/<slug>/stages.json     the Stages
+    cases/<slug>/first_run.json  the FirstRun
     comparisons.json             the Comparisons
     outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
@@ -27,11 +29,13 @@ from mvdeploy.records import agreement, codec
 from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
+from mvdeploy.records.first_run import FirstRun
 from mvdeploy.records.job import Samples
 from mvdeploy.records.limits import FolderName, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
+from mvdeploy.records.stages import Stages
 from mvdeploy.records.trace import Trace
 
 _REMEDY = "A file was damaged, changed or exchanged: measure again, or take a copy that is whole."
@@ -63,6 +67,8 @@ class Case:
             when it was not made.
         measurement: None while it is not measured, or when it failed.
         trace: None without a profile.
+        stages: the whole pipeline around the inference; None when it was not asked for.
+        first_run: starts of processes; None when they were not asked for.
         failure: why there is no measurement.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         threads: of inference; None for those of the run's plan.
@@ -82,6 +88,8 @@ class Case:
     device: Device | None = None
     emulated: str = ""
     threads: Threads | None = None
+    stages: Stages | None = None
+    first_run: FirstRun | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +161,8 @@ _PARTS: dict[str, type] = {
     "parity": Parity,
     "device_parity": Parity,
     "trace": Trace,
+    "stages": Stages,
+    "first_run": FirstRun,
 }
 
 

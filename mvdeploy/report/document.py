@@ -9,15 +9,19 @@ from typing import TypeVar
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
+from mvdeploy.report import first_run as first_run_prose
 from mvdeploy.report import prose
+from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import (
     breakdown,
     conditions,
     engines,
+    first_run,
     latency,
     parity,
     precision,
     rankings,
+    stages,
 )
 from mvdeploy.report.tables.table import Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
@@ -111,6 +115,8 @@ def sections(view: View) -> tuple[Section, ...]:
             "Findings",
             (Findings(grouped(view.findings, view.cases)),) if view.findings else (),
         ),
+        Section("pipeline", stages.TITLE, tuple(_pipeline(view))),
+        Section("first-run", first_run.TITLE, tuple(_first_run(view))),
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
@@ -145,6 +151,21 @@ def _latency(view: View) -> Iterator[Block]:
     if view.measured:
         yield _distribution(view)
         yield latency.more_latency(view)
+
+
+def _pipeline(view: View) -> Iterator[Block]:
+    if said := stages_prose.sentences(view):
+        yield Paragraphs(said)
+    tables = tuple(stages.stages(view))
+    if tables:
+        yield Picture("pipeline", stages.TITLE, f"Stacked bars, by stage. {' '.join(said)}")
+    yield from tables
+
+
+def _first_run(view: View) -> Iterator[Block]:
+    if said := first_run_prose.sentences(view):
+        yield Paragraphs(said)
+    yield from first_run.first_runs(view)
 
 
 def _breakdown(view: View) -> Iterator[Block]:

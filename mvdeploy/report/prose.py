@@ -13,6 +13,7 @@ from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
+from mvdeploy.report import first_run, stages
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import NAMED, called, interval_text, ratio_text
@@ -54,7 +55,8 @@ def summary(view: View) -> tuple[str, ...]:
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
     results = (*results, *outputs(view))
     differences = engines(view)[:_DIFFERENCES]
-    return (_setting(view), *results, *differences, *verdicts(view), *_standing(view))
+    around = (*stages.sentences(view), *first_run.sentences(view))
+    return (_setting(view), *results, *around, *differences, *verdicts(view), *_standing(view))
 
 
 def _setting(view: View) -> str:

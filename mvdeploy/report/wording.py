@@ -104,6 +104,25 @@ _WORDS: dict[str, tuple[str, str]] = {
         "up in another order.",
         "Use --threads 1 where outputs must be the same to the last bit.",
     ),
+    "pipeline_differs": (
+        "The whole pipeline says something else of the picture than the file does when it is fed "
+        "as 'mvdeploy predict' feeds it: classes {said}, not {wanted}; outputs differ by up to "
+        "{percent} % of the largest.",
+        "Do not use its times; report this with the file, or the network, and the picture.",
+    ),
+    "pipeline_failed": (
+        "The whole pipeline could not be timed: {reason}.",
+        "The latency stands without it.",
+    ),
+    "first_run_failed": (
+        "What the first run costs could not be measured: {reason}.",
+        "The latency stands without it.",
+    ),
+    "stages_cost_time": (
+        "Passes with their stages timed take {percent} % more or less than passes without: other "
+        "programs disturbed one kind more than the other, or reading the clock costs too much.",
+        "Measure again on a machine that is left alone, with more passes (--iterations).",
+    ),
     "device_parity_failed": (
         "The device computes something else than the network: on input '{input}' its outputs "
         "differ from the reference by up to {max_abs} (demanded: {demand}).",

@@ -23,6 +23,10 @@ A task is one file in this folder, importable without torch, with:
 ``VALUE``, ``answers(outputs, spec)``
     what outputs, arrays by name, say of the first image: an `Answer` each, the surest first, and
     what their values are, in a word. A task without them says nothing that a person can judge.
+``FINISH``, ``finish(outputs, spec, view)``
+    what an app computes of the outputs of one image before it has something to show: in words, and
+    done. `view` is which part of a picture the network saw. A task without them has nothing that
+    could be timed.
 ``draw(picture, outputs, spec, name)``
     draws that on the image as the network saw it, enlarged maybe; `name` names a class.
 ``scorer(spec, data)``
@@ -217,6 +221,15 @@ def answers(task: Task, outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...] 
     answer: Callable[[Arrays, ModelSpec], tuple[Answer, ...]] | None
     answer = getattr(task, "answers", None)
     return None if answer is None else answer(outputs, spec)
+
+
+def finish(task: Task) -> tuple[str, Callable[[Arrays, ModelSpec, View], object]] | None:
+    """Return what an app computes of outputs, in words and as a function; None if nothing is known.
+
+    The function takes outputs by name, the network and the part of a picture that it saw.
+    """
+    own: Callable[[Arrays, ModelSpec, View], object] | None = getattr(task, "finish", None)
+    return None if own is None else (str(getattr(task, "FINISH", "post-processing")), own)
 
 
 def scorer(name: str, spec: ModelSpec, data: Data) -> Scorer:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 from typing import Any
 
 import numpy as np
@@ -30,8 +31,12 @@ class Detections:
     priors: Array
 
 
+@functools.lru_cache(maxsize=8)
 def priors(image_size: tuple[int, int]) -> npt.NDArray[np.float64]:
-    """Return the priors of all maps, (priors, 4): centre x and y, width, height, in 0..1."""
+    """Return the priors of all maps, (priors, 4): centre x and y, width, height, in 0..1.
+
+    They are the same for every image of a size, and cannot be written to.
+    """
     scales = np.linspace(*detect.SCALES, len(detect.RATIOS) + 1)
     levels = []
     maps = detect.maps(image_size)
@@ -49,7 +54,9 @@ def priors(image_size: tuple[int, int]) -> npt.NDArray[np.float64]:
             [np.broadcast_to(centres, cells), np.broadcast_to(np.array(sides), cells)], -1
         )
         levels.append(level.reshape(-1, detect.COORDINATES))
-    return np.concatenate(levels).clip(0, 1)
+    all_priors: npt.NDArray[np.float64] = np.concatenate(levels).clip(0, 1)
+    all_priors.flags.writeable = False
+    return all_priors
 
 
 def decoded(raw: Array, anchors: Array) -> Array:

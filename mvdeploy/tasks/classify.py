@@ -15,12 +15,14 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mvdeploy.datasets import Data
-    from mvdeploy.tasks import Arrays, Name
+    from mvdeploy.tasks import Arrays, Name, View
 
 TITLE = "image classification"
 IMAGE_SIZE = (224, 224)
 
 VALUE = "probability"
+
+FINISH = "softmax and the five most likely classes"
 
 _LOGITS = "logits"
 _SHOWN = 5
@@ -74,6 +76,11 @@ def answers(outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...]:
         shares /= shares.sum()
     order = np.argsort(-shares, kind="stable")[:_SHOWN]
     return tuple(Answer(int(number), float(shares[number])) for number in order)
+
+
+def finish(outputs: Arrays, spec: ModelSpec, view: View) -> tuple[Answer, ...]:
+    """Return the five classes that an image is most likely of."""
+    return answers(outputs, spec)
 
 
 def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> None:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mvdeploy.datasets import Data
-    from mvdeploy.tasks import Arrays, Name
+    from mvdeploy.tasks import Arrays, Name, View
 
 TITLE = "object detection"
 IMAGE_SIZE = (320, 320)
@@ -25,6 +25,8 @@ NUM_CLASSES = 81
 """The 80 of COCO, and the background, which is the first."""
 
 VALUE = "score"
+
+FINISH = "boxes decoded, the surest chosen, in pixels of the picture"
 
 COORDINATES = 4
 STRIDES = (16, 32, 64, 128, 256)
@@ -165,6 +167,11 @@ def answers(outputs: Arrays, spec: ModelSpec, least: float = LEAST_SCORE) -> tup
         for number, score, box in zip(classes, scores, boxes, strict=True)
         if score > 0
     )
+
+
+def finish(outputs: Arrays, spec: ModelSpec, view: View) -> list[tuple[int, float, Any]]:
+    """Return class, score and box in pixels of the picture of every detection, the surest first."""
+    return [(one.number, one.value, view.box(one.box)) for one in answers(outputs, spec)]
 
 
 def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> None:

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from torch import Tensor
 
     from mvdeploy.datasets import Data
-    from mvdeploy.tasks import Arrays, Name
+    from mvdeploy.tasks import Arrays, Name, View
 
 TITLE = "semantic segmentation"
 IMAGE_SIZE = (512, 512)
@@ -20,6 +20,8 @@ NUM_CLASSES = 21
 """The 20 of PASCAL VOC, and the background, which is the first."""
 
 VALUE = "share of the pixels"
+
+FINISH = "the class of every pixel, enlarged to the picture"
 
 _LOGITS = "logits"
 
@@ -65,6 +67,17 @@ def answers(outputs: Arrays, spec: ModelSpec) -> tuple[Answer, ...]:
     order = np.argsort(-counts, kind="stable")
     shares = counts / counts.sum()
     return tuple(Answer(int(classes[at]), float(shares[at])) for at in order)
+
+
+def finish(outputs: Arrays, spec: ModelSpec, view: View) -> Image.Image:
+    """Return the class of every pixel of that part of the picture which the network saw."""
+    import numpy as np
+    from PIL import Image
+
+    left, top, right, bottom = view.box((0.0, 0.0, 1.0, 1.0))
+    size = max(1, round(right - left)), max(1, round(bottom - top))
+    numbers = np.uint8 if spec.num_classes <= 256 else np.int32
+    return Image.fromarray(_mask(outputs).astype(numbers)).resize(size, Image.Resampling.NEAREST)
 
 
 def draw(picture: Image.Image, outputs: Arrays, spec: ModelSpec, name: Name) -> None:

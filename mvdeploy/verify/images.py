@@ -27,6 +27,11 @@ def takes_images(artifact: Artifact) -> bool:
     return any(info.dtype == "uint8" and info.is_image for info in artifact.inputs)
 
 
+def are_pictures(format_name: str) -> bool:
+    """Say whether programs of a format take bytes of single pictures (H, W, 3), not tensors."""
+    return format_name == _PICTURES
+
+
 def fed(artifact: Artifact, feed: Feed) -> dict[str, npt.NDArray[Any]]:
     """Return what an engine is given for what the network is given, under the program's names."""
     pairs = zip(artifact.inputs, feed.values(), strict=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import io
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -36,6 +37,13 @@ def read(path: Path) -> Image.Image:
         UsageError: the file is missing, damaged or no image.
     """
     return _read(path, lambda opened: _rgb(_upright(opened)))
+
+
+def decoded(data: bytes) -> Image.Image:
+    """Decode what an image file holds, as `read` does of one that it has found to be sound."""
+    with _bounded(), Image.open(io.BytesIO(data)) as opened:
+        opened.load()
+        return _rgb(_upright(opened))
 
 
 def _read(path: Path, taken: Callable[[Image.Image], T]) -> T:

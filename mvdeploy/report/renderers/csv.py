@@ -11,6 +11,7 @@ from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
+from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.text_format import clean
@@ -31,13 +32,18 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
 
 def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
     """Return columns and rows of every table, by name; a row lacks what is not known."""
-    return {
+    found: dict[str, tuple[tuple[str, ...], Iterator[Row]]] = {
         "latency": (_LATENCY, map(_latency, view.cases)),
         "comparisons": (_COMPARISONS, map(_comparison, view.comparisons)),
         "breakdown": (_BREAKDOWN, _each(view, _breakdown)),
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _samples(view)),
     }
+    if any(case.case.stages for case in view.cases):
+        found["stages"] = (_STAGES, _each(view, _stages))
+    if any(case.case.first_run for case in view.cases):
+        found["first_run"] = (_STARTS, _each(view, _starts))
+    return found
 
 
 _CASE = ("case", "label", "format", "engine")
@@ -59,6 +65,12 @@ _OPERATORS = (
     *_CASE,
     *("position", "operator", "type", "kind", "category", "module", "fused_modules"),
     *("ms", "share", "time_kind"),
+)
+_STAGES = (*_CASE, "stage", "p50_ms", "low_ms", "high_ms", "usual_ms", "share", "unavailable")
+_STARTS = (
+    *_CASE,
+    *("start", "cold", "resident_share", "import_ns", "load_ns", "first_ns", "second_ns"),
+    "unavailable",
 )
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
 
@@ -150,6 +162,42 @@ def _operators(case: CaseView) -> Iterator[Row]:
             "share": operator.share,
             "time_kind": breakdown.time_kind,
         }
+
+
+def _stages(case: CaseView) -> Iterator[Row]:
+    record, found = case.case.stages, stages_view(case)
+    if found is None and record is not None:
+        yield {**_case(case), "unavailable": record.unavailable}
+    if found is None:
+        return
+    rows = [(part.key, part.p50, part.interval, part.ns, part.share) for part in found.parts]
+    for key, p50, interval, ns, share in (
+        *rows,
+        ("whole", found.p50, found.interval, found.ns, 1.0),
+    ):
+        row = {**_case(case), "stage": key, "p50_ms": p50 / 1e6, "usual_ms": ns / 1e6}
+        if interval is not None:
+            row |= {"low_ms": interval.low / 1e6, "high_ms": interval.high / 1e6}
+        yield {**row, "share": share}
+
+
+def _starts(case: CaseView) -> Iterator[Row]:
+    record = case.case.first_run
+    if record is None:
+        return
+    for number, start in enumerate(record.starts, 1):
+        yield {
+            **_case(case),
+            "start": number,
+            "cold": start.cold,
+            "resident_share": start.resident,
+            "import_ns": start.import_ns,
+            "load_ns": start.load_ns,
+            "first_ns": start.first_ns,
+            "second_ns": dict(enumerate(start.inferences_ns)).get(1),
+        }
+    if record.no_cold:
+        yield {**_case(case), "cold": True, "unavailable": record.no_cold}
 
 
 def _samples(view: View) -> Iterator[Row]:

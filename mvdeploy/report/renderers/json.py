@@ -9,13 +9,16 @@ from typing import Any
 
 from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.first_run import KindView, Known, first_run_view
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
+from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose
 from mvdeploy.report.wording import word_all
+from mvdeploy.stats.interval import Interval
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
 from mvdeploy.stats.percentiles import METHOD as PERCENTILE_METHOD
@@ -111,6 +114,8 @@ def _case(case: CaseView) -> dict[str, Any]:
         **_timing(case.timing),
         "reliability": _verdict(case.verdict),
         "breakdown": _breakdown(case.breakdown) if case.breakdown else None,
+        "pipeline": _pipeline(case),
+        "first_run": _first_run(case),
         "parity": encode(record.parity),
         "device_parity": encode(record.device_parity),
         "conditions": encode(measurement.conditions) if measurement else None,
@@ -145,14 +150,7 @@ def _timing(timing: Timing | None) -> dict[str, Any]:
         "latency_ms": timing.wall.as_ms(),
         "too_few_samples_for": [*timing.wall.too_few_for],
         "cpu_ms": timing.cpu.as_ms() if timing.cpu else None,
-        "interval": None
-        if interval is None
-        else {
-            "low_ms": interval.low / 1e6,
-            "high_ms": interval.high / 1e6,
-            "level": interval.level,
-            "scope": "within this run",
-        },
+        "interval": _interval(interval),
         "in_turns": timing.in_turns,
         "load_ms": timing.load_ns / 1e6 if timing.load_ns else None,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
@@ -195,6 +193,85 @@ def _profiler_cost(breakdown: BreakdownView) -> dict[str, float | None] | None:
         "high_ns": excess.high,
         "inference_ns": excess.whole_ns,
         "subtracted_ms": breakdown.subtracted_ns / 1e6,
+    }
+
+
+def _pipeline(case: CaseView) -> dict[str, Any] | None:
+    record, found = case.case.stages, stages_view(case)
+    if record is None:
+        return None
+    if found is None:
+        return {"unavailable": record.unavailable}
+    return {
+        "p50_ms": found.p50 / 1e6,
+        "interval": _interval(found.interval),
+        "usual_ms": found.ns / 1e6,
+        "p50_without_clocks_ms": found.plain_p50 / 1e6,
+        "passes": found.passes,
+        "engine_share": found.inference.share,
+        "engine_share_by_session": list(found.shares),
+        "stages": {
+            part.key: {
+                "p50_ms": part.p50 / 1e6,
+                "interval": _interval(part.interval),
+                "usual_ms": part.ns / 1e6,
+                "share": part.share,
+            }
+            for part in found.parts
+        },
+        "program": record.program,
+        "picture": record.picture,
+        "batch": record.batch,
+        "post_processing": record.finish or None,
+        "answers": encode(record.said),
+        "answers_agree": record.agrees,
+        "difference": record.difference,
+        "unavailable": None,
+    }
+
+
+def _first_run(case: CaseView) -> dict[str, Any] | None:
+    found = first_run_view(case)
+    if found is None:
+        return None
+    return {
+        "warm": _kind(found.warm),
+        "cold": _kind(found.cold) if found.cold else None,
+        "cold_unavailable": found.record.no_cold or None,
+        "reading": _known(found.reading),
+        "parts": {key: _known(part) for key, part in found.parts.items()},
+        "longest": found.longest or None,
+        "first_to_steady": found.first_to_steady,
+        "size_mb": found.record.size_bytes / 1e6,
+        "starts": encode(found.record.starts),
+    }
+
+
+def _kind(kind: KindView) -> dict[str, Any]:
+    return {
+        "starts": kind.count,
+        "import": _known(kind.imported),
+        "load": _known(kind.load),
+        "first_inference": _known(kind.first),
+        "second_inference": _known(kind.second),
+        "load_and_first_inference": _known(kind.answered),
+    }
+
+
+def _known(known: Known | None) -> dict[str, Any] | None:
+    if known is None:
+        return None
+    return {"p50_ms": known.p50 / 1e6, "interval": _interval(known.interval)}
+
+
+def _interval(interval: Interval | None) -> dict[str, Any] | None:
+    if interval is None:
+        return None
+    return {
+        "low_ms": interval.low / 1e6,
+        "high_ms": interval.high / 1e6,
+        "level": interval.level,
+        "scope": "within this run",
     }
 
 

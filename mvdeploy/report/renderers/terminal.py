@@ -11,8 +11,10 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
+from mvdeploy.report import first_run as first_run_prose
 from mvdeploy.report import prose
-from mvdeploy.report.tables import breakdown, rankings
+from mvdeploy.report import stages as stages_prose
+from mvdeploy.report.tables import breakdown, first_run, rankings, stages
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
@@ -78,7 +80,8 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     yield fitting(_in_turns(view) if pairs_only else _latency(view), width)
     yield from _lines(prose.missing(view), "red")
     ranked = (rankings.ranking(view, found) for found in view.rankings)
-    for table in (*ranked, *_parts(view, width)):
+    around = (*stages.stages(view), *first_run.first_runs(view))
+    for table in (*ranked, *around, *_parts(view, width)):
         yield ""
         yield fitting(table, width)
     yield ""
@@ -87,6 +90,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         said = _answers(view)
         yield from _lines(one for one in prose.comparisons(view) if one not in said)
         yield from _lines(prose.outputs(view))
+    yield from _lines((*stages_prose.sentences(view), *first_run_prose.sentences(view)))
     if not view.rankings:  # whose tables have the shares
         yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view)[:_ANSWERS])
