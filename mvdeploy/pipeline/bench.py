@@ -12,7 +12,7 @@ from pathlib import Path
 from mvdeploy import engines, files, links
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
+from mvdeploy.pipeline import calibration, memory, prepare, rates, sustained, ways
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -146,6 +146,9 @@ def step_count(request: Request) -> int:
     cases = len(request.cases)
     networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
     exports = len({(w.source, w.case.format, w.options) for w in networks})
+    if plan.sustained_s:
+        intervals = int(plan.sustained_s / plan.interval_s) * (1 if plan.alternate else cases)
+        return len(request.specs) + 2 * exports + 2 * cases + intervals
     profiles = cases if plan.profile_iterations else 0
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
@@ -169,6 +172,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     photograph = request.photograph or sample_photograph()
     link = links.get(request.device, request.link_options)
     wanted = prepare.in_settings(request.wanted, link.settings())
+    sustained.check(request.plan, [w.case for w in wanted])
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
@@ -199,7 +203,15 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             preparation = Preparation(
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
-            _do(preparation, preparation.entries(wanted), link, plan, on_step)
+            entries = preparation.entries(wanted)
+            if plan.sustained_s:
+                sustained.measure(preparation, entries, link, plan, on_step)
+            else:
+                _do(preparation, entries, link, plan, on_step)
+    except KeyboardInterrupt:
+        if store is not None and request.plan.sustained_s:
+            _show_rest(store, on_step)
+        raise
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
         with contextlib.suppress(NotWritten):  # a full disk has been told of
@@ -207,6 +219,15 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 if store is not None:
                     store.found(finding)
     return store
+
+
+def _show_rest(store: Store, on_step: OnStep) -> None:
+    """Write the report of a run that was interrupted, as what it has is of use."""
+    from mvdeploy.pipeline import report
+
+    with contextlib.suppress(MvdeployError):
+        report.render(store.folder)
+        on_step(f"what was measured until then is shown in {store.folder / 'report.html'}")
 
 
 def _set(device: Device, setting: links.Setting | None) -> Device:
@@ -301,7 +322,7 @@ def _keep_finished(
 
 def _affordable(plan: Plan, link: links.Link) -> Plan:
     """Return a plan for a link on which an inference takes much longer than its own time."""
-    if not link.call_s:
+    if not link.call_s or plan.sustained_s:
         return plan
     if plan.iterations is None:
         # So few have a latency of their own even where turns are all that is wanted.
@@ -322,6 +343,8 @@ def _is_measured(store: Store, slug: str) -> bool:
     measurement = store.case(slug).measurement
     if measurement is None:
         return False
+    if store.case(slug).sustained is not None:
+        return True
     compared = any(slug in (c.a, c.b) for c in store.comparisons)
     return compared or len(measurement.steady) > 0
 

@@ -8,6 +8,7 @@
 `Plan`                     how to measure
 `Job`, `JobResult`         what a runner is to do, and what it saw
 `Measurement`              every sample of one case
+`Sustained`                one case under load that does not end, interval by interval
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Comparison`               two cases that took turns
@@ -74,6 +75,7 @@ from mvdeploy.records.spec import (
     PatchSize,
     WeightsFile,
 )
+from mvdeploy.records.sustained import Gap, Interval, Moment, Sustained
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -107,7 +109,9 @@ __all__ = [
     "Failure",
     "FileInputs",
     "Finding",
+    "Gap",
     "ImageRule",
+    "Interval",
     "Job",
     "JobModel",
     "JobResult",
@@ -118,6 +122,7 @@ __all__ = [
     "ModuleInfo",
     "ModuleNoise",
     "ModuleParity",
+    "Moment",
     "Operator",
     "OperatorKind",
     "OperatorTimes",
@@ -147,6 +152,7 @@ __all__ = [
     "Session",
     "SessionOrder",
     "SessionPair",
+    "Sustained",
     "TensorInfo",
     "TimeKind",
     "Trace",

@@ -8,6 +8,7 @@ A run is a folder::
     cases/<slug>/parity.json     the Parity of the export
     cases/<slug>/device_parity.json  the Parity of what the device computed
     cases/<slug>/trace.json      the Trace
+    cases/<slug>/sustained.json  the Sustained
     comparisons.json             the Comparisons
     outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
@@ -32,6 +33,7 @@ from mvdeploy.records.limits import FolderName, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
+from mvdeploy.records.sustained import Sustained
 from mvdeploy.records.trace import Trace
 
 _REMEDY = "A file was damaged, changed or exchanged: measure again, or take a copy that is whole."
@@ -66,6 +68,7 @@ class Case:
         failure: why there is no measurement.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         threads: of inference; None for those of the run's plan.
+        sustained: what was seen of it under load that does not end; None when it had none.
     """
 
     slug: str
@@ -82,6 +85,7 @@ class Case:
     device: Device | None = None
     emulated: str = ""
     threads: Threads | None = None
+    sustained: Sustained | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,6 +157,7 @@ _PARTS: dict[str, type] = {
     "parity": Parity,
     "device_parity": Parity,
     "trace": Trace,
+    "sustained": Sustained,
 }
 
 

@@ -57,6 +57,7 @@ def read_job() -> Job:
         (job.models, "it has no models"),
         (all(i < len(job.models) for i in job.order), "its order names a model it lacks"),
         (_is_order(job.warmup_order, len(job.models)), "it does not warm up each model once"),
+        (job.order or not job.repeat_s, "there is nothing to repeat in its order"),
     )
     for good, fault in demands:
         if not good:
@@ -66,6 +67,22 @@ def read_job() -> Job:
 
 def _is_order(order: tuple[int, ...], count: int) -> bool:
     return not order or sorted(order) == list(range(count))
+
+
+def segment(job: Job, start: int, seconds: float, pace_ns: float, limit: int) -> tuple[int, ...]:
+    """Return what is run next, before the samples of it are reported; empty at the end.
+
+    Args:
+        job: with the order.
+        start: inferences so far.
+        seconds: since the first of them began.
+        pace_ns: that one takes, about.
+        limit: entries at most.
+    """
+    left_s = job.repeat_s - seconds if job.repeat_s else FLUSH_S
+    if left_s <= 0:
+        return ()
+    return job.part(start, max(1, min(int(min(FLUSH_S, left_s) * 1e9 / max(pace_ns, 1)), limit)))
 
 
 def hello(runner: str) -> dict[str, Any]:

@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, history_options, length_options, measuring, options
+from mvdeploy.cli import (
+    bench_options,
+    history_options,
+    length_options,
+    measuring,
+    options,
+    sustained_options,
+)
 
 
 @click.command("bench")
@@ -17,6 +25,7 @@ from mvdeploy.cli import bench_options, history_options, length_options, measuri
 @bench_options.of_files
 @bench_options.conditions
 @length_options.options
+@sustained_options.options
 @click.option("--anchor", is_flag=True, help="Run a fixed small network between, as a yardstick.")
 @click.option(
     "--baseline",
@@ -55,6 +64,8 @@ def command(
     subjects = bench_options.subjects(models_or_files, given)
     plan = length_options.plan(given, asked.common, anchor=anchor)
     request = asked.request(subjects, plan)
+    if sustained := sustained_options.plan(given, asked.common, len(request.cases)):
+        request = dataclasses.replace(request, plan=sustained)
     engines = [case.engine for case in request.cases]
     asked.demands.check_reference(comparing=len(set(engines)) < len(engines))
     if save_manifest:

@@ -13,6 +13,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
+from mvdeploy.report import sustained
 from mvdeploy.text_format import clean
 
 EXTENSION = "csv"
@@ -33,6 +34,8 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _samples(view)),
     }
+    if view.sustained:
+        tables["intervals"] = (_INTERVALS, _intervals(view))
     return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
@@ -55,6 +58,11 @@ _OPERATORS = (
     *_CASE,
     *("position", "operator", "type", "kind", "category", "module", "fused_modules"),
     *("ms", "share", "time_kind"),
+)
+_INTERVALS = (
+    *_CASE,
+    *("start_s", "length_s", "inferences", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "cpu_p50_ms"),
+    *("clock_mhz", "clock_limit_mhz", "thermal_status", "temperature_c", "level"),
 )
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
 
@@ -158,6 +166,12 @@ def _samples(view: View) -> Iterator[Row]:
             for sample, (wall, cpu) in enumerate(pairs, 1):
                 times = {"session": number, "sample": sample, "wall_ns": wall, "cpu_ns": cpu}
                 yield {**head, **times}
+
+
+def _intervals(view: View) -> Iterator[Row]:
+    for found in view.sustained:
+        for interval in found.record.intervals:
+            yield {**_case(found.case), **sustained.interval(view, found, interval)}
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> Path:

@@ -11,7 +11,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
-from mvdeploy.report import prose
+from mvdeploy.report import prose, sustained
 from mvdeploy.report.tables import breakdown, rankings
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
@@ -67,6 +67,9 @@ def show(view: View, console: Console) -> None:
 
 def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     pairs_only = view.run.plan.pairs_only
+    if view.run.plan.sustained_s:
+        yield from _sustained(view, width)
+        return
     if pairs_only:
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.clocks(view))
@@ -91,6 +94,16 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view)[:_ANSWERS])
     yield from _lines(prose.verdicts(view), "bold")
+    yield from _findings(view)
+
+
+def _sustained(view: View, width: int) -> Iterator[RenderableType]:
+    yield from _lines(sustained.sentences(view), "bold")
+    yield from _lines(prose.missing(view), "red")
+    if view.sustained:
+        yield ""
+        yield fitting(sustained.levels(view), width)
+    yield ""
     yield from _findings(view)
 
 
