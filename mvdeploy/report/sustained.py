@@ -163,8 +163,8 @@ def levels(view: View) -> Table:
         "first: the first minute, or a third of a shorter run. "
         f"Changes of {percent(LEAST_SHIFT, 0)} or more are looked for in the medians and "
         f"in the means of intervals, by permutation tests at a level of {percent(ALPHA, 0)}. "
-        "steady is what came after the last of them. Quantiles of several intervals are from sketches that "
-        f"are off by {percent(view.sustained[0].record.accuracy)} at most."
+        "steady is what came after the last of them. Quantiles of several intervals are from "
+        f"sketches that are off by {percent(view.sustained[0].record.accuracy)} at most."
     )
     return Table(
         "Sustained load, ms (wall time, measured)",
