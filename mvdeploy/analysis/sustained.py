@@ -34,7 +34,9 @@ _TOGETHER = 2
 _RUSHED = 0.5
 """An interval shorter than this share of the others is not looked at: it was cut off."""
 
-_DRIFT_ALPHA, _LEAST_DRIFT = 0.01, 0.03
+_DRIFT_ALPHA, _LEAST_DRIFT, _LEAST_DRIFTING = 0.01, 0.03, 8
+"""Level of the test for drift, the relative drift that is told at least, and the intervals."""
+
 _LEAST_CLOCK = 0.03
 """Relative change of a clock that is told."""
 
@@ -74,6 +76,13 @@ class Stretch:
     low_ns: float | None
     high_ns: float | None
     mean_ns: float
+
+    @property
+    def half_width(self) -> float | None:
+        """Half the width of the median's interval, as a share of it."""
+        if self.low_ns is None or self.high_ns is None:
+            return None
+        return (self.high_ns - self.low_ns) / (2 * self.p50_ns)
 
     @property
     def per_s(self) -> float:
@@ -165,6 +174,12 @@ class SustainedView:
         return len(self.intervals) >= LEAST_INTERVALS
 
     @property
+    def settled(self) -> bool:
+        """Whether the last level is one: its median is known well enough, and stays."""
+        half = self.steady.half_width
+        return self.drift is None and half is not None and half <= LEAST_SHIFT
+
+    @property
     def slows(self) -> Shift | None:
         """The first change to longer times."""
         return next((shift for shift in self.shifts if shift.slower), None)
@@ -212,9 +227,8 @@ def sustained_view(case: CaseView, record: Sustained, plan: Plan) -> SustainedVi
             zip(edges, edges[1:], edges[2:], strict=False), cuts.values(), strict=True
         )
     )
-    # The median of an interval is its own where the first minute reaches.
     first_s = min(FIRST_S, record.asked_s / 3)
-    first = [i for i in intervals if i.stop_s <= intervals[0].start_s + first_s] or intervals[:1]
+    first = [i for i in intervals if i.start_s + i.length_s / 2 <= first_s] or intervals[:1]
     steady = intervals[edges[-2] :]
     return SustainedView(
         case=case,
@@ -321,7 +335,7 @@ def _drift(intervals: Sequence[Interval]) -> float | None:
     The test is that of Mann and Kendall, the slope that of Theil and Sen.
     """
     n = len(intervals)
-    if n < LEAST_INTERVALS or min(i.p50_ns for i in intervals) <= 0:
+    if n < _LEAST_DRIFTING or min(i.p50_ns for i in intervals) <= 0:
         return None
     points = [(i.start_s + i.length_s / 2, math.log(i.p50_ns)) for i in intervals]
     pairs = list(itertools.combinations(points, 2))

@@ -68,13 +68,16 @@ def _level(found: SustainedView) -> str:
         )
     within = _half_width(found)
     if not found.shifts:
+        verb = "stays at" if found.settled else "is"
         return (
-            f"p50 stays at {milliseconds(steady.p50_ns)} ms{within} for "
+            f"p50 {verb} {milliseconds(steady.p50_ns)} ms{within} for "
             f"{duration(whole.stop_s)}: no change of {percent(LEAST_SHIFT, 0)} or more was found "
             f"in {whole.intervals} intervals."
         )
+    since = "steady from" if found.settled else "its last change was at"
+    since += f" {duration(steady.start_s)}"
     return (
-        f"steady from {duration(steady.start_s)} on, with a p50 of {milliseconds(steady.p50_ns)} "
+        f"{since}{' on' if found.settled else ''}, with a p50 of {milliseconds(steady.p50_ns)} "
         f"ms{within} and {steady.per_s:.4g} inferences a second of inference; in the first "
         f"{duration(first.stop_s - first.start_s)} these were {milliseconds(first.p50_ns)} ms and "
         f"{first.per_s:.4g}{_factor(found)}."
@@ -83,10 +86,9 @@ def _level(found: SustainedView) -> str:
 
 def _half_width(found: SustainedView) -> str:
     steady = found.steady
-    if steady.low_ns is None or steady.high_ns is None:
+    if steady.half_width is None:
         return ""
-    half = (steady.high_ns - steady.low_ns) / (2 * steady.p50_ns)
-    return f" ± {percent(half)} (95 % between intervals)"
+    return f" ± {percent(steady.half_width)} (95 % between intervals)"
 
 
 def _factor(found: SustainedView) -> str:
@@ -111,7 +113,7 @@ def change(shift: Shift) -> str:
 
 def cause(shift: Shift) -> str:
     """Say what else changed at the same time, which need not be why."""
-    others = join([_difference(one) for one in shift.evidence])
+    others = "; ".join(map(_difference, shift.evidence))
     heat = "throttles" if shift.slower else "recovers from throttling"
     load = "other programs took" if shift.slower else "other programs left it"
     said = {
@@ -127,7 +129,7 @@ def cause(shift: Shift) -> str:
 
 
 def _difference(evidence: Evidence) -> str:
-    return f"{evidence.name} {evidence.before} before and {evidence.after} after"
+    return f"{evidence.name} {evidence.before} before, {evidence.after} after"
 
 
 def _order(view: View) -> tuple[str, ...]:
