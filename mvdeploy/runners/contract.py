@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FLUSH_S = 2.0
 """Seconds of measuring after which samples are reported, so that a runner that dies keeps them."""
 
+_LEAST_S = 0.05
+"""Seconds of measuring before a report at least, however little of a job's time is left."""
+
 EXIT_FAILED = 4
 """Exit status after an ``error`` event."""
 
@@ -79,10 +82,14 @@ def segment(job: Job, start: int, seconds: float, pace_ns: float, limit: int) ->
         pace_ns: that one takes, about.
         limit: entries at most.
     """
-    left_s = job.repeat_s - seconds if job.repeat_s else FLUSH_S
-    if left_s <= 0:
-        return ()
-    return job.part(start, max(1, min(int(min(FLUSH_S, left_s) * 1e9 / max(pace_ns, 1)), limit)))
+    time_s = FLUSH_S
+    if job.repeat_s:
+        left_s = job.repeat_s - seconds
+        if left_s <= 0:
+            return ()
+        # Half of what is left: inferences that get slower are not to go on for long after the end.
+        time_s = min(FLUSH_S, max(left_s / 2, _LEAST_S))
+    return job.part(start, max(1, min(int(time_s * 1e9 / max(pace_ns, 1)), limit)))
 
 
 def hello(runner: str) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def test_a_run_as_it_is_typed(typed: Mvdeploy, tmp_path: Path) -> None:
     (case,) = load_run(folder).cases
     known = case.sustained
     assert known is not None and known.ended == ""
-    assert len(known.intervals) >= 12 and known.until_s == pytest.approx(4.0, abs=1.0)
+    assert len(known.intervals) >= 12 and 4.0 <= known.until_s < 8.0
     assert sum(one.count for one in known.intervals) > 100
     for one in known.intervals:
         assert one.cpu_p50_ns > 0 and one.p50_ns <= one.p90_ns <= one.p99_ns

@@ -17,6 +17,9 @@
 /* Seconds of measuring after which samples are reported, so that a runner that dies keeps them. */
 static const double FLUSH_NS = 2e9;
 
+/* The same, however little of a job's time is left. */
+static const double LEAST_NS = 5e7;
+
 /* Inferences after which samples are reported at the latest. */
 static const size_t SEGMENT_LIMIT = 100000;
 
@@ -183,12 +186,17 @@ static size_t segment_length(const job *todo, size_t start, int64_t at_ns, int64
   double time_ns = FLUSH_NS;
   size_t left = SEGMENT_LIMIT;
   if (todo->repeat_s > 0) {
-    time_ns = todo->repeat_s * 1e9 - (double)at_ns;
+    double left_ns = todo->repeat_s * 1e9 - (double)at_ns;
+    if (left_ns <= 0) {
+      return 0;
+    }
+    /* Half of what is left: inferences that get slower are not to go on for long after the end. */
+    time_ns = left_ns / 2 > LEAST_NS ? left_ns / 2 : LEAST_NS;
     time_ns = time_ns < FLUSH_NS ? time_ns : FLUSH_NS;
   } else if (todo->order_count - start < left) {
     left = todo->order_count - start;
   }
-  if (left == 0 || time_ns <= 0) {
+  if (left == 0) {
     return 0;
   }
   double fitting = time_ns / (double)(pace_ns > 1 ? pace_ns : 1);
