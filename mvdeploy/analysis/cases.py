@@ -176,6 +176,8 @@ def _no_latency(case: Case, *, reached: bool) -> tuple[str, str]:
         return clean(case.failure.message), clean(case.failure.remedy)
     if not reached:
         return "The run ended before this case's turn.", "Run the same command again."
+    if case.sustained:
+        return "It ran without a pause: its latency stands under sustained load.", ""
     if case.measurement:
         return "No inference was measured.", "Raise --max-time or --iterations."
     return "It was not measured.", "Run the same command again."

@@ -16,6 +16,7 @@ from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.rankings import Ranking, rankings
 from mvdeploy.analysis.ratios import ComparisonView, Difference, comparison_views, differences
 from mvdeploy.analysis.rooflines import Roofline, rooflines
+from mvdeploy.analysis.sustained import SustainedView, sustained_views
 from mvdeploy.records import Breakdown, Device, OutputComparison, Run, Samples, SavedRun
 from mvdeploy.stats.reliability import Verdict
 
@@ -52,6 +53,7 @@ class View:
         findings: gravest first.
         categories: into which latencies are divided: ids with their titles, in order; kinds of
             operators where nothing has a category.
+        sustained: cases that ran without a pause.
     """
 
     run: Run
@@ -64,6 +66,7 @@ class View:
     engines: tuple[EngineDifference, ...]
     findings: tuple[ViewFinding, ...]
     categories: dict[str, str]
+    sustained: tuple[SustainedView, ...] = ()
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -143,4 +146,5 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
             ),
         ),
         categories=categories,
+        sustained=sustained_views(cases, saved.run.plan),
     )

@@ -171,6 +171,14 @@ class Link(abc.ABC):
             DeviceUnavailable: the device is gone.
         """
 
+    def again(self) -> None:
+        """Reach the device after it was lost; its next job begins at once, however hot it is.
+
+        Raises:
+            DeviceUnavailable: it is still gone.
+        """
+        self.state()
+
     @abc.abstractmethod
     def lock_key(self) -> str:
         """Return what tells the device from all others; known once it has been reached."""

@@ -32,12 +32,17 @@ _CRASH = "The engine crashed: try another engine or format, or report this to it
 class Heard:
     """What a runner has printed so far.
 
+    Args:
+        on_event: is given each event.
+        keep_samples: whether ``samples`` are kept; those of hours are too many.
+
     Attributes:
         lines: whole lines, as they came.
         events: those of them that are events.
     """
 
-    def __init__(self, on_event: OnEvent | None = None) -> None:
+    def __init__(self, on_event: OnEvent | None = None, *, keep_samples: bool = True) -> None:
+        self._keep_samples = keep_samples
         self.lines: list[str] = []
         self.events: list[dict[str, Any]] = []
         self._on_event = on_event
@@ -57,13 +62,18 @@ class Heard:
         self._pieces.append(rest)
 
     def _take(self, line: str) -> None:
-        self.lines.append(line)
         try:
             event = json.loads(line)
         except (ValueError, RecursionError):
+            self.lines.append(line)
             return  # `conclude` reports it, once it is known how the runner ended
-        if isinstance(event, dict) and isinstance(event.get("event"), str):
-            self.events.append(event)
+        is_event = isinstance(event, dict) and isinstance(event.get("event"), str)
+        kept = self._keep_samples or not (is_event and event["event"] == "samples")
+        if kept:
+            self.lines.append(line)
+        if is_event:
+            if kept:
+                self.events.append(event)
             if self._on_event:
                 self._on_event(event)
 
@@ -145,7 +155,8 @@ def doing(events: Sequence[dict[str, Any]], job: Job) -> str:
     if count["warmup"] < len(names):
         began = count["first"] > count["warmup"]
         return f"{'warming up' if began else 'first running'} {names[count['warmup']]}"
-    if sum(_size(event) for event in events if event["event"] == "samples") < len(job.order):
+    taken = sum(_size(event) for event in events if event["event"] == "samples")
+    if taken < len(job.order) and not (count["usage"] or count["output"]):
         return f"running inference of {' and '.join(dict.fromkeys(names))}"
     return "collecting outputs"
 

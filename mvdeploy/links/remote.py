@@ -9,7 +9,7 @@ from collections.abc import Collection, Sequence
 from pathlib import Path
 
 from mvdeploy import kits
-from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.kits import Kit
 from mvdeploy.links import (
     NO_OPTIONS,
@@ -118,6 +118,14 @@ class RemoteLink(Link):
     def _starting(self) -> str:
         """Return commands that whatever is measured is started after, in the same shell."""
         return "true"
+
+    def _rejoin(self) -> None:
+        """Reach the device after the connection was lost.
+
+        Raises:
+            DeviceUnavailable: it is still gone.
+        """
+        self.shell.call("true")
 
     @abc.abstractmethod
     def _part(self) -> None:
@@ -307,6 +315,11 @@ class RemoteLink(Link):
             return self._run_own(job, outcome.Heard(on_event), limit_s)
         return self._pinning.run(job, lambda own: self._run(own, limit_s, on_event))
 
+    def again(self) -> None:
+        """Reach the device after it was lost, and end what still runs there; see `Link.again`."""
+        self._rejoin()
+        self.session.end_program()
+
     def _allowed_cores(self) -> Collection[int]:
         """Return the cores that the runner may use."""
         return pinning.may_use(self.call_runner("--hello").out)
@@ -317,7 +330,7 @@ class RemoteLink(Link):
         self.found("cores_refused", Level.WARNING, device=self.shell.name, **values)
 
     def _run(self, job: Job, limit_s: float, on_event: OnEvent | None) -> JobResult:
-        heard, session = outcome.Heard(on_event), self.session
+        heard, session = outcome.Heard(on_event, keep_samples=not job.repeat_s), self.session
         session.send(job)
         words = quote(*self.kit.command)
         stream = session.execute(
@@ -344,6 +357,11 @@ class RemoteLink(Link):
 
     def _run_own(self, job: Job, heard: outcome.Heard, limit_s: float) -> JobResult:
         """Have the user's own program do a job."""
+        if job.repeat_s:
+            raise UsageError(
+                "A program given with --runner cannot be kept running for a certain time.",
+                "Leave --runner or --sustained out.",
+            )
 
         def split(total: int, told: int, runs: int) -> None:
             self.found("runner_times_lost", Level.WARNING, total=total, told=told, runs=runs)

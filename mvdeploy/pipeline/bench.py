@@ -10,9 +10,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from mvdeploy import files, links
-from mvdeploy.errors import DeviceUnavailable, EngineError
+from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
+from mvdeploy.pipeline import calibration, memory, prepare, rates, sustained, ways
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -163,6 +163,9 @@ def step_count(request: Request) -> int:
     cases = len(request.cases)
     networks = [w for w in request.wanted if isinstance(w.source, ModelSpec)]
     exports = len({(w.source, w.case.format, w.options) for w in networks})
+    if plan.sustained_s:
+        intervals = int(plan.sustained_s / plan.interval_s) * (1 if plan.alternate else cases)
+        return len(request.specs) + 2 * exports + 2 * cases + intervals
     profiles = cases if plan.profile_iterations else 0
     if plan.profiler_cost and profiles:
         profiles += len({case.engine for case in request.cases})
@@ -204,6 +207,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
     photograph = request.photograph or sample_photograph()
     link = links.get(request.device, request.link_options)
     wanted = prepare.in_settings(request.wanted, link.settings())
+    sustained.check(request.plan, [w.case for w in wanted])
     memory.check(request.plan, len(wanted))
     # Reads the image for every network now: a wrong file should not cost an export first.
     builders = {
@@ -235,7 +239,15 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
             extras = _Extras(photograph if request.pipeline else None, request.starts)
-            _do(preparation, preparation.entries(wanted), link, plan, on_step, extras)
+            entries = preparation.entries(wanted)
+            if plan.sustained_s:
+                sustained.measure(preparation, entries, link, plan, on_step)
+            else:
+                _do(preparation, entries, link, plan, on_step, extras)
+    except KeyboardInterrupt:
+        if store is not None and request.plan.sustained_s:
+            _show_rest(store, on_step)
+        raise
     finally:
         # Not before the link is closed: what could not be removed from the device is one of them.
         with contextlib.suppress(NotWritten):  # a full disk has been told of
@@ -265,6 +277,15 @@ class _Extras:
             stages.measure(entries, link, plan, store, self.picture, on_step)
         if self.starts:
             first_run.measure(entries, link, plan, store, self.starts, on_step)
+
+
+def _show_rest(store: Store, on_step: OnStep) -> None:
+    """Write the report of a run that was interrupted, as what it has is of use."""
+    from mvdeploy.pipeline import report
+
+    with contextlib.suppress(MvdeployError):
+        report.render(store.folder)
+        on_step(f"what was measured until then is shown in {store.folder / 'report.html'}")
 
 
 def _set(device: Device, setting: links.Setting | None) -> Device:
@@ -363,7 +384,7 @@ def _keep_finished(
 
 def _affordable(plan: Plan, link: links.Link) -> Plan:
     """Return a plan for a link on which an inference takes much longer than its own time."""
-    if not link.call_s:
+    if not link.call_s or plan.sustained_s:
         return plan
     if plan.iterations is None:
         # So few have a latency of their own even where turns are all that is wanted.
@@ -384,5 +405,7 @@ def _is_measured(store: Store, slug: str) -> bool:
     measurement = store.case(slug).measurement
     if measurement is None:
         return False
+    if store.case(slug).sustained is not None:
+        return True
     compared = any(slug in (c.a, c.b) for c in store.comparisons)
     return compared or len(measurement.steady) > 0

@@ -8,6 +8,7 @@
 `Plan`                     how to measure
 `Job`, `JobResult`         what a runner is to do, and what it saw
 `Measurement`              every sample of one case
+`Sustained`                one case under load that does not end, interval by interval
 `SessionOrder`             in which order the inferences of a session ran
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Stages`                   what an app waits for, from a picture to an answer
@@ -79,6 +80,7 @@ from mvdeploy.records.spec import (
     WeightsFile,
 )
 from mvdeploy.records.stages import Said, Stages, StagesJob, StagesSession
+from mvdeploy.records.sustained import Gap, Interval, Moment, Sustained
 from mvdeploy.records.tensor import Quantization, TensorInfo
 from mvdeploy.records.trace import (
     Breakdown,
@@ -115,7 +117,9 @@ __all__ = [
     "FileInputs",
     "Finding",
     "FirstRun",
+    "Gap",
     "ImageRule",
+    "Interval",
     "Job",
     "JobModel",
     "JobResult",
@@ -126,6 +130,7 @@ __all__ = [
     "ModuleInfo",
     "ModuleNoise",
     "ModuleParity",
+    "Moment",
     "Operator",
     "OperatorKind",
     "OperatorTimes",
@@ -162,6 +167,7 @@ __all__ = [
     "StagesSession",
     "Start",
     "StartJob",
+    "Sustained",
     "TensorInfo",
     "TimeKind",
     "Trace",

@@ -11,7 +11,9 @@ in ``event``. They come in this order:
 ``first``       for each model in the order of warming up, before its ``warmup``: ``model``,
                 ``wall_ns``, ``cpu_ns`` of the first inference, as lists
 ``warmup``      for each model: ``model``, ``wall_ns``, ``cpu_ns`` of the warm-up inferences
-``samples``     any number: ``start`` (position in the order), ``wall_ns``, ``cpu_ns`` from there on
+``samples``     any number: ``start`` (position in the order), ``wall_ns``, ``cpu_ns`` from there
+                on; of an order that is repeated ``start`` counts on, and ``at_ns`` says when the
+                first of them began, from the beginning of the first of all on
 ``usage``       ``counters`` of the process while it measured, by name (see `JobResult`); optional
 ``output``      for each model: ``model``, ``sha256`` of the output tensors' bytes in the order of
                 their names, ``shape`` and ``files`` (paths) by name, ``finite`` (null, and no
@@ -35,7 +37,7 @@ from typing import Any
 from mvdeploy.errors import EngineError
 from mvdeploy.files.writing import NotWritten
 from mvdeploy.records.codec import RecordError, decode
-from mvdeploy.records.limits import Core, Count, Counter, Length, Nanoseconds, Threads
+from mvdeploy.records.limits import Core, Count, Counter, Length, Nanoseconds, Size, Threads
 from mvdeploy.records.plan import Warmup
 
 
@@ -81,6 +83,8 @@ class Job:
         cores: CPU numbers to run on; empty for all.
         warmup_order: the models in the order in which they are warmed up; empty for the order in
             which they are loaded.
+        repeat_s: seconds for which the order is gone through again and again, from its first
+            inference on; 0 to go through it once.
     """
 
     models: tuple[JobModel, ...]
@@ -89,6 +93,14 @@ class Job:
     warmup: Warmup
     cores: tuple[Core, ...] = ()
     warmup_order: tuple[Count, ...] = ()
+    repeat_s: Size = 0.0
+
+    def part(self, start: int, count: int) -> tuple[int, ...]:
+        """Return some entries of the order, which begins anew after its end if it is repeated."""
+        if not self.repeat_s:
+            return self.order[start : start + count]
+        length = len(self.order)
+        return tuple(self.order[i % length] for i in range(start, start + count))
 
 
 _CPU_STEP_NS, _CPU_READING_NS = 20_000_000, 20_000
@@ -171,7 +183,8 @@ class JobResult:
         hello: the runner's own description: program, versions, clock, cores it may use.
         models: in the job's order.
         order: the job's order.
-        samples: one for each entry of `order`.
+        samples: one for each entry of `order`; none of an order that is repeated: these
+            are given to who listens to the events, and not kept.
         peak_memory: largest resident bytes of the runner's process.
         usage: what the process used while it measured: ``run_delay_ns`` (its threads, ready to
             run, waited for a core), ``switches_voluntary``, ``switches_involuntary``,
@@ -226,7 +239,7 @@ def parse_events(lines: Iterable[str], job: Job) -> JobResult:
         raise _broken(f"an event lacks {error}") from error
     except RecordError as error:
         raise _broken(error.message.rstrip(".")) from error
-    if not len(job.order) == len(samples.wall_ns) == len(samples.cpu_ns):
+    if not job.repeat_s and len(job.order) != len(samples):
         raise _broken(f"{len(job.order)} inferences were asked for, {len(samples)} came back")
     return result
 

@@ -63,6 +63,9 @@ class Plan:
         time_limit_s: seconds after which one job counts as hung; None to work it out.
         pairs_only: whether cases only take turns, without blocks that give each a latency of its
             own.
+        sustained_s: seconds for which each case runs without a pause; 0 for sessions.
+        interval_s: seconds of such a run that are summed up in one line.
+        alternate: whether cases run in turns then, an interval each, and not one after the other.
 
     Example:
         >>> import mvdeploy
@@ -88,6 +91,9 @@ class Plan:
     time_limit_s: Positive | None = None
     pairs_only: bool = False
     sweep: tuple[Threads, ...] = ()
+    sustained_s: Size = 0.0
+    interval_s: Size = 0.0
+    alternate: bool = False
 
     def __post_init__(self) -> None:
         # Plans that were saved before there was a field for it say it with a time of zero.

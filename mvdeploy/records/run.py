@@ -10,6 +10,7 @@ A run is a folder::
     cases/<slug>/trace.json      the Trace
     cases/<slug>/stages.json     the Stages
     cases/<slug>/first_run.json  the FirstRun
+    cases/<slug>/sustained.json  the Sustained
     comparisons.json             the Comparisons
     outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
@@ -36,6 +37,7 @@ from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
 from mvdeploy.records.stages import Stages
+from mvdeploy.records.sustained import Sustained
 from mvdeploy.records.trace import Trace
 
 _REMEDY = "A file was damaged, changed or exchanged: measure again, or take a copy that is whole."
@@ -72,6 +74,7 @@ class Case:
         failure: why there is no measurement.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         threads: of inference; None for those of the run's plan.
+        sustained: what was seen of it under load that does not end; None when it had none.
     """
 
     slug: str
@@ -90,6 +93,7 @@ class Case:
     threads: Threads | None = None
     stages: Stages | None = None
     first_run: FirstRun | None = None
+    sustained: Sustained | None = None
 
 
 @dataclasses.dataclass(frozen=True)
@@ -163,6 +167,7 @@ _PARTS: dict[str, type] = {
     "trace": Trace,
     "stages": Stages,
     "first_run": FirstRun,
+    "sustained": Sustained,
 }
 
 

@@ -10,7 +10,7 @@ from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Plan, Reading
 from mvdeploy.report import first_run as first_run_prose
-from mvdeploy.report import prose
+from mvdeploy.report import prose, sustained
 from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import (
     breakdown,
@@ -94,6 +94,9 @@ def title(view: View) -> str:
     where = join([device.profile.title for device in view.devices])
     if view.run.plan.pairs_only and len(names) == 2:
         return clean(f"{names[1]} compared with {names[0]} on {where}")
+    if view.run.plan.sustained_s:
+        what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
+        return clean(f"{what} under sustained load on {where}")
     what = " and ".join(names) if len(names) < 3 else f"{len(names)} cases"
     said = len(names) < 3 and all(c.device.profile.title in c.name for c in view.cases)
     return clean(f"Latency of {what}{'' if said else f' on {where}'}")
@@ -109,6 +112,7 @@ def sections(view: View) -> tuple[Section, ...]:
     """Return all parts of a report that have something to say."""
     all_parts = (
         Section("summary", "Summary", (Paragraphs(prose.summary(view)),)),
+        Section("sustained", "Sustained load", tuple(_sustained(view))),
         Section("latency", "Latency", tuple(_latency(view))),
         Section(
             "findings",
@@ -136,7 +140,20 @@ def pictures(view: View) -> tuple[Picture, ...]:
     return tuple(b for s in sections(view) for b in s.blocks if isinstance(b, Picture))
 
 
+def _sustained(view: View) -> Iterator[Block]:
+    if not view.run.plan.sustained_s:
+        return
+    yield Paragraphs((*sustained.sentences(view), *prose.missing(view)))
+    if view.sustained:
+        yield Picture("sustained", sustained.TITLE, sustained.alt(view))
+        yield sustained.levels(view)
+    if any(found.shifts for found in view.sustained):
+        yield sustained.changes(view)
+
+
 def _latency(view: View) -> Iterator[Block]:
+    if view.run.plan.sustained_s:
+        return
     yield latency.latency(view)
     for ranked in view.rankings:
         yield rankings.ranking(view, ranked)
@@ -169,6 +186,8 @@ def _first_run(view: View) -> Iterator[Block]:
 
 
 def _breakdown(view: View) -> Iterator[Block]:
+    if view.run.plan.sustained_s:
+        return
     if not view.profiled:
         yield Paragraphs(("No case has a breakdown: there is no profile.",))
         return
@@ -291,6 +310,13 @@ def _plan(view: View) -> dict[str, Reading]:
 
 
 def _length(plan: Plan) -> str:
+    if plan.sustained_s:
+        how = "all cases in turns of one" if plan.alternate else "each case"
+        return (
+            f"{how}, {plan.sustained_s:g} s without a pause, in intervals of {plan.interval_s:g} s"
+            if not plan.alternate
+            else f"{how} interval of {plan.interval_s:g} s, {plan.sustained_s:g} s without a pause"
+        )
     if plan.iterations is not None:
         return f"{plan.iterations} inferences of each case in {plan.sessions} sessions"
     if plan.pairs_only:
@@ -303,6 +329,8 @@ def _length(plan: Plan) -> str:
 
 
 def _turns(plan: Plan) -> str:
+    if plan.sustained_s:
+        return "an interval of each case" if plan.alternate else "none"
     if plan.iterations is not None:
         return "as many of each case as in its blocks"
     target = (

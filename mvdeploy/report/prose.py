@@ -13,7 +13,7 @@ from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
 from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
-from mvdeploy.report import first_run, stages
+from mvdeploy.report import first_run, stages, sustained
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import NAMED, called, interval_text, ratio_text
@@ -50,6 +50,8 @@ _LISTED = 4
 
 def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
+    if view.run.plan.sustained_s:
+        return (_setting(view), *sustained.sentences(view), *missing(view), *_standing(view))
     ratios, headlines = (*rankings(view), *comparisons(view)), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
@@ -61,12 +63,13 @@ def summary(view: View) -> tuple[str, ...]:
 
 def _setting(view: View) -> str:
     where = join([_device(device) for device in view.devices])
-    engines = dict.fromkeys(clean(case.case.engine) for case in view.measured)
+    measured = view.measured or tuple(found.case for found in view.sustained)
+    engines = dict.fromkeys(clean(case.case.engine) for case in measured)
     engine = f" with {join(list(engines))}" if engines else ""
-    done = f"{len(view.measured)} of {count(len(view.cases), 'case')}"
-    if len(view.measured) == len(view.cases):
+    done = f"{len(measured)} of {count(len(view.cases), 'case')}"
+    if len(measured) == len(view.cases):
         done = count(len(view.cases), "case")
-    verb = "was" if len(view.measured) == 1 and len(view.cases) == 1 else "were"
+    verb = "was" if len(measured) == 1 and len(view.cases) == 1 else "were"
     threads = f"{join([str(number) for number in view.threads])} inference thread"
     threads += "" if view.threads == (1,) else "s"
     return f"{done} {verb} measured{engine} ({threads}) on {where}."
@@ -339,7 +342,7 @@ def missing(view: View) -> tuple[str, ...]:
     return tuple(
         f"{tagged(view, case)} has no latency: {case.reason} {case.remedy}".strip()
         for case in view.cases
-        if not case.timing
+        if not case.timing and not (case.case.sustained and case.case.sustained.intervals)
     )
 
 

@@ -28,6 +28,9 @@ if TYPE_CHECKING:
 FLUSH_S = 2.0
 """Seconds of measuring after which samples are reported, so that a runner that dies keeps them."""
 
+_LEAST_S = 0.05
+"""Seconds of measuring before a report at least, however little of a job's time is left."""
+
 EXIT_FAILED = 4
 """Exit status after an ``error`` event."""
 
@@ -57,6 +60,7 @@ def read_job() -> Job:
         (job.models, "it has no models"),
         (all(i < len(job.models) for i in job.order), "its order names a model it lacks"),
         (_is_order(job.warmup_order, len(job.models)), "it does not warm up each model once"),
+        (job.order or not job.repeat_s, "there is nothing to repeat in its order"),
     )
     for good, fault in demands:
         if not good:
@@ -66,6 +70,26 @@ def read_job() -> Job:
 
 def _is_order(order: tuple[int, ...], count: int) -> bool:
     return not order or sorted(order) == list(range(count))
+
+
+def segment(job: Job, start: int, seconds: float, pace_ns: float, limit: int) -> tuple[int, ...]:
+    """Return what is run next, before the samples of it are reported; empty at the end.
+
+    Args:
+        job: with the order.
+        start: inferences so far.
+        seconds: since the first of them began.
+        pace_ns: that one takes, about.
+        limit: entries at most.
+    """
+    time_s = FLUSH_S
+    if job.repeat_s:
+        left_s = job.repeat_s - seconds
+        if left_s <= 0:
+            return ()
+        # Half of what is left: inferences that get slower are not to go on for long after the end.
+        time_s = min(FLUSH_S, max(left_s / 2, _LEAST_S))
+    return job.part(start, max(1, min(int(time_s * 1e9 / max(pace_ns, 1)), limit)))
 
 
 def hello(runner: str) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 All models are loaded first, in the job's order; then each has its first inference and its warm-up,
 in the order of warming up if the job gives one; then come the measured inferences in the order that
-the job gives, and what the process used meanwhile.
+the job gives, once or for as long as it says, and what the process used meanwhile.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from mvdeploy.records import Job, JobModel, Samples
 from mvdeploy.runners import process
 from mvdeploy.runners.contract import (
     EXIT_FAILED,
-    FLUSH_S,
     Emit,
     Failed,
     emit_outputs,
@@ -28,6 +27,7 @@ from mvdeploy.runners.contract import (
     read_job,
     request_of,
     resident,
+    segment,
     stage,
     version_of,
 )
@@ -122,15 +122,21 @@ def _warm(job: Job, session: EngineSession, index: int, emit: Emit) -> int:
 def _measure(job: Job, sessions: list[EngineSession], pace_ns: int, emit: Emit) -> None:
     infers = [session.infer for session in sessions]
     engines = ", ".join(dict.fromkeys(model.engine for model in job.models))
-    start = 0
-    while start < len(job.order):
-        length = max(1, min(int(FLUSH_S * 1e9 / max(pace_ns, 1)), _SEGMENT_LIMIT))
-        segment = job.order[start : start + length]
+    start, began = 0, time.perf_counter_ns()
+    while True:
+        at_ns = time.perf_counter_ns() - began
+        part = segment(job, start, at_ns / 1e9, pace_ns, _SEGMENT_LIMIT)
+        if not part:
+            break
         with stage("run", f"{engines} failed in the measured inferences from number {start} on"):
-            samples = time_order(infers, segment)
-        emit("samples", start=start, **_times(samples))
-        start += len(segment)
+            samples = time_order(infers, part)
+        emit(
+            "samples", start=start, **({"at_ns": at_ns} if job.repeat_s else {}), **_times(samples)
+        )
+        start += len(part)
         pace_ns = sum(samples.wall_ns) // len(samples)
+        if job.repeat_s:
+            gc.collect()  # of what the last seconds left; over hours it would fill the memory
 
 
 def _times(samples: Samples) -> dict[str, Any]:

@@ -82,7 +82,8 @@ class Listener:
     ordered: OnOrder = lambda _: None
 
 
-def _probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress | None:
+def probe(entry: Entry, link: Link, plan: Plan, listener: Listener) -> Progress | None:
+    """Run a case alone for the first time; None, and it is told, when it does not run."""
     listener.step(f"{entry.slug}: load and warm up")
     before = link.state()
     try:
@@ -180,7 +181,7 @@ class Work:
         listener: Listener,
         clock: Clock,
     ) -> None:
-        found = (_probe(entry, link, plan, listener) for entry in entries)
+        found = (probe(entry, link, plan, listener) for entry in entries)
         self.runs = [run for run in found if run is not None]
         self.threads, self.seconds, self.longest_s = plan.threads, 0.0, 0.0
         self._link, self._plan, self._listener, self._clock = link, plan, listener, clock

@@ -141,3 +141,16 @@ def test_a_program_that_was_not_started(status, output, message, remedy):
 @pytest.mark.parametrize("status", [0, 1, 7, 125, -6, -11])
 def test_a_program_that_was_started_is_not_said_to_be_refused(status):
     assert unrunnable("It", "/r", status, "Permission denied", "Again.") is None
+
+
+def test_samples_of_an_order_that_is_repeated_are_told_and_not_kept():
+    told = []
+    heard = Heard(told.append, keep_samples=False)
+    for number, (happened, _) in enumerate(STORY[1:]):
+        heard.feed((json.dumps(happened) + "\n").encode())
+        if number == 7:
+            assert doing(heard.events, JOB) == "running inference of a.onnx and b.onnx"
+    assert [one["event"] for one in told].count("samples") == 2
+    assert not [one for one in heard.events if one["event"] == "samples"]
+    assert not [line for line in heard.lines if "samples" in line]
+    assert doing(heard.events, JOB) == "collecting outputs"

@@ -389,3 +389,29 @@ def test_the_peak_is_that_of_the_runner_and_not_of_who_started_it(make_job, run)
     (done,) = run(make_job("well")).of("done")
     assert psutil.Process().memory_info().rss > len(ballast)
     assert done["peak_memory"] < len(ballast)
+
+
+def test_an_order_is_repeated_for_as_long_as_the_job_says(make_job, run):
+    job = make_job("well", "well", order=(0, 1, 1), repeat_s=2.6)
+    ended = run(job)
+    assert ended.status == 0, ended.stderr
+    parts = ended.of("samples")
+    counts = [len(part["wall_ns"]) for part in parts]
+    assert [part["start"] for part in parts] == [sum(counts[:i]) for i in range(len(parts))]
+    assert len(parts) > 1 and sum(counts) > 3
+    times = [part["at_ns"] / 1e9 for part in parts]
+    assert times == sorted(times) and times[0] < 0.1 and times[-1] < 2.6
+    last_s = sum(parts[-1]["wall_ns"]) / 1e9
+    assert times[-1] + last_s > 2.0
+    assert parse_events(ended.lines, job).models[1].output_sha256
+
+
+def test_an_order_that_is_not_repeated_has_no_times_of_its_parts(make_job, run):
+    (part,) = run(make_job("well")).of("samples")
+    assert "at_ns" not in part
+
+
+def test_there_has_to_be_something_to_repeat(make_job, run):
+    ended = run(make_job("well", order=(), repeat_s=1.0))
+    assert ended.status == 4
+    assert "nothing to repeat" in ended.events[-1]["message"]

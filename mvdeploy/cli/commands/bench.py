@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from mvdeploy.cli import (
     measuring,
     options,
     stage_options,
+    sustained_options,
 )
 
 
@@ -25,6 +27,7 @@ from mvdeploy.cli import (
 @bench_options.conditions
 @length_options.options
 @stage_options.options
+@sustained_options.options
 @click.option("--anchor", is_flag=True, help="Run a fixed small network between, as a yardstick.")
 @click.option(
     "--baseline",
@@ -63,6 +66,8 @@ def command(
     subjects = bench_options.subjects(models_or_files, given)
     plan = length_options.plan(given, asked.common, anchor=anchor)
     request = stage_options.asked(asked.request(subjects, plan), given)
+    if sustained := sustained_options.plan(given, asked.common, len(request.cases)):
+        request = dataclasses.replace(request, plan=sustained)
     engines = [case.engine for case in request.cases]
     asked.demands.check_reference(comparing=len(set(engines)) < len(engines))
     if save_manifest:

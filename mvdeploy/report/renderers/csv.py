@@ -14,6 +14,7 @@ from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
+from mvdeploy.report import sustained
 from mvdeploy.text_format import clean
 
 EXTENSION = "csv"
@@ -43,6 +44,8 @@ def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
         found["stages"] = (_STAGES, _each(view, _stages))
     if any(case.case.first_run for case in view.cases):
         found["first_run"] = (_STARTS, _each(view, _starts))
+    if view.sustained:
+        found["intervals"] = (_INTERVALS, _intervals(view))
     return found
 
 
@@ -71,6 +74,11 @@ _STARTS = (
     *_CASE,
     *("start", "cold", "resident_share", "import_ns", "load_ns", "first_ns", "second_ns"),
     "unavailable",
+)
+_INTERVALS = (
+    *_CASE,
+    *("start_s", "length_s", "inferences", "p50_ms", "p90_ms", "p99_ms", "mean_ms", "cpu_p50_ms"),
+    *("clock_mhz", "clock_limit_mhz", "thermal_status", "temperature_c", "level"),
 )
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
 
@@ -210,6 +218,12 @@ def _samples(view: View) -> Iterator[Row]:
             for sample, (wall, cpu) in enumerate(pairs, 1):
                 times = {"session": number, "sample": sample, "wall_ns": wall, "cpu_ns": cpu}
                 yield {**head, **times}
+
+
+def _intervals(view: View) -> Iterator[Row]:
+    for found in view.sustained:
+        for interval in found.record.intervals:
+            yield {**_case(found.case), **sustained.interval(view, found, interval)}
 
 
 def _write(path: Path, columns: Sequence[str], rows: Iterable[Row]) -> Path:

@@ -16,7 +16,7 @@ from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
-from mvdeploy.report import prose
+from mvdeploy.report import prose, sustained
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.interval import Interval
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
@@ -81,6 +81,7 @@ def as_json(view: View) -> dict[str, Any]:
         "rankings": [_ranking(ranked) for ranked in view.rankings],
         "output_differences": [encode(pair.found) for pair in view.outputs],
         "differences": [_difference(d) for d in view.differences],
+        "sustained": [sustained.as_json(view, found) for found in view.sustained],
         "findings": [
             {
                 "code": f.code,

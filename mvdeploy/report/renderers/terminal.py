@@ -12,7 +12,7 @@ from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
 from mvdeploy.report import first_run as first_run_prose
-from mvdeploy.report import prose
+from mvdeploy.report import prose, sustained
 from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import breakdown, first_run, rankings, stages
 from mvdeploy.report.tables.latency import tail
@@ -69,6 +69,9 @@ def show(view: View, console: Console) -> None:
 
 def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     pairs_only = view.run.plan.pairs_only
+    if view.run.plan.sustained_s:
+        yield from _sustained(view, width)
+        return
     if pairs_only:
         yield from _lines(prose.comparisons(view), "bold")
         yield from _lines(prose.clocks(view))
@@ -95,6 +98,16 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
         yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view)[:_ANSWERS])
     yield from _lines(prose.verdicts(view), "bold")
+    yield from _findings(view)
+
+
+def _sustained(view: View, width: int) -> Iterator[RenderableType]:
+    yield from _lines(sustained.sentences(view), "bold")
+    yield from _lines(prose.missing(view), "red")
+    if view.sustained:
+        yield ""
+        yield fitting(sustained.levels(view), width)
+    yield ""
     yield from _findings(view)
 
 

@@ -16,6 +16,7 @@ import asyncio
 import contextlib
 import sys
 import tempfile
+import time
 import traceback
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -27,7 +28,6 @@ from mvdeploy.runners import process
 from mvdeploy.runners.apple.phone import Phone, Where, prepare, reason, said_by
 from mvdeploy.runners.contract import (
     EXIT_FAILED,
-    FLUSH_S,
     Emit,
     Failed,
     emit_outputs,
@@ -37,6 +37,7 @@ from mvdeploy.runners.contract import (
     read_job,
     request_of,
     resident,
+    segment,
     stage,
     version_of,
 )
@@ -95,6 +96,9 @@ def _hello_for(job: Job, emit: Emit) -> None:
         emulated=bool(getattr(native, "STAND_IN", False)),
     )
 
+
+_SEGMENT_LIMIT = 100_000
+"""Inferences after which samples are reported at the latest."""
 
 _CLOCK = {"wall": {"implementation": "Core ML's time of a prediction", "resolution_s": 1e-9}}
 
@@ -178,19 +182,22 @@ def _warm(job: Job, session: CoreMLSession, index: int, emit: Emit) -> int:
 
 def _measure(job: Job, sessions: list[CoreMLSession], pace_ns: int, emit: Emit) -> None:
     infers = [_infer_of(session) for session in sessions]
-    start = 0
-    while start < len(job.order):
-        length = max(1, int(FLUSH_S * 1e9 / max(pace_ns, 1)))
-        segment = job.order[start : start + length]
+    start, began = 0, time.perf_counter_ns()
+    while True:
+        at_ns = time.perf_counter_ns() - began
+        part = segment(job, start, at_ns / 1e9, pace_ns, _SEGMENT_LIMIT)
+        if not part:
+            break
         counts = [len(session.durations_ns) for session in sessions]
         try:
             with stage("run", f"Core ML failed in the measured inferences from number {start} on"):
-                wall = time_order(infers, segment).wall_ns
+                wall = time_order(infers, part).wall_ns
         finally:
             # What is finished is kept, however the rest of the segment went.
             new = [iter(s.durations_ns[count:]) for s, count in zip(sessions, counts, strict=True)]
-            emit("samples", start=start, **_times(_in_order(new, segment)))
-        start += len(segment)
+            when = {"at_ns": at_ns} if job.repeat_s else {}
+            emit("samples", start=start, **when, **_times(_in_order(new, part)))
+        start += len(part)
         pace_ns = sum(wall) // len(wall)
 
 

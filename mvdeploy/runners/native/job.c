@@ -227,7 +227,7 @@ static int read_threads(const json_value *object) {
 
 static void check_header(const json_value *object) {
   check_fields(object, "", "schema_version", "record", "models", "order", "threads", "warmup",
-               "cores", "warmup_order", NULL);
+               "cores", "warmup_order", "repeat_s", NULL);
   const json_value *version = field_of(object, "", "schema_version", true);
   if (version->kind != JSON_INTEGER || version->integer != SCHEMA_VERSION) {
     mismatch("schema_version", "2");
@@ -279,8 +279,12 @@ static void read_job(const json_value *object, job *into) {
   read_warmup(object, &into->warmup);
   into->cores = integers_field(object, "cores", false, &into->core_count);
   into->warmup_order = integers_field(object, "warmup_order", false, &warmup_count);
+  real_field(object, "", "repeat_s", &into->repeat_s);
   if (into->model_count == 0) {
     senseless("it has no models");
+  }
+  if (into->repeat_s > 0 && into->order_count == 0) {
+    senseless("there is nothing to repeat in its order");
   }
   check_order(into);
   complete_warmup_order(into, warmup_count);

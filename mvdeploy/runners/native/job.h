@@ -39,6 +39,7 @@ typedef struct job {
   int64_t *cores;
   size_t core_count;
   int64_t *warmup_order; /* always one entry for each model */
+  double repeat_s;       /* 0 to go through the order once */
 } job;
 
 /* Read the job from a file descriptor, and check that it can be done; fails otherwise. */

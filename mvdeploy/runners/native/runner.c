@@ -17,6 +17,9 @@
 /* Seconds of measuring after which samples are reported, so that a runner that dies keeps them. */
 static const double FLUSH_NS = 2e9;
 
+/* The same, however little of a job's time is left. */
+static const double LEAST_NS = 5e7;
+
 /* Inferences after which samples are reported at the latest. */
 static const size_t SEGMENT_LIMIT = 100000;
 
@@ -132,9 +135,15 @@ static void load(running *run, size_t index) {
   event_print(&loaded);
 }
 
-static void print_samples(const char *kind, const char *key, size_t value, const samples *taken) {
+static const int64_t NO_TIME = -1;
+
+static void print_samples(const char *kind, const char *key, size_t value, int64_t at_ns,
+                          const samples *taken) {
   event line = event_new(kind);
   event_integer(&line, key, (int64_t)value);
+  if (at_ns != NO_TIME) {
+    event_integer(&line, "at_ns", at_ns);
+  }
   event_integers(&line, "wall_ns", taken->wall_ns, taken->count);
   event_integers(&line, "cpu_ns", taken->cpu_ns, taken->count);
   event_print(&line);
@@ -150,12 +159,12 @@ static int64_t warm(running *run, size_t index) {
     fail_for_engine("run", &run->error, "%s failed in the first inference of %s", model->engine,
                     model->path);
   }
-  print_samples("first", "model", index, &first);
+  print_samples("first", "model", index, NO_TIME, &first);
   if (!warm_up(called, &run->todo->warmup, &warmup, &run->error)) {
     fail_for_engine("run", &run->error, "%s failed in the warm-up of %s", model->engine,
                     model->path);
   }
-  print_samples("warmup", "model", index, &warmup);
+  print_samples("warmup", "model", index, NO_TIME, &warmup);
   const samples *last = warmup.count ? &warmup : &first;
   int64_t pace_ns = last->wall_ns[last->count - 1];
   samples_free(&first);
@@ -172,8 +181,25 @@ static int64_t warm_all(running *run) {
   return slowest_ns;
 }
 
-static size_t segment_length(int64_t pace_ns, size_t left) {
-  double fitting = FLUSH_NS / (double)(pace_ns > 1 ? pace_ns : 1);
+/* Return how many inferences are run before their samples are reported; 0 at the end. */
+static size_t segment_length(const job *todo, size_t start, int64_t at_ns, int64_t pace_ns) {
+  double time_ns = FLUSH_NS;
+  size_t left = SEGMENT_LIMIT;
+  if (todo->repeat_s > 0) {
+    double left_ns = todo->repeat_s * 1e9 - (double)at_ns;
+    if (left_ns <= 0) {
+      return 0;
+    }
+    /* Half of what is left: inferences that get slower are not to go on for long after the end. */
+    time_ns = left_ns / 2 > LEAST_NS ? left_ns / 2 : LEAST_NS;
+    time_ns = time_ns < FLUSH_NS ? time_ns : FLUSH_NS;
+  } else if (todo->order_count - start < left) {
+    left = todo->order_count - start;
+  }
+  if (left == 0) {
+    return 0;
+  }
+  double fitting = time_ns / (double)(pace_ns > 1 ? pace_ns : 1);
   size_t length = fitting >= (double)SEGMENT_LIMIT ? SEGMENT_LIMIT : (size_t)fitting;
   length = length > 1 ? length : 1;
   return length < left ? length : left;
@@ -189,17 +215,27 @@ static int64_t mean(const samples *taken) {
 
 static void measure(running *run, int64_t pace_ns) {
   const job *todo = run->todo;
+  bool repeats = todo->repeat_s > 0;
   samples taken = {0};
-  for (size_t start = 0; start < todo->order_count; start += taken.count) {
-    size_t length = segment_length(pace_ns, todo->order_count - start);
+  int64_t began_ns = now_ns(), at_ns = 0;
+  int64_t *part = memory_take(SEGMENT_LIMIT, sizeof *part);
+  size_t length;
+  for (size_t start = 0; (length = segment_length(todo, start, at_ns, pace_ns)) > 0;
+       start += length) {
+    for (size_t i = 0; i < length; i++) {
+      part[i] = todo->order[(start + i) % todo->order_count];
+    }
     taken.count = 0;
-    if (!time_order(run->calls, todo->order + start, length, &taken, &run->error)) {
+    at_ns = now_ns() - began_ns;
+    if (!time_order(run->calls, part, length, &taken, &run->error)) {
       fail_for_engine("run", &run->error,
                       "The engine failed in the measured inferences from number %zu on", start);
     }
-    print_samples("samples", "start", start, &taken);
+    print_samples("samples", "start", start, repeats ? at_ns : NO_TIME, &taken);
     pace_ns = mean(&taken);
+    at_ns = now_ns() - began_ns;
   }
+  free(part);
   samples_free(&taken);
 }
 

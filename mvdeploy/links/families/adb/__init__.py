@@ -163,6 +163,7 @@ class AdbLink(RemoteLink):
         self._wants_mode = _wants_mode(profile, options)
         self._way = android.Way()
         self._screen_was: bool | None = None
+        self._begins_at_once = False
 
     def _reach(self) -> Shell:
         adb = _adb(self._options)
@@ -324,9 +325,17 @@ class AdbLink(RemoteLink):
             sensors = ", ".join(f"{sensor} °C" for sensor in heat.impossible)
             self.found("impossible_heat", Level.WARNING, sensors=sensors)
 
+    def _rejoin(self) -> None:
+        if self._adb is not None and ":" in self._serial:
+            self._adb.connect(self._serial)
+        self._check_same()
+        self._begins_at_once = True
+
     def _ready(self) -> None:
         self._check_same()
-        self._cool_down()
+        at_once, self._begins_at_once = self._begins_at_once, False
+        if not at_once:
+            self._cool_down()
         self._keep_screen()
 
     def _keep_screen(self) -> None:

@@ -116,7 +116,7 @@ class HostLink(Link):
 
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Have the Python runner do a job; see `Link.run`."""
-        heard = outcome.Heard(on_event)
+        heard = outcome.Heard(on_event, keep_samples=not job.repeat_s)
         # Files instead of pipes: neither a long job nor a talkative engine can block on them.
         place = Path(self.scratch())
         with (

@@ -144,6 +144,11 @@ class SshLink(RemoteLink):
         """Return the condition the board is in now."""
         return linux.state(self.shell)
 
+    def _rejoin(self) -> None:
+        if self._ssh is not None:
+            self._ssh.close()
+            self._ssh.open()
+
     def _part(self) -> None:
         shell, self._ssh = self._ssh, None
         if shell is not None:
