@@ -12,7 +12,7 @@ from pathlib import Path
 from mvdeploy import engines, files, links
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import calibration, memory, prepare, rates, ways
+from mvdeploy.pipeline import calibration, energy, memory, prepare, rates, ways
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -149,7 +149,8 @@ def step_count(request: Request) -> int:
     profiles = cases if plan.profile_iterations else 0
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
-    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
+    metered = energy.steps(cases) if plan.energy else 0
+    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + metered
 
 
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
@@ -243,15 +244,20 @@ def _do(
     plan: Plan,
     on_step: OnStep,
 ) -> None:
-    """Measure and profile the cases that are on the device."""
+    """Measure and profile the cases that are on the device, and what energy they take."""
     store = preparation.store
     try:
+        if plan.energy:
+            energy.warn(link, on_step)
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
             _keep_finished(store, entries, plan, lost)
-        elif plan.profile_iterations:
-            measured = [entry for entry in entries if _is_measured(store, entry.slug)]
+            return
+        measured = [entry for entry in entries if _is_measured(store, entry.slug)]
+        if plan.profile_iterations:
             _trace(measured, link, plan, store, on_step)
+        if plan.energy:
+            energy.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):

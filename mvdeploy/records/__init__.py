@@ -12,6 +12,7 @@
 `Trace`, `Breakdown`       operator times, and where the latency goes
 `Comparison`               two cases that took turns
 `Rates`                    how fast this machine multiplies, at best
+`Energy`                   what a meter told while cases ran (`records.energy`)
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
 `Baseline`                 what later runs are held against

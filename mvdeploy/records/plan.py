@@ -61,6 +61,9 @@ class Plan:
         time_limit_s: seconds after which one job counts as hung; None to work it out.
         pairs_only: whether cases only take turns, without blocks that give each a latency of its
             own.
+        energy: whether it is measured what energy an inference takes, after everything else.
+        energy_block_s: seconds of each case, and at rest, in one block of that; None for what the
+            meter needs.
     """
 
     threads: Threads = 1
@@ -80,6 +83,8 @@ class Plan:
     time_limit_s: Positive | None = None
     pairs_only: bool = False
     sweep: tuple[Threads, ...] = ()
+    energy: bool = False
+    energy_block_s: Positive | None = None
 
     def __post_init__(self) -> None:
         # Plans that were saved before there was a field for it say it with a time of zero.

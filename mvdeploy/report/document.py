@@ -13,6 +13,7 @@ from mvdeploy.report import prose
 from mvdeploy.report.tables import (
     breakdown,
     conditions,
+    energy,
     engines,
     latency,
     parity,
@@ -111,6 +112,7 @@ def sections(view: View) -> tuple[Section, ...]:
             "Findings",
             (Findings(grouped(view.findings, view.cases)),) if view.findings else (),
         ),
+        Section("energy", "Energy", tuple(_energy(view))),
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
@@ -145,6 +147,16 @@ def _latency(view: View) -> Iterator[Block]:
     if view.measured:
         yield _distribution(view)
         yield latency.more_latency(view)
+
+
+def _energy(view: View) -> Iterator[Block]:
+    if view.energy is None:
+        return
+    if view.energy.cases and view.energy.meter:
+        yield energy.energies(view, view.energy)
+    if view.energy.pairs:
+        yield energy.pairs(view.energy)
+    yield Paragraphs(prose.energy(view))
 
 
 def _breakdown(view: View) -> Iterator[Block]:
@@ -265,7 +277,15 @@ def _plan(view: View) -> dict[str, Reading]:
         "cores": ", ".join(map(str, plan.cores)) or "all",
         "seed of the order": plan.seed,
         "profiled inferences": plan.profile_iterations,
+        **({"energy": _energy_blocks(plan)} if plan.energy else {}),
     }
+
+
+def _energy_blocks(plan: Plan) -> str:
+    length = "as long as the meter needs"
+    if plan.energy_block_s is not None:
+        length = f"of {plan.energy_block_s:g} s"
+    return f"blocks {length}, with the device at rest before and after each round of them"
 
 
 def _length(plan: Plan) -> str:

@@ -7,7 +7,14 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, history_options, length_options, measuring, options
+from mvdeploy.cli import (
+    bench_options,
+    energy_options,
+    history_options,
+    length_options,
+    measuring,
+    options,
+)
 
 
 @click.command("bench")
@@ -17,6 +24,7 @@ from mvdeploy.cli import bench_options, history_options, length_options, measuri
 @bench_options.of_files
 @bench_options.conditions
 @length_options.options
+@energy_options.options
 @click.option("--anchor", is_flag=True, help="Run a fixed small network between, as a yardstick.")
 @click.option(
     "--baseline",
@@ -53,7 +61,8 @@ def command(
     """
     asked = bench_options.read(given)
     subjects = bench_options.subjects(models_or_files, given)
-    plan = length_options.plan(given, asked.common, anchor=anchor)
+    common = asked.common | energy_options.plan_fields(given)
+    plan = length_options.plan(given, common, anchor=anchor)
     request = asked.request(subjects, plan)
     engines = [case.engine for case in request.cases]
     asked.demands.check_reference(comparing=len(set(engines)) < len(engines))

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvdeploy import formats
-from mvdeploy.cli import bench_options, measuring, options
+from mvdeploy.cli import bench_options, energy_options, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
 
@@ -22,6 +22,7 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 @options.network
 @bench_options.of_files
 @bench_options.conditions
+@energy_options.options
 @click.option(
     "--max-time",
     type=click.FloatRange(0, min_open=True),
@@ -71,6 +72,7 @@ def command(
         groups=groups + groups % 2,
         pair_target=target / 100 if target is not None else None,
         **asked.common,
+        **energy_options.plan_fields(given),
     )
     request = asked.request(subjects, plan)
     if len(request.cases) != 2:
@@ -114,6 +116,11 @@ def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str
         raise UsageError(
             "Saved results are not held against --fail-on or --require-reliable.",
             "Use 'mvdeploy bench --baseline FILE' for that, or compare the exported files.",
+        )
+    if given["energy"] or given["energy_time"] is not None:
+        raise UsageError(
+            "Of saved results no energy is measured.",
+            "Leave --energy out, or compare the exported files.",
         )
     if given["junit"] or given["github_summary"]:
         raise UsageError(

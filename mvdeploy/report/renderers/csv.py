@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.energy import CaseEnergy, EnergyView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
@@ -33,6 +34,8 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "operators": (_OPERATORS, _each(view, _operators)),
         "samples": (_SAMPLES, _samples(view)),
     }
+    if view.energy is not None:
+        tables["energy"] = (_ENERGY, (_energy(one, view.energy) for one in view.energy.cases))
     return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
 
 
@@ -57,6 +60,11 @@ _OPERATORS = (
     *("ms", "share", "time_kind"),
 )
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
+_ENERGY = (
+    *_CASE,
+    *("energy_mj", "interval_low_mj", "interval_high_mj", "interval_level", "below_mj"),
+    *("power_w", "rest_w", "blocks", "meter", "problem"),
+)
 
 
 def _each(view: View, rows: Callable[[CaseView], Iterator[Row]]) -> Iterator[Row]:
@@ -95,6 +103,28 @@ def _latency(case: CaseView) -> Row:
         "cpu_p50_ms": timing.cpu.p50 / 1e6 if timing.cpu else None,
         "load_ms": timing.load_ns / 1e6,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
+    }
+
+
+def _energy(one: CaseEnergy, found: EnergyView) -> Row:
+    joules = one.joules
+    row: Row = {
+        **_case(one.case),
+        "below_mj": None if one.below_j is None else one.below_j * 1e3,
+        "power_w": one.power_w,
+        "rest_w": one.rest_w,
+        "blocks": one.blocks,
+        "meter": found.meter.source if found.meter else None,
+        "problem": one.reason,
+    }
+    if joules is None:
+        return row
+    return {
+        **row,
+        "energy_mj": joules.value * 1e3,
+        "interval_low_mj": joules.low * 1e3,
+        "interval_high_mj": joules.high * 1e3,
+        "interval_level": joules.level,
     }
 
 
