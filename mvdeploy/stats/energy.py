@@ -27,6 +27,10 @@ _FEWEST = 3
 _COVERED = 0.5
 """Share of a block that its readings have to reach over."""
 
+_EDGE_S, _EDGE = 0.1, 0.05
+"""Seconds at both ends of a block, and their share of it at most, in which a reading may be of what
+came before or after: its own time, and those of the block, are known to some milliseconds."""
+
 PairVerdict = Literal["less energy", "more energy", "no difference detected"]
 
 
@@ -75,7 +79,8 @@ def mean_power(block: EnergyBlock, meter: PowerMeter, settle_s: float = 0.0) -> 
     """Return the mean power over a block, watts.
 
     A counter is read at the first and the last reading within the block, so that what is before and
-    after it does not count. Powers of moments are integrated by the trapezoidal rule.
+    after it does not count. Powers of moments are integrated by the trapezoidal rule. The power is
+    the same all through a block, so that nothing is lost with its ends.
 
     Args:
         block: with its readings.
@@ -86,12 +91,14 @@ def mean_power(block: EnergyBlock, meter: PowerMeter, settle_s: float = 0.0) -> 
     Raises:
         NoPower: the readings do not tell it.
     """
-    begin = block.began_s if meter.counts else block.began_s + min(settle_s, block.seconds / 2)
-    inside = [r for r in block.readings if begin <= r.at_s <= block.ended_s]
+    edge = min(_EDGE_S, _EDGE * block.seconds)
+    settled = 0.0 if meter.counts else min(settle_s, block.seconds / 2)
+    begin, end = block.began_s + max(edge, settled), block.ended_s - edge
+    inside = [r for r in block.readings if begin <= r.at_s <= end]
     if len(inside) < _FEWEST:
         raise NoPower(f"the meter was read {len(inside)} times in {block.seconds:.2g} s")
     span = inside[-1].at_s - inside[0].at_s
-    if span < _COVERED * (block.ended_s - begin) or span <= 0:
+    if span < _COVERED * (end - begin) or span <= 0:
         raise NoPower(f"the readings reach over {span:.2g} of {block.seconds:.2g} s")
     if meter.counts:
         return sum(counted(a, b, meter) for a, b in itertools.pairwise(inside)) / span
