@@ -13,12 +13,12 @@ UNAVAILABLE = "unavailable"
 
 def energies(view: View, found: EnergyView) -> Table:
     """Show the energy of every case that has a latency."""
-    numbers = ("mJ", "interval", "power, W", "at rest, W", "blocks")
+    numbers = ("mJ", "95 % interval", "power, W", "at rest, W", "blocks")
     return Table(
         "Energy per inference above the device at rest, mJ (measured)",
         (text("Case"), *map(Column, numbers)),
         tuple(_row(view, one) for one in found.cases),
-        note=f"{meter(found)} By {METHOD}. Neither loading nor the warm-up is in it, and no "
+        note=f"{meter(found)} By the {METHOD}. Neither loading nor the warm-up is in it, and no "
         "latency was taken meanwhile.",
     )
 
@@ -32,23 +32,28 @@ def _row(view: View, one: CaseEnergy) -> tuple[str, ...]:
 def millijoules(one: CaseEnergy) -> str:
     """Return the energy of a case, what it is less than, or that it is unavailable."""
     if one.joules is not None:
-        return significant(one.joules.value * 1e3)
+        return figures(one.joules.value * 1e3)
     if one.below_j is not None:
-        return f"below {significant(one.below_j * 1e3)}"
+        return f"below {figures(one.below_j * 1e3)}"
     return UNAVAILABLE
+
+
+def figures(value: float) -> str:
+    """Return a number of zero or more with three digits that count."""
+    return f"{value:,.0f}" if value >= 999.5 else f"{value:#.3g}".rstrip(".")
 
 
 def interval(one: CaseEnergy) -> str:
     """Return the interval of a case's energy."""
     if one.joules is None:
         return NONE
-    low, high = (significant(end * 1e3) for end in (one.joules.low, one.joules.high))
+    low, high = (figures(end * 1e3) for end in (one.joules.low, one.joules.high))
     return f"{low}–{high}"
 
 
 def watts(power: float | None) -> str:
     """Return a power in watts."""
-    return NONE if power is None else significant(power)
+    return NONE if power is None else figures(power)
 
 
 def meter(found: EnergyView) -> str:
@@ -72,7 +77,7 @@ def meter(found: EnergyView) -> str:
 
 def pairs(found: EnergyView) -> Table:
     """Show what the energies of cases are to each other."""
-    columns = ("energy ÷ that of the reference", "interval", "difference, mJ", "interval, mJ")
+    columns = ("energy ÷ reference's", "95 % interval", "difference, mJ", "95 % interval, mJ")
     rows = []
     for pair in found.pairs:
         ratio, by = pair.ratio, pair.difference_j
@@ -99,4 +104,4 @@ def pairs(found: EnergyView) -> Table:
 
 
 def _signed(joules: float) -> str:
-    return ("+" if joules >= 0 else "−") + significant(abs(joules) * 1e3)
+    return ("+" if joules >= 0 else "−") + figures(abs(joules) * 1e3)
