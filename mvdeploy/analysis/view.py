@@ -11,6 +11,7 @@ from collections.abc import Mapping
 from mvdeploy.analysis.breakdown_view import KINDS, category_titles
 from mvdeploy.analysis.cases import CaseView, case_views, devices_of
 from mvdeploy.analysis.derived_findings import case_findings, run_findings, verdict_findings
+from mvdeploy.analysis.energy import EnergyView, energy_findings, energy_view, of_cases
 from mvdeploy.analysis.engine_differences import EngineDifference, engine_differences
 from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.analysis.rankings import Ranking, rankings
@@ -54,6 +55,7 @@ class View:
         categories: into which latencies are divided: ids with their titles, in order; kinds of
             operators where nothing has a category.
         sustained: cases that ran without a pause.
+        energy: what an inference of each case takes; None where that was not asked for.
     """
 
     run: Run
@@ -67,6 +69,7 @@ class View:
     findings: tuple[ViewFinding, ...]
     categories: dict[str, str]
     sustained: tuple[SustainedView, ...] = ()
+    energy: EnergyView | None = None
 
     @property
     def devices(self) -> tuple[Device, ...]:
@@ -118,6 +121,7 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
     cases = case_views(saved, breakdowns, categories)
     by_slug = {case.slug: case for case in cases}
     comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan)
+    energy = energy_view(saved.energy, cases, saved.comparisons) if saved.energy else None
     return View(
         run=saved.run,
         cases=cases,
@@ -132,7 +136,10 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
         differences=differences(comparisons, cases),
         engines=engine_differences(comparisons, cases),
         findings=collect(
-            run_findings(saved.run, cases, len(comparisons)),
+            (
+                *run_findings(saved.run, cases, len(comparisons)),
+                *(energy_findings(energy) if energy else ()),
+            ),
             (
                 *(
                     (case.name, case_findings(case, sum(saved.turns_of(case.slug), Samples())))
@@ -143,8 +150,10 @@ def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
                     for c in comparisons
                     if c.reliability
                 ),
+                *(of_cases(energy) if energy else ()),
             ),
         ),
         categories=categories,
         sustained=sustained_views(cases, saved.run.plan),
+        energy=energy,
     )

@@ -11,6 +11,7 @@ from types import MappingProxyType, TracebackType
 from typing import Any, Self
 
 from mvdeploy.errors import DeviceUnavailable, EngineError
+from mvdeploy.links.power import Meter, Unmetered
 from mvdeploy.records import DeviceProfile, DeviceState, Finding, Job, JobResult, Level, Reading
 
 OnEvent = Callable[[dict[str, Any]], None]
@@ -196,6 +197,18 @@ class Link(abc.ABC):
 
         What cannot be read is ``unavailable``.
         """
+
+    def meter(self) -> Meter:
+        """Return what tells the power that the device takes, not yet started.
+
+        Raises:
+            Unmetered: nothing does, or not now.
+            DeviceUnavailable: the device is gone.
+        """
+        raise Unmetered(
+            f"Nothing tells the power that {self.profile.title} takes.",
+            "Measure with a meter at its supply.",
+        )
 
     @abc.abstractmethod
     def upload(self, files: Sequence[Path]) -> dict[Path, str]:

@@ -12,7 +12,7 @@ from pathlib import Path
 from mvdeploy import files, links
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError
 from mvdeploy.files.writing import NotWritten
-from mvdeploy.pipeline import calibration, memory, prepare, rates, sustained, ways
+from mvdeploy.pipeline import calibration, energy, memory, prepare, rates, sustained, ways
 from mvdeploy.pipeline import store as stores
 from mvdeploy.pipeline.connect import opened
 from mvdeploy.pipeline.export import Builder
@@ -171,7 +171,8 @@ def step_count(request: Request) -> int:
         profiles += len({case.engine for case in request.cases})
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
-    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles
+    metered = energy.steps(cases) if plan.energy else 0
+    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + metered
 
 
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
@@ -323,17 +324,21 @@ def _do(
     on_step: OnStep,
     extras: _Extras,
 ) -> None:
-    """Measure and profile the cases that are on the device."""
+    """Measure and profile the cases that are on the device, and what energy they take."""
     store = preparation.store
     try:
+        if plan.energy:
+            energy.warn(link, on_step)
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
             _keep_finished(store, entries, plan, lost)
-        else:
-            measured = [entry for entry in entries if _is_measured(store, entry.slug)]
-            if plan.profile_iterations:
-                Profiling(preparation, link, plan, on_step).run(measured)
-            extras.measure(measured, link, plan, store, on_step)
+            return
+        measured = [entry for entry in entries if _is_measured(store, entry.slug)]
+        if plan.profile_iterations:
+            Profiling(preparation, link, plan, on_step).run(measured)
+        extras.measure(measured, link, plan, store, on_step)
+        if plan.energy:
+            energy.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt as error:
         error.add_note(f"What was measured until then is saved in {store.folder}.")
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]

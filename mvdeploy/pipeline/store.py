@@ -26,6 +26,7 @@ from mvdeploy.records import (
     SessionOrder,
 )
 from mvdeploy.records import run as saved
+from mvdeploy.records.energy import Energy
 
 
 class Store:
@@ -88,6 +89,10 @@ class Store:
         """Keep the order of a session's inferences."""
         self._orders += (order,)
         saved.save_orders(self._orders, self.folder)
+
+    def metered(self, energy: Energy) -> None:
+        """Keep what a meter has told so far."""
+        saved.save_energy(energy, self.folder)
 
     def found(self, finding: Finding) -> None:
         """Keep a finding on the run as a whole, once."""

@@ -15,6 +15,7 @@
 `FirstRun`                 what the first answer after a start takes
 `Comparison`               two cases that took turns
 `Rates`                    how fast this machine multiplies, at best
+`Energy`                   what a meter told while cases ran (`records.energy`)
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
 `Baseline`                 what later runs are held against

@@ -32,7 +32,8 @@ def _names(saved: SavedRun) -> Iterator[str]:
     pairs = ([(c.a, c.b) for c in saved.comparisons], [(o.a, o.b) for o in saved.outputs])
     named = {slug for compared in pairs for pair in compared for slug in pair}
     created = (name for order in saved.orders for name in order.created)
-    others = {*named, *(name for name in created if not name.startswith(ANCHOR))} - known
+    metered = (b.case for b in saved.energy.blocks if b.case) if saved.energy else ()
+    others = {*named, *metered, *(n for n in created if not n.startswith(ANCHOR))} - known
     for name in sorted(others):
         yield f"{name!r} took part, but is not among its cases"
     for compared in pairs:

@@ -90,6 +90,8 @@ class DeviceProfile:
         screen: whether Android's screen is kept ``on`` or ``off``; empty to leave it as it is.
         formats: that networks are measured in when none is asked for; empty for the one that the
             first engine runs.
+        power_sensor: label of the sensor that tells the power of the whole board, where it has
+            several; empty for the one that is known to, or the only one.
     """
 
     name: str
@@ -111,6 +113,7 @@ class DeviceProfile:
     fixed_performance: bool = True
     screen: Literal["", "on", "off"] = ""
     formats: tuple[str, ...] = ()
+    power_sensor: str = ""
 
 
 @dataclasses.dataclass(frozen=True)

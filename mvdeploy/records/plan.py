@@ -66,6 +66,9 @@ class Plan:
         sustained_s: seconds for which each case runs without a pause; 0 for sessions.
         interval_s: seconds of such a run that are summed up in one line.
         alternate: whether cases run in turns then, an interval each, and not one after the other.
+        energy: whether it is measured what energy an inference takes, after everything else.
+        energy_block_s: seconds of each case, and at rest, in one block of that; None for what the
+            meter needs.
 
     Example:
         >>> import mvdeploy
@@ -94,6 +97,8 @@ class Plan:
     sustained_s: Size = 0.0
     interval_s: Size = 0.0
     alternate: bool = False
+    energy: bool = False
+    energy_block_s: Positive | None = None
 
     def __post_init__(self) -> None:
         # Plans that were saved before there was a field for it say it with a time of zero.

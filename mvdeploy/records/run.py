@@ -14,6 +14,7 @@ A run is a folder::
     comparisons.json             the Comparisons
     outputs.json                 the OutputComparisons
     sessions.json                the SessionOrders
+    energy.json                  the Energy, where it was asked for
 """
 
 from __future__ import annotations
@@ -30,6 +31,7 @@ from mvdeploy.records import agreement, codec
 from mvdeploy.records.artifact import Artifact
 from mvdeploy.records.comparison import Comparison, OutputComparison
 from mvdeploy.records.device import Device
+from mvdeploy.records.energy import Energy
 from mvdeploy.records.first_run import FirstRun
 from mvdeploy.records.job import Samples
 from mvdeploy.records.limits import FolderName, Range, Threads
@@ -181,6 +183,7 @@ class SavedRun:
         comparisons: paired samples.
         orders: of the inferences of each session; empty in results of earlier versions.
         outputs: how the outputs of files that are compared differ.
+        energy: what a meter told; None where that was not asked for.
     """
 
     run: Run
@@ -188,6 +191,7 @@ class SavedRun:
     comparisons: tuple[Comparison, ...] = ()
     orders: tuple[SessionOrder, ...] = ()
     outputs: tuple[OutputComparison, ...] = ()
+    energy: Energy | None = None
 
     def device_of(self, case: Case) -> Device:
         """Return where a case ran."""
@@ -242,6 +246,11 @@ def save_orders(orders: tuple[SessionOrder, ...], folder: Path) -> None:
     codec.save(_OrdersFile(orders), folder / "sessions.json", indent=None)
 
 
+def save_energy(energy: Energy, folder: Path) -> None:
+    """Write what a meter told while the cases of a run ran."""
+    codec.save(energy, folder / "energy.json", indent=None)
+
+
 def load_run(folder: Path) -> SavedRun:
     """Read a run with every case that was saved.
 
@@ -271,8 +280,11 @@ def load_run(folder: Path) -> SavedRun:
     outputs: tuple[OutputComparison, ...] = ()
     if _there(folder / "outputs.json"):
         outputs = codec.load(_OutputsFile, folder / "outputs.json").outputs
+    energy: Energy | None = None
+    if _there(folder / "energy.json"):
+        energy = codec.load(Energy, folder / "energy.json")
     cases = tuple(_load_case(folder / "cases" / s) for s in saved)
-    loaded = SavedRun(run, cases, comparisons, orders, outputs)
+    loaded = SavedRun(run, cases, comparisons, orders, outputs, energy)
     for problem in itertools.chain(_strangers(folder, run), agreement.problems(loaded)):
         raise codec.RecordError(f"{folder} is no whole run: {problem}.", _REMEDY)
     return loaded

@@ -15,6 +15,7 @@ from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import (
     breakdown,
     conditions,
+    energy,
     engines,
     first_run,
     latency,
@@ -121,6 +122,7 @@ def sections(view: View) -> tuple[Section, ...]:
         ),
         Section("pipeline", stages.TITLE, tuple(_pipeline(view))),
         Section("first-run", first_run.TITLE, tuple(_first_run(view))),
+        Section("energy", "Energy", tuple(_energy(view))),
         Section("breakdown", "Where the time goes", tuple(_breakdown(view))),
         Section("operators", "Operators and modules", tuple(_operators(view))),
         Section("samples", "Samples over time", tuple(_samples(view))),
@@ -183,6 +185,16 @@ def _first_run(view: View) -> Iterator[Block]:
     if said := first_run_prose.sentences(view):
         yield Paragraphs(said)
     yield from first_run.first_runs(view)
+
+
+def _energy(view: View) -> Iterator[Block]:
+    if view.energy is None:
+        return
+    if view.energy.cases and view.energy.meter:
+        yield energy.energies(view, view.energy)
+    if view.energy.pairs:
+        yield energy.pairs(view.energy)
+    yield Paragraphs(prose.energy(view))
 
 
 def _breakdown(view: View) -> Iterator[Block]:
@@ -306,7 +318,15 @@ def _plan(view: View) -> dict[str, Reading]:
         "cores": ", ".join(map(str, plan.cores)) or "all",
         "seed of the order": plan.seed,
         "profiled inferences": plan.profile_iterations,
+        **({"energy": _energy_blocks(plan)} if plan.energy else {}),
     }
+
+
+def _energy_blocks(plan: Plan) -> str:
+    length = "as long as the meter needs"
+    if plan.energy_block_s is not None:
+        length = f"of {plan.energy_block_s:g} s"
+    return f"blocks {length}, with the device at rest before and after each round of them"
 
 
 def _length(plan: Plan) -> str:

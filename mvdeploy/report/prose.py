@@ -7,6 +7,7 @@ from collections.abc import Callable
 
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.energy import CaseEnergy, EnergyPair
 from mvdeploy.analysis.engine_differences import EngineDifference, ModuleDifference
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
@@ -14,6 +15,7 @@ from mvdeploy.analysis.rooflines import Roofline
 from mvdeploy.analysis.view import OutputsView, View
 from mvdeploy.records import Device, Level
 from mvdeploy.report import first_run, stages, sustained
+from mvdeploy.report.tables import energy as energy_tables
 from mvdeploy.report.tables.engines import module_title
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.report.wording import NAMED, called, interval_text, ratio_text
@@ -55,7 +57,7 @@ def summary(view: View) -> tuple[str, ...]:
     ratios, headlines = (*rankings(view), *comparisons(view)), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
-    results = (*results, *outputs(view))
+    results = (*results, *outputs(view), *energy(view)[:1])
     differences = engines(view)[:_DIFFERENCES]
     around = (*stages.sentences(view), *first_run.sentences(view))
     return (_setting(view), *results, *around, *differences, *verdicts(view), *_standing(view))
@@ -211,6 +213,46 @@ def _outputs(compared: OutputsView) -> str:
         f"On the same input, the outputs of {b} differ from those of {a} by up to {how}{name}"
         f"{snr}{answer}."
     )
+
+
+def energy(view: View) -> tuple[str, ...]:
+    """Say what an inference of each case takes, or why that is not known; nothing unasked."""
+    found = view.energy
+    if found is None:
+        return ()
+    if not found.known:
+        why = found.problem or "no case has enough blocks that count."
+        return (f"Energy per inference: unavailable. {why} {found.remedy}".strip(),)
+    cases = found.cases
+    if len(cases) > _MEDIANS:
+        known = sorted(
+            (one for one in cases if one.joules),
+            key=lambda one: one.joules.value if one.joules else 0,
+        )
+        cases = (known[0], known[-1]) if len(known) > 1 else tuple(known)
+    said = [_energy(view, one) for one in cases]
+    kept = f" (of {len(found.cases)} cases)" if len(cases) < len(found.cases) else ""
+    of = found.meter.of if found.meter else ""
+    sentence = f"Energy per inference above the device at rest{kept}, of {of}: {'; '.join(said)}."
+    return (sentence, *map(_energy_pair, found.pairs))
+
+
+def _energy(view: View, one: CaseEnergy) -> str:
+    shown = energy_tables.millijoules(one)
+    if one.joules is None:
+        return f"{tagged(view, one.case)} {shown}{' mJ' if one.below_j is not None else ''}"
+    return f"{tagged(view, one.case)} {shown} mJ ({energy_tables.interval(one)})"
+
+
+def _energy_pair(pair: EnergyPair) -> str:
+    ratio, a, b = pair.ratio, pair.a.name, pair.b.name
+    evidence = (
+        f"ratio {ratio.value:.3f}, 95 % interval {ratio.low:.3f}–{ratio.high:.3f}, "
+        f"{ratio.count} rounds of blocks"
+    )
+    if pair.verdict == "no difference detected":
+        return f"No difference detected between the energies of {b} and {a} ({evidence})."
+    return f"An inference of {b} takes {pair.verdict} than one of {a} ({evidence})."
 
 
 def clocks(view: View) -> tuple[str, ...]:

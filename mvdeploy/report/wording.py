@@ -409,6 +409,32 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{sensors}.",
         "Watch its other sensors; restart the device if they told better before.",
     ),
+    "energy_unavailable": (
+        "The energy of an inference is unavailable: {reason}. {remedy}.",
+        "Then run again with --energy.",
+    ),
+    "energy_ended_early": (
+        "The energies rest on fewer blocks than were planned: {reason}. {remedy}.",
+        "Run again with --energy for intervals that rest on all blocks.",
+    ),
+    "energy_of_case_unavailable": (
+        "The energy of an inference is unavailable: {reason}.",
+        "Run again, with longer blocks (--energy-time), and with nothing else that computes there.",
+    ),
+    "energy_too_small": (
+        "An inference takes less than {millijoules} mJ above the device at rest, which is all that "
+        "the meter can tell.",
+        "Measure with longer blocks (--energy-time), or on a device with a finer meter.",
+    ),
+    "energy_rest_drifts": (
+        "The device took {before} W at rest before the blocks that give the energies, and {after} "
+        "W after them: that is much beside the least that a case takes more, {least} W.",
+        "Close what else runs there, switch its screen off, let it cool down, and measure again.",
+    ),
+    "energy_assumed": (
+        "What the meter tells was understood by its size: {assumed}.",
+        "See whether the power at rest is what such a device takes.",
+    ),
     "charging": (
         "The battery was being charged, as it is at a cable: that warms the device.",
         "Measure with a full battery, or over the network.",

@@ -24,6 +24,7 @@ BATTERY, WAKEFULNESS = f"{STATE}/battery", f"{STATE}/wakefulness"
 KEYS, LOCKED = f"{STATE}/keys", f"{STATE}/locked"
 FIXED_PERFORMANCE, CALLS = f"{STATE}/fixed_performance", f"{STATE}/fixed_performance.calls"
 FREE = f"{STATE}/free_kib"
+CURRENT = f"{STATE}/current"
 OVERRIDE, HANGING = f"{STATE}/override", f"{STATE}/hanging"
 
 CLOSED = ("/", "/dev", "/system", "/system/bin")
@@ -211,6 +212,9 @@ case "$1 $2" in
     exit 255
   fi
   echo "$3" >{FIXED_PERFORMANCE} ;;
+'battery get')
+  [ "$3 $4" = '-f current_now' ] && cat {CURRENT} 2>/dev/null && exit
+  echo 'Unknown get option: current_now'; exit 255 ;;
 *) echo "cmd: Can't find service: $1" >&2; exit 20 ;;
 esac
 """

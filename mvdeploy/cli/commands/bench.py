@@ -10,6 +10,7 @@ import click
 
 from mvdeploy.cli import (
     bench_options,
+    energy_options,
     history_options,
     length_options,
     measuring,
@@ -28,6 +29,7 @@ from mvdeploy.cli import (
 @length_options.options
 @stage_options.options
 @sustained_options.options
+@energy_options.options
 @click.option("--anchor", is_flag=True, help="Run a fixed small network between, as a yardstick.")
 @click.option(
     "--baseline",
@@ -64,7 +66,8 @@ def command(
     """
     asked = bench_options.read(given)
     subjects = bench_options.subjects(models_or_files, given)
-    plan = length_options.plan(given, asked.common, anchor=anchor)
+    common = asked.common | energy_options.plan_fields(given)
+    plan = length_options.plan(given, common, anchor=anchor)
     request = stage_options.asked(asked.request(subjects, plan), given)
     if sustained := sustained_options.plan(given, asked.common, len(request.cases)):
         request = dataclasses.replace(request, plan=sustained)

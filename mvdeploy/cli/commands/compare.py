@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, measuring, options
+from mvdeploy.cli import bench_options, energy_options, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import length, places, refusals
 from mvdeploy.records import Plan
@@ -19,6 +19,7 @@ from mvdeploy.records import Plan
 @options.network
 @bench_options.of_files
 @bench_options.conditions
+@energy_options.options
 @click.option(
     "--max-time",
     type=click.FloatRange(0, min_open=True),
@@ -63,7 +64,7 @@ def command(
     asked = bench_options.read(given, length.TURNS_WARMUP)
     subjects = bench_options.subjects(models_or_files, given)
     plan = length.turns(
-        asked.common,
+        asked.common | energy_options.plan_fields(given),
         max_time_s=max_time,
         target=target / 100 if target is not None else None,
         groups=groups,
@@ -92,6 +93,11 @@ def _compare_results(texts: tuple[str, ...], results: list[str], given: dict[str
         raise UsageError(
             "Saved results are not held against --fail-on or --require-reliable.",
             "Use 'mvdeploy bench --baseline FILE' for that, or compare the exported files.",
+        )
+    if given["energy"] or given["energy_time"] is not None:
+        raise UsageError(
+            "Of saved results no energy is measured.",
+            "Leave --energy out, or compare the exported files.",
         )
     if given["junit"] or given["github_summary"]:
         raise UsageError(

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.energy import CaseEnergy, EnergyView
 from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
@@ -46,6 +47,9 @@ def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
         found["first_run"] = (_STARTS, _each(view, _starts))
     if view.sustained:
         found["intervals"] = (_INTERVALS, _intervals(view))
+    if view.energy is not None:
+        energy = view.energy
+        found["energy"] = (_ENERGY, (_energy(one, energy) for one in energy.cases))
     return found
 
 
@@ -81,6 +85,11 @@ _INTERVALS = (
     *("clock_mhz", "clock_limit_mhz", "thermal_status", "temperature_c", "level"),
 )
 _SAMPLES = (*_CASE, "session", "sample", "wall_ns", "cpu_ns")
+_ENERGY = (
+    *_CASE,
+    *("energy_mj", "interval_low_mj", "interval_high_mj", "interval_level", "below_mj"),
+    *("power_w", "rest_w", "blocks", "meter", "problem"),
+)
 
 
 def _each(view: View, rows: Callable[[CaseView], Iterator[Row]]) -> Iterator[Row]:
@@ -119,6 +128,28 @@ def _latency(case: CaseView) -> Row:
         "cpu_p50_ms": timing.cpu.p50 / 1e6 if timing.cpu else None,
         "load_ms": timing.load_ns / 1e6,
         "first_inference_ms": None if timing.first_ns is None else timing.first_ns / 1e6,
+    }
+
+
+def _energy(one: CaseEnergy, found: EnergyView) -> Row:
+    joules = one.joules
+    row: Row = {
+        **_case(one.case),
+        "below_mj": None if one.below_j is None else one.below_j * 1e3,
+        "power_w": one.power_w,
+        "rest_w": one.rest_w,
+        "blocks": one.blocks,
+        "meter": found.meter.source if found.meter else None,
+        "problem": one.reason,
+    }
+    if joules is None:
+        return row
+    return {
+        **row,
+        "energy_mj": joules.value * 1e3,
+        "interval_low_mj": joules.low * 1e3,
+        "interval_high_mj": joules.high * 1e3,
+        "interval_level": joules.level,
     }
 
 

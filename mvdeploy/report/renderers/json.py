@@ -9,6 +9,7 @@ from typing import Any
 
 from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
+from mvdeploy.analysis.energy import EnergyView
 from mvdeploy.analysis.first_run import KindView, Known, first_run_view
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
@@ -18,6 +19,8 @@ from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose, sustained
 from mvdeploy.report.wording import word_all
+from mvdeploy.stats.energy import METHOD as ENERGY_METHOD
+from mvdeploy.stats.energy import Mean
 from mvdeploy.stats.interval import Interval
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
@@ -79,6 +82,7 @@ def as_json(view: View) -> dict[str, Any]:
             for r in view.rooflines
         ],
         "rankings": [_ranking(ranked) for ranked in view.rankings],
+        "energy": _energy(view.energy) if view.energy else None,
         "output_differences": [encode(pair.found) for pair in view.outputs],
         "differences": [_difference(d) for d in view.differences],
         "sustained": [sustained.as_json(view, found) for found in view.sustained],
@@ -313,6 +317,50 @@ def _ranking(ranked: Ranking) -> dict[str, Any]:
         ],
         "summary": prose.ranking(ranked),
     }
+
+
+def _energy(found: EnergyView) -> dict[str, Any]:
+    return {
+        "meter": encode(found.meter),
+        "method": ENERGY_METHOD,
+        "kind": "measured",
+        "problem": found.problem or None,
+        "remedy": found.remedy or None,
+        "rest_before_w": found.rest_before_w,
+        "rest_after_w": found.rest_after_w,
+        "update_s": found.update_s,
+        "step_w": found.step_w,
+        "block_s": found.block_s,
+        "cases": [
+            {
+                "slug": one.case.slug,
+                "energy_mj": _millijoules(one.joules),
+                "below_mj": None if one.below_j is None else one.below_j * 1e3,
+                "power_w": one.power_w,
+                "rest_w": one.rest_w,
+                "blocks": one.blocks,
+                "reason": one.reason or None,
+            }
+            for one in found.cases
+        ],
+        "pairs": [
+            {
+                "a": pair.a.slug,
+                "b": pair.b.slug,
+                "ratio": dataclasses.asdict(pair.ratio),
+                "difference_mj": _millijoules(pair.difference_j),
+                "verdict": pair.verdict,
+            }
+            for pair in found.pairs
+        ],
+    }
+
+
+def _millijoules(joules: Mean | None) -> dict[str, Any] | None:
+    if joules is None:
+        return None
+    ends = {name: getattr(joules, name) * 1e3 for name in ("value", "low", "high")}
+    return {**ends, "level": joules.level, "blocks": joules.count}
 
 
 def _difference(difference: Difference) -> dict[str, Any]:

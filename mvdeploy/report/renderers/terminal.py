@@ -97,6 +97,7 @@ def _blocks(view: View, width: int) -> Iterator[RenderableType]:
     if not view.rankings:  # whose tables have the shares
         yield from _lines(prose.rooflines(view))
     yield from _lines(prose.engines(view)[:_ANSWERS])
+    yield from _lines(prose.energy(view))
     yield from _lines(prose.verdicts(view), "bold")
     yield from _findings(view)
 

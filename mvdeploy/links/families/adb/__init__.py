@@ -22,10 +22,11 @@ from mvdeploy.links import (
     remote,
     remote_doctor,
 )
-from mvdeploy.links.families.adb import android, messages
+from mvdeploy.links.families.adb import android, messages, power
 from mvdeploy.links.families.adb.android import Heat
 from mvdeploy.links.families.adb.shell import Adb, AdbShell
 from mvdeploy.links.gather import bounded
+from mvdeploy.links.power import Meter
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.remote_doctor import Step
 from mvdeploy.links.shell import Shell, quote
@@ -316,6 +317,10 @@ class AdbLink(RemoteLink):
         if sleeps and not awake and state.readings["screen"] != UNAVAILABLE:
             self.found("may_sleep", Level.WARNING)
         return state
+
+    def meter(self) -> Meter:
+        """Return the phone's battery as its meter; see `Link.meter`."""
+        return power.meter(self.shell)
 
     def _doubt(self, heat: Heat) -> None:
         """Note what the phone tells of its heat and is not believed."""

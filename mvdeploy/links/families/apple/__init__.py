@@ -29,6 +29,7 @@ from mvdeploy.links.families.apple import doctor as prerequisites
 from mvdeploy.links.families.apple import phones
 from mvdeploy.links.families.apple.doctor import STAND_IN
 from mvdeploy.links.families.apple.phones import DevicectlFailed, Phone
+from mvdeploy.links.power import Meter, Unmetered
 from mvdeploy.plugins import Option
 from mvdeploy.records import UNAVAILABLE, DeviceProfile, DeviceState, Job, JobResult, Reading
 
@@ -146,6 +147,15 @@ class AppleLink(host.HostLink):
         if self._phone is None:
             return {**super().identity(), "coremltools": tools}
         return {**_phone_identity(self._phone), "coremltools": tools}
+
+    def meter(self) -> Meter:
+        """Say why there is none; see `Link.meter`."""
+        if self._phone is None:
+            return super().meter()
+        raise Unmetered(
+            "iOS tells the power that an iPhone takes to no program on a Mac.",
+            "Look at the energy gauge of Xcode, or measure with a meter at its supply.",
+        )
 
     def state(self) -> DeviceState:
         """Return the condition the device is in; of a phone, devicectl hardly tells any."""

@@ -19,7 +19,17 @@ import mvdeploy
 from mvdeploy import started
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
-from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
+from mvdeploy.links import (
+    NO_OPTIONS,
+    Link,
+    OnEvent,
+    Options,
+    RunnerFailed,
+    kernel,
+    outcome,
+    sysfs_power,
+)
+from mvdeploy.links.power import Meter, Unmetered
 from mvdeploy.links.shell import reap
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
@@ -96,6 +106,15 @@ class HostLink(Link):
         from mvdeploy.links.families.host import readings
 
         return readings.state()
+
+    def meter(self) -> Meter:
+        """Return the counters of this machine's energy, or its battery; see `Link.meter`."""
+        if sys.platform == "darwin":
+            raise Unmetered(
+                "macOS tells the power of a Mac to its administrator only.",
+                "Watch 'sudo powermetrics' while the same command measures latency.",
+            )
+        return sysfs_power.of_this_machine(Path("/"), self.profile.power_sensor)
 
     def upload(self, files: Sequence[Path]) -> dict[Path, str]:
         """Return the files' absolute paths: they are here already.

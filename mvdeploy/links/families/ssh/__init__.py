@@ -18,10 +18,12 @@ from mvdeploy.links import (
     native_choice,
     remote,
     remote_doctor,
+    sysfs_power,
 )
 from mvdeploy.links.families.ssh import connection, linux
 from mvdeploy.links.families.ssh.shell import SshShell
 from mvdeploy.links.kernel import highest_clocks
+from mvdeploy.links.power import Meter
 from mvdeploy.links.remote import RemoteLink
 from mvdeploy.links.shell import Shell
 from mvdeploy.plugins import Option
@@ -143,6 +145,10 @@ class SshLink(RemoteLink):
     def state(self) -> DeviceState:
         """Return the condition the board is in now."""
         return linux.state(self.shell)
+
+    def meter(self) -> Meter:
+        """Return the counters or the sensor of the board's power; see `Link.meter`."""
+        return sysfs_power.of_board(self.shell, self.profile.power_sensor)
 
     def _rejoin(self) -> None:
         if self._ssh is not None:
