@@ -189,6 +189,18 @@ def left_out(command: F) -> F:
 
 def network(command: F) -> F:
     """Add the options that say which network is built."""
+    return _network(command, "N|H,W", "Input size in pixels. Repeat it for several.")
+
+
+def network_in_sizes(command: F) -> F:
+    """Add the same; sizes are lists and ranges, as `mvdeploy.cli.sizes` reads them."""
+    several = "Input sizes in pixels: 160:320:32 for a range with both ends and its step, 160,192"
+    return _network(
+        command, "N:N:N|N,N|HxW", f"{several}, or 160x192 for height and width. Repeat it for more."
+    )
+
+
+def _network(command: F, sizes: str, about_sizes: str) -> F:
     for option in reversed(
         (
             click.option(
@@ -210,8 +222,8 @@ def network(command: F) -> F:
                 "--image-size",
                 "image_sizes",
                 multiple=True,
-                metavar="N|H,W",
-                help="Input size in pixels. Repeat it for several. [default: the model's own]",
+                metavar=sizes,
+                help=f"{about_sizes} [default: the model's own]",
             ),
             click.option(
                 "--task",

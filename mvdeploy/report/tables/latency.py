@@ -23,8 +23,8 @@ from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 def latency(view: View) -> Table:
     """Show every case with its latency, or with the reason why there is none."""
-    numbers = ("p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
-    numbers = ("p50", *per_image_column(view), *numbers)
+    tails = ("p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
+    numbers = ("p50", *per_image_column(view), *tails)
     columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
         latency_title(view),
