@@ -106,6 +106,17 @@ class CaseView:
         """The precision it computed in; empty when that is not known."""
         return _precision(self.case)
 
+    @property
+    def batch(self) -> int:
+        """Images, or whatever it takes, in one inference."""
+        artifact = self.case.artifact
+        return artifact.spec.batch if artifact else self.case.batch or 1
+
+    @property
+    def per_image_ns(self) -> float | None:
+        """The median divided by the batch; None without samples."""
+        return self.timing.wall.p50 / self.batch if self.timing else None
+
 
 def case_views(
     saved: SavedRun, breakdowns: Mapping[str, Breakdown], categories: Mapping[str, str]
@@ -239,6 +250,7 @@ def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
         [_engine(case) for case in cases],
         [_precision(case) for case in cases],
         [_threads(case) for case in cases],
+        [case.size for case in cases],
         places,
     )
     kinds = [
@@ -260,6 +272,7 @@ def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
             " ".join(
                 (
                     _label(case),
+                    case.size,
                     _engine(case),
                     _unusual(case),
                     _threads(case),

@@ -27,6 +27,7 @@ COMMANDS = {
     "eval": "Say how often a file or a model is right on a data set.",
     "bench": "Measure models or exported files; write a report.",
     "compare": "Say which of two is faster, and how sure that is.",
+    "sweep": "Measure over sizes, patches, threads; fit how latency grows.",
     "study": "Measure the networks of a paper's table, beside its numbers.",
     "report": "Render saved results again.",
     "history": "Keep results over time; find when a latency changed.",

@@ -180,16 +180,16 @@ def network_of_files(given: Mapping[str, Any]) -> ModelSpec | None:
     """Return the network that ``--model`` names; None without it.
 
     Raises:
-        UsageError: there is no such network, or several --patches are given for it.
+        UsageError: there is no such network, or several --patches or sizes are given for it.
     """
     if given["model"] is None:
         return None
     found = options.specs((given["model"],), **_network(given))
     if len(found) > 1:
         raise UsageError(
-            f"A file came from one network, and --model {given['model']} with these --patches "
-            f"names {len(found)}.",
-            "Give --patches once.",
+            f"A file came from one network, and --model {given['model']} with these --patches and "
+            f"sizes names {len(found)}.",
+            "Give --patches and --image-size once.",
         )
     return found[0]
 
@@ -208,7 +208,7 @@ def subjects(texts: Sequence[str], given: dict[str, Any]) -> tuple[ModelSpec | P
     Raises:
         UsageError: one of them is neither, or cannot be built.
     """
-    network = _network(given)
+    network = {**_network(given), "batches": given.get("batches", ())}
     paths = [(text, options.file_argument(text)) for text in texts or (models.DEFAULT,)]
     if all(path is not None for _, path in paths) and not given["model"]:
         for_models = {**network, **dict.fromkeys(options.FEEDING)}

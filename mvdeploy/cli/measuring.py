@@ -87,7 +87,7 @@ def wrong_outputs(cases: Sequence[Case]) -> int:
     wrong = [c for c in cases if c.device_parity is not None and not c.device_parity.passed]
     for case in wrong:
         click.echo(
-            f"Error: {case.label}: the device computes something else than the network.\n"
+            f"Error: {case.sized}: the device computes something else than the network.\n"
             "Do not use this latency; the report has the figures.",
             err=True,
         )
@@ -108,7 +108,7 @@ def wrong_answers(cases: Sequence[Case]) -> int:
 
 def failures(cases: Sequence[Case]) -> int:
     """Print why cases have no result; return the exit status they ask for."""
-    failed = [(case.label, case.failure) for case in cases if case.failure is not None]
+    failed = [(case.sized, case.failure) for case in cases if case.failure is not None]
     for label, failure in failed:
         click.echo(f"Error: {label}: {failure.message}\n{failure.remedy}", err=True)
     return max((failure.exit_code for _, failure in failed), default=0)

@@ -186,6 +186,18 @@ def left_out(command: F) -> F:
 
 def network(command: F) -> F:
     """Add the options that say which network is built."""
+    return _network(command, "N|H,W", "Input size in pixels. Repeat it for several.")
+
+
+def network_in_sizes(command: F) -> F:
+    """Add the same; sizes are lists and ranges, as `mvdeploy.cli.sizes` reads them."""
+    several = "Input sizes in pixels: 160:320:32 for a range with both ends and its step, 160,192"
+    return _network(
+        command, "N:N:N|N,N|HxW", f"{several}, or 160x192 for height and width. Repeat it for more."
+    )
+
+
+def _network(command: F, sizes: str, about_sizes: str) -> F:
     for option in reversed(
         (
             click.option(
@@ -203,7 +215,13 @@ def network(command: F) -> F:
                 help="How MobileViT attends: softmax, linformer or separable. Repeat it for "
                 "several. [default: softmax]",
             ),
-            click.option("--image-size", metavar="N|H,W", help="Input size in pixels."),
+            click.option(
+                "--image-size",
+                "image_sizes",
+                multiple=True,
+                metavar=sizes,
+                help=f"{about_sizes} [default: the model's own]",
+            ),
             click.option(
                 "--task",
                 metavar="TASK",
@@ -254,7 +272,7 @@ NETWORK = (
     *(
         "patches",
         "attentions",
-        "image_size",
+        "image_sizes",
         "task",
         "num_classes",
         "seed",
@@ -272,7 +290,7 @@ def specs(
     names: tuple[str, ...],
     patches: tuple[str, ...],
     attentions: tuple[str, ...],
-    image_size: str | None,
+    image_sizes: tuple[str, ...],
     task: str | None,
     num_classes: int | None,
     seed: int,
@@ -280,9 +298,12 @@ def specs(
     weights: Path | None = None,
     weights_key: str | None = None,
     model_arguments: tuple[str, ...] = (),
+    batches: tuple[str, ...] = (),
     **fed: Any,
 ) -> tuple[ModelSpec, ...]:
     """Return a spec for every model in every configuration; `fed` are those of `FEEDING`.
+
+    The sizes and batches of one configuration stand beside each other.
 
     Raises:
         UsageError: one of them cannot be built, or there is a checkpoint for none.
@@ -291,18 +312,20 @@ def specs(
     needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     needless += ["--model-arg"] if model_arguments else []
     needless += ["--attention"] if attentions else []
+    needless += ["--batch"] if batches else []
     if not names and needless:
         raise UsageError(
             f"{' and '.join(needless)} {'are' if len(needless) > 1 else 'is'} for models, but only "
             "exported files are given.",
             "Give the model's name as well, or leave them out.",
         )
-    size = parse_image_size(image_size) if image_size is not None else None
+    sizes = tuple(dict.fromkeys(map(parse_image_size, image_sizes))) or (None,)
+    counts = tuple(dict.fromkeys(map(images_at_once, batches)))
     images = _changes(**fed)
     made = [parse_arguments((*model_arguments, f"attention={name}")) for name in attentions]
     made = made or [parse_arguments(model_arguments)]
     configurations = tuple(parse_patches(text) for text in patches) or (None,)
-    return tuple(
+    found = (
         models.make_spec(
             name,
             patches=configuration,
@@ -319,7 +342,45 @@ def specs(
         for name in names
         for configuration in configurations
         for arguments in made
+        for size in sizes
     )
+    return tuple(spec.with_batch(n) for spec in found for n in counts or (spec.batch,))
+
+
+def batches(command: F) -> F:
+    """Add ``--batch``; its values are a tuple, as `specs` takes them."""
+    return click.option(
+        "--batch",
+        "batches",
+        multiple=True,
+        metavar="N",
+        help="Images in one inference. Repeat it for several. [default: 1, or as a factory's "
+        "inputs are]",
+    )(command)
+
+
+def images_at_once(text: str) -> int:
+    """Read a number of images.
+
+    Raises:
+        UsageError: it is none.
+    """
+    if text == "dynamic":
+        raise UsageError(
+            "A latency is that of a number of images, and 'dynamic' is none.",
+            "Give --batch 1 or --batch 4. 'mvdeploy export --batch dynamic' writes a file for any "
+            "number, which is measured with --shape image=4,3,256,256.",
+        )
+    if not text.isdecimal() or not text.isascii() or not 1 <= int(text) <= _MOST_IMAGES:
+        raise UsageError(
+            f"'{text}' is no number of images.",
+            f"Give one from 1 to {_MOST_IMAGES:,}, as in --batch 4.",
+        )
+    return int(text)
+
+
+_MOST_IMAGES = 1_000_000
+"""In one inference: more fit into no memory."""
 
 
 def _changes(mean: str | None = None, std: str | None = None, **others: Any) -> ImageChanges:

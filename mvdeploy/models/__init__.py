@@ -24,6 +24,8 @@ A model family is one file (or folder) in ``families/``, importable without torc
 ``checkpoint(spec, path, num_classes, key)``, ``load(network, weights, model)``
     a spec with what a checkpoint says, and its weights; without them, checkpoints are read whose
     names are the network's own.
+``tokens(spec)``
+    how many tokens attend to one another in each stage; a family may lack it.
 ``layouts()``, ``convert(source, layout, target, channel_order, key)``
     layouts that its checkpoints can be written in, and a `Converted`; a family may lack them.
 """
@@ -326,6 +328,13 @@ def convert(
             )
             return converted
     raise plugins.unknown("layout", layout, layouts())
+
+
+def tokens(spec: ModelSpec) -> tuple[int, ...]:
+    """Return how many tokens attend to one another in each stage; empty where it is not known."""
+    family = _family(spec.model)
+    found: tuple[int, ...] = family.tokens(spec) if hasattr(family, "tokens") else ()
+    return found
 
 
 def preprocessing(spec: ModelSpec) -> Preprocessing:

@@ -227,7 +227,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             device = Device(link.profile, link.identity(), emulated=link.emulated)
             store = stores.create(
                 request.root,
-                _title(wanted),
+                title_of([w.source for w in wanted]),
                 [dataclasses.replace(w.case, device=_set(device, w.setting)) for w in wanted],
                 device=device,
                 plan=plan,
@@ -398,10 +398,9 @@ def _affordable(plan: Plan, link: links.Link) -> Plan:
     return dataclasses.replace(plan, profile_iterations=few)
 
 
-def _title(wanted: Sequence[Wanted]) -> str:
-    names = dict.fromkeys(
-        w.source.model if isinstance(w.source, ModelSpec) else w.source.stem for w in wanted
-    )
+def title_of(subjects: Sequence[ModelSpec | Path]) -> str:
+    """Return what is measured, as part of the name of a folder."""
+    names = dict.fromkeys(s.model if isinstance(s, ModelSpec) else s.stem for s in subjects)
     title = "-".join(names) if len(names) < 4 else f"{len(names)}-models"
     return files.short(re.sub(r"[^A-Za-z0-9._]+", "-", title))
 

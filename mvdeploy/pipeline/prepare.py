@@ -108,6 +108,8 @@ def wanted(
     if not any(file.artifact.read_from for file in files.values()):
         _demand_files_of_others(subjects, said, network)
     networks = [s for s in subjects if isinstance(s, ModelSpec)]
+    sized = len({spec.image_size for spec in networks}) > 1
+    counted = len({spec.batch for spec in networks}) > 1
     found, left_out = ways.of_networks(choice) if networks or not files else ((), ())
     for number, way in enumerate(found or (None,)):
         options = _options(way, keep_float, portable=portable) if way else formats.DEFAULTS
@@ -115,7 +117,7 @@ def wanted(
             formats.check_options(way.format, options)
         for subject in subjects:
             if isinstance(subject, ModelSpec) and way:
-                case = _case_of(subject, way.format, options)
+                case = _case_of(subject, way.format, options, sized=sized, counted=counted)
                 add(case, subject, way, options, _emulated(case, way))
             elif number == 0 and isinstance(subject, Path):
                 file = files[subject]
@@ -202,11 +204,32 @@ def _shapes(artifact: Artifact) -> list[tuple[int | str, ...]]:
     return [tensor.shape for tensor in artifact.spec.inputs]
 
 
-def _case_of(spec: ModelSpec, format_name: str, options: formats.Options) -> Case:
+def _case_of(
+    spec: ModelSpec, format_name: str, options: formats.Options, *, sized: bool, counted: bool
+) -> Case:
+    """Return a case of a network.
+
+    Args:
+        spec: the network.
+        format_name: that it is exported to.
+        options: how.
+        sized: networks of the run differ in the size of the image, so that it has to be said.
+        counted: likewise in the number of images.
+    """
     precision = formats.precision(format_name, options)
     usual = precision == formats.precisions_of(format_name)[0]
-    slug = f"{spec.slug}-{format_name}{'' if usual else f'-{precision}'}"
-    return Case(slug, spec.label, "", format=format_name, precision=precision)
+    batch = f"-b{spec.batch}" if spec.batch > 1 else ""
+    slug = f"{spec.slug}{batch}-{format_name}{'' if usual else f'-{precision}'}"
+    images = any(tensor.is_image for tensor in spec.inputs)
+    return Case(
+        slug,
+        spec.label,
+        "",
+        format=format_name,
+        precision=precision,
+        image_size=spec.image_size if sized and images else None,
+        batch=spec.batch if counted or spec.batch > 1 else None,
+    )
 
 
 def _case_of_file(path: Path, artifact: Artifact) -> Case:

@@ -8,13 +8,15 @@ from pathlib import Path
 
 from mvdeploy import attribute, report
 from mvdeploy.analysis.study import StudyView, study_view_of
+from mvdeploy.analysis.sweep import SweepView, sweep_view_of
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
 from mvdeploy.records.run import load_run
 from mvdeploy.records.study import StudyRun
+from mvdeploy.records.sweep import SweepRun
 
-STUDY, RUNS = "study.json", "runs"
-"""In the folder of a study: what it is, and the folder of its runs."""
+STUDY, SWEEP, RUNS = "study.json", "sweep.json", "runs"
+"""In the folder of a study or a sweep: what it is, and the folder of its runs."""
 
 
 def view(folder: Path) -> View:
@@ -71,6 +73,25 @@ def load_study(folder: Path) -> StudyRun:
         UsageError: it cannot be read.
     """
     return codec.load(StudyRun, folder / STUDY)
+
+
+def sweep_view(folder: Path) -> SweepView:
+    """Read a sweep and work out everything that is shown of it.
+
+    Raises:
+        UsageError: the folder holds no sweep, or one of its runs cannot be read.
+    """
+    saved = load_sweep(folder)
+    return sweep_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
+
+
+def load_sweep(folder: Path) -> SweepRun:
+    """Read what a sweep's folder says of it.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return codec.load(SweepRun, folder / SWEEP)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:

@@ -34,7 +34,7 @@ from mvdeploy.records.device import Device
 from mvdeploy.records.energy import Energy
 from mvdeploy.records.first_run import FirstRun
 from mvdeploy.records.job import Samples
-from mvdeploy.records.limits import FolderName, Range, Threads
+from mvdeploy.records.limits import FolderName, Number, Pixels, Range, Threads
 from mvdeploy.records.measurement import Finding, Measurement, SessionOrder
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
@@ -77,6 +77,8 @@ class Case:
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         threads: of inference; None for those of the run's plan.
         sustained: what was seen of it under load that does not end; None when it had none.
+        image_size: height and width in pixels, where the networks of a run differ in it.
+        batch: images in one inference, where they are several or a run's networks differ in it.
     """
 
     slug: str
@@ -96,6 +98,21 @@ class Case:
     stages: Stages | None = None
     first_run: FirstRun | None = None
     sustained: Sustained | None = None
+    image_size: tuple[Pixels, Pixels] | None = None
+    batch: Number | None = None
+
+    @property
+    def size(self) -> str:
+        """The image's size and how many there are, where the label needs it: ``64 px batch 4``."""
+        height, width = self.image_size or (0, 0)
+        side = f"{height}" if height == width else f"{height}x{width}"
+        pixels = f"{side} px" if self.image_size else ""
+        return " ".join(filter(None, (pixels, f"batch {self.batch}" if self.batch else "")))
+
+    @property
+    def sized(self) -> str:
+        """The label, with the size where cases of the run differ in it."""
+        return " ".join(filter(None, (self.label, self.size)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -145,6 +162,8 @@ class _CaseFile:
     device: Device | None = None
     emulated: str = ""
     threads: Threads | None = None
+    image_size: tuple[Pixels, Pixels] | None = None
+    batch: Number | None = None
 
 
 @dataclasses.dataclass(frozen=True)

@@ -10,6 +10,7 @@ import pytest
 from mvdeploy import devices, engines, formats, models
 from mvdeploy.pipeline import prepare
 from mvdeploy.pipeline.ways import Choice
+from mvdeploy.records import ModelSpec
 
 HOST = devices.get("host")
 
@@ -51,3 +52,23 @@ def test_cases_of_one_name_are_fed_each_from_its_own_files(tmp_path: Path) -> No
         for path in prepare.input_files(tmp_path, slug, two).values()  # type: ignore[arg-type]
     ]
     assert len(set(paths)) == 4
+
+
+def test_sizes_and_batches_are_said_where_networks_differ_in_them() -> None:
+    spec, small = (models.make_spec("yardstick", image_size=(n, n)) for n in (32, 16))
+    choice = Choice(HOST, ("onnx",))
+
+    def said(*specs: ModelSpec) -> list[tuple[str, str]]:
+        cases = [wanted.case for wanted in prepare.wanted(specs, choice)]
+        return [(case.slug, case.sized) for case in cases]
+
+    assert said(spec) == [("yardstick-32-onnx", "yardstick")]
+    assert said(spec, small) == [
+        ("yardstick-32-onnx", "yardstick 32 px"),
+        ("yardstick-16-onnx", "yardstick 16 px"),
+    ]
+    assert said(spec, spec.with_batch(2)) == [
+        ("yardstick-32-onnx", "yardstick batch 1"),
+        ("yardstick-32-b2-onnx", "yardstick batch 2"),
+    ]
+    assert said(spec.with_batch(2)) == [("yardstick-32-b2-onnx", "yardstick batch 2")]

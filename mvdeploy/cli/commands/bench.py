@@ -24,6 +24,7 @@ from mvdeploy.cli import (
 @click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
 @bench_options.where
 @options.network
+@options.batches
 @bench_options.of_files
 @bench_options.conditions
 @length_options.options
@@ -61,8 +62,8 @@ def command(
     A FILE is one that 'mvdeploy export' wrote, or anyone else: .onnx, .ort, .pte, .pt2, .tflite,
     .mlpackage.
 
-    Cases of one run take turns, so that two patch configurations are compared under the same
-    conditions. Results are saved after every session in DIR/<run>.
+    Cases of one run take turns, so that two patch configurations, sizes or batches are compared
+    under the same conditions. Results are saved after every session in DIR/<run>.
     """
     asked = bench_options.read(given)
     subjects = bench_options.subjects(models_or_files, given)

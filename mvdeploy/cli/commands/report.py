@@ -46,22 +46,29 @@ def command(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    """Render saved results again: DIR is a folder that 'mvdeploy bench' or 'study' wrote.
+    """Render saved results again: DIR is a folder that 'mvdeploy bench', 'study' or 'sweep' wrote.
 
     Needs neither the device nor torch.
     """
-    from mvdeploy.pipeline.report import STUDY, render, view
+    from mvdeploy.pipeline.report import STUDY, SWEEP, render, view
 
     if as_json and cases:
         raise UsageError("--json prints all cases of a run.", "Leave --case or --json out.")
     for folder in runs:
-        if (folder / STUDY).is_file():
+        if many := next((k for k in (STUDY, SWEEP) if (folder / k).is_file()), ""):
+            what = many.removesuffix(".json")
             if cases:
                 raise UsageError(
-                    f"{folder} is a study, which has no timelines.",
+                    f"{folder} is a {what}, which has no timelines.",
                     "Leave --case out; the runs in its folder 'runs' have them.",
                 )
-            _render_study(folder, formats, _place(folder, runs, output), as_json)
+            if formats:
+                raise UsageError(
+                    f"{folder} is a {what}, whose report has formats of its own.",
+                    "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
+                )
+            render_many = _render_study if many == STUDY else _render_sweep
+            render_many(folder, _place(folder, runs, output), as_json)
             continue
         if as_json:
             click.echo(report.renderer("json").text(view(folder)))
@@ -75,19 +82,27 @@ def _place(folder: Path, runs: Sequence[Path], output: Path | None) -> Path | No
     return output / folder.absolute().name if output and len(runs) > 1 else output
 
 
-def _render_study(folder: Path, formats: Sequence[str], place: Path | None, as_json: bool) -> None:
+def _render_study(folder: Path, place: Path | None, as_json: bool) -> None:
     from mvdeploy.pipeline.report import study_view
     from mvdeploy.report import study
     from mvdeploy.report.study.values import json_text
 
-    if formats:
-        raise UsageError(
-            f"{folder} is a study, whose report has formats of its own.",
-            "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
-        )
     found = study_view(folder)
     if as_json:
         click.echo(json_text(found))
         return
     for path in study.write(found, place or folder):
+        click.echo(path)
+
+
+def _render_sweep(folder: Path, place: Path | None, as_json: bool) -> None:
+    from mvdeploy.pipeline.report import sweep_view
+    from mvdeploy.report import sweep
+    from mvdeploy.report.sweep.values import json_text
+
+    found = sweep_view(folder)
+    if as_json:
+        click.echo(json_text(found))
+        return
+    for path in sweep.write(found, place or folder):
         click.echo(path)

@@ -62,6 +62,7 @@ _LATENCY = (
     *("interval_low_ms", "interval_high_ms", "interval_level"),
     *("cpu_p50_ms", "load_ms", "first_inference_ms"),
     *("peak_memory_mb", "memory_over_baseline_mb", "in_turns", "verdict", "problem"),
+    *("batch", "p50_per_image_ms"),
 )
 _COMPARISONS = (
     *("a", "b", "verdict", "clock", "ratio", "low", "high", "level", "detectable"),
@@ -108,10 +109,11 @@ def _case(case: CaseView) -> Row:
 
 
 def _latency(case: CaseView) -> Row:
-    row = {**_case(case), "problem": case.reason}
+    row = {**_case(case), "problem": case.reason, "batch": case.batch}
     timing = case.timing
     if timing is None:
         return row
+    row["p50_per_image_ms"] = timing.wall.p50 / case.batch / 1e6
     row |= {f"{name}_ms": value for name, value in timing.wall.as_ms().items()}
     if timing.interval:
         row["interval_low_ms"] = timing.interval.low / 1e6

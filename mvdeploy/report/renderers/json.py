@@ -111,6 +111,8 @@ def _case(case: CaseView) -> dict[str, Any]:
         "precision": case.precision or None,
         "emulated": case.case.emulated or None,
         "device": case.device.profile.name,
+        "batch": case.batch,
+        "p50_per_image_ms": None if case.per_image_ns is None else case.per_image_ns / 1e6,
         "sha256": artifact.sha256 if artifact else None,
         "parameters": artifact.parameters if artifact else None,
         "macs": artifact.macs if artifact else None,

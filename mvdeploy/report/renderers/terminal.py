@@ -15,7 +15,7 @@ from mvdeploy.report import first_run as first_run_prose
 from mvdeploy.report import prose, sustained
 from mvdeploy.report import stages as stages_prose
 from mvdeploy.report.tables import breakdown, first_run, rankings, stages
-from mvdeploy.report.tables.latency import tail
+from mvdeploy.report.tables.latency import per_image_cell, per_image_column, tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
 from mvdeploy.report.wording import grouped
 from mvdeploy.text_format import NONE, harmless, megabytes, milliseconds, percent
@@ -125,7 +125,7 @@ def _parts(view: View, width: int) -> Iterator[Table]:
 
 
 def _latency(view: View) -> Table:
-    numbers = ("p50", "p90", "p99", "±", "load", "first", "peak MB")
+    numbers = ("p50", *per_image_column(view), "p90", "p99", "±", "load", "first", "peak MB")
     return Table(
         "Latency, ms (wall time, measured; ± is the 95 % interval within this run)",
         (text("Case"), *device_column(view), *map(Column, numbers), text("verdict")),
@@ -136,11 +136,12 @@ def _latency(view: View) -> Table:
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     head, timing = (tagged(view, case), *device_cell(view, case)), case.timing
     if timing is None:
-        return (*head, *[NONE] * 8)
+        return (*head, *[NONE] * (8 + len(per_image_column(view))))
     wall, interval = timing.wall, timing.interval
     return (
         *head,
         milliseconds(wall.p50),
+        *per_image_cell(view, case),
         *(tail(wall, name) for name in ("p90", "p99")),
         percent(interval.half_width_relative, 2) if interval else NONE,
         milliseconds(timing.load_ns or None),

@@ -23,7 +23,8 @@ from mvdeploy.text_format import NONE, megabytes, milliseconds, percent
 
 def latency(view: View) -> Table:
     """Show every case with its latency, or with the reason why there is none."""
-    numbers = ("p50", "p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
+    tails = ("p90", "p95", "p99", "95 % interval within this run", "±", "load", "first")
+    numbers = ("p50", *per_image_column(view), *tails)
     columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
         latency_title(view),
@@ -41,11 +42,12 @@ def latency(view: View) -> Table:
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
     head = (tagged(view, case), *device_cell(view, case), case.case.engine or NONE)
     if case.timing is None:
-        return (*head, *[NONE] * 10)
+        return (*head, *[NONE] * (10 + len(per_image_column(view))))
     wall, interval = case.timing.wall, case.timing.interval
     return (
         *head,
         milliseconds(wall.p50),
+        *per_image_cell(view, case),
         *(tail(wall, name) for name in ("p90", "p95", "p99")),
         f"{milliseconds(interval.low)}–{milliseconds(interval.high)}" if interval else NONE,
         percent(interval.half_width_relative, 2) if interval else NONE,
@@ -54,6 +56,16 @@ def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
         megabytes(case.timing.peak_memory_bytes),
         case.verdict.grade if case.verdict else "in turns only",
     )
+
+
+def per_image_column(view: View) -> tuple[str, ...]:
+    """Return the title of the column with latencies per image, where a case has several images."""
+    return ("p50 per image",) if any(case.batch > 1 for case in view.cases) else ()
+
+
+def per_image_cell(view: View, case: CaseView) -> tuple[str, ...]:
+    """Return what stands in `per_image_column`."""
+    return (milliseconds(case.per_image_ns),) if per_image_column(view) else ()
 
 
 def tail(wall: LatencySummary, name: str) -> str:

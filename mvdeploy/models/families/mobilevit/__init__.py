@@ -133,7 +133,7 @@ def _attention(spec: ModelSpec) -> str:
     return dict(spec.arguments).get(ATTENTION, ATTENTIONS[0])
 
 
-def _tokens(spec: ModelSpec) -> tuple[int, ...]:
+def tokens(spec: ModelSpec) -> tuple[int, ...]:
     """Return how many patches each stage has: tokens that attend to one another."""
     maps = [tuple(-(-side // stride) for side in spec.image_size) for stride in _strides(spec)]
     return tuple(
@@ -289,18 +289,18 @@ def build(spec: ModelSpec) -> nn.Module:
     from mvdeploy.models.families.mobilevit.network import Encoder, MobileViT
 
     variant = _variant(spec)
-    attention, tokens = _attention(spec), _tokens(spec)
+    attention, numbers = _attention(spec), tokens(spec)
     if spec.task == "classify":
-        return MobileViT(variant, spec.patches, spec.num_classes, attention, tokens)
+        return MobileViT(variant, spec.patches, spec.num_classes, attention, numbers)
     fine, coarse = variant.channels[-2:]
     if spec.task == "detect":
         from mvdeploy.models.heads.ssdlite import Detector
 
-        encoder = Encoder(variant, spec.patches, PATCH_STRIDES[-1], attention, tokens)
+        encoder = Encoder(variant, spec.patches, PATCH_STRIDES[-1], attention, numbers)
         return Detector(encoder, (fine, coarse), spec.num_classes)
     from mvdeploy.models.heads.deeplabv3 import Segmenter
 
-    encoder = Encoder(variant, spec.patches, SEGMENTED_STRIDE, attention, tokens)
+    encoder = Encoder(variant, spec.patches, SEGMENTED_STRIDE, attention, numbers)
     return Segmenter(encoder, coarse, spec.num_classes)
 
 

@@ -1,0 +1,174 @@
+"""Many networks in blocks that fit into memory, each block a saved run, in a folder of their own.
+
+A network is the reference: it is the first in every block, so that all that is measured can be held
+against it. Blocks that are complete are kept, and what asks for the same again goes on behind them.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, TypeVar
+
+import mvdeploy
+from mvdeploy.errors import DeviceUnavailable
+from mvdeploy.files import writing
+from mvdeploy.pipeline import bench, calibration, memory, ways
+from mvdeploy.pipeline.bench import OnStep, Request
+from mvdeploy.pipeline.report import RUNS
+from mvdeploy.records import codec
+from mvdeploy.records.run import load_run
+
+T = TypeVar("T")
+
+TOGETHER = 6
+"""Networks of a block at most: each round of turns has all of them."""
+
+_BYTES_PER_PARAMETER, _BYTES_PER_CASE = 40, 200_000_000
+"""What a network takes while its block is prepared and measured, here and in the runner: weights in
+both precisions that it is verified in, an export, an engine's own copies; activations."""
+
+_SHARE = 0.6
+"""Of the free memory that a block may take."""
+
+
+def size(parameters: float, ways: int) -> int:
+    """Return the bytes that a network takes, in so many ways.
+
+    Args:
+        parameters: millions, about.
+        ways: in which it is measured.
+    """
+    return int(parameters * 1e6 * _BYTES_PER_PARAMETER + _BYTES_PER_CASE) * ways
+
+
+def divide(
+    waiting: Sequence[str],
+    reference: str,
+    sizes: Mapping[str, int],
+    room: int | None = None,
+    together: int = TOGETHER,
+) -> list[tuple[str, ...]]:
+    """Divide what is still to be measured; the reference comes first in each block.
+
+    Args:
+        waiting: names, in order; the reference is among them while it has not been measured.
+        reference: name of what is in every block.
+        sizes: bytes, by name.
+        room: bytes that a block may take; None for a share of what is free.
+        together: names of a block at most.
+    """
+    room = int(memory.available() * _SHARE) if room is None else room
+    divided: list[tuple[str, ...]] = []
+    block, taken = [reference], sizes[reference]
+    for name in (name for name in waiting if name != reference):
+        if len(block) > 1 and (len(block) == together or taken + sizes[name] > room):
+            divided.append(tuple(block))
+            block, taken = [reference], sizes[reference]
+        block.append(name)
+        taken += sizes[name]
+    if len(block) > 1 or reference in waiting:
+        divided.append(tuple(block))
+    return divided
+
+
+def measured(folder: Path, runs: Sequence[str]) -> set[str]:
+    """Return the slugs of the cases that are done: not those whose device was gone.
+
+    Args:
+        folder: of all blocks.
+        runs: names of those that are complete.
+    """
+    done: set[str] = set()
+    for name in runs:
+        run = load_run(folder / RUNS / name)
+        gone = DeviceUnavailable.exit_code
+        done |= {c.slug for c in run.cases if not (c.failure and c.failure.exit_code == gone)}
+    return done
+
+
+def run(requests: Mapping[str, Request], keep: Callable[[str], None], on_step: OnStep) -> None:
+    """Measure blocks.
+
+    Args:
+        requests: what is measured in each, by what is announced of it.
+        keep: is told the name of each run that is complete.
+        on_step: is told what begins.
+
+    Raises:
+        UsageError: see `bench.run`.
+        NotWritten: the disk is full; what was measured before is saved.
+        DeviceUnavailable: the device does not answer any more; what was measured before is saved.
+    """
+    for number, (names, request) in enumerate(requests.items(), 1):
+        on_step(f"block {number} of {len(requests)}: {names}")
+        store = bench.run(request, on_step)
+        keep(store.folder.name)
+        for failure in (case.failure for case in store.cases if case.failure):
+            if failure.exit_code == DeviceUnavailable.exit_code:
+                raise DeviceUnavailable(
+                    failure.message, f"{failure.remedy} The same command goes on from here."
+                )
+
+
+def conditions(request: Request, seed: int) -> dict[str, str]:
+    """Return what decides the numbers, in words that are the same for the same."""
+    plan = request.plan
+    found, _ = ways.of_networks(request.choice)
+    return {
+        "mvdeploy": mvdeploy.__version__,
+        "device": request.device.name,
+        "address": request.device.address,
+        "formats": ", ".join(dict.fromkeys(way.format for way in found)),
+        **({"engines": ", ".join(way.engine for way in found)} if request.engines else {}),
+        "precisions": ", ".join(p or "usual" for p in request.precisions),
+        **({"programs": "for any engine"} if request.portable else {}),
+        "engine options": ", ".join(f"{k}={v}" for k, v in sorted(request.engine_options.items())),
+        "left out": ", ".join(request.left_out),
+        "photograph": str(request.photograph or ""),
+        "seed of the weights": str(seed),
+        **({"calibration": str(request.wish)} if request.wish != calibration.DEFAULT else {}),
+        **({"kept in float": ", ".join(request.keep_float)} if request.keep_float else {}),
+        "plan": codec.dumps(plan),
+    }
+
+
+def place(folder: Path, file: str, earlier: Callable[[Path], T | None]) -> tuple[Path, T | None]:
+    """Return the folder to go on in with what is known of it, or one that is free.
+
+    Args:
+        folder: the first that is looked at; others have a number behind.
+        file: that says what a folder is of.
+        earlier: reads a folder; None where it is of something else.
+    """
+    for candidate in _candidates(folder):
+        if not candidate.exists():
+            return candidate, None
+        found = earlier(candidate) if (candidate / file).is_file() else None
+        if found is not None:
+            return candidate, found
+    raise AssertionError  # there is always a next one
+
+
+def _candidates(folder: Path) -> Iterator[Path]:
+    yield folder
+    yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
+
+
+def save(record: Any, path: Path) -> None:
+    """Write what is known, in a folder that is made for it."""
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise writing.refused(error, path.parent, "Give another place with -o.") from error
+    codec.save(record, path)
+
+
+def remove_unless_begun(path: Path) -> None:
+    """Remove what `save` wrote, where no block was begun: nothing is left behind."""
+    if not (path.parent / RUNS).exists():
+        with contextlib.suppress(OSError):
+            path.unlink()
+            path.parent.rmdir()
