@@ -6,7 +6,7 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvdeploy import attribute, report
+from mvdeploy import attribute, engines, report
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
@@ -24,7 +24,8 @@ def view(folder: Path) -> View:
         UsageError: the folder holds no run.
     """
     saved = load_run(folder)
-    return view_of(saved, breakdowns(saved))
+    titles = {name: engines.title(name) for name in engines.names()}
+    return view_of(saved, breakdowns(saved), titles)
 
 
 def render(

@@ -43,6 +43,9 @@ def test_formats_are_written_by_name(folder: Path) -> None:
     printed = CliRunner().invoke(command, [str(folder), "--json"], catch_exceptions=False)
     assert printed.output == (folder / "report.json").read_text()
     assert "is 1.13× as fast as" in (folder / "report.txt").read_text()
+    text = (folder / "report.txt").read_text()
+    assert "A: mobilevit_xxs 2,2,2 ONNX Runtime: no breakdown." in text
+    assert "onnx/" not in text
     assert not (folder / "report.html").exists()
 
 

@@ -15,7 +15,7 @@ from mvdeploy.report import prose
 from mvdeploy.report.tables import breakdown, rankings
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
-from mvdeploy.report.wording import grouped
+from mvdeploy.report.wording import apart, grouped
 from mvdeploy.text_format import NONE, harmless, megabytes, milliseconds, percent
 
 if TYPE_CHECKING:
@@ -227,7 +227,8 @@ def _findings(view: View) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    for group in grouped(view.findings, view.cases):
+    groups, usual = apart(grouped(view.findings, view.cases), view.cases)
+    for group in groups:
         yield ""
         yield Text(f"{group.level}: {group.code}", style=_STYLES[group.level])
         for subject, sentence in group.lines:
@@ -235,3 +236,6 @@ def _findings(view: View) -> Iterator[RenderableType]:
             yield Padding(Text(line), (0, 0, 0, 2))
         if group.remedy:
             yield Padding(Text(group.remedy, style="italic"), (0, 0, 0, 2))
+    if usual:
+        yield ""
+        yield Text(usual, style=_STYLES[Level.NOTE])
