@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, engines, report
+from mvdeploy.analysis.several import SeveralView, several_view_of
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
@@ -47,6 +48,32 @@ def render(
             be written to.
     """
     return report.write(view(folder), place or folder, formats, cases)
+
+
+def several_view(folders: Sequence[Path]) -> SeveralView:
+    """Read several runs and put them side by side.
+
+    Raises:
+        UsageError: a folder holds no run, or two of them hold the same one.
+    """
+    return several_view_of([view(folder) for folder in folders])
+
+
+def render_several(
+    folders: Sequence[Path], place: Path, formats: Sequence[str] | None = None
+) -> tuple[Path, ...]:
+    """Write one page of several saved runs.
+
+    Args:
+        folders: of the runs; the first one is what the others are held against.
+        place: where to.
+        formats: names of renderers; None for those that are written without being asked for.
+
+    Raises:
+        UsageError: a folder holds no run, two hold the same one, a format does not exist or shows
+            one run only, or the place cannot be written to.
+    """
+    return report.write_several(several_view(folders), place, formats)
 
 
 def study_view(folder: Path) -> StudyView:

@@ -11,8 +11,10 @@ from typing import Any
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.ratios import ComparisonView
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
+from mvdeploy.report.several import values
 from mvdeploy.text_format import clean
 
 EXTENSION = "csv"
@@ -34,6 +36,14 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
         "samples": (_SAMPLES, _samples(view)),
     }
     return tuple(_write(folder / f"{name}.csv", *table) for name, table in tables.items())
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``latency.csv`` and ``shares.csv`` of several runs."""
+    return (
+        _write(folder / "latency.csv", values.LATENCIES, values.latencies(view)),
+        _write(folder / "shares.csv", values.SHARES, values.shares(view)),
+    )
 
 
 _CASE = ("case", "label", "format", "engine")

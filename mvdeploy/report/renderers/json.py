@@ -11,10 +11,12 @@ from mvdeploy.analysis.breakdown_view import BreakdownView, Part
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose
+from mvdeploy.report.several import values
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.paired import METHOD as RATIO_METHOD
 from mvdeploy.stats.paired import SESSIONS_METHOD, RatioEstimate
@@ -31,6 +33,13 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.json``."""
     path = folder / "report.json"
     writing.text(path, text(view) + "\n")
+    return (path,)
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.json`` of several runs."""
+    path = folder / "report.json"
+    writing.text(path, values.json_text(view) + "\n")
     return (path,)
 
 

@@ -8,10 +8,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
 from mvdeploy.report import prose
+from mvdeploy.report import several as pages
+from mvdeploy.report.document import Paragraphs
 from mvdeploy.report.tables import breakdown, rankings
 from mvdeploy.report.tables.latency import tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
@@ -48,6 +51,27 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
 
     printed = io.StringIO()
     show(view, Console(file=printed, width=_FILE_WIDTH))
+    path = folder / "report.txt"
+    lines = (line.rstrip() for line in printed.getvalue().splitlines())
+    writing.text(path, harmless("\n".join(lines)) + "\n")
+    return (path,)
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.txt`` of several runs: what is said of them, and their tables."""
+    from rich.console import Console
+    from rich.text import Text
+
+    printed = io.StringIO()
+    console = Console(file=printed, width=_FILE_WIDTH)
+    for section in pages.sections(view):
+        for block in section.blocks:
+            if isinstance(block, Table):
+                console.print(fitting(block, _FILE_WIDTH), highlight=False)
+            elif isinstance(block, Paragraphs):
+                for line in block.texts:
+                    console.print(Text(line), highlight=False)
+            console.print()
     path = folder / "report.txt"
     lines = (line.rstrip() for line in printed.getvalue().splitlines())
     writing.text(path, harmless("\n".join(lines)) + "\n")
