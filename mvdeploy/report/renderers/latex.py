@@ -112,7 +112,7 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     where = join([_device(device) for device in view.devices])
     threads = join([str(number) for number in view.threads])
     conditions = (
-        f"{where}, {threads} inference thread{'' if view.threads == (1,) else 's'}; mvdeploy "
+        f"On {where}, {threads} inference thread{'' if view.threads == (1,) else 's'}; mvdeploy "
         f"{view.run.mvdeploy}, {view.run.created[:10]}"
     )
     return _write(document.title(view), document.sections(view), conditions, folder)
@@ -187,7 +187,7 @@ def _letter(letter: str) -> str:
         return _SIGNS[letter]
     if " " <= letter <= "~":
         return letter
-    base, *marks = unicodedata.normalize("NFD", letter)
+    base, *marks = list(unicodedata.normalize("NFD", letter))
     if len(marks) == 1 and marks[0] in _ACCENTS and base.isascii():
         dotless = {"i": r"\i", "j": r"\j"}.get(base, base)
         return f"{{\\{_ACCENTS[marks[0]]}{{{dotless}}}}}"

@@ -90,14 +90,14 @@ def problems(view: SeveralView) -> tuple[str, ...]:
         for problem in _problems(cell):
             together.setdefault((place.name, problem), []).append(row.name)
     said = []
-    for (place, problem), names in together.items():
-        of_all = sum(p.name == place for _, p, _ in view.cells()) == len(names)
+    for (where, problem), names in together.items():
+        of_all = sum(place.name == where for _, place, _ in view.cells()) == len(names)
         if of_all and len(names) > 1:
-            which = f"All cases on {place}"
+            which = f"All cases on {where}"
         elif len(names) > _NAMED:
-            which = f"{len(names)} cases on {place}"
+            which = f"{len(names)} cases on {where}"
         else:
-            which = f"{join(names)} on {place}"
+            which = f"{join(names)} on {where}"
         said.append(clean(f"{which}: {problem}"))
     return tuple(said)
 
