@@ -22,6 +22,7 @@ from mvdeploy.text_format import clean, count, elide, milliseconds, percent
 
 if TYPE_CHECKING:
     from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.text import Text
 
     from mvdeploy.records import Measurement
 
@@ -125,7 +126,8 @@ class Board:
         from rich.text import Text
 
         width = max(1, options.max_width - 1)
-        yield self._head(width, plain=not options.encoding.startswith("utf"))
+        coloured = console.color_system is not None and not console.no_color
+        yield self._head(width, options.encoding.startswith("utf"), coloured)
         medians = list(self._medians.items())[-_SHOWN:]
         widest = max((len(clean(slug)) for slug, _ in medians), default=0)
         for slug, said in medians:
@@ -136,7 +138,7 @@ class Board:
             line.truncate(width)
             yield line
 
-    def _head(self, width: int, plain: bool) -> object:
+    def _head(self, width: int, unicode: bool, coloured: bool) -> Text:
         from rich.text import Text
 
         now = self._clock()
@@ -152,10 +154,12 @@ class Board:
         line = Text(elide(self._text, room), style="bold")
         if bar and total:
             filled = round(bar * done / total)
-            sign = "-" if plain else "━"
+            sign = "━" if unicode else "-"
             line.append(" ")
             line.append(sign * filled, style="green")
-            line.append((" " if plain else sign) * (bar - filled), style="bright_black")
+            line.append(
+                (sign if coloured and unicode else " ") * (bar - filled), style="bright_black"
+            )
         line.append(tail)
         line.truncate(width)
         return line

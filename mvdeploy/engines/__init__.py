@@ -241,7 +241,9 @@ def get(name: str) -> Engine:
 
 
 def title(name: str) -> str:
-    """Return what reports call an engine."""
+    """Return what reports call an engine; one that is not known here, by its name."""
+    if name not in names():
+        return name
     said: str = getattr(get(name), "TITLE", name)
     return said
 

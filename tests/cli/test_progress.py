@@ -113,6 +113,7 @@ def test_without_colours() -> None:
     text, _, terminal = shown(80, NO_COLOR="1")
     codes = {code for found in re.findall(r"\x1b\[([\d;]*)m", text) for code in found.split(";")}
     assert codes <= {"", "0", "1", "2"}  # bold and faint are no colours
+    assert re.search(r"session 3 ━{10} {10} 4/6 ", MOVES.sub("", text))
     assert not "".join(terminal.rows).strip()
 
 
