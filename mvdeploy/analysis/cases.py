@@ -64,8 +64,9 @@ class CaseView:
     Attributes:
         key: ``A``, ``B`` … in the order of the run; the case's name where space is short.
         name: its label, with as much added as tells it from the others.
-        title: label, format and engine, the precision unless it is fp32, and the device if the run
-            has several.
+        title: label and engine, the precision unless it is fp32, and the device if the run has
+            several.
+        engine: what it ran on, as reports call it; empty when that is not known.
         case: the record; empty but for the slug when the run ended before the case's turn.
         device: where it ran.
         timing: None without samples.
@@ -78,6 +79,7 @@ class CaseView:
     key: str
     name: str
     title: str
+    engine: str
     case: Case
     device: Device
     timing: Timing | None
@@ -119,7 +121,10 @@ class CaseView:
 
 
 def case_views(
-    saved: SavedRun, breakdowns: Mapping[str, Breakdown], categories: Mapping[str, str]
+    saved: SavedRun,
+    breakdowns: Mapping[str, Breakdown],
+    categories: Mapping[str, str],
+    engine_titles: Mapping[str, str] | None = None,
 ) -> tuple[CaseView, ...]:
     """Derive every case, also those that the run did not come to.
 
@@ -127,10 +132,14 @@ def case_views(
         saved: the run.
         breakdowns: where the latency goes, by slug of the case.
         categories: of the run with their titles, in the order of reports.
+        engine_titles: what engines are called, by name; others go by their names.
     """
     known = {case.slug: case for case in saved.cases}
     slugs = dict.fromkeys((*saved.run.cases, *known))
     cases = [known.get(slug) or Case(slug, label=slug, engine="") for slug in slugs]
+    titles = engine_titles or {}
+    called = [clean(titles.get(case.engine, case.engine)) for case in cases]
+    engines = _engines(cases, called)
     places = [f"on {saved.device_of(case).profile.title}" for case in cases]
     divided = {
         slug: breakdown_view_of(breakdown, categories) for slug, breakdown in breakdowns.items()
@@ -138,7 +147,12 @@ def case_views(
     return tuple(
         _case_view(case, names, saved, divided.get(case.slug))
         for case, *names in zip(
-            cases, _keys(), _names(cases, places), _titles(cases, places), strict=False
+            cases,
+            _keys(),
+            told_apart(cases, engines, places),
+            _titles(cases, engines, places),
+            called,
+            strict=False,
         )
     )
 
@@ -162,7 +176,7 @@ def cpu_complete(case: Case) -> bool:
 def _case_view(
     case: Case, names: Sequence[str], saved: SavedRun, breakdown: BreakdownView | None
 ) -> CaseView:
-    key, name, title = names
+    key, name, title, engine = names
     measurement, plan = case.measurement, saved.run.plan
     timing = _timing(case, measurement, saved.turns_of(case.slug), plan) if measurement else None
     reason, remedy = ("", "") if timing else _no_latency(case, reached=case in saved.cases)
@@ -170,6 +184,7 @@ def _case_view(
         key=key,
         name=name,
         title=title,
+        engine=engine,
         case=case,
         device=saved.device_of(case),
         timing=timing,
@@ -232,8 +247,17 @@ def _precision(case: Case) -> str:
     return case.precision or (case.artifact.precision if case.artifact else "")
 
 
-def _engine(case: Case) -> str:
-    return "/".join(filter(None, (_format(case), case.engine)))
+def _engines(cases: Sequence[Case], called: Sequence[str]) -> list[str]:
+    """Return the engines as labels have them: with the format where one engine has several."""
+    formats: dict[str, set[str]] = {}
+    for case in cases:
+        formats.setdefault(case.engine, set()).add(_format(case))
+    return [
+        " ".join(filter(None, (name, f"({_format(case)})" if _format(case) else "")))
+        if not name or len(formats[case.engine]) > 1
+        else name
+        for case, name in zip(cases, called, strict=True)
+    ]
 
 
 def _label(case: Case) -> str:
@@ -244,10 +268,16 @@ def _label(case: Case) -> str:
     return elide(case.label, _LONGEST) + (" (emulated)" if case.emulated else "")
 
 
-def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
-    """Return the labels, with as little added as tells most cases apart; the same are numbered."""
+def told_apart(cases: Sequence[Case], engines: Sequence[str], places: Sequence[str]) -> list[str]:
+    """Return the labels, with as little added as tells most cases apart; the same are numbered.
+
+    Args:
+        cases: that are told apart.
+        engines: what that of each is called.
+        places: where each ran.
+    """
     added = (
-        [_engine(case) for case in cases],
+        engines,
         [_precision(case) for case in cases],
         [_threads(case) for case in cases],
         [case.size for case in cases],
@@ -265,7 +295,7 @@ def _names(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
     ]
 
 
-def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
+def _titles(cases: Sequence[Case], engines: Sequence[str], places: Sequence[str]) -> list[str]:
     several = len(set(places)) > 1
     return [
         clean(
@@ -273,14 +303,14 @@ def _titles(cases: Sequence[Case], places: Sequence[str]) -> list[str]:
                 (
                     _label(case),
                     case.size,
-                    _engine(case),
+                    engine,
                     _unusual(case),
                     _threads(case),
                     place if several else "",
                 )
             )
         )
-        for case, place in zip(cases, places, strict=True)
+        for case, engine, place in zip(cases, engines, places, strict=True)
     ]
 
 

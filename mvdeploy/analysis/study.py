@@ -140,13 +140,9 @@ class WayView:
 
     @property
     def title(self) -> str:
-        """Format, engine and precision."""
+        """Engine, or the format where nothing ran, and precision."""
         precision = "" if self.way.precision == "fp32" else self.way.precision
-        return " ".join(filter(None, ("/".join(filter(None, self._names)), precision)))
-
-    @property
-    def _names(self) -> tuple[str, str]:
-        return self.way.format, self.engine
+        return " ".join(filter(None, (self.engine or self.way.format, precision)))
 
 
 # Compared by identity, as the views that it is made of.
@@ -199,7 +195,7 @@ def _way_view(
         _entry(saved.study, row, slugs.get(row.name, ""), reference, runs)
         for row in saved.study.rows
     )
-    engines = dict.fromkeys(e.case.case.engine for e in entries if e.case)
+    engines = dict.fromkeys(e.case.engine for e in entries if e.case)
     compared = [s for s in saved.study.published if s.quantity != "parameters"]
     return WayView(
         way,

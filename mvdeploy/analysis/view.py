@@ -109,16 +109,21 @@ class View:
         return tuple(f for f in self.findings if case.name in f.subjects)
 
 
-def view_of(saved: SavedRun, breakdowns: Mapping[str, Breakdown]) -> View:
+def view_of(
+    saved: SavedRun,
+    breakdowns: Mapping[str, Breakdown],
+    engine_titles: Mapping[str, str] | None = None,
+) -> View:
     """Derive the view of a run.
 
     Args:
         saved: the run.
         breakdowns: where the latency goes, by slug of the case.
+        engine_titles: what engines are called, by name; others go by their names.
     """
     artifacts = [case.artifact for case in saved.cases if case.artifact]
     categories = category_titles(artifacts, breakdowns.values())
-    cases = case_views(saved, breakdowns, categories)
+    cases = case_views(saved, breakdowns, categories, engine_titles)
     by_slug = {case.slug: case for case in cases}
     comparisons = comparison_views(saved.comparisons, by_slug, saved.run.plan)
     energy = energy_view(saved.energy, cases, saved.comparisons) if saved.energy else None

@@ -3,6 +3,8 @@
 An engine is one file in this folder. It is light to import (the engine itself is imported when a
 session is opened) and has:
 
+``TITLE``
+    its name as its makers write it, for reports; an engine without it is called by its file's.
 ``FORMATS``
     the export formats it runs.
 ``PACKAGES``
@@ -236,6 +238,14 @@ def get(name: str) -> Engine:
         UsageError: there is no such engine.
     """
     return cast(Engine, plugins.load(__name__, name, "engine"))
+
+
+def title(name: str) -> str:
+    """Return what reports call an engine; one that is not known here, by its name."""
+    if name not in names():
+        return name
+    said: str = getattr(get(name), "TITLE", name)
+    return said
 
 
 def options(

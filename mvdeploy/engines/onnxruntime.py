@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "ONNX Runtime"
 FORMATS = ("onnx",)
 PACKAGES = ("onnxruntime",)
 RUNNERS = ("host", "native")

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "OpenVINO"
 FORMATS = ("onnx",)
 PACKAGES = ("openvino",)
 RUNNERS = ("host",)

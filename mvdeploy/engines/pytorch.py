@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "PyTorch"
 FORMATS = ("pytorch",)
 PACKAGES = ("torch",)
 RUNNERS = ("host",)

@@ -32,6 +32,7 @@ from mvdeploy.records import (
     FileInputs,
     Finding,
     Level,
+    Measurement,
     ModelSpec,
     Plan,
 )
@@ -40,6 +41,7 @@ from mvdeploy.timing.case import Entry, by_engine
 from mvdeploy.timing.measure import Listener, measure
 
 OnStep = Callable[[str], None]
+OnMeasurement = Callable[[str, Measurement], None]
 
 
 _FEW, _FEW_SESSIONS, _FEW_PROFILED = 40, 2, 5
@@ -180,6 +182,11 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 
     A case that fails is saved with its reason, and the others go on. When the device is lost, what
     has been measured is kept, and the cases that are not finished fail for that reason.
+
+    Args:
+        request: what is to be measured.
+        on_step: is told of every step; where it has a method ``measured``, that is told of a case's
+            measurement whenever it has new samples.
 
     Raises:
         UsageError: the input cannot be used, or there is not enough memory for so many iterations;
@@ -358,8 +365,9 @@ def _measure(
     """Measure the cases, engines in turns; return how the device went, if it did."""
     store = preparation.store
     judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
+    measured = _heard(store.measured, on_step)
     listener = Listener(
-        store.measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
+        measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
     )
     try:
         groups = by_engine(entries) if plan.anchor else ()
@@ -368,6 +376,19 @@ def _measure(
     except DeviceUnavailable as error:
         return error
     return None
+
+
+def _heard(save: OnMeasurement, on_step: OnStep) -> OnMeasurement:
+    """Return what saves new samples, and shows them to who hears of steps, if that takes them."""
+    show: OnMeasurement | None = getattr(on_step, "measured", None)
+    if show is None:
+        return save
+
+    def save_and_show(slug: str, measurement: Measurement) -> None:
+        save(slug, measurement)
+        show(slug, measurement)
+
+    return save_and_show
 
 
 def _keep_finished(

@@ -6,7 +6,8 @@ import statistics
 from collections.abc import Sequence
 from pathlib import Path
 
-from mvdeploy import attribute, report
+from mvdeploy import attribute, engines, report
+from mvdeploy.analysis.several import SeveralView, several_view_of
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.sweep import SweepView, sweep_view_of
 from mvdeploy.analysis.view import View, view_of
@@ -26,7 +27,8 @@ def view(folder: Path) -> View:
         UsageError: the folder holds no run.
     """
     saved = load_run(folder)
-    return view_of(saved, breakdowns(saved))
+    titles = {name: engines.title(name) for name in engines.names()}
+    return view_of(saved, breakdowns(saved), titles)
 
 
 def render(
@@ -54,6 +56,32 @@ def render(
         ['report.json']
     """
     return report.write(view(folder), place or folder, formats, cases)
+
+
+def several_view(folders: Sequence[Path]) -> SeveralView:
+    """Read several runs and put them side by side.
+
+    Raises:
+        UsageError: a folder holds no run, or two of them hold the same one.
+    """
+    return several_view_of([view(folder) for folder in folders])
+
+
+def render_several(
+    folders: Sequence[Path], place: Path, formats: Sequence[str] | None = None
+) -> tuple[Path, ...]:
+    """Write one page of several saved runs.
+
+    Args:
+        folders: of the runs; the first one is what the others are held against.
+        place: where to.
+        formats: names of renderers; None for those that are written without being asked for.
+
+    Raises:
+        UsageError: a folder holds no run, two hold the same one, a format does not exist or shows
+            one run only, or the place cannot be written to.
+    """
+    return report.write_several(several_view(folders), place, formats)
 
 
 def study_view(folder: Path) -> StudyView:

@@ -6,6 +6,7 @@
 `wording`          findings in words, each with a remedy; numbers in sentences
 `tables`           its tables, as text
 `figures`          its pictures
+`several`          the page of several runs: its sentences, tables and values
 `timelines`        what formats that draw an inference have in common
 `renderers`        one file for each format; the folder is the list
 =================  ================================================================
@@ -23,6 +24,7 @@ from types import ModuleType
 
 from mvdeploy import plugins
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
 from mvdeploy.files.writing import NotWritten
@@ -79,6 +81,46 @@ def write(
     except NotWritten as error:
         raise NotWritten(
             error.message, "Give another place: 'mvdeploy report RUN -o DIR'."
+        ) from error
+    return tuple(dict.fromkeys(paths))
+
+
+def write_several(
+    view: SeveralView, folder: Path, formats: Sequence[str] | None = None
+) -> tuple[Path, ...]:
+    """Write the page of several runs.
+
+    Args:
+        view: the runs.
+        folder: where the files go; made when it is missing.
+        formats: names of renderers; None for those that are written without being asked for.
+
+    Returns:
+        The files, each once.
+
+    Raises:
+        UsageError: there is no such format, or it shows one run only; nothing is written then.
+        NotWritten: the folder cannot be written to.
+    """
+    names = (
+        [name for name, one in available().items() if one.DEFAULT] if formats is None else formats
+    )
+    chosen = {name: renderer(name) for name in names}
+    for name, module in chosen.items():
+        if not hasattr(module, "several"):
+            if formats is None:
+                continue
+            can = [one for one, module in available().items() if hasattr(module, "several")]
+            raise UsageError(
+                f"The format {name} shows one run.",
+                f"Give one run, or a format that shows several: {', '.join(can)}.",
+            )
+    writers = [module.several for module in chosen.values() if hasattr(module, "several")]
+    try:
+        paths = [path for write_page in writers for path in write_page(view, folder)]
+    except NotWritten as error:
+        raise NotWritten(
+            error.message, "Give another place: 'mvdeploy report RUN RUN -o DIR'."
         ) from error
     return tuple(dict.fromkeys(paths))
 

@@ -66,7 +66,7 @@ def summary(view: View) -> tuple[str, ...]:
 def _setting(view: View) -> str:
     where = join([_device(device) for device in view.devices])
     measured = view.measured or tuple(found.case for found in view.sustained)
-    engines = dict.fromkeys(clean(case.case.engine) for case in measured)
+    engines = dict.fromkeys(case.engine for case in measured)
     engine = f" with {join(list(engines))}" if engines else ""
     done = f"{len(measured)} of {count(len(view.cases), 'case')}"
     if len(measured) == len(view.cases):
@@ -120,7 +120,7 @@ def _key(case: CaseView) -> str:
 
 
 def _engine(case: CaseView) -> str:
-    return f"{clean(case.case.engine)} ({case.key})"
+    return f"{case.engine} ({case.key})"
 
 
 def comparison(compared: ComparisonView, naming: Naming = _name) -> str:
@@ -331,7 +331,7 @@ def _engines(pair: EngineDifference) -> str:
         for verb, modules in (("loses", pair.losses), ("gains", pair.gains))
         if modules
     ]
-    return f"{b.case.engine} against {a.case.engine} on {pair.network}: {join(changes)}."
+    return f"{b.engine} against {a.engine} on {pair.network}: {join(changes)}."
 
 
 def _change(module: ModuleDifference) -> str:

@@ -57,7 +57,7 @@ def write(view: View, folder: Path, ending: str, draw: Draw) -> tuple[Path, ...]
 
 def title(view: View, case: CaseView) -> str:
     """Return what a timeline is called: the case, and what ran it."""
-    return f"{tagged(view, case)} ({clean(case.case.engine) or 'engine not known'})"
+    return f"{tagged(view, case)} ({case.engine or 'engine not known'})"
 
 
 def thread(track: Track, number: int) -> str:

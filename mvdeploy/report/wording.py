@@ -521,6 +521,16 @@ _IF_KNOWN = {
 """A second sentence, for findings that have its figures as well."""
 
 
+_BRIEF = {
+    "random_weights": "random weights",
+    "fused_across_modules": "operators fused across modules",
+    "unplaced_operators": "operators that could not be placed in a module",
+    "categories_by_table": "categories from tables of names",
+    "unchecked": "signs of trouble that the device does not tell",
+}
+"""Notes that every run of a network has again, in a few words."""
+
+
 @functools.cache
 def _words() -> Mapping[str, tuple[str, str]]:
     """Return the words for every code: those here, and those of the engines for their own."""
@@ -628,6 +638,32 @@ def grouped(
         FindingGroup(level, code, tuple(lines), remedy)
         for (level, code, remedy), lines in together.items()
     )
+
+
+def apart(
+    groups: Iterable[FindingGroup], cases: Sequence[CaseView]
+) -> tuple[tuple[FindingGroup, ...], str]:
+    """Take the notes out that every run of a network has again.
+
+    Args:
+        groups: findings of a run.
+        cases: of that run.
+
+    Returns:
+        The other findings, and a line that names those; empty without any.
+    """
+    others, said = [], []
+    everyone = called([case.name for case in cases], cases)
+    for group in groups:
+        words = _BRIEF.get(group.code) if group.level is Level.NOTE else None
+        if words is None:
+            others.append(group)
+            continue
+        subjects = list(dict.fromkeys(subject for subject, _ in group.lines if subject))
+        of_all = not subjects or len(cases) == len(subjects) or subjects == [everyone]
+        said.append(words if of_all else f"{words} ({', '.join(subjects)})")
+    line = f"Noted as usual, the report says more: {'; '.join(said)}." if said else ""
+    return tuple(others), line
 
 
 def called(subjects: Sequence[str], cases: Sequence[CaseView]) -> str:

@@ -26,8 +26,8 @@ def test_names_hold_what_tells_cases_apart_and_no_more(fleet: View) -> None:
     assert [case.name for case in fleet.cases] == [
         f"detector 2,2,2 {precision} {place}" for precision in ("fp32", "fp16") for place in PLACES
     ]
-    assert fleet.cases[0].title == "detector 2,2,2 onnx/onnxruntime on This machine"
-    assert fleet.cases[3].title == "detector 2,2,2 onnx/onnxruntime fp16 on A phone"
+    assert fleet.cases[0].title == "detector 2,2,2 onnxruntime on This machine"
+    assert fleet.cases[3].title == "detector 2,2,2 onnxruntime fp16 on A phone"
 
 
 @pytest.mark.parametrize(

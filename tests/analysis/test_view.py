@@ -146,7 +146,32 @@ def test_names_tell_cases_apart(two: Any, view_for: Any) -> None:
     )
     saved = dataclasses.replace(two.saved, cases=same)
     names = [c.name for c in view_for(dataclasses.replace(two, saved=saved)).cases]
-    assert names == ["mobilevit_xxs 2,2,2 onnx/onnxruntime", "mobilevit_xxs 2,2,2 onnx/other"]
+    assert names == ["mobilevit_xxs 2,2,2 onnxruntime", "mobilevit_xxs 2,2,2 other"]
+
+
+def test_an_engine_is_called_by_its_title_and_once(two: Any) -> None:
+    """The format is said where one engine has several in the run."""
+    a, b = (
+        dataclasses.replace(case, label="net", format=f, engine="onnxruntime")
+        for case, f in zip(two.saved.cases, ("onnx", "onnx"), strict=True)
+    )
+    titles = {"onnxruntime": "ONNX Runtime"}
+
+    def names(*cases: Any) -> list[tuple[str, str]]:
+        saved = dataclasses.replace(two.saved, cases=cases, comparisons=())
+        view = view_of(saved, {}, titles)
+        assert {case.label for case in view.cases} == {"net"}
+        return [(case.name, case.title) for case in view.cases]
+
+    other = dataclasses.replace(b, engine="openvino")
+    assert names(a, other) == [
+        ("net ONNX Runtime", "net ONNX Runtime"),
+        ("net openvino", "net openvino"),
+    ]
+    assert names(a, dataclasses.replace(b, format="ort")) == [
+        ("net ONNX Runtime (onnx)",) * 2,
+        ("net ONNX Runtime (ort)",) * 2,
+    ]
 
 
 def test_derived_findings(trouble: Any, view_for: Any) -> None:

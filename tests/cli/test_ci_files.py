@@ -1,4 +1,4 @@
-"""The commands of docs/reports.md: timelines, and what a CI shows."""
+"""Commands of docs/reports.md: timelines, and what a CI shows."""
 
 from __future__ import annotations
 

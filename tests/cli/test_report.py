@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import types
 from pathlib import Path
@@ -20,7 +21,8 @@ from mvdeploy.pipeline import report as pipeline_report
 from mvdeploy.records import ModelSpec
 from mvdeploy.records.run import load_run, save_case, save_comparisons, save_run
 from mvdeploy.report import figures
-from tests.saved_runs import two_cases
+from tests.saved_runs import measurement, phone, two_cases
+from tests.warm import Server
 
 
 @pytest.fixture
@@ -43,6 +45,9 @@ def test_formats_are_written_by_name(folder: Path) -> None:
     printed = CliRunner().invoke(command, [str(folder), "--json"], catch_exceptions=False)
     assert printed.output == (folder / "report.json").read_text()
     assert "is 1.13× as fast as" in (folder / "report.txt").read_text()
+    text = (folder / "report.txt").read_text()
+    assert "A: mobilevit_xxs 2,2,2 ONNX Runtime: no breakdown." in text
+    assert "onnx/" not in text
     assert not (folder / "report.html").exists()
 
 
@@ -104,3 +109,73 @@ def test_some_cases_only_are_for_formats_that_have_a_file_of_each(folder: Path) 
     study = Path(__file__).parents[2] / "reports" / "table6-host"
     with pytest.raises(UsageError, match="is a study, which has no timelines"):
         CliRunner().invoke(command, [str(study), "--case", "A"], catch_exceptions=False)
+
+
+@pytest.fixture
+def runs(tmp_path: Path) -> tuple[str, str]:
+    """Two saved runs of the same cases, on this machine and on a phone."""
+    here = two_cases().saved
+    on_phone = dataclasses.replace(phone(), emulated=False)
+    there = dataclasses.replace(
+        here,
+        run=dataclasses.replace(here.run, name="phone", device=on_phone),
+        cases=tuple(
+            dataclasses.replace(case, measurement=measurement(40 + i, 13.0))
+            for i, case in enumerate(here.cases)
+        ),
+    )
+    for name, saved in (("here", here), ("there", there)):
+        save_run(saved.run, tmp_path / name)
+        for case in saved.cases:
+            save_case(case, tmp_path / name)
+        save_comparisons(saved.comparisons, tmp_path / name)
+    return str(tmp_path / "here"), str(tmp_path / "there")
+
+
+def test_several_runs_are_one_page(warm: Server, runs: tuple[str, str], tmp_path: Path) -> None:
+    done = warm.mvdeploy("report", *runs, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    written = sorted(Path(line) for line in done.stdout.splitlines())
+    assert written == [
+        Path("several") / name
+        for name in (
+            "figures/several-latency.png",
+            "latency.csv",
+            "report.html",
+            "report.md",
+        )
+    ] + [Path("several/shares.csv")]
+    assert all((tmp_path / path).stat().st_size for path in written)
+    page = (tmp_path / "several/report.md").read_text("utf-8")
+    assert "| mobilevit_xxs 2,2,2 | 2.5" in page and "ONNX Runtime" not in page
+    printed = warm.mvdeploy("report", *runs, "--json", cwd=tmp_path)
+    ratios = [row["ratio_verdict"] for row in json.loads(printed.stdout)["latencies"]]
+    assert ratios == [None, "slower", None, "slower"]
+
+
+def test_each_of_several_runs_has_its_own_page(runs: tuple[str, str], tmp_path: Path) -> None:
+    words = [*runs, "--each", "--format", "json", "-o", str(tmp_path / "out")]
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert done.output.split() == [
+        str(tmp_path / "out" / name / "report.json") for name in ("here", "there")
+    ]
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("{a}", "{a}"), r"The run .*host was given twice\."),
+        (("{a}", "{here}"), r"is not the folder of a run"),
+        (("{a}", "{b}", "--case", "A"), r"--case chooses cases of one run\."),
+        (("{a}", "{b}", "--format", "speedscope"), r"The format speedscope shows one run\."),
+        (("{a}", "{study}"), r"is a study, which has a page of its own\."),
+    ],
+)
+def test_several_runs_that_make_no_page(
+    runs: tuple[str, str], tmp_path: Path, words: tuple[str, ...], said: str
+) -> None:
+    study = Path(__file__).parents[2] / "reports" / "table6-host"
+    named = {"a": runs[0], "b": runs[1], "here": str(tmp_path), "study": str(study)}
+    with pytest.raises(UsageError, match=said):
+        CliRunner().invoke(command, [w.format(**named) for w in words], catch_exceptions=False)
+    assert not Path("several").exists()

@@ -168,7 +168,7 @@ def test_a_report_that_cannot_be_written(saved: Path, tmp_path: Path, place: str
 def test_several_reports_get_a_folder_each(saved: Path, tmp_path: Path) -> None:
     other = tmp_path / "other"
     other.symlink_to(saved)
-    done = run("report", saved, other, "--format", "json", "-o", tmp_path / "all")
+    done = run("report", saved, other, "--each", "--format", "json", "-o", tmp_path / "all")
     assert done.returncode == 0, done.stderr
     found = sorted(file.relative_to(tmp_path).as_posix() for file in tmp_path.rglob("report.json"))
     assert found == ["all/other/report.json", "all/run/report.json"]

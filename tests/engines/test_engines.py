@@ -328,3 +328,11 @@ def test_names_that_are_not_as_many_as_the_outputs_are_refused(mixed, engine: st
     with pytest.raises(EngineError, match=f"has 5 outputs, and {len(names)} names") as caught:
         engines.get(engine).open_session(SessionRequest(mixed[engine], MIXED, outputs=names))
     assert "manifest" in caught.value.remedy
+
+
+def test_reports_call_every_engine_as_its_makers_do(monkeypatch: pytest.MonkeyPatch) -> None:
+    titles = {name: engines.title(name) for name in engines.names()}
+    assert titles["onnxruntime"] == "ONNX Runtime" and titles["coreml"] == "Core ML"
+    assert all(title != name for name, title in titles.items())
+    monkeypatch.delattr(engines.get("onnxruntime"), "TITLE")
+    assert engines.title("onnxruntime") == "onnxruntime"

@@ -11,14 +11,16 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import psutil
 import pytest
 
-from mvdeploy import formats
+from mvdeploy import devices, formats
+from mvdeploy.pipeline import bench
 from mvdeploy.pipeline.report import breakdowns
-from mvdeploy.records import Category
+from mvdeploy.records import Category, Measurement, Plan, Warmup
 from mvdeploy.records.run import load_run
 from tests.conftest import MakeExport
 from tests.saved_runs import without_checksum
@@ -296,3 +298,32 @@ def test_what_only_shows_ends_no_run(two_files: Path) -> None:
     assert "Warning: the result could not be shown (RuntimeError: no font)." in done.stderr
     assert "It is saved in out/" in done.stderr and "Gate p50:0.001ms failed" in done.stderr
     assert "Latency, ms" in done.stdout
+
+
+def test_who_hears_of_steps_hears_of_new_samples(
+    others: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """After each session, with all samples so far; the run is the same."""
+
+    class Heard:
+        def __init__(self) -> None:
+            self.steps: list[str] = []
+            self.samples: list[tuple[str, int]] = []
+
+        def __call__(self, text: str) -> None:
+            self.steps.append(text)
+
+        def measured(self, slug: str, measurement: Measurement) -> None:
+            self.samples.append((slug, len(measurement.steady)))
+
+    heard = Heard()
+    plan = Plan(warmup=Warmup(iterations=3), iterations=12, sessions=2, profile_iterations=0)
+    request = bench.Request(
+        (others("plain.onnx"),), (), devices.get("host"), plan, tmp_path / "runs"
+    )
+    store = bench.run(request, heard)
+    (case,) = load_run(store.folder).cases
+    assert case.measurement and len(case.measurement.steady) == 12
+    counts = [number for slug, number in heard.samples if slug == case.slug]
+    assert counts[0] == 6 and counts[-1] == 12 and counts == sorted(counts)
+    assert [text for text in heard.steps if "session" in text] == ["session 1", "session 2"]

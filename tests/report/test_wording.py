@@ -3,13 +3,14 @@ from __future__ import annotations
 import string
 from collections.abc import Sequence
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
-from mvdeploy.analysis.findings import collect
+from mvdeploy.analysis.findings import ViewFinding, collect
 from mvdeploy.records import Device, DeviceProfile, Finding, Level
 from mvdeploy.report import wording
-from mvdeploy.report.wording import grouped, word
+from mvdeploy.report.wording import apart, grouped, word
 
 GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad_above": 5.0}
 WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
@@ -277,3 +278,15 @@ def test_many_cases_are_called_by_their_keys(subjects: Sequence[str], said: str)
     worded = collect((), tuple((subject, (found,)) for subject in subjects))
     (group,) = grouped(worded or collect((found,), ()), cases)  # type: ignore[arg-type]
     assert [who for who, _ in group.lines] == [said]
+
+
+def test_notes_of_every_run_take_one_line(two: Any, view_for: Any) -> None:
+    view = view_for(two)
+    a, b = (case.name for case in view.cases)
+    of_one = ViewFinding(Finding("random_weights", Level.NOTE, {"seed": 0}), (b,))
+    of_both = ViewFinding(Finding("categories_by_table", Level.NOTE), (a, b))
+    grave = ViewFinding(Finding("unplaced_operators", Level.WARNING, {"percent": 9.0, "count": 2}))
+    groups, line = apart(grouped((grave, of_one, of_both), view.cases), view.cases)
+    assert [group.code for group in groups] == ["unplaced_operators"]
+    assert line.endswith(f"says more: random weights ({b}); categories from tables of names.")
+    assert apart(groups, view.cases) == (groups, "")

@@ -35,8 +35,10 @@ def _listed() -> str:
     "--output",
     type=click.Path(path_type=Path),
     metavar="DIR",
-    help="Where to write; of several runs, each gets a folder in DIR. [default: the run's folder]",
+    help="Where to write; with --each, each run gets a folder in DIR. [default: the run's folder; "
+    "of several on one page: 'several', here]",
 )
+@click.option("--each", is_flag=True, help="Render each of several runs by itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; write nothing.")
 @options.debug
 def command(
@@ -44,16 +46,21 @@ def command(
     formats: tuple[str, ...],
     cases: tuple[str, ...],
     output: Path | None,
+    each: bool,
     as_json: bool,
 ) -> None:
     """Render saved results again: DIR is a folder that 'mvdeploy bench', 'study' or 'sweep' wrote.
 
+    Several runs are shown on one page, with a column for each device and ratios to the first.
     Needs neither the device nor torch.
     """
     from mvdeploy.pipeline.report import STUDY, SWEEP, render, view
 
     if as_json and cases:
         raise UsageError("--json prints all cases of a run.", "Leave --case or --json out.")
+    if len(runs) > 1 and not each:
+        _render_several(runs, formats, cases, output, as_json)
+        return
     for folder in runs:
         if many := next((k for k in (STUDY, SWEEP) if (folder / k).is_file()), ""):
             what = many.removesuffix(".json")
@@ -75,6 +82,32 @@ def command(
             continue
         for path in render(folder, formats or None, _place(folder, runs, output), cases):
             click.echo(path)
+
+
+def _render_several(
+    runs: Sequence[Path],
+    formats: Sequence[str],
+    cases: Sequence[str],
+    output: Path | None,
+    as_json: bool,
+) -> None:
+    from mvdeploy.pipeline.report import STUDY, render_several, several_view
+    from mvdeploy.report.several.values import json_text
+
+    studies = [folder for folder in runs if (folder / STUDY).is_file()]
+    if studies:
+        raise UsageError(
+            f"{studies[0]} is a study, which has a page of its own.",
+            "Give --each to render each folder by itself, or runs alone: a study has them in its "
+            "folder 'runs'.",
+        )
+    if cases:
+        raise UsageError("--case chooses cases of one run.", "Give one run, or leave --case out.")
+    if as_json:
+        click.echo(json_text(several_view(runs)))
+        return
+    for path in render_several(runs, output or Path("several"), formats or None):
+        click.echo(path)
 
 
 def _place(folder: Path, runs: Sequence[Path], output: Path | None) -> Path | None:

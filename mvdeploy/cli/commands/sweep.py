@@ -12,6 +12,7 @@ import click
 from mvdeploy import models
 from mvdeploy.cli import bench_options, length_options, measuring, options, sizes, streams
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import refusals
 from mvdeploy.records import ModelSpec
 from mvdeploy.records.spec import parse_image_size, parse_patches
 from mvdeploy.records.sweep import Unbuilt
@@ -88,7 +89,7 @@ def command(names: tuple[str, ...], anew: bool, **given: Any) -> int:
         seed=given["seed"],
         anew=anew,
     )
-    measuring.demand_used(planned.whole)
+    refusals.demand_used(planned.whole)
     click.echo(_announced(planned), err=True)
     with steps(pipeline.step_count(planned) + 1) as announce:
         pipeline.run(planned, announce)

@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "Core ML"
 FORMATS = ("coreml",)
 PACKAGES = ("coremltools",)
 RUNNERS = ("apple",)

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "ExecuTorch"
 FORMATS = ("executorch",)
 PACKAGES = ("executorch",)
 RUNNERS = ("host", "native")

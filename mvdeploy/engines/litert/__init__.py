@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.engines import SessionRequest, Tensor
 
+TITLE = "LiteRT"
 FORMATS = ("litert",)
 PACKAGES = (PACKAGE,)
 RUNNERS = ("host", "native")

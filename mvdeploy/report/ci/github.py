@@ -70,7 +70,7 @@ def _latencies(view: View) -> Iterator[str]:
 
 
 def _latency(view: View, case: CaseView) -> str:
-    head = tagged(view, case), case.case.engine or NONE
+    head = tagged(view, case), case.engine or NONE
     if case.timing is None:
         return _row(*head, NONE, NONE, NONE, f"not measured: {case.reason}")
     interval = case.timing.interval

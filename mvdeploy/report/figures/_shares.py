@@ -43,14 +43,14 @@ def draw(view: StudyView, way: WayView) -> Figure:
         if way.has_others:
             measured[_OTHER] = max(0.0, 1 - sum(measured.values()) - entry.unattributed)
         measured[_UNATTRIBUTED] = entry.unattributed
-        _bar(axes, row - 0.17, 0.32, measured, looks)
-        _bar(axes, row + 0.17, 0.26, _published(view.study, entry), looks, pale=True)
+        bar(axes, row - 0.17, 0.32, measured, looks)
+        bar(axes, row + 0.17, 0.26, _published(view.study, entry), looks, pale=True)
     axes.set_yticks(range(len(entries)), [elide(clean(e.row.name), _NAME) for e in entries])
     axes.set_ylim(len(entries) - 0.5, -0.5)
     axes.set_xlim(0, 100)
     axes.set_xlabel(f"percent of the latency: {way.time_kind}, and below it, paler, published")
     axes.tick_params(axis="y", length=0)
-    _legend(figure, looks)
+    legend(figure, looks)
     return figure
 
 
@@ -63,7 +63,7 @@ def _published(study: Study, entry: Entry) -> dict[str, float]:
     }
 
 
-def _bar(
+def bar(
     axes: Any,
     middle: float,
     height: float,
@@ -71,6 +71,16 @@ def _bar(
     looks: dict[str, tuple[str, str]],
     pale: bool = False,
 ) -> None:
+    """Stack shares of one latency.
+
+    Args:
+        axes: from 0 to 100 percent.
+        middle: place of the bar.
+        height: of it.
+        shares: by the titles of their parts.
+        looks: colour and hatching of every part.
+        pale: drawn paler.
+    """
     ends = itertools.accumulate(shares.values())
     for (title, share), end in zip(shares.items(), ends, strict=True):
         colour, hatch = looks[title]
@@ -90,7 +100,8 @@ def _bar(
             axes.annotate(f"{100 * share:.1f}", place, ha="center", va="center", size=7, bbox=box)
 
 
-def _legend(figure: Figure, looks: dict[str, tuple[str, str]]) -> None:
+def legend(figure: Figure, looks: dict[str, tuple[str, str]]) -> None:
+    """Tell above the figure which part looks how."""
     from matplotlib.patches import Patch
 
     handles = [

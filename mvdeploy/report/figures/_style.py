@@ -177,7 +177,11 @@ def unattributed(key: str) -> tuple[str, str]:
 
 def case_look(view: View, case: CaseView) -> tuple[str, str]:
     """Return colour and hatching of a case."""
-    index = view.cases.index(case)
+    return series_look(view.cases.index(case))
+
+
+def series_look(index: int) -> tuple[str, str]:
+    """Return colour and hatching of what is the so-many-eth of several, from 0."""
     return (
         _CASE_COLOURS[index % len(_CASE_COLOURS)],
         _CASE_HATCHES[index % len(_CASE_HATCHES)],

@@ -92,7 +92,12 @@ def _installed() -> list[tuple[str, Any]]:
 
 def drawable(view: View, text: str) -> str:
     """Return text with a sign in place of each letter that no font here has."""
-    lacking = families(letters(view))[1]
+    return drawable_with(letters(view), text)
+
+
+def drawable_with(letters: frozenset[str], text: str) -> str:
+    """Do the same where `letters` are those of all names."""
+    lacking = families(letters)[1]
     return "".join(_STANDS_IN if letter in lacking else letter for letter in text)
 
 

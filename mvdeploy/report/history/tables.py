@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from mvdeploy import engines
 from mvdeploy.analysis.trends import Point, SeriesComparison, Shift, Trend
 from mvdeploy.records import UNAVAILABLE, Reading
 from mvdeploy.records.history import HistoryEntry
@@ -45,13 +46,15 @@ def series_title(entry: HistoryEntry) -> str:
 
 
 def way(entry: HistoryEntry) -> str:
-    """Return format, engine and precision of a result."""
+    """Return engine and precision of a result, and the format where the engine has others."""
     names = ("format", "engine", "engine_version", "precision")
     form, engine, version, precision = (
         reading(entry.case.conditions.get(name, UNAVAILABLE)) for name in names
     )
     release = "" if version == UNAVAILABLE else f" {version}"
-    return clean(f"{form}/{engine}{release} {precision}")
+    usual = engine in engines.names() and tuple(engines.get(engine).FORMATS) == (form,)
+    shown = "" if usual or form == UNAVAILABLE else f" ({form})"
+    return clean(f"{engines.title(engine)}{release}{shown} {precision}")
 
 
 def series(listed: Sequence[tuple[Series, HistoryEntry]]) -> Table:

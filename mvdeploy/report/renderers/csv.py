@@ -12,10 +12,12 @@ from typing import Any
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.energy import CaseEnergy, EnergyView
 from mvdeploy.analysis.ratios import ComparisonView
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import sustained
+from mvdeploy.report.several import values
 from mvdeploy.text_format import clean
 
 EXTENSION = "csv"
@@ -51,6 +53,14 @@ def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
         energy = view.energy
         found["energy"] = (_ENERGY, (_energy(one, energy) for one in energy.cases))
     return found
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``latency.csv`` and ``shares.csv`` of several runs."""
+    return (
+        _write(folder / "latency.csv", values.LATENCIES, values.latencies(view)),
+        _write(folder / "shares.csv", values.SHARES, values.shares(view)),
+    )
 
 
 _CASE = ("case", "label", "format", "engine")

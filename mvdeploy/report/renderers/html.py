@@ -6,9 +6,11 @@ import base64
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import document, figures
+from mvdeploy.report import several as pages
 from mvdeploy.text_format import harmless
 
 EXTENSION = "html"
@@ -25,6 +27,14 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     path = folder / "report.html"
     said = document.title(view), document.about(view), document.sections(view)
     writing.text(path, page(*said, drawn))
+    return (path,)
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.html`` of several runs."""
+    drawn, path = pages.drawing(view), folder / "report.html"
+    said = pages.title(view), pages.about(view), pages.sections(view)
+    writing.text(path, page(*said, lambda name: drawn(name, "svg")))
     return (path,)
 
 

@@ -13,11 +13,13 @@ from mvdeploy.analysis.energy import EnergyView
 from mvdeploy.analysis.first_run import KindView, Known, first_run_view
 from mvdeploy.analysis.rankings import Ranking
 from mvdeploy.analysis.ratios import ComparisonView, Difference
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records.codec import SCHEMA_VERSION, encode
 from mvdeploy.report import prose, sustained
+from mvdeploy.report.several import values
 from mvdeploy.report.wording import word_all
 from mvdeploy.stats.energy import METHOD as ENERGY_METHOD
 from mvdeploy.stats.energy import Mean
@@ -37,6 +39,13 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     """Write ``report.json``."""
     path = folder / "report.json"
     writing.text(path, text(view) + "\n")
+    return (path,)
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.json`` of several runs."""
+    path = folder / "report.json"
+    writing.text(path, values.json_text(view) + "\n")
     return (path,)
 
 

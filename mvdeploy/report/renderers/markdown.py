@@ -6,9 +6,11 @@ import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import document
+from mvdeploy.report import several as pages
 from mvdeploy.report.document import Block, Findings, Paragraphs, Picture, Section, Terms
 from mvdeploy.report.renderers import png
 from mvdeploy.report.tables.table import Table
@@ -31,6 +33,13 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
     said = document.title(view), document.about(view), document.sections(view)
     writing.text(path, page(*said))
     return (path, *png.render(view, folder))
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.md`` of several runs, and the figures it shows."""
+    path = folder / "report.md"
+    writing.text(path, page(pages.title(view), pages.about(view), pages.sections(view)))
+    return (path, *png.several(view, folder))
 
 
 def page(title: str, about: str, sections: Sequence[Section]) -> str:

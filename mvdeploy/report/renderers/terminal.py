@@ -8,16 +8,19 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from mvdeploy.analysis.cases import CaseView
+from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.records import Level
 from mvdeploy.report import first_run as first_run_prose
 from mvdeploy.report import prose, sustained
+from mvdeploy.report import several as pages
 from mvdeploy.report import stages as stages_prose
+from mvdeploy.report.document import Paragraphs
 from mvdeploy.report.tables import breakdown, first_run, rankings, stages
 from mvdeploy.report.tables.latency import per_image_cell, per_image_column, tail
 from mvdeploy.report.tables.table import Column, Table, device_cell, device_column, tagged, text
-from mvdeploy.report.wording import grouped
+from mvdeploy.report.wording import apart, grouped
 from mvdeploy.text_format import NONE, harmless, megabytes, milliseconds, percent
 
 if TYPE_CHECKING:
@@ -50,6 +53,27 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
 
     printed = io.StringIO()
     show(view, Console(file=printed, width=_FILE_WIDTH))
+    path = folder / "report.txt"
+    lines = (line.rstrip() for line in printed.getvalue().splitlines())
+    writing.text(path, harmless("\n".join(lines)) + "\n")
+    return (path,)
+
+
+def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
+    """Write ``report.txt`` of several runs: what is said of them, and their tables."""
+    from rich.console import Console
+    from rich.text import Text
+
+    printed = io.StringIO()
+    console = Console(file=printed, width=_FILE_WIDTH)
+    for section in pages.sections(view):
+        for block in section.blocks:
+            if isinstance(block, Table):
+                console.print(fitting(block, _FILE_WIDTH), highlight=False)
+            elif isinstance(block, Paragraphs):
+                for line in block.texts:
+                    console.print(Text(line), highlight=False)
+            console.print()
     path = folder / "report.txt"
     lines = (line.rstrip() for line in printed.getvalue().splitlines())
     writing.text(path, harmless("\n".join(lines)) + "\n")
@@ -246,7 +270,8 @@ def _findings(view: View) -> Iterator[RenderableType]:
     from rich.padding import Padding
     from rich.text import Text
 
-    for group in grouped(view.findings, view.cases):
+    groups, usual = apart(grouped(view.findings, view.cases), view.cases)
+    for group in groups:
         yield ""
         yield Text(f"{group.level}: {group.code}", style=_STYLES[group.level])
         for subject, sentence in group.lines:
@@ -254,3 +279,6 @@ def _findings(view: View) -> Iterator[RenderableType]:
             yield Padding(Text(line), (0, 0, 0, 2))
         if group.remedy:
             yield Padding(Text(group.remedy, style="italic"), (0, 0, 0, 2))
+    if usual:
+        yield ""
+        yield Text(usual, style=_STYLES[Level.NOTE])

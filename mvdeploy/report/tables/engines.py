@@ -23,7 +23,7 @@ def engines(view: View, pair: EngineDifference) -> Table:
     rows += [(r.title, r.a_ns, r.b_ns) for r in pair.parts.rows if r.key in UNATTRIBUTED_TITLES]
     rows.append((latency.title, latency.a_ns, latency.b_ns))
     return Table(
-        f"{b.case.engine} against {a.case.engine}: {pair.network}",
+        f"{b.engine} against {a.engine}: {pair.network}",
         (
             text("Module"),
             Column(f"{a.key}, ms"),
@@ -42,7 +42,7 @@ def engines(view: View, pair: EngineDifference) -> Table:
             for name, before, after in rows
         ),
         note=(
-            f"{side_note(view, (a, b))} Largest difference first; above zero {b.case.engine} is "
+            f"{side_note(view, (a, b))} Largest difference first; above zero {b.engine} is "
             "slower. A module stands for all inside it where the engines divide it differently. "
             + (
                 f"{b.key}'s times are scaled to the paired ratio."

@@ -12,6 +12,8 @@ from mvdeploy.report.tables.table import (
     Table,
     device_cell,
     device_column,
+    engine_cell,
+    engine_column,
     key_note,
     tagged,
     text,
@@ -28,7 +30,7 @@ def latency(view: View) -> Table:
     columns = (*map(Column, (*numbers, "peak memory, MB")), text("verdict"))
     return Table(
         latency_title(view),
-        (text("Case"), *device_column(view), text("Engine"), *columns),
+        (text("Case"), *device_column(view), *engine_column(view), *columns),
         tuple(_latency_row(view, case) for case in view.cases),
         note=(
             "Wall time of one inference, measured; p50 is the headline. The interval is of p50 and "
@@ -40,7 +42,7 @@ def latency(view: View) -> Table:
 
 
 def _latency_row(view: View, case: CaseView) -> tuple[str, ...]:
-    head = (tagged(view, case), *device_cell(view, case), case.case.engine or NONE)
+    head = (tagged(view, case), *device_cell(view, case), *engine_cell(view, case))
     if case.timing is None:
         return (*head, *[NONE] * (10 + len(per_image_column(view))))
     wall, interval = case.timing.wall, case.timing.interval

@@ -45,7 +45,7 @@ def _row(view: View, ranked: Ranked) -> tuple[str, ...]:
     wall = case.timing.wall.p50 if case.timing else None
     alike = len({other.label for other in view.cases}) == 1
     named = case.key if alike else f"{case.key}: {case.label}"
-    head = (named, case.case.engine or NONE, milliseconds(wall))
+    head = (named, case.engine or NONE, milliseconds(wall))
     if estimate is None:
         return (*head, *[NONE] * 4)
     return (

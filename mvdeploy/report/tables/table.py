@@ -81,6 +81,20 @@ def _show_device(view: View) -> bool:
     return len(view.devices) > 1 and not named
 
 
+def engine_column(view: View) -> tuple[Column, ...]:
+    """Return the column that says what ran a case, unless all names do."""
+    return (text("Engine"),) if _show_engine(view) else ()
+
+
+def engine_cell(view: View, case: CaseView) -> tuple[str, ...]:
+    """Return what stands in `engine_column`."""
+    return (case.engine or NONE,) if _show_engine(view) else ()
+
+
+def _show_engine(view: View) -> bool:
+    return not all(case.engine and case.engine in case.name for case in view.cases)
+
+
 def side_note(view: View, cases: Sequence[CaseView]) -> str:
     """Say which case is which column, and whether operator times are measured or estimated."""
     kinds = {case.key: case.breakdown.time_kind for case in cases if case.breakdown}
