@@ -1,10 +1,10 @@
-# `make report` and `make test` do all the set-up on a fresh machine: a virtual environment, the
+# `make report`, `make test` and the others do all the set-up on a fresh machine: a virtual environment, the
 # installation, and then the work. They need Python 3.11 or newer.
 PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: report test lint clean
+.PHONY: report test lint docs dist clean
 
 report: $(VENV)/.installed
 	$(BIN)/mvdeploy bench mobilevit_s --patches 2,2,2 --patches 8,4,2 \
@@ -19,8 +19,13 @@ lint: $(VENV)/.developed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
+# The site, in build/docs: open build/docs/index.html. Every warning is an error.
+docs: $(VENV)/.developed
+	$(BIN)/python -m sphinx -c docs -b html -d build/doctrees --fail-on-warning --keep-going --quiet . build/docs
+	@echo "build/docs/index.html"
+
 clean:
-	rm -rf $(VENV)
+	rm -rf $(VENV) build dist
 
 $(BIN)/python:
 	$(PYTHON) -m venv $(VENV)
