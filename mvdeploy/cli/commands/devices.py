@@ -55,10 +55,10 @@ def command(
 
     'mvdeploy devices' lists the profiles and what is attached. 'mvdeploy devices doctor DEVICE'
     goes through every prerequisite, and says how to meet those that are not; it exits with 3 while
-    one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
-    or a board, and 'mvdeploy devices clean DEVICE' removes everything of mvdeploy from one. DEVICE
-    is a profile's name, the serial of an attached phone, USER@HOST, or a host of your ssh
-    configuration.
+    one of them is missing. Without DEVICE it looks at this machine. 'mvdeploy devices setup DEVICE'
+    builds the kit that is sent to a phone or a board, and 'mvdeploy devices clean DEVICE' removes
+    everything of mvdeploy from one. DEVICE is a profile's name, the serial of an attached phone,
+    USER@HOST, or a host of your ssh configuration.
     """
     if action != "setup" and (rebuild or kind or builds):
         flags = ", ".join(("--rebuild", "--build", *(option.flag for option in _builds())))
@@ -80,6 +80,8 @@ def command(
             )
         _list(devices_dir, link_options, as_json)
         return 0
+    if device is None and action == "doctor":
+        device = "host"
     if device is None:
         raise UsageError("No device is named.", "Give its name: 'mvdeploy devices' lists them.")
     profile = links.profile(device, devices_dir, link_options)

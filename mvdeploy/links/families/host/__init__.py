@@ -19,7 +19,16 @@ import mvdeploy
 from mvdeploy import started
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.files import writing
-from mvdeploy.links import NO_OPTIONS, Link, OnEvent, Options, RunnerFailed, kernel, outcome
+from mvdeploy.links import (
+    NO_OPTIONS,
+    Link,
+    OnEvent,
+    Options,
+    Prerequisite,
+    RunnerFailed,
+    kernel,
+    outcome,
+)
 from mvdeploy.links.shell import reap
 from mvdeploy.records import DeviceProfile, DeviceState, Job, JobResult, Reading
 from mvdeploy.records.codec import dumps
@@ -59,6 +68,13 @@ _OUTPUT_BYTES = 65536
 def connect(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> HostLink:
     """Return the link to this machine."""
     return HostLink(profile)
+
+
+def doctor(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
+    """Return what this machine is, and which engines it has; see `mvdeploy.links.doctor`."""
+    from mvdeploy.links.families.host import prerequisites
+
+    return tuple(prerequisites.checks(profile))
 
 
 class HostLink(Link):
