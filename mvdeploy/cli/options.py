@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import formats, models, tasks
+from mvdeploy.cli import completion
 from mvdeploy.errors import UsageError
 from mvdeploy.records import FileInputs, ModelSpec
 from mvdeploy.records.spec import (
@@ -96,13 +97,14 @@ def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
     by_format = {name: formats.precisions_of(name) for name in formats.names()}
     usual = ", ".join(f"{own[0]} for {name}" for name, own in by_format.items())
-    listed = ", ".join(dict.fromkeys(name for own in by_format.values() for name in own))
+    listed = tuple(dict.fromkeys(name for own in by_format.values() for name in own))
     return click.option(
         "--precision",
         "precisions",
         multiple=True,
         metavar="NAME",
-        help=f"{listed}. Repeat it for several. [default: {usual}]",
+        shell_complete=completion.of_names(lambda: listed),
+        help=f"{', '.join(listed)}. Repeat it for several. [default: {usual}]",
     )(command)
 
 
@@ -210,6 +212,7 @@ def network(command: F) -> F:
             click.option(
                 "--task",
                 metavar="TASK",
+                shell_complete=completion.of_names(tasks.names),
                 help=f"{', '.join(tasks.names())}. [default: the model's own]",
             ),
             click.option(

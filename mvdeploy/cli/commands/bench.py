@@ -7,11 +7,20 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, history_options, length_options, measuring, options
+from mvdeploy.cli import (
+    bench_options,
+    completion,
+    history_options,
+    length_options,
+    measuring,
+    options,
+)
 
 
 @click.command("bench")
-@click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
+@click.argument(
+    "models_or_files", nargs=-1, metavar="[MODEL|FILE]...", shell_complete=completion.models
+)
 @bench_options.where
 @options.network
 @bench_options.of_files

@@ -8,7 +8,7 @@ from typing import Any
 import click
 
 from mvdeploy import formats
-from mvdeploy.cli import bench_options, measuring, options
+from mvdeploy.cli import bench_options, completion, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Plan, Warmup
 
@@ -17,7 +17,13 @@ _WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 
 
 @click.command("compare")
-@click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
+@click.argument(
+    "models_or_files",
+    nargs=-1,
+    required=True,
+    metavar="MODEL|FILE|RESULT...",
+    shell_complete=completion.models,
+)
 @bench_options.where
 @options.network
 @bench_options.of_files

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import devices, engines, kits, links
-from mvdeploy.cli import link_options, options
+from mvdeploy.cli import completion, link_options, options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.kits import Kit
@@ -25,7 +25,7 @@ def _builds() -> tuple[Option, ...]:
 
 @click.command("devices")
 @click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup", "clean"]))
-@click.argument("device", required=False, metavar="[DEVICE]")
+@click.argument("device", required=False, metavar="[DEVICE]", shell_complete=completion.devices)
 @link_options.devices_dir
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
 @click.option(
