@@ -30,6 +30,13 @@ docs: $(VENV)/.developed
 	$(BIN)/python -m sphinx -c docs -b html -d build/doctrees --fail-on-warning --keep-going --quiet . build/docs
 	@echo "build/docs/index.html"
 
+# The sdist, the wheel from it, and whether both are as they should be.
+dist: $(VENV)/.developed
+	rm -rf dist
+	$(BIN)/python -m build --no-isolation --outdir dist .
+	$(BIN)/twine check --strict dist/*
+	$(BIN)/check-wheel-contents dist/*.whl
+
 clean:
 	rm -rf $(VENV) build dist
 
