@@ -6,11 +6,15 @@ import os
 import subprocess
 import sys
 import sysconfig
+import tarfile
 import venv
 import zipfile
 from pathlib import Path
 
 import pytest
+from packaging.metadata import Metadata
+
+import mvdeploy
 
 ROOT = Path(__file__).parents[1]
 
@@ -28,10 +32,22 @@ def run(*words, cwd):
 
 
 @pytest.fixture(scope="module")
-def wheel(tmp_path_factory):
-    out = tmp_path_factory.mktemp("wheel")
-    run(sys.executable, "-m", "build", "--wheel", "--no-isolation", "-o", out, ROOT, cwd=out)
-    (path,) = out.glob("*.whl")
+def dist(tmp_path_factory):
+    """The sdist, and the wheel that is built from it."""
+    out = tmp_path_factory.mktemp("dist")
+    run(sys.executable, "-m", "build", "--no-isolation", "-o", out, ROOT, cwd=out)
+    return out
+
+
+@pytest.fixture(scope="module")
+def wheel(dist):
+    (path,) = dist.glob("*.whl")
+    return path
+
+
+@pytest.fixture(scope="module")
+def sdist(dist):
+    (path,) = dist.glob("*.tar.gz")
     return path
 
 
@@ -57,6 +73,42 @@ def dependency_folders():
     modules = ("psutil", "platformdirs", "numpy")
     found = {str(Path(importlib.import_module(name).__file__).parents[1]) for name in modules}
     return found | {sysconfig.get_path("purelib"), sysconfig.get_path("platlib")}
+
+
+def test_the_sdist_is_the_repository(sdist):
+    """All that is kept in it, so that tests and site can be made from it, and nothing else."""
+    listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+    done = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=False)
+    if done.returncode:
+        pytest.skip("this is no clone of the repository")
+    kept = {name for name in done.stdout.split("\0") if name and (ROOT / name).is_file()}
+    with tarfile.open(sdist) as archive:
+        names = {member.name.partition("/")[2] for member in archive if member.isfile()}
+    assert names - {"PKG-INFO"} == kept
+    assert "pyproject.toml" in names and "tests/conftest.py" in names
+
+
+def test_the_wheel_holds_the_package_and_nothing_else(wheel):
+    with zipfile.ZipFile(wheel) as archive:
+        names = set(archive.namelist())
+        (metadata,) = (name for name in names if name.endswith(".dist-info/METADATA"))
+        said = Metadata.from_email(archive.read(metadata), validate=True)
+    assert (said.name, str(said.version)) == ("mvdeploy", mvdeploy.__version__)
+    assert said.description is not None and said.description.startswith("# mvdeploy")
+    package = {
+        str(path.relative_to(ROOT)) for path in ROOT.glob("mvdeploy/**/*.py") if path.is_file()
+    }
+    assert package < names and "mvdeploy/py.typed" in names
+    assert {name.partition("/")[0] for name in names} == {"mvdeploy", metadata.partition("/")[0]}
+    assert not [name for name in names if "__pycache__" in name or name.endswith(("~", ".pyc"))]
+
+
+def test_the_installed_program_runs(python, tmp_path):
+    program = python.parent / "mvdeploy"
+    assert "Commands:" in run(program, "--help", cwd=tmp_path)
+    assert mvdeploy.__version__ in run(program, "--version", cwd=tmp_path)
+    assert "mobilevit_s" in run(program, "models", cwd=tmp_path)
+    assert "_mvdeploy_completion" in run(program, "completion", "bash", cwd=tmp_path)
 
 
 def test_the_wheel_holds_the_profiles(wheel):

@@ -13,7 +13,7 @@ import click
 
 import mvdeploy
 from mvdeploy import plugins, started
-from mvdeploy.cli import signals, streams
+from mvdeploy.cli import completion, signals, streams
 from mvdeploy.errors import MvdeployError, UsageError, reason
 
 COMMANDS = {
@@ -32,6 +32,7 @@ COMMANDS = {
     "report": "Render saved results again.",
     "history": "Keep results over time; find when a latency changed.",
     "cache": "List or clear the exports that are kept.",
+    "completion": "Print what makes a shell complete commands and names.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""
 
@@ -75,6 +76,9 @@ def main() -> NoReturn:
     # Exporters make millions of small objects that stay: looking for cycles among them so often
     # took a tenth of an export, and saved a twentieth of its memory.
     gc.set_threshold(100_000, 20, 20)
+    if completion.asked():
+        completion.answer(cli)
+        sys.exit(0)
     streams.prepare()
     signals.prepare()
     try:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import engines, formats, links, models, passes
-from mvdeploy.cli import history_options, link_options, options
+from mvdeploy.cli import completion, history_options, link_options, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
@@ -39,6 +39,7 @@ def where(command: F) -> F:
             "formats",
             multiple=True,
             metavar="FORMAT",
+            shell_complete=completion.of_names(formats.names),
             help=f"{', '.join(formats.names())}. Repeat it for several. "
             "[default: what the device's profile says]",
         ),
@@ -48,6 +49,7 @@ def where(command: F) -> F:
             "engines_asked",
             multiple=True,
             metavar="NAME|all",
+            shell_complete=completion.of_names(lambda: (*engines.names(), "all")),
             help=f"What runs them: {', '.join(engines.names())}. Repeat it for several; all for "
             "every one that the device can run, in turns. [default: the first that has the format]",
         ),

@@ -10,6 +10,7 @@ from typing import Any, TypeVar, cast
 import click
 
 from mvdeploy import links
+from mvdeploy.cli import completion
 from mvdeploy.cli.declared_options import declared
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -22,6 +23,7 @@ def device(command: F) -> F:
         "--device",
         default="host",
         show_default=True,
+        shell_complete=completion.devices,
         help="Where to run it: 'mvdeploy devices' lists them.",
     )
     return named(devices_dir(options(command)))

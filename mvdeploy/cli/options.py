@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import formats, models, tasks
+from mvdeploy.cli import completion
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline.places import file_named
 from mvdeploy.records import FileInputs, ModelSpec
@@ -95,13 +96,14 @@ def precisions(command: F) -> F:
     """Add ``--precision``; its values are a tuple, empty for each format's usual one."""
     by_format = {name: formats.precisions_of(name) for name in formats.names()}
     usual = ", ".join(f"{own[0]} for {name}" for name, own in by_format.items())
-    listed = ", ".join(dict.fromkeys(name for own in by_format.values() for name in own))
+    listed = tuple(dict.fromkeys(name for own in by_format.values() for name in own))
     return click.option(
         "--precision",
         "precisions",
         multiple=True,
         metavar="NAME",
-        help=f"{listed}. Repeat it for several. [default: {usual}]",
+        shell_complete=completion.of_names(lambda: listed),
+        help=f"{', '.join(listed)}. Repeat it for several. [default: {usual}]",
     )(command)
 
 
@@ -225,6 +227,7 @@ def _network(command: F, sizes: str, about_sizes: str) -> F:
             click.option(
                 "--task",
                 metavar="TASK",
+                shell_complete=completion.of_names(tasks.names),
                 help=f"{', '.join(tasks.names())}. [default: the model's own]",
             ),
             click.option(

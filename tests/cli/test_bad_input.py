@@ -98,7 +98,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["study", "table6", "--threads", "1-2"], "one number of threads"),
         (["bench", "--engine", "pytorch", "--spinning", "off"], "pytorch has no --spinning"),
         (["bench", "--format", "coreml"], "coreml"),
-        (["devices", "doctor"], "No device is named"),
+        (["devices", "setup"], "No device is named"),
         (["devices", "doctor", "nokia3310"], "nokia3310"),
         (["devices", "list", "host"], "one of them ('host')"),
         (["export", "--format", "executorch", "--batch", "dynamic"], "has no --batch dynamic"),

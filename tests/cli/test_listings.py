@@ -3,7 +3,10 @@ from __future__ import annotations
 import json
 import subprocess
 from collections.abc import Callable
+from importlib.metadata import version
 from pathlib import Path
+
+from mvdeploy import __version__
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -49,10 +52,17 @@ def test_the_doctor_names_what_is_missing(typed: Mvdeploy, mvdeploy: Mvdeploy) -
     assert {one["name"] for one in listed} >= {"macOS", "Xcode", "xcrun devicectl", "phone"}
 
 
-def test_the_host_needs_nothing(mvdeploy: Mvdeploy) -> None:
-    done = mvdeploy("devices", "doctor", "host")
-    assert done.returncode == 0
-    assert "Nothing has to be prepared" in done.stdout
+def test_the_doctor_says_what_this_machine_is(typed: Mvdeploy, mvdeploy: Mvdeploy) -> None:
+    """As forms for issues ask for it: without a name."""
+    done = typed("devices", "doctor", "--json")
+    assert done.returncode == 0, done.stderr
+    found = {one["name"]: one for one in json.loads(done.stdout)}
+    assert {one["state"] for one in found.values()} == {"met"}
+    assert {"system", "processor", "memory", "mvdeploy", "Python"} < set(found)
+    assert found["mvdeploy"]["found"] == __version__
+    assert found["onnxruntime"]["found"] == version("onnxruntime")
+    assert "coreml" not in found  # a Mac's
+    assert "met      processor" in mvdeploy("devices", "doctor", "host").stdout
 
 
 def test_without_a_phone_nothing_is_measured(mvdeploy: Mvdeploy, tmp_path: Path) -> None:

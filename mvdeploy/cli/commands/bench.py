@@ -10,6 +10,7 @@ import click
 
 from mvdeploy.cli import (
     bench_options,
+    completion,
     energy_options,
     history_options,
     length_options,
@@ -21,7 +22,9 @@ from mvdeploy.cli import (
 
 
 @click.command("bench")
-@click.argument("models_or_files", nargs=-1, metavar="[MODEL|FILE]...")
+@click.argument(
+    "models_or_files", nargs=-1, metavar="[MODEL|FILE]...", shell_complete=completion.models
+)
 @bench_options.where
 @options.network
 @options.batches

@@ -7,14 +7,20 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, energy_options, measuring, options
+from mvdeploy.cli import bench_options, completion, energy_options, measuring, options
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import length, places, refusals
 from mvdeploy.records import Plan
 
 
 @click.command("compare")
-@click.argument("models_or_files", nargs=-1, required=True, metavar="MODEL|FILE|RESULT...")
+@click.argument(
+    "models_or_files",
+    nargs=-1,
+    required=True,
+    metavar="MODEL|FILE|RESULT...",
+    shell_complete=completion.models,
+)
 @bench_options.where
 @options.network
 @bench_options.of_files

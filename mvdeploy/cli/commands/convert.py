@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import models
-from mvdeploy.cli import options
+from mvdeploy.cli import completion, options
 from mvdeploy.models import Converted
 from mvdeploy.text_format import clean
 
@@ -15,7 +15,12 @@ from mvdeploy.text_format import clean
 @click.command("convert")
 @click.argument("checkpoint", type=click.Path(path_type=Path))
 @click.option(
-    "--to", "layout", required=True, metavar="LAYOUT", help=f"{', '.join(models.layouts())}."
+    "--to",
+    "layout",
+    required=True,
+    metavar="LAYOUT",
+    shell_complete=completion.of_names(models.layouts),
+    help=f"{', '.join(models.layouts())}.",
 )
 @click.option(
     "-o",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdeploy import models
-from mvdeploy.cli import options
+from mvdeploy.cli import completion, options
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
 from mvdeploy.records import Artifact, FileInputs, Finding, ModelSpec, PassReport, TensorInfo
@@ -56,7 +56,9 @@ _PUBLISHED = "Published cost of such patches: {published} ({source})."
 
 
 @click.command("describe")
-@click.argument("model", default=models.DEFAULT, metavar="[MODEL|FILE]")
+@click.argument(
+    "model", default=models.DEFAULT, metavar="[MODEL|FILE]", shell_complete=completion.models
+)
 @options.network
 @options.file_inputs
 @click.option(

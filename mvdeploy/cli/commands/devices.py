@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import devices, engines, kits, links
-from mvdeploy.cli import link_options, options
+from mvdeploy.cli import completion, link_options, options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.kits import Kit
@@ -25,7 +25,7 @@ def _builds() -> tuple[Option, ...]:
 
 @click.command("devices")
 @click.argument("action", default="list", type=click.Choice(["list", "doctor", "setup", "clean"]))
-@click.argument("device", required=False, metavar="[DEVICE]")
+@click.argument("device", required=False, metavar="[DEVICE]", shell_complete=completion.devices)
 @link_options.devices_dir
 @click.option("--rebuild", is_flag=True, help="setup: build the kit even if there is one.")
 @click.option(
@@ -55,10 +55,10 @@ def command(
 
     'mvdeploy devices' lists the profiles and what is attached. 'mvdeploy devices doctor DEVICE'
     goes through every prerequisite, and says how to meet those that are not; it exits with 3 while
-    one of them is missing. 'mvdeploy devices setup DEVICE' builds the kit that is sent to a phone
-    or a board, and 'mvdeploy devices clean DEVICE' removes everything of mvdeploy from one. DEVICE
-    is a profile's name, the serial of an attached phone, USER@HOST, or a host of your ssh
-    configuration.
+    one of them is missing. Without DEVICE it looks at this machine. 'mvdeploy devices setup DEVICE'
+    builds the kit that is sent to a phone or a board, and 'mvdeploy devices clean DEVICE' removes
+    everything of mvdeploy from one. DEVICE is a profile's name, the serial of an attached phone,
+    USER@HOST, or a host of your ssh configuration.
     """
     if action != "setup" and (rebuild or kind or builds):
         flags = ", ".join(("--rebuild", "--build", *(option.flag for option in _builds())))
@@ -80,6 +80,8 @@ def command(
             )
         _list(devices_dir, link_options, as_json)
         return 0
+    if device is None and action == "doctor":
+        device = "host"
     if device is None:
         raise UsageError("No device is named.", "Give its name: 'mvdeploy devices' lists them.")
     profile = links.profile(device, devices_dir, link_options)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdeploy import links
-from mvdeploy.cli import bench_options, link_options, options
+from mvdeploy.cli import bench_options, completion, link_options, options
 from mvdeploy.errors import UsageError
 from mvdeploy.text_format import clean, count, percent, signed_percent
 
@@ -24,7 +24,7 @@ _CONFUSED = 5
 
 
 @click.command("eval")
-@click.argument("subject", metavar="FILE|MODEL")
+@click.argument("subject", metavar="FILE|MODEL", shell_complete=completion.models)
 @click.option(
     "--data",
     required=True,

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdeploy import formats, models, passes
-from mvdeploy.cli import options
+from mvdeploy.cli import completion, options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import UsageError
 from mvdeploy.models import feeding
@@ -45,7 +45,9 @@ def _declared() -> tuple[Option, ...]:
 
 
 @click.command("export")
-@click.argument("model", default=models.DEFAULT, metavar="[MODEL]")
+@click.argument(
+    "model", default=models.DEFAULT, metavar="[MODEL]", shell_complete=completion.models
+)
 @click.option(
     "--format",
     "format_names",
@@ -53,6 +55,7 @@ def _declared() -> tuple[Option, ...]:
     default=["onnx"],
     show_default=True,
     metavar="FORMAT",
+    shell_complete=completion.of_names(formats.names),
     help=f"{', '.join(formats.names())}. Repeat it for several.",
 )
 @options.network

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdeploy.cli import history_options, options, streams
+from mvdeploy.cli import completion, history_options, options, streams
 from mvdeploy.errors import UsageError
 from mvdeploy.text_format import count
 
@@ -30,7 +30,14 @@ def command() -> None:
 
 
 @command.command("add")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="RUN...")
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="RUN...",
+    shell_complete=completion.runs,
+)
 @history_options.store
 @options.debug
 def add(runs: tuple[Path, ...], store: Path | None) -> None:

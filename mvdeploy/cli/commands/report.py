@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import report
-from mvdeploy.cli import options
+from mvdeploy.cli import completion, options
 from mvdeploy.errors import UsageError
 
 
@@ -20,8 +20,22 @@ def _listed() -> str:
 
 
 @click.command("report")
-@click.argument("runs", nargs=-1, required=True, type=click.Path(path_type=Path), metavar="DIR...")
-@click.option("--format", "formats", multiple=True, metavar="NAME", help=_listed())
+@click.argument(
+    "runs",
+    nargs=-1,
+    required=True,
+    type=click.Path(path_type=Path),
+    metavar="DIR...",
+    shell_complete=completion.runs,
+)
+@click.option(
+    "--format",
+    "formats",
+    multiple=True,
+    metavar="NAME",
+    shell_complete=completion.of_names(report.available),
+    help=_listed(),
+)
 @click.option(
     "--case",
     "cases",

@@ -8,14 +8,18 @@ from typing import Any
 import click
 
 from mvdeploy import studies
-from mvdeploy.cli import bench_options, length_options, measuring, options, streams
+from mvdeploy.cli import bench_options, completion, length_options, measuring, options, streams
 
 _OF_FILES = {"shapes": (), "values": (), "model": None, **dict.fromkeys(options.FEEDING)}
 _NO_DEMANDS = {"fail_on": (), "require_reliable": False}
 
 
 @click.command("study")
-@click.argument("name", metavar="NAME|list")
+@click.argument(
+    "name",
+    metavar="NAME|list",
+    shell_complete=completion.of_names(lambda: (*studies.names(), "list")),
+)
 @bench_options.where
 @bench_options.conditions
 @length_options.options

@@ -24,6 +24,7 @@ from mvdeploy.links import (
     Link,
     OnEvent,
     Options,
+    Prerequisite,
     RunnerFailed,
     kernel,
     outcome,
@@ -69,6 +70,13 @@ _OUTPUT_BYTES = 65536
 def connect(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> HostLink:
     """Return the link to this machine."""
     return HostLink(profile)
+
+
+def doctor(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
+    """Return what this machine is, and which engines it has; see `mvdeploy.links.doctor`."""
+    from mvdeploy.links.families.host import prerequisites
+
+    return tuple(prerequisites.checks(profile))
 
 
 class HostLink(Link):
