@@ -19,7 +19,7 @@ from mvdeploy.report.tables import (
     precision,
     rankings,
 )
-from mvdeploy.report.tables.table import Table, facts_table
+from mvdeploy.report.tables.table import SIDE_BY_SIDE, Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
 from mvdeploy.text_format import clean, elide, join, milliseconds, percent
@@ -151,11 +151,14 @@ def _breakdown(view: View) -> Iterator[Block]:
     if not view.profiled:
         yield Paragraphs(("No case has a breakdown: there is no profile.",))
         return
-    yield Paragraphs(prose.reconciliation(view))
+    if len(view.profiled) <= SIDE_BY_SIDE // 2:
+        yield Paragraphs(prose.reconciliation(view))
     yield Picture("categories", breakdown.title(view), _categories_alt(view))
     yield from breakdown.categories(view)
     for pair in view.differences:
         yield breakdown.difference(view, pair)
+    if len(view.profiled) > SIDE_BY_SIDE // 2:
+        yield breakdown.reconciliation(view)
 
 
 def _operators(view: View) -> Iterator[Block]:
