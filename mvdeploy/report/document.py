@@ -24,7 +24,7 @@ from mvdeploy.report.tables import (
     rankings,
     stages,
 )
-from mvdeploy.report.tables.table import Table, facts_table
+from mvdeploy.report.tables.table import SIDE_BY_SIDE, Table, facts_table
 from mvdeploy.report.wording import FindingGroup, grouped
 from mvdeploy.stats.paired import TARGETS
 from mvdeploy.text_format import clean, elide, join, milliseconds, percent
@@ -203,12 +203,15 @@ def _breakdown(view: View) -> Iterator[Block]:
     if not view.profiled:
         yield Paragraphs(("No case has a breakdown: there is no profile.",))
         return
-    yield Paragraphs(prose.reconciliation(view))
+    if len(view.profiled) <= SIDE_BY_SIDE // 2:
+        yield Paragraphs(prose.reconciliation(view))
     yield Picture("categories", breakdown.title(view), _categories_alt(view))
     yield from breakdown.categories(view)
     yield from breakdown.as_profiled(view)
     for pair in view.differences:
         yield breakdown.difference(view, pair)
+    if len(view.profiled) > SIDE_BY_SIDE // 2:
+        yield breakdown.reconciliation(view)
 
 
 def _operators(view: View) -> Iterator[Block]:

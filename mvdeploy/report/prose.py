@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from mvdeploy.analysis.breakdown_view import BreakdownView
 from mvdeploy.analysis.cases import CaseView
@@ -46,6 +46,12 @@ _MEDIANS = 8
 _DIFFERENCES = 4
 """Sentences on what engines differ in; tables have all."""
 
+_SENTENCES = 10
+"""Sentences of a summary; of outputs and engines as many are said as have room among them."""
+
+_COMPARED = 3
+"""Comparisons that are said one by one; of more, there is a sentence on each reference."""
+
 _LISTED = 4
 """Verdicts that are listed one by one when they are all the same."""
 
@@ -54,13 +60,27 @@ def summary(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what came out."""
     if view.run.plan.sustained_s:
         return (_setting(view), *sustained.sentences(view), *missing(view), *_standing(view))
-    ratios, headlines = (*rankings(view), *comparisons(view)), _headlines(view)
+    ratios, headlines = (*rankings(view), *compared(view)), _headlines(view)
     # What was asked for comes first.
     results = (*ratios, *headlines) if view.run.plan.pairs_only else (*headlines, *ratios)
-    results = (*results, *outputs(view), *energy(view)[:1])
-    differences = engines(view)[:_DIFFERENCES]
-    around = (*stages.sentences(view), *first_run.sentences(view))
-    return (_setting(view), *results, *around, *differences, *verdicts(view), *_standing(view))
+    results = (*results, *energy(view)[:1], *stages.sentences(view), *first_run.sentences(view))
+    judged = (*verdicts(view), *_standing(view))
+    room = max(0, _SENTENCES - 1 - len(results) - len(judged))
+    more = (*outputs(view)[:_DIFFERENCES], *engines(view)[:_DIFFERENCES])[:room]
+    return (_setting(view), *results, *more, *judged)
+
+
+def circumstances(view: View) -> tuple[str, ...]:
+    """Say what was measured, on what, and what to read first; what came out is said elsewhere."""
+    around = (*energy(view)[:1], *stages.sentences(view), *first_run.sentences(view))
+    load = sustained.sentences(view) if view.run.plan.sustained_s else ()
+    return (
+        _setting(view),
+        *load,
+        *around,
+        *outputs(view)[:_DIFFERENCES],
+        *_standing(view),
+    )
 
 
 def _setting(view: View) -> str:
@@ -106,6 +126,49 @@ def comparisons(view: View) -> tuple[str, ...]:
     return tuple(comparison(compared, _naming(view)) for compared in view.comparisons)
 
 
+def compared(view: View) -> tuple[str, ...]:
+    """Say what was compared and is not ranked; of many, how they are to what they were held to."""
+    ranked = {one.case.slug for ranking in view.rankings for one in ranking.cases}
+    pairs = [c for c in view.comparisons if not {c.a.slug, c.b.slug} <= ranked]
+    if len(pairs) <= _COMPARED:
+        return tuple(comparison(pair, _naming(view)) for pair in pairs)
+    groups: dict[str, list[ComparisonView]] = {}
+    for pair in pairs:
+        groups.setdefault(pair.a.slug, []).append(pair)
+    said = [_group(group, _naming(view)) for group in groups.values()]
+    if len(said) <= _COMPARED:
+        return tuple(said)
+    return (f"{counts(pairs)}: the table of paired ratios has all.",)
+
+
+def _group(pairs: Sequence[ComparisonView], naming: Naming) -> str:
+    """Say of cases that were held against the same one how they are to it."""
+    if len(pairs) == 1:
+        return comparison(pairs[0], naming)
+    known = [(pair, pair.estimate) for pair in pairs if pair.estimate is not None]
+    said = f"Against {naming(pairs[0].a)}: {counts(pairs)}"
+    if known:
+        best, estimate = min(known, key=lambda pair: pair[1].ratio)
+        said += f"; least time: {naming(best.b)} ({evidence(estimate)})"
+    return f"{said}. The table of paired ratios has all."
+
+
+def counts(pairs: Sequence[ComparisonView]) -> str:
+    """Say how many cases are faster and slower than what they were compared with."""
+    verdicts = [pair.estimate.verdict if pair.estimate else "" for pair in pairs]
+    said = [
+        f"{verdicts.count(verdict)} {words}"
+        for verdict, words in (
+            ("faster", "faster"),
+            ("slower", "slower"),
+            ("no difference detected", "without a difference detected"),
+            ("", "not compared"),
+        )
+        if verdict in verdicts
+    ]
+    return f"{', '.join(said)}, of {count(len(pairs), 'case')}"
+
+
 def _naming(view: View) -> Naming:
     """Call many cases by their keys, which tables have beside the names."""
     return _key if len(view.cases) > NAMED else _name
@@ -125,16 +188,20 @@ def _engine(case: CaseView) -> str:
 
 def comparison(compared: ComparisonView, naming: Naming = _name) -> str:
     """Say which of two cases is faster, and how sure that is."""
-    a, b, estimate = naming(compared.a), naming(compared.b), compared.estimate
-    if estimate is None:
+    if compared.estimate is None:
+        a, b = naming(compared.a), naming(compared.b)
         return f"{b} and {a} cannot be compared: {compared.problem}."
+    return f"{outcome(compared, compared.estimate, naming)} ({evidence(compared.estimate)})."
+
+
+def outcome(compared: ComparisonView, estimate: RatioEstimate, naming: Naming = _name) -> str:
+    """Say which of two cases is faster."""
+    a, b = naming(compared.a), naming(compared.b)
     if estimate.verdict == "faster":
-        verdict = f"{b} is {_times(1 / estimate.ratio)} as fast as {a}"
-    elif estimate.verdict == "slower":
-        verdict = f"{b} takes {_times(estimate.ratio)} as long as {a}"
-    else:
-        verdict = f"No difference detected between {b} and {a}"
-    return f"{verdict} ({_evidence(estimate)})."
+        return f"{b} is {times(1 / estimate.ratio)} as fast as {a}"
+    if estimate.verdict == "slower":
+        return f"{b} takes {times(estimate.ratio)} as long as {a}"
+    return f"No difference detected between {b} and {a}"
 
 
 def rankings(view: View) -> tuple[str, ...]:
@@ -171,7 +238,8 @@ def _roofline(found: Roofline) -> str:
     )
 
 
-def _evidence(estimate: RatioEstimate) -> str:
+def evidence(estimate: RatioEstimate) -> str:
+    """Return what a ratio is and how sure, as the inside of a bracket."""
     pairs = f" with {estimate.pairs:,} pairs" if estimate.pairs > estimate.groups else ""
     parts = [
         f"ratio {ratio_text(estimate)}",
@@ -185,7 +253,8 @@ def _evidence(estimate: RatioEstimate) -> str:
     return ", ".join(parts)
 
 
-def _times(factor: float) -> str:
+def times(factor: float) -> str:
+    """Return how many times as fast or as long."""
     return f"{factor:.2f}×" if factor >= 1.05 else f"{factor:.3f}×"
 
 

@@ -1,5 +1,6 @@
 """Runs as they are saved, made up; see `tests.saved_runs`."""
 
+from tests.browser import browser
 from tests.saved_runs import (
     eight,
     fleet_story,
@@ -13,6 +14,7 @@ from tests.saved_runs import (
 )
 
 __all__ = [
+    "browser",
     "eight",
     "fleet_story",
     "four",

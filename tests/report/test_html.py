@@ -1,8 +1,8 @@
 from __future__ import annotations
 
-import os
-import shutil
-from collections.abc import Iterator
+import base64
+import hashlib
+import re
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,7 @@ from typing import Any
 import pytest
 
 from mvdeploy.report.renderers import html
-
-CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
-DRIVER = shutil.which("chromedriver")
+from tests.browser import requested, resize
 
 
 class Page(HTMLParser):
@@ -55,7 +53,7 @@ def test_contents(pages: dict[str, Path]) -> None:
         "How to read this report",
     ):
         assert words in page.text
-    anchors = {a["id"] for _, a in page.tags if "id" in a}
+    anchors = {a["id"] for tag, a in page.tags if tag == "section"}
     links = {(a["href"] or "")[1:] for tag, a in page.tags if tag == "a"}
     assert links == anchors
 
@@ -72,8 +70,23 @@ def test_pictures_are_inside_and_have_words(pages: dict[str, Path]) -> None:
 def test_only_known_tags(pages: dict[str, Path], name: str) -> None:
     page = Page(pages[name].read_text(encoding="utf-8"))
     tags = {tag for tag, _ in page.tags}
-    assert not tags & {"script", "iframe", "object", "embed", "form", "link", "base", "svg"}
+    assert not tags & {"iframe", "object", "embed", "form", "link", "base", "svg", "input"}
     assert not any(attr.startswith("on") for _, attrs in page.tags for attr in attrs)
+    kinds = [attrs.get("type") for tag, attrs in page.tags if tag == "script"]
+    assert kinds == ["application/json", None, None]
+
+
+@pytest.mark.parametrize("name", ["two", "hostile"])
+def test_the_policy_names_what_runs(pages: dict[str, Path], name: str) -> None:
+    text = pages[name].read_text(encoding="utf-8")
+    scripts = re.findall(r"<script>(.*?)</script>", text, re.DOTALL)
+    assert scripts == [html.asset("echarts.min.js"), html.asset("report.js")]
+    hashes = [base64.b64encode(hashlib.sha256(one.encode()).digest()).decode() for one in scripts]
+    (policy,) = re.findall(r'http-equiv="Content-Security-Policy" content="([^"]*)"', text)
+    rules = dict(rule.split(" ", 1) for rule in policy.split("; "))
+    assert rules["default-src"] == "'none'"
+    assert rules["script-src"] == " ".join(f"'sha256-{one}'" for one in hashes)
+    assert "connect-src" not in rules
 
 
 def test_hostile_text_is_shown_as_text(pages: dict[str, Path]) -> None:
@@ -82,63 +95,27 @@ def test_hostile_text_is_shown_as_text(pages: dict[str, Path]) -> None:
     assert "\x1b" not in page.text
 
 
-@pytest.fixture(scope="module")
-def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Any]:
-    if not (CHROMIUM and DRIVER):
-        reason = "chromium and chromedriver are needed to look at the page"
-        if os.environ.get("MVDEPLOY_REQUIRE_ALL") == "1":
-            pytest.fail(reason)
-        pytest.skip(reason)
-    from selenium import webdriver
-
-    options = webdriver.ChromeOptions()
-    options.binary_location = CHROMIUM
-    options.set_capability("goog:loggingPrefs", {"performance": "ALL", "browser": "ALL"})
-    profile = tmp_path_factory.mktemp("profile")
-    for flag in (
-        *("headless=new", "no-sandbox", "disable-gpu", "disable-quic", "no-first-run"),
-        *("disable-background-networking", "disable-component-update", "disable-sync"),
-        f"user-data-dir={profile}",
-    ):
-        options.add_argument(f"--{flag}")
-    driver = webdriver.Chrome(options=options, service=webdriver.ChromeService(DRIVER))
-    try:
-        yield driver
-    finally:
-        driver.quit()
-
-
-def _narrow(browser: Any, width: int) -> None:
-    metrics = {"width": width, "height": 900, "deviceScaleFactor": 1, "mobile": False}
-    browser.execute_cdp_cmd("Emulation.setDeviceMetricsOverride", metrics)
-
-
 @pytest.mark.parametrize("name", ["two", "hostile", "eight"])
 @pytest.mark.parametrize("width", [1366, 800, 380])
 def test_the_page_does_not_scroll_sideways(
     browser: Any, pages: dict[str, Path], name: str, width: int
 ) -> None:
-    _narrow(browser, width)
+    resize(browser, width)
     browser.get(pages[name].as_uri())
     root = "document.documentElement"
     assert browser.execute_script(f"return {root}.clientWidth") <= width
     assert browser.execute_script(f"return {root}.scrollWidth <= {root}.clientWidth")
 
 
-def test_nothing_is_requested_and_nothing_runs(browser: Any, pages: dict[str, Path]) -> None:
-    import json
-
+def test_nothing_is_requested_and_nothing_else_runs(browser: Any, pages: dict[str, Path]) -> None:
     browser.get_log("performance")
     browser.get_log("browser")
     browser.get(pages["hostile"].as_uri())
     assert browser.title.startswith("Latency of 3 cases on <script>")
-    assert browser.execute_script("return document.scripts.length") == 0
-    sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    requested = [
-        m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"
-    ]
-    assert pages["hostile"].as_uri() in requested
-    assert all(url.startswith(("file:", "data:")) for url in requested)
+    assert browser.execute_script("return document.scripts.length") == 3
+    urls = requested(browser)
+    assert pages["hostile"].as_uri() in urls
+    assert all(url.startswith(("file:", "data:")) for url in urls)
     assert browser.get_log("browser") == []
     loaded = "return [...document.images].every(i => i.complete && i.naturalWidth > 100)"
     assert browser.execute_script(loaded)

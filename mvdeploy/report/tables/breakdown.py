@@ -12,6 +12,7 @@ from mvdeploy.report.tables.table import (
     SIDE_BY_SIDE,
     Column,
     Table,
+    about,
     batches,
     side_note,
     tagged,
@@ -124,6 +125,35 @@ def difference(view: View, pair: Difference) -> Table:
             )
         ),
         total=True,
+        cases=((a, b),) * len(pair.rows),
+    )
+
+
+def reconciliation(view: View) -> Table:
+    """Show for every profiled case how the operator times meet the latency."""
+    divided = [(case, case.breakdown) for case in view.profiled if case.breakdown]
+    return Table(
+        "How operator times meet the latency",
+        (
+            text("Case"),
+            *map(Column, ("sum of operators ÷ latency", "profiled ÷ plain", "attributed")),
+            text("operator times"),
+        ),
+        tuple(
+            (
+                tagged(view, case),
+                f"{one.operator_share:.2f}",
+                f"{1 + one.profiler_overhead:.2f}",
+                f"{100 * one.attributed_share:.2f} %",
+                one.time_kind,
+            )
+            for case, one in divided
+        ),
+        note=(
+            "Attributed is the share of the operator time that has a module"
+            f"{'' if view.by_kind else ' and a category'}."
+        ),
+        cases=about(case for case, _ in divided),
     )
 
 
@@ -153,6 +183,7 @@ def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
         ),
         note=f"The first {len(longest)}{of}, {divided.time_kind if divided else ''}; all are in "
         "operators.csv.",
+        cases=((case.key,),) * len(longest),
     )
 
 
@@ -188,4 +219,4 @@ def _module_row(path: str, by_path: Sequence[dict[str, ModuleShare]]) -> tuple[s
 def _case_columns(view: View, cases: Sequence[CaseView]) -> tuple[Column, ...]:
     if len(view.cases) == 1:
         return (Column("ms"), Column("share"))
-    return tuple(Column(f"{c.key}, {unit}") for c in cases for unit in ("ms", "share"))
+    return tuple(Column(f"{c.key}, {unit}", case=c.key) for c in cases for unit in ("ms", "share"))

@@ -52,6 +52,7 @@ def engines(view: View, pair: EngineDifference) -> Table:
             )
         ),
         total=True,
+        cases=((a.key, b.key),) * len(rows),
     )
 
 

@@ -10,6 +10,7 @@ from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import (
     Column,
     Table,
+    about,
     device_cell,
     device_column,
     engine_cell,
@@ -38,6 +39,7 @@ def latency(view: View) -> Table:
             "peak memory is of a process that ran this case alone (MB = 1,000,000 bytes). The "
             "verdict says whether the latency can be relied on; its reasons are under Findings."
         ),
+        cases=about(view.cases),
     )
 
 
@@ -95,6 +97,7 @@ def more_latency(view: View) -> Table:
             "CPU time is shown where it holds all of the work, that is with one thread. The "
             "memory baseline is the same process before the model was loaded."
         ),
+        cases=about(case for case in view.cases if case.timing),
     )
 
 
@@ -128,6 +131,7 @@ def ratios(view: View) -> Table:
         ),
         tuple(_ratio_row(c) for c in view.comparisons),
         note=f"{key_note(view, view.cases)} {_clock_note(view.comparisons)}".strip(),
+        cases=tuple((c.a.key, c.b.key) for c in view.comparisons),
     )
 
 

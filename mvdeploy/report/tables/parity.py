@@ -28,6 +28,9 @@ def parity(view: View) -> Table:
             *map(text, of_tasks),
         ),
         tuple(row for case in view.cases for row in _parity_rows(view, case, tuple(of_tasks))),
+        cases=tuple(
+            (case.key,) for case in view.cases for _ in _parity_rows(view, case, tuple(of_tasks))
+        ),
     )
 
 
@@ -77,6 +80,7 @@ def outputs(view: View) -> Table:
         ),
         tuple(row for pair in view.outputs for row in _output_rows(pair)),
         note="Each pair of files was fed the same, once; nothing is demanded of the difference.",
+        cases=tuple((p.a.key, p.b.key) for p in view.outputs for _ in _output_rows(p)),
     )
 
 

@@ -7,7 +7,7 @@ import statistics
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
 from mvdeploy.records import Artifact
-from mvdeploy.report.tables.table import Column, Table, tagged, text
+from mvdeploy.report.tables.table import Column, Table, about, tagged, text
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.text_format import NONE, megabytes, milliseconds
 
@@ -39,6 +39,7 @@ def precisions(view: View) -> Table:
             "the file says what the network says."
             + (" The weights are random: what trained ones lose, they tell." if random else "")
         ),
+        cases=about(view.cases),
     )
 
 

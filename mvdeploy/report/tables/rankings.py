@@ -5,7 +5,7 @@ from __future__ import annotations
 from mvdeploy.analysis.rankings import Ranked, Ranking
 from mvdeploy.analysis.ratios import CLOCK_NAMES
 from mvdeploy.analysis.view import View
-from mvdeploy.report.tables.table import Column, Table, text
+from mvdeploy.report.tables.table import Column, Table, about, text
 from mvdeploy.report.wording import interval_text, ratio_text
 from mvdeploy.stats.paired import SESSIONS_METHOD
 from mvdeploy.text_format import NONE, milliseconds, percent
@@ -30,6 +30,7 @@ def ranking(view: View, ranked: Ranking) -> Table:
             f"{SESSIONS_METHOD}. Each interval holds with "
             f"{percent(ranked.level)}, so that those of all pairs of cases hold together with 95 %."
         ),
+        cases=about(case.case for case in ranked.cases),
     )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 from mvdeploy.analysis.cases import CaseView
@@ -19,10 +19,14 @@ SIDE_BY_SIDE = 4
 
 @dataclasses.dataclass(frozen=True)
 class Column:
-    """A column: its title, which may have a line break, and whether it holds numbers."""
+    """A column: its title, which may have a line break, and whether it holds numbers.
+
+    `case` is the key of the case whose values it holds; empty when it holds those of several.
+    """
 
     title: str
     numeric: bool = True
+    case: str = ""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -35,6 +39,7 @@ class Table:
         rows: as many cells in each as there are columns.
         note: what a reader of the table has to know.
         total: the last row is the sum of the others.
+        cases: keys of the cases that each row is about; none when rows are about no case.
     """
 
     title: str
@@ -42,17 +47,25 @@ class Table:
     rows: tuple[tuple[str, ...], ...]
     note: str = ""
     total: bool = False
+    cases: tuple[tuple[str, ...], ...] = ()
 
     def __post_init__(self) -> None:
+        if self.cases and len(self.cases) != len(self.rows):
+            raise ValueError(f"table '{self.title}' does not say of each row whose it is")
         for row in self.rows:
             if len(row) != len(self.columns):
                 raise ValueError(f"table '{self.title}' has a row of {len(row)} cells")
         object.__setattr__(self, "rows", tuple(tuple(map(clean, row)) for row in self.rows))
 
 
-def text(title: str) -> Column:
+def text(title: str, case: str = "") -> Column:
     """Return a column of words."""
-    return Column(title, numeric=False)
+    return Column(title, numeric=False, case=case)
+
+
+def about(cases: Iterable[CaseView]) -> tuple[tuple[str, ...], ...]:
+    """Return the keys of rows that are about a case each, in their order."""
+    return tuple((case.key,) for case in cases)
 
 
 def facts_table(title: str, values: dict[str, Reading]) -> Table:
@@ -128,7 +141,7 @@ def facts_by_case(
         names = dict.fromkeys(name for column in columns for name in column)
         yield Table(
             title,
-            (text(""), *(text(case.key) for case in cases)),
+            (text(""), *(text(case.key, case.key) for case in cases)),
             tuple((n, *(reading(c.get(n, NONE)) for c in columns)) for n in names),
             note=key_note(view, cases),
         )
