@@ -70,10 +70,10 @@ def scalings(view: SweepView) -> Iterator[Table]:
     columns = [
         text("Network"),
         Column("sizes"),
-        Column("time as pixels^"),
-        Column("MACs as pixels^"),
-        *([Column("time as tokens^"), Column("MACs as tokens^")] if tokens else []),
-        Column("largest departure"),
+        Column("time as\npixels^"),
+        Column("MACs as\npixels^"),
+        *([Column("time as\ntokens^"), Column("MACs as\ntokens^")] if tokens else []),
+        Column("largest\ndeparture"),
     ]
     note = (
         "Exponents with their 95 % intervals; MACs are counted, and have none. The departure is "
