@@ -86,11 +86,12 @@ def page(
     def source(name: str) -> str:
         """Return a picture; nothing when the page would become too large by it."""
         nonlocal room
-        if room < 0:
+        replaced = lead is not None and name in interactive.CHARTS
+        if replaced and room < 0:
             return ""
         encoded = base64.b64encode(drawn(name)).decode("ascii")
-        room -= len(encoded) if lead is not None else 0
-        return f"data:image/svg+xml;base64,{encoded}" if room >= 0 else ""
+        room -= len(encoded) if replaced else 0
+        return f"data:image/svg+xml;base64,{encoded}" if room >= 0 or not replaced else ""
 
     def kind(block: document.Block) -> str:
         return type(block).__name__
@@ -102,6 +103,7 @@ def page(
         source=source,
         kind=kind,
         lead=lead,
+        charts=interactive.CHARTS if lead is not None else frozenset(),
         style=asset("report.css"),
     )
     return _with_scripts(harmless(text), lead)
