@@ -16,7 +16,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from mvdeploy.report import document, interactive
+from mvdeploy.report import document, figures, interactive
 from mvdeploy.report.renderers import html
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.text_format import milliseconds, percent
@@ -33,6 +33,7 @@ STORIES = {
     "fifty": lambda: several_cases(50),
 }
 LARGEST = 3_000_000
+PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300"/>'
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,10 @@ def views(view_for: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pages(views: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
-    return {name: html.render(view, folder / name)[0].as_uri() for name, view in views.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        # How pictures are drawn is tested elsewhere; these are as large as those of four cases.
+        patch.setattr(figures, "image", lambda view, name, kind: PICTURE + b" " * 160_000)
+        return {name: html.render(view, folder / name)[0].as_uri() for name, view in views.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -500,7 +504,7 @@ def test_a_picture_without_a_chart_stays(
 ) -> None:
     view = views["two"]
     block = document.Picture("another", "Another figure", "What it shows.")
-    svg = b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="90"/>' + b" " * 900_000
+    svg = PICTURE + b" " * 3_000_000
     lead = html.Lead((), interactive.text(view))
     sections = [document.Section("new", "New", (block,)), *document.sections(view)]
     page = tmp_path / "page.html"
