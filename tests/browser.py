@@ -53,8 +53,10 @@ def media(browser: Any, kind: str = "", theme: str = "light") -> None:
 
 
 def requested(browser: Any) -> list[str]:
-    """Return the addresses that were asked for since this was last called."""
+    """Return the addresses that files asked for since this was last called.
+
+    What the browser asks for by itself, as for the page that it starts with, is not meant.
+    """
     sent = [json.loads(entry["message"])["message"] for entry in browser.get_log("performance")]
-    return [
-        m["params"]["request"]["url"] for m in sent if m["method"] == "Network.requestWillBeSent"
-    ]
+    asked = [m["params"] for m in sent if m["method"] == "Network.requestWillBeSent"]
+    return [one["request"]["url"] for one in asked if one["documentURL"].startswith("file:")]

@@ -118,6 +118,8 @@ def test_the_wheel_holds_the_profiles(wheel):
     studies = {str(path.relative_to(ROOT)) for path in ROOT.glob("mvdeploy/studies/*.toml")}
     assert shipped <= names
     assert len(studies) >= 7 and studies <= names
+    assets = {str(path.relative_to(ROOT)) for path in ROOT.glob("mvdeploy/report/assets/*")}
+    assert len(assets) >= 7 and assets <= names
     assert not [name for name in names if name.startswith(("tests/", "devices/", "docs/"))]
 
 

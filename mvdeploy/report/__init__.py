@@ -3,10 +3,13 @@
 =================  ================================================================
 `document`         what a report says, in order, whatever it is written in
 `prose`            its sentences
+`overview`         the answer, in a few words
 `wording`          findings in words, each with a remedy; numbers in sentences
 `tables`           its tables, as text
 `figures`          its pictures
 `several`          the page of several runs: its sentences, tables and values
+`interactive`      what the charts of the HTML page are drawn from
+`assets`           what is written into HTML pages: look, scripts, the library that draws
 `timelines`        what formats that draw an inference have in common
 `renderers`        one file for each format; the folder is the list
 =================  ================================================================

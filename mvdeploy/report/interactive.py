@@ -15,6 +15,9 @@ from mvdeploy.analysis.view import View
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.text_format import clean
 
+CHARTS = frozenset({"latency", "categories", "modules", "timeline"})
+"""Pictures in whose place the page draws a chart; ``assets/report.js`` has a drawing for each."""
+
 _SAMPLES, _FEWEST, _MOST = 15_000, 200, 2_000
 """Samples that all cases may have in a page, and those that one has at least and at most."""
 

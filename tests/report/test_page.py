@@ -16,7 +16,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
-from mvdeploy.report import interactive
+from mvdeploy.report import document, figures, interactive
 from mvdeploy.report.renderers import html
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.text_format import milliseconds, percent
@@ -33,6 +33,7 @@ STORIES = {
     "fifty": lambda: several_cases(50),
 }
 LARGEST = 3_000_000
+PICTURE = b'<svg xmlns="http://www.w3.org/2000/svg" width="900" height="300"/>'
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,10 @@ def views(view_for: Any) -> dict[str, Any]:
 @pytest.fixture(scope="module")
 def pages(views: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
-    return {name: html.render(view, folder / name)[0].as_uri() for name, view in views.items()}
+    with pytest.MonkeyPatch.context() as patch:
+        # How pictures are drawn is tested elsewhere; these are as large as those of four cases.
+        patch.setattr(figures, "image", lambda view, name, kind: PICTURE + b" " * 160_000)
+        return {name: html.render(view, folder / name)[0].as_uri() for name, view in views.items()}
 
 
 @pytest.fixture(autouse=True)
@@ -149,8 +153,9 @@ def test_no_errors_no_requests_no_sideways_scrolling(
         assert browser.execute_script(scrolled) <= 0, width
         assert browser.find_elements(By.CSS_SELECTOR, ".chart:not([hidden]) svg")
     assert browser.get_log("browser") == []
-    allowed = ("file:", "data:", "about:")
-    assert all(url.startswith(allowed) for url in requested(browser))
+    asked = requested(browser)
+    assert asked.count(pages[name]) == 2
+    assert [url for url in asked if not url.startswith((pages[name], "data:"))] == []
 
 
 def test_the_policy_forbids_requests_and_evaluation(browser: Any, pages: dict[str, str]) -> None:
@@ -439,7 +444,7 @@ def test_the_theme_is_switched(browser: Any, pages: dict[str, str]) -> None:
 def test_paper_has_everything(browser: Any, pages: dict[str, str]) -> None:
     media(browser, theme="dark")
     open_page(browser, pages["eight"])
-    browser.find_element(By.CSS_SELECTOR, "#latency input[type=search]").send_keys("no such row")
+    browser.find_element(By.CSS_SELECTOR, "#operators input[type=search]").send_keys("no such row")
     paper = browser.execute_cdp_cmd("Page.printToPDF", {})["data"]
     assert len(re.findall(rb"/Type\s*/Page\b", base64.b64decode(paper))) > 5
     media(browser, "print", theme="dark")
@@ -448,7 +453,7 @@ def test_paper_has_everything(browser: Any, pages: dict[str, str]) -> None:
     shown = {
         name: [e.is_displayed() for e in browser.find_elements(By.CSS_SELECTOR, selector)]
         for name, selector in (
-            ("rows", "#latency tbody tr"),
+            ("rows", "#operators tbody tr"),
             ("figures", "figure.still"),
             ("tools", "#tools"),
             ("filters", ".sieve"),
@@ -483,6 +488,32 @@ def test_without_javascript_all_is_there(browser: Any, pages: dict[str, str]) ->
             assert found and not any(e.is_displayed() for e in found), selector
     finally:
         browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+
+
+def test_every_chart_stands_in_the_place_of_a_picture(browser: Any, pages: dict[str, str]) -> None:
+    open_page(browser, pages["eight"])
+    drawn = browser.find_elements(By.CSS_SELECTOR, ".chart:not([hidden])")
+    assert {e.get_attribute("data-chart") for e in drawn} == interactive.CHARTS
+    figures = browser.find_elements(By.CSS_SELECTOR, "figure")
+    assert {e.get_attribute("data-picture") for e in figures} == interactive.CHARTS
+    assert not any(e.is_displayed() for e in figures)
+
+
+def test_a_picture_without_a_chart_stays(
+    browser: Any, views: dict[str, Any], tmp_path: Path
+) -> None:
+    view = views["two"]
+    block = document.Picture("another", "Another figure", "What it shows.")
+    svg = PICTURE + b" " * 3_000_000
+    lead = html.Lead((), interactive.text(view))
+    sections = [document.Section("new", "New", (block,)), *document.sections(view)]
+    page = tmp_path / "page.html"
+    page.write_text(html.page("Title", "about", sections, lambda _: svg, lead), encoding="utf-8")
+    open_page(browser, page.as_uri())
+    (shown,) = (e for e in browser.find_elements(By.TAG_NAME, "figure") if e.is_displayed())
+    assert shown.find_element(By.TAG_NAME, "img").get_attribute("alt") == "What it shows."
+    # Those with a chart are left out, as they are too large.
+    assert len(browser.find_elements(By.CSS_SELECTOR, "figure img")) == 1
 
 
 def test_a_link_opens_a_folded_part(browser: Any, pages: dict[str, str]) -> None:

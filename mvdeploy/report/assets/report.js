@@ -106,7 +106,7 @@
       head.append(button);
       button.addEventListener("click", () => sort(table, head, column));
     });
-    if (table.rows.length >= 8) sieve(table);
+    if (table.rows.length >= 10) sieve(table);
   }
 
   // ---------------------------------------------------------------- charts
@@ -533,7 +533,6 @@
 
   function icicle(host) {
     const profiled = cases.filter((c) => c.breakdown && c.breakdown.modules.length);
-    if (!profiled.length) { host.remove(); return; }
     const by = new Map(profiled.map((c) => [c.key, c]));
     const trees = new Map(profiled.map((c) => [c.key, treeOf(c)]));
     const pair = data.pairs.find((p) => p.every((key) => by.has(key)));
@@ -816,19 +815,26 @@
   }
 
   const tools = document.getElementById("tools");
-  tools.append(cases.length > 1 ? caseSwitches() : make("details", { hidden: "" }), themeSwitch());
+  tools.classList.toggle("bare", cases.length < 2);
+  tools.append(...(cases.length > 1 ? [caseSwitches()] : []), themeSwitch());
   tools.hidden = false;
   addEventListener("hashchange", unfold);
   unfold();
 
   const drawings = { latency, categories: shares, modules: icicle, timeline: samples };
   if (data && typeof echarts !== "undefined") {
-    root.classList.add("live");
+    const some = {
+      latency: (c) => c.latency_ms, categories: (c) => c.breakdown,
+      modules: (c) => c.breakdown && c.breakdown.modules.length, timeline: (c) => c.latency_ms,
+    };
     for (const host of document.querySelectorAll(".chart")) {
-      const any = host.dataset.chart !== "latency" || cases.some((c) => c.latency_ms);
-      if (!any || !drawings[host.dataset.chart]) continue;
+      const name = host.dataset.chart;
+      if (!cases.some(some[name])) continue;
       host.hidden = false;
-      drawings[host.dataset.chart](host);
+      drawings[name](host);
+      for (const picture of document.querySelectorAll(`figure[data-picture="${name}"]`)) {
+        picture.classList.add("replaced");
+      }
     }
     redrawAll();
     let width = innerWidth;

@@ -14,6 +14,7 @@ import hashlib
 import importlib.resources
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from mvdeploy.analysis.several import SeveralView
 from mvdeploy.analysis.view import View
@@ -23,12 +24,15 @@ from mvdeploy.report import several as pages
 from mvdeploy.report.overview import Answer
 from mvdeploy.text_format import harmless
 
+if TYPE_CHECKING:
+    import jinja2
+
 EXTENSION = "html"
 DESCRIPTION = "one page that needs nothing else"
 DEFAULT = True
 
-_PICTURES = 900_000
-"""Characters that pictures may take in a page whose charts show the same; the first are kept."""
+LARGEST = 3_000_000
+"""Bytes of a page beyond which pictures are left out whose charts show the same."""
 
 _SCRIPTS, _POLICY = "<!--scripts-->", "SCRIPT-SOURCES"
 """Where scripts and their hashes are put into the page; escaped text cannot hold the first."""
@@ -82,6 +86,44 @@ def page(
     lead: Lead | None = None,
 ) -> str:
     """Return a report as HTML; `drawn` gives its figures as SVG, by name."""
+
+    def filled(room: int) -> str:
+        pictures = _Pictures(drawn, interactive.CHARTS if lead is not None else frozenset(), room)
+        text = _template().render(
+            title=title,
+            about=about,
+            sections=sections,
+            pictures=pictures,
+            kind=lambda block: type(block).__name__,
+            lead=lead,
+            style=asset("report.css"),
+        )
+        return _with_scripts(harmless(text), lead)
+
+    bare = filled(0)
+    return bare if lead is None else filled(LARGEST - len(bare.encode()))
+
+
+class _Pictures:
+    """The pictures of a page, as its template asks for them in order."""
+
+    def __init__(self, drawn: Callable[[str], bytes], charts: frozenset[str], room: int) -> None:
+        self._drawn, self._room = drawn, room
+        self.charts = charts
+
+    def source(self, name: str) -> str:
+        """Return a picture; nothing when a chart shows the same and the page is full."""
+        if name in self.charts and self._room <= 0:
+            return ""
+        encoded = base64.b64encode(self._drawn(name)).decode("ascii")
+        if name in self.charts:
+            self._room -= len(encoded)
+            if self._room <= 0:
+                return ""
+        return f"data:image/svg+xml;base64,{encoded}"
+
+
+def _template() -> jinja2.Template:
     import jinja2
 
     environment = jinja2.Environment(
@@ -91,30 +133,7 @@ def page(
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    room = _PICTURES
-
-    def source(name: str) -> str:
-        """Return a picture; nothing when the page would become too large by it."""
-        nonlocal room
-        if room < 0:
-            return ""
-        encoded = base64.b64encode(drawn(name)).decode("ascii")
-        room -= len(encoded) if lead is not None else 0
-        return f"data:image/svg+xml;base64,{encoded}" if room >= 0 else ""
-
-    def kind(block: document.Block) -> str:
-        return type(block).__name__
-
-    text = environment.get_template("report.html.j2").render(
-        title=title,
-        about=about,
-        sections=sections,
-        source=source,
-        kind=kind,
-        lead=lead,
-        style=asset("report.css"),
-    )
-    return _with_scripts(harmless(text), lead)
+    return environment.get_template("report.html.j2")
 
 
 def _with_scripts(text: str, lead: Lead | None) -> str:
