@@ -123,9 +123,9 @@ def bench(
 
     Example:
         >>> import mvdeploy
-        >>> result = mvdeploy.bench("yardstick", format=["onnx", "pytorch"], iterations=8, warmup=2)
+        >>> result = mvdeploy.bench("yardstick", format="pytorch", iterations=8, warmup=2)
         >>> len(result), result.failed
-        (2, ())
+        (1, ())
         >>> result.best.p50_ms > 0
         True
     """

@@ -39,7 +39,7 @@ def test_what_the_guide_shows_runs(
     names: dict[str, object] = {}
     exec(compile(code, "docs/python.md", "exec"), names)
     said = capsys.readouterr().out
-    assert "yardstick-160-fp32.onnx True\nMedian latency (p50): A: " in said
+    assert "yardstick-56-fp32.onnx True\nMedian latency (p50): A: " in said
     assert "There is no model 'mobilevit_m'." in said
     assert (tmp_path / "categories.png").exists() and (tmp_path / "page/report.html").exists()
     assert isinstance(names["again"], mvdeploy.Result)
