@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,6 +14,7 @@ from typing import Any
 import pytest
 
 import mvdeploy
+from mvdeploy import started
 from mvdeploy.api import _calls
 from mvdeploy.errors import CheckFailed, EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline import bench as pipeline
@@ -174,6 +176,22 @@ def test_sentences_name_keywords_but_in_commands() -> None:
     assert _calls.keywords(said) == (
         "Leave max_time out, or run 'mvdeploy bench --max-time 3' with path (int8--x)."
     )
+
+
+def test_what_libraries_write_into_the_environment_stays_out_of_later_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @_calls.public
+    def imports() -> str | None:
+        os.environ["KMP_BLOCKTIME"] = "7"
+        return started.environment().get("KMP_BLOCKTIME")
+
+    monkeypatch.setenv("KMP_BLOCKTIME", "3")
+    assert [imports(), imports()] == ["3", "3"]
+    monkeypatch.setenv("KMP_BLOCKTIME", "9")
+    assert [imports(), imports()] == ["9", "9"]
+    monkeypatch.delenv("KMP_BLOCKTIME")
+    assert [imports(), imports()] == [None, None]
 
 
 def test_what_is_raised_is_what_the_pipeline_raised() -> None:
