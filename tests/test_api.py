@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
 from pathlib import Path
@@ -24,6 +25,17 @@ def test_importing_the_package_imports_no_room() -> None:
     code = "import sys, mvdeploy; print([m for m in sys.modules if m.startswith('mvdeploy.')])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_type_checkers_are_told_of_every_public_name() -> None:
+    stub = Path(mvdeploy.__file__).with_suffix(".pyi").read_text(encoding="utf-8")
+    told = {
+        alias.asname: node.module
+        for node in ast.walk(ast.parse(stub))
+        if isinstance(node, ast.ImportFrom)
+        for alias in node.names
+    }
+    assert told == mvdeploy._API
 
 
 def test_functions_and_rooms_of_one_name_do_not_hide_each_other() -> None:

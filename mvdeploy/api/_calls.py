@@ -20,7 +20,13 @@ R = TypeVar("R")
 _COMMAND = re.compile(r"('mvdeploy[^']*')")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)\b|(?<=\s)-(o)\b")
 
-_KEYWORDS = {"model-arg": "arguments", "input": "photograph", "no-cache": "cache", "o": "path"}
+_KEYWORDS = {
+    "model-arg": "arguments",
+    "input": "photograph",
+    "shape": "shapes",
+    "no-cache": "cache",
+    "o": "path",
+}
 """Flags whose keywords have other names."""
 
 
