@@ -8,16 +8,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 _remembered: dict[str, str] | None = None
 
 
 @contextlib.contextmanager
-def remembered() -> Iterator[None]:
-    """Take what the environment is now for that which the process was started with."""
+def remembered(own: Mapping[str, str] | None = None) -> Iterator[None]:
+    """Take an environment for that which the process was started with.
+
+    Args:
+        own: the environment; None for what it is now.
+    """
     global _remembered
-    _remembered = dict(os.environ)
+    _remembered = dict(os.environ if own is None else own)
     try:
         yield
     finally:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from mvdeploy import links, models, plugins
+from mvdeploy import formats, links, models, plugins
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import calibration, places, refusals
-from mvdeploy.records import DeviceProfile, ModelSpec, PatchSize
+from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, PatchSize
 from mvdeploy.records.spec import parse_image_size, parse_patches
 
 if TYPE_CHECKING:
@@ -57,51 +58,41 @@ class Subjects:
     Attributes:
         found: networks and files, in the order in which they were given.
         held: networks that have to be kept meanwhile.
+        network: the one that files without a manifest came from; None where that is not known.
     """
 
     found: tuple[ModelSpec | Path, ...]
     held: tuple[Held, ...] = ()
+    network: ModelSpec | None = None
 
 
-def subjects(networks: Any, asked: Networks) -> Subjects:
+def subjects(networks: Any, asked: Networks, model: Any = None) -> Subjects:
     """Return what was given: one, several, or networks by names that they are to have.
 
     Args:
         networks: a name, a path of a file, an ``nn.Module``, a `ModelSpec` or what
             `mvdeploy.export` returned; a list of these; or a dict of names and ``nn.Module``.
         asked: how they are built.
+        model: the network that files came from; None where that is not said.
 
     Raises:
         UsageError: one of them is none of these, or cannot be built; or there is none.
     """
-    if isinstance(networks, Mapping):
-        pairs = [(str(name), network) for name, network in networks.items()]
-    else:
-        several = networks if isinstance(networks, list | tuple) else [networks]
-        pairs = [("", network) for network in several]
+    pairs = _named_by_user(networks)
     if not pairs:
         raise UsageError("There is nothing to measure.", "Give a model, a file or an nn.Module.")
-    found: list[ModelSpec | Path] = []
-    held: list[Held] = []
-    named = 0
-    for name, network in pairs:
-        file = _file(network)
-        if name and (file is not None or isinstance(network, str | ModelSpec)):
-            raise UsageError(
-                f"'{name}' is a name for {network}, which has one.",
-                "Give names to nn.Modules only; all others in a list.",
-            )
-        if file is not None:
-            found.append(file)
-        elif isinstance(network, ModelSpec):
-            found.append(network)
-        elif isinstance(network, str):
-            named += 1
-            found += specs(network, asked)
-        else:
-            held.append(_held(network, asked.example, name))
-            found.append(held[-1].spec)
-    if asked.given() and not named:
+    parts = [_subjects_of(name, network, asked) for name, network in pairs]
+    found = tuple(one for part in parts for one in part.found)
+    held = tuple(one for part in parts for one in part.held)
+    by_name = any(isinstance(n, str) and _file(n) is None for _, n in pairs)
+    network = None
+    if model is not None:
+        network, kept = _network_of_files(model, asked)
+        by_name, held = by_name or not kept, (*held, *kept)
+        # A file with a manifest says which network it came from; that it is there is all it takes.
+        if kept and all(formats.has_manifest(one) for one in found if isinstance(one, Path)):
+            network = None
+    if asked.given() and not by_name:
         raise UsageError(
             f"{' and '.join(asked.given())} can be chosen of networks that are given by name.",
             "Leave out what is not for these, or give a model's name.",
@@ -110,7 +101,85 @@ def subjects(networks: Any, asked: Networks) -> Subjects:
         raise UsageError(
             "An example says what an nn.Module takes, and none is given.", "Leave it out."
         )
-    return Subjects(tuple(found), tuple(held))
+    return Subjects(found, held, network)
+
+
+def _named_by_user(networks: Any) -> list[tuple[str, Any]]:
+    """Return what was given, each with the name that it is to have; empty for its own."""
+    if isinstance(networks, Mapping):
+        return [(str(name), network) for name, network in networks.items()]
+    several = networks if isinstance(networks, list | tuple) else [networks]
+    return [("", network) for network in several]
+
+
+def _subjects_of(name: str, network: Any, asked: Networks) -> Subjects:
+    """Return what one of several stands for.
+
+    Raises:
+        UsageError: it is none of what can be measured, or cannot be built.
+    """
+    file = _file(network)
+    if name and (file is not None or isinstance(network, str | ModelSpec)):
+        raise UsageError(
+            f"'{name}' is a name for {network}, which has one.",
+            "Give names to nn.Modules only; all others in a list.",
+        )
+    if file is not None:
+        return Subjects((file,))
+    if isinstance(network, ModelSpec):
+        return Subjects((network,))
+    if isinstance(network, str):
+        return Subjects(tuple(specs(network, asked)))
+    held = _held(network, asked.example, name)
+    return Subjects((held.spec,), (held,))
+
+
+def _network_of_files(model: Any, asked: Networks) -> tuple[ModelSpec, list[Held]]:
+    """Return the network that files came from, and what has to be kept of it.
+
+    Raises:
+        UsageError: it is none, or several.
+    """
+    if isinstance(model, ModelSpec):
+        return model, []
+    if not isinstance(model, str):
+        held = _held(model, asked.example, "")
+        return held.spec, [held]
+    named = specs(model, asked)
+    if len(named) > 1:
+        raise UsageError(
+            f"A file came from one network, and these patches make {len(named)} of {model}.",
+            "Give one configuration of patches.",
+        )
+    return named[0], []
+
+
+def said(shapes: Mapping[str, Any] | None, values: Mapping[str, Any] | None) -> FileInputs:
+    """Return what is said of the inputs of files, by their names.
+
+    Raises:
+        UsageError: a shape has no whole numbers, or a range no least and largest value.
+    """
+    read_shapes: dict[str, tuple[int, ...]] = {}
+    for name, shape in (shapes or {}).items():
+        sizes = _pair(shape)
+        if not all(isinstance(size, int) and size >= 0 for size in sizes):
+            raise UsageError(
+                f"{shape!r} is no shape of '{name}'.",
+                "Give numbers, as in {'x': (1, 3, 224, 224)}.",
+            )
+        read_shapes[name] = sizes
+    read_values: dict[str, tuple[float, float]] = {}
+    for name, limits in (values or {}).items():
+        pair = _pair(limits)
+        plain = len(pair) == 2 and all(isinstance(end, int | float) for end in pair)
+        if not plain or not -math.inf < pair[0] <= pair[1] < math.inf:
+            raise UsageError(
+                f"{limits!r} is no range of values of '{name}'.",
+                "Give the least and the largest, as in {'ids': (0, 999)}.",
+            )
+        read_values[name] = (float(pair[0]), float(pair[1]))
+    return FileInputs(read_shapes, read_values)
 
 
 def _file(network: Any) -> Path | None:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
+import os
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ParamSpec, TypeVar
 
@@ -18,7 +20,13 @@ R = TypeVar("R")
 _COMMAND = re.compile(r"('mvdeploy[^']*')")
 _FLAG = re.compile(r"(?<![\w-])--([a-z][a-z-]*)\b|(?<=\s)-(o)\b")
 
-_KEYWORDS = {"model-arg": "arguments", "input": "photograph", "no-cache": "cache", "o": "path"}
+_KEYWORDS = {
+    "model-arg": "arguments",
+    "input": "photograph",
+    "shape": "shapes",
+    "no-cache": "cache",
+    "o": "path",
+}
 """Flags whose keywords have other names."""
 
 
@@ -28,7 +36,7 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def called(*args: P.args, **kwargs: P.kwargs) -> R:
         try:
-            with started.remembered():
+            with _own_environment():
                 return function(*args, **kwargs)
         except MvdeployError as error:
             error.message, error.remedy = keywords(error.message), keywords(error.remedy)
@@ -36,6 +44,28 @@ def public(function: Callable[P, R]) -> Callable[P, R]:
             raise
 
     return called
+
+
+_written: dict[str, tuple[str, str | None]] = {}
+"""Variables that libraries wrote in earlier calls: what they wrote, and what was there before."""
+
+
+@contextlib.contextmanager
+def _own_environment() -> Iterator[None]:
+    """Keep what libraries write into the environment from the runners, as the command does."""
+    now = dict(os.environ)
+    own = dict(now)
+    for name, (value, before) in _written.items():
+        if now.get(name) == value:  # nobody has changed it since
+            own.pop(name)
+            own |= {name: before} if before is not None else {}
+    try:
+        with started.remembered(own):
+            yield
+    finally:
+        for name, value in os.environ.items():
+            if now.get(name) != value:
+                _written[name] = value, own.get(name)
 
 
 def keywords(text: str) -> str:

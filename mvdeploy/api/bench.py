@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mvdeploy import passes
 from mvdeploy.api import _asked
@@ -22,10 +22,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.api.export import Exported
 
-    Network = str | os.PathLike[str] | nn.Module | ModelSpec | Exported
-
-Networks = Any
-"""One `Network`, several, or a dict of names and ``nn.Module``."""
+    Network: TypeAlias = str | os.PathLike[str] | nn.Module | ModelSpec | Exported
 
 
 @public
@@ -60,6 +57,9 @@ def bench(
     calibration_method: str | None = None,
     percentile: float | None = None,
     photograph: str | os.PathLike[str] | None = None,
+    model: str | nn.Module | ModelSpec | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, tuple[float, float]] | None = None,
     engine_options: Mapping[str, Any] | None = None,
     link_options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
@@ -106,6 +106,11 @@ def bench(
         calibration_method: see `mvdeploy.export`.
         percentile: see `mvdeploy.export`.
         photograph: what is fed; None for one that is always there.
+        model: the network that files without a manifest came from: their outputs are checked
+            against it, and their operators get its categories. An ``nn.Module`` may also be the
+            one that files were exported from by an earlier program.
+        shapes: of inputs of files that leave dimensions free, as ``{"x": (1, 3, 224, 224)}``.
+        values: least and largest value of inputs of files that are no images, by name.
         engine_options: what engines' sessions are opened with, by name, as ``{"spinning": "off"}``.
         link_options: how the device is reached, by name, as ``{"runner": "/data/bench"}``.
         time_limit: seconds after which one runner counts as hung.
@@ -123,9 +128,9 @@ def bench(
 
     Example:
         >>> import mvdeploy
-        >>> result = mvdeploy.bench("yardstick", format=["onnx", "pytorch"], iterations=8, warmup=2)
+        >>> result = mvdeploy.bench("yardstick", format="pytorch", iterations=8, warmup=2)
         >>> len(result), result.failed
-        (2, ())
+        (1, ())
         >>> result.best.p50_ms > 0
         True
     """
@@ -142,7 +147,7 @@ def bench(
         anchor=anchor,
     )
     asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed)
-    subjects = _asked.subjects(networks, asked)
+    subjects = _asked.subjects(networks, asked, model)
     request = pipeline.Request(
         subjects=subjects.found,
         formats=_asked.listed(format),
@@ -155,6 +160,8 @@ def bench(
         plan=plan,
         root=Path(path),
         photograph=_asked.path(photograph),
+        said=_asked.said(shapes, values),
+        network=subjects.network,
         left_out=passes.known(_asked.listed(without_pass)),
         wish=_asked.wish(calibrate, calibration_method, percentile),
         keep_float=_asked.listed(keep_float),

@@ -6,7 +6,7 @@ import dataclasses
 import os
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from mvdeploy import passes
 from mvdeploy.api import _asked, _html
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
     from mvdeploy.api.export import Exported
 
-    Given = str | os.PathLike[str] | nn.Module | ModelSpec | Exported | Result
+    Given: TypeAlias = str | os.PathLike[str] | nn.Module | ModelSpec | Exported | Result
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -118,6 +118,9 @@ def compare(
     without_pass: str | Sequence[str] = (),
     keep_float: str | Sequence[str] = (),
     photograph: str | os.PathLike[str] | None = None,
+    model: str | nn.Module | ModelSpec | None = None,
+    shapes: Mapping[str, Sequence[int]] | None = None,
+    values: Mapping[str, tuple[float, float]] | None = None,
     engine_options: Mapping[str, Any] | None = None,
     link_options: Mapping[str, Any] | None = None,
     time_limit: float | None = None,
@@ -157,6 +160,9 @@ def compare(
         without_pass: passes that networks do not go through.
         keep_float: modules that stay in float in programs of whole numbers.
         photograph: what is fed.
+        model: the network that files without a manifest came from.
+        shapes: of inputs of files that leave dimensions free, by name.
+        values: least and largest value of inputs of files that are no images, by name.
         engine_options: what engines' sessions are opened with, by name.
         link_options: how the device is reached, by name.
         time_limit: seconds after which one runner counts as hung.
@@ -195,7 +201,7 @@ def compare(
         groups=groups,
     )
     asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed)
-    subjects = _asked.subjects([a] if b is None else [a, b], asked)
+    subjects = _asked.subjects([a] if b is None else [a, b], asked, model)
     request = pipeline.Request(
         subjects=subjects.found,
         formats=_asked.listed(format),
@@ -208,6 +214,8 @@ def compare(
         plan=plan,
         root=Path(path),
         photograph=_asked.path(photograph),
+        said=_asked.said(shapes, values),
+        network=subjects.network,
         left_out=passes.known(_asked.listed(without_pass)),
         keep_float=_asked.listed(keep_float),
         shelf=kept_exports.usual() if cache else None,

@@ -41,7 +41,7 @@ class Exported:
         >>> import mvdeploy
         >>> exported = mvdeploy.export("yardstick", "net.onnx")
         >>> exported.artifact.inputs[0].shape
-        (1, 3, 160, 160)
+        (1, 3, 56, 56)
         >>> exported.parity.passed
         True
     """

@@ -360,8 +360,8 @@ class Result:
 
         Example:
             >>> import mvdeploy
-            >>> [path.name for path in mvdeploy.load("run").report("markdown", "page")]
-            ['report.md']
+            >>> [path.name for path in mvdeploy.load("run").report("json", "page")]
+            ['report.json']
         """
         # Or the first figure would import it without docstrings, which a notebook may want.
         importlib.import_module("matplotlib.figure")

@@ -87,7 +87,8 @@ def _held(title: str, process: str) -> DeviceUnavailable:
         return DeviceUnavailable(
             f"Another run measures on {title}.", "Wait until it has ended, and run again."
         )
+    end = f", or end it with 'kill {process}'" if process != str(os.getpid()) else ""
     return DeviceUnavailable(
         f"Another run (process {process}) measures on {title}.",
-        f"Wait until it has ended, or end it with 'kill {process}', and run again.",
+        f"Wait until it has ended{end}, and run again.",
     )

@@ -370,7 +370,7 @@ def build(spec: ModelSpec, *, seeded: bool = True) -> nn.Module:
     Example:
         >>> import mvdeploy, torch
         >>> network = mvdeploy.build(mvdeploy.make_spec("yardstick"))
-        >>> network(torch.zeros(1, 3, 160, 160)).shape
+        >>> network(torch.zeros(1, 3, 56, 56)).shape
         torch.Size([1, 10])
     """
     import torch

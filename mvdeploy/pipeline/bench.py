@@ -88,7 +88,7 @@ class Request:
         ...     root=Path("reports"),
         ... )
         >>> [case.slug for case in request.cases]
-        ['yardstick-160-pytorch']
+        ['yardstick-56-pytorch']
     """
 
     subjects: tuple[ModelSpec | Path, ...]

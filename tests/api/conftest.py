@@ -5,9 +5,9 @@ from pathlib import Path
 import pytest
 
 from mvdeploy.records.run import save_case, save_comparisons, save_run
-from tests.saved_runs import Story, hostile_story, single, trouble, two
+from tests.saved_runs import Story, trouble, two
 
-__all__ = ["hostile_story", "single", "trouble", "two"]
+__all__ = ["trouble", "two"]
 
 
 def save(story: Story, folder: Path) -> Path:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import subprocess
 import sys
 import textwrap
@@ -13,8 +14,9 @@ from typing import Any
 import pytest
 
 import mvdeploy
+from mvdeploy import started
 from mvdeploy.api import _calls
-from mvdeploy.errors import CheckFailed, EngineError, MvdeployError, UsageError
+from mvdeploy.errors import CheckFailed, DeviceUnavailable, EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline import bench as pipeline
 
 SHORT: dict[str, Any] = {"iterations": 8, "warmup": 2, "sessions": 2, "breakdown": False}
@@ -61,6 +63,37 @@ def test_modules_files_and_names_are_measured_and_judged_together(
     said = result.view.run.command
     assert said[0] == "mvdeploy.bench" and "format='pytorch'" in said
     assert "example=Tensor(1, 3, 32, 32)" in said and not any("progress" in word for word in said)
+
+
+def test_a_file_is_judged_where_its_network_is_given_again(network, workspace: Path) -> None:
+    net, example = network
+    exported = mvdeploy.export(net, "net.pt2", format="pytorch", example=example)
+    path = exported.path
+    del exported
+    result = mvdeploy.bench(path, model=net, example=example, **SHORT)
+    assert result[0].device_parity is not None and result[0].device_parity.passed
+    with pytest.raises(UsageError, match=r"x is for files|no input 'x'"):
+        mvdeploy.bench(path, shapes={"x": (1, 3)})
+    with pytest.raises(UsageError, match=r"\(2, 1\) is no range of values of 'x'"):
+        mvdeploy.bench(path, values={"x": (2, 1)})
+    with pytest.raises(UsageError, match=r"'1,3' is no shape of 'x'"):
+        mvdeploy.bench(path, shapes={"x": "1,3"})  # type: ignore[dict-item]
+    with pytest.raises(UsageError, match="is said of files without a manifest"):
+        mvdeploy.bench(path, model="yardstick")
+
+
+def test_two_at_once_refuse_each_other_and_name_no_process_to_end(short) -> None:
+    refused: list[DeviceUnavailable] = []
+
+    def again(step: str) -> None:
+        if step == "session 1":
+            with pytest.raises(DeviceUnavailable) as caught:
+                short()
+            refused.append(caught.value)
+
+    assert short(progress=again).best is not None
+    (one,) = refused
+    assert one.remedy == "Wait until it has ended, and run again."
 
 
 def test_a_call_works_from_a_thread_and_within_a_running_loop(short) -> None:
@@ -174,6 +207,22 @@ def test_sentences_name_keywords_but_in_commands() -> None:
     assert _calls.keywords(said) == (
         "Leave max_time out, or run 'mvdeploy bench --max-time 3' with path (int8--x)."
     )
+
+
+def test_what_libraries_write_into_the_environment_stays_out_of_later_calls(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    @_calls.public
+    def imports() -> str | None:
+        os.environ["KMP_BLOCKTIME"] = "7"
+        return started.environment().get("KMP_BLOCKTIME")
+
+    monkeypatch.setenv("KMP_BLOCKTIME", "3")
+    assert [imports(), imports()] == ["3", "3"]
+    monkeypatch.setenv("KMP_BLOCKTIME", "9")
+    assert [imports(), imports()] == ["9", "9"]
+    monkeypatch.delenv("KMP_BLOCKTIME")
+    assert [imports(), imports()] == [None, None]
 
 
 def test_what_is_raised_is_what_the_pipeline_raised() -> None:

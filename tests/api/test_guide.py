@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import ast
+import inspect
 import re
+import textwrap
 from pathlib import Path
 
 import pytest
@@ -11,7 +14,8 @@ import mvdeploy
 from mvdeploy.api import _frames
 from mvdeploy.report.renderers.csv import tables
 
-GUIDE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
+GUIDE_PATH = Path(__file__).parents[2] / "docs" / "python.md"
+GUIDE = GUIDE_PATH.read_text(encoding="utf-8")
 
 SMALLER = (
     ('export("mobilevit_xxs", format="onnx", patches=(8, 4, 2))', 'export("yardstick")'),
@@ -23,6 +27,31 @@ SMALLER = (
     ("example=torch.rand(1, 3, 64, 64))\n\n", "example=torch.rand(1, 3, 64, 64), SHORT)\n\n"),
     ("SHORT", "threads=1, iterations=8, warmup=2"),
 )
+
+
+def calls(code: str) -> list[ast.Call]:
+    return [
+        node
+        for node in ast.walk(ast.parse(code))
+        if isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "mvdeploy"
+    ]
+
+
+def test_what_the_readme_and_the_package_show_can_be_called() -> None:
+    readme = GUIDE_PATH.parents[1].joinpath("README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"^```python\n(.*?)^```", readme, re.DOTALL | re.MULTILINE)
+    docstring = (mvdeploy.__doc__ or "").partition("four functions::\n\n")[2]
+    own = textwrap.dedent(docstring.partition("\n\nNetworks")[0])
+    for code, count in ((block, 2), (own, 4)):
+        found = calls(code)
+        assert len(found) == count
+        for call in found:
+            function = getattr(mvdeploy, call.func.attr)  # type: ignore[attr-defined]
+            given = {keyword.arg: None for keyword in call.keywords if keyword.arg}
+            inspect.signature(function).bind(*call.args, **given)
 
 
 @pytest.mark.slow
@@ -39,7 +68,7 @@ def test_what_the_guide_shows_runs(
     names: dict[str, object] = {}
     exec(compile(code, "docs/python.md", "exec"), names)
     said = capsys.readouterr().out
-    assert "yardstick-160-fp32.onnx True\nMedian latency (p50): A: " in said
+    assert "yardstick-56-fp32.onnx True\nMedian latency (p50): A: " in said
     assert "There is no model 'mobilevit_m'." in said
     assert (tmp_path / "categories.png").exists() and (tmp_path / "page/report.html").exists()
     assert isinstance(names["again"], mvdeploy.Result)

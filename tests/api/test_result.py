@@ -15,11 +15,8 @@ import mvdeploy
 from mvdeploy.analysis.view import view_of
 from mvdeploy.api import _frames
 from mvdeploy.errors import CheckFailed, EngineError, UsageError
-from mvdeploy.report.renderers.csv import tables
 from tests.api.conftest import save
-from tests.saved_runs import Story
-
-CSV = {"comparisons": "comparisons", "samples": "samples", "operators": "operators"}
+from tests.saved_runs import HOSTILE, Story
 
 
 def cells(frame: pd.DataFrame) -> list[list[str]]:
@@ -117,12 +114,14 @@ def test_wrong_outputs_are_refused(two: Story, tmp_path: Path) -> None:
 
 
 def test_what_notebooks_show_is_escaped_and_begins_with_the_answer(
-    hostile_story: Story, workspace: Path
+    two: Story, workspace: Path
 ) -> None:
     shown = mvdeploy.load("run")._repr_html_()
     assert shown.startswith("<p>Median latency (p50): A: mobilevit_xxs 2,2,2 5.2")
     assert "<td>reliable</td>" in shown
-    hostile = mvdeploy.Result(save(hostile_story, workspace / "hostile"))
+    cases = tuple(dataclasses.replace(case, label=HOSTILE) for case in two.saved.cases)
+    story = Story(dataclasses.replace(two.saved, cases=cases), {})
+    hostile = mvdeploy.Result(save(story, workspace / "hostile"))
     assert "<script" not in hostile._repr_html_() and "&lt;script" in hostile._repr_html_()
     assert "\x1b" not in hostile._repr_html_() + repr(hostile)
 
@@ -165,10 +164,11 @@ print([name for name in ("torch", "onnx", "matplotlib.pyplot", "IPython") if nam
     assert (done.stdout.strip(), done.stderr) == ("[]", "")
 
 
-def test_every_column_of_a_csv_file_has_a_type(two: Story) -> None:
+def test_every_column_of_a_frame_has_a_type(two: Story) -> None:
     known = _frames._TEXTS | _frames._COUNTS | _frames._YES_NO
     view = view_of(two.saved, two.breakdowns)
-    for columns, rows in tables(view).values():
+    for made in _frames._MADE.values():
+        columns, rows = made(view)
         for row in rows:
             for column in columns:
                 value = row.get(column)

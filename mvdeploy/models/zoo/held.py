@@ -15,7 +15,7 @@ import dataclasses
 import hashlib
 import re
 import weakref
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy.errors import UsageError, reason
@@ -130,7 +130,7 @@ def _tensors(name: str, example: Any) -> tuple[Tensor, ...]:
     if example is None:
         raise UsageError(f"Nothing says what {name} takes.", _EXAMPLE)
     tensors = (example,) if isinstance(example, torch.Tensor) else example
-    if not isinstance(tensors, Sequence) or not tensors:
+    if not isinstance(tensors, list | tuple) or not tensors:
         raise UsageError(
             f"The example of {name} is {_own_network.with_article(example)}.",
             "Give a tensor, or a tuple of as many as its forward takes.",
