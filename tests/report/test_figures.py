@@ -50,7 +50,9 @@ def texts(made: Figure) -> list[tuple[str, Any]]:
 
 def test_every_figure_of_a_report_has_a_file(two: Any, view_for: Any) -> None:
     pictures = document.pictures(view_for(two))
-    assert {p.name for p in pictures} == set(NAMES) == set(plugins.names("mvdeploy.report.figures"))
+    of_load = {"sustained"}  # stands in the place of the others (test_sustained.py)
+    assert {p.name for p in pictures} == set(NAMES)
+    assert set(plugins.names("mvdeploy.report.figures")) == of_load.union(NAMES)
     assert all(p.alt.endswith(".") and len(p.alt) > 60 for p in pictures)
 
 
