@@ -366,8 +366,8 @@ def _shift(
     means = [statistics.median(map(_mean, side)) for side in (before, after)]
     median, mean = medians[1] / medians[0], means[1] / means[0]
     slower = max(median, mean, key=lambda ratio: abs(math.log(ratio))) > 1
-    evidence = [*_of_times(before, after)] if one_thread else []
-    known = bool(evidence)
+    known = one_thread and all(i.cpu_ns for i in (*before, *after))
+    evidence = [*_of_times(before, after)] if known else []
     windows: Windows = (_within(moments, before), _within(moments, after))
     for name in ("cpu_khz", "cpu_max_khz", "thermal_status", *_RATES):
         known = known or any(_told(m, name) for window in windows for m in window)
@@ -379,7 +379,7 @@ def _shift(
         median=median,
         mean=mean,
         probability=probability,
-        cause=_cause(evidence, known=known or one_thread),
+        cause=_cause(evidence, known=known),
         evidence=tuple(evidence),
     )
 
@@ -405,7 +405,7 @@ def _of_times(before: Sequence[Interval], after: Sequence[Interval]) -> Iterator
     With several threads the others' CPU time is not known.
     """
     shares = [sum(i.cpu_ns for i in s) / sum(i.wall_ns for i in s) for s in (before, after)]
-    if min(shares) > 0 and abs(shares[1] - shares[0]) >= _LEAST_SHARE:
+    if abs(shares[1] - shares[0]) >= _LEAST_SHARE:
         a, b = (f"{100 * max(0.0, 1 - share):.0f} %" for share in shares)
         name = "share of an inference in which its thread did not compute"
         yield Evidence(name, a, b, "load", slower=shares[1] < shares[0])

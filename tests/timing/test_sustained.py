@@ -182,6 +182,16 @@ def test_patience_is_bounded(heard, make_entries, monkeypatch):
     assert link.now < 30.0
 
 
+def test_a_device_that_answers_and_cannot_work_is_not_waited_for_longer(
+    heard, make_entries, monkeypatch
+):
+    monkeypatch.setattr(sustained, "PATIENCE_S", 30.0)
+    link = Endless(breaks=[10.0, *[0.0] * 500], away_s=0.0)
+    with pytest.raises(DeviceUnavailable):
+        heard.run(link, make_entries(1), dataclasses.replace(PLAN, sustained_s=600.0))
+    assert 35.0 < link.now < 60.0 and len(heard.known["c0"][-1].gaps) == 1
+
+
 def test_a_device_that_is_gone_before_anything_is_measured_is_not_waited_for(heard, make_entries):
     link = Endless(breaks=[0.0])
     with pytest.raises(DeviceUnavailable):
