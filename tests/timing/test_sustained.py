@@ -220,3 +220,14 @@ def test_outputs_that_changed_in_the_end_are_told(heard, make_entries):
     heard.run(link, make_entries(1))
     assert [finding.code for finding in heard.measured["c0"].findings] == ["outputs_differ"]
     assert isinstance(heard.measured["c0"].findings[0], Finding)
+
+
+def test_an_interval_ends_where_the_next_begins_also_within_what_is_reported_at_once(
+    heard, make_entries
+):
+    heard.run(Endless(), make_entries(1), dataclasses.replace(PLAN, interval_s=0.73))
+    intervals = heard.known["c0"][-1].intervals
+    assert len(intervals) > 20
+    for a, b in itertools.pairwise(intervals):
+        assert b.start_s == pytest.approx(a.stop_s, abs=1e-6)
+        assert a.length_s == pytest.approx(a.wall_ns / 1e9, abs=1e-6)
