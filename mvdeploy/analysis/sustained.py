@@ -7,6 +7,7 @@ ones would find changes everywhere (see `mvdeploy.stats.changes`).
 from __future__ import annotations
 
 import dataclasses
+import functools
 import itertools
 import math
 import statistics
@@ -99,12 +100,14 @@ class Evidence:
         before: in words, with its unit; empty for nothing.
         after: likewise.
         of: which cause it speaks for.
+        slower: whether it speaks for longer times, or for shorter ones.
     """
 
     name: str
     before: str
     after: str
     of: Literal["heat", "clock", "load"]
+    slower: bool
 
 
 @dataclasses.dataclass(frozen=True)
@@ -363,20 +366,20 @@ def _shift(
     means = [statistics.median(map(_mean, side)) for side in (before, after)]
     median, mean = medians[1] / medians[0], means[1] / means[0]
     slower = max(median, mean, key=lambda ratio: abs(math.log(ratio))) > 1
-    evidence = [*_of_times(before, after)] if one_thread else []
-    known = bool(evidence)
+    known = one_thread and all(i.cpu_ns for i in (*before, *after))
+    evidence = [*_of_times(before, after)] if known else []
     windows: Windows = (_within(moments, before), _within(moments, after))
     for name in ("cpu_khz", "cpu_max_khz", "thermal_status", *_RATES):
         known = known or any(_told(m, name) for window in windows for m in window)
     evidence += _of_readings(windows, cores)
-    evidence = [e for e in evidence if _direction(e) in (slower, None)]
+    evidence = [one for one in evidence if one.slower is slower]
     return Shift(
         at_s=after[0].start_s,
         within_s=after[0].start_s - before[-1].start_s,
         median=median,
         mean=mean,
         probability=probability,
-        cause=_cause(evidence, known=known or one_thread),
+        cause=_cause(evidence, known=known),
         evidence=tuple(evidence),
     )
 
@@ -396,31 +399,16 @@ def _cause(evidence: Sequence[Evidence], *, known: bool) -> Cause:
     return "none" if known else "unknown"
 
 
-@dataclasses.dataclass(frozen=True)
-class _Signed(Evidence):
-    """Evidence that speaks for longer times, or for shorter ones.
-
-    Attributes:
-        slower: for which.
-    """
-
-    slower: bool | None = None
-
-
-def _direction(evidence: Evidence) -> bool | None:
-    return evidence.slower if isinstance(evidence, _Signed) else None
-
-
 def _of_times(before: Sequence[Interval], after: Sequence[Interval]) -> Iterator[Evidence]:
     """Say whether the thread that computes was kept from its core more, or less, than before.
 
     With several threads the others' CPU time is not known.
     """
     shares = [sum(i.cpu_ns for i in s) / sum(i.wall_ns for i in s) for s in (before, after)]
-    if min(shares) > 0 and abs(shares[1] - shares[0]) >= _LEAST_SHARE:
-        waits = [f"{100 * max(0.0, 1 - share):.0f} %" for share in shares]
+    if abs(shares[1] - shares[0]) >= _LEAST_SHARE:
+        a, b = (f"{100 * max(0.0, 1 - share):.0f} %" for share in shares)
         name = "share of an inference in which its thread did not compute"
-        yield _Signed(name, *waits, "load", slower=shares[1] < shares[0])
+        yield Evidence(name, a, b, "load", slower=shares[1] < shares[0])
 
 
 _RATES = {
@@ -441,21 +429,21 @@ def _of_readings(windows: Windows, cores: Sequence[int]) -> Iterator[Evidence]:
         ("cpu_khz", "clock", "clock"),
     )
     for name, words, of in clocks:
-        a, b = _both(windows, lambda window, name=name: _clocks(window, name, cores))
+        a, b = _both(windows, functools.partial(_clocks, name=name, cores=cores))
         if a and abs(b / a - 1) >= _LEAST_CLOCK:
-            yield _Signed(words, f"{a / 1e3:.0f} MHz", f"{b / 1e3:.0f} MHz", of, slower=b < a)
+            yield Evidence(words, f"{a / 1e3:.0f} MHz", f"{b / 1e3:.0f} MHz", of, slower=b < a)
     a, b = _both(windows, lambda window: map(_rank, window))
     if round(a) != round(b):
-        yield _Signed("thermal status", HEAT[round(a)], HEAT[round(b)], "heat", slower=b > a)
+        yield Evidence("thermal status", HEAT[round(a)], HEAT[round(b)], "heat", slower=b > a)
     for name, (words, unit) in _RATES.items():
-        rates = _both(windows, lambda window, name=name: _rates(window, name))
+        rates = _both(windows, functools.partial(_rates, name=name))
         a, b = (rate / unit for rate in rates)
         if abs(b - a) >= _LEAST_SHARE:
-            yield _Signed(words, f"{a:.2f}", f"{b:.2f}", "load", slower=b > a)
+            yield Evidence(words, f"{a:.2f}", f"{b:.2f}", "load", slower=b > a)
     a, b = _both(windows, _busy)
     if abs(b - a) >= _LEAST_SHARE:
         name = "share of all cores' time that was used"
-        yield _Signed(name, f"{100 * a:.0f} %", f"{100 * b:.0f} %", "load", slower=b > a)
+        yield Evidence(name, f"{100 * a:.0f} %", f"{100 * b:.0f} %", "load", slower=b > a)
 
 
 def _both(windows: Windows, values: Values) -> tuple[float, float]:

@@ -135,6 +135,7 @@ class Load:
         self._now_s = 0.0
         self._open: _Open | None = None
         self._gaps: list[Gap] = []
+        self._until = 0.0
         self._started_at = ""
         self._ended = ""
         self._intervals: list[list[Interval]] = [[] for _ in runs]
@@ -293,8 +294,11 @@ class Load:
         self._close()
         if not self._gaps or self._gaps[-1].length_s:
             self._gaps.append(Gap(self._now_s, 0.0, error.message))
+            # A device that answers and cannot work is still gone.
+            self._until = self._clock() + PATIENCE_S
         self._listener.step(f"{self._name}: the device is lost; waiting for it")
-        until = self._clock() + min(PATIENCE_S, self._plan.sustained_s - self._elapsed_s())
+        left_s = self._plan.sustained_s - self._elapsed_s()
+        until = min(self._until, self._clock() + left_s)
         while self._clock() < until:
             self._sleep(POLL_S)
             with contextlib.suppress(DeviceUnavailable):

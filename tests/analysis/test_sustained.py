@@ -176,6 +176,9 @@ def test_a_device_that_tells_nothing_leaves_the_cause_open(case):
     record = Sustained("now", 180.0, 10.0, sketch.ACCURACY, False, series(STEP))
     (shift,) = sustained_view(case, record, dataclasses.replace(PLAN, threads=2)).shifts
     assert shift.cause == "unknown"
+    # Core ML tells no CPU times.
+    silent = tuple(dataclasses.replace(i, cpu_ns=0, cpu_p50_ns=0.0) for i in series(STEP))
+    assert seen(case, silent).shifts[0].cause == "unknown"
 
 
 def test_cases_that_change_places_are_told_when_they_are_apart(case):

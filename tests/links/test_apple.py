@@ -92,6 +92,15 @@ def test_a_phone_runs_a_job(link, mac, package, tensor) -> None:
     ]
 
 
+def test_a_phone_goes_through_an_order_again_and_again(link, mac, package, tensor) -> None:
+    heard = []
+    job = dataclasses.replace(job_for(package, tensor, order=(0,)), repeat_s=4.0)
+    result = link.run(job, LIMIT_S, heard.append)
+    assert samples_in(heard) > 1 and not len(result.samples)
+    times = [event["at_ns"] for event in heard if event["event"] == "samples"]
+    assert times == sorted(times) and times[-1] < 4e9
+
+
 def test_a_tensor_that_lies_in_memory_in_another_order(link, package, tensor) -> None:
     np.save(tensor, np.asfortranarray(np.load(tensor)))
     result = link.run(job_for(package, tensor, order=()), LIMIT_S)

@@ -163,6 +163,34 @@ def test_a_connection_that_is_lost_meanwhile(server, options, exports, tmp_path)
     held[0].wait(20)
 
 
+def test_a_board_that_was_lost_is_reached_again(server, options, exports, tmp_path) -> None:
+    held: list[psutil.Process] = []
+    link = SshLink(links.profile(server.address), options)
+    taken: list[int] = []
+
+    def on_event(event: dict) -> None:
+        if event["event"] == "warmup" and not held:
+            held.append(runner_of(link))
+            server.kill()
+        if event["event"] == "samples":
+            taken.append(len(event["wall_ns"]))
+
+    with link:
+        job = job_for(link, "onnxruntime", exports["onnxruntime"], tmp_path, 1)
+        endless = dataclasses.replace(job, repeat_s=LIMIT_S)
+        with pytest.raises(DeviceUnavailable):
+            link.run(endless, 2 * LIMIT_S, on_event)
+        with pytest.raises(DeviceUnavailable):
+            link.again()
+        server.start()
+        link.again()
+        held[0].wait(20)
+        taken.clear()
+        result = link.run(dataclasses.replace(job, repeat_s=1.0), LIMIT_S, on_event)
+        assert sum(taken) > 1 and not len(result.samples)
+    assert "left_behind" not in {finding.code for finding in link.findings()}
+
+
 def test_a_board_that_is_another_one(profile: DeviceProfile, options) -> None:
     other = dataclasses.replace(profile, match={"ro.product.model": ("Raspberry Pi 5*",)})
     with pytest.raises(DeviceUnavailable, match="is no "):

@@ -22,7 +22,7 @@ from mvdeploy.report import document, figures
 from mvdeploy.report.figures import _style, _text
 
 NAMES = ("categories", "latency", "modules", "timeline")
-ASKED_FOR = {"pipeline"}
+ASKED_FOR = {"pipeline", "sustained"}
 """Figures of what a run has only where it was asked for; they have tests of their own."""
 
 STORIES = ("two", "single", "four", "eight", "trouble", "hostile_story")

@@ -14,9 +14,11 @@ from mvdeploy import report
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.records import Gap, Moment, SavedRun, Sustained
 from mvdeploy.report import document, figures, sustained
+from mvdeploy.report.figures import _style
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.stats import sketch
 from tests.analysis.test_sustained import STEP, busy, cooled, moments, series
+from tests.report.test_figures import demand_apart, drawn
 from tests.saved_runs import Story, two_cases
 
 PLAN_FIELDS = {"sustained_s": 180.0, "interval_s": 10.0, "profile_iterations": 0}
@@ -136,6 +138,17 @@ def test_programs_get_the_change_with_its_cause():
 def test_the_figure_is_drawn_whatever_a_device_tells(taken):
     view = run_of(record(STEP, taken, gaps=(Gap(60.0, 5.0, "x"),)))
     assert figures.image(view, "sustained", "png").startswith(b"\x89PNG")
+    with _style.applied(view):
+        demand_apart(drawn(view, "sustained"))
+
+
+def test_two_cases_are_drawn_above_each_other():
+    view = run_of(record(STEP, moments(18, cooled)), record([0.5] * 18, seed=1))
+    with _style.applied(view):
+        made = drawn(view, "sustained")
+        demand_apart(made)
+    titles = [axes.get_title(loc="left") for axes in made.axes]
+    assert [title[:2] for title in titles if title] == ["A:", "B:"]
 
 
 def test_a_case_that_has_nothing_yet_says_why():

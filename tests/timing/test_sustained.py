@@ -182,6 +182,16 @@ def test_patience_is_bounded(heard, make_entries, monkeypatch):
     assert link.now < 30.0
 
 
+def test_a_device_that_answers_and_cannot_work_is_not_waited_for_longer(
+    heard, make_entries, monkeypatch
+):
+    monkeypatch.setattr(sustained, "PATIENCE_S", 30.0)
+    link = Endless(breaks=[10.0, *[0.0] * 500], away_s=0.0)
+    with pytest.raises(DeviceUnavailable):
+        heard.run(link, make_entries(1), dataclasses.replace(PLAN, sustained_s=600.0))
+    assert 35.0 < link.now < 60.0 and len(heard.known["c0"][-1].gaps) == 1
+
+
 def test_a_device_that_is_gone_before_anything_is_measured_is_not_waited_for(heard, make_entries):
     link = Endless(breaks=[0.0])
     with pytest.raises(DeviceUnavailable):
@@ -210,3 +220,14 @@ def test_outputs_that_changed_in_the_end_are_told(heard, make_entries):
     heard.run(link, make_entries(1))
     assert [finding.code for finding in heard.measured["c0"].findings] == ["outputs_differ"]
     assert isinstance(heard.measured["c0"].findings[0], Finding)
+
+
+def test_an_interval_ends_where_the_next_begins_also_within_what_is_reported_at_once(
+    heard, make_entries
+):
+    heard.run(Endless(), make_entries(1), dataclasses.replace(PLAN, interval_s=0.73))
+    intervals = heard.known["c0"][-1].intervals
+    assert len(intervals) > 20
+    for a, b in itertools.pairwise(intervals):
+        assert b.start_s == pytest.approx(a.stop_s, abs=1e-6)
+        assert a.length_s == pytest.approx(a.wall_ns / 1e9, abs=1e-6)
