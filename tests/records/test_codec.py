@@ -19,16 +19,26 @@ from mvdeploy.records import (
     Breakdown,
     Category,
     Device,
+    DeviceState,
     Finding,
+    FirstRun,
+    Gap,
+    Interval,
     JobResult,
     Level,
     Measurement,
     ModelSpec,
+    Moment,
     PairGroup,
     PatchSize,
     Plan,
     Preprocessing,
+    Said,
     Samples,
+    Stages,
+    StagesSession,
+    Start,
+    Sustained,
     TimeKind,
     Trace,
     TraceEvent,
@@ -36,6 +46,7 @@ from mvdeploy.records import (
 )
 from mvdeploy.records.codec import RecordError
 from mvdeploy.records.limits import Range
+from mvdeploy.records.stages import INFERENCE, TITLES
 
 RECORDS = [
     kind
@@ -95,6 +106,50 @@ def traces(draw: st.DrawFn) -> Trace:
     return Trace(draw(st.text(max_size=5)), kind, tuple(events), profiled, (1, 2))
 
 
+@st.composite
+def stages_sessions(draw: st.DrawFn) -> StagesSession:
+    passes = draw(st.integers(0, 3))
+    asked = draw(st.sets(st.sampled_from([*TITLES]))) | {INFERENCE}
+    each = st.lists(st.integers(0, 10**9), min_size=passes, max_size=passes).map(tuple)
+    stages = {name: draw(each) for name in TITLES if name in asked}
+    total = tuple(map(sum, zip(*stages.values(), strict=True)))
+    return StagesSession(stages, total, total, draw(st.integers(0, 9)))
+
+
+@st.composite
+def pipelines(draw: st.DrawFn) -> Stages:
+    words, said = draw(st.text(min_size=1, max_size=5)), draw(st.lists(values(Said), max_size=2))
+    sessions = tuple(draw(st.lists(stages_sessions(), max_size=1)))
+    reason = "" if sessions else words
+    return Stages(words, words, 2, "", sessions, tuple(said), (), 0.5, reason)
+
+
+@st.composite
+def first_runs(draw: st.DrawFn) -> FirstRun:
+    warm = Start(False, draw(st.sampled_from([None, 1.0])), None, 5, (1, draw(st.integers(0, 9))))
+    cold = Start(True, 0.0, draw(st.integers(0, 9)), 5, (1,))
+    starts, reason = draw(st.sampled_from([((warm, cold), ""), ((warm,), "nothing tells")]))
+    return FirstRun(starts, draw(st.integers(0, 9)), reason)
+
+
+@st.composite
+def intervals(draw: st.DrawFn, start_s: float = 0.0) -> Interval:
+    bins = draw(st.dictionaries(st.integers(-5, 5), st.integers(1, 9), min_size=1, max_size=3))
+    rising = sorted(draw(st.lists(st.floats(0, 1e9), min_size=3, max_size=3)))
+    length, wall, cpu = draw(st.floats(0.5, 9)), draw(st.integers(0, 99)), draw(st.floats(0, 9))
+    return Interval(start_s, length, wall, 0, *rising, cpu, tuple(sorted(bins.items())))
+
+
+@st.composite
+def under_load(draw: st.DrawFn) -> Sustained:
+    states = draw(st.lists(values(DeviceState), max_size=2))
+    moments = tuple(Moment(float(i), state) for i, state in enumerate(states))
+    following = tuple(draw(intervals(10.0 * i)) for i in range(draw(st.integers(0, 2))))
+    gaps = tuple(draw(st.lists(values(Gap), max_size=2)))
+    words = draw(st.text(max_size=5))
+    return Sustained(words, 60.0, 10.0, 0.01, draw(st.booleans()), following, moments, gaps, words)
+
+
 def values(kind: Any) -> st.SearchStrategy[Any]:
     """Values of a field's declared type."""
     origin, arguments = typing.get_origin(kind), typing.get_args(kind)
@@ -135,6 +190,11 @@ SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
     Samples: samples,
     PairGroup: pair_groups,
     Trace: traces,
+    StagesSession: stages_sessions,
+    Stages: pipelines,
+    FirstRun: first_runs,
+    Interval: intervals,
+    Sustained: under_load,
 }
 """What hardly ever comes out sound by chance."""
 
