@@ -468,6 +468,7 @@ def test_paper_has_everything(browser: Any, pages: dict[str, str]) -> None:
 
 
 def test_folded_parts_are_open_on_paper_only(browser: Any, pages: dict[str, str]) -> None:
+    media(browser, theme="dark")
     open_page(browser, pages["two"])
     state = "return [...document.querySelectorAll('main details')].map((d) => d.open)"
     before = browser.execute_script(state)
@@ -475,8 +476,11 @@ def test_folded_parts_are_open_on_paper_only(browser: Any, pages: dict[str, str]
     assert all(browser.execute_script(state)) and not all(before)
     wide = "return Math.max(...[...document.querySelectorAll('svg')].map((s) => s.clientWidth))"
     assert browser.execute_script(wide) <= 680
+    fill = "return getComputedStyle(document.querySelector('svg text')).fill"
+    assert contrast(browser.execute_script(fill), "rgb(255, 255, 255)") >= 4.5
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.execute_script(state) == before
+    assert luminance(browser.execute_script(fill)) > 0.5
 
 
 def test_without_javascript_all_is_there(browser: Any, pages: dict[str, str]) -> None:
