@@ -480,7 +480,9 @@ def test_folded_parts_are_open_on_paper_only(browser: Any, pages: dict[str, str]
     assert contrast(browser.execute_script(fill), "rgb(255, 255, 255)") >= 4.5
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.execute_script(state) == before
-    assert luminance(browser.execute_script(fill)) > 0.5
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert luminance(paper) < 0.1
+    assert contrast(browser.execute_script(fill), paper) >= 4.5
 
 
 def test_without_javascript_all_is_there(browser: Any, pages: dict[str, str]) -> None:
