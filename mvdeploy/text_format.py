@@ -76,6 +76,11 @@ def percent(share: float | None, digits: int = 1) -> str:
     return NONE if share is None else f"{100 * share:.{digits}f} %".replace("-", "−")
 
 
+def signed_microseconds(ns: float) -> str:
+    """Return a difference of times as microseconds, without the unit."""
+    return _signed(ns, f"{abs(ns) / 1e3:.2f}")
+
+
 def signed_percent(share: float, digits: int = 1) -> str:
     """Return a relative difference as a percentage."""
     return _signed(share, percent(abs(share), digits))

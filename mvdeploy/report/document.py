@@ -31,6 +31,9 @@ from mvdeploy.text_format import clean, elide, join, milliseconds, percent
 
 T = TypeVar("T")
 
+_PAIRS = 12
+"""Tables of two cases beside each other that a report has of a kind."""
+
 _PARTS_SAID, _NAME_WIDTH = 3, 60
 """Parts of a latency that are read out, and characters of a name."""
 
@@ -208,8 +211,9 @@ def _breakdown(view: View) -> Iterator[Block]:
     yield Picture("categories", breakdown.title(view), _categories_alt(view))
     yield from breakdown.categories(view)
     yield from breakdown.as_profiled(view)
-    for pair in view.differences:
+    for pair in view.differences[:_PAIRS]:
         yield breakdown.difference(view, pair)
+    yield from _further(len(view.differences), "report.json (--format json) has all")
     if len(view.profiled) > SIDE_BY_SIDE // 2:
         yield breakdown.reconciliation(view)
 
@@ -227,10 +231,17 @@ def _operators(view: View) -> Iterator[Block]:
             "table of modules has the same values.",
         )
     yield from breakdown.modules(view)
-    for pair in view.engines:
+    for pair in view.engines[:_PAIRS]:
         yield engines.engines(view, pair)
+    yield from _further(len(view.engines), "report.html shows the modules of any two cases")
     for case in view.profiled:
         yield breakdown.operators(view, case)
+
+
+def _further(pairs: int, where: str) -> Iterator[Block]:
+    """Say that there are more pairs of cases than tables of them."""
+    if pairs > _PAIRS:
+        yield Paragraphs((f"The first {_PAIRS} of {pairs} pairs are shown; {where}.",))
 
 
 def _samples(view: View) -> Iterator[Block]:

@@ -133,6 +133,16 @@ def first_runs(draw: st.DrawFn) -> FirstRun:
 
 
 @st.composite
+def energies(draw: st.DrawFn) -> Energy:
+    watts = Channel("power", 1e-6, "sensor")
+    meter = draw(st.sampled_from([None, PowerMeter("sensor", "all", (watts,), 0.1)]))
+    words = draw(st.text(max_size=5))
+    readings = tuple(PowerReading(float(i), (draw(st.integers(0, 9)),)) for i in range(2))
+    block = EnergyBlock("case", 0.0, draw(st.floats(1, 9)), 5, 5, readings if meter else ())
+    return Energy(meter, (block,) * draw(st.integers(0, 2)), words, words)
+
+
+@st.composite
 def intervals(draw: st.DrawFn, start_s: float = 0.0) -> Interval:
     bins = draw(st.dictionaries(st.integers(-5, 5), st.integers(1, 9), min_size=1, max_size=3))
     rising = sorted(draw(st.lists(st.floats(0, 1e9), min_size=3, max_size=3)))
@@ -191,6 +201,7 @@ SOUND: dict[Any, Callable[[], st.SearchStrategy[Any]]] = {
     PairGroup: pair_groups,
     Trace: traces,
     StagesSession: stages_sessions,
+    Energy: energies,
     Stages: pipelines,
     FirstRun: first_runs,
     Interval: intervals,

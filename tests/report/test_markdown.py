@@ -8,6 +8,7 @@ import pytest
 
 from mvdeploy.report import document, figures
 from mvdeploy.report.renderers import markdown
+from tests.saved_runs import several_cases
 
 
 @pytest.fixture(autouse=True)
@@ -46,6 +47,12 @@ def test_says_what_matters(two: Any, view_for: Any, tmp_path: Path) -> None:
         "schedutil",
     ):
         assert words in text
+
+
+def test_of_many_pairs_the_first_have_tables(view_for: Any, tmp_path: Path) -> None:
+    text = rendered(view_for(several_cases(20)), tmp_path)
+    assert len(re.findall(r"^### From A to [B-Z]: where", text, re.MULTILINE)) == 12
+    assert "The first 12 of 19 pairs are shown; report.json (--format json) has all." in text
 
 
 def test_pictures_exist(two: Any, view_for: Any, tmp_path: Path) -> None:

@@ -45,8 +45,10 @@ def views(view_for: Any) -> dict[str, Any]:
 def pages(views: dict[str, Any], tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     folder = tmp_path_factory.mktemp("pages")
     with pytest.MonkeyPatch.context() as patch:
-        # How pictures are drawn is tested elsewhere; these are as large as those of four cases.
-        patch.setattr(figures, "image", lambda view, name, kind: PICTURE + b" " * 160_000)
+        # How pictures are drawn is tested elsewhere; these are about as large.
+        patch.setattr(
+            figures, "image", lambda view, name, kind: PICTURE + b" " * 20_000 * len(view.cases)
+        )
         return {name: html.render(view, folder / name)[0].as_uri() for name, view in views.items()}
 
 
@@ -321,10 +323,11 @@ def test_what_is_missing_and_totals_stay_last(browser: Any, pages: dict[str, str
         head.send_keys(Keys.ENTER)
         assert column(table, 2)[2:] == ["–", "–"]
     table = browser.find_element(By.CSS_SELECTOR, "#breakdown table")
-    table.find_elements(By.CSS_SELECTOR, "thead th button")[1].send_keys(Keys.ENTER)
-    assert column(table, 0)[-1] == "Latency (p50)"
-    times = [float(cell) for cell in column(table, 1)[:-1]]
-    assert times == sorted(times)
+    for reverse in (False, True):
+        table.find_elements(By.CSS_SELECTOR, "thead th button")[1].send_keys(Keys.ENTER)
+        assert column(table, 0)[-1] == "Latency (p50)"
+        times = [float(cell) for cell in column(table, 1)[:-1]]
+        assert times == sorted(times, reverse=reverse)
 
 
 def test_rows_are_filtered(browser: Any, pages: dict[str, str]) -> None:
@@ -465,6 +468,7 @@ def test_paper_has_everything(browser: Any, pages: dict[str, str]) -> None:
 
 
 def test_folded_parts_are_open_on_paper_only(browser: Any, pages: dict[str, str]) -> None:
+    media(browser, theme="dark")
     open_page(browser, pages["two"])
     state = "return [...document.querySelectorAll('main details')].map((d) => d.open)"
     before = browser.execute_script(state)
@@ -472,8 +476,13 @@ def test_folded_parts_are_open_on_paper_only(browser: Any, pages: dict[str, str]
     assert all(browser.execute_script(state)) and not all(before)
     wide = "return Math.max(...[...document.querySelectorAll('svg')].map((s) => s.clientWidth))"
     assert browser.execute_script(wide) <= 680
+    fill = "return getComputedStyle(document.querySelector('svg text')).fill"
+    assert contrast(browser.execute_script(fill), "rgb(255, 255, 255)") >= 4.5
     browser.execute_script("dispatchEvent(new Event('afterprint'))")
     assert browser.execute_script(state) == before
+    paper = browser.execute_script("return getComputedStyle(document.body).backgroundColor")
+    assert luminance(paper) < 0.1
+    assert contrast(browser.execute_script(fill), paper) >= 4.5
 
 
 def test_without_javascript_all_is_there(browser: Any, pages: dict[str, str]) -> None:

@@ -847,14 +847,18 @@
 
   // On paper everything is open, light, and as wide as the paper.
   let opened = [];
+  let theme = "";
   addEventListener("beforeprint", () => {
     paper = true;
+    theme = root.dataset.theme || "";
+    root.dataset.theme = "light";
     opened = [...document.querySelectorAll("main details:not([open])")];
     for (const details of opened) details.open = true;
     redrawAll();
   });
   addEventListener("afterprint", () => {
     paper = false;
+    if (theme) root.dataset.theme = theme; else delete root.dataset.theme;
     for (const details of opened) details.open = false;
     redrawAll();
   });

@@ -22,6 +22,7 @@ from mvdeploy.text_format import (
     NONE,
     milliseconds,
     percent,
+    signed_microseconds,
     signed_milliseconds,
     signed_percent,
 )
@@ -132,11 +133,13 @@ def difference(view: View, pair: Difference) -> Table:
 def reconciliation(view: View) -> Table:
     """Show for every profiled case how the operator times meet the latency."""
     divided = [(case, case.breakdown) for case in view.profiled if case.breakdown]
+    corrected = any(one.excess for _, one in divided)
     return Table(
         "How operator times meet the latency",
         (
             text("Case"),
             *map(Column, ("sum of operators ÷ latency", "profiled ÷ plain", "attributed")),
+            *((Column("too much for each operator, µs"),) if corrected else ()),
             text("operator times"),
         ),
         tuple(
@@ -145,6 +148,7 @@ def reconciliation(view: View) -> Table:
                 f"{one.operator_share:.2f}",
                 f"{1 + one.profiler_overhead:.2f}",
                 f"{100 * one.attributed_share:.2f} %",
+                *((_too_much(one),) if corrected else ()),
                 one.time_kind,
             )
             for case, one in divided
@@ -152,9 +156,23 @@ def reconciliation(view: View) -> Table:
         note=(
             "Attributed is the share of the operator time that has a module"
             f"{'' if view.by_kind else ' and a category'}."
+            + (
+                " What a profile has too much for each operator was taken off, or what it lacks added, "
+                "if the interval does not hold 0."
+                if corrected
+                else ""
+            )
         ),
         cases=about(case for case, _ in divided),
     )
+
+
+def _too_much(one: BreakdownView) -> str:
+    excess = one.excess
+    if excess is None:
+        return NONE
+    mean, low, high = map(signed_microseconds, (excess.ns, excess.low, excess.high))
+    return f"{mean} ({low} to {high})"
 
 
 def operators(view: View, case: CaseView, top: int = _TOP) -> Table:
