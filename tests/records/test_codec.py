@@ -20,6 +20,7 @@ from mvdeploy.records import (
     Category,
     Device,
     DeviceState,
+    Energy,
     Finding,
     FirstRun,
     Gap,
@@ -45,6 +46,7 @@ from mvdeploy.records import (
     codec,
 )
 from mvdeploy.records.codec import RecordError
+from mvdeploy.records.energy import Channel, EnergyBlock, PowerMeter, PowerReading
 from mvdeploy.records.limits import Range
 from mvdeploy.records.stages import INFERENCE, TITLES
 
@@ -134,7 +136,7 @@ def first_runs(draw: st.DrawFn) -> FirstRun:
 
 @st.composite
 def energies(draw: st.DrawFn) -> Energy:
-    watts = Channel("power", 1e-6, "sensor")
+    watts = Channel("sensor", "power", 1e-6)
     meter = draw(st.sampled_from([None, PowerMeter("sensor", "all", (watts,), 0.1)]))
     words = draw(st.text(max_size=5))
     readings = tuple(PowerReading(float(i), (draw(st.integers(0, 9)),)) for i in range(2))
