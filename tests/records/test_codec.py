@@ -20,7 +20,6 @@ from mvdeploy.records import (
     Category,
     Device,
     DeviceState,
-    Energy,
     Finding,
     FirstRun,
     Gap,
@@ -46,7 +45,7 @@ from mvdeploy.records import (
     codec,
 )
 from mvdeploy.records.codec import RecordError
-from mvdeploy.records.energy import Channel, EnergyBlock, PowerMeter, PowerReading
+from mvdeploy.records.energy import Channel, Energy, EnergyBlock, PowerMeter, PowerReading
 from mvdeploy.records.limits import Range
 from mvdeploy.records.stages import INFERENCE, TITLES
 

@@ -156,15 +156,16 @@ def reconciliation(view: View) -> Table:
         note=(
             "Attributed is the share of the operator time that has a module"
             f"{'' if view.by_kind else ' and a category'}."
-            + (
-                " What a profile has too much for each operator was taken off, or what it lacks added, "
-                "if the interval does not hold 0."
-                if corrected
-                else ""
-            )
+            f"{_CORRECTED if corrected else ''}"
         ),
         cases=about(case for case, _ in divided),
     )
+
+
+_CORRECTED = (
+    " What a profile has too much for each operator was taken off, or what it lacks added, if the "
+    "interval does not hold 0."
+)
 
 
 def _too_much(one: BreakdownView) -> str:
