@@ -78,6 +78,7 @@ def energy(
     """
     try:
         meter = link.meter()
+        keep(Energy(meter.about, (), _UNFINISHED, _AGAIN))
         with meter:
             return _Blocks(meter, link, plan, dict(estimates_ns), keep, on_step, sleep).run(entries)
     except (Unmetered, DeviceUnavailable) as error:
