@@ -187,7 +187,7 @@ def _case(case: CaseView, energy: Energy, powers: _Powers | None, problem: str) 
         rest = _rest_around(energy.blocks, block, powers)
         power = None if block.problem else powers.of(block)
         if power is not None and rest is not None:
-            rounds[number] = (power - rest) * block.seconds / block.inferences
+            rounds[number] = (power - rest) * block.inference_s
             taken.append((block, power, rest))
     if len(taken) < LEAST_BLOCKS:
         why = problem or next((f"It has too few blocks: {r}." for r in reasons if r), "")
@@ -195,7 +195,7 @@ def _case(case: CaseView, energy: Energy, powers: _Powers | None, problem: str) 
         return dataclasses.replace(nothing, reason=clean(why), blocks=len(taken))
     power_w, rest_w = (statistics.fmean(part) for part in list(zip(*taken, strict=True))[1:])
     seconds = statistics.fmean(block.seconds for block, *_ in taken)
-    each_s = statistics.fmean(block.seconds / block.inferences for block, *_ in taken)
+    each_s = statistics.fmean(block.inference_s for block, *_ in taken)
     least_w = powers.least_w(seconds, power_w)
     shared_w2 = stats.shared_variance(_rests(energy.blocks, own[0].setting, powers))
     joules = stats.mean(list(rounds.values()), shared=shared_w2 * each_s**2)

@@ -16,9 +16,9 @@ LEAST_BLOCKS = 3
 """Blocks without which the spread between them cannot be told."""
 
 METHOD = (
-    "mean power of a block less that of the device at rest before and after it, times the length "
-    "of the block, divided by its inferences; the interval is a t interval over blocks, widened by "
-    "what neighbours have in common"
+    "mean power of a block less that of the device at rest before and after it, times the mean "
+    "time of its inferences; the interval is a t interval over blocks, widened by what neighbours "
+    "have in common"
 )
 """How energies are estimated, in words for reports."""
 

@@ -157,6 +157,7 @@ class _Blocks:
 
     def _rest(self, setting: str) -> None:
         self._on_step("energy: the device at rest")
+        self._link.settle()
         self._sleep(min(_PAUSE_S, self._block_s))
         began = self._meter.now()
         self._sleep(self._block_s)
