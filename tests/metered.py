@@ -136,12 +136,16 @@ class MeteredLink(Link):
     late: bool = False
     profile: DeviceProfile = PROFILE
     jobs: list[str] = dataclasses.field(default_factory=list)
+    settled: int = 0
     settings_taken: list[str] = dataclasses.field(default_factory=list)
 
     def meter(self) -> Meter:
         if isinstance(self.meter_, Unmetered):
             raise self.meter_
         return self.meter_
+
+    def settle(self) -> None:
+        self.settled += 1
 
     def take(self, setting: str) -> None:
         self.settings_taken.append(setting)

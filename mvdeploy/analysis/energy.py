@@ -187,17 +187,18 @@ def _case(case: CaseView, energy: Energy, powers: _Powers | None, problem: str) 
         rest = _rest_around(energy.blocks, block, powers)
         power = None if block.problem else powers.of(block)
         if power is not None and rest is not None:
-            rounds[number] = (power - rest) * block.seconds / block.inferences
+            rounds[number] = (power - rest) * block.inference_s
             taken.append((block, power, rest))
     if len(taken) < LEAST_BLOCKS:
         why = problem or next((f"It has too few blocks: {r}." for r in reasons if r), "")
         why = why or f"It has {len(taken)} blocks with the device at rest before and after them."
         return dataclasses.replace(nothing, reason=clean(why), blocks=len(taken))
-    joules = stats.mean(list(rounds.values()))
     power_w, rest_w = (statistics.fmean(part) for part in list(zip(*taken, strict=True))[1:])
     seconds = statistics.fmean(block.seconds for block, *_ in taken)
-    each_s = statistics.fmean(block.seconds / block.inferences for block, *_ in taken)
+    each_s = statistics.fmean(block.inference_s for block, *_ in taken)
     least_w = powers.least_w(seconds, power_w)
+    shared_w2 = stats.shared_variance(_rests(energy.blocks, own[0].setting, powers))
+    joules = stats.mean(list(rounds.values()), shared=shared_w2 * each_s**2)
     known = dataclasses.replace(
         nothing, power_w=power_w, rest_w=rest_w, blocks=len(taken), rounds=rounds, reason=""
     )
@@ -206,6 +207,12 @@ def _case(case: CaseView, energy: Energy, powers: _Powers | None, problem: str) 
     below = max(joules.high, least_w * each_s, 0.0)
     reason = "It takes no more above the device at rest than the meter can tell."
     return dataclasses.replace(known, below_j=below, reason=reason, rounds={})
+
+
+def _rests(blocks: Sequence[EnergyBlock], setting: str, powers: _Powers) -> list[float]:
+    """Return the powers of the device at rest in a setting, in order."""
+    rests = (b for b in blocks if b.case == IDLE and not b.problem and b.setting == setting)
+    return [power for power in map(powers.of, rests) if power is not None]
 
 
 def _rest_around(

@@ -198,6 +198,13 @@ class Link(abc.ABC):
         What cannot be read is ``unavailable``.
         """
 
+    def settle(self) -> None:  # noqa: B027 - most devices are as they are
+        """Have the device as a job would find it: as cool, and its screen as it is to be.
+
+        Raises:
+            DeviceUnavailable: the device is gone.
+        """
+
     def meter(self) -> Meter:
         """Return what tells the power that the device takes, not yet started.
 

@@ -23,6 +23,9 @@ _END_S = 2.0
 _LONGEST_S = 3600
 """A program that reads a meter, and is not told to end, ends by itself after this."""
 
+_LARGEST = 2**62
+"""No counter of a kernel reaches it."""
+
 Values = tuple[int, ...]
 
 
@@ -78,13 +81,16 @@ class Meter(abc.ABC):
         self._taken.clear()
 
     def take(self, values: Values, device_s: float | None = None) -> None:
-        """Keep a reading that has just arrived; one with other channels than it has is left out.
+        """Keep a reading that has just arrived, unless it is none that its channels can give.
 
         Args:
             values: one for each channel.
             device_s: seconds by the clock of the device, when it was taken.
         """
-        if len(values) == len(self.about.channels):
+        possible = all(abs(value) < _LARGEST for value in values)
+        if device_s is not None and not abs(device_s) < _LARGEST:  # nor is it a number
+            device_s = None
+        if possible and len(values) == len(self.about.channels):
             self._taken.append((self.now(), device_s, values))
 
     def between(self, began_s: float, ended_s: float) -> tuple[PowerReading, ...]:

@@ -303,6 +303,10 @@ class RemoteLink(Link):
         if places:
             self.shell.call(f"rm -f -- {quote(*places)}")
 
+    def settle(self) -> None:
+        """Have the device as a job would find it; see `Link.settle`."""
+        self._ready()
+
     def scratch(self) -> str:
         """Return this run's folder on the device."""
         return self.session.folder

@@ -338,6 +338,8 @@ def _do(
             energy.warn(link, on_step)
         lost = _measure(entries, link, plan, preparation, on_step)
         if lost is not None:
+            if plan.energy:
+                energy.unmeasured(lost, store)
             _keep_finished(store, entries, plan, lost)
             return
         measured = [entry for entry in entries if _is_measured(store, entry.slug)]

@@ -6,8 +6,10 @@ import statistics
 from collections.abc import Callable, Sequence
 
 from mvdeploy import links
+from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.pipeline.store import Store
 from mvdeploy.records import Plan
+from mvdeploy.records.energy import Energy
 from mvdeploy.timing import energy
 from mvdeploy.timing.case import Entry
 
@@ -39,7 +41,13 @@ def measure(
 
     Whatever goes wrong is kept as the reason why there is no energy, or no more of it.
     """
-    energy.energy(entries, link, plan, _estimates(entries, store), store.metered, on_step)
+    if entries:
+        energy.energy(entries, link, plan, _estimates(entries, store), store.metered, on_step)
+
+
+def unmeasured(lost: DeviceUnavailable, store: Store) -> None:
+    """Keep that the device was gone before its energy could be measured."""
+    store.metered(Energy(None, (), lost.message, lost.remedy))
 
 
 def _estimates(entries: Sequence[Entry], store: Store) -> dict[str, float]:

@@ -120,6 +120,11 @@ class EnergyBlock:
         """How long it took."""
         return self.ended_s - self.began_s
 
+    @property
+    def inference_s(self) -> float:
+        """Mean time of an inference by the runner's own clock, seconds; 0 at rest."""
+        return self.inference_ns / 1e9 / max(self.inferences, 1)
+
     def faults(self) -> Iterator[str]:
         """Give what is wrong with it."""
         if self.ended_s < self.began_s:

@@ -78,6 +78,7 @@ def energy(
     """
     try:
         meter = link.meter()
+        keep(Energy(meter.about, (), _UNFINISHED, _AGAIN))
         with meter:
             return _Blocks(meter, link, plan, dict(estimates_ns), keep, on_step, sleep).run(entries)
     except (Unmetered, DeviceUnavailable) as error:
@@ -156,6 +157,7 @@ class _Blocks:
 
     def _rest(self, setting: str) -> None:
         self._on_step("energy: the device at rest")
+        self._link.settle()
         self._sleep(min(_PAUSE_S, self._block_s))
         began = self._meter.now()
         self._sleep(self._block_s)

@@ -247,5 +247,6 @@ def test_what_arrives_late_is_put_where_the_device_says_that_it_was() -> None:
     for arrived, device in ((1.1, 1001.0), (2.9, 1002.0), (3.1, 1003.0)):
         clock[0] = arrived
         meter.take((1, 2), device)
-    meter.take((1,), 9.0)  # no whole reading
+    for wrong in ((1,), (1, 2, 3), (1, 10**30)):  # no readings of its channels
+        meter.take(wrong, 9.0)
     assert [r.at_s for r in meter.between(0.0, 9.0)] == pytest.approx([1.1, 2.1, 3.1])

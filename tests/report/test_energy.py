@@ -6,20 +6,25 @@ import csv
 import dataclasses
 import io
 import json
+import random
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 from rich.console import Console
 
+from mvdeploy.analysis.energy import energy_findings, energy_view, of_cases
 from mvdeploy.analysis.view import View, view_of
+from mvdeploy.records.codec import RecordError, dumps, loads
 from mvdeploy.records.energy import Energy
 from mvdeploy.records.run import load_run, save_case, save_comparisons, save_energy, save_run
 from mvdeploy.report import document, prose, renderer
 from mvdeploy.report.renderers.terminal import show
 from mvdeploy.report.tables.energy import figures
+from mvdeploy.report.wording import word
 from mvdeploy.timing.energy import energy
 from tests.metered import BATTERY, SENSOR, MeteredLink, TableMeter, World, entries
+from tests.robustness.damages_json import damages
 from tests.saved_runs import Story, two
 from tests.timing.test_energy import PLAN
 
@@ -151,3 +156,38 @@ def test_a_saved_run_keeps_it_and_refuses_that_of_another(two: Story, measured, 
 )
 def test_numbers_have_three_digits_that_count(value: float, shown: str) -> None:
     assert figures(value) == shown
+
+
+def test_a_damaged_record_is_refused_or_shown_without_a_number_that_cannot_be(
+    two: Story,
+) -> None:
+    made = World(cases_w={"a": 5.0, "b": 3.0}, case_s={"a": 0.02, "b": 0.05})
+    link = MeteredLink(made, TableMeter(made, SENSOR))
+    found = energy(entries("a", "b"), link, PLAN, {"a": 2e7, "b": 5e7}, sleep=made.sleep)
+    # Few readings, so that most damages are done to what is rarer.
+    few = (dataclasses.replace(b, readings=b.readings[::10]) for b in found.blocks)
+    record = json.loads(dumps(dataclasses.replace(found, blocks=tuple(few))))
+    record.pop("checksum", None)
+    whole = with_energy(two, found)
+    count = sum(1 for _ in damages(record))
+    chosen = {*random.Random(5).sample(range(count), min(500, count))}
+    refused = 0
+    for number, (name, damaged) in enumerate(damages(record)):
+        if number not in chosen:
+            continue
+        try:
+            taken = loads(Energy, json.dumps(damaged), "a file")
+        except RecordError:
+            refused += 1
+            continue
+        again = energy_view(taken, whole.cases, two.saved.comparisons)
+        view = dataclasses.replace(whole, energy=again)
+        body = renderer("json").as_json(view)["energy"]
+        json.dumps(body, allow_nan=False)
+        for case in body["cases"]:
+            assert case["energy_mj"] is None or case["energy_mj"]["low"] > 0, name
+            assert case["below_mj"] is None or case["below_mj"] >= 0, name
+        assert all(prose.energy(view)) and document.sections(view), name
+        for finding in (*energy_findings(again), *(f for _, own in of_cases(again) for f in own)):
+            assert "Recorded as" not in word(finding).sentence, name
+    assert refused > 100

@@ -115,6 +115,30 @@ def test_the_interval_of_a_mean_is_students() -> None:
         energy.mean([1.0])
 
 
+@pytest.mark.parametrize(("rest", "running"), [(1.0, 0.1), (1.0, 1.0), (0.1, 1.0)])
+def test_an_interval_holds_as_often_as_it_says_though_neighbours_share_a_rest(
+    rest: float, running: float
+) -> None:
+    rng, runs, blocks = np.random.default_rng(2), 1500, 6
+    held = plain = 0
+    for _ in range(runs):
+        rests = rng.normal(0, rest, blocks + 1).tolist()
+        powers = rng.normal(5, running, blocks)
+        above = [p - (a + b) / 2 for p, a, b in zip(powers, rests, rests[1:], strict=False)]
+        wide = energy.mean(above, shared=energy.shared_variance(rests))
+        narrow = energy.mean(above)
+        held += wide.low <= 5 <= wide.high
+        plain += narrow.low <= 5 <= narrow.high
+    assert 0.935 <= held / runs <= 0.985
+    assert rest < running or plain < held - 0.02 * runs
+
+
+def test_a_steady_drift_of_the_rest_is_no_variance() -> None:
+    assert energy.shared_variance([1.0, 1.5, 2.0, 2.5]) == pytest.approx(0.0)
+    assert energy.shared_variance([1.0, 2.0]) == 0.0
+    assert energy.shared_variance([0.0, 3.0, 0.0]) == pytest.approx(9 / 1.5 / 2)
+
+
 def test_a_ratio_is_that_of_neighbours() -> None:
     # Both drift alike: their ratio does not.
     a = [1.0, 1.5, 2.0, 3.0]

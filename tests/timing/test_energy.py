@@ -67,7 +67,8 @@ def test_an_energy_is_what_the_table_implies(about, sign: int) -> None:
 
 
 def test_cases_come_before_each_other_equally_often_with_rest_around_each_round() -> None:
-    found, _ = ran(SENSOR)
+    found, link = ran(SENSOR)
+    assert link.settled == ROUNDS + 1  # the device is then as a job would find it
     order = [block.case for block in found.blocks]
     assert order[0] == order[-1] == IDLE
     rounds = [[*group] for rest, group in itertools.groupby(order, lambda c: c == IDLE) if not rest]

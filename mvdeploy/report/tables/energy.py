@@ -63,7 +63,9 @@ def meter(found: EnergyView) -> str:
     new = "never told anything new"
     if found.update_s is not None:
         new = f"told something new every {significant(found.update_s, 2)} s"
-    step = f", in steps of {significant(found.step_w * 1e3, 2)} mW" if found.step_w else ""
+    step = ""
+    if found.step_w:
+        step = f", readings that differed by {significant(found.step_w * 1e3, 2)} mW at least"
     rest = ""
     if found.rest_before_w is not None and found.rest_after_w is not None:
         before, after = watts(found.rest_before_w), watts(found.rest_after_w)

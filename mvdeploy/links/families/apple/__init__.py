@@ -151,7 +151,7 @@ class AppleLink(host.HostLink):
     def meter(self) -> Meter:
         """Say why there is none; see `Link.meter`."""
         if self._phone is None:
-            return super().meter()
+            raise host.unmetered_mac()
         raise Unmetered(
             "iOS tells the power that an iPhone takes to no program on a Mac.",
             "Look at the energy gauge of Xcode, or measure with a meter at its supply.",

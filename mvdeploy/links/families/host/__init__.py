@@ -118,10 +118,7 @@ class HostLink(Link):
     def meter(self) -> Meter:
         """Return the counters of this machine's energy, or its battery; see `Link.meter`."""
         if sys.platform == "darwin":
-            raise Unmetered(
-                "macOS tells the power of a Mac to its administrator only.",
-                "Watch 'sudo powermetrics' while the same command measures latency.",
-            )
+            raise unmetered_mac()
         return sysfs_power.of_this_machine(Path("/"), self.profile.power_sensor)
 
     def upload(self, files: Sequence[Path]) -> dict[Path, str]:
@@ -195,6 +192,14 @@ class HostLink(Link):
                 f"The runner {self._command[0]} could not be started ({error.strerror}).",
                 "Check the installation of Python.",
             ) from error
+
+
+def unmetered_mac() -> Unmetered:
+    """Word the error for a Mac, whose counters programs may not read."""
+    return Unmetered(
+        "macOS tells the power of a Mac to its administrator only.",
+        "Watch 'sudo powermetrics' while the same command measures latency.",
+    )
 
 
 def _follow(process: subprocess.Popen[bytes], heard: outcome.Heard, deadline: float) -> int | None:
