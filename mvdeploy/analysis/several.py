@@ -30,7 +30,8 @@ class Place:
     """Where and when cases were measured: one device of one run.
 
     Attributes:
-        name: the device, with as much of the run added as tells it from the others.
+        name: the device; where several have its name, with the day, the time or the name of the
+            run.
         device: which.
         view: the run.
     """
@@ -193,8 +194,8 @@ def _places(views: Sequence[View]) -> tuple[Place, ...]:
     found = [(view, device) for view in views for device in devices_of(view.run, view.cases)]
     titles = [clean(device.profile.title) for _, device in found]
     full = [
-        title if titles.count(title) == 1 else f"{title}, {clean(view.run.name)}"
-        for title, (view, _) in zip(titles, found, strict=True)
+        title if titles.count(title) == 1 else f"{title}, {_told(view, device, found)}"
+        for title, (view, device) in zip(titles, found, strict=True)
     ]
     names = [
         name if full.count(name) == 1 else f"{name} #{full[: i + 1].count(name)}"
@@ -203,6 +204,15 @@ def _places(views: Sequence[View]) -> tuple[Place, ...]:
     return tuple(
         Place(name, device, view) for name, (view, device) in zip(names, found, strict=True)
     )
+
+
+def _told(view: View, device: Device, found: Sequence[tuple[View, Device]]) -> str:
+    """Return what tells a run from others on devices of one name: its day, time, or name."""
+    alike = [one.run for one, other in found if other.profile.title == device.profile.title]
+    for letters in (len("2026-03-04"), len("2026-03-04T10:00")):
+        if len({run.created[:letters] for run in alike}) == len(alike):
+            return clean(view.run.created[:letters].replace("T", " "))
+    return clean(view.run.name)
 
 
 def _network(case: CaseView) -> dict[str, Reading]:

@@ -231,3 +231,19 @@ def test_a_run_on_two_devices_has_two_places(fleet_story: Story) -> None:
         "This machine, fleet",
         "A phone",
     ]
+
+
+@pytest.mark.parametrize(
+    ("created", "added"),
+    [
+        ("2026-03-05T10:00:00+00:00", ("2026-03-04", "2026-03-05")),
+        ("2026-03-04T10:07:00+00:00", ("2026-03-04 10:00", "2026-03-04 10:07")),
+        ("2026-03-04T10:00:00+00:00", ("2026-03-04-100000-host", "again")),
+    ],
+)
+def test_runs_on_devices_of_one_name_are_told_apart(created: str, added: tuple[str, str]) -> None:
+    view = beside(other(device=device(), name="again", created=created), other())
+    assert [place.name for place in view.places] == [
+        *(f"This machine, {one}" for one in added),
+        "A phone",
+    ]

@@ -11,6 +11,12 @@ from mvdeploy.report.tables.table import Column, Table, batches, text
 from mvdeploy.text_format import NONE, join, milliseconds, percent, reading
 
 
+def _head(view: SeveralView, index: int, what: str) -> str:
+    """Return the heading of a column of a place, on short lines."""
+    name = view.places[index].name.replace(", ", ",\n")
+    return f"{name},\n{what}"
+
+
 def latencies(view: SeveralView) -> Iterator[Table]:
     """Show the median of every case, places side by side."""
     for indices in batches(range(len(view.places))):
@@ -18,8 +24,8 @@ def latencies(view: SeveralView) -> Iterator[Table]:
             column
             for i in indices
             for column in (
-                Column(f"{view.places[i].name},\np50"),
-                Column(f"{view.places[i].name},\n95 % interval"),
+                Column(_head(view, i, "p50")),
+                Column(_head(view, i, "95 % interval")),
             )
         ]
         rows = tuple(
@@ -50,9 +56,9 @@ def ratios(view: SeveralView) -> Iterator[Table]:
             column
             for i in indices
             for column in (
-                Column(f"{view.places[i].name},\nratio"),
-                Column(f"{view.places[i].name},\n95 % interval"),
-                text(f"{view.places[i].name},\nverdict"),
+                Column(_head(view, i, "ratio")),
+                Column(_head(view, i, "95 % interval")),
+                text(_head(view, i, "verdict")),
             )
         ]
         rows = tuple(
