@@ -37,6 +37,11 @@ class Warmup:
 class Plan:
     """What a run does with every case.
 
+    Example:
+        >>> import mvdeploy
+        >>> mvdeploy.Plan(threads=2, iterations=100).sessions
+        4
+
     Attributes:
         threads: inference threads.
         sweep: other numbers of threads that cases are measured with too.
@@ -61,11 +66,6 @@ class Plan:
         time_limit_s: seconds after which one job counts as hung; None to work it out.
         pairs_only: whether cases only take turns, without blocks that give each a latency of its
             own.
-
-    Example:
-        >>> import mvdeploy
-        >>> mvdeploy.Plan(threads=2, iterations=100).sessions
-        4
     """
 
     threads: Threads = 1

@@ -72,6 +72,19 @@ def test_columns_and_their_types_do_not_depend_on_what_there_is(
     assert len(whole) and len(empty) == (2 if name == "cases" else 0)
 
 
+def test_a_further_csv_file_is_a_frame_too(two: Story, monkeypatch: pytest.MonkeyPatch) -> None:
+    view, usual = view_of(two.saved, two.breakdowns), _frames.csv.tables
+    rows = [{"case": "a", "energy_mj": 1.5, "blocks": 3, "meter": "rapl", "below": True}, {}]
+    more = (("case", "energy_mj", "blocks", "meter", "below"), iter(rows))
+    monkeypatch.setattr(_frames.csv, "tables", lambda view: {**usual(view), "energy": more})
+    frame = _frames.frame(view, "energy")
+    types = ["string", "float64", "Int64", "string", "boolean"]
+    assert list(map(str, frame.dtypes)) == types
+    assert frame.iloc[1].isna().all()
+    with pytest.raises(UsageError, match="no table 'latency'"):
+        _frames.frame(view, "latency")
+
+
 def test_numbers_agree_with_the_json_report(workspace: Path) -> None:
     result = mvdeploy.load("run")
     frame = result.frame("cases").set_index("case")
