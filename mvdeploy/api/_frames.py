@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
+from mvdeploy.analysis.breakdown_view import UNPLACED, ModuleShare
 from mvdeploy.analysis.view import View
 from mvdeploy.report.renderers import csv
 
@@ -96,13 +97,19 @@ def _cases(view: View) -> Made:
 def _modules(view: View) -> Made:
     _, rows = csv.tables(view)["breakdown"]
     found = (row for row in rows if row["grouping"] == "module")
+    ids = {title: key for key, title in view.categories.items()}  # as operators have them
     return _MODULES, (
-        {**row, "module": row["part"], "category": module.category, "operators": module.operators}
+        {
+            **row,
+            "module": row["part"],
+            "category": ids.get(module.category, UNPLACED),
+            "operators": module.operators,
+        }
         for row, module in zip(found, _module_shares(view), strict=True)
     )
 
 
-def _module_shares(view: View) -> Iterator[Any]:
+def _module_shares(view: View) -> Iterator[ModuleShare]:
     for case in view.cases:
         yield from case.breakdown.modules if case.breakdown else ()
 

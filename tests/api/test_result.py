@@ -57,7 +57,8 @@ def test_the_time_of_an_inference_is_the_same_by_category_module_and_operator(tw
     first = modules[(modules["case"] == "a")].iloc[0]
     own = operators[(operators["case"] == "a") & (operators["module"] == first["module"])]
     assert own["ms"].sum() == pytest.approx(first["ms"]) and len(own) == first["operators"]
-    assert first["category"]
+    assert set(modules["category"]) <= set(operators["category"])
+    assert set(own["category"]) == {first["category"]}
 
 
 @pytest.mark.parametrize("name", _frames.NAMES)
