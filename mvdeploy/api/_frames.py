@@ -6,6 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from mvdeploy import plugins
+from mvdeploy.analysis.breakdown_view import UNPLACED, ModuleShare
 from mvdeploy.analysis.view import View
 from mvdeploy.report.renderers import csv
 
@@ -44,16 +45,17 @@ def frame(view: View, name: str) -> pd.DataFrame:
 
     Args:
         view: the run.
-        name: one of `NAMES`.
+        name: one of `NAMES`, or of a further CSV file that runs as this one have.
 
     Raises:
         UsageError: there is no such table.
     """
     import pandas as pd
 
-    if name not in _MADE:
-        raise plugins.unknown("table", name, NAMES)
-    columns, rows = _MADE[name](view)
+    further = {own: made for own, made in csv.tables(view).items() if own not in _TOLD}
+    if name not in _MADE and name not in further:
+        raise plugins.unknown("table", name, (*NAMES, *further))
+    columns, rows = _MADE[name](view) if name in _MADE else further[name]
     values: dict[str, list[Any]] = {column: [] for column in columns}
     for row in rows:
         for column, held in values.items():
@@ -65,12 +67,13 @@ def _typed(column: str, values: list[Any]) -> Any:
     """Return values as a column: what is not known is missing, whatever its type."""
     import pandas as pd
 
-    if column in _TEXTS or any(isinstance(value, str) for value in values):
+    kinds = {type(value) for value in values if value is not None}
+    if column in _TEXTS or any(issubclass(kind, str) for kind in kinds):
         said = [None if value is None else str(value) for value in values]
         return pd.array(said, dtype="string")
-    if column in _YES_NO:
+    if column in _YES_NO or kinds == {bool}:
         return pd.array(values, dtype="boolean")
-    if column in _COUNTS:
+    if column in _COUNTS or kinds == {int}:
         return pd.array(values, dtype="Int64")
     return pd.Series(values, dtype="float64")
 
@@ -94,13 +97,19 @@ def _cases(view: View) -> Made:
 def _modules(view: View) -> Made:
     _, rows = csv.tables(view)["breakdown"]
     found = (row for row in rows if row["grouping"] == "module")
+    ids = {title: key for key, title in view.categories.items()}  # as operators have them
     return _MODULES, (
-        {**row, "module": row["part"], "category": module.category, "operators": module.operators}
+        {
+            **row,
+            "module": row["part"],
+            "category": ids.get(module.category, UNPLACED),
+            "operators": module.operators,
+        }
         for row, module in zip(found, _module_shares(view), strict=True)
     )
 
 
-def _module_shares(view: View) -> Iterator[Any]:
+def _module_shares(view: View) -> Iterator[ModuleShare]:
     for case in view.cases:
         yield from case.breakdown.modules if case.breakdown else ()
 
@@ -124,6 +133,9 @@ _MADE: dict[str, Callable[[View], Made]] = {
     "modules": _modules,
     "operators": lambda view: csv.tables(view)["operators"],
 }
+
+_TOLD = frozenset((*_MADE, "latency", "breakdown"))
+"""CSV files whose rows are in the tables above."""
 
 NAMES = tuple(_MADE)
 """Tables that there are of every run."""

@@ -127,7 +127,7 @@ class ResultCase:
     @property
     def problem(self) -> str:
         """Why there is no latency, and what to do; empty where there is one."""
-        return " ".join(filter(None, (self.view.reason, self.view.remedy)))
+        return keywords(" ".join(filter(None, (self.view.reason, self.view.remedy))))
 
     @property
     def artifact(self) -> Artifact | None:
@@ -280,7 +280,7 @@ class Result:
             if case.timing is None:
                 failure = case.case.failure
                 kind = _ERRORS.get(failure.exit_code if failure else 1, CheckFailed)
-                raise kind(f"{case.name}: {case.reason}", case.remedy)
+                raise kind(f"{case.name}: {keywords(case.reason)}", keywords(case.remedy))
         for case in self.view.cases:
             judged = case.case.device_parity
             if judged is not None and not judged.passed:

@@ -52,6 +52,20 @@ _FEW, _FEW_SESSIONS, _FEW_PROFILED = 40, 2, 5
 class Request:
     """What is to be measured.
 
+    Example:
+        >>> import mvdeploy
+        >>> from pathlib import Path
+        >>> from mvdeploy import links
+        >>> request = mvdeploy.Request(
+        ...     subjects=(mvdeploy.make_spec("yardstick"),),
+        ...     formats=("pytorch",),
+        ...     device=links.profile("host"),
+        ...     plan=mvdeploy.Plan(iterations=8, sessions=2),
+        ...     root=Path("reports"),
+        ... )
+        >>> [case.slug for case in request.cases]
+        ['yardstick-56-pytorch']
+
     Attributes:
         subjects: networks to export and measure, each in all of `formats`, and exported files to
             measure as they are.
@@ -75,20 +89,6 @@ class Request:
         portable: networks are exported for any engine, not as the device's runs them fastest.
         pipeline: the stages around the inference are timed too.
         starts: of processes, of each kind, to see what the first answer costs; 0 for none.
-
-    Example:
-        >>> import mvdeploy
-        >>> from pathlib import Path
-        >>> from mvdeploy import links
-        >>> request = mvdeploy.Request(
-        ...     subjects=(mvdeploy.make_spec("yardstick"),),
-        ...     formats=("pytorch",),
-        ...     device=links.profile("host"),
-        ...     plan=mvdeploy.Plan(iterations=8, sessions=2),
-        ...     root=Path("reports"),
-        ... )
-        >>> [case.slug for case in request.cases]
-        ['yardstick-56-pytorch']
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -306,9 +306,13 @@ def _set(device: Device, setting: links.Setting | None) -> Device:
 
 @contextlib.contextmanager
 def _saying_what_is_kept(store: Callable[[], Store | None]) -> Iterator[None]:
-    """Add to an error about a file that cannot be written how much of the run is saved."""
+    """Add to what ends a run early where it is saved: a full disk, or an interrupt."""
     try:
         yield
+    except KeyboardInterrupt as error:
+        if run := store():
+            error.add_note(f"What was measured until then is saved in {run.folder}.")
+        raise
     except NotWritten as error:
         run = store()
         if run is None:
@@ -348,8 +352,7 @@ def _do(
         extras.measure(measured, link, plan, store, on_step)
         if plan.energy:
             energy.measure(measured, link, plan, store, on_step)
-    except KeyboardInterrupt as error:
-        error.add_note(f"What was measured until then is saved in {store.folder}.")
+    except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
             values: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}

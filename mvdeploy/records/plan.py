@@ -37,6 +37,11 @@ class Warmup:
 class Plan:
     """What a run does with every case.
 
+    Example:
+        >>> import mvdeploy
+        >>> mvdeploy.Plan(threads=2, iterations=100).sessions
+        4
+
     Attributes:
         threads: inference threads.
         sweep: other numbers of threads that cases are measured with too.
@@ -69,11 +74,6 @@ class Plan:
         energy: whether it is measured what energy an inference takes, after everything else.
         energy_block_s: seconds of each case, and at rest, in one block of that; None for what the
             meter needs.
-
-    Example:
-        >>> import mvdeploy
-        >>> mvdeploy.Plan(threads=2, iterations=100).sessions
-        4
     """
 
     threads: Threads = 1
