@@ -74,11 +74,11 @@ def _level(found: SustainedView) -> str:
             f"{duration(whole.stop_s)}: no change was found in {whole.intervals} intervals; one by "
             f"{percent(found.detectable, 0)} or more half-way would most likely have been."
         )
-    since = "steady from" if found.settled else "its last change was at"
-    since += f" {duration(steady.start_s)}"
+    when = duration(steady.start_s)
+    since = f"steady from {when} on," if found.settled else f"not steady; from {when} on"
     return (
-        f"{since}{' on' if found.settled else ''}, with a p50 of {milliseconds(steady.p50_ns)} "
-        f"ms{within} and {steady.per_s:.4g} inferences a second of inference; in the first "
+        f"{since} p50 is {milliseconds(steady.p50_ns)} ms{within}, with {steady.per_s:.4g} "
+        f"inferences a second of inference; in the first "
         f"{duration(first.stop_s - first.start_s)} these were {milliseconds(first.p50_ns)} ms and "
         f"{first.per_s:.4g}{_factor(found)}."
     )
