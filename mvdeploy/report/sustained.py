@@ -71,14 +71,14 @@ def _level(found: SustainedView) -> str:
         verb = "stays at" if found.settled else "is"
         return (
             f"p50 {verb} {milliseconds(steady.p50_ns)} ms{within} for "
-            f"{duration(whole.stop_s)}: no change of {percent(LEAST_SHIFT, 0)} or more was found "
-            f"in {whole.intervals} intervals."
+            f"{duration(whole.stop_s)}: no change was found in {whole.intervals} intervals; one by "
+            f"{percent(found.detectable, 0)} or more half-way would most likely have been."
         )
-    since = "steady from" if found.settled else "its last change was at"
-    since += f" {duration(steady.start_s)}"
+    when = duration(steady.start_s)
+    since = f"steady from {when} on," if found.settled else f"not steady; from {when} on"
     return (
-        f"{since}{' on' if found.settled else ''}, with a p50 of {milliseconds(steady.p50_ns)} "
-        f"ms{within} and {steady.per_s:.4g} inferences a second of inference; in the first "
+        f"{since} p50 is {milliseconds(steady.p50_ns)} ms{within}, with {steady.per_s:.4g} "
+        f"inferences a second of inference; in the first "
         f"{duration(first.stop_s - first.start_s)} these were {milliseconds(first.p50_ns)} ms and "
         f"{first.per_s:.4g}{_factor(found)}."
     )
@@ -288,6 +288,7 @@ def as_json(view: View, found: SustainedView) -> dict[str, Any]:
         "steady_to_first": dataclasses.asdict(found.factor) if found.factor else None,
         "slows_after_s": found.slows.at_s if found.slows else None,
         "drift": found.drift,
+        "detectable": found.detectable if found.enough else None,
         "changes": [
             {
                 "at_s": s.at_s,

@@ -102,6 +102,16 @@ def test_false_alarms_are_rare(case):
     assert alarms <= 4
 
 
+def test_what_would_have_been_found_is_found_in_most_runs(case):
+    quiet = [seen(case, series([4.0] * 18, seed, noise=0.08)) for seed in range(20)]
+    said = float(np.median([found.detectable for found in quiet]))
+    assert 0.15 < said < 0.40
+    stepped = [4.0] * 9 + [4.0 * (1 + said)] * 9
+    found = [bool(seen(case, series(stepped, seed, noise=0.08)).shifts) for seed in range(40)]
+    assert sum(found) >= 26
+    assert seen(case, series([4.0] * 18, noise=0.001)).detectable == 0.05
+
+
 def test_drift_without_a_step_is_told(case):
     found = seen(case, series([4.0 * (1 + 0.002 * i) for i in range(24)], noise=0.002))
     assert not found.shifts

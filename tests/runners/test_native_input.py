@@ -57,6 +57,7 @@ def test_a_malformed_job_is_an_error_event(run, text):
         ({"warmup_order": (0, 0)}, "each model once"),
         ({"warmup_order": (1,)}, "each model once"),
         ({"warmup_order": (-1,)}, "each model once"),
+        ({"repeat_s": 1.0, "order": ()}, "nothing to repeat"),
     ],
 )
 def test_a_job_that_makes_no_sense_is_refused(make_job, run, fields, words):
@@ -143,7 +144,15 @@ def test_a_job_that_lacks_a_field_or_has_one_more_is_refused(make_job, run, data
     if name == "unknown":
         changed[name] = 1
     ended = run(json.dumps(put(body, place, changed)))
-    optional = {"profile_to", "options", "outputs", "outputs_to", "cores", "warmup_order"}
+    optional = {
+        "profile_to",
+        "options",
+        "outputs",
+        "outputs_to",
+        "cores",
+        "warmup_order",
+        "repeat_s",
+    }
     optional |= {*vars(Warmup())}
     if name in optional:
         assert ended.status == 0
