@@ -27,7 +27,7 @@ def test_a_program_is_measured(mvdeploy: Mvdeploy, exported, tmp_path: Path) -> 
     done = mvdeploy("bench", str(small.path), *words, *quick, "--kernel-mode", "delegate")
     assert done.returncode in (0, 1), done.stderr  # 1: other programs disturbed it
     said = " ".join(done.stdout.split())
-    assert "litert/litert: 100.00 % attributed" in said
+    assert "LiteRT: 100.00 % attributed" in said
     (run,) = (path.parent for path in tmp_path.glob("*/report.html"))
     (case,) = run.glob("cases/*/case.json")
     for option in ("num_threads=1", "kernel_mode=delegate", "force_fp16=off"):

@@ -111,7 +111,7 @@ def test_two_engines_take_turns_and_gates_decide(mvdeploy: Mvdeploy, tmp_path: P
     assert done.returncode == 1
     failed = [line for line in done.stderr.splitlines() if "failed" in line]
     assert len(failed) == 1
-    assert failed[0].startswith("Gate p50:0.1% failed: mobilevit_xxs 2,2,2 pytorch/pytorch takes")
+    assert failed[0].startswith("Gate p50:0.1% failed: mobilevit_xxs 2,2,2 PyTorch takes")
     assert "Gate attention:100% passed" in done.stderr
 
 

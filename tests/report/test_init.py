@@ -16,6 +16,13 @@ from mvdeploy.errors import UsageError
 from mvdeploy.report import figures, renderers
 
 DEFAULT = {"csv", "html", "markdown", "png"}
+LATEX = (
+    *("latency-ms", "paired-ratios", "more-of-the-latency-ms-and-memory", "latency-by-category"),
+    *("from-a-to-b-where-the-difference-comes-from", "latency-by-kind-of-operator"),
+    *("top-modules", "top-operators-a-mobilevit-xxs-2-2-2", "top-operators-b-mobilevit-xxs-8-4-2"),
+    *("parity-with-the-pytorch-reference", "models", "engines", "run", "plan", "device"),
+    *("environment-of-the-machine-that-drove-it", "device-before-and-after", "all"),
+)
 FILES = {
     "csv": {"latency.csv", "comparisons.csv", "breakdown.csv", "operators.csv", "samples.csv"},
     "html": {"report.html"},
@@ -24,6 +31,7 @@ FILES = {
         *(f"figures/{n}.png" for n in ("latency", "categories", "modules", "timeline")),
     },
     "json": {"report.json"},
+    "latex": {f"tables/{name}.tex" for name in LATEX},
     "perfetto": {"timelines/a.perfetto.json", "timelines/b.perfetto.json"},
     "speedscope": {"timelines/a.speedscope.json", "timelines/b.speedscope.json"},
     "latex": {
