@@ -25,6 +25,8 @@ from mvdeploy.records import Plan
 
 TABLE = Path(__file__).with_suffix(".csv")
 
+_NUMBERS = ("true", "as_profiled", "corrected", "added_us")
+
 LAYERS = (0, 20, 40, 80, 160)
 
 NETWORK = """
@@ -79,13 +81,35 @@ class Row:
     added_us: float
 
 
+def rows() -> list[Row]:
+    """Return the committed table."""
+    with TABLE.open(newline="") as file:
+        return [
+            Row(r["engine"], int(r["layers"]), *(float(r[name]) for name in _NUMBERS))
+            for r in csv.DictReader(file)
+        ]
+
+
+def markdown(found: list[Row]) -> str:
+    """Return a table as docs/measurement.md has it."""
+    lines = [
+        "| engine | linear layers | true share | as profiled | corrected | too much, µs each |",
+        "|---|---|---|---|---|---|",
+    ]
+    for row in found:
+        shares = (row.true, row.as_profiled, row.corrected)
+        cells = (row.engine, str(row.layers), *(f"{100 * s:.1f} %" for s in shares))
+        lines.append(f"| {' | '.join(cells)} | {row.added_us:.2f} |".replace("| -", "| −"))
+    return "\n".join(lines) + "\n"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--formats", nargs="+", default=["onnx", "executorch", "litert"])
     parser.add_argument("--seconds", type=float, default=10.0, help="of turns for each pair")
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
-        rows = [
+        found = [
             row
             for format_name in arguments.formats
             for row in measured(format_name, Path(name), arguments.seconds)
@@ -95,9 +119,9 @@ def main() -> None:
         table.writerow(field.name for field in dataclasses.fields(Row))
         table.writerows(
             [f"{v:.4f}" if isinstance(v, float) else v for v in dataclasses.astuple(row)]
-            for row in rows
+            for row in found
         )
-    print(TABLE.read_text())
+    print(markdown(rows()))
 
 
 def measured(format_name: str, folder: Path, seconds: float) -> Iterator[Row]:

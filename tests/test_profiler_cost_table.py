@@ -2,21 +2,22 @@
 
 from __future__ import annotations
 
-import csv
+from pathlib import Path
 
-from benchmarks.profiler_cost import LAYERS, TABLE
+from benchmarks.profiler_cost import LAYERS, markdown, rows
+
+DOCUMENT = Path(__file__).parents[1] / "docs/measurement.md"
 
 
 def test_corrected_shares_are_nearer_to_the_true_ones() -> None:
-    with TABLE.open(newline="") as file:
-        rows = list(csv.DictReader(file))
-    by_engine = {
-        engine: [r for r in rows if r["engine"] == engine] for engine in {r["engine"] for r in rows}
-    }
-    assert {"onnxruntime", "executorch"} <= set(by_engine)
-    for engine, found in by_engine.items():
-        assert [int(row["layers"]) for row in found] == list(LAYERS[1:]), engine
-        for row in found:
-            true, before, after = (float(row[n]) for n in ("true", "as_profiled", "corrected"))
-            assert abs(after - true) < abs(before - true), row
-            assert abs(after - true) < 0.05, row
+    found = rows()
+    for engine in ("onnxruntime", "executorch"):
+        own = [row for row in found if row.engine == engine]
+        assert [row.layers for row in own] == list(LAYERS[1:])
+        for row in own:
+            assert abs(row.corrected - row.true) < abs(row.as_profiled - row.true), row
+            assert abs(row.corrected - row.true) < 0.06, row
+
+
+def test_the_document_has_the_table() -> None:
+    assert markdown(rows()) in DOCUMENT.read_text(encoding="utf-8")
