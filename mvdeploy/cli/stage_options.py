@@ -2,25 +2,19 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from mvdeploy.errors import UsageError
-
-if TYPE_CHECKING:
-    from mvdeploy.pipeline.bench import Request
-
-_STARTS = 9
-"""Of each kind: the median of so many is known with 95 % between the second and the eighth."""
+from mvdeploy.pipeline.length import STARTS
 
 F = TypeVar("F", bound=Callable[..., Any])
 
 
 def options(command: F) -> F:
-    """Add the options; `asked` reads them."""
+    """Add the options; `plan_fields` reads them."""
     for option in reversed(
         (
             click.option(
@@ -39,7 +33,7 @@ def options(command: F) -> F:
                 "--starts",
                 type=click.IntRange(2, 1000),
                 metavar="N",
-                help=f"Starts of each kind for --first-run. [default: {_STARTS}]",
+                help=f"Starts of each kind for --first-run. [default: {STARTS}]",
             ),
         )
     ):
@@ -47,8 +41,8 @@ def options(command: F) -> F:
     return command
 
 
-def asked(request: Request, given: Mapping[str, Any]) -> Request:
-    """Return what is to be measured with what these options ask for.
+def plan_fields(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the fields of the plan that the options decide.
 
     Raises:
         UsageError: a number of starts is given, but none are asked for.
@@ -59,5 +53,5 @@ def asked(request: Request, given: Mapping[str, Any]) -> Request:
             f"--starts {starts} says how often --first-run starts, which is not given.",
             "Add --first-run, or leave --starts out.",
         )
-    number = (starts or _STARTS) if given["first_run"] else 0
-    return dataclasses.replace(request, pipeline=given["pipeline"], starts=number)
+    number = (starts or STARTS) if given["first_run"] else 0
+    return {"pipeline": given["pipeline"], "starts": number}

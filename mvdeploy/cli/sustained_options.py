@@ -24,9 +24,10 @@ _USUAL_S, _FEW, _MANY = 10.0, 18, 60
 _OTHERS = (
     *("iterations", "min_time", "max_time", "target", "sessions", "time_limit", "anchor"),
     *("baseline", "save_baseline", "fail_on", "require_reliable", "record", "junit"),
-    "github_summary",
+    *("github_summary", "profiler_cost", "pipeline", "first_run", "starts", "energy"),
+    "energy_time",
 )
-"""Options of sessions, and of the latencies that these give."""
+"""Options of sessions, of the latencies that these give, and of what comes after."""
 
 
 def options(command: F) -> F:

@@ -87,8 +87,6 @@ class Request:
         keep_float: patterns of modules that stay in float, in programs with whole numbers.
         shelf: where exports are kept, and taken from; None to make each.
         portable: networks are exported for any engine, not as the device's runs them fastest.
-        pipeline: the stages around the inference are timed too.
-        starts: of processes, of each kind, to see what the first answer costs; 0 for none.
     """
 
     subjects: tuple[ModelSpec | Path, ...]
@@ -110,8 +108,6 @@ class Request:
     force: bool = False
     shelf: Shelf | None = None
     portable: bool = False
-    pipeline: bool = False
-    starts: int = 0
 
     @property
     def choice(self) -> Choice:
@@ -246,12 +242,11 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
             preparation = Preparation(
                 builders, photograph, link, store, request.engine_options, request.shelf
             )
-            extras = _Extras(photograph if request.pipeline else None, request.starts)
             entries = preparation.entries(wanted)
             if plan.sustained_s:
                 sustained.measure(preparation, entries, link, plan, on_step)
             else:
-                _do(preparation, entries, link, plan, on_step, extras)
+                _do(preparation, entries, link, plan, on_step)
     except KeyboardInterrupt:
         if store is not None and request.plan.sustained_s:
             _show_rest(store, on_step)
@@ -263,28 +258,6 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
                 if store is not None:
                     store.found(finding)
     return store
-
-
-@dataclasses.dataclass(frozen=True)
-class _Extras:
-    """What is measured of the cases once they have a latency.
-
-    Attributes:
-        picture: whose way to an answer is timed stage by stage; None without.
-        starts: of processes, of each kind; 0 without.
-    """
-
-    picture: Path | None = None
-    starts: int = 0
-
-    def measure(
-        self, entries: Sequence[Entry], link: links.Link, plan: Plan, store: Store, on_step: OnStep
-    ) -> None:
-        """Measure what was asked for."""
-        if self.picture is not None:
-            stages.measure(entries, link, plan, store, self.picture, on_step)
-        if self.starts:
-            first_run.measure(entries, link, plan, store, self.starts, on_step)
 
 
 def _show_rest(store: Store, on_step: OnStep) -> None:
@@ -333,9 +306,8 @@ def _do(
     link: links.Link,
     plan: Plan,
     on_step: OnStep,
-    extras: _Extras,
 ) -> None:
-    """Measure and profile the cases that are on the device, and what energy they take."""
+    """Measure the cases that are on the device: their latency, then what else is asked for."""
     store = preparation.store
     try:
         if plan.energy:
@@ -349,7 +321,10 @@ def _do(
         measured = [entry for entry in entries if _is_measured(store, entry.slug)]
         if plan.profile_iterations:
             Profiling(preparation, link, plan, on_step).run(measured)
-        extras.measure(measured, link, plan, store, on_step)
+        if plan.pipeline:
+            stages.measure(measured, link, plan, store, preparation.photograph, on_step)
+        if plan.starts:
+            first_run.measure(measured, link, plan, store, plan.starts, on_step)
         if plan.energy:
             energy.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt:

@@ -14,6 +14,9 @@ MIN_TIME_S = Plan.session_time_s * Plan.sessions
 TURNS_WARMUP = Warmup(min_seconds=0.1, window_seconds=0.05, max_seconds=1.0)
 """Shorter than for a latency: both cases are equally warm, and their first turns weigh little."""
 
+STARTS = 9
+"""Of each kind: the median of so many is known with 95 % between the second and the eighth."""
+
 _MOST_THREADS = 1024
 """More than any device has cores."""
 

@@ -273,7 +273,7 @@ class Preparation:
         shelf: Shelf | None = None,
     ) -> None:
         self._engine_options = dict(engine_options or {})
-        self._builders, self._photograph = builders, photograph
+        self._builders, self.photograph = builders, photograph
         self._link, self.store = link, store
         self._given: dict[str, Path] = {}
         self._exported: dict[tuple[ModelSpec, str, formats.Options], Exported] = {}
@@ -309,7 +309,7 @@ class Preparation:
     ) -> Exported:
         key = (spec, format_name, options)
         if key not in self._exported:
-            builder = self._builders.get(spec) or Builder(spec, self._photograph, shelf=self._shelf)
+            builder = self._builders.get(spec) or Builder(spec, self.photograph, shelf=self._shelf)
             path = self.store.folder / "artifacts" / f"{name}{formats.suffix(format_name)}"
             self._exported[key] = builder.export(format_name, path, options)
         return self._exported[key]
@@ -403,7 +403,7 @@ class Preparation:
         )
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
-        files = _write_inputs(self.store.folder, slug, self._photograph, artifact)
+        files = _write_inputs(self.store.folder, slug, self.photograph, artifact)
         whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
         path, sha256 = sendable(path, artifact, self._link, whole)
         places = self._link.upload((path, *files.values()))

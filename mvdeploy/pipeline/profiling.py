@@ -69,7 +69,7 @@ class Profiling:
                 self._keep(entry, profile([entry], self._link, self._plan))
             except MvdeployError as error:
                 found = Finding("profile_failed", Level.WARNING, {"reason": error.message})
-                self._found(entry, found)
+                self._store.found_of(entry.slug, found)
 
     def _keep(self, entry: Entry, profiles: Mapping[str, Profile]) -> None:
         """Fetch a profile, read it, and save it as a trace."""
@@ -143,13 +143,6 @@ class Profiling:
 
     def _folder(self, entry: Entry) -> Path:
         return self._store.folder / "profilers" / entry.slug
-
-    def _found(self, entry: Entry, finding: Finding) -> None:
-        measurement = self._store.case(entry.slug).measurement
-        if measurement is None:
-            raise ValueError(f"case {entry.slug} has not been measured")
-        findings = (*measurement.findings, finding)
-        self._store.measured(entry.slug, dataclasses.replace(measurement, findings=findings))
 
 
 @dataclasses.dataclass(frozen=True)

@@ -101,6 +101,14 @@ class Store:
         self._run = dataclasses.replace(self._run, findings=(*self._run.findings, finding))
         saved.save_run(self._run, self.folder)
 
+    def found_of(self, slug: str, finding: Finding) -> None:
+        """Keep a finding on a case that has been measured."""
+        measurement = self.case(slug).measurement
+        if measurement is None:
+            raise ValueError(f"case {slug} has not been measured")
+        findings = (*measurement.findings, finding)
+        self.measured(slug, dataclasses.replace(measurement, findings=findings))
+
 
 def create(
     root: Path,

@@ -71,6 +71,8 @@ class Plan:
         sustained_s: seconds for which each case runs without a pause; 0 for sessions.
         interval_s: seconds of such a run that are summed up in one line.
         alternate: whether cases run in turns then, an interval each, and not one after the other.
+        pipeline: whether the stages around the inference are timed too.
+        starts: of processes, of each kind, to see what the first answer costs; 0 for none.
         energy: whether it is measured what energy an inference takes, after everything else.
         energy_block_s: seconds of each case, and at rest, in one block of that; None for what the
             meter needs.
@@ -97,6 +99,8 @@ class Plan:
     sustained_s: Size = 0.0
     interval_s: Size = 0.0
     alternate: bool = False
+    pipeline: bool = False
+    starts: Count = 0
     energy: bool = False
     energy_block_s: Positive | None = None
 

@@ -70,9 +70,9 @@ def command(
     """
     asked = bench_options.read(given)
     subjects = bench_options.subjects(models_or_files, given)
-    common = asked.common | energy_options.plan_fields(given)
+    common = asked.common | energy_options.plan_fields(given) | stage_options.plan_fields(given)
     plan = length_options.plan(given, common, anchor=anchor)
-    request = stage_options.asked(asked.request(subjects, plan), given)
+    request = asked.request(subjects, plan)
     if sustained := sustained_options.plan(given, asked.common, len(request.cases)):
         request = dataclasses.replace(request, plan=sustained)
     engines = [case.engine for case in request.cases]

@@ -55,7 +55,9 @@ def measure(
                 raise
             except MvdeployError as error:
                 cases.remove(case)
-                _failed(store, case.entry.slug, error)
+                reason = error.message.rstrip(".")
+                failed = Finding("first_run_failed", Level.WARNING, {"reason": reason})
+                store.found_of(case.entry.slug, failed)
             else:
                 store.update(case.entry.slug, first_run=case.record())
 
@@ -153,12 +155,3 @@ def _still_cached(event: dict[str, Any]) -> str:
             "memory or another program has them open"
         )
     return ""
-
-
-def _failed(store: Store, slug: str, error: MvdeployError) -> None:
-    case = store.case(slug)
-    if case.measurement is None:
-        return
-    values: dict[str, str | int | float] = {"reason": error.message.rstrip(".")}
-    findings = (*case.measurement.findings, Finding("first_run_failed", Level.WARNING, values))
-    store.measured(slug, dataclasses.replace(case.measurement, findings=findings))

@@ -68,7 +68,8 @@ def measure(
                 store.update(slug, stages=_stages(_artifact(store.case(slug)), found[slug]))
             except MvdeployError as error:
                 del left[slug]
-                _failed(store, slug, error)
+                failed = Finding("pipeline_failed", Level.WARNING, {"reason": error.message})
+                store.found_of(slug, failed)
 
 
 def _unfit(entry: Entry, link: links.Link, store: Store) -> str:
@@ -133,12 +134,3 @@ def _stages(artifact: Artifact, events: Sequence[dict[str, Any]]) -> Stages:
             f"The stages that came back cannot be used ({error}).",
             "Check that all of mvdeploy is of one release.",
         ) from error
-
-
-def _failed(store: Store, slug: str, error: MvdeployError) -> None:
-    case = store.case(slug)
-    if case.measurement is None:
-        return
-    finding = Finding("pipeline_failed", Level.WARNING, {"reason": error.message})
-    findings = (*case.measurement.findings, finding)
-    store.measured(slug, dataclasses.replace(case.measurement, findings=findings))
