@@ -27,10 +27,12 @@ class Networks:
     Attributes:
         example: what networks that are given as objects take: a tensor, or a tuple of tensors.
         patches: one configuration, or several; see `configurations`.
-        image_size: pixels: one number, or height and width; None for the network's own.
+        image_size: pixels: one number, or height and width; a list for several; None for the
+            network's own.
         weights: a checkpoint; None for random weights.
         weights_key: which of its copies.
         seed: of random weights.
+        batch: images in one inference, one number or several; None for the network's own.
     """
 
     example: Any = None
@@ -39,12 +41,14 @@ class Networks:
     weights: str | os.PathLike[str] | None = None
     weights_key: str | None = None
     seed: int = 0
+    batch: Any = None
 
     def given(self) -> list[str]:
         """Return the names of what is given for networks that are named."""
         values = {
             "patches": self.patches,
             "image_size": self.image_size,
+            "batch": self.batch,
             "weights": self.weights,
             "weights_key": self.weights_key,
         }
@@ -148,8 +152,8 @@ def _network_of_files(model: Any, asked: Networks) -> tuple[ModelSpec, list[Held
     named = specs(model, asked)
     if len(named) > 1:
         raise UsageError(
-            f"A file came from one network, and these patches make {len(named)} of {model}.",
-            "Give one configuration of patches.",
+            f"A file came from one network, and these choices make {len(named)} of {model}.",
+            "Give one configuration of patches, and one size.",
         )
     return named[0], []
 
@@ -203,22 +207,29 @@ def _held(network: Any, example: Any, name: str) -> Held:
 
 
 def specs(name: str, asked: Networks) -> list[ModelSpec]:
-    """Return a network that is named, in every configuration of patches.
+    """Return a network that is named, with every configuration of patches, size and batch.
 
     Raises:
         UsageError: it cannot be built.
     """
-    return [
+    sizes = asked.image_size if isinstance(asked.image_size, list) else [asked.image_size]
+    batches = listed(asked.batch)
+    for batch in batches:
+        if isinstance(batch, bool) or not isinstance(batch, int) or batch < 1:
+            raise UsageError(f"batch is {batch!r}.", "Give a whole number from 1 on.")
+    found = [
         models.make_spec(
             name,
             patches=configuration,
-            image_size=_image_size(asked.image_size),
+            image_size=size,
             seed=asked.seed,
             weights=Path(asked.weights) if asked.weights is not None else None,
             weights_key=asked.weights_key,
         )
         for configuration in configurations(asked.patches)
+        for size in dict.fromkeys(map(_image_size, sizes))
     ]
+    return [spec.with_batch(n) for spec in found for n in batches or (spec.batch,)]
 
 
 def configurations(patches: Any) -> tuple[tuple[PatchSize, ...] | None, ...]:

@@ -19,7 +19,7 @@ Made = tuple[tuple[str, ...], Iterable[Row]]
 _COUNTS = frozenset(
     (
         *("samples", "session", "sample", "wall_ns", "cpu_ns", "position", "operators"),
-        *("groups", "pairs", "threads"),
+        *("groups", "pairs", "threads", "batch"),
     )
 )
 _YES_NO = frozenset(("in_turns",))

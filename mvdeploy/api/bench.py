@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -13,7 +15,7 @@ from mvdeploy.api._calls import public, recorded
 from mvdeploy.api._progress import Progress, steps
 from mvdeploy.api.result import Result
 from mvdeploy.errors import MvdeployError, UsageError
-from mvdeploy.pipeline import bench as pipeline
+from mvdeploy.pipeline import bench as running
 from mvdeploy.pipeline import kept_exports, length, refusals
 from mvdeploy.records import DeviceProfile, ModelSpec, Plan, Warmup
 
@@ -36,7 +38,8 @@ def bench(
     threads: int | str | Sequence[int] | None = None,
     example: Tensor | Sequence[Tensor] | None = None,
     patches: Any = None,
-    image_size: int | tuple[int, int] | None = None,
+    image_size: int | tuple[int, int] | Sequence[int | tuple[int, int]] | None = None,
+    batch: int | Sequence[int] | None = None,
     weights: str | os.PathLike[str] | None = None,
     weights_key: str | None = None,
     seed: int = 0,
@@ -49,6 +52,14 @@ def bench(
     cores: Sequence[int] | None = None,
     anchor: bool = False,
     breakdown: bool = True,
+    profiler_cost: bool | None = None,
+    pipeline: bool = False,
+    first_run: bool | int = False,
+    energy: bool = False,
+    energy_time: float | None = None,
+    sustained: str | float | None = None,
+    interval: float | None = None,
+    alternate: bool = False,
     force: bool = False,
     portable: bool = False,
     without_pass: str | Sequence[str] = (),
@@ -85,7 +96,8 @@ def bench(
         threads: of inference: a number, several, or ``"1-4"``; None for the device's.
         example: what an ``nn.Module`` takes; see `mvdeploy.export`. It is that of all of them.
         patches: patch sizes, one configuration as ``(8, 4, 2)`` or a list of them.
-        image_size: pixels: one number, or height and width.
+        image_size: pixels: one number, or a tuple of height and width; a list of these for several.
+        batch: images in one inference, one number or several; None for 1.
         weights: a checkpoint; None for seeded random weights.
         weights_key: which of its copies, if several fit.
         seed: of random weights and of the measuring order.
@@ -98,6 +110,16 @@ def bench(
         cores: CPU numbers to run on; None for the device's.
         anchor: whether a fixed small network runs between, as a yardstick.
         breakdown: whether every operator is timed.
+        profiler_cost: whether what an engine's profiler adds to operators is measured and taken
+            off; None for where no iterations are given.
+        pipeline: time also the stages around the inference, from a picture's bytes to an answer.
+        first_run: start processes anew to see what the first answer costs; a number says how often.
+        energy: measure also the energy of an inference, where something meters it.
+        energy_time: seconds of each block that gives the energy; None for what the meter needs.
+        sustained: run each case without a pause for so long, as ``"30m"`` or seconds, in the place
+            of sessions; the result has no latencies then, but ``frame("intervals")``.
+        interval: of that, seconds that are summed up in one row.
+        alternate: of that, cases run in turns of one interval.
         force: measure also a precision that an engine emulates there.
         portable: export networks for any engine, not as the device's runs them fastest.
         without_pass: passes that networks do not go through.
@@ -137,6 +159,8 @@ def bench(
     given = dict(locals())
     profile, link = _asked.device(device, link_options)
     common = plan_fields(threads, cores, seed, time_limit, warmup, breakdown, profile)
+    common |= energy_fields(energy, energy_time)
+    common |= {"pipeline": pipeline, "starts": _starts(first_run)}
     plan = length.plan(
         common,
         iterations=_whole("iterations", iterations, 10_000_000),
@@ -145,10 +169,11 @@ def bench(
         target=_positive("target", target, 100) / 100,
         sessions=_whole("sessions", sessions),
         anchor=anchor,
+        profiler_cost=profiler_cost,
     )
-    asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed)
+    asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed, batch)
     subjects = _asked.subjects(networks, asked, model)
-    request = pipeline.Request(
+    request = running.Request(
         subjects=subjects.found,
         formats=_asked.listed(format),
         precisions=_asked.listed(precision) or (None,),
@@ -169,26 +194,89 @@ def bench(
         portable=portable,
         command=recorded(bench, given),
     )
+    if (load := _sustained(given, common, len(request.cases))) is not None:
+        request = dataclasses.replace(request, plan=load)
     return measured(request, progress)
 
 
-def measured(request: pipeline.Request, progress: Progress) -> Result:
+def measured(request: running.Request, progress: Progress) -> Result:
     """Measure, and return what was saved.
 
     Raises:
         MvdeployError: no case has a latency; of the kind that ended the first one.
     """
     refusals.demand_used(request)
-    with steps(progress, pipeline.step_count(request)) as announce:
-        store = pipeline.run(request, announce)
+    with steps(progress, running.step_count(request)) as announce:
+        store = running.run(request, announce)
     result = Result(store.folder)
-    if result.best is None:
+    if result.best is None and not request.plan.sustained_s:
         try:
             result.check()
         except MvdeployError as error:
             error.add(f"What was done is saved in {store.folder}.")
             raise
     return result
+
+
+_OF_SESSIONS = (
+    *("iterations", "min_time", "max_time", "target", "sessions", "time_limit", "anchor"),
+    *("profiler_cost", "pipeline", "first_run", "energy", "energy_time"),
+)
+"""Keywords of sessions, and of what comes after."""
+
+
+def _sustained(given: Mapping[str, Any], common: Mapping[str, Any], cases: int) -> Plan | None:
+    """Return how is measured under load that does not end; None where that is not asked for.
+
+    Raises:
+        UsageError: the duration or the interval makes no sense, or another keyword would have no
+            effect.
+    """
+    wanted = given["sustained"]
+    if wanted is None:
+        for name in ("interval", "alternate"):
+            if given[name]:
+                raise UsageError(
+                    f"{name} says how the time of sustained is divided, which is not given.",
+                    f"Give sustained too, or leave {name} out.",
+                )
+        return None
+    usual = inspect.signature(bench).parameters
+    for name in _OF_SESSIONS:
+        if given[name] != usual[name].default:
+            raise UsageError(
+                f"{name} is about sessions and what comes after, and sustained has none.",
+                f"Leave {name} out, or measure without sustained.",
+            )
+    return length.sustained(
+        common,
+        duration=wanted if isinstance(wanted, str) else f"{wanted:g}s",
+        interval_s=given["interval"],
+        alternate=given["alternate"],
+        cases=cases,
+    )
+
+
+def _starts(first_run: bool | int) -> int:
+    if isinstance(first_run, bool):
+        return length.STARTS if first_run else 0
+    return _whole("first_run", first_run, 1000, 2) or 0
+
+
+def energy_fields(energy: bool, energy_time: float | None) -> dict[str, Any]:
+    """Return the fields of a plan that say whether energy is measured.
+
+    Raises:
+        UsageError: a time is given, and no energy is asked for.
+    """
+    if energy_time is not None and not energy:
+        raise UsageError(
+            "energy_time says how long the blocks are that give the energy, and no energy is "
+            "asked for.",
+            "Give energy=True with it, or leave it out.",
+        )
+    block = None if energy_time is None else _positive("energy_time", energy_time, 600)
+    return {"energy": energy, "energy_block_s": block}
 
 
 def plan_fields(

@@ -12,7 +12,7 @@ from mvdeploy import passes
 from mvdeploy.api import _asked, _html
 from mvdeploy.api._calls import public, recorded
 from mvdeploy.api._progress import Progress
-from mvdeploy.api.bench import measured, plan_fields
+from mvdeploy.api.bench import energy_fields, measured, plan_fields
 from mvdeploy.api.result import Pair, Result
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import bench as pipeline
@@ -113,6 +113,8 @@ def compare(
     warmup: int | None = None,
     cores: Sequence[int] | None = None,
     breakdown: bool = True,
+    energy: bool = False,
+    energy_time: float | None = None,
     force: bool = False,
     portable: bool = False,
     without_pass: str | Sequence[str] = (),
@@ -155,6 +157,8 @@ def compare(
         warmup: warm-up inferences of each session; None until the time is steady.
         cores: CPU numbers to run on.
         breakdown: whether every operator is timed.
+        energy: measure also the energy of an inference, where something meters it.
+        energy_time: seconds of each block that gives the energy; None for what the meter needs.
         force: measure also a precision that an engine emulates.
         portable: export networks for any engine.
         without_pass: passes that networks do not go through.
@@ -186,6 +190,7 @@ def compare(
         return _results(given, results)
     profile, link = _asked.device(device, link_options)
     common = plan_fields(threads, cores, seed, time_limit, warmup, breakdown, profile)
+    common |= energy_fields(energy, energy_time)
     if not isinstance(groups, int) or groups < 4:
         raise UsageError(f"groups is {groups!r}.", "Give 4 or more: fewer make false alarms.")
     if not max_time > 0 or (target is not None and not 0 < target <= 100):

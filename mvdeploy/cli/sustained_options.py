@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -10,16 +9,10 @@ import click
 from click.core import ParameterSource
 
 from mvdeploy.errors import UsageError
+from mvdeploy.pipeline import length
 from mvdeploy.records import Plan
 
 F = TypeVar("F", bound=Callable[..., Any])
-
-_UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
-_LEAST_S, _MOST_S = 2.0, 24 * 3600.0
-_LEAST_INTERVAL_S, _MOST_INTERVALS = 0.1, 2000
-
-_USUAL_S, _FEW, _MANY = 10.0, 18, 60
-"""An interval is this long, unless that makes fewer or more of them."""
 
 _OTHERS = (
     *("iterations", "min_time", "max_time", "target", "sessions", "time_limit", "anchor"),
@@ -79,59 +72,14 @@ def plan(given: Mapping[str, Any], common: Mapping[str, Any], cases: int) -> Pla
                     f"Give --sustained DURATION too, or leave --{flag} out.",
                 )
         return None
-    duration_s = seconds(given["sustained"])
     _demand_no_others()
-    sharing = cases if given["alternate"] else 1
-    interval_s = given["interval"]
-    if interval_s is None:
-        usual_s = min(_USUAL_S, duration_s / _FEW / sharing)
-        interval_s = round(max(usual_s, duration_s / _MANY / sharing, _LEAST_INTERVAL_S), 2)
-    _check_interval(interval_s, duration_s)
-    fields = {**common, "profile_iterations": 0}
-    return Plan(
-        sustained_s=duration_s, interval_s=interval_s, alternate=given["alternate"], **fields
+    return length.sustained(
+        common,
+        duration=given["sustained"],
+        interval_s=given["interval"],
+        alternate=given["alternate"],
+        cases=cases,
     )
-
-
-def seconds(text: str) -> float:
-    """Read a duration such as ``90s``, ``3m`` or ``1h``.
-
-    Raises:
-        UsageError: it is none, or is too short or too long.
-    """
-    parts = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]+)\s*", text.lower())
-    if parts is None or parts[2] not in _UNITS:
-        raise UsageError(
-            f"'{text}' is no length of time.",
-            "Give seconds, minutes or hours with their unit, as in --sustained 90s, 30m or 1h.",
-        )
-    duration_s = float(parts[1]) * _UNITS[parts[2]]
-    if not _LEAST_S <= duration_s <= _MOST_S:
-        raise UsageError(
-            f"A case cannot be kept running for {text.strip()}.",
-            f"Give a time from {_LEAST_S:g} seconds to {_MOST_S / 3600:g} hours, such as "
-            "--sustained 30m.",
-        )
-    return duration_s
-
-
-def _check_interval(interval_s: float, duration_s: float) -> None:
-    """Refuse an interval that makes too few or too many of them.
-
-    Raises:
-        UsageError: it does.
-    """
-    if not _LEAST_INTERVAL_S <= interval_s <= duration_s:  # also what is no number
-        raise UsageError(
-            f"An interval of {interval_s:g} s does not divide {duration_s:g} s.",
-            f"Give --interval from {_LEAST_INTERVAL_S:g} to {duration_s:g}, or leave it out.",
-        )
-    if duration_s / interval_s > _MOST_INTERVALS:
-        raise UsageError(
-            f"Intervals of {interval_s:g} s divide {duration_s:g} s into more than "
-            f"{_MOST_INTERVALS} parts.",
-            f"Give --interval {duration_s / _MOST_INTERVALS:.2g} or more, or leave it out.",
-        )
 
 
 def _demand_no_others() -> None:

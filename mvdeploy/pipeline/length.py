@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -105,6 +106,87 @@ def turns(
         pair_target=target,
         **common,
     )
+
+
+_UNITS = {"s": 1.0, "sec": 1.0, "m": 60.0, "min": 60.0, "h": 3600.0}
+_LEAST_S, _MOST_S = 2.0, 24 * 3600.0
+"""Seconds that a case can be kept running."""
+
+_LEAST_INTERVAL_S, _MOST_INTERVALS = 0.1, 2000
+
+_USUAL_S, _LEAST_INTERVALS, _MANY = 10.0, 18, 60
+"""An interval is this long, unless that makes fewer or more of them."""
+
+
+def sustained(
+    common: Mapping[str, Any],
+    *,
+    duration: str,
+    interval_s: float | None = None,
+    alternate: bool = False,
+    cases: int = 1,
+) -> Plan:
+    """Return how cases are kept running.
+
+    Args:
+        common: fields of the plan that other options decide.
+        duration: of each case, with its unit, as in ``90s``.
+        interval_s: seconds that are summed up in one point; None for the usual.
+        alternate: whether cases run in turns of one interval.
+        cases: that there are.
+
+    Raises:
+        UsageError: the duration or the interval makes no sense.
+    """
+    duration_s = seconds(duration)
+    sharing = cases if alternate else 1
+    if interval_s is None:
+        usual_s = min(_USUAL_S, duration_s / _LEAST_INTERVALS / sharing)
+        interval_s = round(max(usual_s, duration_s / _MANY / sharing, _LEAST_INTERVAL_S), 2)
+    _check_interval(interval_s, duration_s)
+    fields = {**common, "profile_iterations": 0}
+    return Plan(sustained_s=duration_s, interval_s=interval_s, alternate=alternate, **fields)
+
+
+def seconds(text: str) -> float:
+    """Read a duration such as ``90s``, ``3m`` or ``1h``.
+
+    Raises:
+        UsageError: it is none, or is too short or too long.
+    """
+    parts = re.fullmatch(r"\s*(\d{1,9}(?:\.\d{1,9})?)\s*([a-z]+)\s*", text.lower())
+    if parts is None or parts[2] not in _UNITS:
+        raise UsageError(
+            f"'{text}' is no length of time.",
+            "Give seconds, minutes or hours with their unit, as in --sustained 90s, 30m or 1h.",
+        )
+    duration_s = float(parts[1]) * _UNITS[parts[2]]
+    if not _LEAST_S <= duration_s <= _MOST_S:
+        raise UsageError(
+            f"A case cannot be kept running for {text.strip()}.",
+            f"Give a time from {_LEAST_S:g} seconds to {_MOST_S / 3600:g} hours, such as "
+            "--sustained 30m.",
+        )
+    return duration_s
+
+
+def _check_interval(interval_s: float, duration_s: float) -> None:
+    """Refuse an interval that makes too few or too many of them.
+
+    Raises:
+        UsageError: it does.
+    """
+    if not _LEAST_INTERVAL_S <= interval_s <= duration_s:  # also what is no number
+        raise UsageError(
+            f"An interval of {interval_s:g} s does not divide {duration_s:g} s.",
+            f"Give --interval from {_LEAST_INTERVAL_S:g} to {duration_s:g}, or leave it out.",
+        )
+    if duration_s / interval_s > _MOST_INTERVALS:
+        raise UsageError(
+            f"Intervals of {interval_s:g} s divide {duration_s:g} s into more than "
+            f"{_MOST_INTERVALS} parts.",
+            f"Give --interval {duration_s / _MOST_INTERVALS:.2g} or more, or leave it out.",
+        )
 
 
 _MOST_NUMBERS = 64

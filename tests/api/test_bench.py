@@ -65,6 +65,38 @@ def test_modules_files_and_names_are_measured_and_judged_together(
     assert "example=Tensor(1, 3, 32, 32)" in said and not any("progress" in word for word in said)
 
 
+def test_sizes_and_batches_are_measured_together(workspace: Path) -> None:
+    result = mvdeploy.bench(
+        "yardstick", image_size=[32, (40, 32)], batch=[1, 2], format="pytorch", **SHORT
+    )
+    found = {(c.artifact.spec.image_size, c.artifact.spec.batch) for c in result}
+    assert found == {((32, 32), 1), ((32, 32), 2), ((40, 32), 1), ((40, 32), 2)}
+    assert set(result.frame("cases")["batch"]) == {1, 2}
+    with pytest.raises(UsageError, match="batch is 0"):
+        mvdeploy.bench("yardstick", batch=0)
+
+
+def test_what_else_is_measured_comes_as_tables(short, workspace: Path) -> None:
+    result = short(pipeline=True, first_run=2, energy=True)
+    assert {"inference"} <= set(result.frame("stages")["stage"])
+    assert len(result.frame("first_run")) >= 2
+    assert list(result.frame("energy")["problem"]) != [""]  # nothing here meters it
+    with pytest.raises(UsageError, match="no energy is asked for"):
+        short(energy_time=5.0)
+
+
+def test_load_that_does_not_end(exported: mvdeploy.Exported, workspace: Path) -> None:
+    result = mvdeploy.bench(exported, sustained=2, interval=0.5, warmup=2)
+    rows = result.frame("intervals")
+    assert len(rows) >= 3 and (rows["p50_ms"] > 0).all()
+    with pytest.raises(UsageError, match="iterations is about sessions"):
+        mvdeploy.bench(exported, sustained="2s", iterations=5)
+    with pytest.raises(UsageError, match="which is not given"):
+        mvdeploy.bench(exported, interval=2.0)
+    with pytest.raises(UsageError, match="is no length of time"):
+        mvdeploy.bench(exported, sustained="soon")
+
+
 def test_a_file_is_judged_where_its_network_is_given_again(network, workspace: Path) -> None:
     net, example = network
     exported = mvdeploy.export(net, "net.pt2", format="pytorch", example=example)
