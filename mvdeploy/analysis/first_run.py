@@ -72,9 +72,7 @@ class FirstRunView:
     def reading_is_seen(self) -> bool:
         """Whether reading the file takes more time than starts differ by anyway."""
         known = self.reading
-        if known is None or known.p50 <= 0:
-            return False
-        return known.interval is None or known.interval.low > 0
+        return known is not None and known.interval is not None and known.interval.low > 0
 
     @property
     def parts(self) -> dict[str, Known]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from mvdeploy.analysis.cases import CaseView
-from mvdeploy.analysis.first_run import PART_TITLES, FirstRunView, Known, first_run_view
+from mvdeploy.analysis.first_run import PART_TITLES, FirstRunView, first_run_view
 from mvdeploy.analysis.view import View
 from mvdeploy.report.tables.table import tagged
 from mvdeploy.text_format import clean, join, megabytes, milliseconds, percent, signed_milliseconds
@@ -40,13 +40,13 @@ def _reading(found: FirstRunView) -> str:
     if found.reading is None:
         reason = clean(found.record.no_cold)
         return f"A start without the file in the system's cache is unavailable: {reason}."
-    size = megabytes(found.record.size_bytes)
+    size, interval = megabytes(found.record.size_bytes), found.reading.interval
+    if interval is None:
+        return f"These starts are too few to tell what reading its {size} MB from the disk takes."
+    within = f"{signed_milliseconds(interval.low)} to {signed_milliseconds(interval.high)} ms"
     if not found.reading_is_seen:
-        return (
-            f"Reading its {size} MB from the disk makes no difference that starts show "
-            f"({_within(found.reading)})."
-        )
-    return f"Reading is of {size} MB that are not in the system's cache ({_within(found.reading)})."
+        return f"Reading its {size} MB from the disk makes no difference that shows ({within})."
+    return f"Reading is of {size} MB that are not in the system's cache ({within})."
 
 
 def _imported(found: FirstRunView) -> str:
@@ -54,10 +54,3 @@ def _imported(found: FirstRunView) -> str:
     if known is None:
         return ""
     return f" Importing the engine's library takes {milliseconds(known.p50)} ms beside."
-
-
-def _within(known: Known) -> str:
-    if known.interval is None:
-        return f"{signed_milliseconds(known.p50)} ms"
-    low, high = known.interval.low, known.interval.high
-    return f"{signed_milliseconds(low)} to {signed_milliseconds(high)} ms"

@@ -30,7 +30,7 @@ def test_reading_that_starts_do_not_show_is_no_part(two: Story) -> None:
     assert not found.reading_is_seen
     assert [*found.parts] == [BUILDING, FIRST]
     (said,) = prose.sentences(view)
-    assert "Reading its 5.1 MB from the disk makes no difference that starts show (−" in said
+    assert "Reading its 5.1 MB from the disk makes no difference that shows (−" in said
 
 
 def test_parts_whose_intervals_meet_have_no_longest(two: Story) -> None:
@@ -60,7 +60,9 @@ def test_the_reason_why_there_is_no_cold_start_is_said(two: Story) -> None:
 
 
 def test_two_starts_have_medians_and_no_intervals(two: Story) -> None:
-    found = first_run_view(started(two, starts=2).cases[0])
+    view = started(two, starts=2)
+    assert "too few to tell what reading its 5.1 MB" in prose.sentences(view)[0]
+    found = first_run_view(view.cases[0])
     assert found is not None
     assert found.warm.load.interval is None
     assert found.longest == ""

@@ -55,3 +55,10 @@ def test_times_and_a_reason_why_there_are_none_exclude_each_other() -> None:
 )
 def test_answers_agree(difference: float, said: tuple[Said, ...], agrees: bool) -> None:
     assert dataclasses.replace(STAGES, difference=difference, said=said).agrees is agrees
+
+
+def test_an_engine_that_does_not_repeat_itself_is_held_to_no_more() -> None:
+    other = dataclasses.replace(STAGES, difference=1e-4, said=(Said(7, 0.5),))
+    assert not other.agrees
+    assert not dataclasses.replace(other, repeats=2e-5).agrees
+    assert dataclasses.replace(other, repeats=3e-5).agrees

@@ -77,7 +77,7 @@ def _unfit(entry: Entry, link: links.Link, store: Store) -> str:
     if link.profile.link != "host":
         return (
             f"the program that runs on {link.profile.title} has the engine but no stages around "
-            "it, and those of this machine are not that device's"
+            "it, and those of this machine are not that device's; its inference is the latency"
         )
     return steps.unfit(_artifact(store.case(entry.slug)))
 
@@ -128,6 +128,7 @@ def _stages(artifact: Artifact, events: Sequence[dict[str, Any]]) -> Stages:
             said=decoded_said(last["said"]),
             wanted=decoded_said(last["wanted"]),
             difference=max(float(event["difference"]) for event in events),
+            repeats=max(float(event["repeats"]) for event in events),
         )
     except (RecordError, LookupError, TypeError, ValueError) as error:
         raise EngineError(

@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 
 from mvdeploy import engines, tasks
 from mvdeploy.pipeline.stages import steps
-from mvdeploy.records import ModelSpec
+from mvdeploy.records import Artifact, ModelSpec
 from mvdeploy.records.codec import loads
 from mvdeploy.records.stages import StagesJob
 from mvdeploy.runners import contract, process
@@ -30,6 +30,7 @@ from mvdeploy.verify import running
 if TYPE_CHECKING:
     import numpy.typing as npt
 
+    from mvdeploy.engines import EngineSession
     from mvdeploy.pipeline.stages.steps import Step
 
     Arrays = Mapping[str, npt.NDArray[Any]]
@@ -69,9 +70,7 @@ def _timed(job: StagesJob) -> dict[str, Any]:
     with stage("input", f"{job.picture} could not be read"):
         data = Path(job.picture).read_bytes()
     with stage("run", f"{job.model.engine} failed on {job.model.path}"):
-        session.infer()
-        fed = running.numeric(artifact, session.outputs())
-        wanted = {name: array.copy() for name, array in fed.items()}
+        wanted, again = (_outputs(session, artifact) for _ in range(2))
     with stage("run", "The stages could not be run"):
         functions = steps.steps(artifact, session, data)
         chain = [*functions.values()]
@@ -89,7 +88,15 @@ def _timed(job: StagesJob) -> dict[str, Any]:
             "said": _answers(other, artifact.spec),
             "wanted": _answers(first, artifact.spec),
             "difference": _difference(first, other),
+            "repeats": _difference(wanted, again),
         }
+
+
+def _outputs(session: EngineSession, artifact: Artifact) -> dict[str, npt.NDArray[Any]]:
+    """Run what the session was opened with; the arrays are copies, as engines reuse theirs."""
+    session.infer()
+    found = running.numeric(artifact, session.outputs())
+    return {name: array.copy() for name, array in found.items()}
 
 
 def _blocks(job: StagesJob, functions: Mapping[str, Step]) -> dict[str, Any]:

@@ -44,6 +44,7 @@ def event(difference: float = 0.0) -> dict[str, Any]:
         "said": [[3, 0.5, []]],
         "wanted": [[3, 0.5, []]],
         "difference": difference,
+        "repeats": difference / 10,
     }
 
 
@@ -68,7 +69,7 @@ def test_cases_take_turns_in_both_orders(
     assert [len(session.total_ns) for session in a.sessions] == [3, 3]
     assert a.finish
     assert a.difference == 0.0
-    assert b.difference == 0.25  # of any session
+    assert (b.difference, b.repeats) == (0.25, 0.025)  # of any session
 
 
 def test_a_device_without_a_program_for_all_stages_has_none(
