@@ -14,6 +14,7 @@
 `Rates`                    how fast this machine multiplies, at best
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
+`SweepRun`                 networks over sizes and ways, and which runs there are (`records.sweep`)
 `Baseline`                 what later runs are held against
 `Evaluation`               how often files and networks are right on a data set
 =========================  ==========================================================
