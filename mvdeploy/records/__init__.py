@@ -18,6 +18,7 @@
 `Energy`                   what a meter told while cases ran (`records.energy`)
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
+`SweepRun`                 networks over sizes and ways, and which runs there are (`records.sweep`)
 `Baseline`                 what later runs are held against
 `Evaluation`               how often files and networks are right on a data set
 =========================  ==========================================================

@@ -57,6 +57,27 @@ def test_a_sweep_ends_in_a_report_and_grows(tmp_path: Path, mvdeploy: Mvdeploy) 
     assert refused.returncode == 2 and "is a sweep" in refused.stderr
 
 
+@pytest.mark.slow
+def test_threads_precisions_and_batches_are_ways_of_their_own(mvdeploy: Mvdeploy) -> None:
+    words = ("--threads", "1-2", "--precision", "fp32", "--precision", "int8", "--batch", "1,2")
+    quick = ("--iterations", "4", "--sessions", "2", "--warmup", "1", "--no-breakdown")
+    done = mvdeploy(
+        *("sweep", "yardstick", "--image-size", "16,24x16", "--format", "onnx", *words),
+        *("--calibrate", "2", *quick, "-o", "out", "--json"),
+    )
+    assert done.returncode == 0, done.stderr
+    read = json.loads(done.stdout)
+    assert len(read["cases"]) == 16 and not any(case["problem"] for case in read["cases"])
+    ways = {(one["precision"], one["threads"], one["batch"]) for one in read["growth"]}
+    assert len(ways) == len(read["growth"]) == 8
+    clocks = {one["threads"]: one["clock"] for one in read["growth"]}
+    assert clocks == {1: "cpu", 2: "wall"}
+    for case in read["cases"]:
+        assert case["per_image_ms"] == pytest.approx(case["latency_ms"] / case["batch"])
+    small = {case["macs_per_image"] for case in read["cases"] if case["height"] == 16}
+    assert len(small) == 1  # whatever the batch
+
+
 def test_what_cannot_be_built_is_a_line_and_networks_without_patches_are_beside(
     mvdeploy: Mvdeploy,
 ) -> None:
