@@ -257,7 +257,7 @@ def _levels(
     which is in all of them: its mean over the blocks is the common level.
     """
     reference = {case.way: case.slug for case in saved.cases if case.slug in saved.reference}
-    logs = [{c.slug: own for c in run.cases if (own := _logs(c, clock))} for run in runs]
+    logs = [{c.slug: found for c in run.cases if (found := _logs(c, clock))} for run in runs]
     levels: dict[str, Level] = {}
     apart: list[str] = []
     for way, slug in reference.items():
