@@ -174,7 +174,7 @@ def test_measure_a_phone(
     assert kits.place("aarch64", "glibc") == aarch64_kit
     reader = Reader(tmp_path, {"mobilevit_xxs": "yardstick"})
     reader.read("measure-a-phone.md")
-    assert "Pixel 4" in reader.printed("mvdeploy devices ")
+    assert "Pixel 4" in reader.said["mvdeploy devices"]
     (run,) = reader.runs
     saved = load_run(reader.folder / run)
     assert saved.run.device.emulated

@@ -171,32 +171,64 @@ def bench(
         anchor=anchor,
         profiler_cost=profiler_cost,
     )
-    asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed, batch)
-    subjects = _asked.subjects(networks, asked, model)
-    request = running.Request(
-        subjects=subjects.found,
-        formats=_asked.listed(format),
-        precisions=_asked.listed(precision) or (None,),
-        engines=_asked.listed(engine),
-        force=force,
-        engine_options=_asked.engine_options(engine_options, profile),
-        link_options=link,
-        device=profile,
-        plan=plan,
-        root=Path(path),
-        photograph=_asked.path(photograph),
-        said=_asked.said(shapes, values),
-        network=subjects.network,
-        left_out=passes.known(_asked.listed(without_pass)),
-        wish=_asked.wish(calibrate, calibration_method, percentile),
-        keep_float=_asked.listed(keep_float),
-        shelf=kept_exports.usual() if cache else None,
-        portable=portable,
-        command=recorded(bench, given),
-    )
+    command = recorded(bench, given)
+    wish = _asked.wish(calibrate, calibration_method, percentile)
+    # Networks that this program holds live as long as `held` does.
+    request, held = request_of(networks, given, plan, profile, link, command)
+    request = dataclasses.replace(request, wish=wish)
     if (load := _sustained(given, common, len(request.cases))) is not None:
         request = dataclasses.replace(request, plan=load)
-    return measured(request, progress)
+    result = measured(request, progress)
+    del held
+    return result
+
+
+def request_of(
+    networks: Any,
+    given: Mapping[str, Any],
+    plan: Plan,
+    profile: DeviceProfile,
+    link_options: Mapping[str, str],
+    command: tuple[str, ...],
+) -> tuple[running.Request, _asked.Subjects]:
+    """Return what is to be measured, and what has to be kept meanwhile.
+
+    Args:
+        networks: that are measured; see `bench`.
+        given: the keywords of the call.
+        plan: how it is measured.
+        profile: of the device.
+        link_options: how it is reached.
+        command: the call, for the record.
+
+    Raises:
+        UsageError: something that was given cannot be used.
+    """
+    names = ("example", "patches", "image_size", "weights", "weights_key", "seed")
+    own = {name: given[name] for name in names}
+    asked = _asked.Networks(**own, batch=given.get("batch"))
+    subjects = _asked.subjects(networks, asked, given["model"])
+    request = running.Request(
+        subjects=subjects.found,
+        formats=_asked.listed(given["format"]),
+        precisions=_asked.listed(given["precision"]) or (None,),
+        engines=_asked.listed(given["engine"]),
+        force=given["force"],
+        engine_options=_asked.engine_options(given["engine_options"], profile),
+        link_options=link_options,
+        device=profile,
+        plan=plan,
+        root=Path(given["path"]),
+        photograph=_asked.path(given["photograph"]),
+        said=_asked.said(given["shapes"], given["values"]),
+        network=subjects.network,
+        left_out=passes.known(_asked.listed(given["without_pass"])),
+        keep_float=_asked.listed(given["keep_float"]),
+        shelf=kept_exports.usual() if given["cache"] else None,
+        portable=given["portable"],
+        command=command,
+    )
+    return request, subjects
 
 
 def measured(request: running.Request, progress: Progress) -> Result:

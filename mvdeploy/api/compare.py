@@ -8,16 +8,14 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-from mvdeploy import passes
 from mvdeploy.api import _asked, _html
 from mvdeploy.api._calls import public, recorded
 from mvdeploy.api._progress import Progress
-from mvdeploy.api.bench import energy_fields, measured, plan_fields
+from mvdeploy.api.bench import energy_fields, measured, plan_fields, request_of
 from mvdeploy.api.result import Pair, Result
 from mvdeploy.errors import UsageError
-from mvdeploy.pipeline import bench as pipeline
 from mvdeploy.pipeline import compare as saved
-from mvdeploy.pipeline import kept_exports, length, places, refusals
+from mvdeploy.pipeline import length, places, refusals
 from mvdeploy.records import DeviceProfile, ModelSpec, Plan
 
 if TYPE_CHECKING:
@@ -205,30 +203,13 @@ def compare(
         target=None if target is None else target / 100,
         groups=groups,
     )
-    asked = _asked.Networks(example, patches, image_size, weights, weights_key, seed)
-    subjects = _asked.subjects([a] if b is None else [a, b], asked, model)
-    request = pipeline.Request(
-        subjects=subjects.found,
-        formats=_asked.listed(format),
-        precisions=_asked.listed(precision) or (None,),
-        engines=_asked.listed(engine),
-        force=force,
-        engine_options=_asked.engine_options(engine_options, profile),
-        link_options=link,
-        device=profile,
-        plan=plan,
-        root=Path(path),
-        photograph=_asked.path(photograph),
-        said=_asked.said(shapes, values),
-        network=subjects.network,
-        left_out=passes.known(_asked.listed(without_pass)),
-        keep_float=_asked.listed(keep_float),
-        shelf=kept_exports.usual() if cache else None,
-        portable=portable,
-        command=recorded(compare, given),
-    )
+    networks = [a] if b is None else [a, b]
+    command = recorded(compare, given)
+    # Networks that this program holds live as long as `held` does.
+    request, held = request_of(networks, given, plan, profile, link, command)
     refusals.demand_two(request)
     result = measured(request, progress)
+    del held
     if not result.comparisons:
         result.check()
     return Comparison(result.comparisons, result)
