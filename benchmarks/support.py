@@ -96,8 +96,7 @@ def main() -> None:
 
 def networks() -> tuple[str, ...]:
     """Return what is tried."""
-    own = tuple(name for name in models.catalogue() if name != "yardstick")
-    return (*own, *TASKS, *LIBRARIES)
+    return (*models.for_use(), *TASKS, *LIBRARIES)
 
 
 def tried(network: str, format_name: str, files: Path | None = None) -> Support:

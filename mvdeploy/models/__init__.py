@@ -102,6 +102,12 @@ def catalogue() -> dict[str, str]:
     return {name: families[name].describe(name) for name in ordered}
 
 
+def for_use() -> tuple[str, ...]:
+    """Return the networks of the catalogue without those that only measurements need."""
+    families = _by_name()
+    return tuple(n for n in catalogue() if not getattr(families[n], "FOR_MEASURING", False))
+
+
 def make_spec(
     name: str,
     *,

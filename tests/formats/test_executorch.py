@@ -419,9 +419,10 @@ def test_options_that_it_does_not_have_are_refused(own, dynamic: bool, message: 
 
 def test_the_format_is_known_without_importing_the_exporter() -> None:
     code = (
-        "import sys; from mvdeploy import export; from mvdeploy.formats import Options; "
-        "export.suffix('executorch'); export.formulation('executorch', Options()); "
-        "export.check_options('executorch', export.options('executorch', {'backend': 'coreml'})); "
+        "import sys; from mvdeploy import formats; from mvdeploy.formats import Options; "
+        "formats.suffix('executorch'); formats.formulation('executorch', Options()); "
+        "chosen = formats.options('executorch', {'backend': 'coreml'}); "
+        "formats.check_options('executorch', chosen); "
         "heavy = {'torch', 'executorch', 'coremltools'} & set(sys.modules); "
         "sys.exit(str(heavy) if heavy else 0)"
     )

@@ -122,7 +122,7 @@ def pipelines(draw: st.DrawFn) -> Stages:
     words, said = draw(st.text(min_size=1, max_size=5)), draw(st.lists(values(Said), max_size=2))
     sessions = tuple(draw(st.lists(stages_sessions(), max_size=1)))
     reason = "" if sessions else words
-    return Stages(words, words, 2, "", sessions, tuple(said), (), 0.5, reason)
+    return Stages(words, words, 2, "", sessions, tuple(said), (), 0.5, 0.1, reason)
 
 
 @st.composite

@@ -5,6 +5,9 @@ from __future__ import annotations
 from mvdeploy.models.families._classifiers import Classifiers, Variant
 from mvdeploy.records.spec import ImageRule
 
+FOR_MEASURING = True
+"""Nobody deploys it."""
+
 LENGTHS = (24, 120)
 """Layers of the two networks; what one has more, and takes longer, leaves no doubt of the rest."""
 

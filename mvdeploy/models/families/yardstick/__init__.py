@@ -5,6 +5,9 @@ from __future__ import annotations
 from mvdeploy.models.families._classifiers import Classifiers, Variant
 from mvdeploy.records.spec import ImageRule
 
+FOR_MEASURING = True
+"""Nobody deploys it."""
+
 names, describe, defaults, check, preprocessing, build = Classifiers(
     network="mvdeploy.models.families.yardstick.network:Yardstick",
     variants={
