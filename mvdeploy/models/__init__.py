@@ -24,6 +24,8 @@ A model family is one file (or folder) in ``families/``, importable without torc
 ``checkpoint(spec, path, num_classes, key)``, ``load(network, weights, model)``
     a spec with what a checkpoint says, and its weights; without them, checkpoints are read whose
     names are the network's own.
+``FOR_MEASURING``
+    true of what nobody deploys, as a yardstick; a family may lack it.
 ``tokens(spec)``
     how many tokens attend to one another in each stage; a family may lack it.
 ``layouts()``, ``convert(source, layout, target, channel_order, key)``
