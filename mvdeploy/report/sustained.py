@@ -6,14 +6,12 @@ import dataclasses
 from collections.abc import Iterator
 from typing import Any
 
+from mvdeploy.analysis.coincidence import Evidence, clock_khz, hottest_c
 from mvdeploy.analysis.sustained import (
     LEAST_INTERVALS,
     LEAST_SHIFT,
-    Evidence,
     Shift,
     SustainedView,
-    clock_khz,
-    hottest_c,
     order,
 )
 from mvdeploy.analysis.view import View

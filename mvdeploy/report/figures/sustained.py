@@ -7,7 +7,8 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
-from mvdeploy.analysis.sustained import SustainedView, clock_khz, hottest_c
+from mvdeploy.analysis.coincidence import clock_khz, hottest_c
+from mvdeploy.analysis.sustained import SustainedView
 from mvdeploy.analysis.view import View
 from mvdeploy.report.figures import _style
 
