@@ -148,7 +148,6 @@ def pictures(view: View) -> tuple[Picture, ...]:
 def _sustained(view: View) -> Iterator[Block]:
     if not view.run.plan.sustained_s:
         return
-    yield Paragraphs((*sustained.sentences(view), *prose.missing(view)))
     if view.sustained:
         yield Picture("sustained", sustained.TITLE, sustained.alt(view))
         yield sustained.levels(view)

@@ -73,7 +73,7 @@ def summary(view: View) -> tuple[str, ...]:
 def circumstances(view: View) -> tuple[str, ...]:
     """Say what was measured, on what, and what to read first; what came out is said elsewhere."""
     around = (*energy(view)[:1], *stages.sentences(view), *first_run.sentences(view))
-    load = sustained.sentences(view) if view.run.plan.sustained_s else ()
+    load = (*sustained.sentences(view), *missing(view)) if view.run.plan.sustained_s else ()
     return (
         _setting(view),
         *load,
