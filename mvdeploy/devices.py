@@ -22,7 +22,7 @@ from mvdeploy.records.codec import RecordError, decode
 from mvdeploy.records.device import Cluster, CoolDown
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]*")
-_PLUGIN = re.compile(r"[a-z][a-z0-9_]*")
+_PLUGIN = re.compile(r"[a-z][a-z0-9_]*(-[a-z0-9_]+)*")
 _PROPERTY = re.compile(r"[A-Za-z0-9_][A-Za-z0-9._-]*")
 _ADDRESS = re.compile(r"[^\s-](\S| (?=\S))*")
 

@@ -1,6 +1,6 @@
 """Engines: how each runs an artifact, and how its profile is read.
 
-An engine is one file in this folder. It is light to import (the engine itself is imported when a
+An engine is one file in this folder, called as the engine is, with ``_`` for ``-``. It is light to import (the engine itself is imported when a
 session is opened) and has:
 
 ``TITLE``
@@ -58,6 +58,13 @@ session is opened) and has:
     braces. An engine may lack it.
 ``NATIVE``
     what its plug-in for the native runner is built from, a `NativePlugin`.
+``WEB``
+    what it is in a browser, a `WebPlugin`.
+``ARCHITECTURE``
+    what its code is compiled for, where that is not the processor: ``wasm``; see `lacks`.
+``complete_profile(model, folder)``
+    writes what `read_profile` needs beside a profile that was fetched, and the device cannot give;
+    an engine may lack it.
 ``read_tensors(request, names)``
     tensors inside the program, by name, for finding where an export departs from its reference.
 ``read_profile(artifact, path, runs)``
@@ -79,7 +86,7 @@ from typing import TYPE_CHECKING, Protocol, cast
 from mvdeploy import plugins
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
-from mvdeploy.records import Artifact, DeviceProfile, OperatorTimes
+from mvdeploy.records import Artifact, DeviceProfile, Job, OperatorTimes
 
 if TYPE_CHECKING:
     import numpy as np
@@ -203,6 +210,27 @@ class NativePlugin:
     sources: tuple[str, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class WebPlugin:
+    """What an engine is in a browser: files out of npm packages.
+
+    Attributes:
+        package: that has the engine; its version is the engine's.
+        tried: the version that was tried, which is fetched when none is given.
+        files: paths of its files in the packages (``package/path``) → names of the copies that are
+            served; files are not in folders.
+        imports: what its modules import by the name of a package → the name of the copy.
+        modules: scripts, by the names of their copies, that are also served as modules, as
+            ``NAME.module.mjs`` → the variable that such a module exports.
+    """
+
+    package: str
+    tried: str
+    files: Mapping[str, str]
+    imports: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+
+
 class Engine(Protocol):
     """What an engine's file has; see the module's docstring, also for what it may lack."""
 
@@ -228,7 +256,7 @@ class Engine(Protocol):
 
 def names() -> tuple[str, ...]:
     """Return the names of all engines."""
-    return plugins.names(__name__)
+    return tuple(name.replace("_", "-") for name in plugins.names(__name__))
 
 
 def get(name: str) -> Engine:
@@ -237,7 +265,9 @@ def get(name: str) -> Engine:
     Raises:
         UsageError: there is no such engine.
     """
-    return cast(Engine, plugins.load(__name__, name, "engine"))
+    if name not in names():
+        raise plugins.unknown("engine", name, names())
+    return cast(Engine, plugins.load(__name__, name.replace("-", "_"), "engine"))
 
 
 def title(name: str) -> str:
@@ -294,6 +324,30 @@ def with_chosen(
     return {**defaults, **chosen}
 
 
+def options_of(job: Job) -> dict[str, dict[str, str | int]]:
+    """Return what the sessions of a job will be opened with, by engine.
+
+    An option that the models of one engine do not share has all its values, separated by commas.
+
+    Raises:
+        UsageError: an engine has no such option, or the option no such value.
+    """
+    merged: dict[str, dict[str, list[str | int]]] = {}
+    for model in job.models:
+        values = merged.setdefault(model.engine, {})
+        for name, value in options(get(model.engine), job.threads, model.options).items():
+            values.setdefault(name, []).append(value)
+    return {
+        engine: {name: _joined(values) for name, values in by_name.items()}
+        for engine, by_name in merged.items()
+    }
+
+
+def _joined(values: Iterable[str | int]) -> str | int:
+    distinct = list(dict.fromkeys(values))
+    return distinct[0] if len(distinct) == 1 else ", ".join(map(str, distinct))
+
+
 def output_names(path: Path, given: tuple[str, ...], count: int) -> tuple[str, ...]:
     """Return the names of a program's outputs, whose file does not name them.
 
@@ -322,6 +376,19 @@ def run_by(runner: str) -> tuple[str, ...]:
 def native() -> dict[str, NativePlugin]:
     """Return what the plug-ins for the native runner are built from, by engine."""
     return {name: get(name).NATIVE for name in run_by("native")}  # type: ignore[attr-defined]
+
+
+def web(engine: str) -> WebPlugin:
+    """Return what an engine is in a browser.
+
+    Raises:
+        UsageError: it runs in none.
+    """
+    plugin: WebPlugin | None = getattr(get(engine), "WEB", None)
+    if plugin is None:
+        known = ", ".join(name for name in names() if hasattr(get(name), "WEB"))
+        raise UsageError(f"{engine} does not run in browsers.", f"Choose one of: {known}.")
+    return plugin
 
 
 def chosen_by_environment(variables: Mapping[str, str]) -> tuple[str, ...]:
@@ -371,6 +438,7 @@ def emulated(engine: str, precision: str, architecture: str) -> str:
 
 def _clause(function: str, engine: str, precision: str, architecture: str) -> str:
     say: Callable[[str, str], str] = getattr(get(engine), function, lambda *_: "")
+    architecture = getattr(get(engine), "ARCHITECTURE", architecture)
     return say(precision, architecture) if architecture else ""
 
 

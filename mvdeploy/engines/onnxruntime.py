@@ -54,10 +54,10 @@ OPTIONS = (
     ),
 )
 
-_GRAPH = "optimised.onnx"
-_WEIGHTS = "optimised.data"
+GRAPH = "optimised.onnx"
+WEIGHTS = "optimised.data"
 
-PROFILE_COMPANIONS = (_GRAPH,)
+PROFILE_COMPANIONS = (GRAPH,)
 
 _KINDS = {
     OperatorKind.MATMUL: "MatMul Gemm FusedMatMul FusedGemm Attention MultiHeadAttention Einsum"
@@ -201,9 +201,9 @@ def _session_options(chosen: Mapping[str, str | int], profile_to: Path | None) -
     if profile_to is not None:
         session_options.enable_profiling = True
         session_options.profile_file_prefix = str(profile_to / "ort")
-        session_options.optimized_model_filepath = str(profile_to / _GRAPH)
+        session_options.optimized_model_filepath = str(profile_to / GRAPH)
         session_options.add_session_config_entry(
-            "session.optimized_model_external_initializers_file_name", _WEIGHTS
+            "session.optimized_model_external_initializers_file_name", WEIGHTS
         )
     return session_options
 
@@ -354,7 +354,7 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
 
     timed = _timed(path)
     try:
-        graph = onnx.load(str(path.with_name(_GRAPH)), load_external_data=False).graph
+        graph = onnx.load(str(path.with_name(GRAPH)), load_external_data=False).graph
     except Exception as error:  # a missing file, or whatever protobuf says of a broken one
         raise _broken(f"its graph cannot be read ({error})") from error
     _name(graph, timed)

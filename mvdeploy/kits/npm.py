@@ -41,29 +41,39 @@ def archive(given: str, wanted: NpmFile, work: Path, on_step: Callable[[str], No
             "Give the package's file (.tgz), or a version such as 1.2.3.",
         )
     on_step(f"fetch {wanted.package} {given}")
+    return fetch(wanted.package, given, work)
+
+
+def fetch(package: str, version: str, work: Path) -> Path:
+    """Have npm download a package; return its file (.tgz).
+
+    Args:
+        package: its name.
+        version: of it.
+        work: an empty folder for what is downloaded.
+
+    Raises:
+        DeviceUnavailable: there is no npm, or the package cannot be downloaded.
+    """
     npm = shutil.which("npm")
     if npm is None:
         raise DeviceUnavailable(
-            f"{wanted.package} {given} cannot be fetched: there is no npm.",
-            "Install npm, or fetch the package by other means and give its file (.tgz).",
+            f"{package} {version} cannot be fetched: there is no npm.",
+            "Install npm, or fetch the package by other means and give that.",
         )
-    words = (npm, "pack", "--loglevel=error", "--ignore-scripts", f"{wanted.package}@{given}")
+    words = (npm, "pack", "--loglevel=error", "--ignore-scripts", f"{package}@{version}")
     try:
         toolchains.run(words, work)
     except DeviceUnavailable as error:
         raise DeviceUnavailable(
-            f"{wanted.package} {given} could not be fetched: {error.message}",
+            f"{package} {version} could not be fetched: {error.message}",
             "Check that version, and the connection to the registry that npm uses.",
         ) from error
-    return _only(work, wanted, given)
-
-
-def _only(work: Path, wanted: NpmFile, version: str) -> Path:
     found = sorted(work.glob("*.tgz"))
     if len(found) != 1:
         raise DeviceUnavailable(
-            f"{wanted.package} {version} could not be fetched: npm left no file.",
-            "Fetch the package by other means and give its file (.tgz).",
+            f"{package} {version} could not be fetched: npm left no file.",
+            "Fetch the package by other means and give that.",
         )
     return found[0]
 

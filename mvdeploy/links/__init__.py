@@ -4,7 +4,7 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 
 ``RUNNER``
     which program does its jobs: ``host`` (Python, on this machine), ``native`` (a runner kit that
-    is sent to the device) or ``apple`` (coremltools).
+    is sent to the device), ``apple`` (coremltools) or ``web`` (a page of a browser).
 ``OPTIONS``
     what can be said of how its devices are reached, a tuple of `Option`; a link may lack it. One
     that is named ``address`` says where a device is, and becomes the address of its profile.
@@ -19,6 +19,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``clean(profile, options, force)``
     remove everything of mvdeploy from there, and say what that was, as `Cleaned`; a link that
     leaves nothing may lack it.
+``setup(profile, options, on_step)``
+    prepare this machine for measuring there, and say in sentences what there is then; a link whose
+    devices are prepared by a kit, or not at all, lacks it.
 ``attached(options)``, ``generic(attached, options)`` and ``unready(attached)``
     the devices that are there, a profile for one of them that none is known for, and the error for
     one that cannot be used as it is; a link that cannot look for devices lacks them.
@@ -144,6 +147,7 @@ __all__ = [
     "native_choice",
     "profile",
     "resolve",
+    "setup",
     "typed",
     "word",
 ]
@@ -178,6 +182,29 @@ def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prere
     family = registry.family(profile.link)
     check = getattr(family, "doctor", None)
     return check(profile, registry.resolved(options, family)) if check is not None else ()
+
+
+def setup(
+    profile: DeviceProfile, options: Options, on_step: Callable[[str], None]
+) -> tuple[str, ...] | None:
+    """Prepare this machine for measuring on a device.
+
+    Args:
+        profile: of the device.
+        options: of links; the environment fills in what is not among them.
+        on_step: is told what begins.
+
+    Returns:
+        sentences on what there is then; None for a device that takes a kit, or nothing.
+
+    Raises:
+        UsageError: what was given for it cannot be used.
+        DeviceUnavailable: something that it takes cannot be had.
+    """
+    family = registry.family(profile.link)
+    prepare: Callable[[DeviceProfile, Options, Callable[[str], None]], tuple[str, ...]] | None
+    prepare = getattr(family, "setup", None)
+    return prepare(profile, registry.resolved(options, family), on_step) if prepare else None
 
 
 def clean(profile: DeviceProfile, options: Options = NO_OPTIONS, force: bool = False) -> Cleaned:

@@ -100,6 +100,9 @@ class Profiling:
         remote = Path(profiled.path)
         for name in (remote.name, *engine.PROFILE_COMPANIONS):
             self._link.fetch(str(remote.with_name(name)), folder / name)
+        complete: Callable[[Path, Path], None] | None = getattr(engine, "complete_profile", None)
+        if complete is not None:
+            complete(Path(entry.model.path), folder)
         return engine.read_profile(artifact, folder / remote.name, profiled.runs)
 
     def _cost(self, entry: Entry) -> ProfilerCost | None:

@@ -110,26 +110,9 @@ def version_of(name: str, engine: Engine) -> str:
 
 
 def options_of(job: Job) -> dict[str, dict[str, str | int]]:
-    """Return what the sessions of a job will be opened with, by engine.
-
-    An option that the models of one engine do not share has all its values, separated by commas.
-    """
-    merged: dict[str, dict[str, list[str | int]]] = {}
-    for model in job.models:
-        with stage("load", f"The options of {model.path} cannot be set"):
-            resolved = engines.options(engines.get(model.engine), job.threads, model.options)
-        values = merged.setdefault(model.engine, {})
-        for name, value in resolved.items():
-            values.setdefault(name, []).append(value)
-    return {
-        engine: {name: _joined(values) for name, values in options.items()}
-        for engine, options in merged.items()
-    }
-
-
-def _joined(values: Iterable[str | int]) -> str | int:
-    distinct = list(dict.fromkeys(values))
-    return distinct[0] if len(distinct) == 1 else ", ".join(map(str, distinct))
+    """Return what the sessions of a job will be opened with; see `mvdeploy.engines.options_of`."""
+    with stage("load", "The options of an engine cannot be set"):
+        return engines.options_of(job)
 
 
 def request_of(model: JobModel, threads: int) -> SessionRequest:

@@ -90,7 +90,11 @@ def command(
     if action == "clean":
         _clean(profile, link_options, force, as_json)
         return 0
-    _setup(profile, rebuild, kind, builds, as_json)
+    told = links.setup(profile, link_options, lambda step: click.echo(step, err=True))
+    if told is None:
+        _setup(profile, rebuild, kind, builds, as_json)
+    else:
+        click.echo(json.dumps(told, indent=1) if as_json else "\n".join(told))
     return 0
 
 
