@@ -91,9 +91,7 @@ def install(engine: str, given: Path | None, on_step: OnStep = lambda _: None) -
     plugin = engines.web(engine)
     with _source(plugin, given, on_step) as source:
         version = _version(source, plugin.package)
-        contents = {
-            name: _read(source, path, plugin) for path, name in plugin.files.items()
-        }
+        contents = {name: _read(source, path, plugin) for path, name in plugin.files.items()}
     for package, name in plugin.imports.items():
         contents = {k: _with_import(k, text, package, name) for k, text in contents.items()}
     for name, variable in plugin.modules.items():
@@ -115,7 +113,9 @@ def _with_import(name: str, content: bytes, package: str, copy: str) -> bytes:
     """Have a module import the copy of a package by its path: workers know no names of packages."""
     if not name.endswith("js"):
         return content
-    return re.sub(rb'(["\'])' + re.escape(package.encode()) + rb"\1", f'"./{copy}"'.encode(), content)
+    return re.sub(
+        rb'(["\'])' + re.escape(package.encode()) + rb"\1", f'"./{copy}"'.encode(), content
+    )
 
 
 @contextlib.contextmanager

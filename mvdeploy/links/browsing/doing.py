@@ -90,6 +90,7 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
     Raises:
         Refused: the browser does not do what it is asked to.
     """
+
     def on_event(name: str, parameters: Mapping[str, Any]) -> None:
         if name == devtools.CLOSED:
             tell("closed", "")

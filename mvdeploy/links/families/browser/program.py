@@ -29,7 +29,12 @@ _FLAGS = (
     # Nothing of the browser's own may compute, or ask for anything, meanwhile.
     *("--disable-background-networking", "--disable-component-update", "--disable-sync"),
     *("--disable-extensions", "--disable-default-apps", "--disable-quic", "--mute-audio"),
-    *("--disable-breakpad", "--disable-domain-reliability", "--no-pings", "--metrics-recording-only"),
+    *(
+        "--disable-breakpad",
+        "--disable-domain-reliability",
+        "--no-pings",
+        "--metrics-recording-only",
+    ),
     "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider",
 )
 

@@ -16,6 +16,7 @@ const FILES = { wasm: "ort-wasm-simd-threaded", webgpu: "ort-wasm-simd-threaded.
  * @param provider "wasm", "webgpu" or "webnn"
  */
 export async function start(folder, threads, { provider }) {
+  const lines = listening(); // before the engine is there, as it keeps what it prints with
   const kind = provider === "wasm" ? "wasm" : "webgpu";
   const ort = await import(`${folder}ort.${kind}.min.mjs`);
   ort.env.logLevel = "error";
@@ -23,11 +24,10 @@ export async function start(folder, threads, { provider }) {
   ort.env.wasm.wasmPaths = { mjs: `${folder}${FILES[kind]}.mjs`, wasm: `${folder}${FILES[kind]}.wasm` };
   const bytes = Uint8Array.from(atob(SMALLEST), (letter) => letter.charCodeAt(0));
   await (await ort.InferenceSession.create(bytes, { executionProviders: ["wasm"] })).release();
-  return { open: (model, request) => open(ort, provider, model, request) };
+  return { open: (model, request) => open(ort, provider, lines, model, request) };
 }
 
-async function open(ort, provider, bytes, { inputs, profile }) {
-  const lines = profile ? listening() : null;
+async function open(ort, provider, lines, bytes, { inputs, profile }) {
   const session = await ort.InferenceSession.create(bytes, {
     executionProviders: [provider],
     graphOptimizationLevel: "all",
@@ -49,7 +49,7 @@ async function open(ort, provider, bytes, { inputs, profile }) {
       ),
     endProfile: () => {
       session.endProfiling();
-      return { name: "profile.json", text: `[${lines.join(",\n")}]` };
+      return { name: "profile.json", text: `[${lines.splice(0).join(",\n")}]` };
     },
   };
 }
