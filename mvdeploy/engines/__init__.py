@@ -1,7 +1,7 @@
 """Engines: how each runs an artifact, and how its profile is read.
 
-An engine is one file in this folder, called as the engine is, with ``_`` for ``-``. It is light to import (the engine itself is imported when a
-session is opened) and has:
+An engine is one file in this folder, called as the engine is, with ``_`` for ``-``. It is light to
+import (the engine itself is imported when a session is opened) and has:
 
 ``TITLE``
     its name as its makers write it, for reports; an engine without it is called by its file's.

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
-from typing import NoReturn
+from typing import TYPE_CHECKING
 
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
 
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+    from mvdeploy.engines import EngineSession, SessionRequest, Tensor
+
 ARCHITECTURE = "wasm"
-NoSession = NoReturn
+PACKAGES: tuple[str, ...] = ()
+RUNNERS = ("web",)
+PROFILE_COMPANIONS: tuple[str, ...] = ()
 
 PROVIDER = Option(
     "provider",
@@ -17,6 +24,7 @@ PROVIDER = Option(
     "[default: wasm]",
     choices=("wasm", "webgpu", "webnn"),
 )
+OPTIONS = (PROVIDER,)
 
 
 def options(threads: int) -> dict[str, str | int]:
@@ -31,10 +39,21 @@ def version() -> str:
     )
 
 
-def refuse(title: str) -> NoReturn:
-    """Say that an engine runs in a browser only.
+def start() -> None:
+    """Refuse: it runs in a browser.
 
     Raises:
         EngineError: always.
     """
-    raise EngineError(f"{title} runs in a browser, not in Python.", "Use --device chrome.")
+    raise EngineError("This engine runs in a browser, not in Python.", "Use --device chrome.")
+
+
+def open_session(request: SessionRequest) -> EngineSession:
+    """Refuse, as `start` does."""
+    start()
+    raise NotImplementedError
+
+
+def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
+    """Return none: no inner tensors are shown."""
+    return {}

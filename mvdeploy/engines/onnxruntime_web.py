@@ -10,25 +10,40 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from mvdeploy.engines import WebPlugin, _in_browser, onnxruntime
-from mvdeploy.engines._in_browser import PROVIDER, options, refuse, version
+from mvdeploy.engines import WebPlugin, onnxruntime
+from mvdeploy.engines._in_browser import (
+    ARCHITECTURE,
+    OPTIONS,
+    PACKAGES,
+    PROFILE_COMPANIONS,
+    RUNNERS,
+    open_session,
+    options,
+    read_tensors,
+    start,
+    version,
+)
 from mvdeploy.errors import EngineError, reason
 from mvdeploy.records import Artifact, OperatorTimes
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Mapping
+    from collections.abc import Mapping
 
-    from mvdeploy.engines import SessionRequest, Tensor
-
-__all__ = ["options", "version"]
+__all__ = [
+    "ARCHITECTURE",
+    "OPTIONS",
+    "PACKAGES",
+    "PROFILE_COMPANIONS",
+    "RUNNERS",
+    "open_session",
+    "options",
+    "read_tensors",
+    "start",
+    "version",
+]
 
 TITLE = "ONNX Runtime Web"
 FORMATS = ("onnx",)
-PACKAGES = ()
-RUNNERS = ("web",)
-ARCHITECTURE = _in_browser.ARCHITECTURE
-PROFILE_COMPANIONS = ()
-OPTIONS = (PROVIDER,)
 
 _WASM, _GPU = "ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"
 _NAMES = ("ort.wasm.min.mjs", f"{_WASM}.mjs", f"{_WASM}.wasm")
@@ -54,21 +69,6 @@ def lacks(precision: str, architecture: str) -> str:
 def emulated(precision: str, architecture: str) -> str:
     """Return in what a precision is computed that WebAssembly has no kernels for, or nothing."""
     return "WebAssembly computes fp16 as fp32 between casts" if precision == "fp16" else ""
-
-
-def start() -> None:
-    """Refuse: it runs in a browser."""
-    refuse(TITLE)
-
-
-def open_session(request: SessionRequest) -> _in_browser.NoSession:
-    """Refuse: it runs in a browser."""
-    return refuse(TITLE)
-
-
-def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:
-    """Return none: it shows no inner tensors."""
-    return {}
 
 
 def complete_profile(model: Path, folder: Path) -> None:

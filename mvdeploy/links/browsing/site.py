@@ -119,7 +119,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     disable_nagle_algorithm = True
     server: _Server
 
-    def do_GET(self) -> None:  # noqa: N802 - the library's name
+    def do_GET(self) -> None:
         """Give a file, or what is computed."""
         path = self._path()
         if path is None:
@@ -132,7 +132,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         else:
             self._refuse(404, "there is no such file")
 
-    def do_POST(self) -> None:  # noqa: N802 - the library's name
+    def do_POST(self) -> None:
         """Take what the page sends."""
         path = self._path()
         if path is None:

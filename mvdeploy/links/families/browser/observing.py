@@ -81,7 +81,7 @@ class Observer:
         with contextlib.suppress(Refused):
             metrics = self._devtools.call("Performance.getMetrics", self._session)["metrics"]
             seconds = {one["name"]: one["value"] for one in metrics}.get("ProcessTime", 0.0)
-            return round(seconds * 1e9)
+            return round(float(seconds) * 1e9)
         return 0
 
     def memory(self) -> int:
