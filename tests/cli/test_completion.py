@@ -143,8 +143,8 @@ def test_the_tab_key_in_a_real_bash(path_with_it: str, tmp_path: Path) -> None:
         until("\nall set")
         os.write(terminal, b"echo mvdeploy; mvdeploy export mobilevit_xx\t")
         until("mvdeploy export mobilevit_xxs ")
-        os.write(terminal, b"--dev\x15mvdeploy bench --device pixel4 --engine lit\t")
-        until("--engine litert")
+        os.write(terminal, b"--dev\x15mvdeploy bench --device pixel4 --engine exec\t")
+        until("--engine executorch ")
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)
