@@ -177,7 +177,7 @@ class Doing:
                 **observer.about(),
             }
             return json_of(
-                {"job": encode(job), "about": about, "engines": kits, "scope": observer.scope}
+                {"job": encode(job), "about": about, "engines": kits, "scope": self._scope()}
             )()
 
         gives = {
@@ -198,6 +198,11 @@ class Doing:
     def tell(self, kind: str, words: str) -> None:
         """Take note of what became of the page; `run` acts on it."""
         self._inbox.put((kind, words))
+
+    def _scope(self) -> str:
+        # The time of a process is that of the thread which calls the engine if there is no other.
+        scope = self._observer.scope
+        return scope if scope == "inference" or self._job.threads == 1 else ""
 
     # What a page sends is taken by threads of the site; all but files is left to `run`.
 
