@@ -447,6 +447,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The phone's screen did not go {wanted}, as its profile asks for.",
         "Unlock it, or set it by hand before measuring.",
     ),
+    "experimental_link": (
+        "The link '{link}' is experimental: it was run on no real phone yet.",
+        "Tell what became of it, with the run's folder, where mvdeploy is developed.",
+    ),
     "may_sleep": (
         "The phone is in the network, on its battery and with its screen off: Android may put it "
         "to sleep while it measures.",

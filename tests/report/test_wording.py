@@ -95,6 +95,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "screen_on": {},
     "no_checksums": {"device": "Pixel 4"},
     "screen_not_set": {"wanted": "on"},
+    "experimental_link": {"link": "adb_browser"},
     "may_sleep": {},
     "own_runner": {"program": "executor_runner"},
     "cores_refused": {"device": "Pixel 4", "cores": "4, 5, 6, 7", "used": "4, 5, 6"},

@@ -31,6 +31,18 @@ Tell = Callable[[str, str], None]
 """Is told what became of a page: a kind and words."""
 
 
+class BrowserGone(RunnerFailed):
+    """The connection to a browser has ended within a job.
+
+    Attributes:
+        doing: what the job was at.
+    """
+
+    def __init__(self, failed: RunnerFailed, doing: str) -> None:
+        super().__init__(failed.message, failed.remedy, failed.events, failed.output)
+        self.doing = doing
+
+
 class Observer(Protocol):
     """Tells of the page's process what the page itself cannot."""
 
@@ -287,7 +299,10 @@ class Doing:
         elif kind == "crashed":
             raise self._failed("crashed", _MEMORY)
         elif kind == "closed":
-            raise self._failed("is gone, as the browser has ended", _ENDED)
+            raise BrowserGone(
+                self._failed("is gone, as the browser has ended", _ENDED),
+                outcome.doing(self._heard.events, self._job),
+            )
         elif kind == "disk":
             raise writing.NotWritten(*json.loads(words))
         else:
