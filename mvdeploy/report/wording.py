@@ -366,6 +366,11 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",
     ),
+    "mode_lost": (
+        "{device} was restarted while it was measured, and did not enter its fixed-performance "
+        "mode again: what came after the gap was measured as apps run.",
+        "Compare only what came before the gap with results in that mode.",
+    ),
     "mode_left_on": (
         "{device} did not leave its fixed-performance mode.",
         "Restart it, or use 'adb -s SERIAL shell cmd power set-fixed-performance-mode-enabled "

@@ -14,13 +14,15 @@ from mvdeploy.records.run import load_run
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
+GATE = ("--fail-on", "pipeline:100000ms")
 SHORT = ("--warmup", "1", "--iterations", "24", "--sessions", "2", "--no-breakdown")
 
 
 def test_stages_add_up_and_the_answer_is_that_of_predict(typed: Mvdeploy, tmp_path: Path) -> None:
     network = ("yardstick", "--image-size", "32")
-    done = typed("bench", *network, *SHORT, "--pipeline", "--json", "-o", "out")
+    done = typed("bench", *network, *SHORT, "--pipeline", *GATE, "--json", "-o", "out")
     assert done.returncode == 0, done.stderr
+    assert "Gate pipeline:100000ms passed: the whole pipeline of yardstick" in done.stderr
     body = json.loads(done.stdout)
     (case,) = body["cases"]
     found = case["pipeline"]

@@ -71,6 +71,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "ended_early": {"reason": "The phone is gone."},
     "fixed_performance": {},
     "no_fixed_performance": {},
+    "mode_lost": {"device": "Pixel 4"},
     "mode_left_on": {"device": "Pixel 4"},
     "mode_not_restored": {"device": "Pixel 4"},
     "mode_restored": {"device": "Pixel 4"},

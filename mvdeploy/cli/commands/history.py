@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdeploy.cli import completion, history_options, options, streams
+from mvdeploy.cli import completion, history_options, numbers, options, streams
 from mvdeploy.errors import UsageError
 from mvdeploy.text_format import count
 
@@ -135,7 +135,7 @@ def show(name: str, store: Path | None, as_json: bool) -> None:
 )
 @click.option(
     "--least",
-    type=click.FloatRange(0, 1000),
+    type=numbers.Number(0, 1000),
     default=1.0,
     show_default=True,
     metavar="PERCENT",
