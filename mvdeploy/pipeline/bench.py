@@ -309,6 +309,7 @@ def _do(
 ) -> None:
     """Measure the cases that are on the device: their latency, then what else is asked for."""
     store = preparation.store
+    later = ""
     try:
         if plan.energy:
             energy.warn(link, on_step)
@@ -320,18 +321,23 @@ def _do(
             return
         measured = [entry for entry in entries if _is_measured(store, entry.slug)]
         if plan.profile_iterations:
+            later = "the times of operators"
             Profiling(preparation, link, plan, on_step).run(measured)
         if plan.pipeline:
+            later = "the whole pipeline"
             stages.measure(measured, link, plan, store, preparation.photograph, on_step)
         if plan.starts:
+            later = "the first runs"
             first_run.measure(measured, link, plan, store, plan.starts, on_step)
         if plan.energy:
+            later = "the energy"
             energy.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
-            values: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}
-            store.found(Finding("interrupted", Level.ERROR, values))
+            cases: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}
+            found = ("unfinished", {"what": later}) if later else ("interrupted", cases)
+            store.found(Finding(found[0], Level.ERROR, found[1]))
         raise
 
 

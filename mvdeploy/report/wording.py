@@ -362,6 +362,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The run ended early, or results are gone; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
+    "unfinished": (
+        "The run ended before everything was measured; not finished: {what}.",
+        "Run the same command again for all of it; what is here is what was measured until then.",
+    ),
     "fixed_performance": (
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",

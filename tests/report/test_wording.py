@@ -68,6 +68,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "categories_by_table": {},
     "profile_failed": {"reason": "it crashed."},
     "interrupted": {"cases": "a, b"},
+    "unfinished": {"what": "the whole pipeline of a"},
     "ended_early": {"reason": "The phone is gone."},
     "fixed_performance": {},
     "no_fixed_performance": {},
