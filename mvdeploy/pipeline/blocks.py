@@ -18,7 +18,7 @@ from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.files import writing
 from mvdeploy.pipeline import bench, calibration, memory, ways
 from mvdeploy.pipeline.bench import OnStep, Request
-from mvdeploy.pipeline.report import RUNS
+from mvdeploy.pipeline.report import RUNS, part_of_many
 from mvdeploy.records import codec
 from mvdeploy.records.run import load_run
 from mvdeploy.records.study import StudyRun
@@ -84,10 +84,14 @@ def measured(folder: Path, runs: Sequence[str]) -> set[str]:
     Args:
         folder: of all blocks.
         runs: names of those that are complete.
+
+    Raises:
+        UsageError: one of them cannot be read any more.
     """
     done: set[str] = set()
     for name in runs:
-        run = load_run(folder / RUNS / name)
+        with part_of_many():
+            run = load_run(folder / RUNS / name)
         gone = DeviceUnavailable.exit_code
         done |= {c.slug for c in run.cases if not (c.failure and c.failure.exit_code == gone)}
     return done
@@ -173,7 +177,8 @@ def place(
             return candidate, begun
         if anew or not (candidate / file).is_file():
             continue
-        found = codec.load(type(begun), candidate / file)
+        with part_of_many():
+            found = codec.load(type(begun), candidate / file)
         if found.conditions == begun.conditions and goes_on(found):
             return candidate, dataclasses.replace(begun, created=found.created, runs=found.runs)
     raise AssertionError  # there is always a next one
