@@ -169,8 +169,11 @@ def step_count(request: Request) -> int:
         profiles += len({case.engine for case in request.cases})
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
-    metered = energy.steps(cases) if plan.energy else 0
-    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + metered
+    later = energy.steps(cases) if plan.energy else 0
+    later += plan.starts
+    if plan.pipeline and request.device.link == "host":
+        later += cases * plan.sessions
+    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + later
 
 
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
