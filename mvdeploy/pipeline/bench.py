@@ -338,9 +338,10 @@ def _do(
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
-            cases: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}
-            found = ("unfinished", {"what": later}) if later else ("interrupted", cases)
-            store.found(Finding(found[0], Level.ERROR, found[1]))
+            found = Finding("interrupted", Level.ERROR, {"cases": ", ".join(left) or "none"})
+            if later:
+                found = Finding("unfinished", Level.ERROR, {"what": later})
+            store.found(found)
         raise
 
 
