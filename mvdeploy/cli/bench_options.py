@@ -15,6 +15,7 @@ from mvdeploy.cli import completion, history_options, link_options, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
+from mvdeploy.cli.numbers import FiniteRange
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import length, refusals
 from mvdeploy.records import DeviceProfile, FileInputs, ModelSpec, Warmup
@@ -102,7 +103,7 @@ def conditions(command: F) -> F:
         ),
         click.option(
             "--time-limit",
-            type=click.FloatRange(0, min_open=True),
+            type=FiniteRange(0, min_open=True),
             metavar="SECONDS",
             help="When one runner counts as hung. [default: ten times what is expected]",
         ),

@@ -36,6 +36,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "bare.onnx"], "bare.onnx"),
         (["bench", "--max-time", "5"], "--max-time 5"),
         (["bench", "--target", "0"], "target"),
+        (["bench", "--target", "nan"], "nan is no finite number"),
+        (["bench", "--max-time", "inf"], "inf is no finite number"),
         (["bench", "--fail-on", "p50"], "'p50' is no gate"),
         (["bench", "--fail-on", "speed?:5%"], "speed"),
         (["bench", "--fail-on", "p50:5%"], "needs a reference"),

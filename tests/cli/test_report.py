@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 from typing import Any
@@ -159,6 +160,18 @@ def test_each_of_several_runs_has_its_own_page(runs: tuple[str, str], tmp_path: 
     assert done.output.split() == [
         str(tmp_path / "out" / name / "report.json") for name in ("here", "there")
     ]
+
+
+def test_runs_of_one_name_do_not_replace_each_other(runs: tuple[str, str], tmp_path: Path) -> None:
+    twins = [tmp_path / place / "run" for place in ("a", "b")]
+    for run, twin in zip(runs, twins, strict=True):
+        shutil.copytree(run, twin)
+    words = [*map(str, twins), "--each", "--format", "json"]
+    with pytest.raises(UsageError, match=r"a/run and .*b/run would both be written to .*out/run"):
+        CliRunner().invoke(command, [*words, "-o", str(tmp_path / "out")], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert done.output.split() == [str(twin / "report.json") for twin in twins]
 
 
 @pytest.mark.parametrize(
