@@ -209,7 +209,7 @@ def fitting(table: Table, width: int) -> RenderableType:
     for unbroken in (_WORD, _LEAST):
         needed = [
             length
-            if column.numeric
+            if column.numeric or column.whole
             else min(length, max(_least(own, unbroken), -(-length // _LINES)))
             for column, length, own in zip(table.columns, longest, lines, strict=True)
         ]
@@ -238,7 +238,7 @@ def _row_by_row(table: Table, width: int) -> Iterator[RenderableType]:
     for first, *others in table.rows:
         yield from map(Text, broken(first, width))
         pairs = zip(table.columns[1:], others, strict=True)
-        values = [f"{column.title} {value}".replace("\n", " ") for column, value in pairs]
+        values = [f"{column.title} {value}".replace("\n", " ") for column, value in pairs if value]
         line = ""
         for value in values:  # which stays on one line with its title, where it has room
             if line and len(line) + len(value) + 4 > width:
@@ -292,7 +292,7 @@ def _table(table: Table, widths: Sequence[int]) -> rich.table.Table:
     )
 
     def cell(content: str, at: int) -> Text:
-        if table.columns[at].numeric:
+        if table.columns[at].numeric or table.columns[at].whole:
             return Text(content)
         lines = [part for line in content.split("\n") for part in broken(line, widths[at])]
         return Text("\n".join(lines))
@@ -300,6 +300,8 @@ def _table(table: Table, widths: Sequence[int]) -> rich.table.Table:
     for i, column in enumerate(table.columns):
         if column.numeric:
             rich_table.add_column(Text(column.title), justify="right", no_wrap=True)
+        elif column.whole:
+            rich_table.add_column(Text(column.title), no_wrap=True)
         else:
             rich_table.add_column(cell(column.title, i), overflow="fold", width=widths[i])
     last = len(table.rows) - 1

@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Literal
 
 from mvdeploy.analysis.study import StudyView, WayView
 from mvdeploy.files import writing
+from mvdeploy.report.charts import Bars, Points
 from mvdeploy.report.document import Block, Paragraphs, Picture, Section
 from mvdeploy.report.renderers import html, markdown
+from mvdeploy.report.study import charts
 from mvdeploy.report.study.prose import missing, summary
 from mvdeploy.report.study.tables import conditions, sources, tables
 from mvdeploy.report.study.values import csv_text
@@ -52,9 +54,11 @@ def write(view: StudyView, folder: Path) -> tuple[Path, ...]:
     """
     draw = functools.cache(functools.partial(_drawn, view))
     said = title(view), about(view), sections(view)
+    drawn = {b.name for section in said[2] for b in section.blocks if isinstance(b, Picture)}
+    lead = html.with_charts({name: of for name, of in _charts(view).items() if name in drawn})
     paths = [folder / "report.md", folder / "report.html", folder / "study.csv"]
     writing.text(paths[0], markdown.page(*said))
-    writing.text(paths[1], html.page(*said, lambda name: draw(name, "svg")))
+    writing.text(paths[1], html.page(*said, lambda name: draw(name, "svg"), lead))
     writing.text(paths[2], csv_text(view))
     for section in said[2]:
         for block in section.blocks:
@@ -104,6 +108,11 @@ def _blocks(view: StudyView, way: WayView) -> Iterator[Block]:
 
 def _picture(drawing: str, way: WayView) -> str:
     return f"{drawing}-{way.way.format}-{way.way.precision}"
+
+
+def _charts(view: StudyView) -> dict[str, tuple[Points | Bars, ...]]:
+    kinds = {"accuracy": charts.accuracies, "shares": charts.shares}
+    return {_picture(kind, w): make(view, w) for w in view.ways for kind, make in kinds.items()}
 
 
 def _drawn(view: StudyView, name: str, kind: Literal["png", "svg"]) -> bytes:
