@@ -262,7 +262,7 @@ def export(store: Store, path: Path, texts: Sequence[str] = ()) -> int:
 
 def _unknown_types(table: pd.DataFrame) -> dict[str, str]:
     """Return the types of columns without a value, so that all exports have the same."""
-    numbers = table.columns.get_loc("peak_memory_bytes")
+    numbers = list(table.columns).index("peak_memory_bytes")
     return {
         str(name): "float64" if at < numbers else "string"
         for at, name in enumerate(table.columns)

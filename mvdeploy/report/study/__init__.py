@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -55,7 +55,7 @@ def write(view: StudyView, folder: Path) -> tuple[Path, ...]:
     draw = functools.cache(functools.partial(_drawn, view))
     said = title(view), about(view), sections(view)
     drawn = {b.name for section in said[2] for b in section.blocks if isinstance(b, Picture)}
-    lead = html.with_charts({name: of for name, of in _charts(view).items() if name in drawn})
+    lead = html.with_charts({name: of for name, of in _charts(view) if name in drawn})
     paths = [folder / "report.md", folder / "report.html", folder / "study.csv"]
     writing.text(paths[0], markdown.page(*said))
     writing.text(paths[1], html.page(*said, lambda name: draw(name, "svg"), lead))
@@ -110,9 +110,10 @@ def _picture(drawing: str, way: WayView) -> str:
     return f"{drawing}-{way.way.format}-{way.way.precision}"
 
 
-def _charts(view: StudyView) -> dict[str, tuple[Points | Bars, ...]]:
-    kinds = {"accuracy": charts.accuracies, "shares": charts.shares}
-    return {_picture(kind, w): make(view, w) for w in view.ways for kind, make in kinds.items()}
+def _charts(view: StudyView) -> Iterator[tuple[str, Sequence[Points | Bars]]]:
+    for way in view.ways:
+        yield _picture("accuracy", way), charts.accuracies(view, way)
+        yield _picture("shares", way), charts.shares(view, way)
 
 
 def _drawn(view: StudyView, name: str, kind: Literal["png", "svg"]) -> bytes:
