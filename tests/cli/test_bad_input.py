@@ -151,3 +151,9 @@ def test_a_run_folder_in_the_way_of_a_file(mvdeploy: Mvdeploy, tmp_path: Path) -
     done = mvdeploy("bench", "mobilevit_xxs", "--image-size", "64")
     assert done.returncode == 2
     assert (tmp_path / "reports").read_text() == "in the way"
+
+
+def test_a_name_that_no_disk_takes(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("report", "x" * 300)
+    assert done.returncode == 2
+    assert done.stderr.endswith("written (File name too long).\nGive a shorter name.\n")
