@@ -182,6 +182,7 @@ def test_runs_of_one_name_do_not_replace_each_other(runs: tuple[str, str], tmp_p
         (("{a}", "{b}", "--case", "A"), r"--case chooses cases of one run\."),
         (("{a}", "{b}", "--format", "speedscope"), r"The format speedscope shows one run\."),
         (("{a}", "{study}"), r"is a study, which has a page of its own\."),
+        (("{a}", "{sweep}"), r"is a sweep, which has a page of its own\."),
     ],
 )
 def test_several_runs_that_make_no_page(
@@ -189,6 +190,9 @@ def test_several_runs_that_make_no_page(
 ) -> None:
     study = Path(__file__).parents[2] / "reports" / "table6-host"
     named = {"a": runs[0], "b": runs[1], "here": str(tmp_path), "study": str(study)}
+    named["sweep"] = str(tmp_path / "sweep")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").touch()
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(command, [w.format(**named) for w in words], catch_exceptions=False)
     assert not Path("several").exists()

@@ -107,14 +107,16 @@ def _render_several(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    from mvdeploy.pipeline.report import STUDY, render_several, several_view
+    from mvdeploy.pipeline.report import STUDY, SWEEP, render_several, several_view
     from mvdeploy.report.several.values import json_text
 
-    studies = [folder for folder in runs if (folder / STUDY).is_file()]
-    if studies:
+    many = ((f, kind) for f in runs for kind in (STUDY, SWEEP) if (f / kind).is_file())
+    if found := next(many, None):
+        folder, kind = found
+        what = kind.removesuffix(".json")
         raise UsageError(
-            f"{studies[0]} is a study, which has a page of its own.",
-            "Give --each to render each folder by itself, or runs alone: a study has them in its "
+            f"{folder} is a {what}, which has a page of its own.",
+            f"Give --each to render each folder by itself, or runs alone: a {what} has them in its "
             "folder 'runs'.",
         )
     if cases:
