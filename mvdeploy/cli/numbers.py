@@ -18,10 +18,10 @@ class Number(click.FloatRange):
         self, value: Any, param: click.Parameter | None, ctx: click.Context | None
     ) -> float:
         """Read a number."""
-        number = float(super().convert(value, param, ctx))
+        number = float(click.FLOAT.convert(value, param, ctx))
         if not math.isfinite(number):
-            self.fail(f"{number} is no number that can be used.", param, ctx)
-        return number
+            self.fail(f"{number} is no finite number.", param, ctx)
+        return float(super().convert(number, param, ctx))
 
 
 def seconds() -> Number:

@@ -36,6 +36,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "bare.onnx"], "bare.onnx"),
         (["bench", "--max-time", "5"], "--max-time 5"),
         (["bench", "--target", "0"], "target"),
+        (["bench", "--target", "nan"], "nan is no finite number"),
+        (["bench", "--max-time", "inf"], "inf is no finite number"),
         (["bench", "--fail-on", "p50"], "'p50' is no gate"),
         (["bench", "--fail-on", "speed?:5%"], "speed"),
         (["bench", "--fail-on", "p50:5%"], "needs a reference"),
@@ -162,3 +164,9 @@ def test_a_run_folder_in_the_way_of_a_file(mvdeploy: Mvdeploy, tmp_path: Path) -
     done = mvdeploy("bench", "mobilevit_xxs", "--image-size", "64")
     assert done.returncode == 2
     assert (tmp_path / "reports").read_text() == "in the way"
+
+
+def test_a_name_that_no_disk_takes(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("report", "x" * 300)
+    assert done.returncode == 2
+    assert done.stderr.endswith("written (File name too long).\nGive a shorter name.\n")
