@@ -362,9 +362,18 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The run ended early, or results are gone; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
+    "unfinished": (
+        "The run ended before everything was measured; not finished: {what}.",
+        "Run the same command again for all of it; what is here is what was measured until then.",
+    ),
     "fixed_performance": (
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",
+    ),
+    "mode_lost": (
+        "{device} was restarted while it was measured, and did not enter its fixed-performance "
+        "mode again: what came after the gap was measured as apps run.",
+        "Compare only what came before the gap with results in that mode.",
     ),
     "mode_left_on": (
         "{device} did not leave its fixed-performance mode.",
