@@ -10,7 +10,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.records import UNAVAILABLE, Device, Plan, Reading
 from mvdeploy.text_format import clean, reading
 
-_IDENTITY = ("cpu", "machine", "os", "kernel", "build")
+MACHINE = ("cpu", "machine", "os", "kernel", "build")
 """What of a device's identity decides its speed. A phone tells its system by ``build``."""
 
 _RUN_BY_ANDROID = ("fixed_performance", "task_profile", "scheduling_groups")
@@ -21,7 +21,7 @@ _OF_BROWSERS = ("browser", "engine_sha256", "cpu_clock")
 that it was given, and whose CPU time was read. Only results of browsers have these."""
 
 _NAMES = (
-    *("device", "emulated", *_IDENTITY),
+    *("device", "emulated", *MACHINE),
     *("engine", "engine_version", "compute_units", "format", "precision"),
     *_OF_BROWSERS,
     *("threads", "cores", "batch"),
@@ -62,7 +62,7 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
     conditions: dict[str, Reading] = {
         "device": device.profile.name,
         "emulated": "yes" if device.emulated else "no",
-        **{key: device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
+        **{key: device.identity.get(key, UNAVAILABLE) for key in MACHINE},
         "engine": case.case.engine,
         "engine_version": measured.get("engine_version", UNAVAILABLE),
         # Earlier results have the option among the other conditions.
