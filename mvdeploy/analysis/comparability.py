@@ -16,9 +16,9 @@ MACHINE = ("cpu", "machine", "os", "kernel", "build")
 _RUN_BY_ANDROID = ("fixed_performance", "task_profile", "scheduling_groups")
 """Readings of a phone's state that decide its clocks and cores."""
 
-_OF_BROWSERS = ("browser", "engine_sha256", "cpu_clock")
+_OF_BROWSERS = ("browser", "engine_sha256", "adapter", "cpu_clock")
 """What decides the times of a page beside: the browser's name and version, the files of the engine
-that it was given, and whose CPU time was read. Only results of browsers have these."""
+that it was given, the GPU, and whose CPU time was read. Only results of browsers have these."""
 
 _NAMES = (
     *("device", "emulated", *MACHINE),

@@ -365,7 +365,7 @@ def _hindrance(a: CaseView, b: CaseView, place_a: Place, place_b: Place) -> str:
     if b.device.emulated and a.device != b.device:
         return "The device is emulated, and its times are those of no real one."
     if bool(a.case.emulated) != bool(b.case.emulated):
-        return f"It is computed in {b.precision}'s own numbers in one of the two only."
+        return "It is emulated in one of the two only."
     networks = [
         {**_network(case), "batch": conditions_of(case, place.view.run.plan)["batch"]}
         for case, place in ((a, place_a), (b, place_b))

@@ -195,12 +195,13 @@ def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Readin
     hello = result.hello
     engine = entry.model.engine
     clock, cpu = (hello.get("clock", {}).get(kind, {}) for kind in ("wall", "cpu"))
-    sums = hello.get("engine_sha256", {})
+    sums, adapters = hello.get("engine_sha256", {}), hello.get("adapters", {})
     return {
         "engine": engine,
         "engine_version": str(hello.get("engines", {}).get(engine, UNAVAILABLE)),
         # Of engines that are files which the device is given, as those of browsers.
         **({"engine_sha256": str(sums[engine])} if engine in sums else {}),
+        **({"adapter": str(adapters[engine])} if engine in adapters else {}),
         "engine_options": _options(hello.get("engine_options", {}).get(engine)),
         "runner": _runner(hello),
         "threads": plan.threads,

@@ -101,7 +101,9 @@ def test_results_of_other_browsers_engines_and_clocks_are_not_compared(
         return conditions(there, dataclasses.replace(case, measurement=measurement))
 
     here = within()
-    assert {"browser", "engine_sha256", "cpu_clock"} == {*here} - {*conditions(run, case)}
+    assert {"browser", "engine_sha256", "adapter", "cpu_clock"} == {*here} - {
+        *conditions(run, case)
+    }
     assert first_difference(here, within()) is None
     for other, key in (
         (within("Chrome 157"), "browser"),
