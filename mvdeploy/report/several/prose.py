@@ -22,7 +22,8 @@ _PARTS, _COUNTS = 3, 0.05
 
 def summary(view: SeveralView) -> tuple[str, ...]:
     """Say what is side by side, and what came out."""
-    return (_setting(view), *_answers(view), *in_turns(view), *_caveats(view))
+    unpaired, doubtful = _unpaired(view), _doubtful(view)
+    return (_setting(view), *_answers(view), *unpaired, *in_turns(view), *doubtful)
 
 
 def _setting(view: SeveralView) -> str:
@@ -37,8 +38,9 @@ def _setting(view: SeveralView) -> str:
 
 
 def _place(place: Place) -> str:
-    cpu = place.device.identity.get("cpu")
-    title = place.name + (f" ({reading(cpu)})" if cpu else "")
+    identity = place.device.identity
+    told = [reading(identity[name]) for name in ("browser", "cpu") if identity.get(name)]
+    title = place.name + (f" ({', '.join(told)})" if told else "")
     return f"{title}, an emulated device" if place.device.emulated else title
 
 
@@ -102,20 +104,13 @@ def in_turns(view: SeveralView) -> tuple[str, ...]:
 
 
 def _in_turns(view: SeveralView, turns: InTurns) -> str:
-    told, verdicts = [], []
-    for place, compared in zip(view.places, turns.cells, strict=True):
-        if compared is not None and compared.estimate is not None:
-            found = compared.estimate
-            verdicts.append(found.verdict)
-            clock = CLOCK_NAMES[found.clock]
-            told.append(
-                f"{wording.ratio_text(found)} [{wording.interval_text(found)}] on {place.name}, "
-                f"by {clock}"
-            )
-    same = verdicts[0] if len(set(verdicts)) == 1 else ""
-    where = "both" if len(told) == 2 else "all of them"
-    ending = f": {same} in {where}" if same else f": {join(verdicts)}"
-    return f"{turns.b} ÷ {turns.a}, which took turns in each run: {join(told)}{ending}."
+    told = [
+        f"{place.name} {wording.ratio_text(found)} [{wording.interval_text(found)}] "
+        f"({found.verdict}, by {CLOCK_NAMES[found.clock]})"
+        for place, compared in zip(view.places, turns.cells, strict=True)
+        if compared is not None and (found := compared.estimate) is not None
+    ]
+    return f"{turns.b} ÷ {turns.a}, which took turns in each run: {'; '.join(told)}."
 
 
 def _answer(place: Place, reference: Place, ratios: list[tuple[Row, Ratio]]) -> str:
@@ -142,12 +137,15 @@ def _times(ratio: Ratio) -> str:
     return f"{ratio_text(ratio)}×" + (f" [{interval}]" if interval else "")
 
 
-def _caveats(view: SeveralView) -> Iterator[str]:
+def _unpaired(view: SeveralView) -> Iterator[str]:
     if any(cell.ratio for _, _, cell in view.cells()):
         yield (
             "These ratios are unpaired: nothing took turns across runs, which were measured at "
             f"other times. Intervals of 95 % are {METHOD}."
         )
+
+
+def _doubtful(view: SeveralView) -> Iterator[str]:
     doubtful = [f"{row.name} on {place.name}" for row, place, cell in view.cells() if cell.doubtful]
     if doubtful:
         named = join(doubtful) if len(doubtful) <= _NAMED else count(len(doubtful), "result")

@@ -149,7 +149,8 @@ def _losses(one: Against, losses: tuple[Loss, ...]) -> Iterator[tuple[str, ...]]
     for loss in sorted(losses, key=lambda loss: -loss.share):
         times = NONE if loss.times is None else f"{loss.times:.2f}"
         ms = milliseconds(loss.native_ns), milliseconds(loss.web_ns)
-        yield one.row, loss.title, *ms, times, f"{100 * loss.share:.1f}"
+        share = f"{100 * loss.share:.1f}".replace("-", "−")
+        yield one.row, loss.title, *ms, times, share
 
 
 def _first(same: bool, name: str) -> str:
