@@ -55,7 +55,7 @@ def test_names_are_completed(tmp_path: Path) -> None:
     ]
     assert ask("mvdeploy bench net.onnx --format ", tmp_path) == list(formats.names())
     assert ask("mvdeploy export --format exe", tmp_path) == ["executorch"]
-    assert ask("mvdeploy bench --engine on", tmp_path) == ["onnxruntime"]
+    assert ask("mvdeploy bench --engine on", tmp_path) == ["onnxruntime", "onnxruntime-web"]
     assert ask("mvdeploy bench --precision int8-f", tmp_path) == ["int8-fast", "int8-fused"]
     assert ask("mvdeploy study ", tmp_path) == [*studies.names(), "list"]
     assert ask("mvdeploy cache c", tmp_path) == ["clear"]
@@ -143,8 +143,8 @@ def test_the_tab_key_in_a_real_bash(path_with_it: str, tmp_path: Path) -> None:
         until("\nall set")
         os.write(terminal, b"echo mvdeploy; mvdeploy export mobilevit_xx\t")
         until("mvdeploy export mobilevit_xxs ")
-        os.write(terminal, b"--dev\x15mvdeploy bench --device pixel4 --engine lit\t")
-        until("--engine litert ")
+        os.write(terminal, b"--dev\x15mvdeploy bench --device pixel4 --engine exec\t")
+        until("--engine executorch ")
     finally:
         os.kill(pid, 9)
         os.waitpid(pid, 0)

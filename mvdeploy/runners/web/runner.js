@@ -6,7 +6,7 @@
 
 import { demand } from "./adapters.js";
 import { Failed, ask, bytesOf, emit, send, stage, wordsOf } from "./channel.js";
-import { clockStep, timeOrder, warmUp } from "./loop.js";
+import { calibrate, clockStep, timeOrder, warmUp } from "./loop.js";
 import { format, isFinite, parse } from "./npy.js";
 
 const FLUSH_S = 2; // of measuring, after which samples are reported
@@ -19,15 +19,16 @@ const memory = () => ask("memory");
 async function run({ job, about, engines, scope, force }) {
   const step = isolatedClock();
   const wall = { function: "performance.now", implementation: "performance.now()" };
-  const clock = { ...about.clock, wall: { ...wall, resolution_s: step / 1e3 } };
+  const cpu = { ...about.clock.cpu, reading_s: calibrate(scope) / 1e9 };
+  const clock = { cpu, wall: { ...wall, resolution_s: step / 1e3 } };
   const adapters = {};
-  const emulated = {};
+  const emulates = {};
   for (const [name, { provider }] of Object.entries(engines)) {
     const found = await demand(provider, force);
     if (found.name) adapters[name] = found.name;
-    if (found.emulated) emulated[name] = found.emulated;
+    if (found.emulated) emulates[name] = found.emulated;
   }
-  emit("hello", { runner: "web", ...about, clock, adapters, emulates: emulated });
+  emit("hello", { runner: "web", ...about, clock, adapters, emulates });
   const started = {};
   for (const [name, engine] of Object.entries(engines)) {
     // Before any load is timed: compiling an engine is no part of loading a model.
