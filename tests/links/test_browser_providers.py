@@ -58,6 +58,18 @@ def test_with_force_it_is_measured_and_the_row_says_emulated(tmp_path: Path) -> 
 
 
 @pytest.mark.usefixtures("web_engines")
+def test_the_other_engine_computes_by_webgpu_too(tmp_path: Path) -> None:
+    litert = ("--format", "litert", "--engine", "litert-web")
+    done = typed(tmp_path, *litert, "--web-provider", "webgpu", "--force", "--no-breakdown")
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    (case,) = load_run(folder).cases
+    assert "is computed by a program (" in case.emulated
+    # Fetched from the GPU: outputs that were never computed would be no network's.
+    assert case.device_parity is not None and case.device_parity.passed
+
+
+@pytest.mark.usefixtures("web_engines")
 def test_a_browser_without_webnn_says_so(tmp_path: Path) -> None:
     done = typed(tmp_path, "--web-provider", "webnn", "--no-breakdown")
     if done.returncode == 0:
