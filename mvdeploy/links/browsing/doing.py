@@ -179,7 +179,7 @@ class Doing:
 
         def body() -> str:
             told = observer.about()
-            scope = observer.scope
+            scope = self._scope()
             if any(provider != "wasm" for provider in chosen.values()):
                 # The work is done in other processes: what the page's takes says nothing of it.
                 scope, told = "", {**told, "clock": {}}
@@ -212,6 +212,11 @@ class Doing:
     def tell(self, kind: str, words: str) -> None:
         """Take note of what became of the page; `run` acts on it."""
         self._inbox.put((kind, words))
+
+    def _scope(self) -> str:
+        # The time of a process is that of the thread which calls the engine if there is no other.
+        scope = self._observer.scope
+        return scope if scope == "inference" or self._job.threads == 1 else ""
 
     # What a page sends is taken by threads of the site; all but files is left to `run`.
 
