@@ -31,6 +31,7 @@ from mvdeploy.records import (
     DeviceProfile,
     FileInputs,
     Finding,
+    JobResult,
     Level,
     Measurement,
     ModelSpec,
@@ -213,6 +214,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 
     photograph = request.photograph or sample_photograph()
     link = links.get(request.device, request.link_options)
+    link.force = request.force
     wanted = prepare.in_settings(request.wanted, link.settings())
     sustained.check(request.plan, [w.case for w in wanted])
     memory.check(request.plan, len(wanted))
@@ -356,8 +358,13 @@ def _measure(
     store = preparation.store
     judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     measured = _heard(store.measured, on_step)
+
+    def probed(slug: str, result: JobResult) -> None:
+        _label(store, slug, result)
+        judge(slug, result)
+
     listener = Listener(
-        measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
+        measured, store.failed, on_step, store.compared, probed, ordered=store.ordered
     )
     try:
         groups = by_engine(entries) if plan.anchor else ()
@@ -366,6 +373,16 @@ def _measure(
     except DeviceUnavailable as error:
         return error
     return None
+
+
+def _label(store: Store, slug: str, result: JobResult) -> None:
+    """Label a case as emulated whose runner found that something stands in for the hardware."""
+    case = store.case(slug)
+    reason = str(result.hello.get("emulates", {}).get(case.engine, ""))
+    if reason:
+        store.update(slug, emulated=reason)
+        values: dict[str, str | int | float] = {"case": case.label, "reason": reason}
+        store.found(Finding("software_adapter", Level.WARNING, values))
 
 
 def _heard(save: OnMeasurement, on_step: OnStep) -> OnMeasurement:

@@ -5,7 +5,9 @@ in ``event``. They come in this order:
 
 ==============  ==================================================================================
 ``hello``       ``runner``, ``mvdeploy``, ``pid``, ``engines`` (versions), ``engine_options``,
-                ``cores``, ``clock``: it started and understood the job
+                ``cores``, ``clock``: it started and understood the job; of browsers also
+                ``engine_sha256`` (of the files they were given), ``adapters`` (GPUs) and
+                ``emulates`` (why one is none), each by engine
 ``loaded``      for each model in turn: ``model`` (index), ``load_ns``, ``memory_before``,
                 ``memory_after``; all models are loaded before the first inference
 ``first``       for each model in the order of warming up, before its ``warmup``: ``model``,

@@ -512,6 +512,29 @@ _WORDS: dict[str, tuple[str, str]] = {
         "Nothing is to be done, but for the time that it takes; a toybox or busybox with sha256sum "
         "on its PATH changes that.",
     ),
+    "hidden_page": (
+        "The page was hidden while it was measured: browsers slow the pages down that nobody sees.",
+        "Keep the page in front and the screen on, and measure again.",
+    ),
+    "tier_up": (
+        "The first inference took {times} times as long as a steady one, by {clock}; it was steady "
+        "after {count}: a browser compiles WebAssembly quickly first, and once more, better, while "
+        "it runs.",
+        "The latency is that of the steady state; a page that infers only once or twice takes as "
+        "long as the first ones.",
+    ),
+    "rounds_otherwise": (
+        "In {precision} the page computes other numbers than {engine} does here on the same input: "
+        "they are {here} dB from the network's, those of {engine} are {there} dB. The two round at "
+        "other places, and each was judged by what such rounding costs.",
+        "Have the accuracy measured with the engine that is shipped; where an answer is close, the "
+        "two may give different ones.",
+    ),
+    "software_adapter": (
+        "{case} is emulated: {reason}.",
+        "Take its times for those of this program on the processor, not of any GPU; measure on a "
+        "machine whose browser has a GPU.",
+    ),
     "emulated": (
         "{device} is emulated: its times are not those of any real device.",
         "Use them to check that everything works; measure on the device itself.",

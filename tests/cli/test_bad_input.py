@@ -51,7 +51,7 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--target", "nan"], "nan is no finite number"),
         (["bench", "--time-limit", "nan"], "nan is no finite number"),
         (["bench", "--energy", "--energy-time", "nan"], "nan is no finite number"),
-        (["compare", "mobilevit_xxs", "mobilevit_xs", "--target", "nan"], "nan is no finite number"),
+        (["compare", "yardstick", "yardstick", "--target", "nan"], "nan is no finite number"),
         (["history", "trend", "--least", "nan"], "nan is no finite number"),
         (["bench", "--interval", "0"], "--interval says"),
         (["bench", "--fail-on", "pipeline:33ms"], "whole pipeline, which is not timed"),

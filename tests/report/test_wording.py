@@ -16,6 +16,18 @@ GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad
 WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
 
 VALUES: dict[str, dict[str, str | int | float]] = {
+    "hidden_page": {},
+    "tier_up": {"times": 3.6, "count": 7, "clock": "CPU time"},
+    "rounds_otherwise": {
+        "precision": "int8",
+        "engine": "onnxruntime 1.32.0",
+        "here": 24.5,
+        "there": 24.7,
+    },
+    "software_adapter": {
+        "case": "mobilevit_xxs 2,2,2",
+        "reason": "WebGPU is computed by SwiftShader, on the processor",
+    },
     "few_samples": {"count": 40, "percentiles": "p99"},
     "views_disagree": {"alone": 0.14, "turns": 1.13, "clock": "CPU time"},
     "more_threads_than_cores": {"threads": 16, "cores": 2},

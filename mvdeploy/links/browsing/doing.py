@@ -126,6 +126,15 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
         browser.close()
 
 
+def providers(job: Job) -> dict[str, str]:
+    """Return what each engine of a job computes with: ``wasm``, ``webgpu`` or ``webnn``."""
+    first = {model.engine: model.options for model in reversed(job.models)}
+    return {
+        name: str(engines.options(engines.get(name), job.threads, given).get("provider", "wasm"))
+        for name, given in first.items()
+    }
+
+
 def _exception(parameters: Mapping[str, Any]) -> str:
     details = parameters.get("exceptionDetails", {})
     thrown = details.get("exception", {}).get("description") or details.get("text", "")
@@ -141,6 +150,7 @@ class Doing:
         found: notes something about the device, by its code.
         on_event: is given each event.
         own: what ``hello`` says beside.
+        force: whether an engine may also compute with what only stands in for hardware.
     """
 
     def __init__(
@@ -150,9 +160,11 @@ class Doing:
         found: Found,
         on_event: OnEvent | None = None,
         own: Mapping[str, Any] | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self._job, self._observer, self._found = job, observer, found
-        self._own = dict(own or {})
+        self._own, self._force = dict(own or {}), force
         self._heard = outcome.Heard(on_event, keep_samples=not job.repeat_s)
         self._inbox: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._console: list[str] = []
@@ -162,14 +174,12 @@ class Doing:
         job, observer = self._job, self._observer
         served: dict[str, Path] = {}
         kits: dict[str, dict[str, str]] = {}
-        versions, sums = {}, {}
+        versions, sums, chosen = {}, {}, providers(job)
         for engine in dict.fromkeys(model.engine for model in job.models):
             folder, kit = web.find(engine)
             served |= {f"engine/{engine}/{name}": folder / name for name in kit.sums}
             versions[engine], sums[engine] = kit.version, kit.sha256
-            first = next(model for model in job.models if model.engine == engine)
-            chosen = engines.options(engines.get(engine), job.threads, first.options)
-            provider = str(chosen.get("provider", ""))
+            provider = chosen[engine]
             kits[engine] = {
                 "script": f"{engine}.js",
                 "folder": f"engine/{engine}/",
@@ -180,17 +190,21 @@ class Doing:
             served |= {f"inputs/{i}/{name}": Path(file) for name, file in model.inputs.items()}
 
         def body() -> str:
+            told = observer.about()
+            scope = self._scope()
+            if any(provider != "wasm" for provider in chosen.values()):
+                # The work is done in other processes: what the page's takes says nothing of it.
+                scope, told = "", {**told, "clock": {}}
             about = {
                 "mvdeploy": mvdeploy.__version__,
                 "engines": versions,
                 "engine_options": engines.options_of(job),
                 "engine_sha256": sums,
                 **self._own,
-                **observer.about(),
+                **told,
             }
-            return json_of(
-                {"job": encode(job), "about": about, "engines": kits, "scope": self._scope()}
-            )()
+            told_all = {"job": encode(job), "about": about, "engines": kits}
+            return json_of({**told_all, "scope": scope, "force": self._force})()
 
         gives = {
             "job.json": body,
