@@ -98,13 +98,15 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
             tell("crashed", "")
         elif name == "Runtime.exceptionThrown":
             tell("failed", _exception(parameters))
+        elif name == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            tell("said", str(parameters["entry"]["text"]))
 
     browser = connect(on_event)
     target = ""
     try:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Inspector", "Runtime", "Performance"):
+        for domain in ("Page", "Inspector", "Runtime", "Log", "Performance"):
             browser.call(f"{domain}.enable", session)
         yield Page(browser, session)
     finally:
@@ -268,6 +270,9 @@ class Doing:
             elif time.monotonic() - quiet_from > _SILENCE_S:
                 if not page.answers():
                     raise self._failed("does not answer any more", _BUSY)
+                if not self._heard.events:
+                    because = f" ({self._console[-1].rstrip('.')})" if self._console else ""
+                    raise self._failed(f"did nothing for {_SILENCE_S:g} s{because}", _FAILED)
                 quiet_from = time.monotonic()
         self._heard.feed(b"")
         return outcome.conclude(self._job, self._heard, 0, self._output())
@@ -275,6 +280,8 @@ class Doing:
     def _handle(self, kind: str, words: str) -> None:
         if kind == "events":
             self._heard.feed(words.encode())
+        elif kind == "said":
+            self._console.append(words)
         elif kind == "hidden":
             self._found("hidden_page", Level.WARNING)
         elif kind == "frozen":

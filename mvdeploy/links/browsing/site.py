@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import secrets
 import socket
 import threading
@@ -41,6 +42,7 @@ HEADERS = {
 }
 """What all answers have."""
 
+_LENGTH = re.compile("[0-9]{1,12}")
 _LARGEST = 1 << 31
 """Bytes of what a page may send."""
 
@@ -140,7 +142,7 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         first, _, rest = path.partition("/")
         take = self.server.site.takes.get(first)
         length = self.headers.get("Content-Length", "")
-        if take is None or not length.isdecimal() or int(length) > _LARGEST:
+        if take is None or not _LENGTH.fullmatch(length) or int(length) > _LARGEST:
             self.close_connection = True
             self._refuse(404, "nothing is taken here")
             return

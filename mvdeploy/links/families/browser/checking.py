@@ -58,10 +58,15 @@ def version_of(path: str) -> str:
         try:
             return str(devtools.call("Browser.getVersion")["product"]).replace("/", " ")
         except Refused as error:
-            raise not_started(path, browser) from error
+            raise not_started(path, browser, error) from error
 
 
-def not_started(path: str, browser: program.Browser) -> DeviceUnavailable:
-    """Word the error for a browser that has ended at its start."""
+def not_started(path: str, browser: program.Browser, error: Refused) -> DeviceUnavailable:
+    """Word the error for a browser that has ended at its start, or does nothing then."""
+    if browser.runs():
+        return DeviceUnavailable(
+            f"{path} does not answer as a browser does ({error.message.rstrip('.')}).",
+            "Give the file of Chrome, Chromium, Edge or Brave with --browser.",
+        )
     reason, remedy = program.why(browser.said())
     return DeviceUnavailable(f"The browser {path} does not start: {reason}.", remedy)

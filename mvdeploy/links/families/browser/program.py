@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -51,6 +52,9 @@ if cores:
 os.execv(sys.argv[4], sys.argv[4:])
 """
 """Gives the browser its pipes as the descriptors 3 and 4, and binds it to cores."""
+
+_LOGGED = re.compile(r"\[[\d:/.]+:(?:VERBOSE\d*|INFO|WARNING|ERROR):")
+"""What browsers write of what they can do without, such as a session's bus."""
 
 _END_S = 5.0
 _TAIL = 65536
@@ -101,6 +105,12 @@ class Browser:
     def __init__(self, process: subprocess.Popen[bytes], pipe: Pipe, output: Path) -> None:
         self._process, self._output = process, output
         self.number, self.pipe = process.pid, pipe
+
+    def runs(self) -> bool:
+        """Say whether it has not ended; one that just ends is given time for it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)
+        return self._process.poll() is None
 
     def said(self) -> str:
         """Return the end of what it wrote to its standard error."""
@@ -196,6 +206,6 @@ def why(said: str) -> tuple[str, str]:
         )
     if "shared librar" in said:
         return "it lacks a library", "Install the browser by the system's package manager."
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not _LOGGED.match(line)]
     last = lines[-1][-200:].rstrip(".") if lines else "it does not say why"
     return last, "Start it by hand to see why, or give another with --browser."
