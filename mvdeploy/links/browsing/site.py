@@ -147,6 +147,9 @@ class _Handler(http.server.BaseHTTPRequestHandler):
             self._refuse(404, "nothing is taken here")
             return
         content = self.rfile.read(int(length))
+        if len(content) < int(length):  # the page has ended meanwhile
+            self.close_connection = True
+            return
         try:
             answer = take(rest, content)
         except Exception as error:  # the page tells of it, and the job ends with that
