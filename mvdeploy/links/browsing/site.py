@@ -164,13 +164,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0])
         token = f"/{self.server.site.token}/"
         if name not in ("127.0.0.1", "localhost") or not port.isdecimal():
-            self._refuse(421, "this host is not served")
+            refused = (421, "this host is not served")
         elif not secrets.compare_digest(path[: len(token)].encode(), token.encode()):
-            self._refuse(404, "there is no such page")
+            refused = (404, "there is no such page")
         else:
             return path[len(token) :]
         self.close_connection = True
         self.server.site.stray(path)
+        self._refuse(*refused)
         return None
 
     def _file(self, path: Path) -> None:
