@@ -25,6 +25,7 @@ class StandIn:
         self.told = threading.Event()
         self.devtools = Devtools(Pipe(read, write), self._on_event)
         self._rest = b""
+        self._ending = threading.Lock()
 
     def _on_event(self, name: str, parameters: Any) -> None:
         self.events.append((name, parameters))
@@ -55,10 +56,11 @@ class StandIn:
 
     def end(self) -> None:
         """End as a browser does."""
-        for number in (self._read, self._write):
-            if number >= 0:
-                os.close(number)
-        self._read = self._write = -1
+        with self._ending:
+            for number in (self._read, self._write):
+                if number >= 0:
+                    os.close(number)
+            self._read = self._write = -1
 
     def heard(self, count: int) -> list[tuple[str, Any]]:
         until = time.monotonic() + 20

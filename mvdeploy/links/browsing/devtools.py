@@ -169,7 +169,7 @@ class Devtools:
                 message = json.loads(text)
             except ValueError:
                 continue
-            if "id" in message:
+            if "id" in message and "method" not in message:
                 waiting = self._waiting.get(message["id"])
                 if waiting is not None:
                     waiting.put(message)

@@ -26,6 +26,8 @@ from mvdeploy.records.codec import encode
 _SILENCE_S = 20.0
 """Seconds without a word after which the page is asked whether it still answers."""
 
+_ANSWERS_S = 10.0
+
 Found = Callable[[str, Level], None]
 Tell = Callable[[str, str], None]
 """Is told what became of a page: a kind and words."""
@@ -72,7 +74,11 @@ class Page:
         """Say whether scripts run in it."""
         try:
             self.browser.call(
-                "Runtime.evaluate", self.session, limit_s=10.0, expression="1", returnByValue=True
+                "Runtime.evaluate",
+                self.session,
+                limit_s=_ANSWERS_S,
+                expression="1",
+                returnByValue=True,
             )
         except Refused:
             return False
