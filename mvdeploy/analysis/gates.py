@@ -251,6 +251,8 @@ def _no_breakdown(case: CaseView, view: View) -> str:
         if finding.code == "profile_failed":
             reason = clean(str(finding.values.get("reason", "")))
             return f"there is no breakdown, because the profiled run failed: {reason}"
+        if finding.code == "no_profiler":
+            return f"there is no breakdown, as {clean(str(finding.values.get('reason', '')))}"
     return "it was not profiled, so there is no breakdown"
 
 

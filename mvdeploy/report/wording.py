@@ -354,6 +354,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "There is no breakdown, because the profiled run failed: {reason}.",
         "The latency is not affected; run again with --debug to see the engine's own output.",
     ),
+    "no_profiler": (
+        "There is no breakdown: {reason}.",
+        "Measure with another engine for one; the latency is not affected.",
+    ),
     "ended_early": (
         "Its measurement ended early: {reason}.",
         "What was measured until then is shown; mend the cause and run the same command again.",

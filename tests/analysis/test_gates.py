@@ -287,6 +287,13 @@ def test_without_a_breakdown_a_share_fails_with_the_reason(two: Any, trouble: An
         one("attention:100%", view_of(saved, {})).sentence
     )
 
+    without = Finding("no_profiler", Level.NOTE, {"reason": "LiteRT.js has no profiler"})
+    measurement = dataclasses.replace(case.measurement, findings=(without,))
+    saved = SavedRun(run, (dataclasses.replace(case, measurement=measurement),))
+    assert "there is no breakdown, as LiteRT.js has no profiler" in (
+        one("attention:100%", view_of(saved, {})).sentence
+    )
+
 
 # Paired comparisons.
 

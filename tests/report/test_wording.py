@@ -79,6 +79,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "provisional_scales": {"images": 32},
     "categories_by_table": {},
     "profile_failed": {"reason": "it crashed."},
+    "no_profiler": {"reason": "that engine has none"},
     "interrupted": {"cases": "a, b"},
     "unfinished": {"what": "the whole pipeline of a"},
     "ended_early": {"reason": "The phone is gone."},

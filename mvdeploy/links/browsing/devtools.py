@@ -56,7 +56,8 @@ class Pipe:
         self._read, self._write = read, write
         self._rest = b""
         self._whole: list[bytes] = []
-        self._writing = threading.Lock()
+        self._closed = False
+        self._writing, self._reading, self._ending = (threading.Lock() for _ in range(3))
 
     def send(self, message: str) -> None:
         """Send a message."""
@@ -67,9 +68,16 @@ class Pipe:
 
     def receive(self) -> str | None:
         """Wait for a message."""
+        with self._reading:
+            text = self._next()
+        if self._closed:
+            self._end("_read")
+        return text
+
+    def _next(self) -> str | None:
         while not self._whole:
             try:
-                data = os.read(self._read, 1 << 20)
+                data = b"" if self._closed else os.read(self._read, 1 << 20)
             except OSError:
                 return None
             if not data:
@@ -78,10 +86,21 @@ class Pipe:
         return self._whole.pop(0).decode(errors="replace")
 
     def close(self) -> None:
-        """Close both; the browser ends by that."""
-        for descriptor in (self._write, self._read):
+        """Close both; the browser ends by that. May be called again."""
+        self._closed = True
+        self._end("_write")
+        # The number of a pipe that is closed while it is read may soon be another file's.
+        if self._reading.acquire(blocking=False):
+            self._reading.release()
+            self._end("_read")
+
+    def _end(self, name: str) -> None:
+        with self._ending:
+            number = getattr(self, name)
+            setattr(self, name, -1)
+        if number >= 0:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                os.close(number)
 
 
 class WebSocket:
@@ -213,7 +232,7 @@ class Devtools:
                 message = json.loads(text)
             except ValueError:
                 continue
-            if "id" in message:
+            if "id" in message and "method" not in message:
                 waiting = self._waiting.get(message["id"])
                 if waiting is not None:
                     waiting.put(message)
