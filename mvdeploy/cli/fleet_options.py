@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from mvdeploy import links
 from mvdeploy.cli import history_options, measuring, streams
 from mvdeploy.errors import DeviceUnavailable, UsageError
 
@@ -18,8 +19,11 @@ if TYPE_CHECKING:
     from mvdeploy.pipeline.bench import Request
     from mvdeploy.pipeline.fleet.bench import Outcome
     from mvdeploy.pipeline.fleet.executors import Executor
+    from mvdeploy.pipeline.fleet.executors.cluster import Address
     from mvdeploy.pipeline.fleet.tasks import Job
     from mvdeploy.records.fleet import Unit
+
+_WAIT_S = 10.0
 
 F = TypeVar("F", bound=Callable[..., Any])
 Read = Callable[[dict[str, Any]], "tuple[Options, Request]"]
@@ -33,6 +37,42 @@ _OF_ONE_RUN = {
 """What is made of one run, by the name of the value."""
 
 
+def keys(command: F) -> F:
+    """Add the options that say who is let in."""
+    folder = click.option(
+        "--keys",
+        type=click.Path(path_type=Path),
+        metavar="DIR",
+        help="Keys of the cluster, which 'mvdeploy cluster keys DIR' makes.",
+    )
+    insecure = click.option(
+        "--insecure",
+        is_flag=True,
+        help="Without keys beyond this machine: whoever reaches the address can run programs.",
+    )
+    return folder(insecure(command))
+
+
+def cluster(*, required: bool = False) -> Callable[[F], F]:
+    """Return what adds the options that say which cluster is meant.
+
+    Args:
+        required: whether there has to be one.
+    """
+
+    def add(command: F) -> F:
+        address = click.option(
+            "--cluster",
+            "cluster_address",
+            required=required,
+            metavar="HOST[:PORT]",
+            help="The cluster: where 'mvdeploy cluster start' listens.",
+        )
+        return address(keys(command))
+
+    return add
+
+
 def options(command: F) -> F:
     """Add the options that say how several devices are measured."""
     repeat = click.option(
@@ -41,7 +81,14 @@ def options(command: F) -> F:
         help="Measure on every device that there is of each kind: two phones of a model are two "
         "samples.",
     )
-    return repeat(command)
+    wait = click.option(
+        "--wait-for",
+        "wait_s",
+        type=click.FloatRange(0),
+        metavar="SECONDS",
+        help="How long a device is waited for that the cluster does not have. [default: 10]",
+    )
+    return repeat(cluster()(wait(command)))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,10 +98,14 @@ class Several:
     Attributes:
         devices: as they were named.
         repeat_units: on every device that there is of each kind.
+        address: of the cluster that has them; None for this machine.
+        wait_s: how long a device that there is not is waited for.
     """
 
     devices: tuple[str, ...]
     repeat_units: bool = False
+    address: Address | None = None
+    wait_s: float = 0.0
 
     def refused(self, flag: str) -> UsageError:
         """Return the error for an option that several devices cannot have."""
@@ -82,27 +133,50 @@ class Several:
                 "--address is that of one device, and several are measured.",
                 "Name each device by its address, as in --device ADDRESS.",
             )
-        asked = {name: read({**given, "device": name}) for name in dict.fromkeys(self.devices)}
         with contextlib.ExitStack() as stack:
-            executor = stack.enter_context(self._executor([r for _, r in asked.values()], given))
+            if self.address is None:
+                asked = {name: read({**given, "device": name}) for name in self.devices}
+                executor = self._local([request for _, request in asked.values()], given)
+                stack.callback(executor.close)
+            else:
+                executor = self._cluster(self.address)
+                stack.callback(executor.close)
+                asked = self._of_cluster(executor.units(), read, given)
             jobs = list(self._jobs({name: r for name, (_, r) in asked.items()}, executor))
             first = next(asked for asked, _ in asked.values())
-            return _measure(jobs, executor, first)
+            return _measure(jobs, executor, first, self.wait_s)
 
-    @contextlib.contextmanager
-    def _executor(
-        self, requests: Sequence[Request], given: Mapping[str, Any]
-    ) -> Iterator[Executor]:
+    def _local(self, requests: Sequence[Request], given: Mapping[str, Any]) -> Executor:
         from mvdeploy.pipeline.fleet.executors import here
         from mvdeploy.pipeline.fleet.executors.local import LocalExecutor
 
         devices = [request.device for request in requests]
-        units = here.units_of(devices, given["link_options"], each=self.repeat_units)
-        executor = LocalExecutor(units)
-        try:
-            yield executor
-        finally:
-            executor.close()
+        return LocalExecutor(here.units_of(devices, given["link_options"], each=self.repeat_units))
+
+    def _cluster(self, address: Address) -> Executor:
+        from mvdeploy.pipeline.fleet.executors.cluster import ClusterExecutor
+
+        return ClusterExecutor(address)
+
+    def _of_cluster(
+        self, units: Sequence[Unit], read: Read, given: dict[str, Any]
+    ) -> dict[str, tuple[Options, Request]]:
+        """Return what is asked of each device; one that is named by its serial number is known.
+
+        What the environment says of how devices are reached is said of those of this machine.
+        """
+        usual = links.resolve({})
+        own = {k: v for k, v in given["link_options"].items() if usual.get(k) != v}
+        kinds = {unit.name: unit.profile.name for unit in units}
+        found = {}
+        for name in self.devices:
+            device = kinds.get(name, name)
+            asked, request = read({**given, "link_options": own, "device": device})
+            if name in kinds:
+                profile = dataclasses.replace(request.device, address=name)
+                request = dataclasses.replace(request, device=profile)
+            found[name] = asked, request
+        return found
 
     def _jobs(self, requests: Mapping[str, Request], executor: Executor) -> Iterator[Job]:
         from mvdeploy.pipeline import refusals
@@ -135,14 +209,26 @@ def read(given: dict[str, Any], devices: tuple[str, ...]) -> Several | None:
     Args:
         given: all options of the command; those of `options` are taken out.
         devices: as they were named.
+
+    Raises:
+        UsageError: something is said of a cluster, and none is given.
     """
-    repeat_units = given.pop("repeat_units")
-    if len(devices) == 1 and not repeat_units:
-        return None
-    return Several(devices, repeat_units)
+    names = ("repeat_units", "cluster_address", "keys", "insecure", "wait_s")
+    repeat_units, address, keys, insecure, wait_s = (given.pop(name) for name in names)
+    if address is None:
+        if keys is not None or insecure or wait_s is not None:
+            raise UsageError(
+                "--keys, --insecure and --wait-for are about a cluster, and none is given.",
+                "Give it with --cluster HOST, or leave them out.",
+            )
+        return Several(devices, repeat_units) if len(devices) > 1 or repeat_units else None
+    from mvdeploy.pipeline.fleet.executors.cluster import Address
+
+    waited = _WAIT_S if wait_s is None else wait_s
+    return Several(devices, repeat_units, Address(address, keys, insecure), waited)
 
 
-def _measure(jobs: Sequence[Job], executor: Executor, asked: Options, wait_s: float = 0) -> int:
+def _measure(jobs: Sequence[Job], executor: Executor, asked: Options, wait_s: float) -> int:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import bench, report
     from mvdeploy.pipeline.fleet import bench as fleet

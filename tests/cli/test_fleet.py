@@ -64,7 +64,7 @@ def test_a_device_that_fails_takes_no_other_with_it_and_is_what_is_missing(
     second.write_text(gone.replace('address = ""', 'address = "nobody@127.0.0.1:1"'))
     done = mvdeploy("bench", *BOTH)
     assert done.returncode == 3, done.stderr
-    assert "Error: second: " in done.stderr
+    assert "Error: second (nobody@127.0.0.1:1): " in done.stderr
     before = load_fleet(fleet(tmp_path))
     assert [task.done for task in before.tasks] == [True, False]
     assert (fleet(tmp_path) / "report.html").is_file()

@@ -140,13 +140,14 @@ def _read(line: bytes) -> Told | None:
         data = json.loads(line)
         if "error" in data:
             message, remedy, status = map(str, data["error"])
-            return Told(error=_error(message, remedy, int(status)))
+            return Told(error=error_of(message, remedy, int(status)))
         return Told(step=str(data.get("step", "")), run=str(data.get("run", "")))
     except (ValueError, TypeError, AttributeError):
         return None
 
 
-def _error(message: str, remedy: str, status: int) -> MvdeployError:
+def error_of(message: str, remedy: str, status: int) -> MvdeployError:
+    """Return an error that another process told of."""
     kinds = {kind.exit_code: kind for kind in (UsageError, DeviceUnavailable, EngineError)}
     return kinds.get(status, EngineError)(message, remedy)
 

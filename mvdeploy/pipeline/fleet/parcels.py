@@ -78,6 +78,16 @@ def unpack(parcel: bytes, folder: Path) -> None:
         ) from error
 
 
+def demand(parcel: bytes, expected: str) -> None:
+    """Refuse a parcel that is not what it is said to be.
+
+    Raises:
+        UsageError: it has another sha256.
+    """
+    if sha256(parcel) != expected:
+        raise UsageError("What was sent is damaged.", "Give the same command again.")
+
+
 def sha256(parcel: bytes) -> str:
     """Return what a parcel is known by."""
     return hashlib.sha256(parcel).hexdigest()

@@ -77,12 +77,14 @@ class Job:
         request: that it was made of.
         files: where those that go with it are, by name.
         exports: keys of its exports on the shelf of the request.
+        bound: what no other machine has of it, in words.
     """
 
     task: Task
     request: Request
     files: Mapping[str, Path]
     exports: tuple[str, ...] = ()
+    bound: tuple[str, ...] = ()
 
 
 def job(request: Request, unit: str = "") -> Job:
@@ -137,7 +139,7 @@ def job(request: Request, unit: str = "") -> Job:
         files=sums,
         mvdeploy=mvdeploy.__version__,
     )
-    return Job(task, request, places)
+    return Job(task, request, places, bound=tuple(_bound(request)))
 
 
 def _sha256(path: Path) -> str:
@@ -179,11 +181,9 @@ def request(
     )
 
 
-def bound_here(task: Task) -> Iterator[str]:
-    """Give what another machine does not have of a task, each as words."""
-    asked = codec.decode(Asked, task.asked)
-    for spec in filter(None, (*asked.subjects, asked.network)):
-        if isinstance(spec, ModelSpec) and models.paths(spec):
-            yield spec.label
-    if isinstance(asked.images, str):
-        yield f"the images in {asked.images}"
+def _bound(request: Request) -> Iterator[str]:
+    """Give what another machine does not have of a request, each as words."""
+    networks = (*request.specs, *([request.network] if request.network is not None else []))
+    yield from (spec.label for spec in networks if [*models.paths(spec)])
+    if isinstance(request.wish.images, Path):
+        yield f"the folder {request.wish.images}"

@@ -18,13 +18,18 @@ from tests.pipeline.fleet.standing_in import PROGRAM
 MakeExecutor = Callable[..., Executor]
 
 
-@pytest.fixture(params=["local"])
-def executor_of(request: pytest.FixtureRequest) -> Iterator[MakeExecutor]:
+@pytest.fixture(params=["local", "cluster"])
+def executor_of(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[MakeExecutor]:
     """Return a function that makes an executor with some units on one machine."""
     made: list[Executor] = []
 
     def make(*units: Unit) -> Executor:
-        made.append(LocalExecutor(units, PROGRAM))
+        if request.param == "cluster":
+            cluster = request.getfixturevalue("make_cluster")()
+            cluster.ready(*units)
+            made.append(cluster.executor())
+        else:
+            made.append(LocalExecutor(units, PROGRAM))
         return made[-1]
 
     yield make
