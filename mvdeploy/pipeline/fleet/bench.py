@@ -214,7 +214,9 @@ class _Noting(Shelf):
         super().__init__(shelf.folder, shelf.size)
         self.keys: list[str] = []
 
-    def taken(self, key: str) -> contextlib.AbstractContextManager[Content | None]:
+    @contextlib.contextmanager
+    def taken(self, key: str) -> Iterator[Content | None]:
         """Give what is kept under a key."""
         self.keys.append(key)
-        return super().taken(key)
+        with super().taken(key) as content:
+            yield content

@@ -14,6 +14,7 @@ from typing import Any
 from mvdeploy import devices, files, links
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
 from mvdeploy.files import writing
+from mvdeploy.links import registry
 from mvdeploy.pipeline.fleet import parcels
 from mvdeploy.pipeline.fleet.child import PROGRAM, Child
 from mvdeploy.pipeline.fleet.executors import here
@@ -47,10 +48,8 @@ def finder(names: Sequence[str], extra: Sequence[Path], options: Mapping[str, st
         except DeviceUnavailable:
             kinds.append(name)
             continue
-        if hasattr(links.family(profile.link), "attached") and not profile.address:
-            kinds.append(profile.name)
-        elif hasattr(links.family(profile.link), "attached"):
-            kinds.append(profile.address)
+        if hasattr(registry.family(profile.link), "attached"):
+            kinds.append(profile.address or profile.name)
         elif profile.link == "host":
             fixed.append(here.host(profile))
         else:

@@ -63,8 +63,8 @@ class Asked:
     photograph: SentFile | None = None
 
 
-_SAME = ("plan", "formats", "precisions", "engines", "force", "said", "network", "left_out")
-_SAME += ("keep_float", "portable")
+_SAME: tuple[str, ...] = ("plan", "formats", "precisions", "engines", "force", "said", "network")
+_SAME += ("left_out", "keep_float", "portable")
 """Fields that a `Request` and an `Asked` have in common as they are."""
 
 

@@ -49,6 +49,8 @@ def _latency(view: SeveralView) -> Iterator[Block]:
     yield from tables.latencies(view)
     if view.shared:
         yield from tables.ratios(view)
+    if view.spreads:
+        yield tables.spreads(view)
     if absent := prose.problems(view):
         yield Paragraphs(absent)
     if any(cell.case.timing for _, _, cell in view.cells()):

@@ -14,7 +14,7 @@ _NAMED = 4
 
 def summary(view: SeveralView) -> tuple[str, ...]:
     """Say what is side by side, and what came out."""
-    return (_setting(view), *_answers(view), *_caveats(view))
+    return (_setting(view), *_answers(view), *_units(view), *_caveats(view))
 
 
 def _setting(view: SeveralView) -> str:
@@ -63,6 +63,22 @@ def _answer(place: Place, reference: Place, ratios: list[tuple[Row, Ratio]]) -> 
         f"{against}: {_times(least)} ({least_row.name}) to {_times(most)} ({most_row.name}) the "
         f"latency in {count(len(ratios), 'case')}{told}."
     )
+
+
+def _units(view: SeveralView) -> Iterator[str]:
+    """Say how far devices of one kind are apart, at most."""
+    widest = {}
+    for one in view.spreads:
+        known = widest.setdefault(one.device, one)
+        widest[one.device] = max(known, one, key=lambda spread: spread.range_relative)
+    for device, one in widest.items():
+        yield clean(
+            f"{len(one.medians_ns)} devices of the kind {device} are "
+            f"{100 * one.range_relative:.1f} % apart in {one.row}, from "
+            f"{milliseconds(min(one.medians_ns.values()))} to "
+            f"{milliseconds(max(one.medians_ns.values()))} ms"
+            f"{', the most of all cases' if len(view.spreads) > 1 else ''}."
+        )
 
 
 def _times(ratio: Ratio) -> str:

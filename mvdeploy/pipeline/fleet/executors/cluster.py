@@ -283,7 +283,7 @@ class ClusterExecutor:
         self._topic = f"mvdeploy-{uuid.uuid4()}"
         self._client.subscribe_topic(self._topic, self._heard)
         self._events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self._tasks: dict[str, tuple[str, distributed.Future | None]] = {}
+        self._tasks: dict[str, tuple[str, Any]] = {}
         self._sending = concurrent.futures.ThreadPoolExecutor(_SENDING)
         self._units: tuple[Unit, ...] = ()
         self._seen = float("-inf")
@@ -384,7 +384,7 @@ class ClusterExecutor:
                 "topic": self._topic,
                 "key": key,
             }
-            future = self._client.submit(
+            future: Any = self._client.submit(
                 _work,
                 order,
                 key=f"mvdeploy-{key[:16]}-{uuid.uuid4()}",
@@ -429,7 +429,7 @@ class ClusterExecutor:
                 raise error_of(*refused)
         return {name: [sha256, job.files[name].name] for name, (sha256, _) in packed.items()}
 
-    def _done(self, key: str, future: distributed.Future, root: Path) -> None:
+    def _done(self, key: str, future: Any, root: Path) -> None:
         """Keep what a task came to, before anything else may go wrong."""
         if self._tasks.get(key, ("", None))[1] is not future:
             return  # it was lost, and is done again
@@ -440,7 +440,7 @@ class ClusterExecutor:
         else:
             self._events.put(Event(key, lost=reason(future.exception(), named=True)))
 
-    def _result(self, key: str, future: distributed.Future, root: Path) -> Event:
+    def _result(self, key: str, future: Any, root: Path) -> Event:
         try:
             result = future.result()
             if "error" in result:
