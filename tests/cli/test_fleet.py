@@ -48,6 +48,10 @@ def test_two_devices_have_a_run_each_and_one_report(typed, tmp_path: Path, secon
         assert case.measurement is not None and len(case.measurement.steady) == 4
     page = (fleet(tmp_path) / "report.html").read_text(encoding="utf-8")
     assert "this machine" in page and "the second" in page
+    (fleet(tmp_path) / "report.md").unlink()
+    rendered = typed("report", "out/fleet-yardstick", "--format", "markdown")
+    assert rendered.stdout.strip() == "out/fleet-yardstick/report.md"
+    assert "the second" in (fleet(tmp_path) / "report.md").read_text(encoding="utf-8")
     # What is complete is left as it is, and the same command measures anew.
     again = typed("bench", *BOTH, "--json")
     assert again.returncode == 0, again.stderr
