@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -17,6 +18,7 @@ from mvdeploy.errors import DeviceUnavailable, UsageError
 if TYPE_CHECKING:
     from mvdeploy.cli.bench_options import Options
     from mvdeploy.pipeline.bench import Request
+    from mvdeploy.pipeline.blocks import Measure
     from mvdeploy.pipeline.fleet.bench import Outcome
     from mvdeploy.pipeline.fleet.executors import Executor
     from mvdeploy.pipeline.fleet.executors.cluster import Address
@@ -81,6 +83,11 @@ def options(command: F) -> F:
         help="Measure on every device that there is of each kind: two phones of a model are two "
         "samples.",
     )
+    return repeat(of_blocks(command))
+
+
+def of_blocks(command: F) -> F:
+    """Add the options that say which cluster measures."""
     wait = click.option(
         "--wait-for",
         "wait_s",
@@ -88,7 +95,7 @@ def options(command: F) -> F:
         metavar="SECONDS",
         help="How long a device is waited for that the cluster does not have. [default: 10]",
     )
-    return repeat(cluster()(wait(command)))
+    return cluster()(wait(command))
 
 
 @dataclasses.dataclass(frozen=True)
@@ -161,12 +168,8 @@ class Several:
     def _of_cluster(
         self, units: Sequence[Unit], read: Read, given: dict[str, Any]
     ) -> dict[str, tuple[Options, Request]]:
-        """Return what is asked of each device; one that is named by its serial number is known.
-
-        What the environment says of how devices are reached is said of those of this machine.
-        """
-        usual = links.resolve({})
-        own = {k: v for k, v in given["link_options"].items() if usual.get(k) != v}
+        """Return what is asked of each device; one that is named by its serial number is known."""
+        own = _typed(given["link_options"])
         kinds = {unit.name: unit.profile.name for unit in units}
         found = {}
         for name in self.devices:
@@ -213,19 +216,101 @@ def read(given: dict[str, Any], devices: tuple[str, ...]) -> Several | None:
     Raises:
         UsageError: something is said of a cluster, and none is given.
     """
-    names = ("repeat_units", "cluster_address", "keys", "insecure", "wait_s")
-    repeat_units, address, keys, insecure, wait_s = (given.pop(name) for name in names)
+    repeat_units = given.pop("repeat_units")
+    address, wait_s = _place(given)
+    if address is None and len(devices) == 1 and not repeat_units:
+        return None
+    return Several(devices, repeat_units, address, wait_s)
+
+
+def _place(given: dict[str, Any]) -> tuple[Address | None, float]:
+    """Take the options of `of_blocks` out; return the cluster and how long devices are waited for.
+
+    Raises:
+        UsageError: something is said of a cluster, and none is given.
+    """
+    names = ("cluster_address", "keys", "insecure", "wait_s")
+    address, keys, insecure, wait_s = (given.pop(name) for name in names)
     if address is None:
         if keys is not None or insecure or wait_s is not None:
             raise UsageError(
                 "--keys, --insecure and --wait-for are about a cluster, and none is given.",
                 "Give it with --cluster HOST, or leave them out.",
             )
-        return Several(devices, repeat_units) if len(devices) > 1 or repeat_units else None
+        return None, 0.0
     from mvdeploy.pipeline.fleet.executors.cluster import Address
 
-    waited = _WAIT_S if wait_s is None else wait_s
-    return Several(devices, repeat_units, Address(address, keys, insecure), waited)
+    return Address(address, keys, insecure), _WAIT_S if wait_s is None else wait_s
+
+
+@dataclasses.dataclass(frozen=True)
+class Elsewhere:
+    """Where the blocks of a study or a sweep are measured.
+
+    Attributes:
+        measure: measures them.
+        unit: the one device that is meant; empty for any of its kind, and for those of this
+            machine.
+        remote: whether that is a cluster.
+    """
+
+    measure: Measure
+    unit: str = ""
+    remote: bool = False
+
+    def of(self, request: Request) -> Request:
+        """Return what is to be measured, on the device that is meant.
+
+        Raises:
+            UsageError: it would be one machine for one block, and another for the next.
+        """
+        if not self.remote:
+            return request
+        if request.device.link == "host" and not self.unit:
+            raise UsageError(
+                "'host' is any machine of the cluster, and blocks of several would be compared.",
+                "Name one, as 'mvdeploy devices --cluster' lists it.",
+            )
+        device = dataclasses.replace(request.device, address=self.unit)
+        return dataclasses.replace(request, device=device)
+
+
+def elsewhere(given: dict[str, Any]) -> Elsewhere:
+    """Return where blocks are measured, until the command ends.
+
+    Args:
+        given: all options of the command; those of `of_blocks` are taken out, and a device that is
+            named by its serial number is by its kind.
+
+    Raises:
+        UsageError: something is said of a cluster, and none is given.
+        DeviceUnavailable: there is no cluster, or it lets nobody in with these keys.
+    """
+    address, wait_s = _place(given)
+    if address is None:
+        from mvdeploy.pipeline import blocks as here
+
+        return Elsewhere(here.run)
+    from mvdeploy.pipeline.fleet import blocks
+    from mvdeploy.pipeline.fleet.executors.cluster import ClusterExecutor
+
+    executor = ClusterExecutor(address)
+    click.get_current_context().call_on_close(executor.close)
+    kinds = {unit.name: unit.profile.name for unit in executor.units()}
+    name = given["device"]
+    given["device"] = kinds.get(name, name)
+    given["link_options"] = _typed(given["link_options"])
+    measure = functools.partial(blocks.run, executor=executor, wait_s=wait_s)
+    return Elsewhere(measure, name if name in kinds else "", remote=True)
+
+
+def _typed(link_options: Mapping[str, str]) -> dict[str, str]:
+    """Return what was typed of how devices are reached.
+
+    What the environment says is said of devices of this machine.
+    """
+    usual = links.resolve({})
+    return {name: value for name, value in link_options.items() if usual.get(name) != value}
 
 
 def _measure(jobs: Sequence[Job], executor: Executor, asked: Options, wait_s: float) -> int:

@@ -89,6 +89,10 @@ def measured(folder: Path, runs: Sequence[str]) -> set[str]:
     return done
 
 
+Measure = Callable[[Mapping[str, Request], Callable[[str], None], OnStep], None]
+"""Measures blocks: see `run`."""
+
+
 def run(requests: Mapping[str, Request], keep: Callable[[str], None], on_step: OnStep) -> None:
     """Measure blocks.
 

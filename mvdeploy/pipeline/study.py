@@ -110,8 +110,15 @@ def step_count(planned: Planned) -> int:
     return sum(bench.step_count(_request(planned, block)) for block in blocks(planned))
 
 
-def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
+def run(
+    planned: Planned, on_step: OnStep = lambda _: None, measure: many.Measure = many.run
+) -> StudyRun:
     """Measure what is still to be measured; what is complete is saved block by block.
+
+    Args:
+        planned: what was planned.
+        on_step: is told what begins.
+        measure: measures the blocks, here or elsewhere.
 
     Raises:
         UsageError: see `bench.run`.
@@ -128,7 +135,7 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
     many.save(saved, file)
     try:
         divided = {", ".join(block): _request(planned, block) for block in blocks(planned)}
-        many.run(divided, keep, on_step)
+        measure(divided, keep, on_step)
     finally:
         many.remove_unless_begun(file)
     return saved

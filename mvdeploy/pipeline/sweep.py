@@ -164,8 +164,15 @@ def _of_block(plan: Plan, networks: int, ways: int) -> float:
     return own + cases * plan.session_time_s * plan.sessions + pairs * plan.pair_time_s * sessions
 
 
-def run(planned: Planned, on_step: OnStep = lambda _: None) -> SweepRun:
+def run(
+    planned: Planned, on_step: OnStep = lambda _: None, measure: many.Measure = many.run
+) -> SweepRun:
     """Measure what is still to be measured; what is complete is saved block by block.
+
+    Args:
+        planned: what was planned.
+        on_step: is told what begins.
+        measure: measures the blocks, here or elsewhere.
 
     Raises:
         UsageError: see `bench.run`.
@@ -182,7 +189,7 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> SweepRun:
     many.save(saved, file)
     try:
         divided = {", ".join(block): _request(planned, block) for block in blocks(planned)}
-        many.run(divided, keep, on_step)
+        measure(divided, keep, on_step)
     finally:
         many.remove_unless_begun(file)
     return saved

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import socket
 import stat
 import subprocess
 import sys
@@ -11,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from mvdeploy.pipeline.report import load_fleet
+from mvdeploy.pipeline.report import load_fleet, load_sweep
+from mvdeploy.records.run import load_run
 
 pytest.importorskip("distributed")
 
@@ -112,4 +114,28 @@ def test_this_machine_is_measured_by_a_worker_and_what_is_missing_is_told(
     again = typed(*command, "--wait-for", "0")
     assert again.returncode == 3
     assert "1 of 2 are there already" in again.stderr and "host: " not in again.stderr
+    assert worker.end() == 143
+
+
+@pytest.mark.slow
+def test_blocks_of_a_sweep_are_measured_by_the_machine_that_is_named(
+    typed, cluster: tuple[str, ...], tmp_path: Path
+) -> None:
+    worker = Going("worker", *cluster, cwd=tmp_path)
+    assert worker.said().startswith("Offered at tls://127.0.0.1:")
+    sizes = ("sweep", "yardstick", "--image-size", "56,64", "--format", "pytorch", *SHORT)
+    refused = typed(*sizes, *cluster)
+    assert refused.returncode == 2
+    assert "'host' is any machine of the cluster" in refused.stderr
+    machine = socket.gethostname()
+    done = typed(*sizes, "--device", machine, *cluster, "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "block 1 of 1: session 1" in done.stderr
+    (folder,) = (tmp_path / "out").iterdir()
+    (run,) = load_sweep(folder).runs
+    saved = load_run(folder / "runs" / run)
+    assert saved.run.device.profile.title == machine
+    assert [len(case.measurement.steady) for case in saved.cases if case.measurement] == [4, 4]
+    again = typed(*sizes, "--device", machine, *cluster, "-o", "out")
+    assert again.returncode == 0 and "session" not in again.stderr
     assert worker.end() == 143

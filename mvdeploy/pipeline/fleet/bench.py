@@ -121,7 +121,7 @@ def run(
         blocks.save(planned.saved, planned.folder / FLEET)
         keeper = _Keeper(planned, on_step)
         try:
-            jobs = _exported(planned.jobs, on_step)
+            jobs = exported(planned.jobs, on_step)
             Queue(jobs, executor, planned.folder / RUNS, keeper, wait_s).run()
         except KeyboardInterrupt as error:
             error.add_note(f"What was measured until then is saved in {planned.folder}.")
@@ -176,7 +176,7 @@ class _Keeper:
         self._on_step(f"{job.task.title}: {error.message}")
 
 
-def _exported(jobs: Sequence[Job], on_step: OnStep) -> list[Job]:
+def exported(jobs: Sequence[Job], on_step: OnStep) -> list[Job]:
     """Make the exports, each once for all devices, before any is measured.
 
     One that fails is told of by the runs that need it.

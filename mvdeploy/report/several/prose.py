@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mvdeploy.analysis.several import Cell, Place, Ratio, Row, SeveralView
+from mvdeploy.analysis.several import Cell, Place, Ratio, Row, SeveralView, Spread
 from mvdeploy.stats.unpaired import METHOD
 from mvdeploy.text_format import clean, count, join, milliseconds, reading
 
@@ -67,7 +67,7 @@ def _answer(place: Place, reference: Place, ratios: list[tuple[Row, Ratio]]) -> 
 
 def _units(view: SeveralView) -> Iterator[str]:
     """Say how far devices of one kind are apart, at most."""
-    widest = {}
+    widest: dict[str, Spread] = {}
     for one in view.spreads:
         known = widest.setdefault(one.device, one)
         widest[one.device] = max(known, one, key=lambda spread: spread.range_relative)
