@@ -157,7 +157,9 @@ def main() -> None:
     # What libraries print goes to standard error.
     events = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
-    signal.signal(signal.SIGTERM, _interrupt)
+    # Also where who started it ignores interrupts, as in the background of a shell's script.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, _interrupt)
     # Unbuffered: a thread that waits in a buffer's lock keeps Python from ending.
     with open(0, "rb", buffering=0, closefd=False) as stream:
         line = stream.readline()

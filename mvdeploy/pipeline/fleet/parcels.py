@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -72,6 +73,9 @@ def unpack(parcel: bytes, folder: Path) -> None:
                     raise zipfile.BadZipFile(f"{one.filename} lies outside")
                 target.parent.mkdir(parents=True, exist_ok=True)
                 writing.fill(target, packed.read(one))
+                # Who sent it forgets it now.
+                with target.open("rb") as written:
+                    os.fsync(written.fileno())
     except (zipfile.BadZipFile, zipfile.LargeZipFile, EOFError) as error:
         raise UsageError(
             f"What was sent is damaged ({error}).", "Give the same command again."

@@ -13,6 +13,7 @@ import contextlib
 import dataclasses
 import logging
 import queue
+import threading
 import time
 import uuid
 from collections.abc import Iterator, Mapping, Sequence
@@ -287,7 +288,7 @@ class ClusterExecutor:
         self._sending = concurrent.futures.ThreadPoolExecutor(_SENDING)
         self._units: tuple[Unit, ...] = ()
         self._seen = float("-inf")
-        self._cancelled = False
+        self._lock = threading.Lock()
 
     def units(self) -> tuple[Unit, ...]:
         """Return the devices that there are now.
@@ -322,21 +323,16 @@ class ClusterExecutor:
         if time.monotonic() - self._seen > _REFRESH_S:
             self._refresh()
         with contextlib.suppress(queue.Empty):
-            event = self._events.get(timeout=timeout_s)
-            if event.key in self._tasks:
-                if event.last:
-                    del self._tasks[event.key]
-                return event
+            return self._events.get(timeout=timeout_s)
         return None
 
     def cancel(self) -> None:
         """Interrupt all tasks; nothing more is told of them, as their machines clean up alone."""
-        self._cancelled = True
         futures = [future for _, future in self._tasks.values() if future is not None]
         with contextlib.suppress(OSError, TimeoutError):
             self._client.cancel(futures, force=True)
-        for key in self._tasks:
-            self._events.put(Event(key, lost="it was interrupted"))
+        for key, (_, future) in [*self._tasks.items()]:
+            self._end(Event(key, lost="it was interrupted"), future)
 
     def close(self) -> None:
         """End what is left of the tasks."""
@@ -363,11 +359,19 @@ class ClusterExecutor:
             for place, worker in workers.items()
             for unit in worker.get("metrics", {}).get(_ENTRY, ())
         )
-        for key, (place, future) in self._tasks.items():
+        for key, (place, future) in [*self._tasks.items()]:
             if place not in workers:
+                self._end(Event(key, lost="it does not answer any more"), future)
                 if future is not None:
                     future.cancel(force=True)
-                self._events.put(Event(key, lost="it does not answer any more"))
+
+    def _end(self, event: Event, future: Any) -> None:
+        """Tell the last of a task, unless that was told, or it is done again since."""
+        with self._lock:
+            if self._tasks.get(event.key, ("", self))[1] is not future:
+                return
+            del self._tasks[event.key]
+        self._events.put(event)
 
     def _heard(self, event: tuple[float, Mapping[str, Any]]) -> None:
         _, message = event
@@ -393,14 +397,18 @@ class ClusterExecutor:
                 pure=False,
             )
         except MvdeployError as error:
-            self._events.put(Event(key, error=error))
+            self._end(Event(key, error=error), None)
         except Exception as error:  # of a connection that breaks, and of what travels on it
-            self._events.put(Event(key, lost=reason(error)))
+            self._end(Event(key, lost=reason(error)), None)
         else:
-            self._tasks[key] = unit.place, future
-            future.add_done_callback(lambda done: self._done(key, done, root))
-            if self._cancelled:
-                self.cancel()
+            with self._lock:
+                wanted = self._tasks.get(key) == (unit.place, None)
+                if wanted:
+                    self._tasks[key] = unit.place, future
+            if wanted:
+                future.add_done_callback(lambda done: self._done(key, done, root))
+            else:  # interrupted, or lost, while it was sent
+                future.cancel(force=True)
 
     def _sent(self, job: Job, place: str) -> dict[str, list[str]]:
         """Send a machine what it lacks; return by which sha256 and name it has each file."""
@@ -434,11 +442,12 @@ class ClusterExecutor:
         if self._tasks.get(key, ("", None))[1] is not future:
             return  # it was lost, and is done again
         if future.status == "finished":
-            self._events.put(self._result(key, future, root))
+            event = self._result(key, future, root)
         elif future.status == "cancelled":
-            self._events.put(Event(key, lost="it was cancelled"))
+            event = Event(key, lost="it was cancelled")
         else:
-            self._events.put(Event(key, lost=reason(future.exception(), named=True)))
+            event = Event(key, lost=reason(future.exception(), named=True))
+        self._end(event, future)
 
     def _result(self, key: str, future: Any, root: Path) -> Event:
         try:
