@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import itertools
+import statistics
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from mvdeploy.analysis import in_browsers
@@ -162,6 +163,32 @@ class Against:
     kinds: tuple[Loss, ...] = ()
 
 
+@dataclasses.dataclass(frozen=True)
+class Spread:
+    """How far several physical devices of one kind are apart in one case.
+
+    Attributes:
+        row: name of the case.
+        device: the kind.
+        medians_ns: of the latency, by the address of the device, the shortest first.
+    """
+
+    row: str
+    device: str
+    medians_ns: dict[str, float]
+
+    @property
+    def middle_ns(self) -> float:
+        """The median of the devices' medians."""
+        return statistics.median(self.medians_ns.values())
+
+    @property
+    def range_relative(self) -> float:
+        """The longest less the shortest, as a share of the middle."""
+        values = self.medians_ns.values()
+        return (max(values) - min(values)) / self.middle_ns
+
+
 # Compared by identity, as the views that it is made of.
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeveralView:
@@ -197,6 +224,11 @@ class SeveralView:
     def views(self) -> tuple[View, ...]:
         """The runs, each once."""
         return tuple({id(place.view): place.view for place in self.places}.values())
+
+    @property
+    def spreads(self) -> tuple[Spread, ...]:
+        """How far devices of one kind are apart, row by row."""
+        return tuple(spread for row in self.rows for spread in _spreads(row, self.places))
 
     def cells(self) -> Iterator[tuple[Row, Place, Cell]]:
         """Give every case with its row and its place, row by row."""
@@ -258,9 +290,29 @@ def _places(views: Sequence[View]) -> tuple[Place, ...]:
     )
 
 
+def _spreads(row: Row, places: Sequence[Place]) -> Iterator[Spread]:
+    kinds: dict[str, dict[str, float]] = {}
+    for place, cell in zip(places, row.cells, strict=True):
+        profile = place.device.profile
+        if cell is not None and cell.case.timing and profile.address and not cell.problem:
+            # Of several runs of one device the first one counts.
+            own = kinds.setdefault(profile.title, {})
+            own.setdefault(profile.address, cell.case.timing.wall.p50)
+    for title, medians in kinds.items():
+        if len(medians) > 1:
+            yield Spread(row.name, title, dict(sorted(medians.items(), key=lambda one: one[1])))
+
+
 def _told(view: View, device: Device, found: Sequence[tuple[View, Device]]) -> str:
-    """Return what tells a run from others on devices of one name: its day, time, or name."""
-    alike = [one.run for one, other in found if other.profile.title == device.profile.title]
+    """Return what tells a run from others on devices of one name.
+
+    That is the device's address where these are devices of one kind; else its day, time, or name.
+    """
+    same = [(one, other) for one, other in found if other.profile.title == device.profile.title]
+    addresses = {other.profile.address for _, other in same}
+    if len(addresses) == len(same) and "" not in addresses:
+        return clean(device.profile.address)
+    alike = [one.run for one, _ in same]
     for letters in (len("2026-03-04"), len("2026-03-04T10:00")):
         if len({run.created[:letters] for run in alike}) == len(alike):
             return clean(view.run.created[:letters].replace("T", " "))

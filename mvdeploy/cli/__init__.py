@@ -33,6 +33,8 @@ COMMANDS = {
     "report": "Render saved results again.",
     "history": "Keep results over time; find when a latency changed.",
     "cache": "List or clear the exports that are kept.",
+    "cluster": "Connect machines with devices, or make keys for that.",
+    "worker": "Offer the devices of this machine to a cluster.",
     "completion": "Print what makes a shell complete commands and names.",
 }
 """Verb → help line. The verb's file is ``mvdeploy/cli/commands/<verb>.py``."""

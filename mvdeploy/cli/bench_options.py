@@ -30,10 +30,14 @@ F = TypeVar("F", bound=Callable[..., Any])
 
 
 def where(command: F) -> F:
-    """Add the options that say where is measured, and in which format."""
+    """Add the options that say on which device is measured, and in which format."""
+    return link_options.device(how(command))
+
+
+def how(command: F) -> F:
+    """Add the options that say in which format is measured, and by which engine."""
     return _add(
         command,
-        link_options.device,
         click.option(
             "--format",
             "formats",

@@ -29,6 +29,22 @@ def device(command: F) -> F:
     return named(devices_dir(options(command)))
 
 
+def several_devices(command: F) -> F:
+    """Add what `device` adds, where several devices may be named; their names come as a tuple."""
+    named = click.option(
+        "-d",
+        "--device",
+        "devices",
+        multiple=True,
+        default=("host",),
+        show_default="host",
+        shell_complete=completion.devices,
+        help="Where to run it: 'mvdeploy devices' lists them. Repeat it to measure on several at "
+        "once, and get one report.",
+    )
+    return named(devices_dir(options(command)))
+
+
 def devices_dir(command: F) -> F:
     """Add the option for folders of profiles."""
     return click.option(

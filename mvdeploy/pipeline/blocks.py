@@ -11,7 +11,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import mvdeploy
 from mvdeploy.errors import DeviceUnavailable
@@ -25,6 +25,7 @@ from mvdeploy.records.study import StudyRun
 from mvdeploy.records.sweep import SweepRun
 
 R = TypeVar("R", StudyRun, SweepRun)
+T = TypeVar("T")
 """What is known of many networks, and is kept."""
 
 TOGETHER = 6
@@ -97,12 +98,41 @@ def measured(folder: Path, runs: Sequence[str]) -> set[str]:
     return done
 
 
+Measure = Callable[[Mapping[str, Request], Callable[[str], None], OnStep], None]
+"""Measures blocks, as `here` does."""
+
+
+def here(requests: Mapping[str, Request], keep: Callable[[str], None], on_step: OnStep) -> None:
+    """Measure blocks on a device of this machine, one after the other.
+
+    Args:
+        requests: what is measured in each, by what is announced of it.
+        keep: is told the name of each run that is complete.
+        on_step: is told what begins.
+
+    Raises:
+        UsageError: see `bench.run`.
+        NotWritten: the disk is full; what was measured before is saved.
+        DeviceUnavailable: the device does not answer any more; what was measured before is saved.
+    """
+    for number, (names, request) in enumerate(requests.items(), 1):
+        on_step(f"block {number} of {len(requests)}: {names}")
+        store = bench.run(request, on_step)
+        keep(store.folder.name)
+        for failure in (case.failure for case in store.cases if case.failure):
+            if failure.exit_code == DeviceUnavailable.exit_code:
+                raise DeviceUnavailable(
+                    failure.message, f"{failure.remedy} The same command goes on from here."
+                )
+
+
 def run(
     saved: R,
     file: Path,
     blocks: Sequence[tuple[str, ...]],
     request: Callable[[Sequence[str]], Request],
     on_step: OnStep,
+    measure: Measure = here,
 ) -> R:
     """Measure blocks; each that is complete is saved, and what is known of all of them with it.
 
@@ -112,26 +142,19 @@ def run(
         blocks: names of what is measured together.
         request: what is measured of such names.
         on_step: is told what begins.
-
-    Raises:
-        UsageError: see `bench.run`.
-        NotWritten: the disk is full; what was measured before is saved.
-        DeviceUnavailable: the device does not answer any more; what was measured before is saved.
+        measure: measures them, here or elsewhere; what it raises is raised.
     """
-    _save(saved, file)
+
+    def keep(name: str) -> None:
+        nonlocal saved
+        saved = dataclasses.replace(saved, runs=(*saved.runs, name))
+        save(saved, file)
+
+    save(saved, file)
     try:
-        for number, block in enumerate(blocks, 1):
-            on_step(f"block {number} of {len(blocks)}: {', '.join(block)}")
-            store = bench.run(request(block), on_step)
-            saved = dataclasses.replace(saved, runs=(*saved.runs, store.folder.name))
-            _save(saved, file)
-            for failure in (case.failure for case in store.cases if case.failure):
-                if failure.exit_code == DeviceUnavailable.exit_code:
-                    raise DeviceUnavailable(
-                        failure.message, f"{failure.remedy} The same command goes on from here."
-                    )
+        measure({", ".join(block): request(block) for block in blocks}, keep, on_step)
     finally:
-        _remove_unless_begun(file)
+        remove_unless_begun(file)
     return saved
 
 
@@ -172,15 +195,32 @@ def place(
     Raises:
         UsageError: what a folder says cannot be read.
     """
+
+    def found(candidate: Path) -> R | None:
+        if anew:
+            return None
+        with part_of_many():
+            there = codec.load(type(begun), candidate / file)
+        return there if there.conditions == begun.conditions and goes_on(there) else None
+
+    folder, there = place_of(folder, file, found)
+    known = dataclasses.replace(begun, created=there.created, runs=there.runs) if there else begun
+    return folder, known
+
+
+def place_of(folder: Path, file: str, found: Callable[[Path], T | None]) -> tuple[Path, T | None]:
+    """Return the folder to go on in with what is known of it, or one that is free.
+
+    Args:
+        folder: the first that is looked at; others have a number behind.
+        file: that says what a folder is of.
+        found: reads a folder; None where it is not to be gone on in.
+    """
     for candidate in _candidates(folder):
         if not candidate.exists():
-            return candidate, begun
-        if anew or not (candidate / file).is_file():
-            continue
-        with part_of_many():
-            found = codec.load(type(begun), candidate / file)
-        if found.conditions == begun.conditions and goes_on(found):
-            return candidate, dataclasses.replace(begun, created=found.created, runs=found.runs)
+            return candidate, None
+        if (candidate / file).is_file() and (there := found(candidate)) is not None:
+            return candidate, there
     raise AssertionError  # there is always a next one
 
 
@@ -189,7 +229,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
 
 
-def _save(record: R, path: Path) -> None:
+def save(record: Any, path: Path) -> None:
     """Write what is known, in a folder that is made for it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -198,8 +238,8 @@ def _save(record: R, path: Path) -> None:
     codec.save(record, path)
 
 
-def _remove_unless_begun(path: Path) -> None:
-    """Remove what `_save` wrote, where no block was begun: nothing is left behind."""
+def remove_unless_begun(path: Path) -> None:
+    """Remove what `save` wrote, where no block was begun: nothing is left behind."""
     if not (path.parent / RUNS).exists():
         with contextlib.suppress(OSError):
             path.unlink()

@@ -14,12 +14,13 @@ from mvdeploy.analysis.sweep import SweepView, sweep_view_of
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
+from mvdeploy.records.fleet import FleetRun
 from mvdeploy.records.run import load_run
 from mvdeploy.records.study import StudyRun
 from mvdeploy.records.sweep import SweepRun
 
-STUDY, SWEEP, RUNS = "study.json", "sweep.json", "runs"
-"""In the folder of a study or a sweep: what it is, and the folder of its runs."""
+STUDY, SWEEP, FLEET, RUNS = "study.json", "sweep.json", "fleet.json", "runs"
+"""In the folder of a study, a sweep or a fleet: what it is, and the folder of its runs."""
 
 
 @contextlib.contextmanager
@@ -143,6 +144,49 @@ def load_sweep(folder: Path) -> SweepRun:
     """
     with part_of_many():
         return codec.load(SweepRun, folder / SWEEP)
+
+
+def load_fleet(folder: Path) -> FleetRun:
+    """Read what the folder of several devices says of them.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    return codec.load(FleetRun, folder / FLEET)
+
+
+def fleet_runs(folder: Path) -> list[Path]:
+    """Return the folders of the runs that there are of several devices.
+
+    Raises:
+        UsageError: the folder cannot be read, or there is none.
+    """
+    runs = [folder / RUNS / name for name in load_fleet(folder).runs]
+    if not runs:
+        raise UsageError(
+            f"Nothing of {folder} has been measured yet.",
+            "Give the command that made it again: it measures what is missing.",
+        )
+    return runs
+
+
+def render_fleet(
+    folder: Path, formats: Sequence[str] | None = None, place: Path | None = None
+) -> tuple[Path, ...]:
+    """Write one page of what was measured of several devices.
+
+    Args:
+        folder: of them.
+        formats: names of renderers; None for those that are written without being asked for.
+        place: where to; None for the folder.
+
+    Raises:
+        UsageError: there is no run yet, one cannot be read, or a format does not exist.
+    """
+    runs = fleet_runs(folder)
+    if len(runs) > 1:
+        return render_several(runs, place or folder, formats)
+    return render(runs[0], formats, place or folder)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:

@@ -110,8 +110,15 @@ def step_count(planned: Planned) -> int:
     return sum(bench.step_count(_request(planned, block)) for block in blocks(planned))
 
 
-def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
+def run(
+    planned: Planned, on_step: OnStep = lambda _: None, measure: many.Measure = many.here
+) -> StudyRun:
     """Measure what is still to be measured; what is complete is saved block by block.
+
+    Args:
+        planned: what was planned.
+        on_step: is told what begins.
+        measure: measures the blocks, here or elsewhere.
 
     Raises:
         UsageError: see `bench.run`.
@@ -119,7 +126,7 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
     file, request = planned.folder / STUDY, functools.partial(_request, planned)
-    return many.run(planned.saved, file, blocks(planned), request, on_step)
+    return many.run(planned.saved, file, blocks(planned), request, on_step, measure)
 
 
 def _request(planned: Planned, block: Sequence[str]) -> Request:

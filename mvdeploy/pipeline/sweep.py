@@ -165,8 +165,15 @@ def _of_block(plan: Plan, networks: int, ways: int) -> float:
     return own + cases * plan.session_time_s * plan.sessions + pairs * plan.pair_time_s * sessions
 
 
-def run(planned: Planned, on_step: OnStep = lambda _: None) -> SweepRun:
+def run(
+    planned: Planned, on_step: OnStep = lambda _: None, measure: many.Measure = many.here
+) -> SweepRun:
     """Measure what is still to be measured; what is complete is saved block by block.
+
+    Args:
+        planned: what was planned.
+        on_step: is told what begins.
+        measure: measures the blocks, here or elsewhere.
 
     Raises:
         UsageError: see `bench.run`.
@@ -174,7 +181,7 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> SweepRun:
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
     file, request = planned.folder / SWEEP, functools.partial(_request, planned)
-    return many.run(planned.saved, file, blocks(planned), request, on_step)
+    return many.run(planned.saved, file, blocks(planned), request, on_step, measure)
 
 
 def _request(planned: Planned, block: Sequence[str]) -> Request:

@@ -19,6 +19,7 @@
 `Run`, `Case`              one call of ``mvdeploy bench``, as it is saved
 `Study`, `StudyRun`        a table of a paper, and what was measured of it (`records.study`)
 `SweepRun`                 networks over sizes and ways, and which runs there are (`records.sweep`)
+`Task`, `FleetRun`         what is done on one of many devices (`records.fleet`)
 `Baseline`                 what later runs are held against
 `Evaluation`               how often files and networks are right on a data set
 =========================  ==========================================================

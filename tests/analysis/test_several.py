@@ -252,3 +252,31 @@ def test_runs_on_devices_of_one_name_are_told_apart(created: str, added: tuple[s
         *(f"This machine, {one}" for one in added),
         "A phone",
     ]
+
+
+def unit(address: str, ms: float, name: str = "", *, emulated: bool = False) -> View:
+    profile = dataclasses.replace(PHONE.profile, address=address)
+    own = dataclasses.replace(PHONE, profile=profile, emulated=emulated)
+    return other(ms=ms, device=own, name=name or f"run-{address}")
+
+
+def test_devices_of_one_kind_are_called_by_their_addresses_and_their_spread_is_told() -> None:
+    view = beside(unit("serial1", 12.0), unit("serial2", 15.0))
+    names = [place.name for place in view.places]
+    assert names == ["This machine", "A phone, serial1", "A phone, serial2"]
+    first, second = view.spreads
+    assert [first.row, second.row] == [row.name for row in view.rows]
+    assert first.device == "A phone" and list(first.medians_ns) == ["serial1", "serial2"]
+    low, high = first.medians_ns.values()
+    assert first.middle_ns == pytest.approx((low + high) / 2)
+    assert first.range_relative == pytest.approx((high - low) / first.middle_ns)
+    assert first.range_relative == pytest.approx(3 / 13.5, rel=0.05)
+
+
+def test_one_device_measured_twice_has_no_spread() -> None:
+    assert beside(unit("serial1", 12.0, "a"), unit("serial1", 15.0, "b")).spreads == ()
+
+
+def test_emulated_devices_have_no_spread() -> None:
+    views = [unit(f"serial{n}", 12.0 + n, emulated=True) for n in range(2)]
+    assert beside(*views).spreads == ()

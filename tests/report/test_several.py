@@ -211,3 +211,28 @@ def test_texts_from_files_and_devices_stay_texts(tmp_path: Path) -> None:
         text = (tmp_path / name).read_text()
         assert "<script>document" not in text and "\x1b" not in text
     assert "\n=cmd" not in (tmp_path / "latency.csv").read_text()
+
+
+def test_how_far_devices_of_one_kind_are_apart(tmp_path: Path) -> None:
+    views = []
+    for number, ms in enumerate((12.0, 15.0)):
+        one = elsewhere()
+        profile = dataclasses.replace(one.run.device.profile, address=f"serial{number}")
+        own = dataclasses.replace(one.run.device, profile=profile)
+        run = dataclasses.replace(one.run, name=f"run{number}", device=own)
+        story = two_cases()
+        cases = tuple(
+            dataclasses.replace(case, measurement=measurement(40 + i, ms))
+            for i, case in enumerate(story.saved.cases)
+        )
+        views.append(view_of(dataclasses.replace(story.saved, run=run, cases=cases), {}))
+    found = several_view_of(views)
+    sentence = next(one for one in said(found) if "devices of the kind" in one)
+    assert sentence.startswith("2 devices of the kind A phone are 2")
+    assert sentence.endswith("ms, the most of all cases.")
+    table = tables(found)["Between devices of one kind"]
+    assert [row[1:3] for row in table.rows] == [("A phone", "2")] * 2
+    report.write_several(found, tmp_path, ["json"])
+    (written,) = tmp_path.glob("*.json")
+    units = json.loads(written.read_text())["units"]
+    assert set(units[0]["p50_ms"]) == {"serial0", "serial1"}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -12,20 +12,27 @@ from mvdeploy.cli import (
     bench_options,
     completion,
     energy_options,
+    fleet_options,
     history_options,
     length_options,
+    link_options,
     measuring,
     options,
     stage_options,
     sustained_options,
 )
 
+if TYPE_CHECKING:
+    from mvdeploy.pipeline.bench import Request
+
 
 @click.command("bench")
 @click.argument(
     "models_or_files", nargs=-1, metavar="[MODEL|FILE]...", shell_complete=completion.models
 )
-@bench_options.where
+@link_options.several_devices
+@fleet_options.options
+@bench_options.how
 @options.network
 @options.batches
 @bench_options.of_files
@@ -56,6 +63,7 @@ from mvdeploy.cli import (
 @bench_options.results
 def command(
     models_or_files: tuple[str, ...],
+    devices: tuple[str, ...],
     anchor: bool,
     save_manifest: bool,
     **given: Any,
@@ -66,8 +74,28 @@ def command(
     .mlpackage.
 
     Cases of one run take turns, so that two patch configurations, sizes or batches are compared
-    under the same conditions. Results are saved after every session in DIR/<run>.
+    under the same conditions. Results are saved after every session in DIR/<run>. Several devices
+    are measured at once, with a run each in DIR/fleet-<models>; the same command again measures
+    what is missing.
     """
+    several = fleet_options.read(given, devices)
+    if several is not None:
+        if save_manifest:
+            raise several.refused("--save-manifest")
+        return several.measure(lambda own: _asked(models_or_files, anchor, own), given)
+    asked, request = _asked(models_or_files, anchor, {**given, "device": devices[0]})
+    if save_manifest:
+        from mvdeploy.pipeline.files import save_manifests
+
+        for path in save_manifests(request.files):
+            click.echo(f"Manifest: {path}", err=True)
+    return measuring.measure(request, asked)
+
+
+def _asked(
+    models_or_files: tuple[str, ...], anchor: bool, given: dict[str, Any]
+) -> tuple[bench_options.Options, Request]:
+    """Return what was given of one device, and what is to be measured there."""
     asked = bench_options.read(given)
     subjects = bench_options.subjects(models_or_files, given)
     common = asked.common | energy_options.plan_fields(given) | stage_options.plan_fields(given)
@@ -79,9 +107,4 @@ def command(
     asked.demands.check_reference(
         comparing=len(set(engines)) < len(engines), pipeline=plan.pipeline
     )
-    if save_manifest:
-        from mvdeploy.pipeline.files import save_manifests
-
-        for path in save_manifests(request.files):
-            click.echo(f"Manifest: {path}", err=True)
-    return measuring.measure(request, asked)
+    return asked, request

@@ -10,7 +10,7 @@ from pathlib import Path
 import click
 
 from mvdeploy import devices, engines, kits, links
-from mvdeploy.cli import completion, link_options, options
+from mvdeploy.cli import completion, fleet_options, link_options, options
 from mvdeploy.cli.declared_options import declared
 from mvdeploy.errors import DeviceUnavailable, UsageError
 from mvdeploy.kits import Kit
@@ -36,6 +36,7 @@ def _builds() -> tuple[Option, ...]:
     "with that of the compiler. Default: android if an engine for it is given, glibc if not.",
 )
 @declared("builds", _builds())
+@fleet_options.cluster()
 @click.option("--force", is_flag=True, help="clean: also what a run uses that is going on.")
 @link_options.options
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -50,6 +51,9 @@ def command(
     force: bool,
     as_json: bool,
     link_options: Mapping[str, str],
+    cluster_address: str | None,
+    keys: Path | None,
+    insecure: bool,
 ) -> int:
     """List the devices, check what it takes to measure on one, prepare for it, or clean it.
 
@@ -58,8 +62,13 @@ def command(
     one of them is missing. Without DEVICE it looks at this machine. 'mvdeploy devices setup DEVICE'
     builds the kit that is sent to a phone or a board, and 'mvdeploy devices clean DEVICE' removes
     everything of mvdeploy from one. DEVICE is a profile's name, the serial of an attached phone,
-    USER@HOST, or a host of your ssh configuration.
+    USER@HOST, or a host of your ssh configuration. 'mvdeploy devices --cluster HOST' lists what a
+    cluster has.
     """
+    if cluster_address is not None:
+        _demand_listing(action, device)
+        _list_cluster(cluster_address, keys, insecure, as_json)
+        return 0
     if action != "setup" and (rebuild or kind or builds):
         flags = ", ".join(("--rebuild", "--build", *(option.flag for option in _builds())))
         raise UsageError(
@@ -89,13 +98,25 @@ def command(
         return _doctor(profile, link_options, as_json)
     if action == "clean":
         _clean(profile, link_options, force, as_json)
-        return 0
+    else:
+        _prepare(profile, link_options, rebuild, kind, builds, as_json)
+    return 0
+
+
+def _prepare(
+    profile: DeviceProfile,
+    link_options: Mapping[str, str],
+    rebuild: bool,
+    kind: str | None,
+    builds: dict[str, str],
+    as_json: bool,
+) -> None:
+    """Prepare in the way of the link, or else build a kit."""
     told = links.setup(profile, link_options, lambda step: click.echo(step, err=True))
     if told is None:
         _setup(profile, rebuild, kind, builds, as_json)
     else:
         click.echo(json.dumps(told, indent=1) if as_json else "\n".join(told))
-    return 0
 
 
 def _list(devices_dir: tuple[Path, ...], given: Mapping[str, str], as_json: bool) -> None:
@@ -117,6 +138,27 @@ def _list(devices_dir: tuple[Path, ...], given: Mapping[str, str], as_json: bool
             click.echo(f"Attached: {device.address} ({what})")
     for problem in devices.problems(devices_dir):
         click.echo(f"Warning: {problem.message}\n{problem.remedy}", err=True)
+
+
+def _demand_listing(action: str, device: str | None) -> None:
+    if action != "list" or device is not None:
+        raise UsageError(
+            "Of a cluster, devices can only be listed.",
+            "Leave --cluster out, and give the command on the machine that has the device.",
+        )
+
+
+def _list_cluster(address: str, keys: Path | None, insecure: bool, as_json: bool) -> None:
+    from mvdeploy.pipeline.fleet.executors import cluster
+
+    units = cluster.units_of(cluster.Address(address, keys, insecure))
+    if as_json:
+        click.echo(json.dumps(codec.encode(units), indent=1))
+        return
+    for unit in sorted(units, key=lambda one: (one.profile.name, one.name)):
+        click.echo(f"{unit.profile.name}  {unit.name}  {unit.profile.title} (on {unit.machine})")
+    if not units:
+        click.echo("No machine with devices is there: 'mvdeploy worker' offers those of one.")
 
 
 def _doctor(profile: DeviceProfile, given: Mapping[str, str], as_json: bool) -> int:

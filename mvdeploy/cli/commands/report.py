@@ -68,7 +68,7 @@ def command(
     Several runs are shown on one page, with a column for each device and ratios to the first.
     Needs neither the device nor torch.
     """
-    from mvdeploy.pipeline.report import STUDY, SWEEP, render, view
+    from mvdeploy.pipeline.report import FLEET, STUDY, SWEEP, render, view
 
     if as_json and cases:
         raise UsageError("--json prints all cases of a run.", "Leave --case or --json out.")
@@ -78,18 +78,11 @@ def command(
     if output and not as_json:
         _demand_places(runs, output)
     for folder in runs:
+        if (folder / FLEET).is_file():
+            _render_fleet(folder, formats, cases, _place(folder, runs, output), as_json)
+            continue
         if many := next((k for k in (STUDY, SWEEP) if (folder / k).is_file()), ""):
-            what = many.removesuffix(".json")
-            if cases:
-                raise UsageError(
-                    f"{folder} is a {what}, which has no timelines.",
-                    "Leave --case out; the runs in its folder 'runs' have them.",
-                )
-            if formats:
-                raise UsageError(
-                    f"{folder} is a {what}, whose report has formats of its own.",
-                    "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
-                )
+            _refuse_of_many(folder, many.removesuffix(".json"), formats, cases)
             render_many = _render_study if many == STUDY else _render_sweep
             render_many(folder, _place(folder, runs, output), as_json)
             continue
@@ -98,6 +91,44 @@ def command(
             continue
         for path in render(folder, formats or None, _place(folder, runs, output), cases):
             click.echo(path)
+
+
+def _refuse_of_many(folder: Path, what: str, formats: Sequence[str], cases: Sequence[str]) -> None:
+    if cases:
+        raise UsageError(
+            f"{folder} is a {what}, which has no timelines.",
+            "Leave --case out; the runs in its folder 'runs' have them.",
+        )
+    if formats:
+        raise UsageError(
+            f"{folder} is a {what}, whose report has formats of its own.",
+            "Leave --format out; the runs in its folder 'runs' can be rendered in any.",
+        )
+
+
+def _render_fleet(
+    folder: Path,
+    formats: Sequence[str],
+    cases: Sequence[str],
+    place: Path | None,
+    as_json: bool,
+) -> None:
+    from mvdeploy.pipeline.report import fleet_runs, render_fleet, several_view, view
+    from mvdeploy.report.several.values import json_text
+
+    if cases:
+        raise UsageError(
+            f"{folder} has runs of several devices, and --case chooses cases of one run.",
+            "Leave --case out, or give one of the runs in its folder 'runs'.",
+        )
+    if as_json:
+        runs = fleet_runs(folder)
+        several = len(runs) > 1
+        shown = json_text(several_view(runs)) if several else None
+        click.echo(shown or report.renderer("json").text(view(runs[0])))
+        return
+    for path in render_fleet(folder, formats or None, place):
+        click.echo(path)
 
 
 def _render_several(

@@ -8,7 +8,15 @@ from typing import Any
 import click
 
 from mvdeploy import studies
-from mvdeploy.cli import bench_options, completion, length_options, measuring, options, streams
+from mvdeploy.cli import (
+    bench_options,
+    completion,
+    fleet_options,
+    length_options,
+    measuring,
+    options,
+    streams,
+)
 
 _OF_FILES = {"shapes": (), "values": (), "model": None, **dict.fromkeys(options.FEEDING)}
 _NO_DEMANDS = {"fail_on": (), "require_reliable": False}
@@ -21,6 +29,7 @@ _NO_DEMANDS = {"fail_on": (), "require_reliable": False}
     shell_complete=completion.of_names(lambda: (*studies.names(), "list")),
 )
 @bench_options.where
+@fleet_options.of_blocks
 @bench_options.conditions
 @length_options.options
 @click.option(
@@ -42,8 +51,9 @@ def command(name: str, anew: bool, **given: Any) -> int:
         _list(given["as_json"])
         return 0
     study = studies.get(name)
+    elsewhere = fleet_options.elsewhere(given)
     asked = bench_options.read({**_OF_FILES, **_NO_DEMANDS, **given})
-    request = asked.request((), length_options.plan(given, asked.common, anchor=True))
+    request = elsewhere.of(asked.request((), length_options.plan(given, asked.common, anchor=True)))
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import study as pipeline
     from mvdeploy.pipeline.report import study_view
@@ -52,7 +62,7 @@ def command(name: str, anew: bool, **given: Any) -> int:
 
     planned = pipeline.plan(name, study, request, given["seed"], anew)
     with steps(pipeline.step_count(planned) + 1) as announce:
-        pipeline.run(planned, announce)
+        pipeline.run(planned, announce, elsewhere.measure)
         announce("write the report")
         view = study_view(planned.folder)
         report.write(view, planned.folder)

@@ -10,7 +10,15 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from mvdeploy import models
-from mvdeploy.cli import bench_options, length_options, measuring, options, sizes, streams
+from mvdeploy.cli import (
+    bench_options,
+    fleet_options,
+    length_options,
+    measuring,
+    options,
+    sizes,
+    streams,
+)
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import refusals
 from mvdeploy.records import ModelSpec
@@ -29,6 +37,7 @@ _NO_DEMANDS = {"fail_on": (), "require_reliable": False}
 @click.command("sweep")
 @click.argument("names", nargs=-1, metavar="[MODEL]...")
 @bench_options.where
+@fleet_options.of_blocks
 @options.network_in_sizes
 @click.option(
     "--batch",
@@ -72,8 +81,11 @@ def command(names: tuple[str, ...], anew: bool, **given: Any) -> int:
     """
     accuracies = _accuracies(given["table"], given["column"])
     specs, unbuilt = _networks(names or (models.DEFAULT,), given)
+    elsewhere = fleet_options.elsewhere(given)
     asked = bench_options.read({**_OF_FILES, **_NO_DEMANDS, **given})
-    request = asked.request((), length_options.plan(given, asked.common, anchor=False))
+    request = elsewhere.of(
+        asked.request((), length_options.plan(given, asked.common, anchor=False))
+    )
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import sweep as pipeline
     from mvdeploy.pipeline.report import sweep_view
@@ -92,7 +104,7 @@ def command(names: tuple[str, ...], anew: bool, **given: Any) -> int:
     refusals.demand_used(planned.whole)
     click.echo(_announced(planned), err=True)
     with steps(pipeline.step_count(planned) + 1) as announce:
-        pipeline.run(planned, announce)
+        pipeline.run(planned, announce, elsewhere.measure)
         announce("write the report")
         view = sweep_view(planned.folder)
         report.write(view, planned.folder)

@@ -66,22 +66,32 @@ def render(view: View, folder: Path) -> tuple[Path, ...]:
 def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
     """Write ``report.txt`` of several runs: what is said of them, and their tables."""
     from rich.console import Console
-    from rich.text import Text
 
     printed = io.StringIO()
-    console = Console(file=printed, width=_FILE_WIDTH)
-    for section in pages.sections(view):
-        for block in section.blocks:
-            if isinstance(block, Table):
-                console.print(fitting(block, _FILE_WIDTH), highlight=False)
-            elif isinstance(block, Paragraphs):
-                for line in block.texts:
-                    console.print(Text(line), highlight=False)
-            console.print()
+    show_several(view, Console(file=printed, width=_FILE_WIDTH))
     path = folder / "report.txt"
     lines = (line.rstrip() for line in printed.getvalue().splitlines())
     writing.text(path, harmless("\n".join(lines)) + "\n")
     return (path,)
+
+
+def show_several(view: SeveralView, console: Console) -> None:
+    """Print what is said of several runs, and their tables.
+
+    Args:
+        view: the runs.
+        console: where to; text from files and devices is printed as it is, never as markup.
+    """
+    from rich.text import Text
+
+    for section in pages.sections(view):
+        for block in section.blocks:
+            if isinstance(block, Table):
+                console.print(fitting(block, console.width), highlight=False)
+            elif isinstance(block, Paragraphs):
+                for line in block.texts:
+                    console.print(Text(line), highlight=False)
+            console.print()
 
 
 def show(view: View, console: Console) -> None:

@@ -50,6 +50,8 @@ def _latency(view: SeveralView) -> Iterator[Block]:
     if view.shared:
         yield from tables.ratios(view)
     yield from tables.turns(view)
+    if view.spreads:
+        yield tables.spreads(view)
     if absent := prose.problems(view):
         yield Paragraphs(absent)
     if any(cell.case.timing for _, _, cell in view.cells()):

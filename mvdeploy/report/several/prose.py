@@ -8,7 +8,16 @@ from collections.abc import Iterator
 from mvdeploy.analysis import in_browsers
 from mvdeploy.analysis.in_browsers import Loss
 from mvdeploy.analysis.ratios import CLOCK_NAMES
-from mvdeploy.analysis.several import Against, Cell, InTurns, Place, Ratio, Row, SeveralView
+from mvdeploy.analysis.several import (
+    Against,
+    Cell,
+    InTurns,
+    Place,
+    Ratio,
+    Row,
+    SeveralView,
+    Spread,
+)
 from mvdeploy.report import wording
 from mvdeploy.stats.unpaired import METHOD
 from mvdeploy.text_format import clean, count, join, milliseconds, percent, reading
@@ -23,7 +32,8 @@ _PARTS, _COUNTS = 3, 0.05
 def summary(view: SeveralView) -> tuple[str, ...]:
     """Say what is side by side, and what came out."""
     unpaired, doubtful = _unpaired(view), _doubtful(view)
-    return (_setting(view), *_answers(view), *unpaired, *in_turns(view), *doubtful)
+    told = (*_units(view), *unpaired, *in_turns(view), *doubtful)
+    return (_setting(view), *_answers(view), *told)
 
 
 def _setting(view: SeveralView) -> str:
@@ -130,6 +140,22 @@ def _answer(place: Place, reference: Place, ratios: list[tuple[Row, Ratio]]) -> 
         f"{against}: {_times(least)} ({least_row.name}) to {_times(most)} ({most_row.name}) the "
         f"latency in {count(len(ratios), 'case')}{told}."
     )
+
+
+def _units(view: SeveralView) -> Iterator[str]:
+    """Say how far devices of one kind are apart, at most."""
+    widest: dict[str, Spread] = {}
+    for one in view.spreads:
+        known = widest.setdefault(one.device, one)
+        widest[one.device] = max(known, one, key=lambda spread: spread.range_relative)
+    for device, one in widest.items():
+        yield clean(
+            f"{len(one.medians_ns)} devices of the kind {device} are "
+            f"{100 * one.range_relative:.1f} % apart in {one.row}, from "
+            f"{milliseconds(min(one.medians_ns.values()))} to "
+            f"{milliseconds(max(one.medians_ns.values()))} ms"
+            f"{', the most of all cases' if len(view.spreads) > 1 else ''}."
+        )
 
 
 def _times(ratio: Ratio) -> str:

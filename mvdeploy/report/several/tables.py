@@ -11,7 +11,7 @@ from mvdeploy.records import Reading
 from mvdeploy.report import wording
 from mvdeploy.report.several import prose
 from mvdeploy.report.tables.table import Column, Table, batches, text
-from mvdeploy.text_format import NONE, join, milliseconds, percent, reading
+from mvdeploy.text_format import NONE, clean, join, milliseconds, percent, reading
 
 
 def _head(view: SeveralView, index: int, what: str) -> str:
@@ -46,6 +46,29 @@ def _latency(cell: Cell | None) -> tuple[str, str]:
     interval = cell.case.timing.interval if cell and cell.case.timing else None
     span = f"{milliseconds(interval.low)}–{milliseconds(interval.high)}" if interval else NONE
     return prose.latency_text(cell), span
+
+
+def spreads(view: SeveralView) -> Table:
+    """Show how far devices of one kind are apart."""
+    return Table(
+        "Between devices of one kind",
+        (
+            *(text("Case"), text("Devices"), Column("number"), Column("shortest p50,\nms")),
+            *(Column("median,\nms"), Column("longest p50,\nms"), Column("range,\n% of it")),
+        ),
+        tuple(
+            (
+                *(one.row, clean(one.device), str(len(one.medians_ns))),
+                milliseconds(min(one.medians_ns.values())),
+                milliseconds(one.middle_ns),
+                milliseconds(max(one.medians_ns.values())),
+                f"{100 * one.range_relative:.1f}",
+            )
+            for one in view.spreads
+        ),
+        note="Each device counts once, with its median. A latency of one device says no more of "
+        "another of its kind than this.",
+    )
 
 
 def ratios(view: SeveralView) -> Iterator[Table]:

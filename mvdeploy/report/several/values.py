@@ -138,6 +138,15 @@ def as_json(view: SeveralView) -> dict[str, Any]:
         "shares": list(shares(view)),
         "turns": list(turns(view)),
         "browsers": list(browsers(view)),
+        "units": [
+            {
+                "row": one.row,
+                "device": one.device,
+                "p50_ms": {address: ns / 1e6 for address, ns in one.medians_ns.items()},
+                "range_relative": one.range_relative,
+            }
+            for one in view.spreads
+        ],
         "differing": {name: [list(one) for one in found] for name, found in view.differing.items()},
         "summary": list(prose.summary(view)),
         "problems": list(prose.problems(view)),
