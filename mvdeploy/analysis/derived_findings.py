@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from mvdeploy.analysis import stages
 from mvdeploy.analysis.cases import CaseView, cpu_complete, devices_of
 from mvdeploy.analysis.comparability import browser_of
+from mvdeploy.analysis.unfinished import unfinished
 from mvdeploy.records import (
     UNAVAILABLE,
     Finding,
@@ -80,15 +81,22 @@ _SIGNALS = {
 }
 
 
-def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Finding, ...]:
+def run_findings(
+    run: Run, cases: Sequence[CaseView], compared: int, *, metered: bool = False
+) -> tuple[Finding, ...]:
     """Return what is to be known of the run as a whole: recorded first, then derived.
 
     Args:
         run: the run.
         cases: all of its cases.
         compared: number of comparisons.
+        metered: whether it is known what a meter told.
     """
-    return _without_repeats(run.findings, _derived_of_run(run, cases, compared))
+    derived = (
+        *_derived_of_run(run, cases, compared),
+        *unfinished(run.plan, cases, metered=metered),
+    )
+    return _without_repeats(run.findings, derived)
 
 
 def _without_repeats(

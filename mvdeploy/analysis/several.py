@@ -216,7 +216,7 @@ def several_view_of(views: Sequence[View]) -> SeveralView:
         UsageError: a run is among them twice.
     """
     for earlier, later in itertools.combinations([view.run for view in views], 2):
-        if (earlier.name, earlier.created) == (later.name, later.created):
+        if earlier == later:
             raise UsageError(
                 f"The run {clean(later.name)} was given twice.",
                 "Give each run once; 'mvdeploy report RUN' shows one by itself.",

@@ -354,6 +354,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "There is no breakdown, because the profiled run failed: {reason}.",
         "The latency is not affected; run again with --debug to see the engine's own output.",
     ),
+    "no_profiler": (
+        "There is no breakdown: {reason}.",
+        "Measure with another engine for one; the latency is not affected.",
+    ),
     "ended_early": (
         "Its measurement ended early: {reason}.",
         "What was measured until then is shown; mend the cause and run the same command again.",
@@ -362,9 +366,18 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The run ended early, or results are gone; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
+    "unfinished": (
+        "The run ended before everything was measured; not finished: {what}.",
+        "Run the same command again for all of it; what is here is what was measured until then.",
+    ),
     "fixed_performance": (
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",
+    ),
+    "mode_lost": (
+        "{device} was restarted while it was measured, and did not enter its fixed-performance "
+        "mode again: what came after the gap was measured as apps run.",
+        "Compare only what came before the gap with results in that mode.",
     ),
     "mode_left_on": (
         "{device} did not leave its fixed-performance mode.",
@@ -446,6 +459,10 @@ _WORDS: dict[str, tuple[str, str]] = {
     "screen_not_set": (
         "The phone's screen did not go {wanted}, as its profile asks for.",
         "Unlock it, or set it by hand before measuring.",
+    ),
+    "experimental_link": (
+        "The link '{link}' is experimental: it was run on no real phone yet.",
+        "Tell what became of it, with the run's folder, where mvdeploy is developed.",
     ),
     "may_sleep": (
         "The phone is in the network, on its battery and with its screen off: Android may put it "

@@ -26,9 +26,23 @@ from mvdeploy.records.codec import encode
 _SILENCE_S = 20.0
 """Seconds without a word after which the page is asked whether it still answers."""
 
+_ANSWERS_S = 10.0
+
 Found = Callable[[str, Level], None]
 Tell = Callable[[str, str], None]
 """Is told what became of a page: a kind and words."""
+
+
+class BrowserGone(RunnerFailed):
+    """The connection to a browser has ended within a job.
+
+    Attributes:
+        doing: what the job was at.
+    """
+
+    def __init__(self, failed: RunnerFailed, doing: str) -> None:
+        super().__init__(failed.message, failed.remedy, failed.events, failed.output)
+        self.doing = doing
 
 
 class Observer(Protocol):
@@ -72,7 +86,11 @@ class Page:
         """Say whether scripts run in it."""
         try:
             self.browser.call(
-                "Runtime.evaluate", self.session, limit_s=10.0, expression="1", returnByValue=True
+                "Runtime.evaluate",
+                self.session,
+                limit_s=_ANSWERS_S,
+                expression="1",
+                returnByValue=True,
             )
         except Refused:
             return False
@@ -98,13 +116,15 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
             tell("crashed", "")
         elif name == "Runtime.exceptionThrown":
             tell("failed", _exception(parameters))
+        elif name == "Log.entryAdded" and parameters["entry"]["level"] == "error":
+            tell("said", str(parameters["entry"]["text"]))
 
     browser = connect(on_event)
     target = ""
     try:
         target = browser.call("Target.createTarget", url="about:blank")["targetId"]
         session = browser.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
-        for domain in ("Page", "Inspector", "Runtime", "Performance"):
+        for domain in ("Page", "Inspector", "Runtime", "Log", "Performance"):
             browser.call(f"{domain}.enable", session)
         yield Page(browser, session)
     finally:
@@ -287,6 +307,9 @@ class Doing:
             elif time.monotonic() - quiet_from > _SILENCE_S:
                 if not page.answers():
                     raise self._failed("does not answer any more", _BUSY)
+                if not self._heard.events:
+                    because = f" ({self._console[-1].rstrip('.')})" if self._console else ""
+                    raise self._failed(f"did nothing for {_SILENCE_S:g} s{because}", _FAILED)
                 quiet_from = time.monotonic()
         self._heard.feed(b"")
         return outcome.conclude(self._job, self._heard, 0, self._output())
@@ -294,6 +317,8 @@ class Doing:
     def _handle(self, kind: str, words: str) -> None:
         if kind == "events":
             self._heard.feed(words.encode())
+        elif kind == "said":
+            self._console.append(words)
         elif kind == "hidden":
             self._found("hidden_page", Level.WARNING)
         elif kind == "frozen":
@@ -301,7 +326,10 @@ class Doing:
         elif kind == "crashed":
             raise self._failed("crashed", _MEMORY)
         elif kind == "closed":
-            raise self._failed("is gone, as the browser has ended", _ENDED)
+            raise BrowserGone(
+                self._failed("is gone, as the browser has ended", _ENDED),
+                outcome.doing(self._heard.events, self._job),
+            )
         elif kind == "disk":
             raise writing.NotWritten(*json.loads(words))
         else:
