@@ -16,6 +16,9 @@ A link is one file, or folder, in ``families/``. It is light to import and has:
 ``doctor(profile, options)``
     what it takes to measure there, as a tuple of `Prerequisite`; a link that needs nothing may
     lack it.
+``is_here(profile)``
+    whether it is this machine's own processor that a device computes with, so that nothing else is
+    to be measured meanwhile; a link that leads elsewhere lacks it.
 ``clean(profile, options, force)``
     remove everything of mvdeploy from there, and say what that was, as `Cleaned`; a link that
     leaves nothing may lack it.
@@ -119,7 +122,14 @@ from mvdeploy.links.link import (
     State,
 )
 from mvdeploy.links.naming import KitMissing, attached, mend, profile, typed, word
-from mvdeploy.links.registry import builds, declared, engines_of, native_choice, resolve
+from mvdeploy.links.registry import (
+    builds,
+    declared,
+    engines_of,
+    is_here,
+    native_choice,
+    resolve,
+)
 from mvdeploy.records import DeviceProfile
 
 __all__ = [
@@ -143,6 +153,7 @@ __all__ = [
     "doctor",
     "engines_of",
     "get",
+    "is_here",
     "mend",
     "native_choice",
     "profile",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from types import ModuleType
 
 from mvdeploy import engines, kits, plugins
@@ -56,6 +56,14 @@ def resolve(options: Options) -> dict[str, str]:
 def _resolved(given: Options, options: Sequence[Option]) -> dict[str, str]:
     values = {one.name: given.get(one.name) or os.environ.get(one.variable) for one in options}
     return {name: str(value) for name, value in values.items() if value}
+
+
+def is_here(profile: DeviceProfile) -> bool:
+    """Say whether it is this machine's own processor that a device computes with."""
+    says: Callable[[DeviceProfile], bool] = getattr(
+        family(profile.link), "is_here", lambda _: False
+    )
+    return says(profile)
 
 
 def builds(profile: DeviceProfile) -> tuple[str, ...]:

@@ -74,17 +74,14 @@ class Unit:
         name: tells it from others of its kind: its serial number or address; of a host, its name.
         machine: that it is attached to.
         place: how an executor finds that machine.
+        alone: nothing else may happen on the machine while it is measured.
     """
 
     profile: DeviceProfile
     name: Text
     machine: Text
     place: str = ""
-
-    @property
-    def alone(self) -> bool:
-        """Whether nothing else may happen on the machine while it is measured."""
-        return self.profile.link == "host"
+    alone: bool = False
 
     def fits(self, task: Task) -> bool:
         """Say whether a task may be done on it."""

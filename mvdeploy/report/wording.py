@@ -529,8 +529,8 @@ _WORDS: dict[str, tuple[str, str]] = {
     ),
     "rounds_otherwise": (
         "In {precision} the page computes other numbers than {engine} does here on the same input: "
-        "they are {here} dB from the network's, those of {engine} are {there} dB. The two round at "
-        "other places, and each was judged by what such rounding costs.",
+        "the two are {here} dB and {there} dB from those of the network. They round at other "
+        "places, and each was judged by what such rounding costs.",
         "Have the accuracy measured with the engine that is shipped; where an answer is close, the "
         "two may give different ones.",
     ),

@@ -80,6 +80,11 @@ def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> AppleLink:
     return AppleLink(profile, options)
 
 
+def is_here(profile: DeviceProfile) -> bool:
+    """Say whether a profile is of this Mac, and not of a phone."""
+    return not prerequisites.models(profile)
+
+
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Return each thing that it takes to measure on a device, and whether it is there."""
     return tuple(prerequisites.checks(profile, options.get("team_id")))

@@ -46,6 +46,11 @@ def connect(profile: DeviceProfile, options: Options = NO_OPTIONS) -> BrowserLin
     return BrowserLink(profile, options)
 
 
+def is_here(_profile: DeviceProfile) -> bool:
+    """Say that it is this machine."""
+    return True
+
+
 def doctor(profile: DeviceProfile, options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Go through what it takes to measure in a browser."""
     from mvdeploy.links.families.browser import checking

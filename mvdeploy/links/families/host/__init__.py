@@ -72,6 +72,11 @@ def connect(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> HostLink:
     return HostLink(profile)
 
 
+def is_here(_profile: DeviceProfile) -> bool:
+    """Say that it is this machine."""
+    return True
+
+
 def doctor(profile: DeviceProfile, _options: Options = NO_OPTIONS) -> tuple[Prerequisite, ...]:
     """Return what this machine is, and which engines it has; see `mvdeploy.links.doctor`."""
     from mvdeploy.links.families.host import prerequisites

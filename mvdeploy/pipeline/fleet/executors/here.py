@@ -59,4 +59,4 @@ def host(profile: DeviceProfile | None = None) -> Unit:
 
 def _unit(profile: DeviceProfile) -> Unit:
     own = profile.address or (name() if profile.link == "host" else profile.name)
-    return Unit(profile, own, name())
+    return Unit(profile, own, name(), alone=links.is_here(profile))
