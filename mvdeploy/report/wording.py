@@ -171,6 +171,22 @@ _WORDS: dict[str, tuple[str, str]] = {
         "by what it says of itself.",
         "Remove the manifest if the file was changed on purpose; export the model again if not.",
     ),
+    "page_not_isolated": (
+        "The page was not isolated: its clock had steps of {step_us} µs, and the engine had one "
+        "thread.",
+        "For steps of 5 µs open it by https from a server that sends the headers in its file "
+        "_headers, or on the machine itself by its serve.py.",
+    ),
+    "coarse_clock": (
+        "The clock had steps of {step_us} µs, which are {percent} % of an inference: neither "
+        "percentiles nor intervals are finer than that.",
+        "Isolate the page, or measure a larger network.",
+    ),
+    "clock_too_coarse": (
+        "The networks are not compared: a step of the clock ({step_us} µs) is {percent} % of an "
+        "inference, and must not be more than {limit} % to tell them apart.",
+        "Isolate the page, or measure larger networks or batches.",
+    ),
     "unknown_network": (
         "Others exported the file, and which network it came from is not known: its outputs were "
         "not compared with one, and its operators have no categories.",
