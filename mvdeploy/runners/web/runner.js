@@ -5,7 +5,7 @@
 // order that the job gives, once or for as long as it says.
 
 import { Failed, ask, bytesOf, emit, given, send, stage, wordsOf } from "./channel.js";
-import { clockStep, timeOrder, warmUp } from "./loop.js";
+import { calibrate, clockStep, timeOrder, warmUp } from "./loop.js";
 import { format, isFinite, parse } from "./npy.js";
 import { sha256 } from "./sha256.js";
 
@@ -19,7 +19,8 @@ const memory = () => ask("memory");
 async function run({ job, about, engines, scope, coarse = false }) {
   const step = coarse ? clockStep() : isolatedClock();
   const wall = { function: "performance.now", implementation: "performance.now()" };
-  const clock = { ...about.clock, wall: { ...wall, resolution_s: step / 1e3 } };
+  const cpu = { ...about.clock.cpu, reading_s: calibrate(scope) / 1e9 };
+  const clock = { cpu, wall: { ...wall, resolution_s: step / 1e3 } };
   emit("hello", { runner: "web", ...about, clock });
   const started = {};
   for (const [name, engine] of Object.entries(engines)) {
