@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import binascii
 import dataclasses
+import functools
 import io
 import itertools
 import re
@@ -42,6 +43,8 @@ from mvdeploy.timing.case import Entry
 if TYPE_CHECKING:
     import numpy as np
     import numpy.typing as npt
+
+    from mvdeploy.verify.reference import Outputs, Reference
 
 COPY = "result.json"
 """In the folder of the run: the file as it was saved."""
@@ -325,13 +328,9 @@ class _Reading:
             raise _NotJudgedError("The outputs were too large to be saved.")
         outputs = {name: _array(case, name, came.outputs[place]) for name, place in told.items()}
         with _needed_to_judge():
-            from mvdeploy.verify.known_reference import KnownReference
             from mvdeploy.verify.parity import compare_outputs
 
-            with writing.temporary() as work:
-                writing.fill(work / "reference.npz", base64.b64decode(case.reference))
-                known = KnownReference.load(work / "reference.npz")
-        reference = known.reference(case.artifact, _no_network, {}, "input")
+            reference = _reference(case)
         version = self._page.engines[case.engine].version
         try:
             return compare_outputs(
@@ -359,6 +358,28 @@ def _needed_to_judge() -> Iterator[None]:
         raise _NotJudgedError("What the page holds of the network is damaged.") from error
     except MvdeployError as error:
         raise _NotJudgedError(error.message) from error
+
+
+def _reference(case: WebCase) -> Reference:
+    """Return what the outputs of a case are held against, by what its page holds."""
+    from mvdeploy.verify.known_reference import KnownReference
+
+    with writing.temporary() as work:
+        writing.fill(work / "known.npz", base64.b64decode(case.reference["known"]))
+        known = KnownReference.load(work / "known.npz")
+    found = known.reference(case.artifact, _no_network, {}, "input")
+    summed = found.summed and functools.partial(_sums, case, "summed")
+    plain = functools.partial(_sums, case, "plain_sums")
+    return dataclasses.replace(found, plain_sums=plain, summed=summed)
+
+
+def _sums(case: WebCase, name: str) -> Mapping[str, Outputs]:
+    import numpy as np
+
+    if name not in case.reference:
+        raise _NotJudgedError("It takes the network, which a result does not hold.")
+    with np.load(io.BytesIO(base64.b64decode(case.reference[name])), allow_pickle=False) as arrays:
+        return {"input": {output: arrays[output] for output in arrays.files}}
 
 
 def _no_network() -> NoReturn:

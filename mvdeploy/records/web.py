@@ -29,8 +29,9 @@ class WebCase:
         title: of the engine.
         artifact: the manifest.
         parity: the check after the export; None when there was none.
-        reference: what PyTorch makes of the input that is measured, as base64 of a file of
-            `KnownReference`; empty where that is not known, or too large.
+        reference: what PyTorch makes of the input that is measured, as base64 of NumPy archives:
+            ``known`` (a `KnownReference`), ``plain_sums`` and ``summed`` (see `Reference`); empty
+            where that is not known, or too large.
         emulated: why it is not computed in the precision's own numbers; empty when it is.
         image_size: height and width in pixels, where networks of the page differ in it.
         batch: images in one inference, where they are several.
@@ -42,7 +43,7 @@ class WebCase:
     title: str
     artifact: Artifact
     parity: Parity | None
-    reference: str = ""
+    reference: dict[str, str] = dataclasses.field(default_factory=dict)
     emulated: str = ""
     image_size: tuple[Pixels, Pixels] | None = None
     batch: Number | None = None

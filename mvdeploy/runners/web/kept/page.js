@@ -48,7 +48,7 @@ const TITLES = {
   model: "Model",
   architecture: "Processor",
   cores: "Logical cores",
-  memory_gb: "Memory, GB (8 at most is told)",
+  memory_gb: "Memory in GB, about",
   screen: "Screen",
   isolated: "Page isolated",
 };
@@ -62,10 +62,19 @@ function describe(told) {
   }
 }
 
+/** Name a case, with what tells it from others of the page. */
+function nameOf({ label, artifact, image_size, batch }) {
+  const precisions = new Set(page.cases.map((one) => one.artifact.precision));
+  const size = image_size && [...new Set(image_size)].join("×");
+  const parts = [size && `${size} px`, batch && `batch ${batch}`];
+  if (precisions.size > 1) parts.push(artifact.precision);
+  return [label, ...parts.filter(Boolean)].join(" ");
+}
+
 async function open() {
   text = await (await fetch("job.json")).text();
   page = JSON.parse(text);
-  const networks = page.cases.map(({ label }) => label).join(" and ");
+  const networks = page.cases.map(nameOf).join(" and ");
   const engine = page.cases[0].title;
   element("about").textContent =
     `${networks}, run by ${engine} in this browser: ${page.plan.iterations} inferences each, in ` +
@@ -173,9 +182,8 @@ async function measure() {
   [bar.hidden, bar.max, bar.value] = [false, jobs.length, 0];
   for (const [number, job] of jobs.entries()) {
     const probes = page.probes.length;
-    const name = page.cases[number]?.label;
     element("step").textContent =
-      number < probes ? `Load ${name} and warm up` : `Session ${number - probes + 1} of ${jobs.length - probes}`;
+      number < probes ? `Load ${nameOf(page.cases[number])} and warm up` : `Session ${number - probes + 1} of ${jobs.length - probes}`;
     const came = await run(job, number);
     done.push(came);
     bar.value = number + 1;
@@ -211,12 +219,14 @@ function draw() {
   const limits = [Math.min(...times) * 0.98, percentile(times, 99) * 1.04];
   element("rows").replaceChildren();
   element("plots").replaceChildren();
+  element("results").hidden = false;
+  const width = Math.max(280, element("plots").clientWidth);
   all.forEach((sessions, index) => {
     const own = sessions.flat();
     const interval = medianInterval(sessions);
     const median = percentile(own, 50);
     const cells = {
-      Network: page.cases[index].label,
+      Network: nameOf(page.cases[index]),
       p50: median.toFixed(3),
       p90: percentile(own, 90).toFixed(3),
       "95 %": interval ? interval.map((ms) => ms.toFixed(3)).join(" – ") : "needs more",
@@ -231,10 +241,9 @@ function draw() {
     }
     element("rows").append(row);
     const heading = document.createElement("h3");
-    heading.textContent = page.cases[index].label;
-    element("plots").append(heading, plot(sessions, median, limits));
+    heading.textContent = nameOf(page.cases[index]);
+    element("plots").append(heading, plot(sessions, median, limits, width));
   });
-  element("results").hidden = false;
 }
 
 /** Write a value as Python's json.dumps(sort_keys=True) does, for values without fractions. */

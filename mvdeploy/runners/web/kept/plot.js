@@ -1,7 +1,7 @@
 // Samples of one network as a picture: a dot for each inference, a row for each session.
 
 const SPACE = "http://www.w3.org/2000/svg";
-const [WIDTH, ROW, FOOT] = [640, 26, 26];
+const [ROW, FOOT] = [26, 26];
 
 /**
  * Draw samples.
@@ -9,20 +9,21 @@ const [WIDTH, ROW, FOOT] = [640, 26, 26];
  * @param sessions milliseconds of each
  * @param median of all of them
  * @param limits the least and the largest value of the axis
+ * @param width in pixels
  */
-export function plot(sessions, median, [least, largest]) {
+export function plot(sessions, median, [least, largest], width) {
   const height = sessions.length * ROW + FOOT;
-  const x = (value) => 8 + ((value - least) / (largest - least)) * (WIDTH - 16);
-  const svg = node("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img" });
+  const x = (value) => 8 + ((value - least) / (largest - least)) * (width - 16);
+  const svg = node("svg", { viewBox: `0 0 ${width} ${height}`, role: "img" });
   const title = document.createElementNS(SPACE, "title");
   title.textContent = "A dot for each inference, a row for each session; the line is the median.";
   svg.append(title);
   const bottom = sessions.length * ROW;
-  svg.append(node("line", { class: "axis", x1: 0, x2: WIDTH, y1: bottom, y2: bottom }));
+  svg.append(node("line", { class: "axis", x1: 0, x2: width, y1: bottom, y2: bottom }));
   for (const tick of ticks(least, largest)) {
     const at = x(tick);
     svg.append(node("line", { class: "axis", x1: at, x2: at, y1: 0, y2: bottom }));
-    const anchor = at > WIDTH - 40 ? "end" : at < 40 ? "start" : "middle";
+    const anchor = at > width - 40 ? "end" : at < 40 ? "start" : "middle";
     const text = node("text", { x: at, y: bottom + 17, "text-anchor": anchor });
     text.textContent = `${tick} ms`;
     svg.append(text);
