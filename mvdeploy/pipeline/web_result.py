@@ -85,6 +85,8 @@ def read(path: Path) -> tuple[WebResult, WebPage]:
         raise codec.RecordError(
             f"{path} has {len(result.jobs)} jobs, and its page {planned}.", _AGAIN
         )
+    if codec.repeated([job.events for job in result.jobs]):
+        raise codec.RecordError(f"{path} has the times of one job twice.", _AGAIN)
     return result, page
 
 
