@@ -35,7 +35,7 @@ from mvdeploy.records import (
 )
 from mvdeploy.records.job import parse_events
 from mvdeploy.records.run import load_run
-from mvdeploy.records.web import WebCase, WebJob, WebPage, WebResult
+from mvdeploy.records.web import DEVICE, WebCase, WebJob, WebPage, WebResult
 from mvdeploy.text_format import clean, elide
 from mvdeploy.timing import ahead
 from mvdeploy.timing.case import Entry
@@ -49,7 +49,6 @@ if TYPE_CHECKING:
 COPY = "result.json"
 """In the folder of the run: the file as it was saved."""
 
-_DEVICE = "web-page"
 _NOTABLE = 0.01
 """Steps of the clock, as a share of an inference, from which on they are told of."""
 
@@ -172,7 +171,7 @@ def _case(case: WebCase, device: Device) -> Case:
 
 def _profile(result: WebResult, page: WebPage) -> DeviceProfile:
     return DeviceProfile(
-        name=_DEVICE,
+        name=DEVICE,
         title=_title(result.browser),
         link="browser",
         engines=tuple(page.engines),

@@ -17,6 +17,9 @@ from mvdeploy.records.limits import Count, FolderName, Number, Pixels, Threads
 from mvdeploy.records.parity import Parity
 from mvdeploy.records.plan import Plan
 
+DEVICE = "web-page"
+"""Name of the profile of what a page was opened on."""
+
 
 @dataclasses.dataclass(frozen=True)
 class WebCase:

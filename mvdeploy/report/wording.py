@@ -16,7 +16,7 @@ from mvdeploy import engines
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Device, Finding, Level
+from mvdeploy.records import Device, Finding, Level, web
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.reliability import Grade
 from mvdeploy.text_format import clean, significant
@@ -80,6 +80,19 @@ _INSTEAD = {
     "macOS": {_STEADY: "switch its Low Power Mode off"},
 }
 """Start of the name of a device's system → what is advised there in the place of other words."""
+
+_MORE = "xport the page again with more --web-iterations"
+_ON_PAGES = {
+    _STEADY: "switch its power saving off",
+    "warm up longer with --warmup, and give it more time with --max-time": f"and e{_MORE}",
+    "Give it more time with --max-time, and let it finish": f"E{_MORE}, and let it finish",
+    "Give it more time with --max-time": f"E{_MORE}",
+    "close other programs, or bind the run to free cores with --cores": "or close other programs",
+    "Take more samples with --iterations, or give it more time with --max-time": f"E{_MORE}",
+    "Take 100 samples or more with --iterations": "Export the page with --web-iterations 100 or "
+    "more",
+}
+"""What is advised where a page measured, which has no options, in the place of other words."""
 
 _WORDS: dict[str, tuple[str, str]] = {
     "parity_failed": (
@@ -584,6 +597,10 @@ def word(
 
 def _fitted(remedy: str, devices: Iterable[Device]) -> str:
     """Return a remedy with what can be done on the devices, whatever their systems."""
+    devices = [*devices]
+    if devices and all(device.profile.name == web.DEVICE for device in devices):
+        for words, instead in _ON_PAGES.items():
+            remedy = remedy.replace(words, instead)
     systems = [str(device.identity.get("os", "")) for device in devices]
     for words in (_STEADY, _FED):
         fitting = [

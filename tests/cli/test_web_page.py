@@ -58,13 +58,15 @@ def serving(*command: str, folder: Path) -> Iterator[str]:
             server.terminate()
 
 
-def measured(browser: Any, address: str, place: Path) -> Path:
+def measured(browser: Any, address: str, place: Path, threads: int = 1) -> Path:
     """Open a page, measure, save the result, and return it."""
     allowed = {"behavior": "allow", "downloadPath": str(place)}
     browser.execute_cdp_cmd("Browser.setDownloadBehavior", allowed)
     browser.get_log("performance")
     browser.get(address)
     wait(lambda: browser.find_element("id", "start").is_enabled())
+    if threads > 1:
+        browser.execute_script(f"document.getElementById('threads').value = {threads}")
     browser.find_element("id", "start").click()
     wait(lambda: browser.find_element("id", "save").is_enabled())
     browser.find_element("id", "save").click()
@@ -268,6 +270,27 @@ def test_outputs_of_another_network_are_found(mvdeploy: Mvdeploy, result: Path) 
     assert mvdeploy("report", "result.json").returncode == 0
     parities = [case.device_parity for case in load_run(result.with_name("result")).cases]
     assert [parity is not None and parity.passed for parity in parities] == [False, True]
+
+
+def test_a_page_of_litert_measures_on_one_thread_and_on_two(
+    typed: Mvdeploy, web_engines: Path, browser: Any, tmp_path: Path
+) -> None:
+    done = typed(
+        *("export", "yardstick", "--format", "litert", "--web", "page", "--web-iterations", "8")
+    )
+    assert done.returncode == 0, done.stderr
+    for threads in (1, 2):
+        (tmp_path / f"{threads}").mkdir()
+        with serving("serve.py", "0", folder=tmp_path / "page") as address:
+            measured(browser, address, tmp_path / f"{threads}", threads)
+        assert typed("report", f"{threads}/result.json").returncode == 0
+        saved = load_run(tmp_path / f"{threads}" / "result")
+        (case,) = saved.cases
+        assert case.engine == "litert-web" and case.failure is None
+        assert case.measurement is not None and len(case.measurement.steady) == 8
+        assert case.measurement.conditions["threads"] == saved.run.plan.threads == threads
+        assert f"num_threads={threads}" in case.measurement.conditions["engine_options"]  # type: ignore[operator]
+        assert case.device_parity is not None and case.device_parity.passed
 
 
 def test_a_page_without_its_engine_says_what_is_missing(

@@ -231,6 +231,17 @@ def test_what_is_advised_can_be_done_on_the_device(code: str, system: str) -> No
     assert ("on mains" in remedy) == (code == "throttled" and "Android" not in system)
 
 
+@pytest.mark.parametrize(
+    "code", ["drift", "wide_interval", "no_interval", "wide_ratio", "few_groups", "few_samples"]
+)
+def test_what_is_advised_can_be_done_with_a_page(code: str) -> None:
+    page = Device(DeviceProfile("web-page", "Chrome", "browser", ("e",)), {"os": "Android 13"})
+    remedy = word(Finding(code, Level.WARNING, VALUES[code]), (), [page]).remedy
+    assert "--web-iterations" in remedy
+    for option in ("--max-time", "--iterations", "--warmup", "--cores", "fixed_performance"):
+        assert option not in remedy.replace("--web-iterations", "")
+
+
 def test_devices_of_several_kinds_are_each_advised() -> None:
     finding = Finding("drift", Level.WARNING, GRADED)
     both = [device_with("Android 13"), device_with("Debian GNU/Linux 12"), device_with("Android 9")]

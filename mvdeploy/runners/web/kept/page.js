@@ -196,7 +196,8 @@ async function measure() {
   }
   await lock?.release().catch(() => null);
   running = false;
-  element("step").textContent = "Done. Save the result, and read it with: mvdeploy report result.json";
+  const how = element("failure").hidden ? "Done." : "Ended early.";
+  element("step").textContent = `${how} Save the result, and read it with: mvdeploy report result.json`;
   for (const id of ["start", "save", "threads"]) element(id).disabled = false;
 }
 
@@ -284,6 +285,7 @@ document.addEventListener("visibilitychange", () => {
   hidden += 1;
   element("hidden").hidden = false;
 });
+window.addEventListener("resize", () => running === false && draw());
 element("start").addEventListener("click", measure);
 element("save").addEventListener("click", save);
 open().catch((error) => show("failure", `The page could not be opened (${error.message}).`));
