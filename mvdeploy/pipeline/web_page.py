@@ -253,7 +253,7 @@ def _reference(one: Exported, part: Path) -> dict[str, str]:
                 arrays = compute()["input"]
         except Exception:  # an operator that takes no part in it
             continue
-        np.savez(content, **arrays)
+        np.savez(content, **arrays)  # type: ignore[arg-type]
         contents[name] = content.getvalue()
     if sum(map(len, contents.values())) > _LARGEST_REFERENCE:
         return {}

@@ -130,7 +130,7 @@ def _write(result: WebResult, page: WebPage, path: Path, part: Path, name: str) 
     for case in page.cases:
         store.update(case.slug, artifact=case.artifact, parity=case.parity)
         if case.emulated:
-            store.found(_finding("emulated_precision", **_emulation(case)))
+            store.found(Finding("emulated_precision", Level.WARNING, _emulation(case)))
     if result.hidden:
         store.found(Finding("hidden_page", Level.WARNING))
     _Reading(result, page, path, store).keep()
@@ -145,7 +145,7 @@ def _finding(code: str, level: Level = Level.WARNING, **values: str | float) -> 
     return Finding(code, level, dict(values))
 
 
-def _emulation(case: WebCase) -> dict[str, str]:
+def _emulation(case: WebCase) -> dict[str, str | int | float]:
     precision = case.artifact.precision
     return {
         "case": case.label,
@@ -269,7 +269,7 @@ class _Reading:
 
     def _sessions(self, jobs: Sequence[WebJob]) -> tuple[list[ahead.Seen], EngineError | None]:
         """Return the sessions that were done, and what ended the rest early."""
-        seen = []
+        seen: list[ahead.Seen] = []
         for session, came in zip(self._page.sessions, jobs, strict=False):
             try:
                 result = self._result_of(session.job, came)
