@@ -59,9 +59,12 @@ import (the engine itself is imported when a session is opened) and has:
 ``NATIVE``
     what its plug-in for the native runner is built from, a `NativePlugin`.
 ``WEB``
-    what it is in a browser, a `WebPlugin`.
+    what it is in a browser, a `WebPlugin`. One that is another engine, compiled for browsers, is
+    called as that with ``-web`` behind it: reports hold the two against each other.
 ``ARCHITECTURE``
     what its code is compiled for, where that is not the processor: ``wasm``; see `lacks`.
+``NO_PROFILER``
+    why its operators cannot be timed, a clause; only engines without a profiler have it.
 ``complete_profile(model, folder)``
     writes what `read_profile` needs beside a profile that was fetched, and the device cannot give;
     an engine may lack it.
@@ -420,6 +423,11 @@ def preferred(engine: str, format_name: str, precision: str) -> Mapping[str, str
     """Return the options of a format, by name, with which an engine runs programs fastest."""
     own: Callable[[str, str], Mapping[str, str]] | None = getattr(get(engine), "prefers", None)
     return own(format_name, precision) if own is not None else {}
+
+
+def no_profiler(engine: str) -> str:
+    """Return why the operators of an engine cannot be timed; empty if they can."""
+    return str(getattr(get(engine), "NO_PROFILER", ""))
 
 
 def words(engine: str) -> Mapping[str, tuple[str, str]]:

@@ -68,4 +68,4 @@ def emulated(precision: str, architecture: str) -> str:
 
 def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """Refuse: there is no profile."""
-    raise EngineError(f"{NO_PROFILER}.", "Use --no-breakdown.")
+    raise EngineError(f"{NO_PROFILER}.", "Measure with another engine for a breakdown.")

@@ -9,6 +9,7 @@ import json
 import re
 import shutil
 import tarfile
+import zlib
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 
@@ -57,7 +58,7 @@ def find(engine: str) -> tuple[Path, WebKit]:
 
     Raises:
         DeviceUnavailable: it is not there.
-        UsageError: it is damaged.
+        UsageError: it is damaged, or lacks files that are needed now.
     """
     folder = place(engine)
     anew = "Fetch it with 'mvdeploy devices setup chrome', or take it from a folder with --npm DIR."
@@ -68,6 +69,8 @@ def find(engine: str) -> tuple[Path, WebKit]:
         raise DeviceUnavailable(f"{title} for browsers is not there yet.", anew) from error
     except (UnicodeDecodeError, RecordError) as error:
         raise UsageError(f"{folder} cannot be used ({error}).", anew) from error
+    if set(kit.sums) != set(_names(engines.web(engine))):
+        raise UsageError(f"{folder} was made by another version of mvdeploy.", anew)
     for name, sha256 in kit.sums.items():
         path = folder / name
         if Path(name).name != name or not path.is_file() or files.sha256(path) != sha256:
@@ -96,7 +99,7 @@ def install(engine: str, given: Path | None, on_step: OnStep = lambda _: None) -
         contents = {k: _with_import(k, text, package, name) for k, text in contents.items()}
     for name, variable in plugin.modules.items():
         module = contents[name] + f"\nexport default {variable};\n".encode()
-        contents[f"{name.removesuffix('.js')}.module.mjs"] = module
+        contents[_module(name)] = module
     sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     kit = WebKit(engine, plugin.package, version, sums)
     folder = place(engine)
@@ -107,6 +110,15 @@ def install(engine: str, given: Path | None, on_step: OnStep = lambda _: None) -
             writing.fill(part / name, content)
         writing.fill(part / FILE, dumps(kit).encode())
     return kit
+
+
+def _names(plugin: WebPlugin) -> tuple[str, ...]:
+    """Return the names of all files that an engine is served as."""
+    return (*plugin.files.values(), *map(_module, plugin.modules))
+
+
+def _module(script: str) -> str:
+    return f"{script.removesuffix('.js')}.module.mjs"
 
 
 def _with_import(name: str, content: bytes, package: str, copy: str) -> bytes:
@@ -142,17 +154,21 @@ def _package(path: str) -> str:
 
 def _unpack(archive: Path, package: str, plugin: WebPlugin, into: Path) -> None:
     wanted = {path.removeprefix(f"{package}/") for path in plugin.files} | {"package.json"}
+    contents: dict[str, bytes] = {}
     try:
         with tarfile.open(archive, "r:gz") as packed:
             for member in packed:
                 name = member.name.partition("/")[2]
-                if name in wanted and (file := packed.extractfile(member)) is not None:
-                    (into / name).parent.mkdir(parents=True, exist_ok=True)
-                    writing.fill(into / name, file.read())
-    except (tarfile.TarError, EOFError, OSError) as error:
+                file = packed.extractfile(member) if name in wanted and member.isreg() else None
+                if file is not None:
+                    contents[name] = file.read()
+    except (tarfile.TarError, zlib.error, EOFError, OSError) as error:
         raise DeviceUnavailable(
             f"What npm fetched of {package} is damaged ({error}).", "Try again."
         ) from error
+    for name, content in contents.items():
+        (into / name).parent.mkdir(parents=True, exist_ok=True)
+        writing.fill(into / name, content)
 
 
 def _modules(given: Path, plugin: WebPlugin) -> Path:

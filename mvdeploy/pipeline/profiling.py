@@ -56,6 +56,7 @@ class Profiling:
 
         What goes wrong is a finding; the measurement stands without it.
         """
+        entries = [entry for entry in entries if self._has_profiler(entry)]
         if self._plan.pairs_only and len(entries) > 1:
             self._on_step("profile in turns")
             with contextlib.suppress(EngineError):  # alone, the case that failed says so itself
@@ -70,6 +71,13 @@ class Profiling:
             except MvdeployError as error:
                 found = Finding("profile_failed", Level.WARNING, {"reason": error.message})
                 self._store.found_of(entry.slug, found)
+
+    def _has_profiler(self, entry: Entry) -> bool:
+        """Say whether a case can be profiled; a finding says why not."""
+        if reason := engines.no_profiler(entry.model.engine):
+            found = Finding("no_profiler", Level.NOTE, {"reason": reason})
+            self._store.found_of(entry.slug, found)
+        return not reason
 
     def _keep(self, entry: Entry, profiles: Mapping[str, Profile]) -> None:
         """Fetch a profile, read it, and save it as a trace."""

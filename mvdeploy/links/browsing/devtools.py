@@ -21,6 +21,9 @@ OnEvent = Callable[[str, Mapping[str, Any]], None]
 
 CLOSED = "closed"
 
+PROCESS_TIME = "ProcessTime of DevTools"
+"""What the clock of `Devtools.process_ns` is called."""
+
 _ANSWER_S = 30.0
 
 
@@ -53,7 +56,8 @@ class Pipe:
         self._read, self._write = read, write
         self._rest = b""
         self._whole: list[bytes] = []
-        self._writing = threading.Lock()
+        self._closed = False
+        self._writing, self._reading, self._ending = (threading.Lock() for _ in range(3))
 
     def send(self, message: str) -> None:
         """Send a message."""
@@ -64,9 +68,16 @@ class Pipe:
 
     def receive(self) -> str | None:
         """Wait for a message."""
+        with self._reading:
+            text = self._next()
+        if self._closed:
+            self._end("_read")
+        return text
+
+    def _next(self) -> str | None:
         while not self._whole:
             try:
-                data = os.read(self._read, 1 << 20)
+                data = b"" if self._closed else os.read(self._read, 1 << 20)
             except OSError:
                 return None
             if not data:
@@ -75,10 +86,73 @@ class Pipe:
         return self._whole.pop(0).decode(errors="replace")
 
     def close(self) -> None:
-        """Close both; the browser ends by that."""
-        for descriptor in (self._write, self._read):
+        """Close both; the browser ends by that. May be called again."""
+        self._closed = True
+        self._end("_write")
+        # The number of a pipe that is closed while it is read may soon be another file's.
+        if self._reading.acquire(blocking=False):
+            self._reading.release()
+            self._end("_read")
+
+    def _end(self, name: str) -> None:
+        with self._ending:
+            number = getattr(self, name)
+            setattr(self, name, -1)
+        if number >= 0:
             with contextlib.suppress(OSError):
-                os.close(descriptor)
+                os.close(number)
+
+
+class WebSocket:
+    """A WebSocket.
+
+    Args:
+        address: ``ws://``.
+
+    Raises:
+        Refused: nothing answers there.
+    """
+
+    def __init__(self, address: str) -> None:
+        import websocket
+
+        try:
+            # Chrome refuses requests that say which page they are of.
+            self._socket = websocket.create_connection(
+                address,
+                timeout=_ANSWER_S,
+                suppress_origin=True,
+                http_no_proxy=["*"],
+                enable_multithread=True,
+            )
+            self._socket.settimeout(None)
+        except (OSError, websocket.WebSocketException) as error:
+            raise Refused(
+                f"The browser refuses its DevTools ({error}).", "Start it anew, and run again."
+            ) from error
+
+    def send(self, message: str) -> None:
+        """Send a message."""
+        import websocket
+
+        try:
+            self._socket.send(message)
+        except websocket.WebSocketException as error:
+            raise ConnectionError(str(error)) from error
+
+    def receive(self) -> str | None:
+        """Wait for a message."""
+        import websocket
+
+        try:
+            message = self._socket.recv()
+        except (OSError, websocket.WebSocketException):
+            return None
+        return message if isinstance(message, str) and message else None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close(timeout=2)
 
 
 class Devtools:
@@ -140,6 +214,14 @@ class Devtools:
         result: Mapping[str, Any] = answer.get("result", {})
         return result
 
+    def process_ns(self, session: str) -> int:
+        """Return the CPU time of a page's process, in nanoseconds; 0 when it does not answer."""
+        with contextlib.suppress(Refused):
+            metrics = self.call("Performance.getMetrics", session)["metrics"]
+            seconds = {one["name"]: one["value"] for one in metrics}.get("ProcessTime", 0.0)
+            return round(float(seconds) * 1e9)
+        return 0
+
     def close(self) -> None:
         """End the connection. May be called again."""
         self._carrier.close()
@@ -150,7 +232,7 @@ class Devtools:
                 message = json.loads(text)
             except ValueError:
                 continue
-            if "id" in message:
+            if "id" in message and "method" not in message:
                 waiting = self._waiting.get(message["id"])
                 if waiting is not None:
                     waiting.put(message)

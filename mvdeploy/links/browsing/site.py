@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import http.server
 import json
+import re
 import secrets
 import socket
 import threading
@@ -41,6 +42,7 @@ HEADERS = {
 }
 """What all answers have."""
 
+_LENGTH = re.compile("[0-9]{1,12}")
 _LARGEST = 1 << 31
 """Bytes of what a page may send."""
 
@@ -140,11 +142,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         first, _, rest = path.partition("/")
         take = self.server.site.takes.get(first)
         length = self.headers.get("Content-Length", "")
-        if take is None or not length.isdecimal() or int(length) > _LARGEST:
+        if take is None or not _LENGTH.fullmatch(length) or int(length) > _LARGEST:
             self.close_connection = True
             self._refuse(404, "nothing is taken here")
             return
         content = self.rfile.read(int(length))
+        if len(content) < int(length):  # the page has ended meanwhile
+            self.close_connection = True
+            return
         try:
             answer = take(rest, content)
         except Exception as error:  # the page tells of it, and the job ends with that
@@ -159,13 +164,14 @@ class _Handler(http.server.BaseHTTPRequestHandler):
         path = unquote(self.path.partition("?")[0])
         token = f"/{self.server.site.token}/"
         if name not in ("127.0.0.1", "localhost") or not port.isdecimal():
-            self._refuse(421, "this host is not served")
+            refused = (421, "this host is not served")
         elif not secrets.compare_digest(path[: len(token)].encode(), token.encode()):
-            self._refuse(404, "there is no such page")
+            refused = (404, "there is no such page")
         else:
             return path[len(token) :]
         self.close_connection = True
         self.server.site.stray(path)
+        self._refuse(*refused)
         return None
 
     def _file(self, path: Path) -> None:

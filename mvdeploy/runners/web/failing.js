@@ -13,7 +13,8 @@ const REMEDIES = {
   load: "Check that this engine and its version run models of this format.",
   run: "Run it with another engine, or report this to the engine's developers.",
 };
-const MEMORY = /bad_alloc|out of memory|allocation failed|failed to allocate|memory access out of/i;
+const MEMORY =
+  /bad_alloc|out of memory|allocation failed|failed to allocate|memory access out of|SafeIntOnOverflow/i;
 
 /** Turn whatever goes wrong in `work` into an `error` event of this kind. */
 export async function stage(kind, what, work) {

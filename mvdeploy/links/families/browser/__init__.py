@@ -65,14 +65,16 @@ def setup(
     from mvdeploy.kits import web
 
     given = options.get("npm")
-    told, refused = [], []
+    told, refused, ready = [], [], False
     for engine in profile.engines:
         try:
             kit = web.install(engine, Path(given) if given else None, on_step)
         except MvdeployError as error:
             refused.append(error)
+            told.append(f"{engines.title(engine)}: left out ({error.message.rstrip('.')})")
             continue
+        ready = True
         told.append(f"{engines.title(engine)} {kit.version} ({kit.sha256[:16]}): ready")
-    if refused and (not told or not given):
+    if refused and (not ready or not given):
         raise refused[0]
     return tuple(told)

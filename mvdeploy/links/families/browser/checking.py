@@ -12,6 +12,8 @@ from mvdeploy.links.browsing.devtools import Devtools, Refused
 from mvdeploy.links.families.browser import program
 from mvdeploy.records import DeviceProfile
 
+_START_S = 30.0
+
 
 def checks(profile: DeviceProfile, options: Options) -> Iterator[Prerequisite]:
     """Give every prerequisite with its state, in the order in which to meet them."""
@@ -56,12 +58,18 @@ def version_of(path: str) -> str:
     with program.running(path) as browser:
         devtools = Devtools(browser.pipe, lambda _name, _parameters: None)
         try:
-            return str(devtools.call("Browser.getVersion")["product"]).replace("/", " ")
+            answer = devtools.call("Browser.getVersion", limit_s=_START_S)
+            return str(answer["product"]).replace("/", " ")
         except Refused as error:
-            raise not_started(path, browser) from error
+            raise not_started(path, browser, error) from error
 
 
-def not_started(path: str, browser: program.Browser) -> DeviceUnavailable:
-    """Word the error for a browser that has ended at its start."""
+def not_started(path: str, browser: program.Browser, error: Refused) -> DeviceUnavailable:
+    """Word the error for a browser that has ended at its start, or does nothing then."""
+    if browser.runs():
+        return DeviceUnavailable(
+            f"{path} does not answer as a browser does ({error.message.rstrip('.')}).",
+            "Give the file of Chrome, Chromium, Edge or Brave with --browser.",
+        )
     reason, remedy = program.why(browser.said())
     return DeviceUnavailable(f"The browser {path} does not start: {reason}.", remedy)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
+import re
 import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mvdeploy import started
@@ -38,6 +40,12 @@ _FLAGS = (
     "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider",
 )
 
+_OF_PROVIDERS = {
+    # Without a window, and on Linux at all, WebGPU is not offered otherwise.
+    "webgpu": ("--enable-unsafe-webgpu",),
+    "webnn": ("--enable-features=WebMachineLearningNeuralNetwork",),
+}
+
 _LAUNCH = """
 import os, sys
 read, write, cores = map(int, sys.argv[1:3] + [len(sys.argv[3])])
@@ -51,6 +59,13 @@ if cores:
 os.execv(sys.argv[4], sys.argv[4:])
 """
 """Gives the browser its pipes as the descriptors 3 and 4, and binds it to cores."""
+
+_LOGGED = re.compile(r"\[[\d:/.]+:(?:VERBOSE\d*|INFO|WARNING|ERROR):")
+"""What browsers write of what they can do without, such as a session's bus."""
+
+_SHORT = Path("/tmp")
+_LONGEST = 50
+"""Bytes of a folder's path; a browser's socket in it has some 45 more, and 103 are the most."""
 
 _END_S = 5.0
 _TAIL = 65536
@@ -90,6 +105,12 @@ def is_root() -> bool:
     return hasattr(os, "geteuid") and os.geteuid() == 0
 
 
+def flags_for(providers: Iterable[str]) -> tuple[str, ...]:
+    """Return what a browser is started with for what engines compute with."""
+    known = (_OF_PROVIDERS.get(provider, ()) for provider in dict.fromkeys(providers))
+    return tuple(itertools.chain(*known))
+
+
 class Browser:
     """A browser that runs.
 
@@ -101,6 +122,12 @@ class Browser:
     def __init__(self, process: subprocess.Popen[bytes], pipe: Pipe, output: Path) -> None:
         self._process, self._output = process, output
         self.number, self.pipe = process.pid, pipe
+
+    def runs(self) -> bool:
+        """Say whether it has not ended; one that just ends is given time for it."""
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            self._process.wait(0.5)
+        return self._process.poll() is None
 
     def said(self) -> str:
         """Return the end of what it wrote to its standard error."""
@@ -131,8 +158,8 @@ def running(program: str, cores: Sequence[int] = (), more: Sequence[str] = ()) -
         DeviceUnavailable: it cannot be started.
         NotWritten: there is no room for its profile.
     """
-    with writing.temporary() as folder:
-        browser = _start(program, folder, cores, more)
+    with writing.temporary() as folder, _short(folder) as own:
+        browser = _start(program, folder, own, cores, more)
         try:
             yield browser
         finally:
@@ -140,7 +167,19 @@ def running(program: str, cores: Sequence[int] = (), more: Sequence[str] = ()) -
             _remove(folder / "profile")
 
 
-def _start(program: str, folder: Path, cores: Sequence[int], more: Sequence[str]) -> Browser:
+@contextlib.contextmanager
+def _short(folder: Path) -> Iterator[Path]:
+    """Give a folder in which a browser can make a socket, whose path may not be long."""
+    if len(os.fsencode(folder)) <= _LONGEST:
+        yield folder
+        return
+    with writing.folder(_SHORT, "mvdeploy") as made:
+        yield made
+
+
+def _start(
+    program: str, folder: Path, temporary: Path, cores: Sequence[int], more: Sequence[str]
+) -> Browser:
     (profile := folder / "profile").mkdir()
     flags = (*_FLAGS, f"--user-data-dir={profile}", *more)
     if is_root():
@@ -151,7 +190,8 @@ def _start(program: str, folder: Path, cores: Sequence[int], more: Sequence[str]
     words = (sys.executable, "-I", "-S", "-c", _LAUNCH, str(its_read), str(its_write))
     listed = ",".join(map(str, cores))
     # Of the system's temporary folder, and with its configuration, it may leave files.
-    own = {name: str(folder) for name in ("TMPDIR", "XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    own = {name: str(folder) for name in ("XDG_CONFIG_HOME", "XDG_CACHE_HOME")}
+    own["TMPDIR"] = str(temporary)
     pipe = Pipe(our_read, our_write)
     try:
         with output.open("wb") as errors:
@@ -196,6 +236,6 @@ def why(said: str) -> tuple[str, str]:
         )
     if "shared librar" in said:
         return "it lacks a library", "Install the browser by the system's package manager."
-    lines = [line.strip() for line in said.splitlines() if line.strip()]
-    last = lines[-1][-200:].rstrip(".") if lines else "it does not say why"
-    return last, "Start it by hand to see why, or give another with --browser."
+    lines = [line.strip() for line in said.splitlines() if line.strip() and not _LOGGED.match(line)]
+    last = re.sub(r"^\[[^\]]*\] *", "", lines[-1]) if lines else "it does not say why"
+    return last[:200].rstrip("."), "Start it by hand to see why, or give another with --browser."
