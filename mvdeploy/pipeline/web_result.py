@@ -8,6 +8,7 @@ import dataclasses
 import functools
 import io
 import itertools
+import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -52,6 +53,7 @@ COPY = "result.json"
 _NOTABLE = 0.01
 """Steps of the clock, as a share of an inference, from which on they are told of."""
 
+_WHOLE = "Give a file as a page of 'mvdeploy export --web' saved it."
 _AGAIN = "Open the page again, measure, and save its result anew."
 
 
@@ -77,8 +79,14 @@ def read(path: Path) -> tuple[WebResult, WebPage]:
     Raises:
         UsageError: see `saved`.
     """
-    result = codec.load(WebResult, path)
-    page = codec.loads(WebPage, result.page, f"{path}: page")
+    try:
+        result = codec.load(WebResult, path)
+        page = codec.loads(WebPage, result.page, f"{path}: page")
+    except codec.RecordError as error:
+        raise codec.RecordError(error.message, _WHOLE) from error
+    # Other records are read without one, as people write them, too.
+    if "checksum" not in json.loads(path.read_text(encoding="utf-8")):
+        raise codec.RecordError(f"{path} has no checksum, as what a page saves has.", _WHOLE)
     planned = len(page.probes) + len(page.sessions)
     if len(result.jobs) > planned:
         raise codec.RecordError(

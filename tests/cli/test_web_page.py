@@ -6,6 +6,7 @@ import contextlib
 import dataclasses
 import hashlib
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -180,10 +181,14 @@ def test_the_sums_of_pages_that_have_no_other_are_right(seen: tuple[Path, Any]) 
 
 
 def test_what_is_not_isolated_says_so_and_compares_nothing(
-    typed: Mvdeploy, page: Path, browser: Any, tmp_path: Path
+    typed: Mvdeploy, web_engines: Path, browser: Any, tmp_path: Path
 ) -> None:
+    """The networks are so small that no machine is slow enough to tell them apart."""
+    sizes = ("--image-size", "32", "--image-size", "56")
+    done = typed("export", "yardstick", "--web", "page", *sizes, "--web-iterations", "24")
+    assert done.returncode == 0, done.stderr
     server = ("-m", "http.server", "--bind", "127.0.0.1", "0")
-    with serving(*server, folder=page) as address:
+    with serving(*server, folder=tmp_path / "page") as address:
         measured(browser, address, tmp_path)
         assert "not isolated" in browser.find_element("id", "isolation").text
         assert not browser.find_element("id", "threads").is_displayed()
@@ -193,6 +198,8 @@ def test_what_is_not_isolated_says_so_and_compares_nothing(
     assert saved.comparisons == () and saved.run.device.identity["isolated"] == "no"
     codes = {finding.code for finding in saved.run.findings}
     assert codes >= {"page_not_isolated", "clock_too_coarse"}
+    assert saved.cases[0].measurement is not None
+    assert "coarse_clock" in {f.code for f in saved.cases[0].measurement.findings}
     text = " ".join((tmp_path / "result" / "report.txt").read_text().split())
     assert "The page was not isolated: its clock had steps of" in text
     assert "The networks are not compared: a step of the clock" in text
@@ -207,6 +214,8 @@ def test_a_result_that_is_not_as_it_was_saved_is_refused(
     spoiled = {
         text[:at] + other + text[at + 1 :]: "not as it was saved: it has another checksum",
         text[: len(text) // 2]: "is not valid JSON",
+        text.replace('"checksum":', '"sum":'): "has the unknown field 'sum'",
+        re.sub(r',"checksum":"\w+"', "", text): "result.json has no checksum",
         "{}": "is not a record of mvdeploy",
         (page / "job.json").read_text(): "holds a record of kind 'WebPage', not 'WebResult'",
     }
@@ -215,6 +224,7 @@ def test_a_result_that_is_not_as_it_was_saved_is_refused(
         done = mvdeploy("report", "result.json")
         assert done.returncode == 2
         assert words in done.stderr and "Traceback" not in done.stderr
+        assert "Give a file as a page of 'mvdeploy export --web' saved it." in done.stderr
         assert [path.name for path in result.parent.iterdir()] == ["result.json"]
 
 
