@@ -225,6 +225,7 @@ class WebPlugin:
         imports: what its modules import by the name of a package → the name of the copy.
         modules: scripts, by the names of their copies, that are also served as modules, as
             ``NAME.module.mjs`` → the variable that such a module exports.
+        for_gpu: names of the copies that WebAssembly does without.
     """
 
     package: str
@@ -232,6 +233,7 @@ class WebPlugin:
     files: Mapping[str, str]
     imports: Mapping[str, str] = dataclasses.field(default_factory=dict)
     modules: Mapping[str, str] = dataclasses.field(default_factory=dict)
+    for_gpu: tuple[str, ...] = ()
 
 
 class Engine(Protocol):

@@ -57,6 +57,7 @@ WEB = WebPlugin(
     package="onnxruntime-web",
     tried="1.30.0",
     files={f"onnxruntime-web/dist/{name}": name for name in (*_NAMES, *_GPU_NAMES)},
+    for_gpu=_GPU_NAMES,
 )
 
 

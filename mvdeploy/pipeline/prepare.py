@@ -403,7 +403,7 @@ class Preparation:
         )
 
     def _upload(self, slug: str, path: Path, artifact: Artifact, engine: str) -> Entry:
-        files = _write_inputs(self.store.folder, slug, self.photograph, artifact)
+        files = write_inputs(self.store.folder, slug, self.photograph, artifact)
         whole = self.store.folder / "artifacts" / f"{slug}{path.suffix}"
         path, sha256 = sendable(path, artifact, self._link, whole)
         places = self._link.upload((path, *files.values()))
@@ -454,7 +454,8 @@ def input_files(folder: Path, slug: str, artifact: Artifact) -> dict[str, Path]:
     return {n: folder / "inputs" / f"{file}.npy" for n, file in zip(names, files, strict=True)}
 
 
-def _write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact) -> dict[str, Path]:
+def write_inputs(folder: Path, slug: str, photograph: Path, artifact: Artifact) -> dict[str, Path]:
+    """Write what a case is fed, and return the files by input; see `input_files`."""
     import numpy as np
 
     from mvdeploy.models.preprocess import load_images

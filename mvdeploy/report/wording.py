@@ -16,7 +16,7 @@ from mvdeploy import engines
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.findings import ViewFinding
 from mvdeploy.analysis.view import View
-from mvdeploy.records import Device, Finding, Level
+from mvdeploy.records import Device, Finding, Level, web
 from mvdeploy.stats.paired import RatioEstimate
 from mvdeploy.stats.reliability import Grade
 from mvdeploy.text_format import clean, significant
@@ -80,6 +80,19 @@ _INSTEAD = {
     "macOS": {_STEADY: "switch its Low Power Mode off"},
 }
 """Start of the name of a device's system → what is advised there in the place of other words."""
+
+_MORE = "xport the page again with more --web-iterations"
+_ON_PAGES = {
+    _STEADY: "switch its power saving off",
+    "warm up longer with --warmup, and give it more time with --max-time": f"and e{_MORE}",
+    "Give it more time with --max-time, and let it finish": f"E{_MORE}, and let it finish",
+    "Give it more time with --max-time": f"E{_MORE}",
+    "close other programs, or bind the run to free cores with --cores": "or close other programs",
+    "Take more samples with --iterations, or give it more time with --max-time": f"E{_MORE}",
+    "Take 100 samples or more with --iterations": "Export the page with --web-iterations 100 or "
+    "more",
+}
+"""What is advised where a page measured, which has no options, in the place of other words."""
 
 _WORDS: dict[str, tuple[str, str]] = {
     "parity_failed": (
@@ -170,6 +183,22 @@ _WORDS: dict[str, tuple[str, str]] = {
         "{file} is not the file that its manifest describes (its sha256 differs): it is measured "
         "by what it says of itself.",
         "Remove the manifest if the file was changed on purpose; export the model again if not.",
+    ),
+    "page_not_isolated": (
+        "The page was not isolated: its clock had steps of {step_us} µs, and the engine had one "
+        "thread.",
+        "For steps of 5 µs open it by https from a server that sends the headers in its file "
+        "_headers, or on the machine itself by its serve.py.",
+    ),
+    "coarse_clock": (
+        "The clock had steps of {step_us} µs, which are {percent} % of an inference: neither "
+        "percentiles nor intervals are finer than that.",
+        "Isolate the page, or measure a larger network.",
+    ),
+    "clock_too_coarse": (
+        "The networks are not compared: a step of the clock ({step_us} µs) is {percent} % of an "
+        "inference, and must not be more than {limit} % to tell them apart.",
+        "Isolate the page, or measure larger networks or batches.",
     ),
     "unknown_network": (
         "Others exported the file, and which network it came from is not known: its outputs were "
@@ -608,6 +637,10 @@ def word(
 
 def _fitted(remedy: str, devices: Iterable[Device]) -> str:
     """Return a remedy with what can be done on the devices, whatever their systems."""
+    devices = [*devices]
+    if devices and all(device.profile.name == web.DEVICE for device in devices):
+        for words, instead in _ON_PAGES.items():
+            remedy = remedy.replace(words, instead)
     systems = [str(device.identity.get("os", "")) for device in devices]
     for words in (_STEADY, _FED):
         fitting = [

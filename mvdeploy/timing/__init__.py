@@ -10,6 +10,8 @@ Blind to engines and devices: it gives jobs to a `Link` and gets samples back.
     has the sessions of several engines take turns, and pairs them.
 ``measure``
     does so until every median and every ratio is known, or the time is up.
+``ahead``
+    sessions that are planned before anything is known of the device, as of a page that is kept.
 ``profile``
     one job with the engine's profiler.
 """

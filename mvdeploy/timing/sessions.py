@@ -319,7 +319,7 @@ class Work:
         good = self._good(runs, result, position)
         for case in good:
             anchors = order.anchors_of(case, len(runs)) if anchor else ()
-            runs[case].sessions.append(_session(result, position[case], order.steady, anchors))
+            runs[case].sessions.append(session_of(result, position[case], order.steady, anchors))
         if turns:
             sizes = schedule.turn_sizes(estimates)
             self._keep_pairs(runs, good, result, order.steady, position, sizes)
@@ -404,7 +404,15 @@ def _works_elsewhere(result: JobResult) -> bool:
     return wall - delay > _ELSEWHERE * cpu
 
 
-def _session(result: JobResult, index: int, steady: int, anchors: Sequence[int]) -> Session:
+def session_of(result: JobResult, index: int, steady: int, anchors: Sequence[int]) -> Session:
+    """Return what a session brought of one of its models.
+
+    Args:
+        result: of the session.
+        index: of the model.
+        steady: number of leading inferences that were blocks.
+        anchors: positions of those of the anchor that belong to this model's blocks.
+    """
     model = result.models[index]
     return Session(
         created=index,

@@ -83,6 +83,9 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "interrupted": {"cases": "a, b"},
     "unfinished": {"what": "the whole pipeline of a"},
     "ended_early": {"reason": "The phone is gone."},
+    "page_not_isolated": {"step_us": 100.0},
+    "coarse_clock": {"step_us": 100.0, "percent": 3.2},
+    "clock_too_coarse": {"step_us": 100.0, "percent": 3.2, "limit": 0.2},
     "fixed_performance": {},
     "no_fixed_performance": {},
     "mode_lost": {"device": "Pixel 4"},
@@ -242,6 +245,17 @@ def test_what_is_advised_can_be_done_on_the_device(code: str, system: str) -> No
     assert SYSTEMS[system] in remedy
     assert not any(words in remedy for words in others)
     assert ("on mains" in remedy) == (code == "throttled" and "Android" not in system)
+
+
+@pytest.mark.parametrize(
+    "code", ["drift", "wide_interval", "no_interval", "wide_ratio", "few_groups", "few_samples"]
+)
+def test_what_is_advised_can_be_done_with_a_page(code: str) -> None:
+    page = Device(DeviceProfile("web-page", "Chrome", "browser", ("e",)), {"os": "Android 13"})
+    remedy = word(Finding(code, Level.WARNING, VALUES[code]), (), [page]).remedy
+    assert "--web-iterations" in remedy
+    for option in ("--max-time", "--iterations", "--warmup", "--cores", "fixed_performance"):
+        assert option not in remedy.replace("--web-iterations", "")
 
 
 def test_devices_of_several_kinds_are_each_advised() -> None:

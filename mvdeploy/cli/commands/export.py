@@ -30,6 +30,9 @@ from mvdeploy.text_format import clean
 if TYPE_CHECKING:
     from mvdeploy.pipeline.export import Builder, Exported
 
+WEB_ITERATIONS = 200
+"""Inferences of each network in a page, where nothing else is said."""
+
 SHOWN = 3
 """Modules that are named for each undelegated operator."""
 
@@ -105,10 +108,29 @@ def _declared() -> tuple[Option, ...]:
     metavar="FILE|DIR",
     help="Where to write; in a folder, the file is named after the model.",
 )
+@click.option(
+    "--web",
+    type=click.Path(path_type=Path),
+    metavar="DIR",
+    help="onnx, litert: write a page of static files to DIR instead, which measures the networks "
+    "in the browser that opens it, on any phone or laptop; 'mvdeploy report' reads what it saves.",
+)
+@click.option(
+    "--web-iterations",
+    type=int,
+    metavar="N",
+    help=f"Inferences of each network that such a page measures. [default: {WEB_ITERATIONS}]",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print the manifests as JSON.")
 @options.debug
 def command(
-    model: str, format_names: tuple[str, ...], output: Path, as_json: bool, **given: Any
+    model: str,
+    format_names: tuple[str, ...],
+    output: Path,
+    web: Path | None,
+    web_iterations: int | None,
+    as_json: bool,
+    **given: Any,
 ) -> None:
     """Build MODEL, rewrite it, export it, and verify the file against PyTorch.
 
@@ -129,6 +151,7 @@ def command(
     specs = tuple(
         spec.with_batch(images or spec.batch) for spec in options.specs((model,), **network)
     )
+    _check_page(web, web_iterations, format_names, output)
     jobs = [
         _job(spec, name, output, dynamic, precision, given)
         for spec in specs
@@ -152,7 +175,41 @@ def command(
 
         return Builder(spec, given["photograph"], announce, left_out, wish, shelf)
 
-    _run(jobs, builder, looked, as_json)
+    if web is None:
+        _run(jobs, builder, looked, as_json)
+        return
+    from mvdeploy.files import writing
+    from mvdeploy.pipeline import web_page
+
+    with writing.temporary() as work:
+        aside = [dataclasses.replace(job, path=work / job.path.name) for job in jobs]
+        done = _run(aside, builder, looked, as_json, web / "models")
+        iterations = web_iterations or WEB_ITERATIONS
+        web_page.write(done, web, given["photograph"], iterations, given["seed"])
+    if not as_json:
+        click.echo(
+            f"{web / 'index.html'}: serve it with 'python {web / 'serve.py'}' or put the folder on "
+            "a web server, open it on a device, and read what it saves with 'mvdeploy report'"
+        )
+
+
+def _check_page(
+    web: Path | None, iterations: int | None, format_names: Sequence[str], output: Path
+) -> None:
+    """Refuse what cannot become a page.
+
+    Raises:
+        UsageError: see `mvdeploy.pipeline.web_page.check`; or a place for files is given as well.
+    """
+    if web is None:
+        if iterations is not None:
+            raise UsageError("--web-iterations is for pages.", "Add --web DIR, or leave it out.")
+        return
+    if output != Path():
+        raise UsageError("-o and --web are two places.", "Leave -o out: a page holds its files.")
+    from mvdeploy.pipeline import web_page
+
+    web_page.check(web, format_names, WEB_ITERATIONS if iterations is None else iterations)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -190,21 +247,33 @@ def _run(
     builder: Callable[[ModelSpec, Callable[[str], None]], Builder],
     min_sqnr: float | None,
     as_json: bool,
-) -> None:
+    shown_in: Path | None = None,
+) -> list[Exported]:
+    """Export, and say what came of it; return what is to be used of it.
+
+    Args:
+        jobs: the exports.
+        builder: of their networks.
+        min_sqnr: what the sensitivity of modules is looked at for; None to leave that.
+        as_json: print manifests alone.
+        shown_in: the folder that files are said to be in; None for where they are.
+    """
     from mvdeploy.cli.progress import steps
 
     specs = dict.fromkeys(job.spec for job in jobs)
     written = sum(1 if formats.twin(job.format, job.options) is None else 2 for job in jobs)
     done: list[Exported] = []
+    main: list[Exported] = []
     with steps(len(specs) + 2 * written) as announce:
         builders = {spec: builder(spec, announce) for spec in specs}
         for job in jobs:
             result = builders[job.spec].export(job.format, job.path, job.options)
             done += [result] if result.twin is None else [result, result.twin]
+            main.append(result)
             if not as_json:
-                _show(result)
+                _show(result, shown_in)
                 if result.twin is not None:
-                    _show(result.twin)
+                    _show(result.twin, shown_in)
             if min_sqnr is not None:
                 found = builders[job.spec].sensitivity(result, min_sqnr)
                 if found is not None:
@@ -215,6 +284,7 @@ def _run(
         from mvdeploy.records import codec
 
         click.echo(json.dumps([codec.encode(exported.artifact) for exported in done], indent=1))
+    return main
 
 
 def _batch(text: str | None) -> int | None:
@@ -226,9 +296,10 @@ def _batch(text: str | None) -> int | None:
     return int(text)
 
 
-def _show(exported: Exported) -> None:
+def _show(exported: Exported, folder: Path | None = None) -> None:
     artifact = exported.artifact
-    click.echo(f"{exported.path}  ({artifact.size_bytes / 1e6:.1f} MB)")
+    place = exported.path if folder is None else folder / exported.path.name
+    click.echo(f"{place}  ({artifact.size_bytes / 1e6:.1f} MB)")
     click.echo(
         f"  {artifact.spec.label}, {artifact.parameters:,} parameters, "
         + (f"{artifact.macs / 1e6:,.1f} M MACs, " if artifact.macs else "")

@@ -25,7 +25,7 @@ def _listed() -> str:
     nargs=-1,
     required=True,
     type=click.Path(path_type=Path),
-    metavar="DIR...",
+    metavar="DIR|FILE...",
     shell_complete=completion.runs,
 )
 @click.option(
@@ -53,7 +53,7 @@ def _listed() -> str:
     "of several on one page: 'several', here]",
 )
 @click.option("--each", is_flag=True, help="Render each of several runs by itself.")
-@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; write nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print the numbers as JSON; write no report.")
 @options.debug
 def command(
     runs: tuple[Path, ...],
@@ -65,6 +65,9 @@ def command(
 ) -> None:
     """Render saved results again: DIR is a folder that 'mvdeploy bench', 'study' or 'sweep' wrote.
 
+    FILE is what a page of 'mvdeploy export --web' saved: a run is made of it, in a folder beside it
+    that is called as the file is, and rendered.
+
     Several runs are shown on one page, with a column for each device and ratios to the first.
     Needs neither the device nor torch.
     """
@@ -72,6 +75,7 @@ def command(
 
     if as_json and cases:
         raise UsageError("--json prints all cases of a run.", "Leave --case or --json out.")
+    runs = tuple(_folder(path) for path in runs)
     if len(runs) > 1 and not each:
         _render_several(runs, formats, cases, output, as_json)
         return
@@ -129,6 +133,15 @@ def _render_fleet(
         return
     for path in render_fleet(folder, formats or None, place):
         click.echo(path)
+
+
+def _folder(path: Path) -> Path:
+    """Return the folder of a run; of what a page saved, the one that is made of it."""
+    if not path.is_file():
+        return path
+    from mvdeploy.pipeline import web_result
+
+    return web_result.saved(path)
 
 
 def _render_several(

@@ -2,6 +2,8 @@
 
 import { ask } from "./channel.js";
 
+const LONGEST_LOOK_MS = 500; // at the clock: some browsers have steps of 100 ms
+
 /** Nanoseconds of CPU time so far, of what `scope` says: "inference" or "block". */
 const cpu = () => ask("cpu");
 
@@ -99,7 +101,8 @@ function median(values) {
 /** The smallest step of the wall clock that is seen, in milliseconds. */
 export function clockStep() {
   let least = Infinity;
-  for (let seen = 0; seen < 200; seen++) {
+  const until = performance.now() + LONGEST_LOOK_MS;
+  for (let seen = 0; seen < 200 && performance.now() < until; seen++) {
     const start = performance.now();
     let now = start;
     while (now === start) now = performance.now();

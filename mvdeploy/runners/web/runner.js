@@ -5,9 +5,10 @@
 // order that the job gives, once or for as long as it says.
 
 import { demand } from "./adapters.js";
-import { Failed, ask, bytesOf, emit, send, stage, wordsOf } from "./channel.js";
+import { Failed, ask, bytesOf, emit, given, send, stage, wordsOf } from "./channel.js";
 import { calibrate, clockStep, timeOrder, warmUp } from "./loop.js";
 import { format, isFinite, parse } from "./npy.js";
+import { sha256 } from "./sha256.js";
 
 const FLUSH_S = 2; // of measuring, after which samples are reported
 const LEAST_S = 0.05; // of measuring before a report at least
@@ -16,8 +17,8 @@ const LARGEST_STEP_MS = 0.0055; // an isolated page has steps of 5 µs, any othe
 
 const memory = () => ask("memory");
 
-async function run({ job, about, engines, scope, force }) {
-  const step = isolatedClock();
+async function run({ job, about, engines, scope, force, coarse = false }) {
+  const step = coarse ? clockStep() : isolatedClock();
   const wall = { function: "performance.now", implementation: "performance.now()" };
   const cpu = { ...about.clock.cpu, reading_s: calibrate(scope) / 1e9 };
   const clock = { cpu, wall: { ...wall, resolution_s: step / 1e3 } };
@@ -176,13 +177,8 @@ const byCodePoint = (a, b) => {
   return at < 0 ? left.length - right.length : left[at] - (right[at] ?? -1);
 };
 
-async function sha256(parts) {
-  const digest = await crypto.subtle.digest("SHA-256", await new Blob(parts).arrayBuffer());
-  return Array.from(new Uint8Array(digest), (byte) => byte.toString(16).padStart(2, "0")).join("");
-}
-
 try {
-  await run(await (await fetch("job.json")).json());
+  await run(await given());
 } catch (error) {
   const stack = String(error?.stack ?? "");
   const failed =
