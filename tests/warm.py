@@ -102,7 +102,12 @@ class Server:
             stdin=stdin,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
-            env={**os.environ, "OMP_NUM_THREADS": "1"},
+            # Forks of it need a process without threads, also of pyarrow's memory.
+            env={
+                **os.environ,
+                "OMP_NUM_THREADS": "1",
+                "JE_ARROW_MALLOC_CONF": "background_thread:false",
+            },
             text=True,
         ) as starting:
             assert starting.stdout is not None

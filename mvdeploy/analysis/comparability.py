@@ -7,18 +7,23 @@ from collections.abc import Mapping
 
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.errors import UsageError
-from mvdeploy.records import UNAVAILABLE, Plan, Reading
+from mvdeploy.records import UNAVAILABLE, Device, Plan, Reading
 from mvdeploy.text_format import clean, reading
 
-_IDENTITY = ("cpu", "machine", "os", "kernel", "build")
+MACHINE = ("cpu", "machine", "os", "kernel", "build")
 """What of a device's identity decides its speed. A phone tells its system by ``build``."""
 
 _RUN_BY_ANDROID = ("fixed_performance", "task_profile", "scheduling_groups")
 """Readings of a phone's state that decide its clocks and cores."""
 
+_OF_BROWSERS = ("browser", "engine_sha256", "adapter", "cpu_clock")
+"""What decides the times of a page beside: the browser's name and version, the files of the engine
+that it was given, the GPU, and whose CPU time was read. Only results of browsers have these."""
+
 _NAMES = (
-    *("device", "emulated", *_IDENTITY),
+    *("device", "emulated", *MACHINE),
     *("engine", "engine_version", "compute_units", "format", "precision"),
+    *_OF_BROWSERS,
     *("threads", "cores", "batch"),
     *("runner_build", "cpu_quota", "environment"),
     *_RUN_BY_ANDROID,
@@ -40,8 +45,9 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
     Returns:
         Device profile, whether it was emulated, its identity, the engine, the kind of artifact,
         threads, cores and batch size, the build of the runner's kit, the quota of CPU time,
-        environment variables that choose kernels or threads, and how Android ran it;
-        ``unavailable`` where the run does not tell. Other options that were chosen for the engine
+        environment variables that choose kernels or threads, and how Android ran it; of browsers,
+        which one, and with which files of the engine and which CPU clock; ``unavailable`` where the
+        run does not tell. Other options that were chosen for the engine
         come last.
     """
     measurement = case.case.measurement
@@ -49,10 +55,14 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
     before = measurement.before.readings if measurement else {}
     chosen = _chosen_options(measured)
     artifact, device = case.case.artifact, case.device
+    of_browsers: dict[str, Reading] = {}
+    if browser := browser_of(device):
+        told = {key: measured.get(key, UNAVAILABLE) for key in _OF_BROWSERS}
+        of_browsers = {**told, "browser": browser}
     conditions: dict[str, Reading] = {
         "device": device.profile.name,
         "emulated": "yes" if device.emulated else "no",
-        **{key: device.identity.get(key, UNAVAILABLE) for key in _IDENTITY},
+        **{key: device.identity.get(key, UNAVAILABLE) for key in MACHINE},
         "engine": case.case.engine,
         "engine_version": measured.get("engine_version", UNAVAILABLE),
         # Earlier results have the option among the other conditions.
@@ -60,6 +70,7 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
         **chosen,
         "format": case.format or UNAVAILABLE,
         "precision": case.precision or UNAVAILABLE,
+        **of_browsers,
         "threads": measured.get("threads", plan.threads),
         "cores": measured.get("cores", UNAVAILABLE),
         "batch": artifact.spec.batch if artifact else UNAVAILABLE,
@@ -68,7 +79,13 @@ def conditions_of(case: CaseView, plan: Plan) -> dict[str, Reading]:
         "environment": before.get("environment", UNAVAILABLE),
         **{key: before.get(key, UNAVAILABLE) for key in _RUN_BY_ANDROID},
     }
-    return {key: conditions[key] for key in (*_NAMES, *sorted({*chosen}.difference(_NAMES)))}
+    names = (*_NAMES, *sorted({*chosen}.difference(_NAMES)))
+    return {key: conditions[key] for key in names if key in conditions}
+
+
+def browser_of(device: Device) -> Reading:
+    """Return in which browser a device's results were taken; empty for those without one."""
+    return device.identity.get("browser", "")
 
 
 _FORMERLY = {"bionic": "android"}

@@ -10,7 +10,9 @@ import statistics
 from collections.abc import Callable, Iterable, Iterator, Sequence
 
 from mvdeploy.analysis import stages
-from mvdeploy.analysis.cases import CaseView, devices_of
+from mvdeploy.analysis.cases import CaseView, cpu_complete, devices_of
+from mvdeploy.analysis.comparability import browser_of
+from mvdeploy.analysis.unfinished import unfinished
 from mvdeploy.records import (
     UNAVAILABLE,
     Finding,
@@ -79,15 +81,22 @@ _SIGNALS = {
 }
 
 
-def run_findings(run: Run, cases: Sequence[CaseView], compared: int) -> tuple[Finding, ...]:
+def run_findings(
+    run: Run, cases: Sequence[CaseView], compared: int, *, metered: bool = False
+) -> tuple[Finding, ...]:
     """Return what is to be known of the run as a whole: recorded first, then derived.
 
     Args:
         run: the run.
         cases: all of its cases.
         compared: number of comparisons.
+        metered: whether it is known what a meter told.
     """
-    return _without_repeats(run.findings, _derived_of_run(run, cases, compared))
+    derived = (
+        *_derived_of_run(run, cases, compared),
+        *unfinished(run.plan, cases, metered=metered),
+    )
+    return _without_repeats(run.findings, derived)
 
 
 def _without_repeats(
@@ -247,6 +256,69 @@ def _environment(case: CaseView) -> Iterator[Finding]:
         yield Finding("environment", Level.NOTE, {"variables": join(chosen)})
 
 
+_TIER_UP, _STEADY, _STRETCH = 2.0, 1.25, 3
+"""The first inference is told that takes so many times as long as a steady one; steady is where the
+median of a few inferences is below so many times that of all that follow the warm-up."""
+
+
+def _tier_up(case: CaseView) -> Iterator[Finding]:
+    """Tell after how many inferences a browser had compiled what it runs."""
+    measurement = case.case.measurement
+    if measurement is None or not browser_of(case.device) or not measurement.steady.wall_ns:
+        return
+    if "adapter" in measurement.conditions:
+        return  # a GPU does the work
+    # CPU times, where they hold the work: what other programs take looks the same by wall time.
+    by_cpu = cpu_complete(case.case) and cpu_times_complete(measurement.steady)
+    starts = [
+        times
+        for session in measurement.sessions
+        if (
+            times := [
+                time
+                for samples in (session.first, session.warmup)
+                for time in (samples.cpu_ns if by_cpu else samples.wall_ns)
+            ]
+        )
+    ]
+    steady = statistics.median(measurement.steady.cpu_ns if by_cpu else measurement.steady.wall_ns)
+    if not starts or not steady:
+        return
+    factor = statistics.median(times[0] / steady for times in starts)
+    if factor >= _TIER_UP:
+        count = statistics.median_high(_until_steady(times, _STEADY * steady) for times in starts)
+        clock = "CPU time" if by_cpu else "wall time"
+        yield Finding("tier_up", Level.NOTE, {"times": factor, "count": count, "clock": clock})
+
+
+def _until_steady(times: Sequence[int], limit: float) -> int:
+    """Return how many inferences come before the first few that are below a limit."""
+    for start in range(1, len(times)):
+        if statistics.median(times[start : start + _STRETCH]) <= limit:
+            return start
+    return len(times)
+
+
+def _rounds_otherwise(case: CaseView) -> Iterator[Finding]:
+    """Tell of a page that computes other numbers than the engine here does, where it rounds."""
+    export, device, artifact = case.case.parity, case.case.device_parity, case.case.artifact
+    if export is None or device is None or artifact is None or not browser_of(case.device):
+        return
+    if artifact.precision == "fp32":
+        return
+    for page in device.inputs:
+        for one in export.inputs:
+            # What rounding costs PyTorch is the same to the last digit on the same input only.
+            alike = page.rounding_db is not None and page.rounding_db == one.rounding_db
+            if not alike or page.max_abs == one.max_abs:
+                continue
+            if page.snr_db is not None and one.snr_db is not None:
+                values: Values = {"engine": export.engine, "precision": artifact.precision}
+                found = {"here": page.snr_db, "there": one.snr_db}
+                yield Finding("rounds_otherwise", Level.NOTE, {**values, **found})
+                return
+
+
 def _reliability(case: CaseView) -> Iterator[Finding]:
     if case.verdict:
         yield from verdict_findings(case.verdict)
@@ -315,6 +387,8 @@ _DERIVED: tuple[Callable[[CaseView], Iterator[Finding]], ...] = (
     _few_samples,
     _threads,
     _environment,
+    _tier_up,
+    _rounds_otherwise,
     _versions,
     _breakdown,
     _weights,

@@ -7,6 +7,8 @@ metric                              limit   the gate fails when
                                             that, and the interval of the ratio lies above 1
 the same                            ``ms``  it takes longer than that
 ``memory``                          ``MB``  the peak is above that
+``pipeline``                        ``ms``  from a picture's bytes to an answer it takes longer
+                                            (with ``--pipeline``)
 a category, ``unattributed``        ``%``   its share of the latency is above that
 the same                            ``ms``  it takes longer than that
 ==================================  ======  ======================================================
@@ -29,8 +31,8 @@ UNATTRIBUTED = "unattributed"
 
 LATENCIES = ("p50", "p90", "p95", "p99", "mean")
 TIMES = (*LATENCIES, "load", "first")
-MEMORY = "memory"
-METRICS = (*TIMES, MEMORY, *Category.declared(), UNATTRIBUTED)
+MEMORY, PIPELINE = "memory", "pipeline"
+METRICS = (*TIMES, MEMORY, PIPELINE, *Category.declared(), UNATTRIBUTED)
 """What a gate can be about, beside the categories that only the network knows."""
 
 _UNITS = {"%": "%", "ms": "ms", "mb": "MB"}
@@ -77,7 +79,7 @@ class Gate:
     @property
     def of_part(self) -> bool:
         """Whether it is about a part of the latency."""
-        return self.metric not in (*TIMES, MEMORY)
+        return self.metric not in (*TIMES, MEMORY, PIPELINE)
 
     @property
     def limit_text(self) -> str:
@@ -102,7 +104,7 @@ def parse(text: str) -> Gate:
         raise UsageError(f"'{shown}' is no gate.", _SHAPE)
     metric = _metric(name, shown)
     limit, unit = float(match[1]), _UNITS.get(match[2].lower(), match[2])
-    allowed = ("MB",) if metric == MEMORY else ("%", "ms")
+    allowed = {MEMORY: ("MB",), PIPELINE: ("ms",)}.get(metric, ("%", "ms"))
     if unit not in allowed:
         raise _wrong_unit(shown, metric, unit, allowed)
     if not math.isfinite(limit):

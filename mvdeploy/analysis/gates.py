@@ -14,8 +14,9 @@ from mvdeploy.analysis.baselines import baseline_case, counterpart, estimate_rat
 from mvdeploy.analysis.breakdown_view import OUTSIDE, UNPLACED
 from mvdeploy.analysis.cases import CaseView, Timing
 from mvdeploy.analysis.comparability import demand_alike
-from mvdeploy.analysis.gate_syntax import LATENCIES, UNATTRIBUTED, Gate, parse
+from mvdeploy.analysis.gate_syntax import LATENCIES, PIPELINE, UNATTRIBUTED, Gate, parse
 from mvdeploy.analysis.ratios import CLOCK_NAMES, ComparisonView
+from mvdeploy.analysis.stages import stages_view
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
 from mvdeploy.records import Baseline, BaselineCase, TimeKind
@@ -38,6 +39,7 @@ _WORDS = {
         "the first inference of {name} takes {x}× as long as that of",
     ),
     "memory": ("{name} needs {x} MB at its peak", ""),
+    PIPELINE: ("the whole pipeline of {name} takes {x} ms", ""),
 }
 _WORDS_OF_PERCENTILES = ("{metric} of {name} is {x} ms", "{metric} of {name} is {x}× that of")
 _IN_TURNS = "It took turns with another case, where an inference is slightly slower than alone."
@@ -62,6 +64,20 @@ class GateResult:
     passed: bool
     sentence: str
     note: str = ""
+
+
+def demand_pipeline(gates: Sequence[Gate]) -> None:
+    """Refuse gates about the whole pipeline, which is not going to be timed.
+
+    Raises:
+        UsageError: there is one.
+    """
+    for gate in gates:
+        if gate.metric == PIPELINE:
+            raise UsageError(
+                f"The gate {gate} is about the whole pipeline, which is not timed.",
+                "Measure with 'mvdeploy bench --pipeline', or leave the gate out.",
+            )
 
 
 def demand_reference(gates: Sequence[Gate], *, baseline: bool, comparing: bool) -> None:
@@ -154,15 +170,22 @@ def _results(
 def _absolute(gate: Gate, case: CaseView) -> GateResult:
     value = _figure(gate.metric, case)
     if value is None:
-        unmeasured = gate.metric in LATENCIES or case.case.measurement is None
-        reason = case.reason if unmeasured else f"nothing was recorded for {gate.metric}"
-        return _failed(gate, case, reason)
+        return _failed(gate, case, _no_figure(gate.metric, case))
     number = value / 1e6
     digits = 1 if gate.metric == "memory" else 3
     text = _words(gate, case, _beside(number, gate.limit, digits))[0]
     passed = number <= gate.limit
     note = _note(gate.metric, case.timing) if case.timing and gate.metric in LATENCIES else ""
     return _result(gate, case, passed, f"{text}, {_more(passed)} {gate.limit_text}", note)
+
+
+def _no_figure(metric: str, case: CaseView) -> str:
+    if metric in LATENCIES or case.case.measurement is None:
+        return case.reason
+    record = case.case.stages
+    if metric == PIPELINE and record is not None and record.unavailable:
+        return f"its whole pipeline is unavailable: {record.unavailable}"
+    return f"nothing was recorded for {metric}"
 
 
 def _note(metric: str, timing: Timing) -> str:
@@ -188,6 +211,9 @@ def _figure(metric: str, case: CaseView) -> float | None:
         return latency
     if measurement is None:
         return None
+    if metric == PIPELINE:
+        stages = stages_view(case)
+        return stages.p50 if stages else None
     # Not from the timing: a case without samples has none, but these figures all the same.
     firsts = measurement.first.wall_ns
     figures = {

@@ -9,9 +9,12 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from mvdeploy.analysis import in_browsers
 from mvdeploy.analysis.breakdown_view import Part
 from mvdeploy.analysis.cases import CaseView, Timing, devices_of, told_apart
-from mvdeploy.analysis.comparability import conditions_of
+from mvdeploy.analysis.comparability import MACHINE, conditions_of
+from mvdeploy.analysis.in_browsers import Loss
+from mvdeploy.analysis.ratios import ComparisonView
 from mvdeploy.analysis.trends import network_of, why_left
 from mvdeploy.analysis.view import View
 from mvdeploy.errors import UsageError
@@ -19,7 +22,7 @@ from mvdeploy.records import UNAVAILABLE, Device, Reading, TimeKind
 from mvdeploy.stats import unpaired
 from mvdeploy.text_format import clean, reading
 
-_OF_DEVICES = ("device", "emulated", "cpu", "machine", "os", "kernel", "build")
+_OF_DEVICES = ("device", "emulated", *MACHINE, "browser")
 """Conditions that differ because devices do, and are told of each device."""
 
 Key = tuple[Reading, ...]
@@ -123,6 +126,42 @@ class Divided:
     time_kind: TimeKind
 
 
+@dataclasses.dataclass(frozen=True)
+class InTurns:
+    """Two cases that took turns, in each place.
+
+    Attributes:
+        a: row of the reference.
+        b: row of the other.
+        cells: one for each place; None where the two took no turns.
+    """
+
+    a: str
+    b: str
+    cells: tuple[ComparisonView | None, ...]
+
+
+@dataclasses.dataclass(frozen=True)
+class Against:
+    """A case in a browser, held against the same case in a program on the same machine.
+
+    Attributes:
+        row: name of the case.
+        native: index of the place of the program.
+        web: index of that of the browser.
+        ratio: of the latency in the browser to the other.
+        categories: what it takes more, by category; none without both breakdowns.
+        kinds: likewise by kind of operator.
+    """
+
+    row: str
+    native: int
+    web: int
+    ratio: Ratio
+    categories: tuple[Loss, ...] = ()
+    kinds: tuple[Loss, ...] = ()
+
+
 # Compared by identity, as the views that it is made of.
 @dataclasses.dataclass(frozen=True, eq=False)
 class SeveralView:
@@ -136,6 +175,8 @@ class SeveralView:
         by_kind: the parts are kinds of operators, as some network has no categories.
         differing: conditions in which cases of a row differ, beside those of the devices; each
             with its values, one for each place.
+        turns: cases that took turns in more than one place.
+        against: cases in browsers, held against programs on the same machines.
     """
 
     places: tuple[Place, ...]
@@ -144,6 +185,8 @@ class SeveralView:
     divided: tuple[Divided, ...]
     by_kind: bool
     differing: dict[str, tuple[tuple[str, ...], ...]]
+    turns: tuple[InTurns, ...] = ()
+    against: tuple[Against, ...] = ()
 
     @property
     def shared(self) -> tuple[Row, ...]:
@@ -173,7 +216,7 @@ def several_view_of(views: Sequence[View]) -> SeveralView:
         UsageError: a run is among them twice.
     """
     for earlier, later in itertools.combinations([view.run for view in views], 2):
-        if (earlier.name, earlier.created) == (later.name, later.created):
+        if earlier == later:
             raise UsageError(
                 f"The run {clean(later.name)} was given twice.",
                 "Give each run once; 'mvdeploy report RUN' shows one by itself.",
@@ -187,7 +230,16 @@ def several_view_of(views: Sequence[View]) -> SeveralView:
     by_kind = any(case and case.breakdown and case.breakdown.by_kind for c in found for case in c)
     divided = tuple(_divided(rows, by_kind))
     parts = tuple(dict.fromkeys(title for one in divided for title in one.shares))
-    return SeveralView(places, rows, parts, divided, by_kind, _differing(places, found))
+    return SeveralView(
+        places,
+        rows,
+        parts,
+        divided,
+        by_kind,
+        _differing(places, found),
+        tuple(_turns(places, rows)),
+        tuple(_against(places, rows)),
+    )
 
 
 def _places(views: Sequence[View]) -> tuple[Place, ...]:
@@ -226,7 +278,7 @@ def _threads(case: CaseView, view: View) -> Reading:
 def _key(case: CaseView, view: View) -> Key:
     """Return what makes two cases the same, wherever they run."""
     name = _network(case)["network"]
-    return name, case.format, case.case.engine, case.precision, _threads(case, view)
+    return name, case.format, in_browsers.made_of(case), case.precision, _threads(case, view)
 
 
 def _keyed(place: Place, places: Sequence[Place]) -> Iterator[tuple[Key, CaseView]]:
@@ -313,7 +365,7 @@ def _hindrance(a: CaseView, b: CaseView, place_a: Place, place_b: Place) -> str:
     if b.device.emulated and a.device != b.device:
         return "The device is emulated, and its times are those of no real one."
     if bool(a.case.emulated) != bool(b.case.emulated):
-        return f"It is computed in {b.precision}'s own numbers in one of the two only."
+        return "It is emulated in one of the two only."
     networks = [
         {**_network(case), "batch": conditions_of(case, place.view.run.plan)["batch"]}
         for case, place in ((a, place_a), (b, place_b))
@@ -340,6 +392,49 @@ def _ratio(a: Timing, b: Timing) -> Ratio | None:
     except ValueError:
         return Ratio(b.wall.p50 / a.wall.p50) if a.wall.p50 else None
     return Ratio(found.ratio, found.low, found.high, found.verdict)
+
+
+def _turns(places: Sequence[Place], rows: Sequence[Row]) -> Iterator[InTurns]:
+    found: dict[tuple[str, str], dict[int, ComparisonView]] = {}
+    for i, place in enumerate(places):
+        names = {id(cell.case): row.name for row in rows if (cell := row.cells[i]) is not None}
+        for compared in place.view.comparisons:
+            pair = names.get(id(compared.a)), names.get(id(compared.b))
+            if compared.estimate is not None and pair[0] is not None and pair[1] is not None:
+                found.setdefault((pair[0], pair[1]), {})[i] = compared
+    for (a, b), at in found.items():
+        if len(at) > 1:
+            yield InTurns(a, b, tuple(at.get(i) for i in range(len(places))))
+
+
+def _against(places: Sequence[Place], rows: Sequence[Row]) -> Iterator[Against]:
+    """Give the cases of browsers, each with the first place that has it on the same machine."""
+    for row in rows:
+        for w, web in enumerate(row.cells):
+            held = (
+                _held_against(row, native.case, web.case, places, (n, w))
+                for n, native in enumerate(row.cells)
+                if native is not None
+                and web is not None
+                and in_browsers.on_one_machine(places[n].device, places[w].device)
+            )
+            if found := next(filter(None, held), None):
+                yield found
+
+
+def _held_against(
+    row: Row, native: CaseView, web: CaseView, places: Sequence[Place], at: tuple[int, int]
+) -> Against | None:
+    n, w = at
+    if why_left(native) or why_left(web) or _hindrance(native, web, places[n], places[w]):
+        return None
+    if native.timing is None or web.timing is None:
+        return None
+    ratio = _ratio(native.timing, web.timing)
+    if ratio is None:
+        return None
+    parts = in_browsers.categories(native, web), in_browsers.kinds(native, web)
+    return Against(row.name, n, w, ratio, *parts)
 
 
 def _divided(rows: Sequence[Row], by_kind: bool) -> Iterator[Divided]:

@@ -177,6 +177,10 @@ class Trend:
         """All changes in order."""
         return tuple(point.shift for point in self.points if point.shift)
 
+    def slower_within(self, runs: int) -> bool:
+        """Whether the level rose within the last so many runs."""
+        return any(point.shift and point.shift.share > 0 for point in self.points[-runs:])
+
     @property
     def enough(self) -> bool:
         """Whether there are runs enough to find changes."""

@@ -142,7 +142,7 @@ def view_of(
         engines=engine_differences(comparisons, cases),
         findings=collect(
             (
-                *run_findings(saved.run, cases, len(comparisons)),
+                *run_findings(saved.run, cases, len(comparisons), metered=saved.energy is not None),
                 *(energy_findings(energy) if energy else ()),
             ),
             (

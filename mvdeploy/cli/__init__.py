@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import gc
 import importlib
 import sys
@@ -117,6 +118,8 @@ def _worded(error: Exception) -> tuple[str, str, int]:
         # What the disk or the system refuses is no defect, whoever asked.
         what = f"{error.filename} cannot be read or" if error.filename else "The output cannot be"
         remedy = "Make room there, or give a place that can be."
+        if error.errno == errno.ENAMETOOLONG:
+            remedy = "Give a shorter name."
         return f"{what} written ({error.strerror or error}).", remedy, UsageError.exit_code
     what = f"mvdeploy itself failed ({reason(error, named=True)})."
     return what, "Please report it with the output of --debug.", _INTERNAL_ERROR

@@ -75,18 +75,21 @@ class Demands:
 
         return cls(gates, reliable, load_baseline(baseline), keep, files)
 
-    def check_reference(self, *, comparing: bool) -> None:
+    def check_reference(self, *, comparing: bool, pipeline: bool = False) -> None:
         """Refuse gates that will have nothing to be held against.
 
         Args:
             comparing: whether cases will take turns.
+            pipeline: whether the whole pipeline will be timed.
 
         Raises:
-            UsageError: a gate has no reference.
+            UsageError: a gate has no reference, or is about what is not measured.
         """
         if self.gates:
-            from mvdeploy.analysis.gates import demand_reference
+            from mvdeploy.analysis.gates import demand_pipeline, demand_reference
 
+            if not pipeline:
+                demand_pipeline(self.gates)
             known = self.baseline is not None
             demand_reference(self.gates, baseline=known, comparing=comparing)
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy import engines, formats, links, models, passes
-from mvdeploy.cli import completion, history_options, link_options, options
+from mvdeploy.cli import completion, history_options, link_options, numbers, options
 from mvdeploy.cli.acceptance import Demands
 from mvdeploy.cli.ci_files import CiFiles
 from mvdeploy.cli.declared_options import declared
@@ -102,7 +102,7 @@ def conditions(command: F) -> F:
         ),
         click.option(
             "--time-limit",
-            type=click.FloatRange(0, min_open=True),
+            type=numbers.seconds(),
             metavar="SECONDS",
             help="When one runner counts as hung. [default: ten times what is expected]",
         ),
@@ -118,7 +118,8 @@ def results(command: F) -> F:
             multiple=True,
             metavar="METRIC:LIMIT",
             help="Exit with status 1 when a limit is passed: p50:5% (slower than the reference), "
-            "p99:20ms, memory:200MB, attention:40% (of the latency). Repeat it for several.",
+            "p99:20ms, memory:200MB, attention:40% (of the latency), pipeline:33ms (with "
+            "bench --pipeline). Repeat it for several.",
         ),
         click.option(
             "--require-reliable",

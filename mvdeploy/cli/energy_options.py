@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mvdeploy.cli import numbers
 from mvdeploy.errors import UsageError
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -25,7 +26,7 @@ def options(command: F) -> F:
             click.option(
                 "--energy-time",
                 # Blocks of half a second are for trying it out only.
-                type=click.FloatRange(0.5, 600),
+                type=numbers.Number(0.5, 600),
                 metavar="SECONDS",
                 help="Length of each of the 6 blocks of a case that give its energy. [default: "
                 "what the meter needs, 4 to 30]",

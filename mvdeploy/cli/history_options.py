@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from mvdeploy.errors import UsageError
-from mvdeploy.text_format import count
+from mvdeploy.text_format import clean, count
 
 if TYPE_CHECKING:
     from mvdeploy.analysis.view import View
@@ -66,7 +66,7 @@ def tell(added: Added, store: Store, *, err: bool = False) -> None:
         click.echo(f"Not added: {name}: {reason}", err=True)
     known = f", {added.known} there already" if added.known else ""
     number = count(added.added, "result")
-    click.echo(f"History: {number} of {added.run} added{known}, to {store.path}", err=err)
+    click.echo(f"History: {number} of {clean(added.run)} added{known}, to {store.path}", err=err)
 
 
 def record(view: View, folder: Path, store: Store) -> int:

@@ -7,6 +7,7 @@ from typing import Any, TypeVar
 
 import click
 
+from mvdeploy.cli import numbers
 from mvdeploy.pipeline import length
 from mvdeploy.records import Plan
 
@@ -25,7 +26,7 @@ def options(command: F) -> F:
             ),
             click.option(
                 "--min-time",
-                type=click.FloatRange(0, min_open=True),
+                type=numbers.seconds(),
                 default=length.MIN_TIME_S,
                 show_default=True,
                 metavar="SECONDS",
@@ -33,14 +34,14 @@ def options(command: F) -> F:
             ),
             click.option(
                 "--max-time",
-                type=click.FloatRange(0, min_open=True),
+                type=numbers.seconds(),
                 metavar="SECONDS",
                 help="Measured seconds of each case at most, when its interval stays wide. "
                 "[default: 60]",
             ),
             click.option(
                 "--target",
-                type=click.FloatRange(0, 100, min_open=True),
+                type=numbers.Number(0, 100, min_open=True),
                 default=100 * Plan.target,
                 show_default=True,
                 metavar="PERCENT",

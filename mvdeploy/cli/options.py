@@ -311,10 +311,13 @@ def specs(
     Raises:
         UsageError: one of them cannot be built, or there is a checkpoint for none.
     """
-    given = {"weights": weights, "weights_key": weights_key, **fed}
+    given = {"num_classes": num_classes, "task": task, "weights": weights}
+    given |= {"weights_key": weights_key, **fed}
     needless = [f"--{name.replace('_', '-')}" for name, value in given.items() if value is not None]
     needless += ["--model-arg"] if model_arguments else []
+    needless += ["--patches"] if patches else []
     needless += ["--attention"] if attentions else []
+    needless += ["--image-size"] if image_sizes else []
     needless += ["--batch"] if batches else []
     if not names and needless:
         raise UsageError(

@@ -66,7 +66,7 @@ def plan(given: Mapping[str, Any], common: Mapping[str, Any], cases: int) -> Pla
     """
     if given["sustained"] is None:
         for flag in ("interval", "alternate"):
-            if given[flag]:
+            if given[flag] is not None and given[flag] is not False:
                 raise UsageError(
                     f"--{flag} says how the time of --sustained is divided, which was not given.",
                     f"Give --sustained DURATION too, or leave --{flag} out.",

@@ -59,7 +59,8 @@ import (the engine itself is imported when a session is opened) and has:
 ``NATIVE``
     what its plug-in for the native runner is built from, a `NativePlugin`.
 ``WEB``
-    what it is in a browser, a `WebPlugin`.
+    what it is in a browser, a `WebPlugin`. One that is another engine, compiled for browsers, is
+    called as that with ``-web`` behind it: reports hold the two against each other.
 ``ARCHITECTURE``
     what its code is compiled for, where that is not the processor: ``wasm``; see `lacks`.
 ``NO_PROFILER``

@@ -7,6 +7,8 @@ does: with both, operators are placed as those of the native engine are.
 
 from __future__ import annotations
 
+import contextlib
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -48,6 +50,8 @@ FORMATS = ("onnx",)
 _WASM, _GPU = "ort-wasm-simd-threaded", "ort-wasm-simd-threaded.asyncify"
 _NAMES = ("ort.wasm.min.mjs", f"{_WASM}.mjs", f"{_WASM}.wasm")
 _GPU_NAMES = ("ort.webgpu.min.mjs", f"{_GPU}.mjs", f"{_GPU}.wasm")
+
+_PROVIDERS = re.compile(r'"provider"\s*:\s*"(\w+?)ExecutionProvider"')
 
 WEB = WebPlugin(
     package="onnxruntime-web",
@@ -111,6 +115,15 @@ def read_profile(artifact: Artifact, path: Path, runs: int) -> OperatorTimes:
     """Read the engine's profile and place its nodes in the network's modules.
 
     Raises:
-        EngineError: the profile is incomplete or does not fit its graph.
+        EngineError: the profile is incomplete or does not fit its graph, which is that of the
+            processor.
     """
+    with contextlib.suppress(OSError, UnicodeDecodeError):
+        elsewhere = set(_PROVIDERS.findall(path.read_text(encoding="utf-8")))
+        if others := sorted(elsewhere - {"CPU"}):
+            raise EngineError(
+                f"The operators that run by {' and '.join(others)} are those of another graph than "
+                "the processor's, which the engine does not give.",
+                "Use --no-breakdown, or measure WebAssembly.",
+            )
     return onnxruntime.read_profile(artifact, path, runs)

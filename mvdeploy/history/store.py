@@ -44,6 +44,7 @@ _TABLES = {
     "result_series": "CREATE INDEX result_series ON result (series, created, id)",
     "result_run": "CREATE INDEX result_run ON result (run)",
 }
+_MAGIC = b"SQLite format 3\0"
 _WAIT_S = 30.0
 """Seconds that another process may take with what it adds."""
 
@@ -243,8 +244,7 @@ class Store:
     def _open(self, make: bool = False) -> Iterator[sqlite3.Connection]:
         """Give a connection to what was found to be a history."""
         with self._worded():
-            if self.path.is_dir():
-                raise UsageError(f"{self.path} is a folder.", "Give a file with --store.")
+            self._demand_file()
             if make:
                 self.path.parent.mkdir(parents=True, exist_ok=True)
             connection = sqlite3.connect(self.path, timeout=_WAIT_S, isolation_level=None)
@@ -256,6 +256,24 @@ class Store:
                 yield connection
             finally:
                 connection.close()
+
+    def _demand_file(self) -> None:
+        """Refuse what SQLite would wait for, or would take for empty, as it does short files.
+
+        Raises:
+            UsageError: it is there, and neither empty nor the beginning of an SQLite file.
+        """
+        if not self.path.exists():
+            return
+        if not self.path.is_file():
+            what = "a folder" if self.path.is_dir() else "no regular file"
+            raise UsageError(f"{self.path} is {what}.", "Give a file with --store.")
+        begins = b""
+        with contextlib.suppress(OSError), self.path.open("rb") as opened:  # SQLite says why not
+            begins = opened.read(len(_MAGIC))
+        if begins and begins != _MAGIC:
+            message, remedy = _CODES[sqlite3.SQLITE_NOTADB]
+            raise UsageError(f"{self.path} {message}.", remedy)
 
     def _check(self, connection: sqlite3.Connection) -> None:
         """Refuse what is no history of this version; make one of an empty file.

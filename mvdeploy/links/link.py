@@ -139,6 +139,7 @@ class Link(abc.ABC):
         on_sent: is told how files get on that are sent to the device.
         on_reached: is told which device was reached, before anything is done to it.
         needs: engines that the jobs to come are for; empty when that is not known.
+        force: jobs may also be done by what only stands in for the hardware that is asked for.
     """
 
     def __init__(self, profile: DeviceProfile) -> None:
@@ -148,6 +149,7 @@ class Link(abc.ABC):
         self.on_sent: OnSent = lambda _name, _sent, _size: None
         self.on_reached: OnReached = lambda _key: None
         self.needs: tuple[str, ...] = ()
+        self.force = False
         self._findings: dict[str, Finding] = {}
 
     @abc.abstractmethod

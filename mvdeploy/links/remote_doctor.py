@@ -39,21 +39,27 @@ def checks(link: RemoteLink, first: Sequence[Step] = ()) -> tuple[Prerequisite, 
         link: not open; it is closed afterwards.
         first: what comes before the device can be reached.
     """
-    results: list[Prerequisite] = []
-    missing = ""
     lock = DeviceLock(link.profile.title)
     link.on_reached = lock.take
     try:
-        for step in (*first, *_Visit(link).steps()):
-            results.append(_unknown(step, missing) if missing else _looked(step))
-            if results[-1].state is State.MISSING:
-                missing = step.name
+        results = gone_through((*first, *_Visit(link).steps()))
     finally:
         try:
             link.close()
         finally:
             lock.release()
     return (*results, *_left(link))
+
+
+def gone_through(steps: Sequence[Step]) -> tuple[Prerequisite, ...]:
+    """Go through steps; what follows one that is missing cannot be told."""
+    results: list[Prerequisite] = []
+    missing = ""
+    for step in steps:
+        results.append(_unknown(step, missing) if missing else _looked(step))
+        if results[-1].state is State.MISSING:
+            missing = step.name
+    return tuple(results)
 
 
 _LEFT = {

@@ -163,6 +163,15 @@ class Session:
         command = f"mkdir -p {folder} && cat {BOOT} >{mark}" if on else f"rm -f -- {mark}"
         self._shell.call(f"{{ {command}; }} 2>/dev/null")
 
+    def mode_may_have_ended(self) -> bool:
+        """Say whether the system may have been started anew since `mark_mode`: that ends the mode.
+
+        Raises:
+            DeviceUnavailable: the device is gone.
+        """
+        told = self._shell.call(f"cat {quote(self.of('mode'))} {BOOT} 2>/dev/null").out.split()
+        return len(told) != 2 or told[0] != told[1]
+
     def send(self, job: Job) -> None:
         """Send a job, as ``job.json``.
 

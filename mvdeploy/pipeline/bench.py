@@ -31,6 +31,7 @@ from mvdeploy.records import (
     DeviceProfile,
     FileInputs,
     Finding,
+    JobResult,
     Level,
     Measurement,
     ModelSpec,
@@ -169,8 +170,11 @@ def step_count(request: Request) -> int:
         profiles += len({case.engine for case in request.cases})
     groups = 1 if plan.pairs_only else len({(c.engine, c.threads) for c in request.cases})
     sessions = max(plan.sessions, plan.groups if cases > 1 else 0)
-    metered = energy.steps(cases) if plan.energy else 0
-    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + metered
+    later = energy.steps(cases) if plan.energy else 0
+    later += plan.starts
+    if plan.pipeline and request.device.link == "host":
+        later += cases * plan.sessions
+    return len(request.specs) + 2 * exports + cases + sessions * groups + profiles + later
 
 
 def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
@@ -210,6 +214,7 @@ def run(request: Request, on_step: OnStep = lambda _: None) -> Store:
 
     photograph = request.photograph or sample_photograph()
     link = links.get(request.device, request.link_options)
+    link.force = request.force
     wanted = prepare.in_settings(request.wanted, link.settings())
     sustained.check(request.plan, [w.case for w in wanted])
     memory.check(request.plan, len(wanted))
@@ -309,6 +314,7 @@ def _do(
 ) -> None:
     """Measure the cases that are on the device: their latency, then what else is asked for."""
     store = preparation.store
+    later = ""
     try:
         if plan.energy:
             energy.warn(link, on_step)
@@ -320,18 +326,24 @@ def _do(
             return
         measured = [entry for entry in entries if _is_measured(store, entry.slug)]
         if plan.profile_iterations:
+            later = "the times of operators"
             Profiling(preparation, link, plan, on_step).run(measured)
         if plan.pipeline:
+            later = "the whole pipeline"
             stages.measure(measured, link, plan, store, preparation.photograph, on_step)
         if plan.starts:
+            later = "the first runs"
             first_run.measure(measured, link, plan, store, plan.starts, on_step)
         if plan.energy:
+            later = "the energy"
             energy.measure(measured, link, plan, store, on_step)
     except KeyboardInterrupt:
         left = [case.slug for case in store.cases if not _is_measured(store, case.slug)]
         with contextlib.suppress(NotWritten):
-            values: dict[str, str | int | float] = {"cases": ", ".join(left) or "none"}
-            store.found(Finding("interrupted", Level.ERROR, values))
+            found = Finding("interrupted", Level.ERROR, {"cases": ", ".join(left) or "none"})
+            if later:
+                found = Finding("unfinished", Level.ERROR, {"what": later})
+            store.found(found)
         raise
 
 
@@ -346,8 +358,13 @@ def _measure(
     store = preparation.store
     judge = Judge(store, link, preparation.network, preparation.emulation, preparation.reference)
     measured = _heard(store.measured, on_step)
+
+    def probed(slug: str, result: JobResult) -> None:
+        _label(store, slug, result)
+        judge(slug, result)
+
     listener = Listener(
-        measured, store.failed, on_step, store.compared, judge, ordered=store.ordered
+        measured, store.failed, on_step, store.compared, probed, ordered=store.ordered
     )
     try:
         groups = by_engine(entries) if plan.anchor else ()
@@ -356,6 +373,16 @@ def _measure(
     except DeviceUnavailable as error:
         return error
     return None
+
+
+def _label(store: Store, slug: str, result: JobResult) -> None:
+    """Label a case as emulated whose runner found that something stands in for the hardware."""
+    case = store.case(slug)
+    reason = str(result.hello.get("emulates", {}).get(case.engine, ""))
+    if reason:
+        store.update(slug, emulated=reason)
+        values: dict[str, str | int | float] = {"case": case.label, "reason": reason}
+        store.found(Finding("software_adapter", Level.WARNING, values))
 
 
 def _heard(save: OnMeasurement, on_step: OnStep) -> OnMeasurement:

@@ -7,21 +7,25 @@ against it. Blocks that are complete are kept, and what asks for the same again 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import mvdeploy
 from mvdeploy.errors import DeviceUnavailable
 from mvdeploy.files import writing
 from mvdeploy.pipeline import bench, calibration, memory, ways
 from mvdeploy.pipeline.bench import OnStep, Request
-from mvdeploy.pipeline.report import RUNS
+from mvdeploy.pipeline.report import RUNS, part_of_many
 from mvdeploy.records import codec
 from mvdeploy.records.run import load_run
+from mvdeploy.records.study import StudyRun
+from mvdeploy.records.sweep import SweepRun
 
-T = TypeVar("T")
+R = TypeVar("R", StudyRun, SweepRun)
+"""What is known of many networks, and is kept."""
 
 TOGETHER = 6
 """Networks of a block at most: each round of turns has all of them."""
@@ -80,21 +84,33 @@ def measured(folder: Path, runs: Sequence[str]) -> set[str]:
     Args:
         folder: of all blocks.
         runs: names of those that are complete.
+
+    Raises:
+        UsageError: one of them cannot be read any more.
     """
     done: set[str] = set()
     for name in runs:
-        run = load_run(folder / RUNS / name)
+        with part_of_many():
+            run = load_run(folder / RUNS / name)
         gone = DeviceUnavailable.exit_code
         done |= {c.slug for c in run.cases if not (c.failure and c.failure.exit_code == gone)}
     return done
 
 
-def run(requests: Mapping[str, Request], keep: Callable[[str], None], on_step: OnStep) -> None:
-    """Measure blocks.
+def run(
+    saved: R,
+    file: Path,
+    blocks: Sequence[tuple[str, ...]],
+    request: Callable[[Sequence[str]], Request],
+    on_step: OnStep,
+) -> R:
+    """Measure blocks; each that is complete is saved, and what is known of all of them with it.
 
     Args:
-        requests: what is measured in each, by what is announced of it.
-        keep: is told the name of each run that is complete.
+        saved: what is known before.
+        file: that it is kept in.
+        blocks: names of what is measured together.
+        request: what is measured of such names.
         on_step: is told what begins.
 
     Raises:
@@ -102,15 +118,21 @@ def run(requests: Mapping[str, Request], keep: Callable[[str], None], on_step: O
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
-    for number, (names, request) in enumerate(requests.items(), 1):
-        on_step(f"block {number} of {len(requests)}: {names}")
-        store = bench.run(request, on_step)
-        keep(store.folder.name)
-        for failure in (case.failure for case in store.cases if case.failure):
-            if failure.exit_code == DeviceUnavailable.exit_code:
-                raise DeviceUnavailable(
-                    failure.message, f"{failure.remedy} The same command goes on from here."
-                )
+    _save(saved, file)
+    try:
+        for number, block in enumerate(blocks, 1):
+            on_step(f"block {number} of {len(blocks)}: {', '.join(block)}")
+            store = bench.run(request(block), on_step)
+            saved = dataclasses.replace(saved, runs=(*saved.runs, store.folder.name))
+            _save(saved, file)
+            for failure in (case.failure for case in store.cases if case.failure):
+                if failure.exit_code == DeviceUnavailable.exit_code:
+                    raise DeviceUnavailable(
+                        failure.message, f"{failure.remedy} The same command goes on from here."
+                    )
+    finally:
+        _remove_unless_begun(file)
+    return saved
 
 
 def conditions(request: Request, seed: int) -> dict[str, str]:
@@ -135,20 +157,30 @@ def conditions(request: Request, seed: int) -> dict[str, str]:
     }
 
 
-def place(folder: Path, file: str, earlier: Callable[[Path], T | None]) -> tuple[Path, T | None]:
+def place(
+    begun: R, folder: Path, file: str, goes_on: Callable[[R], bool], *, anew: bool
+) -> tuple[Path, R]:
     """Return the folder to go on in with what is known of it, or one that is free.
 
     Args:
+        begun: what is asked for.
         folder: the first that is looked at; others have a number behind.
         file: that says what a folder is of.
-        earlier: reads a folder; None where it is of something else.
+        goes_on: says whether `begun` is more of what a folder with the same conditions is of.
+        anew: go on in none.
+
+    Raises:
+        UsageError: what a folder says cannot be read.
     """
     for candidate in _candidates(folder):
         if not candidate.exists():
-            return candidate, None
-        found = earlier(candidate) if (candidate / file).is_file() else None
-        if found is not None:
-            return candidate, found
+            return candidate, begun
+        if anew or not (candidate / file).is_file():
+            continue
+        with part_of_many():
+            found = codec.load(type(begun), candidate / file)
+        if found.conditions == begun.conditions and goes_on(found):
+            return candidate, dataclasses.replace(begun, created=found.created, runs=found.runs)
     raise AssertionError  # there is always a next one
 
 
@@ -157,7 +189,7 @@ def _candidates(folder: Path) -> Iterator[Path]:
     yield from (folder.with_name(f"{folder.name}-{number}") for number in itertools.count(2))
 
 
-def save(record: Any, path: Path) -> None:
+def _save(record: R, path: Path) -> None:
     """Write what is known, in a folder that is made for it."""
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -166,8 +198,8 @@ def save(record: Any, path: Path) -> None:
     codec.save(record, path)
 
 
-def remove_unless_begun(path: Path) -> None:
-    """Remove what `save` wrote, where no block was begun: nothing is left behind."""
+def _remove_unless_begun(path: Path) -> None:
+    """Remove what `_save` wrote, where no block was begun: nothing is left behind."""
     if not (path.parent / RUNS).exists():
         with contextlib.suppress(OSError):
             path.unlink()

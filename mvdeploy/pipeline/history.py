@@ -252,12 +252,22 @@ def export(store: Store, path: Path, texts: Sequence[str] = ()) -> int:
     table = frame(store, texts)
     with writing.whole(path) as part:
         if parquet:
-            table.to_parquet(part, index=False)
+            table.astype(_unknown_types(table)).to_parquet(part, index=False)
         else:
             from mvdeploy.report.renderers.csv import safe
 
             table.map(safe).to_csv(part, index=False, lineterminator="\n")
     return len(table)
+
+
+def _unknown_types(table: pd.DataFrame) -> dict[str, str]:
+    """Return the types of columns without a value, so that all exports have the same."""
+    numbers = list(table.columns).index("peak_memory_bytes")
+    return {
+        str(name): "float64" if at < numbers else "string"
+        for at, name in enumerate(table.columns)
+        if table[name].isna().all()
+    }
 
 
 def demand_parquet() -> None:

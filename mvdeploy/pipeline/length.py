@@ -143,7 +143,7 @@ def sustained(
     if interval_s is None:
         usual_s = min(_USUAL_S, duration_s / _LEAST_INTERVALS / sharing)
         interval_s = round(max(usual_s, duration_s / _MANY / sharing, _LEAST_INTERVAL_S), 2)
-    _check_interval(interval_s, duration_s)
+    _check_interval(interval_s, duration_s, sharing)
     fields = {**common, "profile_iterations": 0}
     return Plan(sustained_s=duration_s, interval_s=interval_s, alternate=alternate, **fields)
 
@@ -170,16 +170,25 @@ def seconds(text: str) -> float:
     return duration_s
 
 
-def _check_interval(interval_s: float, duration_s: float) -> None:
+def _check_interval(interval_s: float, duration_s: float, sharing: int) -> None:
     """Refuse an interval that makes too few or too many of them.
+
+    Args:
+        interval_s: seconds.
+        duration_s: seconds, which the cases share that take turns.
+        sharing: how many cases these are; each has to have its turn.
 
     Raises:
         UsageError: it does.
     """
-    if not _LEAST_INTERVAL_S <= interval_s <= duration_s:  # also what is no number
+    if not _LEAST_INTERVAL_S <= interval_s <= duration_s / sharing:  # also what is no number
+        turns = f" for each of {sharing} cases" if sharing > 1 else ""
         raise UsageError(
-            f"An interval of {interval_s:g} s does not divide {duration_s:g} s.",
-            f"Give --interval from {_LEAST_INTERVAL_S:g} to {duration_s:g}, or leave it out.",
+            f"An interval of {interval_s:g} s{turns} does not divide {duration_s:g} s.",
+            f"Give --interval from {_LEAST_INTERVAL_S:g} to {duration_s / sharing:g}, or leave it "
+            "out."
+            if duration_s / sharing >= _LEAST_INTERVAL_S
+            else f"Give --sustained {sharing * _LEAST_INTERVAL_S:g}s or more.",
         )
     if duration_s / interval_s > _MOST_INTERVALS:
         raise UsageError(

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import statistics
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from mvdeploy import attribute, engines, report
@@ -11,6 +12,7 @@ from mvdeploy.analysis.several import SeveralView, several_view_of
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.sweep import SweepView, sweep_view_of
 from mvdeploy.analysis.view import View, view_of
+from mvdeploy.errors import UsageError
 from mvdeploy.records import Breakdown, Case, Samples, SavedRun, codec
 from mvdeploy.records.run import load_run
 from mvdeploy.records.study import StudyRun
@@ -18,6 +20,23 @@ from mvdeploy.records.sweep import SweepRun
 
 STUDY, SWEEP, RUNS = "study.json", "sweep.json", "runs"
 """In the folder of a study or a sweep: what it is, and the folder of its runs."""
+
+
+@contextlib.contextmanager
+def part_of_many() -> Iterator[None]:
+    """Say of a file of a study or a sweep that cannot be read what can be done about that.
+
+    Raises:
+        UsageError: it cannot be read.
+    """
+    try:
+        yield
+    except UsageError as error:
+        raise UsageError(
+            error.message,
+            "Put back what was there, or measure all of it again: --anew takes a folder of its own "
+            "and leaves this one as it is.",
+        ) from error
 
 
 def view(folder: Path) -> View:
@@ -91,7 +110,8 @@ def study_view(folder: Path) -> StudyView:
         UsageError: the folder holds no study, or one of its runs cannot be read.
     """
     saved = load_study(folder)
-    return study_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
+    with part_of_many():
+        return study_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
 
 
 def load_study(folder: Path) -> StudyRun:
@@ -100,7 +120,8 @@ def load_study(folder: Path) -> StudyRun:
     Raises:
         UsageError: it cannot be read.
     """
-    return codec.load(StudyRun, folder / STUDY)
+    with part_of_many():
+        return codec.load(StudyRun, folder / STUDY)
 
 
 def sweep_view(folder: Path) -> SweepView:
@@ -110,7 +131,8 @@ def sweep_view(folder: Path) -> SweepView:
         UsageError: the folder holds no sweep, or one of its runs cannot be read.
     """
     saved = load_sweep(folder)
-    return sweep_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
+    with part_of_many():
+        return sweep_view_of(saved, [view(folder / RUNS / name) for name in saved.runs])
 
 
 def load_sweep(folder: Path) -> SweepRun:
@@ -119,7 +141,8 @@ def load_sweep(folder: Path) -> SweepRun:
     Raises:
         UsageError: it cannot be read.
     """
-    return codec.load(SweepRun, folder / SWEEP)
+    with part_of_many():
+        return codec.load(SweepRun, folder / SWEEP)
 
 
 def breakdowns(saved: SavedRun) -> dict[str, Breakdown]:

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
@@ -19,7 +20,7 @@ from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import bench, prepare
 from mvdeploy.pipeline import blocks as many
 from mvdeploy.pipeline.bench import OnStep, Request
-from mvdeploy.pipeline.report import RUNS, STUDY, load_study
+from mvdeploy.pipeline.report import RUNS, STUDY
 from mvdeploy.records import Case, ModelSpec
 from mvdeploy.records.spec import parse_arguments, parse_image_size, parse_patches
 from mvdeploy.records.study import Study, StudyRow, StudyRun, StudyWay
@@ -77,9 +78,8 @@ def plan(name: str, study: Study, request: Request, seed: int = 0, anew: bool = 
         ways=measured,
         cases={row: tuple(case.slug for case in found) for row, found in cases.items()},
     )
-    folder, earlier = _folder(begun, request, anew)
-    if earlier is not None:
-        begun = dataclasses.replace(begun, created=earlier.created, runs=earlier.runs)
+    folder = request.root / f"study-{begun.name}-{request.device.name}"
+    folder, begun = many.place(begun, folder, STUDY, lambda known: known.name == name, anew=anew)
     return Planned(name, study, request, specs, folder, begun)
 
 
@@ -118,20 +118,8 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> StudyRun:
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
-    file, saved = planned.folder / STUDY, planned.saved
-
-    def keep(name: str) -> None:
-        nonlocal saved
-        saved = dataclasses.replace(saved, runs=(*saved.runs, name))
-        many.save(saved, file)
-
-    many.save(saved, file)
-    try:
-        divided = {", ".join(block): _request(planned, block) for block in blocks(planned)}
-        many.run(divided, keep, on_step)
-    finally:
-        many.remove_unless_begun(file)
-    return saved
+    file, request = planned.folder / STUDY, functools.partial(_request, planned)
+    return many.run(planned.saved, file, blocks(planned), request, on_step)
 
 
 def _request(planned: Planned, block: Sequence[str]) -> Request:
@@ -163,14 +151,3 @@ def _cases(spec: ModelSpec, request: Request) -> list[Case]:
         (spec,), request.choice, keep_float=request.keep_float, portable=request.portable
     )
     return [wanted.case for wanted in found]
-
-
-def _folder(begun: StudyRun, request: Request, anew: bool) -> tuple[Path, StudyRun | None]:
-    """Return the folder with this study under these conditions, or one that is free for it."""
-
-    def earlier(folder: Path) -> StudyRun | None:
-        found = None if anew else load_study(folder)
-        same = found and (found.conditions, found.name) == (begun.conditions, begun.name)
-        return found if same else None
-
-    return many.place(request.root / f"study-{begun.name}-{request.device.name}", STUDY, earlier)

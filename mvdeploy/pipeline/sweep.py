@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import dataclasses
 import datetime
+import functools
 import hashlib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -21,7 +22,7 @@ from mvdeploy.pipeline import bench, prepare
 from mvdeploy.pipeline import blocks as many
 from mvdeploy.pipeline.accuracies import Accuracies
 from mvdeploy.pipeline.bench import OnStep, Request
-from mvdeploy.pipeline.report import RUNS, SWEEP, load_sweep
+from mvdeploy.pipeline.report import RUNS, SWEEP
 from mvdeploy.records import Case, ModelSpec, Plan, codec
 from mvdeploy.records.sweep import SweepCase, SweepRun, Unbuilt
 from mvdeploy.text_format import count
@@ -120,9 +121,9 @@ def plan(
         unbuilt=tuple(unbuilt),
         accuracy=accuracies.column if accuracies else "",
     )
-    folder, earlier = _folder(begun, request, anew)
-    if earlier is not None:
-        begun = dataclasses.replace(begun, created=earlier.created, runs=earlier.runs)
+    folder = request.root / f"sweep-{begun.title}-{request.device.name}"
+    goes_on = functools.partial(_goes_on, begun)
+    folder, begun = many.place(begun, folder, SWEEP, goes_on, anew=anew)
     return Planned(request, named, slugs, reference, folder, begun)
 
 
@@ -172,20 +173,8 @@ def run(planned: Planned, on_step: OnStep = lambda _: None) -> SweepRun:
         NotWritten: the disk is full; what was measured before is saved.
         DeviceUnavailable: the device does not answer any more; what was measured before is saved.
     """
-    file, saved = planned.folder / SWEEP, planned.saved
-
-    def keep(name: str) -> None:
-        nonlocal saved
-        saved = dataclasses.replace(saved, runs=(*saved.runs, name))
-        many.save(saved, file)
-
-    many.save(saved, file)
-    try:
-        divided = {", ".join(block): _request(planned, block) for block in blocks(planned)}
-        many.run(divided, keep, on_step)
-    finally:
-        many.remove_unless_begun(file)
-    return saved
+    file, request = planned.folder / SWEEP, functools.partial(_request, planned)
+    return many.run(planned.saved, file, blocks(planned), request, on_step)
 
 
 def _request(planned: Planned, block: Sequence[str]) -> Request:
@@ -230,19 +219,10 @@ def _case(case: Case, spec: ModelSpec, plan: Plan, accuracy: float | None) -> Sw
     )
 
 
-def _folder(begun: SweepRun, request: Request, anew: bool) -> tuple[Path, SweepRun | None]:
-    """Return the folder with this sweep under these conditions, or one that is free for it."""
-
-    def earlier(folder: Path) -> SweepRun | None:
-        found = None if anew else load_sweep(folder)
-        same = found and (found.conditions, found.title) == (begun.conditions, begun.title)
-        return found if same and found and _agrees(found, begun) else None
-
-    return many.place(request.root / f"sweep-{begun.title}-{request.device.name}", SWEEP, earlier)
-
-
-def _agrees(found: SweepRun, begun: SweepRun) -> bool:
+def _goes_on(begun: SweepRun, found: SweepRun) -> bool:
     """Say whether the same slugs are of the same networks: others have other weights or tasks."""
+    if found.title != begun.title:
+        return False
     known = {case.slug: dataclasses.replace(case, accuracy=None) for case in found.cases}
     asked = {case.slug: dataclasses.replace(case, accuracy=None) for case in begun.cases}
     return all(known[slug] == case for slug, case in asked.items() if slug in known)

@@ -5,7 +5,9 @@ in ``event``. They come in this order:
 
 ==============  ==================================================================================
 ``hello``       ``runner``, ``mvdeploy``, ``pid``, ``engines`` (versions), ``engine_options``,
-                ``cores``, ``clock``: it started and understood the job
+                ``cores``, ``clock``: it started and understood the job; of browsers also
+                ``engine_sha256`` (of the files they were given), ``adapters`` (GPUs) and
+                ``emulates`` (why one is none), each by engine
 ``loaded``      for each model in turn: ``model`` (index), ``load_ns``, ``memory_before``,
                 ``memory_after``; all models are loaded before the first inference
 ``first``       for each model in the order of warming up, before its ``warmup``: ``model``,
@@ -24,14 +26,16 @@ in ``event``. They come in this order:
                 run on those of the job, and device when that is gone), ``message``, ``remedy``
 ==============  ==================================================================================
 
-Times are nanoseconds, memory is bytes.
+Times are nanoseconds, memory is bytes. A runner that cannot read the CPU time of single inferences
+gives ``cpu_blocks`` instead of ``cpu_ns``: pairs of a number of inferences, one after the other and
+of one model, and the CPU time of them all. Each of them then counts with its share (`cpu_times`).
 """
 
 from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 from mvdeploy.errors import EngineError
@@ -293,7 +297,33 @@ def _all_samples(events: Iterable[dict[str, Any]]) -> Samples:
 
 
 def _times(event: dict[str, Any]) -> dict[str, Any]:
-    return {"wall_ns": event["wall_ns"], "cpu_ns": event["cpu_ns"]}
+    return {"wall_ns": event["wall_ns"], "cpu_ns": cpu_times(event)}
+
+
+def cpu_times(event: Mapping[str, Any]) -> Sequence[int]:
+    """Return the CPU time of each inference that an event tells of, in nanoseconds.
+
+    Of a block each inference has its share, in whole microseconds. What a block has more than wall
+    time is other threads' of the process, as these times are of one thread.
+
+    Raises:
+        EngineError: the blocks are not those of the event's inferences.
+    """
+    if "cpu_blocks" not in event:
+        times: Sequence[int] = event["cpu_ns"]
+        return times
+    try:
+        blocks = decode(tuple[tuple[Count, Nanoseconds], ...], event["cpu_blocks"], "cpu_blocks")
+        wall_ns = decode(tuple[Nanoseconds, ...], event["wall_ns"], "wall_ns")
+    except RecordError as error:
+        raise _broken(error.message.rstrip(".")) from error
+    if sum(count for count, _ in blocks) != len(wall_ns):
+        raise _broken(f"its blocks do not have the {len(wall_ns)} inferences that it tells of")
+    shares: list[int] = []
+    for count, ns in blocks:
+        us = min(ns, sum(wall_ns[len(shares) : len(shares) + count])) // 1000
+        shares += [1000 * (us // count + (i < us % count)) for i in range(count)]
+    return shares
 
 
 def _broken(what: str) -> EngineError:

@@ -9,6 +9,7 @@
 `figures`          its pictures
 `several`          the page of several runs: its sentences, tables and values
 `interactive`      what the charts of the HTML page are drawn from
+`charts`           what those of other pages are drawn from
 `assets`           what is written into HTML pages: look, scripts, the library that draws
 `timelines`        what formats that draw an inference have in common
 `renderers`        one file for each format; the folder is the list

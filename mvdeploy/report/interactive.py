@@ -5,13 +5,13 @@ All numbers are those that `mvdeploy.report.renderers.json` gives: milliseconds,
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from mvdeploy.analysis.breakdown_view import NETWORK
 from mvdeploy.analysis.cases import CaseView
 from mvdeploy.analysis.view import View
+from mvdeploy.report import charts
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.text_format import clean
 
@@ -21,14 +21,10 @@ CHARTS = frozenset({"latency", "categories", "modules", "timeline"})
 _SAMPLES, _FEWEST, _MOST = 15_000, 200, 2_000
 """Samples that all cases may have in a page, and those that one has at least and at most."""
 
-_ESCAPED = {"<": "\\u003c", ">": "\\u003e", "&": "\\u0026"}
-"""What could end the element that holds the data; all letters beyond ASCII are escaped anyway."""
-
 
 def text(view: View) -> str:
     """Return the data of a page as JSON that may stand in a script element."""
-    dumped = json.dumps(data(view), separators=(",", ":"), allow_nan=False)
-    return "".join(_ESCAPED.get(letter, letter) for letter in dumped)
+    return charts.in_script(data(view))
 
 
 def data(view: View) -> dict[str, Any]:

@@ -366,9 +366,18 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The run ended early, or results are gone; not measured: {cases}.",
         "Run the same command again to measure the rest.",
     ),
+    "unfinished": (
+        "The run ended before everything was measured; not finished: {what}.",
+        "Run the same command again for all of it; what is here is what was measured until then.",
+    ),
     "fixed_performance": (
         "Android's fixed-performance mode was on: the clocks are held below the highest.",
         "Compare only with results in the same mode.",
+    ),
+    "mode_lost": (
+        "{device} was restarted while it was measured, and did not enter its fixed-performance "
+        "mode again: what came after the gap was measured as apps run.",
+        "Compare only what came before the gap with results in that mode.",
     ),
     "mode_left_on": (
         "{device} did not leave its fixed-performance mode.",
@@ -451,6 +460,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The phone's screen did not go {wanted}, as its profile asks for.",
         "Unlock it, or set it by hand before measuring.",
     ),
+    "experimental_link": (
+        "The link '{link}' is experimental: it was run on no real phone yet.",
+        "Tell what became of it, with the run's folder, where mvdeploy is developed.",
+    ),
     "may_sleep": (
         "The phone is in the network, on its battery and with its screen off: Android may put it "
         "to sleep while it measures.",
@@ -502,6 +515,29 @@ _WORDS: dict[str, tuple[str, str]] = {
         "everything was sent again, and that it arrived whole is known from its size only.",
         "Nothing is to be done, but for the time that it takes; a toybox or busybox with sha256sum "
         "on its PATH changes that.",
+    ),
+    "hidden_page": (
+        "The page was hidden while it was measured: browsers slow the pages down that nobody sees.",
+        "Keep the page in front and the screen on, and measure again.",
+    ),
+    "tier_up": (
+        "The first inference took {times} times as long as a steady one, by {clock}; it was steady "
+        "after {count}: a browser compiles WebAssembly quickly first, and once more, better, while "
+        "it runs.",
+        "The latency is that of the steady state; a page that infers only once or twice takes as "
+        "long as the first ones.",
+    ),
+    "rounds_otherwise": (
+        "In {precision} the page computes other numbers than {engine} does here on the same input: "
+        "they are {here} dB from the network's, those of {engine} are {there} dB. The two round at "
+        "other places, and each was judged by what such rounding costs.",
+        "Have the accuracy measured with the engine that is shipped; where an answer is close, the "
+        "two may give different ones.",
+    ),
+    "software_adapter": (
+        "{case} is emulated: {reason}.",
+        "Take its times for those of this program on the processor, not of any GPU; measure on a "
+        "machine whose browser has a GPU.",
     ),
     "emulated": (
         "{device} is emulated: its times are not those of any real device.",

@@ -30,7 +30,7 @@ for a probability below `ALPHA`."""
 LEAST_SHIFT = 0.01
 """Relative change of the level that is called one at least."""
 
-_EDGE = 3
+SHORTEST = 3
 """Runs that a level lasts at least: fewer are outliers."""
 
 _SHUFFLES = 999
@@ -116,7 +116,7 @@ class _Test:
         probability, ends = min(_probabilities(part, self.seed, (_split, _stretch)))
         if 2 * probability > self.alpha:  # either of two tests may be wrong
             return []
-        cuts = [start + end for end in ends if _EDGE <= end <= len(part) - _EDGE]
+        cuts = [start + end for end in ends if SHORTEST <= end <= len(part) - SHORTEST]
         if not cuts:  # all but outliers at the ends is one stretch
             return []
         edges = [start, *cuts, stop]
@@ -156,7 +156,7 @@ class _Test:
         import numpy as np
 
         part = self.logs[start:stop]
-        if len(part) < 2 * _EDGE:
+        if len(part) < 2 * SHORTEST:
             return None
         ((probability, _),) = _probabilities(part, self.seed, (_split,))
         at = _place(part)
@@ -191,7 +191,7 @@ def _split(rows: Values) -> tuple[Values, tuple[int, ...]]:
     import numpy as np
 
     n = rows.shape[1]
-    before = np.arange(_EDGE, n - _EDGE + 1)
+    before = np.arange(SHORTEST, n - SHORTEST + 1)
     sums = np.abs(np.cumsum(rows, axis=1)[:, before - 1]) / np.sqrt(before * (n - before) / n)
     return sums.max(axis=1), (int(before[sums[0].argmax()]),)
 
@@ -209,7 +209,7 @@ def _stretch(rows: Values) -> tuple[Values, tuple[int, ...]]:
     largest, ends = np.zeros(len(rows)), (0, 0)
     for apart in range(1, len(places)):
         lengths = places[apart:] - places[:-apart]
-        usable = np.flatnonzero((lengths >= _EDGE) & (lengths <= n - _EDGE))
+        usable = np.flatnonzero((lengths >= SHORTEST) & (lengths <= n - SHORTEST))
         if not len(usable):
             continue
         length = lengths[usable]
@@ -224,7 +224,7 @@ def _stretch(rows: Values) -> tuple[Values, tuple[int, ...]]:
 
 def _place(values: Values) -> int:
     """Return where the absolute deviations from the medians before and after are smallest."""
-    places = range(_EDGE, len(values) - _EDGE + 1)
+    places = range(SHORTEST, len(values) - SHORTEST + 1)
     return min(places, key=lambda at: _deviation(values[:at]) + _deviation(values[at:]))
 
 

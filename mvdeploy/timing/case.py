@@ -194,19 +194,34 @@ class Progress:
 def _conditions(result: JobResult, entry: Entry, plan: Plan) -> dict[str, Reading]:
     hello = result.hello
     engine = entry.model.engine
-    clock = hello.get("clock", {}).get("wall", {})
+    clock, cpu = (hello.get("clock", {}).get(kind, {}) for kind in ("wall", "cpu"))
+    sums, adapters = hello.get("engine_sha256", {}), hello.get("adapters", {})
     return {
         "engine": engine,
         "engine_version": str(hello.get("engines", {}).get(engine, UNAVAILABLE)),
+        # Of engines that are files which the device is given, as those of browsers.
+        **({"engine_sha256": str(sums[engine])} if engine in sums else {}),
+        **({"adapter": str(adapters[engine])} if engine in adapters else {}),
         "engine_options": _options(hello.get("engine_options", {}).get(engine)),
         "runner": _runner(hello),
         "threads": plan.threads,
         "cores": tuple(str(core) for core in hello.get("cores") or ()) or UNAVAILABLE,
         "clock": str(clock.get("implementation", UNAVAILABLE)),
         "clock_resolution_s": clock.get("resolution_s", UNAVAILABLE),
+        **_cpu_clock(cpu),
         **({"chosen_options": _options(entry.model.options)} if entry.model.options else {}),
         "artifact_sha256": entry.model.sha256,
         "output_sha256": result.models[0].output_sha256,
+    }
+
+
+def _cpu_clock(told: Mapping[str, Any]) -> dict[str, Reading]:
+    """Return which clock the CPU times are by, for runners that tell."""
+    if "implementation" not in told:
+        return {}
+    return {
+        "cpu_clock": str(told["implementation"]),
+        "cpu_clock_resolution_s": told.get("resolution_s", UNAVAILABLE),
     }
 
 

@@ -28,6 +28,7 @@ from mvdeploy.records import (
     Plan,
     Sustained,
 )
+from mvdeploy.records.job import cpu_times
 from mvdeploy.stats import sketch
 from mvdeploy.stats.percentiles import percentile
 from mvdeploy.timing.case import Entry, Progress
@@ -224,7 +225,7 @@ class Load:
         """Put samples into intervals; each ends with its time, or where another case begins."""
         now_s = max(at_s, self._now_s)
         cases = job.part(event["start"], len(event["wall_ns"]))
-        for case, wall, cpu in zip(cases, event["wall_ns"], event["cpu_ns"], strict=True):
+        for case, wall, cpu in zip(cases, event["wall_ns"], cpu_times(event), strict=True):
             current = self._open
             if current is None or current.case != case or self._is_over(current, now_s):
                 self._now_s = now_s

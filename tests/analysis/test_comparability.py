@@ -84,6 +84,39 @@ def test_the_conditions_in_order(run: Run, case: Case) -> None:
     }
 
 
+def test_results_of_other_browsers_engines_and_clocks_are_not_compared(
+    run: Run, case: Case
+) -> None:
+    assert case.measurement is not None
+    measured = {
+        **case.measurement.conditions,
+        "engine_sha256": "3f" * 32,
+        "cpu_clock": "schedstat of the worker's thread",
+    }
+
+    def within(browser: str = "Chrome 156", **changes: Reading) -> dict[str, Reading]:
+        identity = {**run.device.identity, "browser": browser}
+        there = dataclasses.replace(run, device=dataclasses.replace(run.device, identity=identity))
+        measurement = dataclasses.replace(case.measurement, conditions={**measured, **changes})
+        return conditions(there, dataclasses.replace(case, measurement=measurement))
+
+    here = within()
+    assert {"browser", "engine_sha256", "adapter", "cpu_clock"} == {*here} - {
+        *conditions(run, case)
+    }
+    assert first_difference(here, within()) is None
+    for other, key in (
+        (within("Chrome 157"), "browser"),
+        (within(engine_sha256="40" * 32), "engine_sha256"),
+        (within(cpu_clock="ProcessTime of DevTools"), "cpu_clock"),
+    ):
+        found = first_difference(here, other)
+        assert found and found[0] == key
+    # What no browser took says nothing of one: the two are never alike.
+    found = first_difference(here, conditions(run, case))
+    assert found and found[0] == "browser"
+
+
 def test_what_was_chosen_for_the_engine_is_a_condition(run: Run, case: Case) -> None:
     assert case.measurement is not None
     earlier = conditions(run, case)

@@ -21,11 +21,12 @@ GATES = st.one_of(
     st.builds(Gate, st.sampled_from(TIMES), NUMBERS, st.just("%")),
     st.builds(Gate, st.sampled_from(CATEGORIES), st.floats(0, 100), st.just("%")),
     st.builds(Gate, st.just("memory"), NUMBERS, st.just("MB")),
+    st.builds(Gate, st.just("pipeline"), NUMBERS, st.just("ms")),
 )
 
 
 def test_every_metric_is_known_here() -> None:
-    assert (*TIMES, "memory", *CATEGORIES) == METRICS
+    assert (*TIMES, "memory", "pipeline", *CATEGORIES) == METRICS
     assert {metric for metric in METRICS if Gate(metric, 1, "ms").of_part} == {*CATEGORIES}
     assert {*CATEGORIES} == {*Category.ordered(()), "unattributed"}
 

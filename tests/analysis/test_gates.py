@@ -8,7 +8,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from mvdeploy.analysis.baselines import baseline_of
-from mvdeploy.analysis.gates import Gate, GateResult, check, demand_reference, parse
+from mvdeploy.analysis.gates import (
+    Gate,
+    GateResult,
+    check,
+    demand_pipeline,
+    demand_reference,
+    parse,
+)
 from mvdeploy.analysis.view import View, view_of
 from mvdeploy.errors import UsageError
 from mvdeploy.records import (
@@ -24,6 +31,7 @@ from mvdeploy.records import (
 )
 from mvdeploy.stats.unpaired import UnpairedEstimate
 from tests.saved_runs import one_case
+from tests.staged import timed
 
 MS = 1_000_000
 
@@ -115,6 +123,31 @@ def test_sentences_of_absolute_limits(two: Any, text: str, sentence: str) -> Non
     assert result.name == "mobilevit_xxs 2,2,2"
     assert result.sentence.replace(result.name, "N").startswith(sentence)
     assert result.note == ""
+
+
+def test_the_whole_pipeline_has_a_limit(two: Any) -> None:
+    assert not first_of("pipeline:13ms", timed(two)).passed
+    passed = first_of("pipeline:33ms", timed(two))
+    assert passed.passed
+    assert "the whole pipeline of mobilevit_xxs 2,2,2 takes 14." in passed.sentence
+
+
+def test_a_pipeline_that_was_not_timed_fails_with_the_reason(two: Any) -> None:
+    failed = first_of("pipeline:33ms", timed(two, sessions=(), unavailable="a phone has no Python"))
+    assert not failed.passed
+    assert failed.sentence.endswith("its whole pipeline is unavailable: a phone has no Python.")
+    assert "nothing was recorded for pipeline" in first_of("pipeline:33ms", view(two)).sentence
+
+
+def test_a_pipeline_that_will_not_be_timed_is_refused_before() -> None:
+    with pytest.raises(UsageError, match="pipeline:33ms is about the whole pipeline, which is not"):
+        demand_pipeline((parse("p50:3ms"), parse("pipeline:33ms")))
+    demand_pipeline((parse("p50:3ms"),))
+
+
+def first_of(text: str, of: View) -> GateResult:
+    """Return what became of a gate on the first case."""
+    return check((parse(text),), of)[0]
 
 
 def test_a_figure_beside_its_limit_has_the_digits_to_tell_them_apart(two: Any) -> None:

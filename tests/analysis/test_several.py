@@ -72,6 +72,11 @@ def test_a_run_is_given_once() -> None:
         beside(other(), other())
 
 
+def test_runs_of_two_machines_may_have_one_name_and_one_moment() -> None:
+    found = beside(other(), other(environment={"cpu": "another"}))
+    assert len(found.views) == 3
+
+
 @pytest.mark.parametrize(
     ("changes", "said"),
     [

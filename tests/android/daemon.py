@@ -22,6 +22,7 @@ from tests.android import tables
 from tests.android.protocol import Connection, Cut, Stream
 from tests.android.shell import Command
 from tests.android.sync import Sync
+from tests.android.tunnels import Tunnels
 
 LOG = Path(tables.LOG)
 
@@ -58,11 +59,15 @@ class Daemon:
         self._connections: set[Connection] = set()
         self._faults: dict[str, Any] = {}
         self._passed: Counter[str] = Counter()
+        self._tunnels = Tunnels()
 
     def obey(self, order: dict[str, Any]) -> None:
         with self._lock:
             if "faults" in order:
                 self._faults, self._passed = order["faults"], Counter()
+                self._tunnels.refuses = bool(self._faults.get("no_reverse"))
+            if "abstract" in order:
+                self._tunnels.abstract = order["abstract"]
             if order.get("cut"):
                 self._cut()
             if order.get("listen") is False:
@@ -91,6 +96,7 @@ class Daemon:
             self._deafen()
         for connection in self._connections:
             connection.cut()
+        self._tunnels.cut()
 
     def _accept(self, listening: socket.socket) -> None:
         while True:
@@ -135,6 +141,10 @@ class Daemon:
             self._log(f"shell {rest}")
             stream.opened()
             Command(stream, rest, "v2" in kind.split(","), meter).run()
+        elif kind == "localabstract":
+            self._tunnels.connect(rest, stream)
+        elif kind == "reverse":
+            self._tunnels.reverse(rest, stream)
         # Others are closed at once, as adbd does with what it does not know.
 
     def _meter(self, stream: Stream, what: str, amount: int) -> None:

@@ -227,11 +227,16 @@ class Phone:
                 ``stay_away``: after a cut nobody can connect until `plug`;
                 ``become``: after a cut it is a phone with these properties;
                 ``slow_push_s``: each block of a pushed file takes so long;
-                ``full_after``: there is no room for more bytes than that of pushed files.
+                ``full_after``: there is no room for more bytes than that of pushed files;
+                ``no_reverse``: tunnels from it to here are refused.
         """
         if "become" in faults:
             faults["become"] = {**self.properties, **faults["become"]}
         self._order(faults=faults)
+
+    def listen(self, **abstract: int) -> None:
+        """Have programs of this machine listen at its abstract sockets: port by name."""
+        self._order(abstract=abstract)
 
     def cut(self) -> None:
         """Pull the cable, and put it in again at once."""

@@ -36,6 +36,8 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "bare.onnx"], "bare.onnx"),
         (["bench", "--max-time", "5"], "--max-time 5"),
         (["bench", "--target", "0"], "target"),
+        (["bench", "--target", "nan"], "nan is no finite number"),
+        (["bench", "--max-time", "inf"], "inf is no finite number"),
         (["bench", "--fail-on", "p50"], "'p50' is no gate"),
         (["bench", "--fail-on", "speed?:5%"], "speed"),
         (["bench", "--fail-on", "p50:5%"], "needs a reference"),
@@ -43,6 +45,19 @@ Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
         (["bench", "--baseline", "notes.txt"], "notes.txt"),
         (["bench", "--save-baseline", "empty"], "empty"),
         (["bench", "--save-baseline", "no/such/b.json"], "no/such/b.json"),
+        (["bench", "--min-time", "nan"], "nan is no finite number"),
+        (["bench", "--max-time", "inf"], "inf is no finite number"),
+        (["bench", "--max-time", "1e300"], "max-time"),
+        (["bench", "--target", "nan"], "nan is no finite number"),
+        (["bench", "--time-limit", "nan"], "nan is no finite number"),
+        (["bench", "--energy", "--energy-time", "nan"], "nan is no finite number"),
+        (["compare", "yardstick", "yardstick", "--target", "nan"], "nan is no finite number"),
+        (["history", "trend", "--least", "nan"], "nan is no finite number"),
+        (["bench", "--interval", "0"], "--interval says"),
+        (["bench", "--fail-on", "pipeline:33ms"], "whole pipeline, which is not timed"),
+        (["bench", "--pipeline", "--fail-on", "pipeline:3%"], "no unit of pipeline"),
+        (["bench", "bare.onnx", "--image-size", "64"], "--image-size is for models"),
+        (["bench", "bare.onnx", "--patches", "2,2,2", "--num-classes", "5"], "are for models"),
         (["compare"], "MODEL|FILE|RESULT"),
         (["compare", "mobilevit_xxs"], "1 (mobilevit_xxs 2,2,2)"),
         (["compare", "mobilevit_xxs", "mobilevit_xs", "mobilevit_s"], "3 (mobilevit_xxs"),
@@ -149,3 +164,9 @@ def test_a_run_folder_in_the_way_of_a_file(mvdeploy: Mvdeploy, tmp_path: Path) -
     done = mvdeploy("bench", "mobilevit_xxs", "--image-size", "64")
     assert done.returncode == 2
     assert (tmp_path / "reports").read_text() == "in the way"
+
+
+def test_a_name_that_no_disk_takes(mvdeploy: Mvdeploy) -> None:
+    done = mvdeploy("report", "x" * 300)
+    assert done.returncode == 2
+    assert done.stderr.endswith("written (File name too long).\nGive a shorter name.\n")

@@ -17,6 +17,7 @@ from mvdeploy.cli.commands.history import command
 from mvdeploy.errors import UsageError
 from mvdeploy.history.store import Store
 from tests.saved_history import name_of, save_runs
+from tests.warm import Server
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -139,6 +140,47 @@ def test_parquet_takes_a_package(
     with pytest.raises(UsageError, match=r"pyarrow, which is not installed.*-o FILE\.csv"):
         history(stepped, "export", "-o", str(tmp_path / "table.parquet"))
     assert list(tmp_path.iterdir()) == []
+
+
+def test_parquet_has_the_same_types_whatever_is_known(tmp_path: Path) -> None:
+    parquet = pytest.importorskip("pyarrow.parquet")
+    schemas = []
+    for name, levels in (("few", [5.0]), ("stepped", [5.0] * 12 + [5.25] * 8)):
+        save_runs(tmp_path / name, levels)
+        store, path = tmp_path / f"{name}.sqlite", tmp_path / f"{name}.parquet"
+        history(store, "add", *map(str, sorted((tmp_path / name).iterdir())))
+        said = history(store, "export", "-o", str(path))
+        assert said.startswith(f"{path}: {len(levels)} result")
+        schemas.append(parquet.read_schema(path).remove_metadata())
+    few, stepped = schemas
+    kinds = {name: str(few.field(name).type).removeprefix("large_") for name in few.names}
+    assert kinds == {n: str(stepped.field(n).type).removeprefix("large_") for n in stepped.names}
+    assert kinds["change"] == kinds["p50_ns"] == "double" and kinds["kernel"] == "string"
+    table, csv = pd.read_parquet(path), tmp_path / "table.csv"
+    history(store, "export", "-o", str(csv))
+    assert list(table.index[table.change.notna()]) == [12]
+    assert list(table.p50_ns) == list(pd.read_csv(csv).p50_ns)
+
+
+@pytest.mark.parametrize(
+    ("levels", "status"),
+    [([5.0] * 12 + [5.25] * 8, 1), ([5.0] * 8 + [5.25] * 12, 0), ([5.25] * 12 + [5.0] * 8, 0)],
+    ids=["slower", "slower-long-ago", "faster"],
+)
+def test_a_gate_on_what_became_slower_lately(
+    warm: Server, tmp_path: Path, levels: list[float], status: int
+) -> None:
+    save_runs(tmp_path / "runs", levels)
+    store = tmp_path / "h.sqlite"
+    history(store, "add", *map(str, sorted((tmp_path / "runs").iterdir())))
+    gate = ("history", "trend", "--fail-on-slower", "10", "--store", str(store))
+    done = warm.mvdeploy(*gate, cwd=tmp_path)
+    assert done.returncode == status, done.stderr
+    assert ("became slower within its last 10 runs" in done.stderr) == bool(status)
+    as_json = warm.mvdeploy(*gate, "--json", cwd=tmp_path)
+    assert as_json.returncode == status and len(json.loads(as_json.stdout)[0]["runs"]) == 20
+    refused = warm.mvdeploy("history", "trend", "--fail-on-slower", "2", cwd=tmp_path)
+    assert refused.returncode == 2 and "2 is not in the range x>=3" in refused.stderr
 
 
 def test_pruning_needs_to_be_told_what(stepped: Path, tmp_path: Path) -> None:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import csv
 import json
+import signal
 import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -14,13 +16,15 @@ from mvdeploy.records.run import load_run
 
 Mvdeploy = Callable[..., subprocess.CompletedProcess[str]]
 
+GATE = ("--fail-on", "pipeline:100000ms")
 SHORT = ("--warmup", "1", "--iterations", "24", "--sessions", "2", "--no-breakdown")
 
 
 def test_stages_add_up_and_the_answer_is_that_of_predict(typed: Mvdeploy, tmp_path: Path) -> None:
     network = ("yardstick", "--image-size", "32")
-    done = typed("bench", *network, *SHORT, "--pipeline", "--json", "-o", "out")
+    done = typed("bench", *network, *SHORT, "--pipeline", *GATE, "--json", "-o", "out")
     assert done.returncode == 0, done.stderr
+    assert "Gate pipeline:100000ms passed: the whole pipeline of yardstick" in done.stderr
     body = json.loads(done.stdout)
     (case,) = body["cases"]
     found = case["pipeline"]
@@ -84,3 +88,25 @@ def test_starts_without_a_first_run_are_refused(mvdeploy: Mvdeploy, tmp_path: Pa
     assert "--starts 3 says how often --first-run starts, which is not given." in done.stderr
     assert "Traceback" not in done.stderr
     assert not any(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL], ids=["term", "kill"])
+def test_what_was_not_finished_is_told(
+    mvdeploy: Mvdeploy, tmp_path: Path, number: signal.Signals
+) -> None:
+    """A killed run cannot say so itself: its report sees that starts are missing."""
+    words = [sys.executable, "-m", "mvdeploy", "bench", "yardstick", "--image-size", "32", *SHORT]
+    words += ["--first-run", "--starts", "200", "-o", "out"]
+    with subprocess.Popen(words, stderr=subprocess.PIPE, text=True, cwd=tmp_path) as process:
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("first runs, 2 of"):
+                process.send_signal(number)
+                break
+        process.communicate(timeout=60)
+    assert process.returncode == (143 if number == signal.SIGTERM else -number)
+    (run,) = (tmp_path / "out").iterdir()
+    done = mvdeploy("report", str(run))
+    assert done.returncode == 0, done.stderr
+    said = (run / "report.md").read_text()
+    assert "The run ended before everything was measured; not finished: the first runs" in said

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import shutil
 import types
 from pathlib import Path
 from typing import Any
@@ -161,6 +162,18 @@ def test_each_of_several_runs_has_its_own_page(runs: tuple[str, str], tmp_path: 
     ]
 
 
+def test_runs_of_one_name_do_not_replace_each_other(runs: tuple[str, str], tmp_path: Path) -> None:
+    twins = [tmp_path / place / "run" for place in ("a", "b")]
+    for run, twin in zip(runs, twins, strict=True):
+        shutil.copytree(run, twin)
+    words = [*map(str, twins), "--each", "--format", "json"]
+    with pytest.raises(UsageError, match=r"a/run and .*b/run would both be written to .*out/run"):
+        CliRunner().invoke(command, [*words, "-o", str(tmp_path / "out")], catch_exceptions=False)
+    assert not (tmp_path / "out").exists()
+    done = CliRunner().invoke(command, words, catch_exceptions=False)
+    assert done.output.split() == [str(twin / "report.json") for twin in twins]
+
+
 @pytest.mark.parametrize(
     ("words", "said"),
     [
@@ -169,6 +182,7 @@ def test_each_of_several_runs_has_its_own_page(runs: tuple[str, str], tmp_path: 
         (("{a}", "{b}", "--case", "A"), r"--case chooses cases of one run\."),
         (("{a}", "{b}", "--format", "speedscope"), r"The format speedscope shows one run\."),
         (("{a}", "{study}"), r"is a study, which has a page of its own\."),
+        (("{a}", "{sweep}"), r"is a sweep, which has a page of its own\."),
     ],
 )
 def test_several_runs_that_make_no_page(
@@ -176,6 +190,9 @@ def test_several_runs_that_make_no_page(
 ) -> None:
     study = Path(__file__).parents[2] / "reports" / "table6-host"
     named = {"a": runs[0], "b": runs[1], "here": str(tmp_path), "study": str(study)}
+    named["sweep"] = str(tmp_path / "sweep")
+    (tmp_path / "sweep").mkdir()
+    (tmp_path / "sweep" / "sweep.json").touch()
     with pytest.raises(UsageError, match=said):
         CliRunner().invoke(command, [w.format(**named) for w in words], catch_exceptions=False)
     assert not Path("several").exists()

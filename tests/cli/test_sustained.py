@@ -109,6 +109,13 @@ def test_who_interrupts_it_gets_a_report_of_what_was_measured(tmp_path: Path) ->
         (("--sustained", "60s", "--interval", "61"), "61 s does not divide 60 s"),
         (("--sustained", "60s", "--interval", "nan"), "does not divide"),
         (("--sustained", "24h", "--interval", "1"), "more than 2000 parts"),
+        (
+            (
+                *("--sustained", "3s", "--interval", "2", "--alternate"),
+                *("--image-size", "32", "--image-size", "64"),
+            ),
+            "2 s for each of 2 cases does not divide 3 s",
+        ),
         (("--interval", "5"), "--interval says how the time of --sustained is divided"),
         (("--alternate",), "--alternate says how"),
         (("--sustained", "60s", "--alternate"), "one case"),

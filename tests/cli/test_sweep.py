@@ -55,6 +55,12 @@ def test_a_sweep_ends_in_a_report_and_grows(tmp_path: Path, mvdeploy: Mvdeploy) 
     assert len(list((folder / "runs").iterdir())) == 2
     refused = mvdeploy("report", str(folder), "--format", "csv")
     assert refused.returncode == 2 and "is a sweep" in refused.stderr
+    (folder / "sweep.json").write_text("{")
+    for words_of in (("report", str(folder)), (*words, "--image-size", "16:32:8")):
+        damaged = mvdeploy(*words_of)
+        assert damaged.returncode == 2 and "Traceback" not in damaged.stderr
+        assert "sweep.json is not valid JSON" in damaged.stderr
+        assert "--anew takes a folder of its own" in damaged.stderr
 
 
 @pytest.mark.slow

@@ -160,6 +160,7 @@ def overwrite(path: Path) -> None:
 
 
 BAD: dict[str, tuple[Callable[[Path], object], str]] = {
+    "a note": (lambda path: path.write_text("n"), "is no history: it is not an SQLite"),
     "text": (lambda path: path.write_text("a,b\n" * 200), "is no history: it is not an SQLite"),
     "another": (sql("PRAGMA application_id = 7"), "SQLite file of another program"),
     "earlier": (sql("PRAGMA user_version = 0"), "an earlier mvdeploy.*left as it is"),
@@ -187,6 +188,13 @@ def test_what_is_no_history_is_refused_and_left_alone(history: Store, name: str)
         assert "--store" in caught.value.remedy
     assert history.path.read_bytes() == before
     assert sorted(path.name for path in history.path.parent.iterdir()) == ["history.sqlite"]
+
+
+def test_a_pipe_is_not_waited_for(history: Store) -> None:
+    history.path.parent.mkdir()
+    os.mkfifo(history.path)
+    with pytest.raises(UsageError, match="is no regular file"):
+        history.prepare()
 
 
 @pytest.mark.parametrize(

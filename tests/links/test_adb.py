@@ -610,6 +610,42 @@ def test_a_mode_that_ended_with_a_restart_is_nobodys(attached, link_to) -> None:
     assert attached.fixed_performance_calls == []
 
 
+def restart(phone: Phone) -> None:
+    """Have the mode marked by an earlier start than this one."""
+    (mark,) = phone.tmp.glob("mvdeploy/run-*/mode")
+    mark.write_text("an earlier start\n")
+
+
+def test_a_mode_that_a_restart_has_ended_is_set_again_once(attached, link_to) -> None:
+    with link_to(attached) as link:
+        link.again()  # only the cable was out
+        assert attached.fixed_performance_calls == ["true"]
+        restart(attached)
+        attached.properties["sys.boot_completed"] = "0"
+        for _ in range(2):
+            with pytest.raises(DeviceUnavailable, match="has not finished starting"):
+                link.again()
+        assert attached.fixed_performance_calls == ["true"]
+        attached.properties["sys.boot_completed"] = "1"
+        link.again()
+        link.again()
+        assert attached.fixed_performance_calls == ["true", "true"]
+        assert link.state().readings["fixed_performance"] == "on"
+        assert "mode_lost" not in codes_of(link)
+    assert attached.fixed_performance_calls == ["true", "true", "false"]
+    assert_nothing_left(attached)
+
+
+def test_a_mode_that_is_lost_with_a_restart_is_told(attached, link_to) -> None:
+    with link_to(attached) as link:
+        restart(attached)
+        attached.deny_fixed_performance()
+        link.again()
+        assert "mode_lost" in codes_of(link)
+        assert link.state().readings["fixed_performance"] == "off"
+        assert not [*attached.tmp.glob("mvdeploy/run-*/mode")]
+
+
 def test_a_mode_that_is_not_left_is_tried_again(attached, link_to) -> None:
     with link_to(attached) as link:
         attached.hang("cmd power")

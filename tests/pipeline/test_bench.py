@@ -13,11 +13,12 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import psutil
 import pytest
 
-from mvdeploy import devices, formats
+from mvdeploy import devices, formats, models
 from mvdeploy.pipeline import bench
 from mvdeploy.pipeline.report import breakdowns
 from mvdeploy.records import Category, Measurement, Plan, Warmup
@@ -327,3 +328,14 @@ def test_who_hears_of_steps_hears_of_new_samples(
     counts = [number for slug, number in heard.samples if slug == case.slug]
     assert counts[0] == 6 and counts[-1] == 12 and counts == sorted(counts)
     assert [text for text in heard.steps if "session" in text] == ["session 1", "session 2"]
+
+
+def test_what_comes_after_the_latencies_counts_as_steps(tmp_path: Path) -> None:
+    def steps(**fields: Any) -> int:
+        plan = Plan(iterations=6, sessions=3, **fields)
+        spec = models.make_spec("yardstick")
+        asked = bench.Request((spec,), ("onnx",), devices.get("host"), plan, tmp_path)
+        return bench.step_count(asked)
+
+    assert steps(pipeline=True) - steps() == 3
+    assert steps(starts=5) - steps() == 5

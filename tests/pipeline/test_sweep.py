@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -153,6 +154,26 @@ def test_accuracies_are_no_condition(tmp_path: Path, benched: list[tuple[str, ..
     kept = load_sweep(planned.folder)
     assert kept.accuracy == "top"
     assert [case.accuracy for case in kept.cases] == [None, 50, None] * 2
+
+
+@pytest.mark.parametrize("lost", ["sweep.json", "run.json", "runs"])
+def test_what_cannot_be_read_any_more_is_named_and_can_be_measured_anew(
+    tmp_path: Path, benched: list[tuple[str, ...]], lost: str
+) -> None:
+    planned = plan(tmp_path)
+    sweep.run(planned)
+    if lost == "runs":
+        shutil.rmtree(planned.folder / "runs")
+    else:
+        next(planned.folder.rglob(lost)).write_text("{")
+    named = "run.json" if lost == "runs" else lost
+    for read in (lambda: sweep.remaining(plan(tmp_path)), lambda: sweep_view(planned.folder)):
+        with pytest.raises(UsageError, match=named) as caught:
+            read()
+        assert "--anew takes a folder of its own" in caught.value.remedy
+    anew = sweep.plan(specs(), request(tmp_path), anew=True)
+    assert anew.folder.name == "sweep-mobilevit_xxs-host-2"
+    assert len(sweep.remaining(anew)) == 6
 
 
 def test_too_many_cases_and_none_are_refused(tmp_path: Path) -> None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from mvdeploy.errors import EngineError
 from mvdeploy.records import Job, JobModel, JobResult, Samples, Warmup
 from mvdeploy.records.codec import dumps, loads
-from mvdeploy.records.job import parse_events
+from mvdeploy.records.job import cpu_times, parse_events
 
 JOB = Job(
     models=(
@@ -198,3 +198,28 @@ def test_a_stream_with_faults_is_a_result_or_an_engine_error(lines):
 def test_arbitrary_lines_are_an_engine_error(lines):
     with pytest.raises(EngineError):
         parse_events(lines, JOB)
+
+
+@given(
+    st.lists(
+        st.tuples(st.integers(1, 5), st.integers(1, 10**9), st.integers(0, 10**10)), max_size=6
+    )
+)
+def test_a_block_is_shared_by_its_inferences(blocks):
+    wall = [ns for count, ns, _ in blocks for _ in range(count)]
+    event = {"wall_ns": wall, "cpu_blocks": [[count, cpu] for count, _, cpu in blocks]}
+    times = cpu_times(event)
+    assert len(times) == len(wall)
+    start = 0
+    for count, ns, cpu in blocks:
+        part = times[start : start + count]
+        assert sum(part) == min(cpu, ns * count) // 1000 * 1000
+        assert max(part) - min(part) <= 1000
+        start += count
+    assert not list(Samples(tuple(wall), tuple(times)).cpu_faults)
+
+
+@pytest.mark.parametrize("blocks", [[[1, 5]], [[3, 5]], [[2, -1]], [[2, "x"]], "no", [[2]], None])
+def test_blocks_of_other_inferences_are_refused(blocks):
+    with pytest.raises(EngineError, match="did not keep its contract"):
+        cpu_times({"wall_ns": [10, 10], "cpu_blocks": blocks})

@@ -5,14 +5,19 @@ from __future__ import annotations
 import dataclasses
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 from PIL import Image
 from rich.console import Console
+from selenium.webdriver import ActionChains
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from mvdeploy.analysis.trends import Trend, trend_of
 from mvdeploy.report import history
 from mvdeploy.report.history import tables
+from tests.browser import resize
 from tests.saved_history import entries, name_of
 from tests.saved_runs import HOSTILE
 
@@ -96,3 +101,35 @@ def test_hostile_names_are_shown_as_they_are(tmp_path: Path) -> None:
     assert "<script>" not in paths[0].read_text("utf-8")
     assert "<script>document" not in paths[1].read_text("utf-8")
     assert "\x1b" not in paths[1].read_text("utf-8")
+
+
+def test_the_chart_tells_what_the_table_has(browser: Any, stepped: Trend, tmp_path: Path) -> None:
+    found = stepped
+    history.write(found, tmp_path)
+    resize(browser, 1280)
+    browser.get((tmp_path / "trend.html").as_uri())
+    (plot,) = browser.find_elements(By.CSS_SELECTOR, '[data-chart="trend"] .plot')
+    assert not browser.find_element(By.CSS_SELECTOR, "figure").is_displayed()
+    told = []
+    plot.send_keys(Keys.HOME)
+    for _ in found.points:
+        told.append(browser.find_element(By.CSS_SELECTOR, ".readout").text)
+        plot.send_keys(Keys.ARROW_RIGHT)
+    for said, row in zip(told, tables.runs(found).rows, strict=True):
+        assert said.startswith(f"{row[0]}; p50, ms {row[1]}; ± {row[2]}")
+    assert "change ▲" in told[12]
+    point = browser.find_elements(By.CSS_SELECTOR, ".plot svg path[fill='#0b57a4']")[3]
+    ActionChains(browser).move_to_element(point).perform()
+    assert name_of(4) in browser.find_element(By.CSS_SELECTOR, ".tip").text
+    (head,) = [h for h in browser.find_elements(By.CSS_SELECTOR, "th button") if h.text == "Run"]
+    head.click()
+    head.click()
+    first = browser.find_element(By.CSS_SELECTOR, "#runs tbody th").text
+    assert first == name_of(20)
+    browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": True})
+    try:
+        browser.refresh()
+        assert browser.find_element(By.CSS_SELECTOR, "figure").is_displayed()
+    finally:
+        browser.execute_cdp_cmd("Emulation.setScriptExecutionDisabled", {"value": False})
+    assert not [entry for entry in browser.get_log("browser") if entry["level"] == "SEVERE"]

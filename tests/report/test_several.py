@@ -62,6 +62,11 @@ def test_what_is_said(view: SeveralView) -> None:
     assert sentences[1].startswith("A phone against This machine, 2026-03-04-100000-host: 2.54×")
     assert "(2 slower)" in sentences[1]
     assert "unpaired" in sentences[2]
+    assert sentences[3] == (
+        "mobilevit_xxs 8,4,2 ÷ mobilevit_xxs 2,2,2, which took turns in each run: This machine, "
+        "2026-03-04-100000-host 0.887 [0.885–0.888] (faster, by CPU time); A phone 0.887 "
+        "[0.885–0.888] (faster, by CPU time)."
+    )
     assert sum("emulated, and its times" in one for one in sentences) == 1
     assert "mobilevit_xs 2,2,2 on This machine, trouble: The runner was" in " ".join(sentences)
 
@@ -84,6 +89,73 @@ def test_tables_have_places_as_columns(view: SeveralView) -> None:
     ]
     for row in shares.rows:
         assert sum(map(float, row[3:])) == pytest.approx(100, abs=0.5)
+
+
+def in_a_page(**identity: Any) -> View:
+    """The two cases in a browser on this machine: attention takes far longer there."""
+    story = two_cases()
+    cases = tuple(
+        dataclasses.replace(
+            case,
+            engine="onnxruntime-web",
+            measurement=dataclasses.replace(
+                measurement(50 + i, 21.0 - i), engine="onnxruntime-web"
+            ),
+        )
+        for i, case in enumerate(story.saved.cases)
+    )
+    made = story.saved.run.device
+    profile = dataclasses.replace(made.profile, name="chrome", title="Chrome", link="browser")
+    about = {**made.identity, "browser": "Chrome 156.0", **identity}
+    run = dataclasses.replace(
+        story.saved.run,
+        name="page",
+        device=dataclasses.replace(made, profile=profile, identity=about),
+    )
+    parts = {"a": breakdown(21.0, attention=2.0), "b": breakdown(20.0, attention=2.0)}
+    return view_of(dataclasses.replace(story.saved, run=run, cases=cases), parts)
+
+
+def here() -> View:
+    story = two_cases()
+    return view_of(story.saved, story.breakdowns)
+
+
+@pytest.mark.parametrize("web_first", [False, True])
+def test_pages_are_held_against_programs(web_first: bool, tmp_path: Path) -> None:
+    views = [in_a_page(), here()] if web_first else [here(), in_a_page()]
+    view = several_view_of(views)
+    assert [len(row.cells) for row in view.rows] == [2, 2] and view.shared == view.rows
+    sentences = said(view)
+    # Whichever was given first, it is the page that takes longer.
+    assert "Chrome (Chrome 156.0, AMD EPYC 7B13)" in sentences[0]
+    assert sentences[1].startswith("Chrome against This machine: 4.1")
+    assert "(2 slower)" in sentences[1]
+    assert sentences[2].startswith("What the page in Chrome takes more than the program is mostly")
+    assert "attention (" in sentences[2] and "of the kinds of operators, " in sentences[2]
+    assert not any("This machine against Chrome" in sentence for sentence in sentences)
+    found = tables(view)
+    table = found["Chrome against native code, by category"]
+    assert "Chrome against native code, by kind of operator" in found
+    for row in ("mobilevit_xxs 2,2,2", "mobilevit_xxs 8,4,2"):
+        cells = [one for one in table.rows if one[0] == row]
+        assert sum(float(one[5].replace("−", "-")) for one in cells) == pytest.approx(100, abs=0.5)
+        (attention,) = (one for one in cells if one[1] == "Attention")
+        (convolution,) = (one for one in cells if one[1] == "Convolution")
+        assert float(attention[4]) > float(convolution[4]) > 1
+    differing = found["Where the same cases differ"]
+    assert "engine" in {row[0] for row in differing.rows}
+    report.write_several(view, tmp_path, ["csv", "json"])
+    rows = list(csv.DictReader((tmp_path / "browsers.csv").read_text().splitlines()))
+    body = json.loads((tmp_path / "report.json").read_text())
+    assert len(rows) == len(body["browsers"]) and {row["web"] for row in rows} == {"page"}
+    assert len(body["turns"]) == 2
+
+
+def test_a_page_on_another_machine_is_held_against_no_program() -> None:
+    view = several_view_of([here(), in_a_page(cpu="Cortex-X1")])
+    assert view.against == () and view.shared == view.rows
+    assert not any("native code" in title for title in tables(view))
 
 
 def test_nothing_in_common(view: SeveralView) -> None:

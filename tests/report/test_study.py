@@ -7,10 +7,13 @@ import io
 import json
 import re
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from rich.console import Console
+from selenium.webdriver.common.by import By
+from selenium.webdriver.common.keys import Keys
 
 from mvdeploy.analysis.study import StudyView, study_view_of
 from mvdeploy.analysis.view import view_of
@@ -170,7 +173,7 @@ def test_names_are_names_whatever_is_in_them(tmp_path: Path) -> None:
     study = dataclasses.replace(STUDY, rows=rows, published=numbers, reference=names["A"])
     report.write(view_of_study(study), tmp_path)
     page = (tmp_path / "report.html").read_text()
-    assert page.count("<script>") == page.count("<script") == 1  # the page's own
+    assert page.count("<script>") == page.count("<script") - 1 == 2  # the page's own, and data
     assert "<script>" not in (tmp_path / "report.md").read_text()
     assert "\n=1+1," not in (tmp_path / "study.csv").read_text()
     assert "\x1b" not in "".join(p.read_text() for p in tmp_path.glob("report.*"))
@@ -187,3 +190,43 @@ def test_estimated_shares_are_called_so() -> None:
     assert "Attention\n(estimated)" in [column.title for column in shares.columns]
     kinds = {one["kind"] for one in values(seen) if one["quantity"] == "share"}
     assert kinds == {"estimated", "published"}
+
+
+def test_the_charts_tell_what_is_measured_and_what_is_published(
+    browser: Any, tmp_path: Path
+) -> None:
+    report.write(view_of_study(dataclasses.replace(STUDY, paper=HOSTILE)), tmp_path)
+    browser.get((tmp_path / "report.html").as_uri())
+    assert browser.title != "owned"
+    told: list[list[str]] = []
+    for plot in browser.find_elements(By.CSS_SELECTOR, ".plot"):
+        readout = plot.find_element(By.XPATH, "following-sibling::p")
+        seen: list[str] = []
+        plot.send_keys(Keys.HOME)
+        while readout.text not in seen:
+            seen.append(readout.text)
+            plot.send_keys(Keys.ARROW_RIGHT)
+        told.append(seen)
+    accuracy, shares = told
+    assert any(re.match(r"A; [\d.]+ ms, measured; Top-1 70 %, published", one) for one in accuracy)
+    assert "A; 5 ms, published: Here, this machine; Top-1 70 %, published" in accuracy
+    assert "A, published; FFN; 60.0 %" in shares
+    page = (tmp_path / "study.csv").read_text("utf-8")
+    measured = {one.split("; ")[2] for one in shares if one.startswith("A, measured; FFN")}
+    values = [
+        float(line.split(",")[4]) for line in page.splitlines() if "A,measured,share,FFN" in line
+    ]
+    assert measured == {f"{values[0]:.1f} %"}
+
+
+def test_numbers_beside_a_name_are_sorted_as_numbers(browser: Any) -> None:
+    page = Path(__file__).parents[2] / "reports" / "figure8-host" / "report.html"
+    browser.get(page.as_uri())
+    heads = browser.find_elements(By.CSS_SELECTOR, "th button")
+    (head,) = [one for one in heads if one.text.startswith("Accuracy")]
+    head.click()
+    rows = browser.find_elements(By.CSS_SELECTOR, "#results-1 tbody tr")
+    cells = [row.find_elements(By.TAG_NAME, "td")[-1].text for row in rows]
+    numbers = [float(cell.split()[-1]) for cell in cells if cell != "–"]
+    assert cells[0].startswith("mAP") and cells[len(numbers) - 1].startswith("Top-1")
+    assert numbers == sorted(numbers)

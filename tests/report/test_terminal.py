@@ -2,15 +2,18 @@ from __future__ import annotations
 
 import dataclasses
 import io
+import itertools
 from typing import Any
 
 import pytest
 from rich.cells import cell_len
 from rich.console import Console
 
+from mvdeploy.report.renderers import terminal
 from mvdeploy.report.renderers.json import as_json
 from mvdeploy.report.renderers.terminal import show
 from mvdeploy.report.tables.latency import latency, tail
+from mvdeploy.report.tables.table import Column, Table, text
 
 
 def printed(view: Any, width: int = 110, **options: Any) -> str:
@@ -71,9 +74,9 @@ def test_a_narrow_terminal_loses_no_name_and_no_verdict(
     lines = [line.strip() for line in text.splitlines()]
     for case in view.cases:
         at = lines.index(f"{case.key}: {case.name}")
-        assert lines[at + 1].startswith("p50\u00a0")
+        assert lines[at + 1].startswith("p50 ")
         shown = " ".join(lines[at + 1 : at + 4])
-        assert f"verdict\u00a0{case.verdict.grade}" in shown and "load\u00a041.300" in shown
+        assert f"verdict {case.verdict.grade}" in shown and "load 41.300" in shown
     assert "Attention" in text and max(map(len, text.splitlines())) <= width
 
 
@@ -92,3 +95,25 @@ def test_names_of_any_length_and_script(two: Any, view_for: Any, label: str, wid
     assert "\ufffd" not in text
     assert any(line.strip().startswith("A: ") or line.strip() == "A:" for line in lines)
     assert any("5.202" in line for line in lines)
+
+
+def test_names_are_broken_where_their_parts_meet() -> None:
+    name = "file_with_a_long_name.py:factory_of_networks 8,4,2 with_folded_norm"
+    for width in range(12, 80):
+        lines = terminal.broken(f"B: {name}", width)
+        assert max(map(len, lines)) <= width
+        for line, after in itertools.pairwise(lines):
+            assert line[-1] in "_.:," or f"{line} {after}" in f"B: {name}"
+    assert "".join(terminal.broken("x" * 300, 7)) == "x" * 300
+    assert terminal.broken("日本語 日本語", 6) == ["日本語", "日本語"]
+
+
+def test_a_table_breaks_no_name_where_it_has_room() -> None:
+    rows = (("mobilevit_xxs 2,2,2", "ONNX Runtime fp32", "1"),)
+    table = Table("T", (text("Case"), text("with"), Column("runs")), rows)
+    for width, kept in ((70, "mobilevit_xxs 2,2,2"), (40, "mobilevit_xxs"), (32, "mobilevit_")):
+        said = io.StringIO()
+        Console(file=said, width=width).print(terminal.fitting(table, width))
+        cells = [line[1:].split("  ")[0].strip() for line in said.getvalue().splitlines()]
+        assert kept in cells, (width, cells)
+        assert all(len(line) <= width for line in said.getvalue().splitlines())

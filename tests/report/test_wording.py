@@ -16,6 +16,18 @@ GRADED: dict[str, str | int | float] = {"percent": -2.5, "fine_below": 2.0, "bad
 WIDTH: dict[str, str | int | float] = {"percent": 3.2, "target": 2.0}
 
 VALUES: dict[str, dict[str, str | int | float]] = {
+    "hidden_page": {},
+    "tier_up": {"times": 3.6, "count": 7, "clock": "CPU time"},
+    "rounds_otherwise": {
+        "precision": "int8",
+        "engine": "onnxruntime 1.32.0",
+        "here": 24.5,
+        "there": 24.7,
+    },
+    "software_adapter": {
+        "case": "mobilevit_xxs 2,2,2",
+        "reason": "WebGPU is computed by SwiftShader, on the processor",
+    },
     "few_samples": {"count": 40, "percentiles": "p99"},
     "views_disagree": {"alone": 0.14, "turns": 1.13, "clock": "CPU time"},
     "more_threads_than_cores": {"threads": 16, "cores": 2},
@@ -69,9 +81,11 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "profile_failed": {"reason": "it crashed."},
     "no_profiler": {"reason": "that engine has none"},
     "interrupted": {"cases": "a, b"},
+    "unfinished": {"what": "the whole pipeline of a"},
     "ended_early": {"reason": "The phone is gone."},
     "fixed_performance": {},
     "no_fixed_performance": {},
+    "mode_lost": {"device": "Pixel 4"},
     "mode_left_on": {"device": "Pixel 4"},
     "mode_not_restored": {"device": "Pixel 4"},
     "mode_restored": {"device": "Pixel 4"},
@@ -96,6 +110,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "screen_on": {},
     "no_checksums": {"device": "Pixel 4"},
     "screen_not_set": {"wanted": "on"},
+    "experimental_link": {"link": "adb_browser"},
     "may_sleep": {},
     "own_runner": {"program": "executor_runner"},
     "cores_refused": {"device": "Pixel 4", "cores": "4, 5, 6, 7", "used": "4, 5, 6"},

@@ -209,6 +209,23 @@ def test_conditions_say_what_ran(make_link, make_entries, heard: Heard) -> None:
     }
 
 
+def test_what_runners_of_browsers_tell_beside(make_link, make_entries, heard: Heard) -> None:
+    hello = {
+        "engines": {"fast": "7.1"},
+        "engine_sha256": {"fast": "3f" * 32},
+        "clock": {
+            "wall": {"implementation": "ticks", "resolution_s": 5e-6},
+            "cpu": {"implementation": "ProcessTime of DevTools", "resolution_s": 0.01},
+        },
+    }
+    measure(make_entries(1), make_link(hello=hello), PLAN, heard.listener)
+    conditions = heard.measurements("c0")[-1].conditions
+    assert conditions["engine_sha256"] == "3f" * 32
+    assert conditions["clock_resolution_s"] == 5e-6
+    assert conditions["cpu_clock"] == "ProcessTime of DevTools"
+    assert conditions["cpu_clock_resolution_s"] == 0.01
+
+
 def test_what_was_chosen_for_the_engine_has_one_condition(make_link, make_entries, heard) -> None:
     (entry,) = make_entries(1)
     model = dataclasses.replace(entry.model, options={"spinning": "off", "units": "all"})

@@ -76,7 +76,9 @@ def command(
     if sustained := sustained_options.plan(given, asked.common, len(request.cases)):
         request = dataclasses.replace(request, plan=sustained)
     engines = [case.engine for case in request.cases]
-    asked.demands.check_reference(comparing=len(set(engines)) < len(engines))
+    asked.demands.check_reference(
+        comparing=len(set(engines)) < len(engines), pipeline=plan.pipeline
+    )
     if save_manifest:
         from mvdeploy.pipeline.files import save_manifests
 

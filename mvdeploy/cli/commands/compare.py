@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-from mvdeploy.cli import bench_options, completion, energy_options, measuring, options
+from mvdeploy.cli import bench_options, completion, energy_options, measuring, numbers, options
 from mvdeploy.errors import UsageError
 from mvdeploy.pipeline import length, places, refusals
 from mvdeploy.records import Plan
@@ -28,7 +28,7 @@ from mvdeploy.records import Plan
 @energy_options.options
 @click.option(
     "--max-time",
-    type=click.FloatRange(0, min_open=True),
+    type=numbers.seconds(),
     default=Plan.max_time_s,
     show_default=True,
     metavar="SECONDS",
@@ -36,7 +36,7 @@ from mvdeploy.records import Plan
 )
 @click.option(
     "--target",
-    type=click.FloatRange(0, 100, min_open=True),
+    type=numbers.Number(0, 100, min_open=True),
     metavar="PERCENT",
     help="Stop when the ratio is known to ± this. [default: 1 by CPU time, 3 by wall time]",
 )

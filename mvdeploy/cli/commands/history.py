@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from mvdeploy.cli import completion, history_options, options, streams
+from mvdeploy.cli import completion, history_options, numbers, options, streams
 from mvdeploy.errors import UsageError
+from mvdeploy.stats import changes
 from mvdeploy.text_format import count
 
 if TYPE_CHECKING:
@@ -135,11 +136,18 @@ def show(name: str, store: Path | None, as_json: bool) -> None:
 )
 @click.option(
     "--least",
-    type=click.FloatRange(0, 1000),
+    type=numbers.Number(0, 1000),
     default=1.0,
     show_default=True,
     metavar="PERCENT",
     help="Smallest change of the level that is told.",
+)
+@click.option(
+    "--fail-on-slower",
+    type=click.IntRange(changes.SHORTEST),
+    metavar="RUNS",
+    help="End with status 1 when a series became slower within its last RUNS runs, "
+    f"{changes.SHORTEST} at least, as a change is told after so many.",
 )
 @click.option(
     "-o",
@@ -155,10 +163,11 @@ def trend(
     keys: tuple[str, ...],
     across: tuple[str, ...],
     least: float,
+    fail_on_slower: int | None,
     output: Path | None,
     store: Path | None,
     as_json: bool,
-) -> None:
+) -> int:
     """Show how series went over time, with a mark where the latency changed.
 
     Each run is one observation, and the spread between runs is the noise: it takes 12 runs at
@@ -166,6 +175,7 @@ def trend(
     """
     from mvdeploy.pipeline import history
     from mvdeploy.report import history as page
+    from mvdeploy.report.history import tables
 
     kept = history_options.opened(store)
     trends: dict[str, Trend] = {}
@@ -180,6 +190,14 @@ def trend(
         if output is not None:
             for path in page.write(found, output / key[:8] if len(trends) > 1 else output):
                 click.echo(path, err=as_json)
+    if fail_on_slower is None:
+        return 0
+    slower = [key for key, found in trends.items() if found.slower_within(fail_on_slower)]
+    for key in slower:
+        said = tables.series_title(trends[key].points[-1].entry)
+        runs = count(fail_on_slower, "run")
+        click.echo(f"{said} ({key[:8]}) became slower within its last {runs}.", err=True)
+    return int(bool(slower))
 
 
 @command.command("compare")

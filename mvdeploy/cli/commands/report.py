@@ -75,6 +75,8 @@ def command(
     if len(runs) > 1 and not each:
         _render_several(runs, formats, cases, output, as_json)
         return
+    if output and not as_json:
+        _demand_places(runs, output)
     for folder in runs:
         if many := next((k for k in (STUDY, SWEEP) if (folder / k).is_file()), ""):
             what = many.removesuffix(".json")
@@ -105,14 +107,16 @@ def _render_several(
     output: Path | None,
     as_json: bool,
 ) -> None:
-    from mvdeploy.pipeline.report import STUDY, render_several, several_view
+    from mvdeploy.pipeline.report import STUDY, SWEEP, render_several, several_view
     from mvdeploy.report.several.values import json_text
 
-    studies = [folder for folder in runs if (folder / STUDY).is_file()]
-    if studies:
+    many = ((f, kind) for f in runs for kind in (STUDY, SWEEP) if (f / kind).is_file())
+    if found := next(many, None):
+        folder, kind = found
+        what = kind.removesuffix(".json")
         raise UsageError(
-            f"{studies[0]} is a study, which has a page of its own.",
-            "Give --each to render each folder by itself, or runs alone: a study has them in its "
+            f"{folder} is a {what}, which has a page of its own.",
+            f"Give --each to render each folder by itself, or runs alone: a {what} has them in its "
             "folder 'runs'.",
         )
     if cases:
@@ -127,6 +131,23 @@ def _render_several(
 def _place(folder: Path, runs: Sequence[Path], output: Path | None) -> Path | None:
     """Return where a run is rendered to; None for its own folder."""
     return output / folder.absolute().name if output and len(runs) > 1 else output
+
+
+def _demand_places(runs: Sequence[Path], output: Path) -> None:
+    """Refuse runs that would be rendered to the same folder, where the last would be left.
+
+    Raises:
+        UsageError: two have the same name.
+    """
+    whose: dict[str, Path] = {}
+    for folder in runs:
+        earlier = whose.setdefault(folder.absolute().name, folder)
+        if earlier.absolute() != folder.absolute():
+            raise UsageError(
+                f"{earlier} and {folder} would both be written to {_place(folder, runs, output)}.",
+                "Render them one by one, each to an -o of its own, or leave -o out: each run is "
+                "rendered to its own folder then.",
+            )
 
 
 def _render_study(folder: Path, place: Path | None, as_json: bool) -> None:

@@ -21,6 +21,9 @@ OnEvent = Callable[[str, Mapping[str, Any]], None]
 
 CLOSED = "closed"
 
+PROCESS_TIME = "ProcessTime of DevTools"
+"""What the clock of `Devtools.process_ns` is called."""
+
 _ANSWER_S = 30.0
 
 
@@ -100,6 +103,58 @@ class Pipe:
                 os.close(number)
 
 
+class WebSocket:
+    """A WebSocket.
+
+    Args:
+        address: ``ws://``.
+
+    Raises:
+        Refused: nothing answers there.
+    """
+
+    def __init__(self, address: str) -> None:
+        import websocket
+
+        try:
+            # Chrome refuses requests that say which page they are of.
+            self._socket = websocket.create_connection(
+                address,
+                timeout=_ANSWER_S,
+                suppress_origin=True,
+                http_no_proxy=["*"],
+                enable_multithread=True,
+            )
+            self._socket.settimeout(None)
+        except (OSError, websocket.WebSocketException) as error:
+            raise Refused(
+                f"The browser refuses its DevTools ({error}).", "Start it anew, and run again."
+            ) from error
+
+    def send(self, message: str) -> None:
+        """Send a message."""
+        import websocket
+
+        try:
+            self._socket.send(message)
+        except websocket.WebSocketException as error:
+            raise ConnectionError(str(error)) from error
+
+    def receive(self) -> str | None:
+        """Wait for a message."""
+        import websocket
+
+        try:
+            message = self._socket.recv()
+        except (OSError, websocket.WebSocketException):
+            return None
+        return message if isinstance(message, str) and message else None
+
+    def close(self) -> None:
+        """End the connection."""
+        self._socket.close(timeout=2)
+
+
 class Devtools:
     """A connection to a browser.
 
@@ -158,6 +213,14 @@ class Devtools:
             raise Refused(f"The browser refused {method} ({words}).", "Use a newer browser.")
         result: Mapping[str, Any] = answer.get("result", {})
         return result
+
+    def process_ns(self, session: str) -> int:
+        """Return the CPU time of a page's process, in nanoseconds; 0 when it does not answer."""
+        with contextlib.suppress(Refused):
+            metrics = self.call("Performance.getMetrics", session)["metrics"]
+            seconds = {one["name"]: one["value"] for one in metrics}.get("ProcessTime", 0.0)
+            return round(float(seconds) * 1e9)
+        return 0
 
     def close(self) -> None:
         """End the connection. May be called again."""

@@ -33,6 +33,18 @@ Tell = Callable[[str, str], None]
 """Is told what became of a page: a kind and words."""
 
 
+class BrowserGone(RunnerFailed):
+    """The connection to a browser has ended within a job.
+
+    Attributes:
+        doing: what the job was at.
+    """
+
+    def __init__(self, failed: RunnerFailed, doing: str) -> None:
+        super().__init__(failed.message, failed.remedy, failed.events, failed.output)
+        self.doing = doing
+
+
 class Observer(Protocol):
     """Tells of the page's process what the page itself cannot."""
 
@@ -122,6 +134,15 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
         browser.close()
 
 
+def providers(job: Job) -> dict[str, str]:
+    """Return what each engine of a job computes with: ``wasm``, ``webgpu`` or ``webnn``."""
+    first = {model.engine: model.options for model in reversed(job.models)}
+    return {
+        name: str(engines.options(engines.get(name), job.threads, given).get("provider", "wasm"))
+        for name, given in first.items()
+    }
+
+
 def _exception(parameters: Mapping[str, Any]) -> str:
     details = parameters.get("exceptionDetails", {})
     thrown = details.get("exception", {}).get("description") or details.get("text", "")
@@ -137,6 +158,7 @@ class Doing:
         found: notes something about the device, by its code.
         on_event: is given each event.
         own: what ``hello`` says beside.
+        force: whether an engine may also compute with what only stands in for hardware.
     """
 
     def __init__(
@@ -146,9 +168,11 @@ class Doing:
         found: Found,
         on_event: OnEvent | None = None,
         own: Mapping[str, Any] | None = None,
+        *,
+        force: bool = False,
     ) -> None:
         self._job, self._observer, self._found = job, observer, found
-        self._own = dict(own or {})
+        self._own, self._force = dict(own or {}), force
         self._heard = outcome.Heard(on_event, keep_samples=not job.repeat_s)
         self._inbox: queue.SimpleQueue[tuple[str, str]] = queue.SimpleQueue()
         self._console: list[str] = []
@@ -158,14 +182,12 @@ class Doing:
         job, observer = self._job, self._observer
         served: dict[str, Path] = {}
         kits: dict[str, dict[str, str]] = {}
-        versions, sums = {}, {}
+        versions, sums, chosen = {}, {}, providers(job)
         for engine in dict.fromkeys(model.engine for model in job.models):
             folder, kit = web.find(engine)
             served |= {f"engine/{engine}/{name}": folder / name for name in kit.sums}
             versions[engine], sums[engine] = kit.version, kit.sha256
-            first = next(model for model in job.models if model.engine == engine)
-            chosen = engines.options(engines.get(engine), job.threads, first.options)
-            provider = str(chosen.get("provider", ""))
+            provider = chosen[engine]
             kits[engine] = {
                 "script": f"{engine}.js",
                 "folder": f"engine/{engine}/",
@@ -176,17 +198,21 @@ class Doing:
             served |= {f"inputs/{i}/{name}": Path(file) for name, file in model.inputs.items()}
 
         def body() -> str:
+            told = observer.about()
+            scope = self._scope()
+            if any(provider != "wasm" for provider in chosen.values()):
+                # The work is done in other processes: what the page's takes says nothing of it.
+                scope, told = "", {**told, "clock": {}}
             about = {
                 "mvdeploy": mvdeploy.__version__,
                 "engines": versions,
                 "engine_options": engines.options_of(job),
                 "engine_sha256": sums,
                 **self._own,
-                **observer.about(),
+                **told,
             }
-            return json_of(
-                {"job": encode(job), "about": about, "engines": kits, "scope": observer.scope}
-            )()
+            told_all = {"job": encode(job), "about": about, "engines": kits}
+            return json_of({**told_all, "scope": scope, "force": self._force})()
 
         gives = {
             "job.json": body,
@@ -206,6 +232,11 @@ class Doing:
     def tell(self, kind: str, words: str) -> None:
         """Take note of what became of the page; `run` acts on it."""
         self._inbox.put((kind, words))
+
+    def _scope(self) -> str:
+        # The time of a process is that of the thread which calls the engine if there is no other.
+        scope = self._observer.scope
+        return scope if scope == "inference" or self._job.threads == 1 else ""
 
     # What a page sends is taken by threads of the site; all but files is left to `run`.
 
@@ -295,7 +326,10 @@ class Doing:
         elif kind == "crashed":
             raise self._failed("crashed", _MEMORY)
         elif kind == "closed":
-            raise self._failed("is gone, as the browser has ended", _ENDED)
+            raise BrowserGone(
+                self._failed("is gone, as the browser has ended", _ENDED),
+                outcome.doing(self._heard.events, self._job),
+            )
         elif kind == "disk":
             raise writing.NotWritten(*json.loads(words))
         else:

@@ -32,9 +32,11 @@
     return { box, body, rows, heads: [...table.tHead.rows[0].cells], kept: new Set(rows) };
   });
 
+  // The first number that is no part of a name, as of "Top-1 73.3".
   function number(text) {
-    const found = text.replaceAll("−", "-").replaceAll(",", "").match(/[+-]?\d+(\.\d+)?(e[+-]?\d+)?/i);
-    return found ? Number(found[0]) : NaN;
+    const found = text.replaceAll("−", "-").replaceAll(",", "")
+      .match(/(?:^|[^\w.-])([+-]?\d+(\.\d+)?(e[+-]?\d+)?)/i);
+    return found ? Number(found[1]) : NaN;
   }
 
   function compared(numeric, column) {
@@ -239,19 +241,19 @@
 
   // Names of cases beside their rows.
   // On narrow screens they stand above these.
-  function names(rows, width) {
+  function names(texts, width) {
     const narrow = width < 600;
     const room = Math.round(narrow ? width - 16 : Math.min(330, width * 0.32));
     return {
       room: narrow ? 8 : room + 12,
-      step: narrow ? 46 : rows.length > 16 ? 20 : 30,
+      step: narrow ? 46 : texts.length > 16 ? 20 : 30,
       axis: {
-        ...axis(), type: "category", inverse: true, data: rows.map((_, i) => String(i)),
+        ...axis(), type: "category", inverse: true, data: texts.map((_, i) => String(i)),
         splitLine: { show: false }, z: 10,
         axisLabel: {
           color: colour("ink"), interval: 0, width: room, overflow: "truncate",
-          ...(narrow ? { inside: true, verticalAlign: "bottom", padding: [0, 0, 11, 4], margin: 0 } : {}),
-          formatter: (i) => elided(named(rows[Number(i)]), Math.floor(room / 6.9)),
+          ...(narrow ? { inside: true, verticalAlign: "bottom", padding: [0, 0, 13, 4], margin: 0 } : {}),
+          formatter: (i) => elided(texts[Number(i)], Math.floor(room / 6.9)),
         },
       },
     };
@@ -279,7 +281,7 @@
       "thin: from p10 to p90. The axis does not start at 0.");
     plot(host, host.dataset.title, (width) => {
       const rows = rowsOf();
-      const left = names(rows, width);
+      const left = names(rows.map(named), width);
       const ends = rows.flatMap((c) => [c.latency_ms.p10, c.latency_ms.p90, ...(c.interval || [])]);
       const [low, high] = [Math.min(...ends), Math.max(...ends)];
       const pad = 0.06 * (high - low) || 0.05 * high || 1;
@@ -366,7 +368,7 @@
     host.append(set, legend(used));
     const drawn = plot(host, host.dataset.title, (width) => {
       const rows = profiled.filter(shown);
-      const left = names(rows, width);
+      const left = names(rows.map(named), width);
       const room = width - left.room - 82;
       const most = Math.max(...rows.map((c) => (unit === "ms" ? c.breakdown.total_ms : 1)), 1e-9);
       const size = (c, i) => c.breakdown.parts[i] / (unit === "ms" ? 1 : c.breakdown.total_ms || 1);
@@ -732,6 +734,138 @@
     controls();
   }
 
+  // ---------------------------------------------------------------- pages that are of no single run
+
+  function points(host, chart) {
+    const named = Object.entries(chart.series).filter(([, of]) => of.length);
+    if (!named.length) return;
+    if (chart.title) host.append(make("p", { class: "whose" }, chart.title));
+    const tint = (s) => colour(s ? "other" : "mark");
+    host.append(legend(named.map(([title], s) => ({ title, colour: `var(--${s ? "other" : "mark"})` }))));
+    plot(host, [host.dataset.title, chart.title].filter(Boolean).join(", "), (width) => {
+      const all = named.flatMap(([, of]) => of);
+      const xs = [...all.map((p) => p.x), ...chart.limits.map(([x]) => x)];
+      const ys = all.flatMap((p) => [p.y, ...(p.ends || [])]).filter((y) => y !== null);
+      const [low, high] = ys.length ? [Math.min(...ys), Math.max(...ys)] : [0, 1];
+      const pad = 0.12 * (high - low) || 0.05 * Math.abs(high) || 1;
+      const [left, right] = [Math.min(...xs), Math.max(...xs)];
+      const log = chart.logarithmic && left > 0 && right / left > 20;
+      const beside = 0.05 * (right - left) || 0.05 * Math.abs(right) || 1;
+      const bottom = low - pad;
+      const dates = chart.labels;
+      const silent = (data) => ({
+        type: "line", silent: true, symbol: "none", data, z: 1, tooltip: { show: false },
+        lineStyle: { color: colour("ink"), width: 1.4 },
+      });
+      const limits = chart.limits.map(([x, said]) => ({
+        xAxis: x, label: { formatter: said, color: colour("other"), position: "end", rotate: 0 },
+      }));
+      const round = [-3, -2, -1, 0, 1, 2, 3, 4, 5].flatMap((n) => [1, 2, 5].map((step) => step * 10 ** n));
+      const ticks = log
+        ? { customValues: round.filter((x) => x > left && x < right), showMinLabel: true, showMaxLabel: true } : {};
+      const scattered = named.map(([, of], s) => ({
+        type: "scatter", symbolSize: 9, clip: false, z: 3,
+        data: of.map((p) => ({
+          value: [p.x, p.y === null ? bottom : p.y],
+          ...(p.y === null ? { symbol: "rect", symbolSize: [3, 16] } : {}),
+        })),
+        itemStyle: s ? { color: "transparent", borderColor: tint(s), borderWidth: 1.6 } : { color: tint(s) },
+        label: {
+          show: !s && !dates.length && width >= 600, position: "top", distance: 7, color: colour("ink"), fontSize: 11,
+          formatter: ({ dataIndex: i }) => elided(of[i].lines[0], 28),
+        },
+        labelLayout: { hideOverlap: true },
+        emphasis: { scale: 1.5, itemStyle: { borderColor: colour("ink"), borderWidth: 2 } },
+        ...(s === 0 && limits.length ? {
+          markLine: {
+            silent: true, symbol: "none", data: limits,
+            lineStyle: { color: colour("other"), type: "dashed" },
+          },
+        } : {}),
+      }));
+      const intervals = all.filter((p) => p.ends).map((p) => ({
+        ...silent(p.ends.map((y) => [p.x, y])), lineStyle: { color: colour("mark"), width: 1.4 },
+      }));
+      const space = dates.length ? 0.6 : log ? 0 : beside;
+      return {
+        height: 340,
+        marks: named.flatMap(([, of], s) => of.map((p, index) => ({ series: s, index, lines: p.lines, x: p.x })))
+          .sort((a, b) => a.series - b.series || a.x - b.x),
+        option: {
+          grid: { left: 64, right: 24, top: 48, bottom: 44 },
+          xAxis: {
+            ...axis(), type: log ? "log" : "value", splitNumber: width < 600 ? 3 : 8,
+            min: log ? left / 1.15 : left - space, max: log ? right * 1.15 : right + space,
+            name: chart.x, nameLocation: "middle", nameGap: 28, splitLine: { show: false },
+            ...(dates.length ? { minInterval: 1 } : {}),
+            axisLabel: {
+              color: colour("ink"), hideOverlap: true, showMinLabel: false, showMaxLabel: false, ...ticks,
+              formatter: (x) => (dates.length ? dates[x - 1] || "" : digits(x)),
+            },
+          },
+          yAxis: {
+            ...axis(), type: "value", min: bottom, max: high + pad, name: chart.y, nameGap: 28,
+            nameTextStyle: { color: colour("soft"), align: "left", padding: [0, 0, 0, -52] },
+            axisLabel: {
+              color: colour("ink"), hideOverlap: true, showMinLabel: false, showMaxLabel: false,
+              formatter: digits,
+            },
+          },
+          series: [
+            ...scattered, ...intervals,
+            ...chart.levels.map(([from, to, y]) => silent([[from, y], [to, y]])),
+          ],
+        },
+      };
+    });
+  }
+
+  function bars(host, chart) {
+    const used = chart.parts.map(([title, colour], i) => ({ title, colour, i }))
+      .filter(({ i }) => chart.rows.some((row) => row.shares[i] > 0));
+    host.append(legend(used));
+    plot(host, host.dataset.title, (width) => {
+      const left = names(chart.rows.map((row) => row.name), width);
+      const room = width - left.room - 24;
+      return {
+        height: chart.rows.length * left.step + 48,
+        marks: chart.rows.flatMap((row, index) => used.flatMap(({ title, i }, series) =>
+          (row.said[i] ? [{ series, index, lines: [row.name, title, row.said[i]] }] : []))),
+        option: {
+          grid: { left: left.room, right: 24, top: left.step > 40 ? 14 : 6, bottom: 42 },
+          yAxis: left.axis,
+          xAxis: {
+            ...axis(), type: "value", min: 0, max: 1, splitNumber: width < 600 ? 2 : 6,
+            name: chart.x, nameLocation: "middle", nameGap: 28,
+            axisLabel: {
+              color: colour("ink"), hideOverlap: true, showMaxLabel: false,
+              formatter: (value) => Math.round(100 * value) + " %",
+            },
+          },
+          series: used.map((part) => ({
+            type: "bar", stack: "all", barWidth: Math.min(19, left.step - 4),
+            data: chart.rows.map((row) => ({
+              value: row.shares[part.i], itemStyle: { opacity: row.pale ? 0.55 : 1 },
+            })),
+            itemStyle: { color: part.colour, borderColor: colour("paper"), borderWidth: 0.5 },
+            emphasis: { itemStyle: { borderColor: colour("ink"), borderWidth: 2 } },
+            label: {
+              show: true, fontSize: 11, color: inkOn(part.colour),
+              formatter: ({ dataIndex: at }) =>
+                (chart.rows[at].shares[part.i] * room > 46 && !chart.rows[at].pale
+                  ? chart.rows[at].said[part.i] : ""),
+            },
+          })),
+        },
+      };
+    });
+  }
+
+  function other(host) {
+    heading(host);
+    for (const chart of data.charts[host.dataset.chart]) ({ points, bars })[chart.kind](host, chart);
+  }
+
   // ---------------------------------------------------------------- what acts on everything
 
   const onCases = [];
@@ -829,9 +963,10 @@
     };
     for (const host of document.querySelectorAll(".chart")) {
       const name = host.dataset.chart;
-      if (!cases.some(some[name])) continue;
+      const own = data.charts && data.charts[name];
+      if (!own && !cases.some(some[name])) continue;
       host.hidden = false;
-      drawings[name](host);
+      (own ? other : drawings[name])(host);
       for (const picture of document.querySelectorAll(`figure[data-picture="${name}"]`)) {
         picture.classList.add("replaced");
       }

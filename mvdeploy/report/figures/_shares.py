@@ -30,21 +30,13 @@ def drawable(study: Study) -> tuple[StudyPart, ...]:
 
 def draw(view: StudyView, way: WayView) -> Figure:
     """Draw two bars for each row, the published one pale and only where there is one."""
-    parts = drawable(view.study)
     entries = [entry for entry in way.entries if entry.shares]
     figure = _style.figure(1.3 + 0.5 * len(entries))
     axes = figure.subplots()
-    looks = dict(zip((part.title for part in parts), _style.looks(), strict=False))
-    if way.has_others:
-        looks[_OTHER] = ("#999999", "**")
-    looks[_UNATTRIBUTED] = _style.unattributed(OUTSIDE)
+    looks = looks_of(view, way)
     for row, entry in enumerate(entries):
-        measured = {part.title: entry.shares[part.title] for part in parts}
-        if way.has_others:
-            measured[_OTHER] = max(0.0, 1 - sum(measured.values()) - entry.unattributed)
-        measured[_UNATTRIBUTED] = entry.unattributed
-        bar(axes, row - 0.17, 0.32, measured, looks)
-        bar(axes, row + 0.17, 0.26, _published(view.study, entry), looks, pale=True)
+        bar(axes, row - 0.17, 0.32, measured(view, way, entry), looks)
+        bar(axes, row + 0.17, 0.26, published(view.study, entry), looks, pale=True)
     axes.set_yticks(range(len(entries)), [elide(clean(e.row.name), _NAME) for e in entries])
     axes.set_ylim(len(entries) - 0.5, -0.5)
     axes.set_xlim(0, 100)
@@ -54,7 +46,26 @@ def draw(view: StudyView, way: WayView) -> Figure:
     return figure
 
 
-def _published(study: Study, entry: Entry) -> dict[str, float]:
+def looks_of(view: StudyView, way: WayView) -> dict[str, tuple[str, str]]:
+    """Return colour and hatching of everything that is stacked, in order."""
+    titles = (part.title for part in drawable(view.study))
+    looks = dict(zip(titles, _style.looks(), strict=False))
+    if way.has_others:
+        looks[_OTHER] = ("#999999", "**")
+    looks[_UNATTRIBUTED] = _style.unattributed(OUTSIDE)
+    return looks
+
+
+def measured(view: StudyView, way: WayView, entry: Entry) -> dict[str, float]:
+    """Return the shares of a row with a breakdown that are stacked."""
+    shares = {part.title: entry.shares[part.title] for part in drawable(view.study)}
+    if way.has_others:
+        shares[_OTHER] = max(0.0, 1 - sum(shares.values()) - entry.unattributed)
+    return {**shares, _UNATTRIBUTED: entry.unattributed}
+
+
+def published(study: Study, entry: Entry) -> dict[str, float]:
+    """Return the published shares of a row that can be stacked."""
     stacked = {part.title for part in drawable(study)}
     return {
         one.part: one.values[entry.row.name] / 100

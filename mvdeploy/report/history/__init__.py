@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import itertools
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from mvdeploy.analysis.trends import Trend
 from mvdeploy.files import writing
+from mvdeploy.report.charts import Point, Points
 from mvdeploy.report.document import Paragraphs, Picture, Section
 from mvdeploy.report.history.tables import alike, runs, series_title, summary
 from mvdeploy.report.renderers import html, markdown
 from mvdeploy.stats import changes
-from mvdeploy.text_format import clean, count, reading
+from mvdeploy.text_format import clean, count, reading, signed_percent
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -53,9 +56,48 @@ def write(trend: Trend, folder: Path) -> tuple[Path, ...]:
         folder / "figures" / f"{_FIGURE}.png",
     )
     writing.text(paths[0], markdown.page(*said))
-    writing.text(paths[1], html.page(*said, lambda _: drawn(trend, "svg")))
+    lead = html.with_charts({_FIGURE: (chart(trend),)})
+    writing.text(paths[1], html.page(*said, lambda _: drawn(trend, "svg"), lead))
     writing.data(paths[2], drawn(trend, "png"))
     return paths
+
+
+def chart(trend: Trend) -> Points:
+    """Return the chart of the page."""
+    shifted = [i for i, point in enumerate(trend.points) if point.shift]
+    edges = (0, *shifted, len(trend.points))
+    return Points(
+        title="",
+        x="runs in the order of time",
+        y="milliseconds",
+        series={"median of a run, with its interval": tuple(_chart_points(trend))},
+        labels=tuple(clean(point.entry.created)[:10] for point in trend.points),
+        levels=tuple(
+            (start + 0.6, stop + 0.4, round(trend.points[start].level_ns / 1e6, 6))
+            for start, stop in itertools.pairwise(edges)
+        ),
+        limits=tuple(
+            (i + 0.5, signed_percent(shift.share))
+            for i, shift in ((i, trend.points[i].shift) for i in shifted)
+            if shift
+        ),
+    )
+
+
+def _chart_points(trend: Trend) -> Iterator[Point]:
+    table = runs(trend)
+    for number, (point, row) in enumerate(zip(trend.points, table.rows, strict=True), 1):
+        ends = point.interval
+        yield Point(
+            number,
+            round(point.median_ns / 1e6, 6),
+            tuple(
+                f"{column.title} {cell}" if at else cell
+                for at, (column, cell) in enumerate(zip(table.columns, row, strict=True))
+                if cell
+            ),
+            (round(ends.low / 1e6, 6), round(ends.high / 1e6, 6)) if ends else None,
+        )
 
 
 def show(trend: Trend, console: Console) -> None:

@@ -9,7 +9,7 @@ from mvdeploy import engines
 from mvdeploy.analysis.trends import Point, SeriesComparison, Shift, Trend
 from mvdeploy.records import UNAVAILABLE, Reading
 from mvdeploy.records.history import HistoryEntry
-from mvdeploy.report.tables.table import Column, Table, facts_table, text
+from mvdeploy.report.tables.table import Column, Table, facts_table, text, typed
 from mvdeploy.stats import changes
 from mvdeploy.stats.percentiles import percentile
 from mvdeploy.text_format import (
@@ -60,13 +60,13 @@ def way(entry: HistoryEntry) -> str:
 def series(listed: Sequence[tuple[Series, HistoryEntry]]) -> Table:
     """Return all series, each with its last result."""
     columns = (
-        Column("Series"),  # is typed again, and stays on one line
+        typed("Series"),
         text("Case"),
         text("with"),
         Column("threads"),
         text("device"),
         Column("runs"),
-        Column("last"),
+        typed("last"),
         Column("p50, ms"),
     )
     rows = tuple(
@@ -87,7 +87,7 @@ def series(listed: Sequence[tuple[Series, HistoryEntry]]) -> Table:
 
 def results(entries: Sequence[tuple[str, HistoryEntry]]) -> Table:
     """Return the results of a run, each with its series."""
-    columns = (Column("Series"), text("Case"), text("with"), Column("samples"), Column("p50, ms"))
+    columns = (typed("Series"), text("Case"), text("with"), Column("samples"), Column("p50, ms"))
     rows = tuple(
         (
             key[:8],
@@ -105,7 +105,7 @@ def results(entries: Sequence[tuple[str, HistoryEntry]]) -> Table:
 def runs(trend: Trend) -> Table:
     """Return the runs of a trend, with a mark at each change."""
     columns = (
-        Column("Run"),  # a name that is typed again stays on one line
+        typed("Run"),
         Column("p50, ms"),
         Column("±"),
         Column("÷ level"),
@@ -132,8 +132,8 @@ def alike(trend: Trend) -> Table:
 def known(values: dict[str, Reading]) -> dict[str, Reading]:
     """Return what is known of conditions, by names as they are read."""
     return {
-        name.replace("_", " "): value
-        for name, value in values.items()
+        condition.replace("_", " "): value
+        for condition, value in values.items()
         if value not in (UNAVAILABLE, ())
     }
 

@@ -56,11 +56,14 @@ def tables(view: View) -> dict[str, tuple[tuple[str, ...], Iterator[Row]]]:
 
 
 def several(view: SeveralView, folder: Path) -> tuple[Path, ...]:
-    """Write ``latency.csv`` and ``shares.csv`` of several runs."""
-    return (
+    """Write ``latency.csv`` and ``shares.csv`` of several runs, and of pages ``browsers.csv``."""
+    paths: tuple[Path, ...] = (
         _write(folder / "latency.csv", values.LATENCIES, values.latencies(view)),
         _write(folder / "shares.csv", values.SHARES, values.shares(view)),
     )
+    if view.against:
+        paths += (_write(folder / "browsers.csv", values.BROWSERS, values.browsers(view)),)
+    return paths
 
 
 _CASE = ("case", "label", "format", "engine")

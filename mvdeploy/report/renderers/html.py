@@ -21,6 +21,8 @@ from mvdeploy.analysis.view import View
 from mvdeploy.files import writing
 from mvdeploy.report import document, figures, interactive, overview, prose
 from mvdeploy.report import several as pages
+from mvdeploy.report.charts import Charts
+from mvdeploy.report.charts import text as charts_text
 from mvdeploy.report.overview import Answer
 from mvdeploy.text_format import harmless
 
@@ -45,10 +47,12 @@ class Lead:
     Attributes:
         answers: what stands first.
         data: of the charts, as JSON that is safe in a script element.
+        charts: names of the pictures in whose places they stand.
     """
 
     answers: tuple[Answer, ...]
     data: str
+    charts: frozenset[str] = interactive.CHARTS
 
 
 def render(view: View, folder: Path) -> tuple[Path, ...]:
@@ -88,7 +92,7 @@ def page(
     """Return a report as HTML; `drawn` gives its figures as SVG, by name."""
 
     def filled(room: int) -> str:
-        pictures = _Pictures(drawn, interactive.CHARTS if lead is not None else frozenset(), room)
+        pictures = _Pictures(drawn, lead.charts if lead is not None else frozenset(), room)
         text = _template().render(
             title=title,
             about=about,
@@ -102,6 +106,11 @@ def page(
 
     bare = filled(0)
     return bare if lead is None else filled(LARGEST - len(bare.encode()))
+
+
+def with_charts(charts: Charts) -> Lead | None:
+    """Return what a page has beyond its sections that is of no single run; None without charts."""
+    return Lead((), charts_text(charts), frozenset(charts)) if charts else None
 
 
 class _Pictures:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable, Iterator
+import re
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -34,9 +35,12 @@ DEFAULT = False
 _PART_WIDTH, _CASE_WIDTH = 30, 19
 """Characters that the names of parts and each case take in the table of categories."""
 
-_LEAST, _LINES = 10, 5
-"""Characters that a column of words is given at least, and lines that it is broken into at most; a
-table that has no room for that is shown row by row."""
+_LEAST, _WORD, _LINES = 10, 24, 5
+"""Characters that a column of words is given at least, and those of words that stay whole where
+there is room; lines that it is broken into at most. A table without room is shown row by row."""
+
+_JOINTS = re.compile(r"[^_/.:,=-]*[_/.:,=-]+|[^_/.:,=-]+")
+"""Parts of a name, each with what joins it to the next."""
 
 _ANSWERS = 4
 """Sentences that stand before the first table at most, and such on what engines differ in."""
@@ -199,14 +203,32 @@ def fitting(table: Table, width: int) -> RenderableType:
     from rich.console import Group
 
     cells = zip(*([column.title for column in table.columns], *table.rows), strict=True)
-    longest = [max(cell_len(line) for c in column for line in c.split("\n")) for column in cells]
-    needed = [
-        length if column.numeric else min(length, max(_LEAST, -(-length // _LINES)))
-        for column, length in zip(table.columns, longest, strict=True)
-    ]
-    if sum(needed) + 2 * len(longest) <= width:
-        return _table(table)
-    return Group(*_row_by_row(table, width))
+    lines = [[line for cell in column for line in cell.split("\n")] for column in cells]
+    longest = [max(map(cell_len, column)) for column in lines]
+    room = width - 2 * len(longest)
+    for unbroken in (_WORD, _LEAST):
+        needed = [
+            length
+            if column.numeric or column.whole
+            else min(length, max(_least(own, unbroken), -(-length // _LINES)))
+            for column, length, own in zip(table.columns, longest, lines, strict=True)
+        ]
+        if sum(needed) <= room:
+            break
+    else:
+        return Group(*_row_by_row(table, width))
+    while needed != longest and sum(needed) < room:  # each in turn to what is broken most
+        at = max(range(len(needed)), key=lambda i: longest[i] / max(1, needed[i]))
+        needed[at] += 1
+    return _table(table, needed)
+
+
+def _least(lines: Iterable[str], unbroken: int) -> int:
+    """Return the characters that a column takes so that words of so many are not broken."""
+    from rich.cells import cell_len
+
+    words = {word for line in lines for word in line.split(" ")}
+    return max((_LEAST, *(length for length in map(cell_len, words) if length <= unbroken)))
 
 
 def _row_by_row(table: Table, width: int) -> Iterator[RenderableType]:
@@ -214,25 +236,46 @@ def _row_by_row(table: Table, width: int) -> Iterator[RenderableType]:
 
     yield Text(table.title, style="bold")
     for first, *others in table.rows:
-        yield Text(first)
+        yield from map(Text, broken(first, width))
         pairs = zip(table.columns[1:], others, strict=True)
-        # A value stays on one line with its title.
-        values = [
-            f"{column.title} {value}".translate({10: "\u00a0", 32: "\u00a0"})
-            for column, value in pairs
-        ]
+        values = [f"{column.title} {value}".replace("\n", " ") for column, value in pairs if value]
         line = ""
-        for value in values:
+        for value in values:  # which stays on one line with its title, where it has room
             if line and len(line) + len(value) + 4 > width:
-                yield Text(f"  {line}")
+                yield from _indented(line, width)
                 line = ""
             line = f"{line}, {value}" if line else value
-        yield Text(f"  {line}")
+        yield from _indented(line, width)
     if table.note:
         yield Text(table.note, style="dim")
 
 
-def _table(table: Table) -> rich.table.Table:
+def _indented(line: str, width: int) -> Iterator[RenderableType]:
+    from rich.text import Text
+
+    for part in broken(line, max(1, width - 2)):
+        yield Text(f"  {part}")
+
+
+def broken(text: str, width: int) -> list[str]:
+    """Break text into lines: at spaces, else within a name where its parts meet."""
+    from rich.cells import cell_len, chop_cells
+
+    lines = [""]
+    for word in text.split(" "):
+        parts, gap = [word], " " if lines[-1] else ""
+        if cell_len(word) > width:
+            parts = [piece for part in _JOINTS.findall(word) for piece in chop_cells(part, width)]
+        for part in parts:
+            if cell_len(lines[-1] + gap + part) <= width:
+                lines[-1] += gap + part
+            else:
+                lines.append(part)
+            gap = ""
+    return lines if lines[0] else lines[1:] or [""]
+
+
+def _table(table: Table, widths: Sequence[int]) -> rich.table.Table:
     from rich import box
     from rich.table import Table as RichTable
     from rich.text import Text
@@ -247,15 +290,25 @@ def _table(table: Table) -> rich.table.Table:
         pad_edge=False,
         padding=(0, 1, 0, 0),
     )
-    for column in table.columns:
+
+    def cell(content: str, at: int) -> Text:
+        if table.columns[at].numeric or table.columns[at].whole:
+            return Text(content)
+        lines = [part for line in content.split("\n") for part in broken(line, widths[at])]
+        return Text("\n".join(lines))
+
+    for i, column in enumerate(table.columns):
         if column.numeric:
             rich_table.add_column(Text(column.title), justify="right", no_wrap=True)
+        elif column.whole:
+            rich_table.add_column(Text(column.title), no_wrap=True)
         else:
-            rich_table.add_column(Text(column.title), overflow="fold")
+            rich_table.add_column(cell(column.title, i), overflow="fold", width=widths[i])
     last = len(table.rows) - 1
     for i, row in enumerate(table.rows):
         style = "bold" if table.total and i == last else None
-        rich_table.add_row(*map(Text, row), style=style, end_section=table.total and i == last - 1)
+        cells = [cell(content, at) for at, content in enumerate(row)]
+        rich_table.add_row(*cells, style=style, end_section=table.total and i == last - 1)
     return rich_table
 
 

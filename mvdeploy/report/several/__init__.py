@@ -49,6 +49,7 @@ def _latency(view: SeveralView) -> Iterator[Block]:
     yield from tables.latencies(view)
     if view.shared:
         yield from tables.ratios(view)
+    yield from tables.turns(view)
     if absent := prose.problems(view):
         yield Paragraphs(absent)
     if any(cell.case.timing for _, _, cell in view.cells()):
@@ -70,6 +71,7 @@ def _shares(view: SeveralView) -> Iterator[Block]:
         "Stacked bars: the parts of every latency in percent, one bar for each place. The table "
         "has the same values.",
     )
+    yield from tables.losses(view)
 
 
 def drawing(view: SeveralView) -> Callable[[str, Literal["png", "svg"]], bytes]:

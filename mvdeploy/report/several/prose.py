@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterator
 
-from mvdeploy.analysis.several import Cell, Place, Ratio, Row, SeveralView
+from mvdeploy.analysis import in_browsers
+from mvdeploy.analysis.in_browsers import Loss
+from mvdeploy.analysis.ratios import CLOCK_NAMES
+from mvdeploy.analysis.several import Against, Cell, InTurns, Place, Ratio, Row, SeveralView
+from mvdeploy.report import wording
 from mvdeploy.stats.unpaired import METHOD
-from mvdeploy.text_format import clean, count, join, milliseconds, reading
+from mvdeploy.text_format import clean, count, join, milliseconds, percent, reading
 
 _NAMED = 4
 """Rows that a sentence names; of more it tells the number."""
 
+_PARTS, _COUNTS = 3, 0.05
+"""Parts of a difference that a sentence names, and the least share of one that does."""
+
 
 def summary(view: SeveralView) -> tuple[str, ...]:
     """Say what is side by side, and what came out."""
-    return (_setting(view), *_answers(view), *_caveats(view))
+    unpaired, doubtful = _unpaired(view), _doubtful(view)
+    return (_setting(view), *_answers(view), *unpaired, *in_turns(view), *doubtful)
 
 
 def _setting(view: SeveralView) -> str:
@@ -29,8 +38,9 @@ def _setting(view: SeveralView) -> str:
 
 
 def _place(place: Place) -> str:
-    cpu = place.device.identity.get("cpu")
-    title = place.name + (f" ({reading(cpu)})" if cpu else "")
+    identity = place.device.identity
+    told = [reading(identity[name]) for name in ("browser", "cpu") if identity.get(name)]
+    title = place.name + (f" ({', '.join(told)})" if told else "")
     return f"{title}, an emulated device" if place.device.emulated else title
 
 
@@ -43,7 +53,64 @@ def _answers(view: SeveralView) -> Iterator[str]:
             if cell is not None and cell.ratio is not None and row.reference is not None:
                 found.setdefault(row.reference, []).append((row, cell.ratio))
         for reference, ratios in found.items():
-            yield _answer(place, view.places[reference], ratios)
+            browsers = [a for a in view.against if {a.native, a.web} == {index, reference}]
+            if browsers:
+                yield from _page(view, browsers)
+            else:
+                yield _answer(place, view.places[reference], ratios)
+
+
+def _page(view: SeveralView, browsers: list[Against]) -> Iterator[str]:
+    """Say how much longer a page takes than a program, whichever was given first, and where."""
+    rows = {row.name: row for row in view.rows}
+    page, program = view.places[browsers[0].web], view.places[browsers[0].native]
+    yield _answer(page, program, [(rows[one.row], one.ratio) for one in browsers])
+    parts = in_browsers.together(one.categories for one in browsers)
+    operators = in_browsers.together(one.kinds for one in browsers)
+    more = sum(loss.web_ns - loss.native_ns for loss in parts)
+    if more <= 0:
+        return
+    most = sorted(parts, key=lambda loss: -loss.share)[:_PARTS]
+    said = [f"{_plain(loss.title)} ({_loss(loss)})" for loss in most if loss.share > 0]
+    slowest = max(
+        (loss for loss in operators if loss.share >= _COUNTS and loss.times),
+        key=lambda loss: loss.times or 0.0,
+        default=None,
+    )
+    of_kind = (
+        f"; of the kinds of operators, {slowest.title} loses most ({_loss(slowest)})"
+        if slowest and not view.by_kind
+        else ""
+    )
+    yield (
+        f"What the page in {page.name} takes more than the program is mostly in "
+        f"{join(said)}{of_kind}."
+    )
+
+
+def _loss(loss: Loss) -> str:
+    times = "" if loss.times is None else f", {loss.times:.1f} times as long"
+    return f"{percent(loss.share, 0)} of the difference{times}"
+
+
+def _plain(title: str) -> str:
+    """Return the title of a part as it is written within a sentence."""
+    return title if title[:2].isupper() else title[:1].lower() + title[1:]
+
+
+def in_turns(view: SeveralView) -> tuple[str, ...]:
+    """Say of every two cases that took turns in several places how they compare in each."""
+    return tuple(map(functools.partial(_in_turns, view), view.turns))
+
+
+def _in_turns(view: SeveralView, turns: InTurns) -> str:
+    told = [
+        f"{place.name} {wording.ratio_text(found)} [{wording.interval_text(found)}] "
+        f"({found.verdict}, by {CLOCK_NAMES[found.clock]})"
+        for place, compared in zip(view.places, turns.cells, strict=True)
+        if compared is not None and (found := compared.estimate) is not None
+    ]
+    return f"{turns.b} ÷ {turns.a}, which took turns in each run: {'; '.join(told)}."
 
 
 def _answer(place: Place, reference: Place, ratios: list[tuple[Row, Ratio]]) -> str:
@@ -70,12 +137,15 @@ def _times(ratio: Ratio) -> str:
     return f"{ratio_text(ratio)}×" + (f" [{interval}]" if interval else "")
 
 
-def _caveats(view: SeveralView) -> Iterator[str]:
+def _unpaired(view: SeveralView) -> Iterator[str]:
     if any(cell.ratio for _, _, cell in view.cells()):
         yield (
             "These ratios are unpaired: nothing took turns across runs, which were measured at "
             f"other times. Intervals of 95 % are {METHOD}."
         )
+
+
+def _doubtful(view: SeveralView) -> Iterator[str]:
     doubtful = [f"{row.name} on {place.name}" for row, place, cell in view.cells() if cell.doubtful]
     if doubtful:
         named = join(doubtful) if len(doubtful) <= _NAMED else count(len(doubtful), "result")

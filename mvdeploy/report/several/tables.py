@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from mvdeploy.analysis.several import Cell, Divided, Place, Row, SeveralView
+from mvdeploy.analysis.in_browsers import Loss
+from mvdeploy.analysis.ratios import CLOCK_NAMES
+from mvdeploy.analysis.several import Against, Cell, Divided, InTurns, Place, Row, SeveralView
 from mvdeploy.records import Reading
+from mvdeploy.report import wording
 from mvdeploy.report.several import prose
 from mvdeploy.report.tables.table import Column, Table, batches, text
 from mvdeploy.text_format import NONE, join, milliseconds, percent, reading
@@ -76,6 +79,80 @@ def ratios(view: SeveralView) -> Iterator[Table]:
         )
 
 
+def turns(view: SeveralView) -> Iterator[Table]:
+    """Show the ratios of cases that took turns, places side by side."""
+    for indices in batches([i for i in range(len(view.places)) if _took_turns(view, i)]):
+        columns = [
+            column
+            for i in indices
+            for column in (
+                Column(_head(view, i, "ratio")),
+                Column(_head(view, i, "95 % interval")),
+                text(_head(view, i, "clock")),
+                text(_head(view, i, "verdict")),
+            )
+        ]
+        yield Table(
+            "Ratio of cases that took turns, in each place",
+            (text("B ÷ A"), *columns),
+            tuple(
+                (f"{one.b} ÷ {one.a}", *(cell for i in indices for cell in _turn(one, i)))
+                for one in view.turns
+            ),
+            note="Paired within each run: below 1, B is faster there.",
+        )
+
+
+def _took_turns(view: SeveralView, index: int) -> bool:
+    return any(one.cells[index] is not None for one in view.turns)
+
+
+def _turn(one: InTurns, index: int) -> tuple[str, str, str, str]:
+    compared = one.cells[index]
+    found = compared.estimate if compared else None
+    if found is None:
+        return NONE, NONE, NONE, NONE
+    clock = CLOCK_NAMES[found.clock]
+    return wording.ratio_text(found), wording.interval_text(found), clock, found.verdict
+
+
+def losses(view: SeveralView) -> Iterator[Table]:
+    """Show what pages take more than programs, by category and by kind of operator."""
+    pairs = dict.fromkeys((one.native, one.web) for one in view.against)
+    for native, web in pairs:
+        found = [one for one in view.against if (one.native, one.web) == (native, web)]
+        by = {"category": [one.categories for one in found]} if not view.by_kind else {}
+        by["kind of operator"] = [one.kinds for one in found]
+        for what, parts in by.items():
+            rows = [
+                row
+                for one, losses in zip(found, parts, strict=True)
+                for row in _losses(one, losses)
+            ]
+            if rows:
+                yield Table(
+                    f"{view.places[web].name} against native code, by {what}",
+                    (
+                        text("Case"),
+                        text(what.capitalize()),
+                        Column(_head(view, native, "ms")),
+                        Column(_head(view, web, "ms")),
+                        Column("times as long"),
+                        Column("of the difference, %"),
+                    ),
+                    tuple(rows),
+                    note="Latency of each part; the differences of a case add up to its own.",
+                )
+
+
+def _losses(one: Against, losses: tuple[Loss, ...]) -> Iterator[tuple[str, ...]]:
+    for loss in sorted(losses, key=lambda loss: -loss.share):
+        times = NONE if loss.times is None else f"{loss.times:.2f}"
+        ms = milliseconds(loss.native_ns), milliseconds(loss.web_ns)
+        share = f"{100 * loss.share:.1f}".replace("-", "−")
+        yield one.row, loss.title, *ms, times, share
+
+
 def _first(same: bool, name: str) -> str:
     return name if same else "the first place in the row that can be compared"
 
@@ -143,7 +220,7 @@ def conditions(view: SeveralView) -> Iterator[Table]:
 def _facts(place: Place) -> dict[str, Reading]:
     run, device = place.view.run, place.device
     plan = run.plan
-    known = ("cpu", "machine", "model", "os", "system", "build", "kernel", "cores")
+    known = ("browser", "cpu", "machine", "model", "os", "system", "build", "kernel", "cores")
     length = (
         f"{plan.iterations} inferences in {plan.sessions} sessions"
         if plan.iterations is not None

@@ -18,6 +18,10 @@ LATENCIES = (
     *("p50_ms", "interval_low_ms", "interval_high_ms", "reference", "ratio", "ratio_low"),
     *("ratio_high", "ratio_verdict", "reliability", "problem"),
 )
+BROWSERS = (
+    *("row", "native", "web", "ratio", "ratio_low", "ratio_high", "divided_by", "part"),
+    *("native_ms", "web_ms", "times", "share_of_difference"),
+)
 SHARES = ("row", "device", "run", "slug", "part", "share", "ms", "time_kind")
 
 
@@ -73,6 +77,49 @@ def shares(view: SeveralView) -> Iterator[Value]:
             }
 
 
+def browsers(view: SeveralView) -> Iterator[Value]:
+    """Give every part of what a page takes more than a program on the same machine."""
+    for one in view.against:
+        who = {
+            "row": one.row,
+            "native": view.places[one.native].view.run.name,
+            "web": view.places[one.web].view.run.name,
+            "ratio": one.ratio.value,
+            "ratio_low": one.ratio.low,
+            "ratio_high": one.ratio.high,
+        }
+        for divided_by, losses in (("category", one.categories), ("kind", one.kinds)):
+            for loss in losses:
+                yield {
+                    **who,
+                    "divided_by": divided_by,
+                    "part": loss.title,
+                    "native_ms": loss.native_ns / 1e6,
+                    "web_ms": loss.web_ns / 1e6,
+                    "times": loss.times,
+                    "share_of_difference": loss.share,
+                }
+
+
+def turns(view: SeveralView) -> Iterator[Value]:
+    """Give the ratio of every two cases that took turns, in each place."""
+    for one in view.turns:
+        for place, compared in zip(view.places, one.cells, strict=True):
+            if compared is not None and compared.estimate is not None:
+                found = compared.estimate
+                yield {
+                    "a": one.a,
+                    "b": one.b,
+                    "device": place.device.profile.name,
+                    "run": place.view.run.name,
+                    "ratio": found.ratio,
+                    "low": found.low,
+                    "high": found.high,
+                    "clock": found.clock,
+                    "verdict": found.verdict,
+                }
+
+
 def as_json(view: SeveralView) -> dict[str, Any]:
     """Return the page as plain JSON values: milliseconds, and shares as fractions."""
     return {
@@ -89,6 +136,8 @@ def as_json(view: SeveralView) -> dict[str, Any]:
         "ratios": METHOD,
         "latencies": list(latencies(view)),
         "shares": list(shares(view)),
+        "turns": list(turns(view)),
+        "browsers": list(browsers(view)),
         "differing": {name: [list(one) for one in found] for name, found in view.differing.items()},
         "summary": list(prose.summary(view)),
         "problems": list(prose.problems(view)),

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from mvdeploy.analysis.study import StudyView, WayView
 from mvdeploy.files import writing
+from mvdeploy.report.charts import Bars, Points
 from mvdeploy.report.document import Block, Paragraphs, Picture, Section
 from mvdeploy.report.renderers import html, markdown
+from mvdeploy.report.study import charts
 from mvdeploy.report.study.prose import missing, summary
 from mvdeploy.report.study.tables import conditions, sources, tables
 from mvdeploy.report.study.values import csv_text
@@ -52,9 +54,11 @@ def write(view: StudyView, folder: Path) -> tuple[Path, ...]:
     """
     draw = functools.cache(functools.partial(_drawn, view))
     said = title(view), about(view), sections(view)
+    drawn = {b.name for section in said[2] for b in section.blocks if isinstance(b, Picture)}
+    lead = html.with_charts({name: of for name, of in _charts(view) if name in drawn})
     paths = [folder / "report.md", folder / "report.html", folder / "study.csv"]
     writing.text(paths[0], markdown.page(*said))
-    writing.text(paths[1], html.page(*said, lambda name: draw(name, "svg")))
+    writing.text(paths[1], html.page(*said, lambda name: draw(name, "svg"), lead))
     writing.text(paths[2], csv_text(view))
     for section in said[2]:
         for block in section.blocks:
@@ -104,6 +108,12 @@ def _blocks(view: StudyView, way: WayView) -> Iterator[Block]:
 
 def _picture(drawing: str, way: WayView) -> str:
     return f"{drawing}-{way.way.format}-{way.way.precision}"
+
+
+def _charts(view: StudyView) -> Iterator[tuple[str, Sequence[Points | Bars]]]:
+    for way in view.ways:
+        yield _picture("accuracy", way), charts.accuracies(view, way)
+        yield _picture("shares", way), charts.shares(view, way)
 
 
 def _drawn(view: StudyView, name: str, kind: Literal["png", "svg"]) -> bytes:

@@ -21,12 +21,14 @@ SIDE_BY_SIDE = 4
 class Column:
     """A column: its title, which may have a line break, and whether it holds numbers.
 
-    `case` is the key of the case whose values it holds; empty when it holds those of several.
+    `case` is the key of the case whose values it holds; empty when it holds those of several. What
+    is `whole` stays on one line, as a name that is typed again.
     """
 
     title: str
     numeric: bool = True
     case: str = ""
+    whole: bool = False
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,6 +63,11 @@ class Table:
 def text(title: str, case: str = "") -> Column:
     """Return a column of words."""
     return Column(title, numeric=False, case=case)
+
+
+def typed(title: str) -> Column:
+    """Return a column of names that are typed again."""
+    return Column(title, numeric=False, whole=True)
 
 
 def about(cases: Iterable[CaseView]) -> tuple[tuple[str, ...], ...]:

@@ -4,6 +4,7 @@
 // warm-up, in the order of warming up if the job gives one; then come the measured inferences in the
 // order that the job gives, once or for as long as it says.
 
+import { demand } from "./adapters.js";
 import { Failed, ask, bytesOf, emit, send, stage, wordsOf } from "./channel.js";
 import { calibrate, clockStep, timeOrder, warmUp } from "./loop.js";
 import { format, isFinite, parse } from "./npy.js";
@@ -15,12 +16,19 @@ const LARGEST_STEP_MS = 0.0055; // an isolated page has steps of 5 µs, any othe
 
 const memory = () => ask("memory");
 
-async function run({ job, about, engines, scope }) {
+async function run({ job, about, engines, scope, force }) {
   const step = isolatedClock();
   const wall = { function: "performance.now", implementation: "performance.now()" };
   const cpu = { ...about.clock.cpu, reading_s: calibrate(scope) / 1e9 };
   const clock = { cpu, wall: { ...wall, resolution_s: step / 1e3 } };
-  emit("hello", { runner: "web", ...about, clock });
+  const adapters = {};
+  const emulates = {};
+  for (const [name, { provider }] of Object.entries(engines)) {
+    const found = await demand(provider, force);
+    if (found.name) adapters[name] = found.name;
+    if (found.emulated) emulates[name] = found.emulated;
+  }
+  emit("hello", { runner: "web", ...about, clock, adapters, emulates });
   const started = {};
   for (const [name, engine] of Object.entries(engines)) {
     // Before any load is timed: compiling an engine is no part of loading a model.

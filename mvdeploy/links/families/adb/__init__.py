@@ -165,6 +165,7 @@ class AdbLink(RemoteLink):
         self._way = android.Way()
         self._screen_was: bool | None = None
         self._begins_at_once = False
+        self._mode_has_ended = False
 
     def _reach(self) -> Shell:
         adb = _adb(self._options)
@@ -247,6 +248,33 @@ class AdbLink(RemoteLink):
             self._end_mode()
             left = UNAVAILABLE if self._mode_is_on or self._others_have_mode else "off"
             self._way = dataclasses.replace(self._way, fixed_performance=left)
+
+    def again(self) -> None:
+        """Reach the phone again; the mode that a restart has ended is switched on anew.
+
+        Raises:
+            DeviceUnavailable: it is still gone, or still starting.
+        """
+        super().again()
+        if not self._mode_is_on:
+            return
+        # Until it is set: once it has been marked, the mark says nothing any more.
+        self._mode_has_ended = self._mode_has_ended or self.session.mode_may_have_ended()
+        if not self._mode_has_ended:
+            return
+        if not android.has_started(self.shell):
+            raise DeviceUnavailable(
+                f"{self.shell.name} has not finished starting.", "Wait until it has."
+            )
+        self.session.mark_mode(on=True)
+        agreed = android.set_fixed_performance(self.shell, on=True)
+        self._mode_has_ended = False
+        told = {True: "on", False: "off", None: UNAVAILABLE}[agreed]
+        self._way = dataclasses.replace(self._way, fixed_performance=told)
+        if agreed is False:
+            self._forget_mode()
+        if not agreed:
+            self.found("mode_lost", Level.WARNING, device=self.shell.name)
 
     def _enter_mode(self) -> None:
         # Before it is asked: a phone whose answer is lost may have obeyed.

@@ -333,6 +333,11 @@ def set_fixed_performance(shell: Shell, on: bool) -> bool | None:
     return answer.status == 0 and not any(refusal in words for refusal in refusals)
 
 
+def has_started(shell: Shell) -> bool:
+    """Say whether Android has come up after a restart: commands fail before."""
+    return shell.call("getprop sys.boot_completed").out.strip() == "1"
+
+
 def is_awake(shell: Shell) -> bool | None:
     """Say whether the screen is on; None when the phone does not tell."""
     answers = gather(shell, {"power": _CONDITION["power"]})

@@ -52,9 +52,10 @@ class BrowserLink(host.HostLink):
 
     def run(self, job: Job, limit_s: float, on_event: OnEvent | None = None) -> JobResult:
         """Do a job in a page of a fresh browser; see `Link.run`."""
-        with program.running(self._program, job.cores) as browser:
+        flags = program.flags_for(doing.providers(job).values())
+        with program.running(self._program, job.cores, flags) as browser:
             observer = Observer(browser.number)
-            work = Doing(job, observer, self._note, on_event)
+            work = Doing(job, observer, self._note, on_event, force=self.force)
             work.site.open()
             try:
                 with doing.page(lambda told: Devtools(browser.pipe, told), work.tell) as page:

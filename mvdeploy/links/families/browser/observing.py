@@ -10,7 +10,7 @@ from typing import Any
 
 import psutil
 
-from mvdeploy.links.browsing.devtools import Devtools, Refused
+from mvdeploy.links.browsing.devtools import PROCESS_TIME, Devtools
 from mvdeploy.records import UNAVAILABLE
 
 _WORKER = "DedicatedWorker"
@@ -43,7 +43,7 @@ class Observer:
         self._find()
         if self.scope == "inference" and self._thread is None:
             self.scope = "block"
-        cpu: dict[str, Any] = {"implementation": "ProcessTime of DevTools", "resolution_s": 0.01}
+        cpu: dict[str, Any] = {"implementation": PROCESS_TIME, "resolution_s": 0.01}
         if self.scope == "inference":
             cpu = {"implementation": "schedstat of the worker's thread", "resolution_s": 1e-9}
         return {"pid": self._page, "cores": self._cores(), "clock": {"cpu": cpu}}
@@ -78,11 +78,7 @@ class Observer:
             return int(fields[0]) if fields else 0
         if self._devtools is None:
             return 0
-        with contextlib.suppress(Refused):
-            metrics = self._devtools.call("Performance.getMetrics", self._session)["metrics"]
-            seconds = {one["name"]: one["value"] for one in metrics}.get("ProcessTime", 0.0)
-            return round(float(seconds) * 1e9)
-        return 0
+        return self._devtools.process_ns(self._session)
 
     def memory(self) -> int:
         """Return the resident bytes of the page's process; 0 where that is not known."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import shutil
@@ -10,7 +11,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from mvdeploy import started
@@ -38,6 +39,12 @@ _FLAGS = (
     ),
     "--disable-features=Translate,OptimizationHints,MediaRouter,DialMediaRouteProvider",
 )
+
+_OF_PROVIDERS = {
+    # Without a window, and on Linux at all, WebGPU is not offered otherwise.
+    "webgpu": ("--enable-unsafe-webgpu",),
+    "webnn": ("--enable-features=WebMachineLearningNeuralNetwork",),
+}
 
 _LAUNCH = """
 import os, sys
@@ -96,6 +103,12 @@ def find(given: str | None) -> str:
 def is_root() -> bool:
     """Say whether this is root, as whom a browser starts without a sandbox only."""
     return hasattr(os, "geteuid") and os.geteuid() == 0
+
+
+def flags_for(providers: Iterable[str]) -> tuple[str, ...]:
+    """Return what a browser is started with for what engines compute with."""
+    known = (_OF_PROVIDERS.get(provider, ()) for provider in dict.fromkeys(providers))
+    return tuple(itertools.chain(*known))
 
 
 class Browser:

@@ -29,24 +29,35 @@ async function open(litert, accelerator, threads, bytes, { inputs }) {
     accelerator,
     cpuOptions: { numThreads: threads },
   });
+  const elsewhere = accelerator !== "wasm";
+  if (elsewhere && !(compiled.options?.accelerator === accelerator && compiled.isFullyAccelerated)) {
+    // It would say so on the console alone, and compute on the processor.
+    throw new Error(`not all of the model runs by ${accelerator}`);
+  }
   const feeds = {};
   for (const [name, { dims, data }] of Object.entries(inputs)) {
     feeds[name] = new litert.Tensor(data, dims);
   }
   let results = {};
+  const fetched = {};
   return {
     infer: async () => {
       const before = Object.values(results);
       results = await compiled.run(feeds);
       for (const tensor of before) tensor.delete(); // nothing else frees them
+      if (!elsewhere) return;
+      // Until its results can be read, the work is not known to be done.
+      for (const [name, tensor] of Object.entries(results)) fetched[name] = await tensor.data();
     },
     outputs: () =>
-      Object.fromEntries(Object.entries(results).map(([name, tensor]) => [name, of(tensor)])),
+      Object.fromEntries(
+        Object.entries(results).map(([name, tensor]) => [name, of(tensor, fetched[name])]),
+      ),
   };
 }
 
-const of = (tensor) => ({
+const of = (tensor, fetched) => ({
   type: tensor.type.dtype,
   dims: [...tensor.type.layout.dimensions],
-  data: tensor.toTypedArray(),
+  data: fetched ?? tensor.toTypedArray(),
 });
