@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import re
 import shutil
 import signal
@@ -71,23 +70,37 @@ def test_an_engine_without_a_profiler_gives_a_latency_and_says_why(
     assert version in said
 
 
-@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
-def test_a_run_that_is_interrupted_leaves_nothing(
-    tmp_path: Path, temporary: Path, name: str
-) -> None:
-    number = signal.Signals[name]
+def measuring(folder: Path) -> subprocess.Popen[str]:
+    """Start a run, and wait until a browser infers something for it."""
     words = ["bench", "yardstick", "--device", "chrome", "--sessions", "40", "--iterations", "500"]
     process = subprocess.Popen(
         [sys.executable, "-m", "mvdeploy", *words],
-        cwd=tmp_path,
+        cwd=folder,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env={**os.environ},
     )
     until = time.monotonic() + 120
     while not _measures(process.pid) and time.monotonic() < until:
         time.sleep(0.05)
+    return process
+
+
+def test_a_browser_that_is_killed_fails_the_case(tmp_path: Path, temporary: Path) -> None:
+    process = measuring(tmp_path)
+    for child in psutil.Process(process.pid).children():
+        child.kill()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 4, err
+    assert "The page is gone, as the browser has ended while " in " ".join(err.split())
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize("name", ["SIGINT", "SIGTERM"])
+def test_a_run_that_is_interrupted_leaves_nothing(
+    tmp_path: Path, temporary: Path, name: str
+) -> None:
+    number, process = signal.Signals[name], measuring(tmp_path)
     process.send_signal(number)
     _, err = process.communicate(timeout=60)
     assert process.returncode == 128 + number

@@ -52,7 +52,7 @@ PHASES = {
 def test_the_browser_is_killed(browsers: Browsers, phase: str) -> None:
     event, does, what = PHASES[phase]
     job = browsers.job(browsers.stand_in(*does))
-    error = failing(lambda: browsers.run(job, {event: Browsers.kill}))
+    error = failing(lambda: browsers.run(job, {event: Browsers.kill}), doing.BrowserGone)
     assert error.message == f"The page is gone, as the browser has ended while {what}."
     assert error.exit_code == 4 and isinstance(error, RunnerFailed)
     assert error.events[-1]["event"] == event  # what came until then is kept
