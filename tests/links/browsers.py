@@ -28,22 +28,28 @@ STAND_IN = Path(__file__).with_name("stand_in_engine.js")
 OnEvent = Callable[["Browsers"], object]
 
 
-def left(folder: Path) -> list[str]:
-    """Return what is left of browsers with a profile in a folder, once they had time to end."""
+def left(folder: Path, names: tuple[str, ...] = ("",)) -> list[str]:
+    """Return what is left of browsers with a profile in a folder, once they had time to end.
+
+    Args:
+        folder: for temporary files.
+        names: beginnings of the names of files; others leave theirs.
+    """
     until = time.monotonic() + 20
-    while (found := _left(folder)) and time.monotonic() < until:
+    while (found := _left(folder, names)) and time.monotonic() < until:
         time.sleep(0.05)
     return found
 
 
-def _left(folder: Path) -> list[str]:
+def _left(folder: Path, names: tuple[str, ...]) -> list[str]:
     processes = []
     for process in psutil.process_iter():
         with contextlib.suppress(psutil.Error):
             words = " ".join(process.cmdline())
             if str(folder) in words and "--user-data-dir" in words:
                 processes.append(words)
-    return [*processes, *(str(path) for path in folder.iterdir())]
+    files = (path.name for path in folder.iterdir())
+    return [*processes, *(name for name in files if name.startswith(names))]
 
 
 class Browsers:

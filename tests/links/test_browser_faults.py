@@ -52,7 +52,7 @@ PHASES = {
 def test_the_browser_is_killed(browsers: Browsers, phase: str) -> None:
     event, does, what = PHASES[phase]
     job = browsers.job(browsers.stand_in(*does))
-    error = failing(lambda: browsers.run(job, {event: Browsers.kill}))
+    error = failing(lambda: browsers.run(job, {event: Browsers.kill}), doing.BrowserGone)
     assert error.message == f"The page is gone, as the browser has ended while {what}."
     assert error.exit_code == 4 and isinstance(error, RunnerFailed)
     assert error.events[-1]["event"] == event  # what came until then is kept
@@ -282,6 +282,14 @@ NONE = {
     "noise": (
         "echo 'no X' >&2; echo '[1:2:1201/025310.9:ERROR:dbus/bus.cc:405] No bus' >&2; exit 1",
         r"does not start: no X\.",
+    ),
+    "says why": (
+        "echo 'a script' >&2; echo '[1:2:1201/0.9:ERROR:a/b.cc:4] No lock for it.' >&2; exit 1",
+        r"does not start: No lock for it\.",
+    ),
+    "full": (
+        "echo '[1:2:1201/0.9:ERROR:a/b.cc:4] mkdir x: No space left on device (28)' >&2; exit 1",
+        r"does not start: there is no space left for its profile\.",
     ),
     "hangs": ("exec sleep 100", r"does not answer as a browser does \(The browser did not answer"),
     "echoes": ("exec cat <&3 >&4", r"does not answer as a browser does \(The browser did not"),

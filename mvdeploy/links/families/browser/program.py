@@ -60,7 +60,9 @@ os.execv(sys.argv[4], sys.argv[4:])
 """
 """Gives the browser its pipes as the descriptors 3 and 4, and binds it to cores."""
 
-_LOGGED = re.compile(r"\[[\d:/.]+:(?:VERBOSE\d*|INFO|WARNING|ERROR):")
+_LOGGED = re.compile(
+    r"\[[\d:/.]+:(?:(?:VERBOSE\d*|INFO|WARNING):|ERROR:\S*(?:dbus|gpu|/gl|vaapi|gcm|crashpad))"
+)
 """What browsers write of what they can do without, such as a session's bus."""
 
 _SHORT = Path("/tmp")
@@ -234,6 +236,8 @@ def why(said: str) -> tuple[str, str]:
             "'sysctl kernel.unprivileged_userns_clone=1', or have the browser installed by the "
             "system's package manager.",
         )
+    if "No space left" in said:
+        return "there is no space left for its profile", writing.TEMPORARY
     if "shared librar" in said:
         return "it lacks a library", "Install the browser by the system's package manager."
     lines = [line.strip() for line in said.splitlines() if line.strip() and not _LOGGED.match(line)]
