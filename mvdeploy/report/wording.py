@@ -489,6 +489,10 @@ _WORDS: dict[str, tuple[str, str]] = {
         "The phone's screen did not go {wanted}, as its profile asks for.",
         "Unlock it, or set it by hand before measuring.",
     ),
+    "several_browsers": (
+        "Several browsers are open on the phone: {taken} was measured, not {others}.",
+        "Close the others, or choose with --phone-browser.",
+    ),
     "experimental_link": (
         "The link '{link}' is experimental: it was run on no real phone yet.",
         "Tell what became of it, with the run's folder, where mvdeploy is developed.",

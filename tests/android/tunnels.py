@@ -25,6 +25,7 @@ class Tunnels:
         self.refuses = False
         self._lock = threading.Lock()
         self._listening: dict[int, socket.socket] = {}
+        self._leads: dict[int, int] = {}
         self._open: set[socket.socket] = set()
 
     def connect(self, name: str, stream: Stream) -> None:
@@ -54,16 +55,21 @@ class Tunnels:
         stream.close()
 
     def reverse(self, words: str, stream: Stream) -> None:
-        """Do ``forward:tcp:0;tcp:PORT`` or ``killforward:tcp:PORT``."""
+        """Do ``forward:tcp:0;tcp:PORT``, ``list-forward`` or ``killforward:tcp:PORT``."""
         stream.opened()
         if self.refuses:
             stream.write(b"FAIL0009no rights")
             return
-        if found := re.fullmatch(r"forward:tcp:0;tcp:(\d+)", words):
+        if words == "list-forward":
+            lines = [f"host-9 tcp:{own} tcp:{to}\n" for own, to in self._leads.copy().items()]
+            listed = "".join(lines).encode()
+            stream.write(b"%04x%s" % (len(listed), listed))  # a phone says no OKAY to this
+        elif found := re.fullmatch(r"forward:tcp:0;tcp:(\d+)", words):
             port = str(self._listen(int(found[1]))).encode()
             stream.write(b"OKAY%04x%s" % (len(port), port))
         elif found := re.fullmatch(r"killforward:tcp:(\d+)", words):
             listening = self._listening.pop(int(found[1]), None)
+            self._leads.pop(int(found[1]), None)
             if listening is None:
                 stream.write(b"FAIL0007no such")
                 return
@@ -76,7 +82,7 @@ class Tunnels:
     def _listen(self, port: int) -> int:
         listening = socket.create_server(("127.0.0.1", 0))
         own: int = listening.getsockname()[1]
-        self._listening[own] = listening
+        self._listening[own], self._leads[own] = listening, port
         threading.Thread(target=self._accept, args=(listening, port), daemon=True).start()
         return own
 
@@ -106,6 +112,7 @@ class Tunnels:
         for one in (*own, *self._listening.values()):
             _shut(one)
         self._listening.clear()
+        self._leads.clear()
 
     def _keep(self, one: socket.socket) -> None:
         with self._lock:

@@ -5,13 +5,17 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
+import socket
 import subprocess
 import sys
 import threading
 import time
 import urllib.request
 from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from typing import ClassVar
 
 import numpy as np
 import pytest
@@ -146,3 +150,162 @@ def test_the_cable_is_pulled_in_a_job(attached: Phone, tmp_path: Path) -> None:
         with pytest.raises(DeviceUnavailable, match="was lost while running inference"):
             link.run(job, 120, begun)
         attached.plug()
+
+
+@pytest.fixture
+def started(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
+    """A run of two networks, once it has finished two sessions of each."""
+    spec = make_spec("yardstick")
+    Builder(spec).export("onnx", tmp_path / "one.onnx")
+    shutil.copy(tmp_path / "one.onnx", tmp_path / "two.onnx")
+    words = ["bench", "one.onnx", "two.onnx", "--device", "pixel4-chrome", "--iterations", "4"]
+    words += ["--sessions", "20", "--warmup", "1", "--no-breakdown", "-o", "out"]
+    process = subprocess.Popen(
+        [sys.executable, "-m", "mvdeploy", *words],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+    )
+    with process:
+        try:
+            assert process.stderr is not None
+            assert any("session 3" in line for line in process.stderr)
+            yield process
+        finally:
+            process.kill()
+
+
+def test_what_was_finished_is_kept_when_the_cable_is_pulled(
+    attached: Phone, started: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    attached.unplug()
+    _, told = started.communicate(timeout=120)
+    attached.plug()
+    assert started.returncode == DeviceUnavailable.exit_code == 3, told
+    assert "Traceback" not in told
+    (folder,) = (tmp_path / "out").iterdir()
+    cases = load_run(folder).cases
+    assert len(cases) == 2
+    for case in cases:
+        assert case.failure is not None and case.failure.exit_code == 3
+        assert case.measurement is not None and len(case.measurement.steady) >= 2
+
+
+def test_an_interrupt_leaves_nothing(
+    attached: Phone, adb_server, chrome: int, started: subprocess.Popen[str]
+) -> None:
+    started.send_signal(signal.SIGINT)
+    _, told = started.communicate(timeout=60)
+    assert started.returncode == 130, told
+    assert not [url for url in pages(chrome) if "127.0.0.1" in url]
+    for way in ("forward", "reverse"):
+        listed = adb_server.run("-s", attached.address, way, "--list").strip()
+        assert attached.address not in listed and "tcp:" not in listed
+
+
+def test_a_killed_run_is_put_right_by_the_next(
+    attached: Phone, adb_server, chrome: int, started: subprocess.Popen[str], tmp_path: Path
+) -> None:
+    own = adb_server.run("-s", attached.address, "forward", "tcp:0", f"localabstract:{SOCKET}")
+    port = own.strip()
+    for _ in range(300):
+        started.send_signal(signal.SIGSTOP)
+        listed = adb_server.run("-s", attached.address, "reverse", "--list")
+        if "tcp:" in listed and [url for url in pages(chrome) if "127.0.0.1" in url]:
+            break
+        started.send_signal(signal.SIGCONT)  # it was between two of its jobs
+        time.sleep(0.02)
+    else:
+        pytest.fail("it opened no page")
+    started.kill()
+    started.wait()
+    done = run("devices", "doctor", "pixel4-chrome", cwd=tmp_path)
+    assert done.returncode == 0, done.stdout
+    assert not [url for url in pages(chrome) if "127.0.0.1" in url]
+    assert "tcp:" not in adb_server.run("-s", attached.address, "reverse", "--list")
+    # What another program has opened stays.
+    listed = adb_server.run("forward", "--list").split()
+    assert listed == [attached.address, f"tcp:{port}", f"localabstract:{SOCKET}"]
+
+
+class Claims(BaseHTTPRequestHandler):
+    """Says that it is a browser, and is none."""
+
+    told: ClassVar[dict[str, str]] = {}
+
+    def do_GET(self) -> None:
+        body = json.dumps({"webSocketDebuggerUrl": "ws://x/y", **self.told}).encode()
+        self.send_response(200)
+        self.send_header("Content-Length", str(len(body)))
+        self.end_headers()
+        self.wfile.write(body)
+
+    def log_message(self, *_: object) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def brave() -> Iterator[int]:
+    told = {"Browser": "Chrome/155.0.1", "Android-Package": "com.brave.browser"}
+    yield from claiming(told)
+
+
+def claiming(told: dict[str, str]) -> Iterator[int]:
+    handler = type("Claiming", (Claims,), {"told": told})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield server.server_address[1]
+        server.shutdown()
+
+
+def test_one_of_several_browsers_is_chosen(
+    attached: Phone, chrome: int, brave: int, tmp_path: Path
+) -> None:
+    other = f"{SOCKET}_{os.getpid()}"
+    attached.listen(**{SOCKET: chrome, other: brave})
+    found: list[tuple[str, dict[str, str]]] = []
+    with socket.socket(socket.AF_UNIX) as listening:  # listed where those of the phone are
+        listening.bind(f"\0{other}")
+        listening.listen()
+        link = links.get(devices.get("pixel4-chrome"))
+        link.found = lambda code, _level, **about: found.append((code, about))
+        with link:
+            assert link.identity()["browser"].startswith("Chrome ")
+        assert "several_browsers" in [code for code, _ in found]
+        assert dict(found)["several_browsers"]["others"] == "Chrome 155.0.1 (com.brave.browser)"
+        link = links.get(
+            devices.get("pixel4-chrome"), options={"phone_browser": "com.brave.browser"}
+        )
+        with link:
+            assert link.identity()["browser"] == "Chrome 155.0.1 (com.brave.browser)"
+    words = ("--phone-browser", "com.microsoft.emmx")
+    done = run("devices", "doctor", "pixel4-chrome", *words, cwd=tmp_path)
+    assert done.returncode == 3
+    assert "com.microsoft.emmx does not answer on Chrome on Pixel 4; what does: " in done.stdout
+
+
+def test_a_browser_that_is_too_old(attached: Phone, tmp_path: Path) -> None:
+    for port in claiming({"Browser": "Chrome/90.0.4430.210"}):
+        attached.listen(**{SOCKET: port})
+        done = run("devices", "doctor", "pixel4-chrome", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "Chrome 90.0.4430.210 on Chrome on Pixel 4 is too old" in done.stdout
+    assert "Update it to version 91" in done.stdout
+
+
+def test_the_browser_of_any_phone_is_named_by_its_serial(attached: Phone, tmp_path: Path) -> None:
+    name = f"chrome@{attached.address}"
+    profile = links.profile(name)
+    assert (profile.link, profile.cores, profile.screen) == ("adb_browser", (), "on")
+    assert profile.soc == devices.get("pixel4").soc
+    assert links.typed(profile) == name
+    done = run(
+        "bench", "yardstick", "--device", name, *FEW, "--no-breakdown", "-o", "o", cwd=tmp_path
+    )
+    assert done.returncode == 0, done.stderr
+    (folder,) = (tmp_path / "o").iterdir()
+    assert load_run(folder).run.device.profile.title == "Chrome on Pixel 4"
+    done = run("devices", "doctor", "chrome@nowhere", cwd=tmp_path)
+    assert done.returncode == 3
+    assert "nowhere" in done.stderr and "Traceback" not in done.stderr

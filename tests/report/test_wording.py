@@ -114,6 +114,7 @@ VALUES: dict[str, dict[str, str | int | float]] = {
     "no_checksums": {"device": "Pixel 4"},
     "screen_not_set": {"wanted": "on"},
     "experimental_link": {"link": "adb_browser"},
+    "several_browsers": {"taken": "Chrome 156.0", "others": "Chrome 155.0 (com.brave.browser)"},
     "may_sleep": {},
     "own_runner": {"program": "executor_runner"},
     "cores_refused": {"device": "Pixel 4", "cores": "4, 5, 6, 7", "used": "4, 5, 6"},

@@ -86,6 +86,17 @@ def _attached(adb: Adb, serial: str, state: str) -> Attached:
     return Attached(serial, "adb", state, properties)
 
 
+def reached(address: str, options: Options = NO_OPTIONS) -> Attached:
+    """Return the phone with a serial, or at an address in the network.
+
+    Raises:
+        DeviceUnavailable: it is not there, or not ready.
+    """
+    with _adb(options) as adb:
+        serial = adb.connect(address) if ":" in address else adb.ready(address).serial
+        return _attached(adb, serial, "device")
+
+
 def generic(one: Attached, options: Options = NO_OPTIONS) -> DeviceProfile:
     """Return a profile for a phone that none is known for."""
     with _adb(options) as adb:
@@ -150,6 +161,9 @@ class AdbLink(RemoteLink):
         sleep: waits for some seconds.
     """
 
+    prefix = ""
+    """What is typed before a serial to mean this link to the phone."""
+
     def __init__(
         self,
         profile: DeviceProfile,
@@ -185,7 +199,7 @@ class AdbLink(RemoteLink):
 
     def _find(self, adb: Adb) -> str:
         """Return the serial of the phone that the profile means."""
-        address = self.profile.address
+        address = self.profile.address.removeprefix(self.prefix)
         if ":" in address:
             return adb.connect(address)
         if address:
@@ -206,11 +220,13 @@ class AdbLink(RemoteLink):
             others = f"; {messages.listed(silent)} cannot be asked" if silent else ""
             raise DeviceUnavailable(
                 f"None of the attached phones is a {self.profile.title}: {listed}{others}.",
-                f"{remedy} Or give a serial with --device, such as --device {quote(serials[0])}.",
+                f"{remedy} Or give a serial with --device, such as --device "
+                f"{quote(self.prefix + serials[0])}.",
             )
         raise DeviceUnavailable(
             f"More than one {self.profile.title} is attached: {', '.join(fitting)}.",
-            f"Give one of the serials with --device, such as --device {quote(fitting[0])}.",
+            f"Give one of the serials with --device, such as --device "
+            f"{quote(self.prefix + fitting[0])}.",
         )
 
     def architecture(self) -> str:

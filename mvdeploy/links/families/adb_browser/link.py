@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import json
-import urllib.error
+import re
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -19,11 +20,22 @@ from mvdeploy.links.browsing.devtools import Devtools, Refused
 from mvdeploy.links.browsing.doing import Doing
 from mvdeploy.links.families import host
 from mvdeploy.links.families.adb import AdbLink
+from mvdeploy.links.families.adb_browser import PREFIX
 from mvdeploy.links.families.adb_browser.tunnel import Tunnels
 from mvdeploy.records import DeviceProfile, Job, JobResult, Level, Reading
 
 SOCKET = "chrome_devtools_remote"
-"""Where Chrome listens on a phone, among its abstract sockets."""
+"""Where Chrome listens on a phone, among its abstract sockets; the next of its kind adds a number.
+
+Source: content/browser/devtools of Chromium for Android, as ``chrome://inspect`` looks for them.
+"""
+
+_LISTENING = re.compile(r" 00010000 \S+ \S+ +\d+ @(?!webview_)(\S*devtools_remote\S*)$", re.M)
+"""Lines of /proc/net/unix: sockets of browsers, not of apps that show a page."""
+
+_CHROME = "com.android.chrome"
+_OLDEST = 91
+"""From this version on WebAssembly has SIMD, which the engines are built with."""
 
 _ASK_S = 10.0
 
@@ -66,6 +78,29 @@ class Observer:
         return {}
 
 
+class _Silent(DeviceUnavailable):
+    """No browser answers at a socket."""
+
+
+def _get(port: int, what: str) -> Any:
+    """Ask a browser without its DevTools; raises an OSError or a ValueError."""
+    direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
+    with direct.open(f"http://127.0.0.1:{port}/json/{what}", timeout=_ASK_S) as answer:
+        text = answer.read(1 << 22)
+    return json.loads(text) if text.startswith((b"{", b"[")) else None
+
+
+def _package(told: Mapping[str, Any]) -> str:
+    return str(told.get("Android-Package", ""))
+
+
+def _called(told: Mapping[str, Any]) -> str:
+    """Return name and version of a browser; others than Chrome call themselves so, too."""
+    package = _package(told)
+    app = f" ({package})" if package not in ("", _CHROME) else ""
+    return str(told["Browser"]).replace("/", " ") + app
+
+
 class PhoneBrowserLink(AdbLink):
     """Runs jobs in Chrome on a phone.
 
@@ -74,10 +109,14 @@ class PhoneBrowserLink(AdbLink):
         options: of links.
     """
 
+    prefix = PREFIX
+
     def __init__(self, profile: DeviceProfile, options: Options = NO_OPTIONS) -> None:
         super().__init__(profile, options)
         self._here = host.HostLink(profile)  # files stay here, and are served
         self._browser = ""
+        self._socket = SOCKET
+        self._left: frozenset[int] = frozenset()
 
     @property
     def tunnels(self) -> Tunnels:
@@ -99,7 +138,6 @@ class PhoneBrowserLink(AdbLink):
             for engine in self.needs:
                 web.find(engine)
             self.claim()
-            self.tunnels.remove_left()
             self._begin()
             self._browser = self.version()
             self.found("experimental_link", Level.NOTE, link="adb_browser")
@@ -108,25 +146,78 @@ class PhoneBrowserLink(AdbLink):
             self.close()
             raise
 
+    def claim(self) -> None:
+        """Reach the phone, and put right what runs have left that have ended; see `RemoteLink`."""
+        super().claim()
+        self._left = self.tunnels.remove_left()
+
     def version(self) -> str:
-        """Return the name and version of the browser.
+        """Choose a browser that runs, and return its name and version.
 
         Raises:
-            DeviceUnavailable: it does not run.
+            DeviceUnavailable: none runs, or not the one that was asked for, or it is too old.
         """
-        with self.tunnels.forward(SOCKET) as port:
-            return str(self._ask(port)["Browser"]).replace("/", " ")
+        answers = self._answers()
+        wanted = self._options.get("phone_browser")
+        chosen = [socket for socket, told in answers.items() if _package(told) == wanted]
+        if wanted and not chosen:
+            others = ", ".join(map(_called, answers.values()))
+            raise DeviceUnavailable(
+                f"{wanted} does not answer on {self.shell.name}; what does: {others}.",
+                "Wake and unlock the phone, open it there, or give another --phone-browser.",
+            )
+        likely = sorted(answers, key=lambda socket: _package(answers[socket]) != _CHROME)
+        self._socket = (chosen or likely)[0]
+        taken = answers.pop(self._socket)
+        if answers and not wanted:
+            others = ", ".join(map(_called, answers.values()))
+            self.found("several_browsers", Level.NOTE, taken=_called(taken), others=others)
+        number = re.search(r"/(\d+)", str(taken["Browser"]))
+        if number is not None and int(number[1]) < _OLDEST:
+            raise DeviceUnavailable(
+                f"{_called(taken)} on {self.shell.name} is too old for the engines, which need "
+                "WebAssembly with SIMD.",
+                f"Update it to version {_OLDEST} or newer, and run again.",
+            )
+        self._close_left()
+        return _called(taken)
+
+    def _close_left(self) -> None:
+        """Close pages of runs that were killed; no other page has such an address."""
+        left, self._left = self._left, frozenset()
+        if not left:
+            return
+        with (
+            contextlib.suppress(OSError, ValueError, http.client.HTTPException),
+            self.tunnels.forward(self._socket) as port,
+        ):
+            for page in _get(port, "list"):
+                found = re.match(r"http://127\.0\.0\.1:(\d+)/", str(page.get("url")))
+                if found and int(found[1]) in left:
+                    with contextlib.suppress(OSError, ValueError, http.client.HTTPException):
+                        _get(port, f"close/{page['id']}")
+
+    def _answers(self) -> dict[str, Mapping[str, Any]]:
+        """Return what browsers on the phone say of themselves, by their sockets."""
+        listed = _LISTENING.findall(self.shell.call("cat /proc/net/unix 2>/dev/null").out)
+        answers, silent = {}, None
+        for socket in dict.fromkeys((SOCKET, *sorted(listed))):
+            try:
+                with self.tunnels.forward(socket) as port:
+                    answers[socket] = self._ask(port)
+            except _Silent as error:
+                silent = silent or error
+        if not answers and silent is not None:
+            raise silent
+        return answers
 
     def _ask(self, port: int) -> Mapping[str, Any]:
-        url = f"http://127.0.0.1:{port}/json/version"
-        direct = urllib.request.build_opener(urllib.request.ProxyHandler({}))
         try:
-            with direct.open(url, timeout=_ASK_S) as answer:
-                told: Mapping[str, Any] = json.loads(answer.read(1 << 16))
+            told: Mapping[str, Any] = _get(port, "version")
             if not {"Browser", "webSocketDebuggerUrl"} <= set(told):
                 raise ValueError("it does not say what it is")
-        except (OSError, ValueError, TypeError, urllib.error.URLError) as error:
-            raise DeviceUnavailable(
+        except (OSError, ValueError, TypeError, http.client.HTTPException) as error:
+            raise _Silent(
                 f"Chrome does not answer on {self.shell.name} ({error or 'the connection ends'}).",
                 "Wake and unlock the phone, open Chrome on it, and run again.",
             ) from error
@@ -177,7 +268,7 @@ class PhoneBrowserLink(AdbLink):
 
     @contextlib.contextmanager
     def _page(self, work: Doing) -> Iterator[doing.Page]:
-        with self.tunnels.forward(SOCKET) as port:
+        with self.tunnels.forward(self._socket) as port:
             path = urlsplit(str(self._ask(port)["webSocketDebuggerUrl"])).path
             address = f"ws://127.0.0.1:{port}{path}"
             with doing.page(
