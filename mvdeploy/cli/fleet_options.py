@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from mvdeploy.pipeline.fleet.bench import Outcome
     from mvdeploy.pipeline.fleet.executors import Executor
     from mvdeploy.pipeline.fleet.executors.cluster import Address
-    from mvdeploy.pipeline.fleet.tasks import Job
+    from mvdeploy.pipeline.fleet.tasks import Assignment
     from mvdeploy.records.fleet import Unit
 
 _WAIT_S = 10.0
@@ -181,7 +181,7 @@ class Several:
             found[name] = asked, request
         return found
 
-    def _jobs(self, requests: Mapping[str, Request], executor: Executor) -> Iterator[Job]:
+    def _jobs(self, requests: Mapping[str, Request], executor: Executor) -> Iterator[Assignment]:
         from mvdeploy.pipeline import refusals
         from mvdeploy.pipeline.fleet import tasks
 
@@ -192,7 +192,7 @@ class Several:
                 continue
             yield from self._of_each(request, executor.units())
 
-    def _of_each(self, request: Request, units: Sequence[Unit]) -> Iterator[Job]:
+    def _of_each(self, request: Request, units: Sequence[Unit]) -> Iterator[Assignment]:
         """Give a task for every unit of a kind."""
         from mvdeploy.pipeline.fleet import tasks
 
@@ -313,7 +313,7 @@ def _typed(link_options: Mapping[str, str]) -> dict[str, str]:
     return {name: value for name, value in link_options.items() if usual.get(name) != value}
 
 
-def _measure(jobs: Sequence[Job], executor: Executor, asked: Options, wait_s: float) -> int:
+def _measure(jobs: Sequence[Assignment], executor: Executor, asked: Options, wait_s: float) -> int:
     from mvdeploy.cli.progress import steps
     from mvdeploy.pipeline import bench, report
     from mvdeploy.pipeline.fleet import bench as fleet

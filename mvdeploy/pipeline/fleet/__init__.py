@@ -8,6 +8,8 @@
 `executors`     where tasks are done: `local` on this machine, `cluster` on many
 `queue`         which task is done where, again where a machine was lost, and what cannot be done
 `bench`         the folder of it all: what is done is kept, and what asks again goes on from there
+`blocks`        the blocks of a study or a sweep, on several devices of a kind
+`machine`       a machine of a cluster: what it offers, what was sent to it, what it does
 `keys`          certificates for machines that trust each other
 ==============  ==================================================================================
 

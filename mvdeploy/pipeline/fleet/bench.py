@@ -26,7 +26,7 @@ from mvdeploy.pipeline.bench import OnStep, Request, title_of
 from mvdeploy.pipeline.export import Builder
 from mvdeploy.pipeline.fleet.executors import Executor
 from mvdeploy.pipeline.fleet.queue import Queue
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.pipeline.kept_exports import Content, Shelf
 from mvdeploy.pipeline.prepare import Wanted
 from mvdeploy.pipeline.report import FLEET, RUNS, load_fleet
@@ -45,12 +45,12 @@ class Planned:
         saved: what is known of it.
     """
 
-    jobs: tuple[Job, ...]
+    jobs: tuple[Assignment, ...]
     folder: Path
     saved: FleetRun
 
 
-def plan(jobs: Sequence[Job]) -> Planned:
+def plan(jobs: Sequence[Assignment]) -> Planned:
     """Find what was done of some tasks before, and where to go on.
 
     Args:
@@ -152,11 +152,11 @@ class _Keeper:
         self.saved, self.failures = planned.saved, list[tuple[str, MvdeployError]]()
         self._folder, self._on_step = planned.folder, on_step
 
-    def step(self, job: Job, text: str) -> None:
+    def step(self, job: Assignment, text: str) -> None:
         """Tell what begins."""
         self._on_step(f"{job.task.title}: {text}")
 
-    def done(self, job: Job, run: str) -> None:
+    def done(self, job: Assignment, run: str) -> None:
         """Keep a run; one whose device was lost is to be done again, and shown until then."""
         gone = DeviceUnavailable.exit_code
         cases = load_run(self._folder / RUNS / run).cases
@@ -170,13 +170,13 @@ class _Keeper:
         )
         blocks.save(self.saved, self._folder / FLEET)
 
-    def failed(self, job: Job, error: MvdeployError) -> None:
+    def failed(self, job: Assignment, error: MvdeployError) -> None:
         """Keep why a task came to nothing."""
         self.failures.append((job.task.title, error))
         self._on_step(f"{job.task.title}: {error.message}")
 
 
-def exported(jobs: Sequence[Job], on_step: OnStep) -> list[Job]:
+def exported(jobs: Sequence[Assignment], on_step: OnStep) -> list[Assignment]:
     """Make the exports, each once for all devices, before any is measured.
 
     One that fails is told of by the runs that need it.

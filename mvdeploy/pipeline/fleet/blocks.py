@@ -16,7 +16,7 @@ from mvdeploy.pipeline.fleet import tasks
 from mvdeploy.pipeline.fleet.bench import exported
 from mvdeploy.pipeline.fleet.executors import Executor
 from mvdeploy.pipeline.fleet.queue import Queue
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.records.run import load_run
 
 _GOES_ON = "The same command goes on from here."
@@ -77,17 +77,17 @@ class _Keeper:
     gone: Callable[[str], DeviceUnavailable | None]
     failures: list[MvdeployError] = dataclasses.field(default_factory=list)
 
-    def step(self, job: Job, text: str) -> None:
+    def step(self, job: Assignment, text: str) -> None:
         """Tell what begins."""
         self.on_step(f"{self.names[job.task.key]}: {text}")
 
-    def done(self, job: Job, run: str) -> None:
+    def done(self, job: Assignment, run: str) -> None:
         """Keep a run."""
         self.keep(run)
         if gone := self.gone(run):
             self.failed(job, gone)
 
-    def failed(self, job: Job, error: MvdeployError) -> None:
+    def failed(self, job: Assignment, error: MvdeployError) -> None:
         """Keep why a block came to nothing."""
         self.failures.append(error)
         self.step(job, error.message)

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from mvdeploy.errors import DeviceUnavailable, MvdeployError
 from mvdeploy.pipeline.fleet.executors import Executor
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.records.fleet import Unit
 from mvdeploy.text_format import count, join
 
@@ -24,13 +24,13 @@ _INTERRUPT_S = 60.0
 class Listener(Protocol):
     """Is told what becomes of tasks."""
 
-    def step(self, job: Job, text: str) -> None:
+    def step(self, job: Assignment, text: str) -> None:
         """Take note of what begins."""
 
-    def done(self, job: Job, run: str) -> None:
+    def done(self, job: Assignment, run: str) -> None:
         """Keep the run of a task."""
 
-    def failed(self, job: Job, error: MvdeployError) -> None:
+    def failed(self, job: Assignment, error: MvdeployError) -> None:
         """Keep why a task came to nothing."""
 
 
@@ -48,7 +48,7 @@ class Queue:
 
     def __init__(
         self,
-        jobs: Sequence[Job],
+        jobs: Sequence[Assignment],
         executor: Executor,
         root: Path,
         listener: Listener,
@@ -58,7 +58,7 @@ class Queue:
         self._waiting = list(jobs)
         self._executor, self._root, self._listener = executor, root, listener
         self._wait_s, self._clock = wait_s, clock
-        self._running: dict[str, tuple[Job, Unit]] = {}
+        self._running: dict[str, tuple[Assignment, Unit]] = {}
         self._lost: dict[str, int] = {}
         self._absent: dict[str, float] = {}
 
@@ -97,7 +97,7 @@ class Queue:
             else:
                 self._running[job.task.key] = job, free
 
-    def _miss(self, job: Job, units: Sequence[Unit]) -> None:
+    def _miss(self, job: Assignment, units: Sequence[Unit]) -> None:
         """Give a task up that there has been no device for too long."""
         since = self._absent.setdefault(job.task.key, self._clock())
         waited = self._clock() - since
@@ -130,7 +130,7 @@ class Queue:
         else:
             self._again(job, unit, event.lost)
 
-    def _again(self, job: Job, unit: Unit, why: str) -> None:
+    def _again(self, job: Assignment, unit: Unit, why: str) -> None:
         times = self._lost[job.task.key] = self._lost.get(job.task.key, 0) + 1
         if times <= _AGAIN:
             self._listener.step(job, f"{unit.machine} is lost ({why}); begin again")

@@ -69,7 +69,7 @@ _SAME += ("left_out", "keep_float", "portable")
 
 
 @dataclasses.dataclass(frozen=True)
-class Job:
+class Assignment:
     """A task, and what is needed here to have it done.
 
     Attributes:
@@ -87,7 +87,7 @@ class Job:
     bound: tuple[str, ...] = ()
 
 
-def job(request: Request, unit: str = "") -> Job:
+def job(request: Request, unit: str = "") -> Assignment:
     """Return the task that a request is.
 
     Args:
@@ -139,7 +139,7 @@ def job(request: Request, unit: str = "") -> Job:
         files=sums,
         mvdeploy=mvdeploy.__version__,
     )
-    return Job(task, request, places, bound=tuple(_bound(request)))
+    return Assignment(task, request, places, bound=tuple(_bound(request)))
 
 
 def _sha256(path: Path) -> str:

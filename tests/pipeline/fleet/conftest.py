@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.records import DeviceProfile, codec
 from mvdeploy.records.fleet import Task, Unit
 
-MakeJob = Callable[..., Job]
+MakeJob = Callable[..., Assignment]
 
 
 def unit(name: str, device: str = "", link: str = "adb", place: str = "") -> Unit:
@@ -33,14 +33,14 @@ def told(root: Path, run: str) -> dict[str, Any]:
 
 @pytest.fixture
 def make_job() -> MakeJob:
-    def make(device: str, *files: Path, unit: str = "", **asked: Any) -> Job:
+    def make(device: str, *files: Path, unit: str = "", **asked: Any) -> Assignment:
         places = {f"file{number + 1}": path for number, path in enumerate(files)}
         sums = {
             name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in places.items()
         }
         task = Task("bench", device, unit, asked, sums, "0.1.0")
         request: Any = SimpleNamespace(shelf=None)
-        return Job(task, request, places)
+        return Assignment(task, request, places)
 
     return make
 

@@ -10,7 +10,7 @@ import pytest
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError, UsageError
 from mvdeploy.pipeline.fleet.executors import Event
 from mvdeploy.pipeline.fleet.queue import Queue
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.records.fleet import Unit
 from tests.pipeline.fleet.conftest import MakeJob, unit
 
@@ -31,7 +31,7 @@ class Answering:
     def units(self) -> tuple[Unit, ...]:
         return tuple(self.present)
 
-    def start(self, job: Job, unit: Unit, root: Path) -> None:
+    def start(self, job: Assignment, unit: Unit, root: Path) -> None:
         self.started.append((job.task.key, unit.name))
         self.busy[unit.name] += 1
         self.most[unit.name] = max(self.most[unit.name], self.busy[unit.name])
@@ -61,13 +61,13 @@ class Heard:
         self.errors: dict[str, MvdeployError] = {}
         self.steps: list[str] = []
 
-    def step(self, job: Job, text: str) -> None:
+    def step(self, job: Assignment, text: str) -> None:
         self.steps.append(text)
 
-    def done(self, job: Job, run: str) -> None:
+    def done(self, job: Assignment, run: str) -> None:
         self.runs[job.task.title] = run
 
-    def failed(self, job: Job, error: MvdeployError) -> None:
+    def failed(self, job: Assignment, error: MvdeployError) -> None:
         self.errors[job.task.title] = error
 
 
@@ -141,7 +141,7 @@ def test_a_device_that_comes_while_it_is_waited_for_is_measured(make_job: MakeJo
 
 def test_what_cannot_be_started_is_told(make_job: MakeJob) -> None:
     class Refusing(Answering):
-        def start(self, job: Job, unit: Unit, root: Path) -> None:
+        def start(self, job: Assignment, unit: Unit, root: Path) -> None:
             raise UsageError("It cannot be sent.", "Export it first.")
 
     heard = Heard()

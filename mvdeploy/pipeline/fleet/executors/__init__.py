@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Protocol
 
 from mvdeploy.errors import MvdeployError
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.records.fleet import Unit
 
 
@@ -49,7 +49,7 @@ class Executor(Protocol):
             DeviceUnavailable: what leads to them is gone.
         """
 
-    def start(self, job: Job, unit: Unit, root: Path) -> None:
+    def start(self, job: Assignment, unit: Unit, root: Path) -> None:
         """Have a task done on a device that this executor has no other task for.
 
         Args:

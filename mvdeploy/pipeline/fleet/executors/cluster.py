@@ -28,7 +28,7 @@ from mvdeploy.pipeline.fleet import parcels
 from mvdeploy.pipeline.fleet.child import error_of
 from mvdeploy.pipeline.fleet.executors import Event
 from mvdeploy.pipeline.fleet.machine import Machine
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.pipeline.fleet.turns import GivenUp
 from mvdeploy.records import codec
 from mvdeploy.records.fleet import Unit
@@ -300,7 +300,7 @@ class ClusterExecutor:
             self._refresh()
         return self._units
 
-    def start(self, job: Job, unit: Unit, root: Path) -> None:
+    def start(self, job: Assignment, unit: Unit, root: Path) -> None:
         """Have a task done on a device, whose machine is sent what it lacks first.
 
         Raises:
@@ -377,7 +377,7 @@ class ClusterExecutor:
         _, message = event
         self._events.put(Event(str(message["key"]), step=str(message["step"])))
 
-    def _send(self, job: Job, unit: Unit, root: Path) -> None:
+    def _send(self, job: Assignment, unit: Unit, root: Path) -> None:
         key = job.task.key
         try:
             places = self._sent(job, unit.place)
@@ -410,7 +410,7 @@ class ClusterExecutor:
             else:  # interrupted, or lost, while it was sent
                 future.cancel(force=True)
 
-    def _sent(self, job: Job, place: str) -> dict[str, list[str]]:
+    def _sent(self, job: Assignment, place: str) -> dict[str, list[str]]:
         """Send a machine what it lacks; return by which sha256 and name it has each file."""
         packed: dict[str, tuple[str, bytes]] = {}
         for name, path in job.files.items():

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from mvdeploy.pipeline.fleet.child import PROGRAM, Child
 from mvdeploy.pipeline.fleet.executors import Event
-from mvdeploy.pipeline.fleet.tasks import Job
+from mvdeploy.pipeline.fleet.tasks import Assignment
 from mvdeploy.pipeline.fleet.turns import GivenUp, Turns
 from mvdeploy.records.fleet import Unit
 
@@ -35,7 +35,7 @@ class LocalExecutor:
         """Return the devices."""
         return self._units
 
-    def start(self, job: Job, unit: Unit, root: Path) -> None:
+    def start(self, job: Assignment, unit: Unit, root: Path) -> None:
         """Have a task done on a device."""
         thread = threading.Thread(target=self._do, args=(job, unit, root), daemon=True)
         self._threads = [one for one in self._threads if one.is_alive()] + [thread]
@@ -62,7 +62,7 @@ class LocalExecutor:
         for thread in self._threads:
             thread.join(_END_S)
 
-    def _do(self, job: Job, unit: Unit, root: Path) -> None:
+    def _do(self, job: Assignment, unit: Unit, root: Path) -> None:
         key = job.task.key
         try:
             with self._turns.taken(unit.name, unit.alone, self._cancelled.is_set):
@@ -72,7 +72,7 @@ class LocalExecutor:
         except OSError as error:
             self._events.put(Event(key, lost=f"no process can be started ({error.strerror})"))
 
-    def _have_done(self, key: str, job: Job, unit: Unit, root: Path) -> None:
+    def _have_done(self, key: str, job: Assignment, unit: Unit, root: Path) -> None:
         shelf = job.request.shelf
         kept = None if shelf is None else (shelf.folder, shelf.size)
         with self._lock:
