@@ -250,7 +250,9 @@ class PhoneBrowserLink(AdbLink):
         """
         self._ready()
         observer = Observer()
-        work = Doing(job, observer, lambda code, level: self.found(code, level), on_event)
+        work = Doing(
+            job, observer, lambda code, level: self.found(code, level), on_event, force=self.force
+        )
         work.site.open()
         try:
             with (
