@@ -270,7 +270,7 @@ def get(name: str) -> Engine:
     Raises:
         UsageError: there is no such engine.
     """
-    if name not in names():
+    if name.replace("_", "-") not in names():
         raise plugins.unknown("engine", name, names())
     return cast(Engine, plugins.load(__name__, name.replace("-", "_"), "engine"))
 

@@ -46,7 +46,12 @@ def ask(line: str, cwd: Path, shell: str = "bash") -> list[str]:
 def test_names_are_completed(tmp_path: Path) -> None:
     assert ask("mvdeploy comp", tmp_path) == ["compare", "completion"]
     assert ask("mvdeploy bench mobilevit_x", tmp_path) == ["mobilevit_xxs", "mobilevit_xs"]
-    assert ask("mvdeploy bench --device pixel", tmp_path) == ["pixel4", "pixel6", "pixel8"]
+    assert ask("mvdeploy bench --device pixel", tmp_path) == [
+        "pixel4",
+        "pixel4-chrome",
+        "pixel6",
+        "pixel8",
+    ]
     assert ask("mvdeploy devices doctor ", tmp_path) == [
         name
         for profile in devices.profiles().values()
