@@ -76,6 +76,19 @@ def test_a_page_beside_a_program(typed: Mvdeploy, tmp_path: Path) -> None:
     assert [one["device"] for one in body["turns"]] == ["host", "chrome"]
 
 
+def test_page_and_program_by_one_command(typed: Mvdeploy, tmp_path: Path) -> None:
+    cases = ("mobilevit_xxs", "--image-size", "64", "--device", "host", "--device", "chrome")
+    done = typed("bench", *cases, *FEW, "-o", "out")
+    assert done.returncode == 0, done.stderr
+    assert "What the page in Chrome on this machine takes more" in " ".join(done.stdout.split())
+    (folder,) = (tmp_path / "out").iterdir()
+    runs = [load_run(path).run for path in (folder / "runs").iterdir()]
+    assert {run.device.profile.name for run in runs} == {"host", "chrome"}
+    # Both are this machine: one was measured after the other.
+    text = done.stderr
+    assert max(text.rfind("host: session"), 0) < text.find("chrome: session")
+
+
 def test_a_file_in_whole_numbers(typed: Mvdeploy, tmp_path: Path) -> None:
     network = ("mobilevit_xxs", "--image-size", "64", "--precision", "int8-dynamic")
     done = typed("export", *network, "--format", "onnx", "-o", "out")

@@ -112,6 +112,10 @@ def _prepare(
     as_json: bool,
 ) -> None:
     """Prepare in the way of the link, or else build a kit."""
+    if (kind or builds) and not profile.architecture:
+        raise UsageError(
+            f"{profile.title} takes no kit.", "Leave --build, and what it is built from, out."
+        )
     told = links.setup(profile, link_options, lambda step: click.echo(step, err=True))
     if told is None:
         _setup(profile, rebuild, kind, builds, as_json)
