@@ -98,12 +98,15 @@ class Page:
 
 
 @contextlib.contextmanager
-def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterator[Page]:
+def page(
+    connect: Callable[[devtools.OnEvent], Devtools], tell: Tell, close_s: float = 2.0
+) -> Iterator[Page]:
     """Give an empty page of a browser, and close the connection in the end.
 
     Args:
         connect: returns a connection to a browser, whose events are told to what it is given.
         tell: is told what becomes of page and browser.
+        close_s: seconds that the browser has to close the page.
 
     Raises:
         Refused: the browser does not do what it is asked to.
@@ -130,7 +133,7 @@ def page(connect: Callable[[devtools.OnEvent], Devtools], tell: Tell) -> Iterato
     finally:
         if target:  # a browser that goes on, as one of a phone does, keeps no page of ours
             with contextlib.suppress(Refused):
-                browser.call("Target.closeTarget", limit_s=2.0, targetId=target)
+                browser.call("Target.closeTarget", limit_s=close_s, targetId=target)
         browser.close()
 
 

@@ -22,7 +22,7 @@ MakeJob = Callable[..., Assignment]
 
 def unit(name: str, device: str = "", link: str = "adb", place: str = "") -> Unit:
     profile = DeviceProfile(device or name, name, link, ("steady",))
-    return Unit(profile, name, "machine", place)
+    return Unit(profile, name, "machine", place, alone=link == "host")
 
 
 def told(root: Path, run: str) -> dict[str, Any]:

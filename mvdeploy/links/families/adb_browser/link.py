@@ -40,6 +40,10 @@ _OLDEST = 91
 _ASK_S = 10.0
 
 
+_CLOSE_S = 10.0
+"""Seconds for the browser to close a page: it is the user's, and goes on with what is left open."""
+
+
 class Observer:
     """Tells what DevTools tell of a page on a phone; see `doing.Observer`."""
 
@@ -274,7 +278,7 @@ class PhoneBrowserLink(AdbLink):
             path = urlsplit(str(self._ask(port)["webSocketDebuggerUrl"])).path
             address = f"ws://127.0.0.1:{port}{path}"
             with doing.page(
-                lambda told: Devtools(devtools.WebSocket(address), told), work.tell
+                lambda told: Devtools(devtools.WebSocket(address), told), work.tell, _CLOSE_S
             ) as page:
                 page.browser.call("Page.bringToFront", page.session)
                 yield page
