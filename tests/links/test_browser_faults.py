@@ -83,11 +83,11 @@ def test_the_tab_crashes(browsers: Browsers, phase: str) -> None:
 
 
 def test_the_page_is_frozen(browsers: Browsers, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(doing, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(doing, "_SILENCE_S", 15.0)
     event, does, what = PHASES["measure"]
     job = browsers.job(browsers.stand_in(*does))
     freeze = {event: lambda b: b.call("Page.setWebLifecycleState", state="frozen")}
-    error = failing(lambda: browsers.run(job, freeze, limit_s=30))
+    error = failing(lambda: browsers.run(job, freeze, limit_s=90))
     assert error.message == f"The page was frozen by the browser while {what}."
     assert "awake" in error.remedy
 
@@ -178,7 +178,7 @@ def test_the_page_is_not_isolated(browsers: Browsers, monkeypatch: pytest.Monkey
 def test_a_script_of_a_wrong_type(
     browsers: Browsers, monkeypatch: pytest.MonkeyPatch, file: str, said: str
 ) -> None:
-    monkeypatch.setattr(doing, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(doing, "_SILENCE_S", 5.0)
     original = site._Handler._file
 
     def wrong(self: site._Handler, path: Path) -> None:
@@ -196,7 +196,7 @@ def test_a_script_of_a_wrong_type(
 def test_a_script_that_is_not_there(
     browsers: Browsers, runner: Runner, monkeypatch: pytest.MonkeyPatch, file: str
 ) -> None:
-    monkeypatch.setattr(doing, "_SILENCE_S", 2.0)
+    monkeypatch.setattr(doing, "_SILENCE_S", 5.0)
     (runner.folder / file).unlink()
     error = failing(lambda: browsers.run(browsers.job(browsers.stand_in()), limit_s=60))
     assert error.exit_code == 4
