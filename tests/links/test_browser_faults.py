@@ -171,7 +171,7 @@ def test_the_page_is_not_isolated(browsers: Browsers, monkeypatch: pytest.Monkey
 @pytest.mark.parametrize(
     ("file", "said"),
     [
-        ("page.js", r"did nothing for 2 s \(.*MIME type"),
+        ("page.js", r"did nothing for 5 s \(.*MIME type"),
         ("runner.js", r"failed \(a file of the runner could not be loaded\) while starting"),
     ],
 )
