@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from mvdeploy.errors import EngineError, UsageError
 from mvdeploy.plugins import Option
@@ -39,7 +39,7 @@ def version() -> str:
     )
 
 
-def start() -> None:
+def start() -> NoReturn:
     """Refuse: it runs in a browser.
 
     Raises:
@@ -51,7 +51,6 @@ def start() -> None:
 def open_session(request: SessionRequest) -> EngineSession:
     """Refuse, as `start` does."""
     start()
-    raise NotImplementedError
 
 
 def read_tensors(request: SessionRequest, names: Collection[str]) -> dict[str, Tensor]:

@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import FrameType
-from typing import Any
+from typing import IO, Any, cast
 
 from mvdeploy import started
 from mvdeploy.errors import DeviceUnavailable, EngineError, MvdeployError, UsageError, reason
@@ -97,15 +97,14 @@ class Child:
         )
         self._interrupted = False
         with contextlib.suppress(OSError):  # it has ended: `told` says so
-            assert self._process.stdin is not None
-            self._process.stdin.write(json.dumps(codec.encode(piece)).encode() + b"\n")
-            self._process.stdin.flush()
+            stdin = cast(IO[bytes], self._process.stdin)
+            stdin.write(json.dumps(codec.encode(piece)).encode() + b"\n")
+            stdin.flush()
 
     def told(self) -> Iterator[Told]:
         """Give what it tells, to its end: the last one has a run or an error."""
-        assert self._process.stdout is not None
         ended = False
-        with self._process.stdout as lines:
+        with cast(IO[bytes], self._process.stdout) as lines:
             for line in lines:
                 told = _read(line)
                 if told is not None and not ended:

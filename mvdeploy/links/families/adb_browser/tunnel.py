@@ -38,25 +38,21 @@ class Tunnels:
         readable = re.sub(r"[^A-Za-z0-9.-]+", "-", self._serial)[:40]
         return files.user_folder("runtime") / "tunnels" / f"{readable}-{mark}.txt"
 
-    @contextlib.contextmanager
-    def forward(self, socket: str) -> Iterator[int]:
+    def forward(self, socket: str) -> contextlib.AbstractContextManager[int]:
         """Give the port here that leads to an abstract socket of the phone.
 
         Raises:
             DeviceUnavailable: the phone refuses it.
         """
-        with self._open("forward", f"localabstract:{socket}") as port:
-            yield port
+        return self._open("forward", f"localabstract:{socket}")
 
-    @contextlib.contextmanager
-    def reverse(self, port: int) -> Iterator[int]:
+    def reverse(self, port: int) -> contextlib.AbstractContextManager[int]:
         """Give the port of the phone that leads to one here.
 
         Raises:
             DeviceUnavailable: the phone refuses it.
         """
-        with self._open("reverse", f"tcp:{port}") as on_phone:
-            yield on_phone
+        return self._open("reverse", f"tcp:{port}")
 
     @contextlib.contextmanager
     def _open(self, way: str, to: str) -> Iterator[int]:

@@ -226,12 +226,18 @@ def _announced(machine: Machine) -> list[Any]:
     return [codec.encode(unit) for unit in machine.units]
 
 
+def _this() -> Machine:
+    """Return the machine whose worker this process is."""
+    if _machine is None:
+        raise RuntimeError("this process offers no devices")
+    return _machine
+
+
 def _work(order: dict[str, Any]) -> dict[str, Any]:
     """Do a task on this machine; see `Machine.work`. Runs in a worker."""
     worker = distributed.get_worker()
     own = worker.get_current_task()
-    if _machine is None:
-        raise RuntimeError("this process offers no devices")
+    machine = _this()
 
     def tell(step: str) -> None:
         worker.log_event(order["topic"], {"key": order["key"], "step": step})
@@ -242,22 +248,20 @@ def _work(order: dict[str, Any]) -> dict[str, Any]:
         return state is None or state.state == "cancelled"
 
     try:
-        return _machine.work(order, tell, given_up)
+        return machine.work(order, tell, given_up)
     except GivenUp:
         return {"lost": "it was given up"}
 
 
 def _lacking(sent: list[str], exports: list[str]) -> tuple[list[str], list[str]]:
     """Say what was not sent to this machine before. Runs in a worker."""
-    assert _machine is not None
-    return _machine.lacking(sent, exports)
+    return _this().lacking(sent, exports)
 
 
 def _take(sent: dict[str, bytes], exports: dict[str, bytes]) -> list[Any] | None:
     """Keep what is sent; return why it cannot be. Runs in a worker."""
-    assert _machine is not None
     try:
-        _machine.take(sent, exports)
+        _this().take(sent, exports)
     except MvdeployError as error:
         return [error.message, error.remedy, error.exit_code]
     return None
@@ -322,9 +326,13 @@ class ClusterExecutor:
         """
         if time.monotonic() - self._seen > _REFRESH_S:
             self._refresh()
-        with contextlib.suppress(queue.Empty):
-            return self._events.get(timeout=timeout_s)
-        return None
+        try:
+            event = self._events.get(timeout=timeout_s)
+        except queue.Empty:
+            return None
+        if event.lost:
+            self._refresh()  # with the cluster all tasks are lost, which is no machine's fault
+        return event
 
     def cancel(self) -> None:
         """Interrupt all tasks; nothing more is told of them, as their machines clean up alone."""
